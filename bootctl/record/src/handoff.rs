@@ -1,0 +1,78 @@
+//! What the guard tells the system it starts: the volatile variable `RayosBoot`.
+
+use crate::Guid;
+use crate::decision::Why;
+use crate::record::Choice;
+use seal::field::{get, put};
+
+/// Length of the variable's data in bytes.
+pub const HANDOFF_LEN: usize = 80;
+
+/// The guard's word on what it started. It stands in a volatile variable, so it is always of this boot.
+///
+/// ```text
+/// offset  bytes  what
+///      0      1  version, 1        1  1  started: 1 A, 2 B, 3 recovery    2  1  why (see [`Why`])
+///      3      1  tries or budget left after this launch
+///      4      4  zero              8  8  sequence number of the record (0: there is none)
+///     16     16  disk GUID        32 16  PARTUUID of the boot partition
+///     48     16  PARTUUID of the root partition                 64 16  PARTUUID of the state partition
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// What was started.
+    pub choice: Choice,
+    /// Why.
+    pub why: Why,
+    /// Tries (on trial) or budget (committed) left after this launch.
+    pub left: u8,
+    /// Sequence number of the record that the decision was taken by.
+    pub seq: u64,
+    /// GUID of the disk it was started from.
+    pub disk_guid: Guid,
+    /// PARTUUID of its boot partition; zero for recovery from a stick.
+    pub boot_uuid: Guid,
+    /// PARTUUID of its root partition; zero for recovery.
+    pub root_uuid: Guid,
+    /// PARTUUID of the state partition; zero where there is none.
+    pub state_uuid: Guid,
+}
+
+impl Handoff {
+    /// Name of the variable, under [`crate::VENDOR`].
+    pub const VARIABLE: &'static str = "RayosBoot";
+
+    /// The variable's data. *Pure.*
+    #[must_use]
+    pub fn encode(&self) -> [u8; HANDOFF_LEN] {
+        let mut bytes = [0; HANDOFF_LEN];
+        put(&mut bytes, 0, &[1, self.choice.code(), self.why as u8, self.left]);
+        put(&mut bytes, 8, &self.seq.to_le_bytes());
+        for (guid, at) in
+            [self.disk_guid, self.boot_uuid, self.root_uuid, self.state_uuid].iter().zip((16..).step_by(16))
+        {
+            put(&mut bytes, at, &guid.0);
+        }
+        bytes
+    }
+
+    /// Reads the variable's data; `None` for another version or an unknown value. *Pure.*
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; HANDOFF_LEN] = bytes.try_into().ok()?;
+        let [version, choice, why, left] = get(bytes, 0);
+        if version != 1 {
+            return None;
+        }
+        Some(Self {
+            choice: Choice::from_code(choice)?,
+            why: Why::from_code(why)?,
+            left,
+            seq: u64::from_le_bytes(get(bytes, 8)),
+            disk_guid: Guid(get(bytes, 16)),
+            boot_uuid: Guid(get(bytes, 32)),
+            root_uuid: Guid(get(bytes, 48)),
+            state_uuid: Guid(get(bytes, 64)),
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! The block device seam: the one way to a disk, for everything above it.
+
+use std::io;
+
+/// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of metadata aligned
+/// to [`BlockDevice::sector_size`].
+pub trait BlockDevice: Send + Sync {
+    /// Bytes in a logical sector: 512 or 4096.
+    fn sector_size(&self) -> u32;
+
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// Whether the device has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads exactly `into.len()` bytes.
+    ///
+    /// # Errors
+    /// What the device says; `UnexpectedEof` past its end.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data`; durable only after [`BlockDevice::flush`].
+    ///
+    /// # Errors
+    /// What the device says.
+    ///
+    /// # Power loss
+    /// Any subset of the sectors written since the last flush may have reached the medium.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// After an error, all writes since the last flush that succeeded are in doubt.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Reads as [`BlockDevice::read_at`] does, but from the medium and not from a cache of what was written.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}

@@ -1,0 +1,170 @@
+//! The statement: what the signatures of a release vouch for.
+
+use crate::field::{Text64, get, put};
+
+/// Length of a statement in bytes.
+pub const STATEMENT_LEN: usize = 512;
+/// The first 32 bytes of a statement: file magic, and the domain that keeps a signature over a release from
+/// being taken for a signature over anything else.
+pub const DOMAIN: [u8; 32] = *b"RayOS Update release statement\0\0";
+/// Major version that this program reads and writes.
+pub(crate) const MAJOR: u16 = 1;
+
+/// Flags in the low half of the word change meaning and must be known; those in the high half may be ignored.
+const FLAG_REVOKE: u32 = 1;
+const KNOWN_CRITICAL: u32 = FLAG_REVOKE;
+const CRITICAL: u32 = 0xffff;
+const RESERVED_AT: usize = 248;
+
+/// Length and SHA-256 of an image as it stands in a partition; a length of 0 means that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageDigest {
+    /// Bytes.
+    pub len: u64,
+    /// SHA-256 of exactly these bytes.
+    pub sha256: [u8; 32],
+}
+
+impl ImageDigest {
+    /// No image of this role.
+    pub const NONE: Self = Self { len: 0, sha256: [0; 32] };
+}
+
+/// What is signed: 512 bytes, little-endian.
+///
+/// ```text
+/// offset  bytes  what
+///      0     32  domain, "RayOS Update release statement" and zeroes
+///     32      2  major version, 1        34  2  minor version, readers accept any
+///     36      4  flags: bit 0 revoke; unknown bits 1 to 15 are refused, 16 to 31 ignored
+///     40      8  rollback index          48  8  key epoch
+///     56      8  manifest length         64 32  SHA-256 of the manifest
+///     96      8  boot image length      104 32  SHA-256 of the boot image (without this seal)
+///    136      8  recovery image length  144 32  SHA-256 of the recovery image (without this seal)
+///    176     64  version, printable ASCII, zero-padded
+///    240      8  length of the whole bundle, seal included
+///    248    264  zero in minor version 0; ignored (but signed) in later minor versions
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The release's name for people.
+    pub version: Text64,
+    /// The release's number for decisions; a machine refuses one below its floor.
+    pub rollback_index: u64,
+    /// The generation of the trust file under which the release was signed.
+    pub key_epoch: u64,
+    /// Whether committing this release makes every older one unbootable.
+    pub revoke: bool,
+    /// Length and hash of the manifest that follows the seal in a bundle.
+    pub manifest: ImageDigest,
+    /// The EFI program of the boot partition.
+    pub boot: ImageDigest,
+    /// The EFI program of the recovery partition.
+    pub recovery: ImageDigest,
+    /// Length of the whole bundle in bytes.
+    pub bundle_len: u64,
+}
+
+/// Why a statement is malformed although its signatures may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementError {
+    /// The first 32 bytes are another domain's.
+    Domain,
+    /// Another major version.
+    UnknownMajor(u16),
+    /// Flags that change the meaning and are not known here.
+    UnknownFlags(u32),
+    /// The version is empty, too long or not printable ASCII.
+    Version,
+    /// Bytes after the fields are not zero although the minor version is 0.
+    NotZero,
+    /// An image has a length but no digest, or a digest but no length.
+    Image,
+}
+
+impl core::fmt::Display for StatementError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Domain => f.write_str("signed statement is not one of a release"),
+            Self::UnknownMajor(found) => {
+                write!(f, "statement version {found} is not known: this program reads 1")
+            }
+            Self::UnknownFlags(found) => write!(f, "statement has flags {found:#x} that are not known"),
+            Self::Version => f.write_str("version in the statement is not 1 to 64 printable characters"),
+            Self::NotZero => f.write_str("statement has data where it must be zero"),
+            Self::Image => f.write_str("statement has an image with a length or a digest, but not both"),
+        }
+    }
+}
+impl core::error::Error for StatementError {}
+
+impl Statement {
+    /// The 512 bytes that are signed. *Pure*; one statement has exactly one encoding.
+    #[must_use]
+    pub fn encode(&self) -> [u8; STATEMENT_LEN] {
+        let mut bytes = [0; STATEMENT_LEN];
+        put(&mut bytes, 0, &DOMAIN);
+        put(&mut bytes, 32, &MAJOR.to_le_bytes());
+        let flags = if self.revoke { FLAG_REVOKE } else { 0 };
+        put(&mut bytes, 36, &flags.to_le_bytes());
+        put(&mut bytes, 40, &self.rollback_index.to_le_bytes());
+        put(&mut bytes, 48, &self.key_epoch.to_le_bytes());
+        put_image(&mut bytes, 56, &self.manifest);
+        put_image(&mut bytes, 96, &self.boot);
+        put_image(&mut bytes, 136, &self.recovery);
+        put(&mut bytes, 176, &self.version.encode());
+        put(&mut bytes, 240, &self.bundle_len.to_le_bytes());
+        bytes
+    }
+
+    /// Decodes a statement whose signatures have been checked. *Pure.*
+    ///
+    /// # Errors
+    /// A [`StatementError`] for every value that `encode` would not produce, save later minor versions.
+    pub fn decode(bytes: &[u8; STATEMENT_LEN]) -> Result<Self, StatementError> {
+        if get::<32>(bytes, 0) != DOMAIN {
+            return Err(StatementError::Domain);
+        }
+        let major = u16::from_le_bytes(get(bytes, 32));
+        if major != MAJOR {
+            return Err(StatementError::UnknownMajor(major));
+        }
+        let minor = u16::from_le_bytes(get(bytes, 34));
+        let flags = u32::from_le_bytes(get(bytes, 36));
+        let unknown = flags & CRITICAL & !KNOWN_CRITICAL;
+        if unknown != 0 {
+            return Err(StatementError::UnknownFlags(unknown));
+        }
+        if minor == 0 && (bytes.iter().skip(RESERVED_AT).any(|byte| *byte != 0) || flags & !CRITICAL != 0) {
+            return Err(StatementError::NotZero);
+        }
+        let version = Text64::decode(get(bytes, 176)).ok_or(StatementError::Version)?;
+        if version == Text64::EMPTY {
+            return Err(StatementError::Version);
+        }
+        Ok(Self {
+            version,
+            rollback_index: u64::from_le_bytes(get(bytes, 40)),
+            key_epoch: u64::from_le_bytes(get(bytes, 48)),
+            revoke: flags & FLAG_REVOKE != 0,
+            manifest: image(bytes, 56)?,
+            boot: image(bytes, 96)?,
+            recovery: image(bytes, 136)?,
+            bundle_len: u64::from_le_bytes(get(bytes, 240)),
+        })
+    }
+}
+
+fn put_image(bytes: &mut [u8], at: usize, image: &ImageDigest) {
+    put(bytes, at, &image.len.to_le_bytes());
+    put(bytes, at.saturating_add(8), &image.sha256);
+}
+
+fn image(bytes: &[u8], at: usize) -> Result<ImageDigest, StatementError> {
+    let image =
+        ImageDigest { len: u64::from_le_bytes(get(bytes, at)), sha256: get(bytes, at.saturating_add(8)) };
+    if (image.len == 0) != (image.sha256 == [0; 32]) {
+        return Err(StatementError::Image);
+    }
+    Ok(image)
+}

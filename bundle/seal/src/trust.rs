@@ -1,0 +1,323 @@
+//! Trust: which keys may vouch for what, and how many of them must.
+
+use crate::field::{get, put};
+use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest, Sha256};
+
+/// Most keys that one trust names.
+pub const MAX_TRUSTED_KEYS: usize = 32;
+/// Length of the binary form that is put into the guard's own section.
+pub const TRUST_BLOCK_LEN: usize = 2048;
+/// First 16 bytes of the binary form; an empty section of the guard starts with them too.
+pub const TRUST_BLOCK_MAGIC: [u8; 16] = *b"RayOS trust v1\0\0";
+
+const KEYS_AT: usize = 32;
+const KEY_LEN: usize = 40;
+const CRC_AT: usize = 2044;
+
+/// What a key may vouch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Releases. Its threshold is at least 1.
+    Release,
+    /// A second party that must also sign, if its threshold is not 0.
+    Vendor,
+    /// Recovery images, if its threshold is not 0; else the release role decides over them too.
+    Recovery,
+}
+
+impl Role {
+    /// All roles, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Release, Self::Vendor, Self::Recovery];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Release => 1,
+            Self::Vendor => 2,
+            Self::Recovery => 4,
+        }
+    }
+}
+
+impl core::fmt::Display for Role {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Release => "release",
+            Self::Vendor => "vendor",
+            Self::Recovery => "recovery",
+        })
+    }
+}
+
+/// What a seal is checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Installing, updating to or starting a release.
+    Release,
+    /// Starting a recovery image.
+    Recovery,
+}
+
+/// The first 16 bytes of the SHA-256 of a public key's 32 bytes; shown in hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub [u8; 16]);
+
+impl KeyId {
+    /// The id of `public_key`. *Pure.*
+    #[must_use]
+    pub fn of(public_key: &[u8; 32]) -> Self {
+        Self(get(&Sha256::digest(public_key), 0))
+    }
+}
+
+impl core::fmt::Display for KeyId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+impl core::fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why 32 bytes are not taken as a public key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// They are not a point of the curve.
+    NotAKey,
+    /// They are a point of small order, under which anyone can sign anything.
+    Weak,
+}
+
+impl core::fmt::Display for KeyError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::NotAKey => "not an Ed25519 public key",
+            Self::Weak => "weak Ed25519 public key (small order)",
+        })
+    }
+}
+impl core::error::Error for KeyError {}
+
+/// A public key that verification can use: a point of the curve, not of small order. *Pure.*
+///
+/// # Errors
+/// [`KeyError`].
+pub fn parse_public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAKey)?;
+    if key.is_weak() { Err(KeyError::Weak) } else { Ok(key) }
+}
+
+/// A key and its roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedKey {
+    key: VerifyingKey,
+    id: KeyId,
+    roles: u8,
+}
+
+impl TrustedKey {
+    /// A key that may sign for `roles`. *Pure.*
+    ///
+    /// # Errors
+    /// [`KeyError`] for a weak key or none at all.
+    pub fn new(public_key: &[u8; 32], roles: &[Role]) -> Result<Self, KeyError> {
+        let roles = roles.iter().fold(0, |bits, role| bits | role.bit());
+        Ok(Self { key: parse_public_key(public_key)?, id: KeyId::of(public_key), roles })
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub const fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
+    /// Whether the key may sign for `role`.
+    #[must_use]
+    pub const fn has_role(&self, role: Role) -> bool {
+        self.roles & role.bit() != 0
+    }
+
+    pub(crate) fn verify_strict(&self, message: &[u8], signature: &Signature) -> Result<(), ()> {
+        self.key.verify_strict(message, signature).map_err(|_| ())
+    }
+}
+
+/// Who is trusted: keys, their roles, the thresholds, and the generation of the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    epoch: u64,
+    thresholds: [u8; 3],
+    keys: [Option<TrustedKey>; MAX_TRUSTED_KEYS],
+}
+
+/// Why a set of keys and thresholds cannot be trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrustError {
+    /// No key at all.
+    NoKeys,
+    /// More than 32 keys.
+    TooManyKeys,
+    /// The same key twice, which would let one signature count twice.
+    DuplicateKey(KeyId),
+    /// The release role needs a threshold of at least 1.
+    NoThreshold,
+    /// A role asks for more signatures than it has keys.
+    Unreachable {
+        /// The role.
+        role: Role,
+        /// Its keys.
+        keys: u8,
+        /// Its threshold.
+        threshold: u8,
+    },
+    /// A key in the binary form is not usable.
+    Key(KeyError),
+    /// The binary form is damaged, of another version, or not there.
+    Block,
+}
+
+impl core::fmt::Display for TrustError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoKeys => f.write_str("trust names no key"),
+            Self::TooManyKeys => write!(f, "trust names more than {MAX_TRUSTED_KEYS} keys"),
+            Self::DuplicateKey(key) => write!(f, "trust names key {key} twice"),
+            Self::NoThreshold => f.write_str("threshold of the release role is 0, expected at least 1"),
+            Self::Unreachable { role, keys, threshold } => {
+                write!(f, "{role} role has {keys} key(s) and a threshold of {threshold}")
+            }
+            Self::Key(error) => write!(f, "{error}"),
+            Self::Block => f.write_str("no trusted keys are built into this program"),
+        }
+    }
+}
+impl core::error::Error for TrustError {}
+
+impl Trust {
+    /// Trust of generation `epoch` in `keys`, asking for `thresholds` signatures by role (in the order of
+    /// [`Role::ALL`]). *Pure.*
+    ///
+    /// # Errors
+    /// [`TrustError`]: keys that are missing, too many or repeated, thresholds that are 0 or out of reach.
+    pub fn new(epoch: u64, thresholds: [u8; 3], keys: &[TrustedKey]) -> Result<Self, TrustError> {
+        if keys.is_empty() {
+            return Err(TrustError::NoKeys);
+        }
+        if keys.len() > MAX_TRUSTED_KEYS {
+            return Err(TrustError::TooManyKeys);
+        }
+        let mut trust = Self { epoch, thresholds, keys: [None; MAX_TRUSTED_KEYS] };
+        for (key, place) in keys.iter().zip(0..) {
+            if trust.keys().any(|known| known.public_key() == key.public_key()) {
+                return Err(TrustError::DuplicateKey(key.id()));
+            }
+            if let Some(free) = trust.keys.get_mut::<usize>(place) {
+                *free = Some(*key);
+            }
+        }
+        if trust.threshold(Role::Release) == 0 {
+            return Err(TrustError::NoThreshold);
+        }
+        for role in Role::ALL {
+            let keys =
+                trust.keys().filter(|key| key.has_role(role)).fold(0_u8, |count, _| count.saturating_add(1));
+            let threshold = trust.threshold(role);
+            if keys < threshold {
+                return Err(TrustError::Unreachable { role, keys, threshold });
+            }
+        }
+        Ok(trust)
+    }
+
+    /// The generation; it only ever rises.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many distinct keys of `role` must sign.
+    #[must_use]
+    pub fn threshold(&self, role: Role) -> u8 {
+        let [release, vendor, recovery] = self.thresholds;
+        match role {
+            Role::Release => release,
+            Role::Vendor => vendor,
+            Role::Recovery => recovery,
+        }
+    }
+
+    /// The keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &TrustedKey> {
+        self.keys.iter().flatten()
+    }
+
+    /// The roles whose thresholds a seal must meet for `purpose`.
+    pub(crate) fn roles_for(&self, purpose: Purpose) -> [Option<Role>; 2] {
+        let vendor = (self.threshold(Role::Vendor) > 0).then_some(Role::Vendor);
+        match purpose {
+            Purpose::Recovery if self.threshold(Role::Recovery) > 0 => [Some(Role::Recovery), None],
+            Purpose::Release | Purpose::Recovery => [Some(Role::Release), vendor],
+        }
+    }
+
+    /// The binary form for the guard: magic (16), epoch (`u64`), thresholds (3), number of keys (1), zero (4),
+    /// then 40 bytes a key (public key 32, roles 1, zero 7), zero, CRC-32 in the last 4 of 2048 bytes. *Pure.*
+    #[must_use]
+    pub fn to_block(&self) -> [u8; TRUST_BLOCK_LEN] {
+        let mut block = [0; TRUST_BLOCK_LEN];
+        put(&mut block, 0, &TRUST_BLOCK_MAGIC);
+        put(&mut block, 16, &self.epoch.to_le_bytes());
+        put(&mut block, 24, &self.thresholds);
+        let mut count: u8 = 0;
+        for (key, at) in self.keys().zip((KEYS_AT..).step_by(KEY_LEN)) {
+            put(&mut block, at, &key.public_key());
+            put(&mut block, at.saturating_add(32), &[key.roles]);
+            count = count.saturating_add(1);
+        }
+        put(&mut block, 27, &[count]);
+        let crc = crc32fast::hash(block.get(..CRC_AT).unwrap_or_default());
+        put(&mut block, CRC_AT, &crc.to_le_bytes());
+        block
+    }
+
+    /// Reads the binary form. *Pure.*
+    ///
+    /// # Errors
+    /// [`TrustError::Block`] for a damaged or empty block, else what [`Trust::new`] finds.
+    pub fn from_block(block: &[u8; TRUST_BLOCK_LEN]) -> Result<Self, TrustError> {
+        let crc = crc32fast::hash(block.get(..CRC_AT).unwrap_or_default());
+        if get::<16>(block, 0) != TRUST_BLOCK_MAGIC || u32::from_le_bytes(get(block, CRC_AT)) != crc {
+            return Err(TrustError::Block);
+        }
+        let [count] = get::<1>(block, 27);
+        let mut found: Option<TrustedKey> = None;
+        let mut keys = [None; MAX_TRUSTED_KEYS];
+        if usize::from(count) > MAX_TRUSTED_KEYS {
+            return Err(TrustError::TooManyKeys);
+        }
+        for (place, at) in keys.iter_mut().zip((KEYS_AT..).step_by(KEY_LEN)).take(usize::from(count)) {
+            let bytes = get::<32>(block, at);
+            let [roles] = get::<1>(block, at.saturating_add(32));
+            let key = parse_public_key(&bytes).map_err(TrustError::Key)?;
+            let key = TrustedKey { key, id: KeyId::of(&bytes), roles };
+            *place = Some(key);
+            found = Some(key);
+        }
+        // `new` takes a slice of keys: fill the places after the last one with it, then cut to the count.
+        let filler = found.ok_or(TrustError::NoKeys)?;
+        let keys = keys.map(|key| key.unwrap_or(filler));
+        Self::new(
+            u64::from_le_bytes(get(block, 16)),
+            get(block, 24),
+            keys.get(..usize::from(count)).unwrap_or_default(),
+        )
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder of the skeleton commit; the crate's own work follows.
