@@ -30,9 +30,13 @@ const fn empty_trust() -> [u8; TRUST_BLOCK_LEN] {
 }
 
 fn trust_block() -> [u8; TRUST_BLOCK_LEN] {
-    // SAFETY: `TRUST` is a live, aligned and initialized static. The read is volatile because the bytes are
-    // replaced after the compiler has seen them.
-    unsafe { core::ptr::read_volatile(&raw const TRUST) }
+    let mut block = [0; TRUST_BLOCK_LEN];
+    for (to, from) in block.iter_mut().zip(&TRUST) {
+        // SAFETY: `from` is a reference. The read is volatile because the bytes are replaced after the
+        // compiler has seen them; byte by byte, since one read of the array becomes 50 KB of instructions.
+        *to = unsafe { core::ptr::read_volatile(from) };
+    }
+    block
 }
 
 /// Never returns success: OVMF, for one, stops in its menu when a boot option returns that.
