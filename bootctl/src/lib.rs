@@ -3,8 +3,10 @@
 pub mod device;
 pub mod disk;
 pub mod efivars;
+pub mod entry;
 pub mod evidence;
 pub mod log;
+pub mod reconcile;
 pub mod store;
 pub mod sysfs;
 pub mod transition;
