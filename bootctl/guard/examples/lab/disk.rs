@@ -39,7 +39,12 @@ pub(crate) fn trust() -> Result<Trust> {
 }
 
 /// A release with `image` as both boot and recovery image.
-pub(crate) fn release(version: &str, rollback_index: u64, image: &[u8], key: &SigningKey) -> Result<(Seal, Release)> {
+pub(crate) fn release(
+    version: &str,
+    rollback_index: u64,
+    image: &[u8],
+    key: &SigningKey,
+) -> Result<(Seal, Release)> {
     let version = Text64::new(version).context("version")?;
     let digest = ImageDigest { len: image.len() as u64, sha256: Sha256::digest(image).into() };
     let manifest_sha256 = Sha256::digest(version.as_str()).into();
@@ -109,8 +114,11 @@ impl Disk {
     /// An empty disk with a partition table; `seed` makes its GUIDs its own.
     pub(crate) fn new(sector: usize, seed: u8) -> Self {
         let len = PARTS.iter().map(|(_, mib)| mib).sum::<usize>() * MIB + 2 * MIB;
-        let mut disk =
-            Self { sector, bytes: vec![0; len], guid: Guid([seed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0]) };
+        let mut disk = Self {
+            sector,
+            bytes: vec![0; len],
+            guid: Guid([seed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0]),
+        };
         let mut array = vec![0; 128 * 128];
         for (part, (entry, (kind, _))) in array.chunks_mut(128).zip(PARTS).enumerate() {
             entry[..16].copy_from_slice(&kind.0);
@@ -144,8 +152,7 @@ impl Disk {
     }
 
     fn protective_mbr(&mut self, last: u64) {
-        self.bytes[446..462]
-            .copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0]);
+        self.bytes[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0]);
         self.bytes[458..462].copy_from_slice(&(last as u32).to_le_bytes());
         self.bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     }
@@ -158,6 +165,17 @@ impl Disk {
     pub(crate) fn read(&self, part: usize, offset: usize, len: usize) -> &[u8] {
         let at = self.at(part) + offset;
         &self.bytes[at..at + len]
+    }
+
+    /// The HD() node of a partition's device path (UEFI 2.10, 10.3.5.1).
+    pub(crate) fn hd(&self, part: usize) -> Vec<u8> {
+        let mut node = vec![4, 1, 42, 0];
+        node.extend((part as u32 + 1).to_le_bytes());
+        node.extend(((self.at(part) / self.sector) as u64).to_le_bytes());
+        node.extend(((self.len(part) / self.sector) as u64).to_le_bytes());
+        node.extend(self.uuid(part).0);
+        node.extend([2, 2]);
+        node
     }
 
     pub(crate) fn slot(&self, slot: Slot, status: Status, release: Release) -> SlotState {

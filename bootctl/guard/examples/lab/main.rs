@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "this is a program")]
 
 mod disk;
+mod nvram;
 mod qemu;
 mod scenarios;
 
@@ -23,7 +24,8 @@ impl Lab {
     pub(crate) fn payload(&self, orders: &str) -> Vec<u8> {
         let marker = b"guard-payload orders\0\0\0\0";
         let mut program = self.payload.clone();
-        let at = program.windows(marker.len()).position(|window| window == marker).map(|at| at + marker.len());
+        let at =
+            program.windows(marker.len()).position(|window| window == marker).map(|at| at + marker.len());
         if let Some(place) = at.and_then(|at| program.get_mut(at..at + 8)) {
             place.fill(0);
             place[..orders.len()].copy_from_slice(orders.as_bytes());
@@ -64,7 +66,12 @@ fn run() -> Result<()> {
     let block = disk::trust()?.to_block();
     guard.get_mut(at..at + block.len()).context("section .trust is short")?.copy_from_slice(&block);
     let dir = tempfile::tempdir()?;
-    let lab = Lab { guard, guard_without_keys, payload: std::fs::read(&payload).context(payload)?, dir: dir.path().into() };
+    let lab = Lab {
+        guard,
+        guard_without_keys,
+        payload: std::fs::read(&payload).context(payload)?,
+        dir: dir.path().into(),
+    };
     let mut failed = 0;
     for (name, scenario) in scenarios::ALL {
         if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {

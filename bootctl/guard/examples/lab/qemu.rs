@@ -25,6 +25,7 @@ pub(crate) fn missing() -> Option<&'static str> {
 pub(crate) struct Machine {
     dir: PathBuf,
     pub(crate) extra: Vec<String>,
+    pub(crate) read_only: bool,
 }
 
 impl Machine {
@@ -32,7 +33,7 @@ impl Machine {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         std::fs::copy(VARS, dir.join("vars.fd"))?;
-        Ok(Self { dir: dir.to_owned(), extra: Vec::new() })
+        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false })
     }
 
     pub(crate) fn vars(&self) -> PathBuf {
@@ -43,7 +44,8 @@ impl Machine {
     /// machine switches itself off or resets. Returns the console.
     pub(crate) fn boot(&self, disks: &mut [(&mut Vec<u8>, usize)], until: &[&str]) -> Result<String> {
         let mut command = Command::new("qemu-system-x86_64");
-        command.args("-machine q35,accel=tcg -m 256 -nodefaults -net none -display none -no-reboot".split(' '));
+        command
+            .args("-machine q35,accel=tcg -m 256 -nodefaults -net none -display none -no-reboot".split(' '));
         command.args(["-serial", "stdio"]);
         command.args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}")]);
         let vars = self.vars();
@@ -51,7 +53,8 @@ impl Machine {
         for (number, (bytes, sector)) in disks.iter().enumerate() {
             let path = self.disk(number);
             std::fs::write(&path, bytes)?;
-            let drive = format!("if=none,id=d{number},format=raw,file={}", path.display());
+            let mode = if self.read_only { "on" } else { "off" };
+            let drive = format!("if=none,id=d{number},format=raw,readonly={mode},file={}", path.display());
             let device = format!(
                 "virtio-blk-pci,drive=d{number},logical_block_size={sector},physical_block_size={sector}"
             );
