@@ -71,8 +71,8 @@ impl Answers {
     /// # Errors
     /// [`AnswersError`].
     pub fn parse(text: &str) -> Result<Self, AnswersError> {
-        let answers: Self =
-            toml::from_str(text).map_err(|error| AnswersError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let answers: Self = toml::from_str(text)
+            .map_err(|error| AnswersError::Syntax(error.to_string().trim_end().to_owned()))?;
         if answers.version != 1 {
             return Err(AnswersError::Version(answers.version));
         }

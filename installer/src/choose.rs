@@ -91,8 +91,9 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
 }
 
 fn names<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> String {
-    let names: Vec<String> =
-        candidates.map(|candidate| format!("{} ({})", candidate.disk.id(), candidate.disk.path.display())).collect();
+    let names: Vec<String> = candidates
+        .map(|candidate| format!("{} ({})", candidate.disk.id(), candidate.disk.path.display()))
+        .collect();
     names.join(", ")
 }
 

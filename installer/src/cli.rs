@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use bootctl::device::{Access, FileDevice, SectorSize};
-use bootctl::efivars::{EfiVars, Efivarfs};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
-use installer::answers::{Answers, Target, Then};
+use installer::answers::{Answers, Then};
 use installer::install::{InstallError, Job, install};
 use installer::layout::{Layout, Size};
 use installer::marker::Marker;
@@ -92,8 +92,7 @@ struct Image {
     #[arg(long)]
     size: Size,
     /// Bytes in a sector
-    #[arg(long, default_value_t = 512, value_parser = clap::builder::PossibleValuesParser::new(["512", "4096"])
-        .map(|text| text.parse::<u32>().unwrap_or(512)))]
+    #[arg(long, default_value_t = 512, value_parser = sector_size)]
     sector_size: u32,
     /// Layout (TOML) instead of the default one
     #[arg(long, value_name = "FILE")]
@@ -190,10 +189,11 @@ impl Apply {
             bail!(Unconfirmed);
         }
         let trust = bundle::trust::load(&self.trust)?;
-        let named = answers.bundle.clone().map(|name| name.parse().map_err(anyhow::Error::msg)).transpose()?;
+        let named =
+            answers.bundle.clone().map(|name| name.parse().map_err(anyhow::Error::msg)).transpose()?;
         let bundle = self.bundle.clone().or(named).context("no bundle: name one with --bundle")?;
         let compatible = answers.compatible.as_deref().context("answers: no compatible")?;
-        let vars = Efivarfs::new(Path::new(Efivarfs::MOUNT));
+        let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
         let around = Surroundings {
             roots: disks::Roots::default(),
             media: Vec::new(),
@@ -227,7 +227,8 @@ impl Image {
             Some(path) => toml::from_str(&read_text(path)?).with_context(|| path.display().to_string())?,
             None => Layout::default(),
         };
-        let id = self.install_id.as_deref().map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
+        let id =
+            self.install_id.as_deref().map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
         let install_id = id.transpose()?.map_or_else(random_guid, Ok)?;
         let source = AnySource::new(&self.bundle, HttpOptions::default())?;
         let file = File::create_new(&self.out).with_context(|| self.out.display().to_string())?;
@@ -241,7 +242,8 @@ impl Image {
     }
 
     fn install(&self, source: AnySource, trust: &seal::Trust, layout: &Layout, id: Guid) -> Result<Report> {
-        let device = Arc::new(FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(self.sector_size))?);
+        let device =
+            Arc::new(FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(self.sector_size))?);
         let vars = self.efivars.as_deref().map(Efivarfs::new);
         let job = Job {
             device,
@@ -348,7 +350,8 @@ fn text64(text: &str) -> Result<Text64> {
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(jobs().max(2)).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(jobs().max(2)).enable_all().build()?;
     Ok(runtime.block_on(future))
 }
 
@@ -358,6 +361,14 @@ fn jobs() -> usize {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn sector_size(text: &str) -> Result<u32, &'static str> {
+    match text {
+        "512" => Ok(512),
+        "4096" => Ok(4096),
+        _ => Err("expected 512 or 4096"),
+    }
 }
 
 /// 128 bits from the kernel.

@@ -95,7 +95,8 @@ impl Disk {
 
     /// Everything that keeps the disk or a part of it busy, with the name of that part.
     pub fn busy(&self) -> impl Iterator<Item = (&str, &Use)> {
-        let parts = self.children.iter().flat_map(|part| part.uses.iter().map(|used| (part.name.as_str(), used)));
+        let parts =
+            self.children.iter().flat_map(|part| part.uses.iter().map(|used| (part.name.as_str(), used)));
         self.uses.iter().map(|used| (self.name.as_str(), used)).chain(parts)
     }
 }
@@ -270,11 +271,8 @@ mod tests {
         put("sys/block/sdb/size", "0\n");
         put("proc/self/mountinfo", "36 35 8:1 / /mnt/x rw,noatime master:1 - ext3 /dev/root rw\n");
         put("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n");
-        let roots = Roots {
-            sys: dir.path().join("sys"),
-            proc: dir.path().join("proc"),
-            dev: dir.path().join("dev"),
-        };
+        let roots =
+            Roots { sys: dir.path().join("sys"), proc: dir.path().join("proc"), dev: dir.path().join("dev") };
         (dir, roots)
     }
 

@@ -288,7 +288,10 @@ mod tests {
         assert_eq!(toml::from_str::<Layout>("root = \"1G\"").map(|layout| layout.root), Ok(Size(1 << 30)));
         assert!(toml::from_str::<Layout>("rot = \"1G\"").is_err());
         let odd = Layout { root: Size(5), ..Layout::default() };
-        assert!(matches!(odd.plan(1 << 40, 512, ID), Err(LayoutError::Misaligned { partition: "root-a", .. })));
+        assert!(matches!(
+            odd.plan(1 << 40, 512, ID),
+            Err(LayoutError::Misaligned { partition: "root-a", .. })
+        ));
     }
 
     proptest! {

@@ -138,7 +138,11 @@ pub fn content(device: &Arc<dyn BlockDevice>) -> std::io::Result<Content> {
         return Ok(Content::Other("it has an MBR or a FAT file system"));
     }
     let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    Ok(if zero(&start) && zero(&end) { Content::Blank } else { Content::Other("it has data of an unknown kind") })
+    Ok(if zero(&start) && zero(&end) {
+        Content::Blank
+    } else {
+        Content::Other("it has data of an unknown kind")
+    })
 }
 
 fn installation(device: &Arc<dyn BlockDevice>) -> Option<Content> {

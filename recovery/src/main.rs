@@ -1,7 +1,7 @@
 //! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine stands.
 
 use anyhow::{Context as _, Result, bail};
-use bootctl::efivars::{EfiVars as _, Efivarfs, VarName};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
 use clap::Parser;
 use installer::answers::{Answers, Then};
 use installer::disks::Roots;
@@ -50,11 +50,14 @@ fn main() -> ExitCode {
 
 impl Cli {
     fn run(&self) -> Result<()> {
-        let vars = Efivarfs::new(Path::new(Efivarfs::MOUNT));
+        let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
         let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: record::VENDOR };
         let handoff = vars.get(&name)?.and_then(|variable| Handoff::decode(&variable.data));
         let Some(handoff) = handoff else {
-            bail!("the boot guard did not start this system: variable {} of {HANDOFF_LEN} bytes is missing", name.name)
+            bail!(
+                "the boot guard did not start this system: variable {} of {HANDOFF_LEN} bytes is missing",
+                name.name
+            )
         };
         if handoff.state_uuid != Guid::ZERO {
             return self.on_disk();
@@ -68,7 +71,9 @@ impl Cli {
 
     /// Started from the recovery partition: the state in words, and what can be done.
     fn on_disk(&self) -> Result<()> {
-        say("This is the recovery system. `rayos-bootctl status` and `rayos-bootctl why` tell how the machine");
+        say(
+            "This is the recovery system. `rayos-bootctl status` and `rayos-bootctl why` tell how the machine",
+        );
         say("stands; `rayos-updater apply BUNDLE` installs a release anew, from a file or a URL.");
         let status = std::process::Command::new("rayos-bootctl").arg("status").status();
         status.context("rayos-bootctl").map(drop)
@@ -88,9 +93,11 @@ impl Cli {
         Marker::Started.emit();
         Marker::RealMode.emit();
         let trust = bundle::trust::load(&self.trust)?;
-        let text = std::fs::read_to_string(&self.system).with_context(|| self.system.display().to_string())?;
+        let text =
+            std::fs::read_to_string(&self.system).with_context(|| self.system.display().to_string())?;
         let system = System::parse(&text)?;
-        let bundle: Location = medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
+        let bundle: Location =
+            medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let around = Surroundings {
             roots: Roots::default(),
@@ -104,8 +111,10 @@ impl Cli {
             jobs,
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
-        let report = runtime.block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let report =
+            runtime.block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
         terminal.done();
         let report = report?;
         Marker::Activated(&report.version).emit();

@@ -28,8 +28,8 @@ impl System {
     /// # Errors
     /// [`SystemError`].
     pub fn parse(text: &str) -> Result<Self, SystemError> {
-        let system: Self =
-            toml::from_str(text).map_err(|error| SystemError::Syntax(error.to_string().trim_end().to_owned()))?;
+        let system: Self = toml::from_str(text)
+            .map_err(|error| SystemError::Syntax(error.to_string().trim_end().to_owned()))?;
         match Text64::new(&system.compatible) {
             Some(name) if name != Text64::EMPTY => Ok(system),
             _ => Err(SystemError::Compatible(system.compatible)),

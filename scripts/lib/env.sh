@@ -46,7 +46,9 @@ find_rust() {
             break
         fi
     done
-    export PATH CARGO RUSTC RAYOS_RUST
+    export PATH CARGO RAYOS_RUST
+    # cargo of rustup finds its own.
+    [ "$RAYOS_RUST" != distro ] || export RUSTC
 }
 CARGO=${CARGO:-cargo}
 RUSTC=${RUSTC:-rustc}

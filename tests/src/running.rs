@@ -142,9 +142,7 @@ impl Running {
         self.commands += 1;
         let number = self.commands;
         // The shell echoes what is sent, so the marks are spelled differently there than when they are printed.
-        self.send_line(&format!(
-            "echo BEG''IN-{number}; ( {command} ) 2>&1; echo EN''D-{number} code=$?"
-        ))?;
+        self.send_line(&format!("echo BEG''IN-{number}; ( {command} ) 2>&1; echo EN''D-{number} code=$?"))?;
         let before = std::mem::replace(&mut self.step, format!("run in the guest: {command}"));
         self.expect_within(&format!("BEGIN-{number}"), limit)?;
         let begin = self.console.position();

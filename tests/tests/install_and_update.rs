@@ -121,7 +121,8 @@ impl Lab {
 
     fn commit(&self, slot: Slot) {
         let store = RecordStore::open(&self.disk()).expect("store");
-        let committed = transition::commit(&store.read().expect("record"), Choice::Slot(slot)).expect("commit");
+        let committed =
+            transition::commit(&store.read().expect("record"), Choice::Slot(slot)).expect("commit");
         store.write(&committed).expect("record");
     }
 
@@ -309,7 +310,8 @@ async fn a_release_on_trial_is_not_robbed_of_its_fallback() {
 async fn a_bad_bundle_is_found_before_the_disk_is_touched() {
     let lab = Lab::new(512);
     let blank = lab.device.bytes();
-    for bundle in [SECOND.bundle_for("test-machine", 9), SECOND.bundle_for("other-machine", 1), b"x".to_vec()] {
+    for bundle in [SECOND.bundle_for("test-machine", 9), SECOND.bundle_for("other-machine", 1), b"x".to_vec()]
+    {
         let error = lab.install(bundle).await.expect_err("refused");
         assert!(error.disk_is_unchanged(), "{error}");
         assert!(lab.device.bytes() == blank);

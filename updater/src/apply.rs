@@ -15,7 +15,9 @@ use bootctl::efivars::EfiVars;
 use bootctl::log::EventLog;
 use bootctl::store::{RecordStore, StoreError};
 use bootctl::{reconcile, transition};
-use bundle::{DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame};
+use bundle::{
+    DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame,
+};
 use bytes::Bytes;
 use record::event::{self, Kind};
 use record::{Choice, Record};
@@ -250,7 +252,8 @@ impl<'a, S: Source> Incoming<'a, S> {
             Planned::Apply(plan) => plan,
         };
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
-        let work = Work { machine, options, events, plan, sinks: Arc::new(sinks), guard: StopOnDrop::default() };
+        let work =
+            Work { machine, options, events, plan, sinks: Arc::new(sinks), guard: StopOnDrop::default() };
         let wanted = work.sinks.wanted();
         let slot = work.slot();
         events.event(Event::Planned { slot: slot.letter(), image_bytes: work.bytes(&wanted) });
@@ -282,7 +285,10 @@ fn make_plan(
 }
 
 /// Reads and verifies seal, manifest and index, and leaves the source where the payload begins.
-async fn read_head<S: Source>(fetcher: &mut Fetcher<'_, S>, trust: &Trust) -> Result<Arc<Release>, ApplyError> {
+async fn read_head<S: Source>(
+    fetcher: &mut Fetcher<'_, S>,
+    trust: &Trust,
+) -> Result<Arc<Release>, ApplyError> {
     let mut parser = HeadParser::new(trust, Purpose::Release);
     while let Some(piece) = fetcher.piece().await? {
         let taken = parser.feed(&piece)?;

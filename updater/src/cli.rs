@@ -3,7 +3,7 @@
 use crate::words::Words;
 use anyhow::{Context as _, Result, bail};
 use bootctl::device::Access;
-use bootctl::efivars::{EfiVars, Efivarfs};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use bootctl::machine::MachineError;
 use bootctl::sysfs::BlockDevices;
 use clap::{Args, Parser, Subcommand};
@@ -142,9 +142,11 @@ impl Apply {
             plan_only: self.plan,
         };
         let terminal = Terminal::new(self.progress);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
         let outcome = runtime.block_on(async {
-            let on_retry = |error: &updater::source::SourceError, pause| terminal.event(Event::retry(error, pause));
+            let on_retry =
+                |error: &updater::source::SourceError, pause| terminal.event(Event::retry(error, pause));
             let work = async {
                 let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
                 incoming.apply(&machine, &options, &terminal).await
@@ -171,7 +173,8 @@ struct Interrupted;
 
 async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return std::future::pending().await;
     };
@@ -191,7 +194,7 @@ impl MachineArgs {
                 bootctl::machine::Machine::open(path, efivars(dir), Access::Write)
             }
             None => {
-                let vars = efivars(Path::new(Efivarfs::MOUNT));
+                let vars = efivars(Path::new(EFIVARS_DIR));
                 bootctl::machine::Machine::running(vars, &BlockDevices::default(), Access::Write)
             }
         }

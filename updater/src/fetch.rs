@@ -227,8 +227,11 @@ mod tests {
 
     #[test]
     fn a_lost_connection_goes_on_at_the_missing_byte() {
-        let source = MemorySource::new(bytes(10_000), 700)
-            .with_faults([Fault::DropAfter(1_234), Fault::Status(503), Fault::DropAfter(0)]);
+        let source = MemorySource::new(bytes(10_000), 700).with_faults([
+            Fault::DropAfter(1_234),
+            Fault::Status(503),
+            Fault::DropAfter(0),
+        ]);
         let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
         let got = run(fetcher.range(0, 10_000)).expect("range");
         assert_eq!(got, bytes(10_000));

@@ -167,12 +167,7 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
         room.check(image.role, image.size, destination)?;
         destinations.push(destination);
     }
-    Ok(Planned::Apply(Plan {
-        target,
-        release: identity,
-        revoke: release.statement().revoke,
-        destinations,
-    }))
+    Ok(Planned::Apply(Plan { target, release: identity, revoke: release.statement().revoke, destinations }))
 }
 
 /// What the boot record will call the release.

@@ -147,14 +147,20 @@ impl Sinks {
         let Sink::Partition { window, base, name: partition } = self.sink(frame) else { return Ok(()) };
         let offset = base + frame.offset;
         buffer.resize(frame.len as usize, 0);
-        window.read_medium_at(offset, buffer).map_err(|error| ReadBackError::Io { partition, offset, error })?;
+        window.read_medium_at(offset, buffer).map_err(|error| ReadBackError::Io {
+            partition,
+            offset,
+            error,
+        })?;
         if matches(frame, buffer) { Ok(()) } else { Err(ReadBackError::Differs { partition, offset }) }
     }
 
     /// The image that was written to memory.
     pub(crate) fn take_memory(&self) -> Option<Vec<u8>> {
         self.sinks.iter().find_map(|sink| match sink {
-            Sink::Memory(memory) => Some(std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner))),
+            Sink::Memory(memory) => {
+                Some(std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner)))
+            }
             Sink::Partition { .. } | Sink::Nowhere => None,
         })
     }

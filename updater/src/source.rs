@@ -9,7 +9,7 @@ mod memory;
 
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
-pub use memory::MemorySource;
+pub use memory::{Fault, MemorySource};
 
 use bytes::Bytes;
 use std::path::PathBuf;

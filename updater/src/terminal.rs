@@ -93,7 +93,11 @@ impl EventSink for Terminal {
                 self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
             }
             Event::Planned { slot, image_bytes } => {
-                self.line(&format!("slot {}: {} of images", slot.to_ascii_uppercase(), mebibytes(image_bytes)));
+                self.line(&format!(
+                    "slot {}: {} of images",
+                    slot.to_ascii_uppercase(),
+                    mebibytes(image_bytes)
+                ));
             }
             Event::Disarmed { slot } => {
                 self.line(&format!("slot {} can no longer be started", slot.to_ascii_uppercase()));

@@ -38,8 +38,10 @@ impl Words {
         let disarmed = error.downcast_ref::<Failure>().and_then(|failure| failure.disarmed);
         let state = match disarmed {
             _ if code == 130 => "Stopped. The same command goes on where it stopped.".to_owned(),
-            Some(slot) => format!("Slot {slot} holds no release now; the running system is as it was. \
-                                   The same command goes on where it stopped."),
+            Some(slot) => format!(
+                "Slot {slot} holds no release now; the running system is as it was. \
+                                   The same command goes on where it stopped."
+            ),
             None => "Nothing was changed.".to_owned(),
         };
         if json {

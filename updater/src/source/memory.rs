@@ -75,7 +75,10 @@ impl Source for MemorySource {
         let left = (self.bytes.len() as u64).saturating_sub(self.at).min(self.piece as u64);
         let len = left.min(self.until_drop.unwrap_or(u64::MAX));
         if len == 0 && left > 0 {
-            return Err(SourceError::Network { what: "memory".to_owned(), message: "connection lost".to_owned() });
+            return Err(SourceError::Network {
+                what: "memory".to_owned(),
+                message: "connection lost".to_owned(),
+            });
         }
         if len == 0 {
             return Ok(None);

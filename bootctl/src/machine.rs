@@ -1,0 +1,253 @@
+//! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
+
+use crate::device::{Access, FileDevice, OpenError, SectorSize};
+use crate::disk::{Disk, DiskError};
+use crate::efivars::{EfiVars, VarError, VarName};
+use crate::log::EventLog;
+use crate::reconcile::{self, Facts, Report, Warning};
+use crate::store::{RecordStore, StoreError};
+use crate::sysfs::{BlockDevices, FindError, Node};
+use crate::transition::{self, Refusal};
+use record::event::{Event, Kind};
+use record::{Choice, Handoff, Record, Slot, VENDOR};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a busy disk is waited for: other programs hold its lock for moments, an update for longer.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+const BUSY_POLL: Duration = Duration::from_millis(50);
+
+/// Why an operation on a machine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The system was not started by the guard.
+    #[error("this system was not started by the boot guard: no variable RayosBoot")]
+    NotGuarded,
+    /// The guard's variable cannot be read.
+    #[error("variable RayosBoot: {0}")]
+    Handoff(VarError),
+    /// The disk was not found.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// The disk could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The disk has no usable partition table.
+    #[error("{}: {source}", path.display())]
+    Disk {
+        /// Device node or image.
+        path: PathBuf,
+        /// Why.
+        source: DiskError,
+    },
+    /// The boot record could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// What the guard said about this boot; `None` if it did not start this system. *Reads.*
+///
+/// # Errors
+/// [`VarError`] other than that there are no EFI variables.
+pub fn handoff(vars: &dyn EfiVars) -> Result<Option<Handoff>, VarError> {
+    let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: VENDOR };
+    match vars.get(&name) {
+        Ok(found) => Ok(found.and_then(|found| Handoff::decode(&found.data))),
+        Err(VarError::Unsupported) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A machine, running or offline.
+pub struct Machine {
+    /// Its disk.
+    pub disk: Disk,
+    /// The boot record on it.
+    pub store: RecordStore,
+    /// The event ring on it.
+    pub log: EventLog,
+    /// Its EFI variables.
+    pub vars: Box<dyn EfiVars>,
+    /// What the guard said; `None` offline.
+    pub handoff: Option<Handoff>,
+    /// The disk among those of the running system; `None` offline.
+    pub node: Option<Node>,
+}
+
+impl Machine {
+    /// The machine that is running: the disk is the one that the guard named. *Reads.* To write, the disk's lock
+    /// is waited for a while.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn running(
+        vars: Box<dyn EfiVars>,
+        devices: &BlockDevices,
+        access: Access,
+    ) -> Result<Self, MachineError> {
+        let handoff =
+            handoff(vars.as_ref()).map_err(MachineError::Handoff)?.ok_or(MachineError::NotGuarded)?;
+        let node = devices.booted(&handoff)?;
+        let path = node.path.clone();
+        Ok(Self { handoff: Some(handoff), node: Some(node), ..Self::open(&path, vars, access)? })
+    }
+
+    /// Any disk or image, with any directory of variables. *Reads.*
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn open(path: &Path, vars: Box<dyn EfiVars>, access: Access) -> Result<Self, MachineError> {
+        let device = open_when_free(path, access)?;
+        let failed = |source| MachineError::Disk { path: path.to_owned(), source };
+        let disk = Disk::open(Arc::new(device)).map_err(failed)?;
+        let store = RecordStore::open(&disk)?;
+        let log = EventLog::open(&disk)?;
+        Ok(Self { disk, store, log, vars, handoff: None, node: None })
+    }
+
+    /// What is running; `None` offline.
+    #[must_use]
+    pub fn booted(&self) -> Option<Choice> {
+        self.handoff.map(|handoff| handoff.choice)
+    }
+
+    /// What is running.
+    ///
+    /// # Errors
+    /// [`MachineError::NotGuarded`] offline.
+    pub fn require_booted(&self) -> Result<Choice, MachineError> {
+        self.booted().ok_or(MachineError::NotGuarded)
+    }
+
+    /// What reconciling must know about the disk; `None` without an EFI system partition.
+    #[must_use]
+    pub fn facts(&self) -> Option<Facts> {
+        self.disk.partitions().esp.map(|esp| Facts { esp, retired: Vec::new() })
+    }
+
+    /// Brings the boot entries in line with `record`. *Writes.*
+    pub fn reconcile(&self, record: &Record) -> Report {
+        match self.facts() {
+            Some(facts) => reconcile::run(record, self.vars.as_ref(), &facts, self.booted()),
+            None => Report { warning: Some(Warning::NoEsp), ..Report::default() },
+        }
+    }
+
+    /// Declares the running system good, and brings the entries in line. *Writes*, durable on return. `time` is
+    /// in seconds since 1970, 0 if unknown.
+    ///
+    /// # Errors
+    /// [`MachineError`]; what happens to the event and to the entries is no error.
+    pub fn commit(&self, time: u64) -> Result<Change, MachineError> {
+        let booted = self.require_booted()?;
+        let first = |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
+        self.change(time, Some(booted), |before| {
+            let kind = first(before).then_some(Kind::Committed);
+            Ok((transition::commit(before, booted)?, kind))
+        })
+    }
+
+    /// Goes back to the other slot at the next boot. *Writes*, durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn rollback(&self, time: u64) -> Result<Change, MachineError> {
+        let before = self.store.read()?;
+        let booted = self.booted().unwrap_or(Choice::Slot(before.default));
+        self.change(time, Some(booted), |before| {
+            Ok((transition::rollback(before, booted)?, Some(Kind::RolledBack)))
+        })
+    }
+
+    /// Asks for `choice` at the next boot alone. *Writes*, durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn boot_once(&self, choice: Choice, time: u64) -> Result<Change, MachineError> {
+        self.change(time, Some(choice), |before| {
+            Ok((transition::boot_once(before, choice)?, Some(Kind::Note)))
+        })
+    }
+
+    /// Rules a slot out. *Writes*, durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    pub fn mark_bad(&self, slot: Slot, time: u64) -> Result<Change, MachineError> {
+        let subject = Some(Choice::Slot(slot));
+        self.change(time, subject, |before| Ok((transition::mark_bad(before, slot)?, Some(Kind::MarkedBad))))
+    }
+
+    /// Appends an event about `subject`, with its release and the record's number filled in. *Writes*, durable on
+    /// return.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note(&self, kind: Kind, subject: Option<Choice>, text: &str, time: u64) -> Result<(), StoreError> {
+        let mut event = Event::new(kind, subject).with_text(text);
+        if let Ok(record) = self.store.read() {
+            event.record_seq = record.seq;
+            if let Some(Choice::Slot(slot)) = subject {
+                event.version = record.slot(slot).release.version;
+            }
+        }
+        event.time = time;
+        self.log.append(&event).map(|_| ())
+    }
+
+    fn change(
+        &self,
+        time: u64,
+        subject: Option<Choice>,
+        to: impl FnOnce(&Record) -> Result<(Record, Option<Kind>), Refusal>,
+    ) -> Result<Change, MachineError> {
+        let before = self.store.read()?;
+        let (wanted, kind) = to(&before)?;
+        let after = self.store.write(&wanted)?;
+        let event = match kind {
+            Some(kind) if after != before => {
+                let text = if kind == Kind::Note { "asked for at the next boot alone" } else { "" };
+                self.note(kind, subject, text, time).err()
+            }
+            _ => None,
+        };
+        let entries = self.reconcile(&after);
+        Ok(Change { before, after, event, entries })
+    }
+}
+
+/// What an operation did.
+#[derive(Debug)]
+pub struct Change {
+    /// The record before it.
+    pub before: Record,
+    /// The record as it was written; the same if there was nothing to do.
+    pub after: Record,
+    /// Why the event could not be appended. The story has a gap, the machine has none.
+    pub event: Option<StoreError>,
+    /// What was done to the boot entries.
+    pub entries: Report,
+}
+
+impl Change {
+    /// Whether anything was written.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.before != self.after || !self.entries.done.is_empty()
+    }
+}
+
+fn open_when_free(path: &Path, access: Access) -> Result<FileDevice, OpenError> {
+    let give_up = Instant::now() + BUSY_WAIT;
+    loop {
+        match FileDevice::open(path, access, SectorSize::Detect) {
+            Err(OpenError::Busy(_)) if Instant::now() < give_up => thread::sleep(BUSY_POLL),
+            done => return done,
+        }
+    }
+}

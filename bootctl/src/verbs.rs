@@ -1,0 +1,431 @@
+//! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
+
+use crate::cli::{Booted, Cli, Entries, Generate, Generated, Health, Milestone, Place, Repair, Stage, Verb};
+use crate::{print, show};
+use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
+use bootctl::disk::Disk;
+use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, VarError};
+use bootctl::evidence;
+use bootctl::health::{self, Outcome, Plan};
+use bootctl::machine::{Change, Machine, MachineError, handoff};
+use bootctl::reconcile::{self, BootVars, Report};
+use bootctl::status::{FailureJson, Status, choice_word, why_word};
+use bootctl::store::StoreError;
+use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::transition::Refusal;
+use clap::CommandFactory as _;
+use record::event::Kind;
+use record::{Choice, Pair, Record, Slot, rebuild};
+use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust, TrustError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const NOTHING_TO_DO: u8 = 7;
+
+/// Why a verb did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("trust: {0}")]
+    Trust(#[from] TrustError),
+    #[error("boot record is lost: rebuilding it needs --trust FILE")]
+    NeedsTrust,
+    #[error("boot record is lost, and no slot holds a sealed release: {0}")]
+    NoEvidence(String),
+    #[error("recovery is running: it has no root partition")]
+    NoRoot,
+    #[error("boot entries: {0}")]
+    Variables(VarError),
+    #[error("boot entries: {0}")]
+    Entries(reconcile::Warning),
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("json: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("reboot: {0}")]
+    Reboot(rustix::io::Errno),
+}
+
+impl Failure {
+    /// The exit code, as documented in `--help`.
+    pub(crate) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Machine(MachineError::NotGuarded) => 77,
+            Self::Machine(MachineError::Find(_) | MachineError::Open(OpenError::Busy(_))) => 5,
+            Self::Machine(MachineError::Refused(Refusal::BelowFloor { .. })) => 3,
+            Self::Machine(MachineError::Refused(_)) => 5,
+            Self::NoEvidence(_) | Self::Trust(_) => 3,
+            Self::NeedsTrust => 77,
+            Self::NoRoot => 5,
+            _ => 1,
+        })
+    }
+}
+
+type Done = Result<ExitCode, Failure>;
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: &Cli) -> Done {
+    let place = &cli.place;
+    match &cli.verb {
+        Verb::Status(options) => status(place, options.json),
+        Verb::Why(options) => why(place, options.json),
+        Verb::Booted(options) => booted(place, options),
+        Verb::Milestone(options) => milestone(place, options),
+        Verb::Health(options) => check_health(place, options),
+        Verb::Commit => commit(&machine(place, Access::Write)?),
+        Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
+        Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
+        Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
+        Verb::Entries(options) => entries(place, options),
+        Verb::Repair(options) => repair(place, options),
+        Verb::Log(options) => log(place, options.json),
+        Verb::Generate(options) => generate(options),
+    }
+}
+
+/// Seconds since 1970, 0 for a clock that stands before that.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// A machine without EFI variables, as a disk image is without a dump of them.
+struct NoVars;
+
+impl EfiVars for NoVars {
+    fn get(&self, _: &bootctl::efivars::VarName) -> Result<Option<bootctl::efivars::Variable>, VarError> {
+        Err(VarError::Unsupported)
+    }
+    fn names(&self) -> Result<Vec<bootctl::efivars::VarName>, VarError> {
+        Err(VarError::Unsupported)
+    }
+    fn set(&self, _: &bootctl::efivars::VarName, _: &bootctl::efivars::Variable) -> Result<(), VarError> {
+        Err(VarError::Unsupported)
+    }
+    fn delete(&self, _: &bootctl::efivars::VarName) -> Result<(), VarError> {
+        Err(VarError::Unsupported)
+    }
+}
+
+fn variables(place: &Place) -> Box<dyn EfiVars> {
+    match (&place.efivars, &place.disk) {
+        (Some(dir), _) => Box::new(Efivarfs::new(dir)),
+        (None, None) => Box::new(Efivarfs::new(Path::new(EFIVARS_DIR))),
+        (None, Some(_)) => Box::new(NoVars),
+    }
+}
+
+fn machine(place: &Place, access: Access) -> Result<Machine, Failure> {
+    let vars = variables(place);
+    Ok(match &place.disk {
+        Some(disk) => Machine::open(disk, vars, access)?,
+        None => Machine::running(vars, &BlockDevices::default(), access)?,
+    })
+}
+
+fn status(place: &Place, json: bool) -> Done {
+    let machine = machine(place, Access::Read)?;
+    let status = status_of(&machine);
+    for warning in &status.warnings {
+        show::say(format_args!("warning: {warning}"));
+    }
+    if json {
+        print(&(serde_json::to_string_pretty(&status.json())? + "\n"))?;
+    } else {
+        print(&status.text())?;
+    }
+    Ok(if status.record.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn status_of(machine: &Machine) -> Status {
+    let mut status = Status { handoff: machine.handoff, ..Status::default() };
+    match machine.store.read() {
+        Ok(record) => status.record = Some(record),
+        Err(error) => status.warnings.push(error.to_string()),
+    }
+    if matches!(machine.store.pair(), Pair::Valid { both: false, .. }) {
+        status.warnings.push("one of the two copies of the boot record is damaged".to_owned());
+    }
+    match machine.log.events() {
+        Ok(events) => status.events = events,
+        Err(error) => status.warnings.push(format!("event ring: {error}")),
+    }
+    if let bootctl::disk::Table::Backup(error) = machine.disk.table() {
+        status.warnings.push(format!("primary partition table: {error}; the backup is used"));
+    }
+    match (BootVars::read(machine.vars.as_ref()), &status.record, machine.facts()) {
+        (Err(error), ..) => status.warnings.push(format!("boot entries not looked at: {error}")),
+        (Ok(vars), Some(record), Some(facts)) => {
+            let due = reconcile::plan(record, &vars, &facts, machine.booted());
+            status.warnings.extend(due.iter().map(|action| format!("boot entries differ: due: {action}")));
+        }
+        _ => {}
+    }
+    status
+}
+
+fn why(place: &Place, json: bool) -> Done {
+    let machine = machine(place, Access::Read)?;
+    machine.store.read()?;
+    let status = status_of(&machine);
+    let Some(failure) = status.failure() else {
+        let text = if json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
+        print(&(text + "\n"))?;
+        return Ok(ExitCode::from(NOTHING_TO_DO));
+    };
+    if json {
+        print(&(serde_json::to_string_pretty(&FailureJson::new(&failure))? + "\n"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = format!("{failure}\n");
+    for line in failure.last_words.iter().flat_map(|words| words.lines()) {
+        text.push_str("  | ");
+        text.push_str(line);
+        text.push('\n');
+    }
+    let about = Some(Choice::Slot(failure.slot));
+    let from =
+        status.events.iter().rposition(|event| event.kind == Kind::Activated && event.subject == about);
+    for event in status.events.iter().skip(from.unwrap_or(0)) {
+        text.push_str(&show::event_line(event));
+        text.push('\n');
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn booted(place: &Place, options: &Booted) -> Done {
+    let vars = variables(place);
+    let handoff = handoff(vars.as_ref()).map_err(MachineError::Handoff)?.ok_or(MachineError::NotGuarded)?;
+    let choice = choice_word(handoff.choice);
+    let text = if options.root_device {
+        root_device(&handoff)?.display().to_string()
+    } else if options.json {
+        serde_json::to_string_pretty(&serde_json::json!({
+            "schema": "rayos-bootctl.booted/1",
+            "choice": choice,
+            "why": why_word(handoff.why),
+            "left": handoff.left,
+            "record_seq": handoff.seq,
+            "disk_guid": handoff.disk_guid.to_string(),
+            "boot_partuuid": handoff.boot_uuid.to_string(),
+            "root_partuuid": handoff.root_uuid.to_string(),
+            "state_partuuid": handoff.state_uuid.to_string(),
+        }))?
+    } else {
+        choice.to_owned()
+    };
+    print(&(text + "\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The device node of the root partition that the guard named.
+fn root_device(handoff: &record::Handoff) -> Result<PathBuf, Failure> {
+    let Choice::Slot(slot) = handoff.choice else { return Err(Failure::NoRoot) };
+    let devices = BlockDevices::default();
+    let node = devices.booted(handoff).map_err(MachineError::from)?;
+    let device =
+        FileDevice::open(&node.path, Access::Read, SectorSize::Detect).map_err(MachineError::from)?;
+    let failed = |source| MachineError::Disk { path: node.path.clone(), source };
+    let disk = Disk::open(Arc::new(device)).map_err(failed)?;
+    let root = disk.partitions().root(slot).filter(|root| root.uuid == handoff.root_uuid);
+    let missing = FindError::NotFound { disk: handoff.disk_guid, state: handoff.root_uuid };
+    let root = root.ok_or(missing).map_err(MachineError::from)?;
+    Ok(devices.partition(&node, &disk, &root).map_err(MachineError::from)?)
+}
+
+fn milestone(place: &Place, options: &Milestone) -> Done {
+    let machine = machine(place, Access::Write)?;
+    let kind = match options.stage {
+        Stage::Initramfs => Kind::Initramfs,
+        Stage::RootMounted => Kind::RootMounted,
+        Stage::Userspace => Kind::Userspace,
+    };
+    machine.note(kind, Some(machine.require_booted()?), &options.text, now())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_health(place: &Place, options: &Health) -> Done {
+    // The disk is opened when the checks are done: its lock is not for holding.
+    let booted = machine(place, Access::Read)?.require_booted()?;
+    let Choice::Slot(_) = booted else { return Ok(ExitCode::from(NOTHING_TO_DO)) };
+    let plan = Plan {
+        dir: options.dir.clone(),
+        deadline: Duration::from_secs(options.deadline),
+        time_out: Duration::from_secs(options.time_out),
+        pause: Duration::from_secs(1),
+    };
+    let failed = |source| Failure::File { path: plan.dir.clone(), source };
+    let outcome =
+        health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
+    let (kind, failure) = match outcome {
+        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?),
+        Outcome::Failed(failure) => {
+            show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
+            (Kind::HealthFailed, failure)
+        }
+        Outcome::DeadlinePassed(failure) => {
+            show::say(format_args!("RAYOS_BOOTCTL:DEADLINE_PASSED check={}", failure.check));
+            (Kind::DeadlinePassed, failure)
+        }
+    };
+    let text = format!("{failure}\n{}", failure.output);
+    let noted = machine(place, Access::Write)
+        .and_then(|machine| Ok(machine.note(kind, Some(booted), &text, now())?));
+    if let Err(error) = noted {
+        show::say(format_args!("warning: event not written: {error}"));
+    }
+    if options.reboot {
+        rustix::fs::sync();
+        rustix::system::reboot(rustix::system::RebootCommand::Restart).map_err(Failure::Reboot)?;
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn commit(machine: &Machine) -> Done {
+    let change = machine.commit(now())?;
+    warn(&change);
+    if let Choice::Slot(slot) = machine.require_booted()? {
+        let version = change.after.slot(slot).release.version;
+        show::say(format_args!("RAYOS_BOOTCTL:COMMITTED slot={} version={version}", slot.letter()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what came of a change; exit code 7 if there was none.
+fn changed(change: &Change) -> Done {
+    warn(change);
+    let status = Status { record: Some(change.after), ..Status::default() };
+    print(&(status.sentence() + "\n"))?;
+    Ok(if change.is_change() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+}
+
+fn warn(change: &Change) {
+    if let Some(error) = &change.event {
+        show::say(format_args!("warning: event not written: {error}"));
+    }
+    report(&change.entries);
+}
+
+fn report(report: &Report) {
+    for action in &report.done {
+        show::say(format_args!("rayos-bootctl: done: {action}"));
+    }
+    if let Some(warning) = &report.warning {
+        show::say(format_args!("warning: {warning}"));
+    }
+}
+
+fn entries(place: &Place, options: &Entries) -> Done {
+    let vars = variables(place);
+    let found = BootVars::read(vars.as_ref()).map_err(Failure::Variables)?;
+    // Which are ours is only known with the disk; the list is worth showing without it.
+    let facts = machine(place, Access::Read).ok().and_then(|machine| machine.facts());
+    if options.json {
+        print(&(show::entries_json(&found, facts.as_ref())? + "\n"))?;
+    } else {
+        print(&show::entries_text(&found, facts.as_ref(), options.verbose))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn repair(place: &Place, options: &Repair) -> Done {
+    let machine = machine(place, if options.plan { Access::Read } else { Access::Write })?;
+    let mut done = false;
+    let record = match machine.store.pair() {
+        Pair::Valid { both: false, .. } if !options.entries_only => {
+            done = true;
+            print("write the damaged copy of the boot record\n")?;
+            let record = machine.store.read()?;
+            if options.plan { record } else { machine.store.write(&record)? }
+        }
+        Pair::Lost(_) if !options.entries_only => {
+            done = true;
+            rebuild_record(&machine, options)?
+        }
+        _ => machine.store.read()?,
+    };
+    let before = BootVars::read(machine.vars.as_ref());
+    let plan = match (&before, machine.facts()) {
+        (Ok(vars), Some(facts)) => reconcile::plan(&record, vars, &facts, machine.booted()),
+        _ => Vec::new(),
+    };
+    for action in &plan {
+        print(&format!("{action}\n"))?;
+    }
+    if !options.plan {
+        let report = machine.reconcile(&record);
+        if done || !report.done.is_empty() {
+            let text = format!("record and {} boot variables", report.done.len());
+            machine.note(Kind::Repaired, machine.booted(), &text, now())?;
+        }
+        if let Some(warning) = report.warning {
+            return Err(Failure::Entries(warning));
+        }
+    }
+    Ok(if done || !plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+}
+
+/// A new record from the sealed slots; written unless only a plan is asked for.
+fn rebuild_record(machine: &Machine, options: &Repair) -> Result<Record, Failure> {
+    let trust = load_trust(options.trust.as_deref().ok_or(Failure::NeedsTrust)?)?;
+    let (found, errors) = evidence::gather(&machine.disk, &trust);
+    let reasons: Vec<String> = Slot::ALL
+        .iter()
+        .zip(&errors)
+        .filter_map(|(slot, error)| Some(format!("slot {slot}: {}", error.as_ref()?)))
+        .collect();
+    if found.sealed.iter().all(Option::is_none) {
+        return Err(Failure::NoEvidence(reasons.join("; ")));
+    }
+    for reason in reasons {
+        show::say(format_args!("warning: no evidence in {reason}"));
+    }
+    let record = rebuild(machine.disk.partitions(), &found);
+    for slot in Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable()) {
+        print(&format!("rebuild the boot record: slot {slot} {}\n", record.slot(slot).release.version))?;
+    }
+    if options.plan { Ok(record) } else { Ok(machine.store.initialise(&record)?) }
+}
+
+/// The trust in a file: a trust block, or a guard program that carries one in a section.
+fn load_trust(path: &Path) -> Result<Trust, Failure> {
+    let bytes = std::fs::read(path).map_err(|source| Failure::File { path: path.to_owned(), source })?;
+    let blocks = bytes.windows(TRUST_BLOCK_LEN).filter(|block| block.starts_with(&TRUST_BLOCK_MAGIC));
+    let mut found = blocks.filter_map(|block| Trust::from_block(block.first_chunk()?).ok());
+    Ok(found.next().ok_or(TrustError::Block)?)
+}
+
+fn log(place: &Place, json: bool) -> Done {
+    let events = machine(place, Access::Read)?.log.events()?;
+    if json {
+        print(&(show::log_json(&events)? + "\n"))?;
+    } else {
+        print(&events.iter().map(|event| show::event_line(event) + "\n").collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate(options: &Generate) -> Done {
+    let failed = |source| Failure::File { path: options.out.clone(), source };
+    std::fs::create_dir_all(&options.out).map_err(failed)?;
+    match options.what {
+        Generated::Man => clap_mangen::generate_to(Cli::command(), &options.out).map_err(failed)?,
+        Generated::Completions => {
+            use clap_complete::Shell;
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                clap_complete::generate_to(shell, &mut Cli::command(), "rayos-bootctl", &options.out)
+                    .map_err(failed)?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
