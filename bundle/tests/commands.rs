@@ -174,7 +174,7 @@ fn frames_and_manifest_by_other_tools() {
     assert_eq!(root, root_image());
     bundle(path, "cat-manifest x.bundle -o m.cbor");
     let script = "import cbor2,sys;b=open('m.cbor','rb').read();m=cbor2.loads(b);assert cbor2.dumps(m,canonical=True)==b;print(m['version'],m['rollback_index'],[i['role'] for i in m['images']])";
-    assert_eq!(run("python3", &["-c", script], path), b"1.2.3 7 ['boot', 'root']\n");
+    assert_eq!(run("/usr/bin/python3", &["-c", script], path), b"1.2.3 7 ['boot', 'root']\n");
     let manifest = fs::read(path.join("m.cbor")).unwrap();
     assert!(file[4096..].starts_with(&manifest));
 }
