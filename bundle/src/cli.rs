@@ -1,6 +1,6 @@
 //! The command line: one struct for each verb.
 
-use crate::verbs;
+use crate::{look, trusted, verbs};
 use anyhow::Result;
 use bundle::ImageRole;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,9 +25,22 @@ enum Verb {
     Attach(Attach),
     Verify(Verify),
     Inspect(Inspect),
+    List(List),
     Extract(Extract),
+    Diff(Diff),
+    CatManifest(CatManifest),
+    Compare(Compare),
+    TrustSign(TrustSign),
+    TrustUpdate(TrustUpdate),
     TrustBlock(TrustBlock),
     EmbedTrust(EmbedTrust),
+    #[command(hide = true)]
+    Generate(Generate),
+}
+
+/// The command line as data, for completions and man pages.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 impl Cli {
@@ -40,10 +53,17 @@ impl Cli {
             Verb::Digest(args) => verbs::digest(&args),
             Verb::Attach(args) => verbs::attach(&args),
             Verb::Verify(args) => verbs::verify(&args),
-            Verb::Inspect(args) => verbs::inspect(&args),
+            Verb::Inspect(args) => look::inspect(&args),
+            Verb::List(args) => look::list(&args),
             Verb::Extract(args) => verbs::extract(&args),
-            Verb::TrustBlock(args) => verbs::trust_block(&args),
-            Verb::EmbedTrust(args) => verbs::embed_trust(&args),
+            Verb::Diff(args) => look::diff(&args),
+            Verb::CatManifest(args) => look::cat_manifest(&args),
+            Verb::Compare(args) => look::compare(&args),
+            Verb::TrustSign(args) => trusted::trust_sign(&args),
+            Verb::TrustUpdate(args) => trusted::trust_update(&args),
+            Verb::TrustBlock(args) => trusted::trust_block(&args),
+            Verb::EmbedTrust(args) => trusted::embed_trust(&args),
+            Verb::Generate(args) => look::generate(&args),
         }
     }
 }
@@ -136,12 +156,113 @@ pub(crate) struct Verify {
 pub(crate) struct Inspect {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
-    /// Public key (PEM) or trust file (TOML) to verify against
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trust: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) trust: TrustOption,
     /// Show it as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// List the images of a bundle, and their frames.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// The bundle; - for standard input
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: TrustOption,
+    /// List every frame
+    #[arg(long)]
+    pub(crate) frames: bool,
+    /// Show it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Show what is new in a bundle against an older one, by their indexes.
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// The older bundle
+    pub(crate) old: PathBuf,
+    /// The newer bundle
+    pub(crate) new: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: TrustOption,
+    /// Show it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write the manifest as it stands in the bundle (CBOR).
+#[derive(Args, Debug)]
+pub(crate) struct CatManifest {
+    /// The bundle; - for standard input
+    pub(crate) bundle: PathBuf,
+    #[command(flatten)]
+    pub(crate) trust: TrustOption,
+    /// Where to write it; - for standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// Show which frames of a device or file differ from an image of a bundle: offset and length in the image, one a line.
+///
+/// Exit code 3 if any does.
+#[derive(Args, Debug)]
+pub(crate) struct Compare {
+    /// The bundle; - for standard input
+    pub(crate) bundle: PathBuf,
+    /// Device or file to compare with
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) against: PathBuf,
+    /// Which image: boot, root, recovery or guard
+    #[arg(long, value_name = "ROLE", default_value = "root")]
+    pub(crate) image: ImageRole,
+    /// Where the image begins on the device, in bytes; 4096 for boot and recovery partitions, which begin with the seal
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub(crate) offset: u64,
+    #[command(flatten)]
+    pub(crate) trust: TrustOption,
+    #[command(flatten)]
+    pub(crate) work: Work,
+    /// Show the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Write completions for bash, fish and zsh, and man pages, into a folder.
+#[derive(Args, Debug)]
+pub(crate) struct Generate {
+    /// The folder
+    pub(crate) folder: PathBuf,
+}
+
+/// Sign a trust file that holds its keys itself, so that it can replace an older one.
+#[derive(Args, Debug)]
+pub(crate) struct TrustSign {
+    /// The trust file; signatures are appended to it as comments
+    pub(crate) file: PathBuf,
+    /// Private key to sign with, one that the older trust names; may be given several times
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+}
+
+/// Replace a trust file by a newer one, if as many keys of the older one signed it as that asks for.
+#[derive(Args, Debug)]
+pub(crate) struct TrustUpdate {
+    /// The trust file to be replaced
+    #[arg(long, value_name = "FILE")]
+    pub(crate) current: PathBuf,
+    /// The newer, signed trust file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new: PathBuf,
+}
+
+/// Whom to trust, if anybody.
+#[derive(Args, Debug)]
+pub(crate) struct TrustOption {
+    /// Public key (PEM) or trust file (TOML) to verify against; without it nobody has vouched for what is shown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
 }
 
 /// Write an image of a bundle to a file.
@@ -158,7 +279,7 @@ pub(crate) struct Extract {
     /// Which image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE")]
     pub(crate) image: ImageRole,
-    /// Where to write it: a file that is made or replaced, zeroes becoming holes
+    /// Where to write it: a file that is made or replaced, zeroes becoming holes; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]

@@ -98,6 +98,48 @@ pub fn text(release: &Release) -> String {
     text
 }
 
+/// The images as JSON, with all their frames if `all` (`rayos-bundle.list/1`). *Pure.*
+#[must_use]
+pub fn frames_json(release: &Release, all: bool) -> Value {
+    let mut listing = json(release);
+    let images = listing["images"].take();
+    let mut result =
+        json!({"schema": "rayos-bundle.list/1", "verified": release.is_verified(), "images": images});
+    if all {
+        let frames = release.frames().iter().map(|frame| {
+            let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
+            json!({
+                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(),
+                "file_offset": release.file_range(frame).start, "stored": frame.stored_len, "sha256": hex(&frame.sha256),
+            })
+        });
+        result["frames"] = Value::Array(frames.collect());
+    }
+    result
+}
+
+/// The images in lines, with all their frames if `all`. *Pure.*
+#[must_use]
+pub fn frames_text(release: &Release, all: bool) -> String {
+    let mut lines = Vec::new();
+    for image in release.images() {
+        let frames = release.frames().get(image.frames.clone()).unwrap_or_default();
+        let stored = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
+        let (full, stored, count) = (size(image.size), size(stored), frames.len());
+        lines.push(format!(
+            "{:<9}{full:>12}{stored:>12} stored {count:>8} frames  {}",
+            image.role,
+            hex(&image.sha256)
+        ));
+        for frame in frames.iter().take_while(|_| all) {
+            let (offset, len, kind, stored) =
+                (frame.offset, frame.len, frame.kind.as_str(), frame.stored_len);
+            lines.push(format!("  {offset:>14}{len:>9} {kind:<7}{stored:>9}  {}", hex(&frame.sha256)));
+        }
+    }
+    lines.join("\n")
+}
+
 /// A length in bytes as people read it, in binary units. *Pure.*
 #[must_use]
 pub fn size(bytes: u64) -> String {

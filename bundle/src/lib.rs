@@ -10,6 +10,7 @@
 pub mod cbor;
 pub mod create;
 pub mod describe;
+pub mod differ;
 mod frame;
 mod head;
 mod image_file;
@@ -26,6 +27,7 @@ mod release;
 pub mod signing;
 mod source;
 pub mod trust;
+pub mod trust_update;
 
 pub use create::create;
 pub use frame::{DecodeError, DecodeFault, Decoder, Encoder, HeaderFault, Source, check_header};

@@ -1,7 +1,10 @@
 //! `rayos-bundle`: make, sign, check and open releases.
 
 mod cli;
+mod files;
+mod look;
 mod terminal;
+mod trusted;
 mod verbs;
 
 use clap::Parser as _;

@@ -20,12 +20,12 @@
 //!
 //! [compression]                      # optional
 //! level = 9                          # zstd level, 1 to 19
-//! frame_size = 65536                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
+//! frame_size = 32768                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
 //!
 //! [[image]]                          # one or more, each role once
 //! role = "root"                      # boot, root, recovery, guard
 //! path = "root.img"                  # relative to this file
-//! frame_size = 65536                 # optional
+//! frame_size = 32768                 # optional
 //! ```
 
 use crate::cbor::{Blob, Key};
@@ -43,7 +43,7 @@ use toml::Spanned;
 /// zstd level unless the recipe says otherwise; docs/decisions/0101-frames.md has the figures.
 pub const DEFAULT_LEVEL: i32 = 9;
 /// Frame size unless the recipe says otherwise, in bytes; the same record has the figures.
-pub const DEFAULT_FRAME_SIZE: u32 = 64 << 10;
+pub const DEFAULT_FRAME_SIZE: u32 = 32 << 10;
 /// Highest level: those above need more memory than making a bundle may take.
 pub const MAX_LEVEL: i32 = 19;
 

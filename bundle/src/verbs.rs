@@ -1,9 +1,8 @@
 //! What each verb does: open the files, call the library, print.
 
-use crate::cli::{
-    Attach, Create, DigestArgs, EmbedTrust, Extract, Inspect, Keygen, PurposeName, Sign, TrustBlock, Verify,
-    Work,
-};
+use crate::cli::{Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work};
+use crate::files::{PartFile, is_dash, open_input, open_to_sign, unnamed_file, write_new, write_output};
+use crate::look::Differs;
 use crate::terminal;
 use anyhow::{Context as _, Result};
 use bundle::create::CreateError;
@@ -13,12 +12,12 @@ use bundle::pe::PeError;
 use bundle::recipe::Recipe;
 use bundle::signing::SignError;
 use bundle::trust::{self, TrustFileError};
-use bundle::{ReadError, describe, parallel, pe, signing};
+use bundle::trust_update::TrustUpdateError;
+use bundle::{ReadError, describe, parallel, signing};
 use seal::Purpose;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
+use std::path::PathBuf;
 
 /// 3 if a bundle, a key or a trust file was refused, else 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
@@ -29,6 +28,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             || matches!(cause.downcast_ref::<TrustFileError>(), Some(TrustFileError::Trust { .. }))
             || matches!(cause.downcast_ref::<CreateError>(), Some(CreateError::Sign(_)))
             || cause.is::<PeError>()
+            || cause.is::<Differs>()
+            || cause
+                .downcast_ref::<TrustUpdateError>()
+                .is_some_and(|error| !matches!(error, TrustUpdateError::File(_)))
     });
     if refused { 3 } else { 1 }
 }
@@ -136,23 +139,6 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn inspect(args: &Inspect) -> Result<()> {
-    let source = open_input(&args.bundle)?;
-    let trust = args.trust.as_deref().map(trust::load).transpose()?;
-    let access = match &trust {
-        Some(trust) => Access::Verify(trust, Purpose::Release),
-        None => Access::WithoutVerifying,
-    };
-    let opener = Opener::open(source, access, 1).with_context(|| args.bundle.display().to_string())?;
-    let release = opener.release();
-    if args.json {
-        terminal::json(&describe::json(release))?;
-    } else {
-        terminal::result(&describe::text(release))?;
-    }
-    Ok(())
-}
-
 pub(crate) fn extract(args: &Extract) -> Result<()> {
     let source = open_input(&args.bundle)?;
     let trust = args.trust.as_deref().map(trust::load).transpose()?;
@@ -164,113 +150,22 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
     let opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
     let size = opener.release().image(args.image).map_or(0, |image| image.size);
     let bar = terminal::bar(size, "extract");
+    let mut progress = |bytes| bar.inc(bytes);
+    if is_dash(&args.output) {
+        // Nothing is handed on before all of it has been checked.
+        let mut file = unnamed_file(&std::env::temp_dir())?;
+        opener.extract(args.image, &file, &mut progress).context(name)?;
+        bar.finish_and_clear();
+        file.rewind()?;
+        io::copy(&mut file, &mut io::stdout().lock())?;
+        return Ok(());
+    }
     let part = PartFile::new(&args.output)?;
-    opener.extract(args.image, &part.file, &mut |bytes| bar.inc(bytes)).context(name)?;
+    opener.extract(args.image, &part.file, &mut progress).context(name)?;
     bar.finish_and_clear();
     part.finish()
 }
 
-pub(crate) fn trust_block(args: &TrustBlock) -> Result<()> {
-    write_output(&args.output, &trust::load(&args.trust)?.to_block())
-}
-
-pub(crate) fn embed_trust(args: &EmbedTrust) -> Result<()> {
-    let trust = trust::load(&args.trust)?;
-    let program = fs::read(&args.guard).with_context(|| args.guard.display().to_string())?;
-    let program = pe::embed_trust(&program, &trust).with_context(|| args.guard.display().to_string())?;
-    write_output(&args.output, &program)
-}
-
-fn workers(work: &Work) -> usize {
+pub(crate) fn workers(work: &Work) -> usize {
     work.jobs.map_or_else(parallel::default_workers, std::num::NonZero::get)
-}
-
-fn is_dash(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn open_input(path: &Path) -> Result<Box<dyn Read>> {
-    if is_dash(path) {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    Ok(Box::new(file))
-}
-
-fn open_to_sign(path: &Path) -> Result<File> {
-    OpenOptions::new().read(true).write(true).open(path).with_context(|| path.display().to_string())
-}
-
-fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
-    let name = || path.display().to_string();
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(name)?;
-    file.write_all(bytes).with_context(name)?;
-    file.sync_all().with_context(name)
-}
-
-fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
-    if is_dash(path) {
-        let mut out = io::stdout().lock();
-        out.write_all(bytes)?;
-        return Ok(out.flush()?);
-    }
-    let part = PartFile::new(path)?;
-    let mut out = BufWriter::new(&part.file);
-    out.write_all(bytes)?;
-    out.flush()?;
-    drop(out);
-    part.finish()
-}
-
-/// A file without a name that vanishes with its handle.
-fn unnamed_file(folder: &Path) -> Result<File> {
-    let path = folder.join(format!(".rayos-bundle.{}.payload", std::process::id()));
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
-    let file = file.with_context(|| path.display().to_string())?;
-    fs::remove_file(&path).with_context(|| path.display().to_string())?;
-    Ok(file)
-}
-
-/// A file that gets its name only when it is complete.
-struct PartFile {
-    file: File,
-    part: PathBuf,
-    path: PathBuf,
-    finished: bool,
-}
-
-impl PartFile {
-    fn new(path: &Path) -> Result<Self> {
-        let mut part = path.to_owned().into_os_string();
-        part.push(format!(".{}.part", std::process::id()));
-        let part = PathBuf::from(part);
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(&part);
-        let file = file.with_context(|| part.display().to_string())?;
-        Ok(Self { file, part, path: path.to_owned(), finished: false })
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        let name = || self.path.display().to_string();
-        self.file.sync_all().with_context(name)?;
-        fs::rename(&self.part, &self.path).with_context(name)?;
-        File::open(self.folder()).and_then(|folder| folder.sync_all()).with_context(name)?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // An error is being reported already; that the part stays behind adds nothing to it.
-            fs::remove_file(&self.part).unwrap_or_default();
-        }
-    }
 }
