@@ -13,7 +13,8 @@ const PROTOCOL: Fate = Fate { releases: &[0, 1, 2], person: false, wear: true, l
 const PERSON: Fate = Fate { releases: &[0, 2], person: true, wear: false, loss: false, misdeeds: 0 };
 const REVOKING: Fate = Fate { releases: &[1, 3, 4], person: false, wear: false, loss: false, misdeeds: 0 };
 const LOSS: Fate = Fate { releases: &[0, 1], person: false, wear: false, loss: true, misdeeds: 0 };
-const HOSTILE: Fate = Fate { releases: &[0, 2], person: false, wear: false, loss: false, misdeeds: 2 };
+const TWICE_HOSTILE: Fate = Fate { releases: &[0], person: false, wear: false, loss: false, misdeeds: 2 };
+const HOSTILE: Fate = Fate { releases: &[0, 2], person: false, wear: false, loss: false, misdeeds: 1 };
 
 fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
@@ -49,6 +50,11 @@ fn the_record_is_lost_once() {
 #[test]
 fn firmware_that_works_against_us() {
     holds("hostile", HOSTILE);
+}
+
+#[test]
+fn firmware_that_works_against_us_twice() {
+    holds("twice hostile", TWICE_HOSTILE);
 }
 
 /// Each barrier, or two that mask each other, with what notices that it is gone.
