@@ -17,7 +17,7 @@ pub const MAX_ACTIONS: usize = 12;
 const ALL: [Choice; 3] = [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery];
 
 /// The variables that decide what firmware starts, as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BootVars {
     /// `Boot####` by number, undecoded.
     pub entries: BTreeMap<u16, Vec<u8>>,

@@ -100,10 +100,12 @@ impl Status {
                 write_into(&mut text, format_args!("slot {slot} is not started: {}\n", state.reason.words()));
             }
         }
-        write_into(
-            &mut text,
-            format_args!("floor {}, compatible {}, record {}\n", record.floor, record.compatible, record.seq),
-        );
+        let compatible = match record.compatible.as_str() {
+            "" => "unknown",
+            compatible => compatible,
+        };
+        let Record { floor, seq, .. } = record;
+        write_into(&mut text, format_args!("floor {floor}, compatible {compatible}, record {seq}\n"));
         text
     }
 

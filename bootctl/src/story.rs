@@ -89,6 +89,9 @@ impl Stage {
 #[must_use]
 pub fn failure(record: &Record, events: &[Event], slot: Slot) -> Option<Failure> {
     let state = record.slot(slot);
+    if state.release.version == Text64::EMPTY {
+        return None;
+    }
     let events = life_of(state, events, slot);
     let passed_over =
         events.iter().rev().find(|event| event.kind == Kind::PassedOver).map(|event| event.reason);

@@ -12,10 +12,10 @@ pub enum Refusal {
     /// The slot is running.
     #[error("slot {0} is the booted slot")]
     Booted(Slot),
-    /// The running release has not committed, and the other slot is the only way back from it.
-    #[error("slot {booted} is on trial and not committed: slot {fallback} is its only fallback")]
+    /// The running system has not committed in this boot, and the other slot is the only way back from it.
+    #[error("slot {booted} has not committed in this boot: slot {fallback} is its only fallback")]
     OnlyFallback {
-        /// Running, on trial.
+        /// Running, on trial or Good.
         booted: Slot,
         /// Good, and wanted as the target.
         fallback: Slot,
@@ -42,6 +42,9 @@ pub enum Refusal {
         /// Why.
         reason: Reason,
     },
+    /// The slot holds a release that never committed: there is no going back to it.
+    #[error("slot {0} holds a release that never committed")]
+    NotCommitted(Slot),
     /// Recovery is running, and recovery is never committed.
     #[error("recovery is running, not a slot")]
     NotASlot,
@@ -50,7 +53,8 @@ pub enum Refusal {
     LastBootable(Slot),
 }
 
-/// The slot that an update writes to. It cannot be the booted one, nor the only way back from a trial.
+/// The slot that an update writes to. It cannot be the booted one, nor the only way back from one that has not
+/// committed in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetSlot(Slot);
 
@@ -76,7 +80,7 @@ impl TargetSlot {
     pub fn of(record: &Record, booted: Choice, slot: Slot) -> Result<Self, Refusal> {
         match booted {
             Choice::Slot(booted) if booted == slot => Err(Refusal::Booted(slot)),
-            Choice::Slot(booted) if record.slot(slot).is_good() && !record.slot(booted).is_good() => {
+            Choice::Slot(booted) if record.slot(slot).is_good() && !has_committed(record.slot(booted)) => {
                 Err(Refusal::OnlyFallback { booted, fallback: slot })
             }
             _ => Ok(Self(slot)),
@@ -88,6 +92,12 @@ impl TargetSlot {
     pub const fn slot(self) -> Slot {
         self.0
     }
+}
+
+/// Whether the booted slot was declared good since it was started: the guard takes one from the budget, commit
+/// refills it. A Good slot that is on its way to being given up must not cost the other one.
+fn has_committed(booted: &SlotState) -> bool {
+    booted.status == Status::Good { budget_left: GOOD_BUDGET }
 }
 
 /// The record in which `target` is Unbootable, to be written to. *Pure.* If the target was the default, the
@@ -171,7 +181,7 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
 /// given up; a Good one stays as the fallback. From recovery, the default gives way to the other slot.
 ///
 /// # Errors
-/// [`Refusal::NotBootable`] if the other slot cannot be started.
+/// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is on trial.
 pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
     let from = match booted {
         Choice::Slot(slot) => slot,
@@ -181,6 +191,9 @@ pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
     let state = record.slot(to);
     if !state.is_bootable() {
         return Err(Refusal::NotBootable { slot: to, reason: state.reason });
+    }
+    if !state.is_good() {
+        return Err(Refusal::NotCommitted(to));
     }
     let record = Record { default: to, one_shot: None, ..*record };
     Ok(if record.slot(from).is_good() { record } else { retire(&record, from, Reason::RolledBack) })
@@ -216,7 +229,8 @@ pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
 
 /// Makes a slot Unbootable, and lets go of whatever pointed to it.
 fn retire(record: &Record, slot: Slot, reason: Reason) -> Record {
-    let other = record.slot(slot.other()).is_bootable();
+    // Not is_bootable: the other slot may be the running one, its budget spent and about to be refilled.
+    let other = record.slot(slot.other()).status != Status::Unbootable;
     let default = if record.default == slot && other { slot.other() } else { record.default };
     let one_shot = record.one_shot.filter(|choice| *choice != Choice::Slot(slot));
     Record { default, one_shot, ..record.with_slot(slot, record.slot(slot).unbootable(reason)) }

@@ -4,7 +4,7 @@
 use crate::record::{Choice, Reason, Record, Slot, SlotState, Status};
 
 /// What the way in which the guard was started asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Nothing in particular: the record decides.
     Plain,
@@ -13,7 +13,7 @@ pub enum Request {
 }
 
 /// Candidates that were started in this run of the guard and came back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tried {
     slots: [bool; 2],
     recovery: bool,

@@ -122,7 +122,7 @@ impl core::str::FromStr for Choice {
 }
 
 /// Whether and how often a slot may be started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Never. The reason is in [`SlotState::reason`].
     Unbootable,
@@ -240,7 +240,7 @@ impl Reason {
 }
 
 /// Which release a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
     /// Name for people.
     pub version: Text64,
@@ -266,7 +266,7 @@ impl Release {
 ///     48     64  version                                   112 16  PARTUUID of the boot partition
 ///    128     16  PARTUUID of the root partition            144 48  zero
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotState {
     /// Whether and how often it may be started.
     pub status: Status,
@@ -376,7 +376,7 @@ impl SlotState {
 ///    576   3516  zero in minor version 0
 ///   4092      4  CRC-32 (IEEE) of the bytes before it
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Rises by one with every write; the highest valid copy wins.
     pub seq: u64,

@@ -1,0 +1,216 @@
+//! Boot entries against firmware that is full, deaf, forgetful or lying, and the budget of writes to NVRAM.
+
+use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
+use bootctl::entry::{ACTIVE, LoadOption};
+use bootctl::reconcile::{BootVars, Facts, Report, Warning, run};
+use bootctl::transition::{TargetSlot, activate, commit, disarm};
+use proptest::prelude::*;
+use record::gpt::Partition;
+use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
+
+const A: Choice = Choice::Slot(Slot::A);
+const B: Choice = Choice::Slot(Slot::B);
+
+fn facts() -> Facts {
+    let esp = Partition { uuid: Guid([5; 16]), number: 1, first_lba: 2048, last_lba: 10_000 };
+    Facts { esp, retired: vec![Guid([4; 16])] }
+}
+
+fn record() -> Record {
+    let status = Status::Good { budget_left: GOOD_BUDGET };
+    let release = Release { version: Text64::EMPTY, rollback_index: 1, manifest_sha256: [1; 32] };
+    let slot =
+        SlotState { status, reason: Reason::None, release, ..SlotState::empty(Guid::ZERO, Guid::ZERO) };
+    Record {
+        seq: 1,
+        disk_guid: Guid::ZERO,
+        install_id: Guid::ZERO,
+        default: Slot::A,
+        one_shot: None,
+        floor: 0,
+        recovery_uuid: Guid::ZERO,
+        compatible: Text64::EMPTY,
+        slots: [slot, slot.unbootable(Reason::Empty)],
+    }
+}
+
+fn set(vars: &MemVars, name: &str, data: &[u8]) {
+    vars.set(&VarName::global(name), &Variable { attributes: PERSISTENT, data: data.to_vec() }).unwrap();
+}
+
+fn foreign(name: u8) -> Vec<u8> {
+    vec![1, 0, 0, 0, 4, 0, name, 0, 0, 0, 0x7f, 0xff, 4, 0]
+}
+
+fn settled(vars: &MemVars, record: &Record, booted: Choice) -> Report {
+    let report = run(record, vars, &facts(), Some(booted));
+    assert_eq!(report.warning, None);
+    assert_eq!(run(record, vars, &facts(), Some(booted)), Report::default(), "again changes nothing");
+    report
+}
+
+#[test]
+fn an_update_costs_two_writes_and_a_plain_boot_none() {
+    let vars = MemVars::new();
+    let record = record();
+    assert_eq!(settled(&vars, &record, A).done.len(), 4, "three entries and the order");
+    let before = vars.writes();
+    let target = TargetSlot::choose(&record, A).unwrap();
+    let release = Release { rollback_index: 2, ..Release::NONE };
+    let trial = activate(&disarm(&record, target), target, release, false, 3).unwrap();
+    settled(&vars, &trial, A);
+    assert_eq!(BootVars::read(&vars).unwrap().next, Some(1));
+    // Firmware takes BootNext and removes it: its write, not ours.
+    let firmware = BootVars::read(&vars).unwrap().next;
+    assert_eq!(firmware, Some(1));
+    vars.delete(&VarName::global("BootNext")).unwrap();
+    let committed = commit(&trial, B).unwrap();
+    settled(&vars, &committed, B);
+    assert_eq!(BootVars::read(&vars).unwrap().order, [1, 0, 2]);
+    assert_eq!(vars.writes() - before - 1, 2, "BootNext and BootOrder");
+}
+
+#[test]
+fn a_purged_store_is_written_anew_around_what_others_own() {
+    let vars = MemVars::new();
+    for (name, data) in
+        [("Boot0000", foreign(b'w')), ("Boot0002", foreign(b'x')), ("Boot0A0A", foreign(b'y'))]
+    {
+        set(&vars, name, &data);
+    }
+    set(&vars, "BootOrder", &[2, 0, 0x0a, 0x0a, 0, 0]);
+    settled(&vars, &record(), A);
+    let now = BootVars::read(&vars).unwrap();
+    assert_eq!(now.order, [1, 3, 4, 2, 0x0a0a, 0]);
+    assert_eq!((&now.entries[&0], &now.entries[&2]), (&foreign(b'w'), &foreign(b'x')));
+}
+
+#[test]
+fn a_number_that_firmware_took_is_left_to_it() {
+    let vars = MemVars::new();
+    settled(&vars, &record(), A);
+    set(&vars, "Boot0000", &foreign(b'U'));
+    settled(&vars, &record(), A);
+    let now = BootVars::read(&vars).unwrap();
+    assert_eq!(now.entries[&0], foreign(b'U'));
+    assert_eq!(now.order, [3, 1, 2, 0]);
+}
+
+#[test]
+fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
+    let vars = MemVars::new();
+    let moved = Partition { first_lba: 4096, last_lba: 12_000, ..facts().esp };
+    let retired = Partition { uuid: Guid([4; 16]), ..facts().esp };
+    let another_machine = Partition { uuid: Guid([77; 16]), ..facts().esp };
+    set(&vars, "Boot0003", &LoadOption::ours(A, &moved).encode());
+    set(&vars, "Boot0004", &LoadOption::ours(B, &facts().esp).encode());
+    set(&vars, "Boot0005", &LoadOption::ours(B, &facts().esp).encode());
+    set(
+        &vars,
+        "Boot0006",
+        &LoadOption { attributes: 0, ..LoadOption::ours(Choice::Recovery, &facts().esp) }.encode(),
+    );
+    set(&vars, "Boot0007", &LoadOption::ours(A, &retired).encode());
+    set(&vars, "Boot0008", &LoadOption::ours(A, &another_machine).encode());
+    set(&vars, "BootOrder", &[8, 0, 5, 0]);
+    settled(&vars, &record(), A);
+    let now = BootVars::read(&vars).unwrap();
+    assert_eq!(now.entries.keys().copied().collect::<Vec<_>>(), [3, 5, 6, 8]);
+    assert_eq!(now.order, [3, 5, 6, 8]);
+    assert_eq!(LoadOption::parse(&now.entries[&3]).unwrap().hard_drive().unwrap().first_lba, 2048);
+    assert_eq!(LoadOption::parse(&now.entries[&6]).unwrap().attributes & ACTIVE, ACTIVE);
+}
+
+#[test]
+fn what_someone_else_put_into_bootnext_is_theirs() {
+    let vars = MemVars::new();
+    settled(&vars, &record(), A);
+    set(&vars, "Boot0009", &foreign(b'f'));
+    set(&vars, "BootNext", &[9, 0]);
+    settled(&vars, &record(), A);
+    assert_eq!(BootVars::read(&vars).unwrap().next, Some(9));
+    // One of ours with no trial pending is stale.
+    set(&vars, "BootNext", &[1, 0]);
+    settled(&vars, &record(), A);
+    assert_eq!(BootVars::read(&vars).unwrap().next, None);
+}
+
+#[test]
+fn full_or_read_only_or_unreadable_is_a_warning_in_words() {
+    for (error, words) in [
+        (VarError::Full, "the firmware's variable store is full"),
+        (VarError::ReadOnly, "EFI variables are read-only"),
+    ] {
+        let vars = MemVars::new();
+        vars.fail_writes(Some(error));
+        let report = run(&record(), &vars, &facts(), Some(A));
+        assert_eq!((report.done.len(), vars.writes()), (0, 0));
+        let expected = format!("boot entries not repaired: cannot write Boot0000, RayOS A: {words}");
+        assert_eq!(report.warning.unwrap().to_string(), expected);
+    }
+    let vars = MemVars::new();
+    vars.fail_reads(Some(VarError::Io));
+    let report = run(&record(), &vars, &facts(), Some(A));
+    assert_eq!(report.warning, Some(Warning::Unreadable(VarError::Io)));
+    assert_eq!(vars.writes(), 0, "what cannot be read is not taken for absent");
+}
+
+/// Firmware that says yes and does nothing.
+struct Yes;
+
+impl EfiVars for Yes {
+    fn get(&self, _: &VarName) -> Result<Option<Variable>, VarError> {
+        Ok(None)
+    }
+    fn names(&self) -> Result<Vec<VarName>, VarError> {
+        Ok(Vec::new())
+    }
+    fn set(&self, _: &VarName, _: &Variable) -> Result<(), VarError> {
+        Ok(())
+    }
+    fn delete(&self, _: &VarName) -> Result<(), VarError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn firmware_that_drops_what_it_took_is_found_out_after_one_write() {
+    let report = run(&record(), &Yes, &facts(), Some(A));
+    assert_eq!(report.done.len(), 1);
+    let words = "boot entries not repaired: the firmware took and dropped: write Boot0000, RayOS A";
+    assert_eq!(report.warning.unwrap().to_string(), words);
+}
+
+proptest! {
+    /// Whatever variables there are: it ends, what is foreign stays, and ours are first.
+    #[test]
+    fn any_variables_are_brought_in_line(
+        entries in proptest::collection::btree_map(0_u16..8, proptest::collection::vec(any::<u8>(), 0..40), 0..6),
+        order in proptest::collection::vec(0_u16..10, 0..10),
+        next in proptest::option::of(0_u16..10),
+        ours in proptest::collection::vec((0_u16..8, 0_usize..3), 0..5),
+    ) {
+        let vars = MemVars::new();
+        for (number, data) in &entries {
+            set(&vars, &format!("Boot{number:04X}"), data);
+        }
+        for (number, which) in &ours {
+            let choice = [A, B, Choice::Recovery][*which];
+            set(&vars, &format!("Boot{number:04X}"), &LoadOption::ours(choice, &facts().esp).encode());
+        }
+        let numbers: Vec<u8> = order.iter().flat_map(|number| number.to_le_bytes()).collect();
+        set(&vars, "BootOrder", &numbers);
+        if let Some(next) = next {
+            set(&vars, "BootNext", &next.to_le_bytes());
+        }
+        let is_ours = |number: &u16| ours.iter().any(|(taken, _)| taken == number);
+        settled(&vars, &record(), A);
+        let now = BootVars::read(&vars).unwrap();
+        for (number, data) in entries.iter().filter(|(number, _)| !is_ours(number)) {
+            prop_assert_eq!(&now.entries[number], data);
+        }
+        let starts: Vec<_> = now.order.iter().take(3)
+            .map(|number| LoadOption::parse(&now.entries[number]).unwrap().starts()).collect();
+        prop_assert_eq!(starts, [Some(A), Some(B), Some(Choice::Recovery)]);
+    }
+}

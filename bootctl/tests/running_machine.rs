@@ -1,0 +1,297 @@
+//! A running machine: its disk found through sysfs and the guard's variable, committed, lost and rebuilt. The
+//! block devices are image files under a directory laid out like sysfs.
+
+use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
+use bootctl::disk::Disk;
+use bootctl::efivars::{EfiVars as _, MemVars, VarName, Variable};
+use bootctl::evidence::{self, EvidenceError};
+use bootctl::machine::{Machine, MachineError};
+use bootctl::store::{RecordStore, StoreError};
+use bootctl::sysfs::{BlockDevices, FindError};
+use ed25519_dalek::{Signer as _, SigningKey};
+use record::event::{Event, Kind};
+use record::{
+    COPY_OFFSETS, Choice, Guid, Handoff, RECORD_LEN, Reason, Record, Slot, SlotState, Status, VENDOR, Why,
+    rebuild,
+};
+use seal::{ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustedKey, VerifyError};
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// Directories that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
+struct Host {
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap() };
+        std::fs::create_dir(host.path("dev")).unwrap();
+        host.add_disk("sda", &partitioned());
+        std::fs::create_dir_all(host.path("sys/class/block/sdb")).unwrap();
+        std::fs::write(host.path("sys/class/block/sdb/size"), "0\n").unwrap();
+        host
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn add_disk(&self, name: &str, image: &[u8]) {
+        std::fs::write(self.path("dev").join(name), image).unwrap();
+        let block = self.path("sys/class/block").join(name);
+        std::fs::create_dir_all(&block).unwrap();
+        std::fs::write(block.join("size"), format!("{}\n", image.len() / 512)).unwrap();
+        std::fs::write(block.join("uevent"), format!("DEVNAME={name}\nDEVTYPE=disk\n")).unwrap();
+    }
+
+    /// Lets the kernel show the partition `number` of `sda`.
+    fn show_partition(&self, number: u32, first_lba: u64, sectors: u64) {
+        let name = format!("sda{number}");
+        let child = self.path("sys/class/block/sda").join(&name);
+        std::fs::create_dir_all(&child).unwrap();
+        for (file, value) in [("partition", u64::from(number)), ("start", first_lba), ("size", sectors)] {
+            std::fs::write(child.join(file), format!("{value}\n")).unwrap();
+        }
+        std::fs::write(child.join("uevent"), format!("DEVNAME={name}\nDEVTYPE=partition\nPARTN={number}\n"))
+            .unwrap();
+        std::fs::write(self.path("dev").join(name), "").unwrap();
+    }
+
+    fn devices(&self) -> BlockDevices {
+        BlockDevices::new(&self.path("sys"), &self.path("dev"))
+    }
+
+    fn disk(&self) -> Disk {
+        open(&self.path("dev/sda"))
+    }
+
+    fn machine(&self, handoff: &Handoff) -> Result<Machine, MachineError> {
+        let vars = MemVars::new();
+        let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: VENDOR };
+        vars.set(&name, &Variable { attributes: 6, data: handoff.encode().to_vec() }).unwrap();
+        Machine::running(Box::new(vars), &self.devices(), Access::Write)
+    }
+}
+
+fn open(path: &Path) -> Disk {
+    let device = FileDevice::open(path, Access::Write, SectorSize::Detect).unwrap();
+    Disk::open(Arc::new(device)).unwrap()
+}
+
+fn partitioned() -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(16 * 1024 * 1024).unwrap();
+    let mut sgdisk = Command::new("sgdisk");
+    let types = [
+        record::ESP_TYPE,
+        record::STATE_TYPE,
+        record::BOOT_A_TYPE,
+        record::BOOT_B_TYPE,
+        record::ROOT_A_TYPE,
+        record::ROOT_B_TYPE,
+        record::RECOVERY_TYPE,
+    ];
+    for (number, kind) in (1..).zip(types) {
+        sgdisk.args([format!("--new={number}:0:+1M"), format!("--typecode={number}:{kind}")]);
+    }
+    assert!(sgdisk.arg(file.path()).output().unwrap().status.success());
+    std::fs::read(file.path()).unwrap()
+}
+
+fn empty_record(disk: &Disk) -> Record {
+    let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
+    let slot =
+        |slot| SlotState::empty(uuid(disk.partitions().boot(slot)), uuid(disk.partitions().root(slot)));
+    Record {
+        seq: 1,
+        disk_guid: disk.guid(),
+        install_id: Guid([7; 16]),
+        default: Slot::A,
+        one_shot: None,
+        floor: 0,
+        recovery_uuid: uuid(disk.partitions().recovery),
+        compatible: Text64::new("rayos-x86_64").unwrap(),
+        slots: Slot::ALL.map(slot),
+    }
+}
+
+/// The guard's word on having started slot B on trial.
+fn handoff(disk: &Disk) -> Handoff {
+    let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
+    Handoff {
+        choice: Choice::Slot(Slot::B),
+        why: Why::Trial,
+        left: 2,
+        seq: 1,
+        disk_guid: disk.guid(),
+        boot_uuid: uuid(disk.partitions().boot(Slot::B)),
+        root_uuid: uuid(disk.partitions().root(Slot::B)),
+        state_uuid: uuid(disk.partitions().state),
+    }
+}
+
+#[test]
+fn the_disk_is_the_one_that_the_guard_named_and_a_copy_of_it_is_refused() {
+    let host = Host::new();
+    let handoff = handoff(&host.disk());
+    let found = host.devices().booted(&handoff).unwrap();
+    assert_eq!((found.name.as_str(), found.path), ("sda", host.path("dev/sda")));
+    let stick = Handoff { state_uuid: Guid::ZERO, ..handoff };
+    assert!(matches!(host.devices().booted(&stick), Err(FindError::NoRecord)));
+    let other = Handoff { disk_guid: Guid([1; 16]), ..handoff };
+    assert!(matches!(host.devices().booted(&other), Err(FindError::NotFound { .. })));
+    host.add_disk("sdc", &std::fs::read(host.path("dev/sda")).unwrap());
+    let error = host.devices().booted(&handoff).unwrap_err();
+    assert!(error.to_string().contains("is there twice: "), "{error}");
+}
+
+#[test]
+fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() {
+    let host = Host::new();
+    let disk = host.disk();
+    let node = host.devices().booted(&handoff(&disk)).unwrap();
+    let root = disk.partitions().root(Slot::B).unwrap();
+    let find = || host.devices().partition(&node, &disk, &root);
+    assert_eq!(find().unwrap_err().to_string(), "sda: the kernel does not show partition 6");
+    host.show_partition(6, root.first_lba + 8, root.sectors());
+    assert!(find().is_err(), "the kernel still shows the table before this one");
+    host.show_partition(6, root.first_lba, root.sectors());
+    assert_eq!(find().unwrap(), host.path("dev/sda6"));
+}
+
+#[test]
+fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
+    let host = Host::new();
+    let disk = host.disk();
+    let before = empty_record(&disk);
+    let trial = SlotState { status: Status::Pending { tries_left: 2 }, ..*before.slot(Slot::B) };
+    RecordStore::open(&disk).unwrap().initialise(&before.with_slot(Slot::B, trial)).unwrap();
+    let handoff = handoff(&disk);
+    drop(disk);
+    let machine = host.machine(&handoff).unwrap();
+    let change = machine.commit(1000).unwrap();
+    assert_eq!(change.after.default, Slot::B);
+    assert_eq!((change.entries.done.len(), change.entries.warning), (4, None));
+    let committed = machine.log.events().unwrap();
+    assert_eq!((committed[0].kind, committed[0].time), (Kind::Committed, 1000));
+    let again = machine.commit(2000).unwrap();
+    assert!(!again.is_change());
+    assert_eq!(machine.log.events().unwrap().len(), 1, "a second commit is no news");
+}
+
+/// A boot partition's content: a seal and an image.
+fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) -> Vec<u8> {
+    let digest = |bytes: &[u8]| ImageDigest { len: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
+    let statement = Statement {
+        version: Text64::new(version).unwrap(),
+        rollback_index,
+        key_epoch: 1,
+        revoke: false,
+        manifest: digest(version.as_bytes()),
+        boot: digest(image),
+        recovery: ImageDigest::NONE,
+        bundle_len: 1 << 20,
+    };
+    let mut seal = Seal::new(&statement);
+    let signature = key.sign(&seal.to_be_signed()).to_bytes();
+    seal.add_signature(KeyId::of(&key.verifying_key().to_bytes()), &signature).unwrap();
+    [seal.as_bytes().as_slice(), image].concat()
+}
+
+fn trust(key: &SigningKey) -> Trust {
+    let key = TrustedKey::new(&key.verifying_key().to_bytes(), &[Role::Release]).unwrap();
+    Trust::new(1, [1, 0, 0], &[key]).unwrap()
+}
+
+#[test]
+fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
+    let host = Host::new();
+    let disk = host.disk();
+    let key = SigningKey::from_bytes(&[3; 32]);
+    let write = |slot, bytes: &[u8]| disk.boot(slot).unwrap().write_at(0, bytes).unwrap();
+    write(Slot::A, &sealed(&key, "1.0.0", 1, &[7; 5000]));
+    write(Slot::B, &sealed(&key, "1.1.0", 2, &[8; 6000]));
+    let mut event = Event::new(Kind::Note, None);
+    event.record_seq = 40;
+    bootctl::log::EventLog::open(&disk).unwrap().append(&event).unwrap();
+
+    let (found, errors) = evidence::gather(&disk, &trust(&key));
+    assert!(errors.iter().all(Option::is_none), "{errors:?}");
+    let record = rebuild(disk.partitions(), &found);
+    assert!(record.seq > 40);
+    assert_eq!((record.default, record.floor), (Slot::A, 1));
+    assert!(record.slot(Slot::A).is_good());
+    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: 3 });
+    assert_eq!(record.slot(Slot::B).boot_uuid, disk.partitions().boot(Slot::B).unwrap().uuid);
+    let store = RecordStore::open(&disk).unwrap();
+    assert!(matches!(store.read(), Err(StoreError::Lost(_))));
+    assert_eq!(store.initialise(&record).unwrap(), record);
+
+    // A flipped byte of the image, a header that is gone, a key that nobody trusts.
+    disk.boot(Slot::B).unwrap().write_at(SEAL_LEN as u64 + 100, &[1]).unwrap();
+    let (found, errors) = evidence::gather(&disk, &trust(&key));
+    assert!(matches!(errors, [None, Some(EvidenceError::Image)]));
+    let record = rebuild(disk.partitions(), &found);
+    assert_eq!((record.default, record.slot(Slot::A).status), (Slot::A, Status::Pending { tries_left: 3 }));
+    assert_eq!(record.slot(Slot::B).reason, Reason::HeaderDamaged);
+    write(Slot::A, &[0; SEAL_LEN]);
+    let stranger = trust(&SigningKey::from_bytes(&[9; 32]));
+    let (found, errors) = evidence::gather(&disk, &stranger);
+    assert!(found.sealed.iter().all(Option::is_none));
+    let short = VerifyError::ThresholdNotMet { role: Role::Release, have: 0, need: 1 };
+    assert!(
+        matches!(&errors, [Some(EvidenceError::Seal(_)), Some(EvidenceError::Refused(error))] if *error == short)
+    );
+}
+
+#[test]
+fn repair_wants_trust_and_then_rebuilds() {
+    let host = Host::new();
+    let disk = host.disk();
+    let key = SigningKey::from_bytes(&[3; 32]);
+    disk.boot(Slot::B).unwrap().write_at(0, &sealed(&key, "1.1.0", 2, &[8; 6000])).unwrap();
+    RecordStore::open(&disk).unwrap().initialise(&empty_record(&disk)).unwrap();
+    for offset in COPY_OFFSETS {
+        disk.state().unwrap().write_at(offset, &[0xff; RECORD_LEN]).unwrap();
+    }
+    drop(disk);
+    // A guard program carries its trust in a section of its own.
+    let guard = [b"MZ".as_slice(), &[0; 1000], &trust(&key).to_block(), &[0; 500]].concat();
+    std::fs::write(host.path("guard.efi"), guard).unwrap();
+    std::fs::create_dir(host.path("efivars")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl"));
+        command
+            .args(arguments)
+            .arg("--disk")
+            .arg(host.path("dev/sda"))
+            .arg("--efivars")
+            .arg(host.path("efivars"));
+        let output = command.output().unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, _, err) = run(&["status"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("boot record is lost: copy 0: not a boot record; copy 1: not a boot record"),
+        "{err}"
+    );
+    let (code, _, err) = run(&["repair"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (77, "rayos-bootctl: boot record is lost: rebuilding it needs --trust FILE\n")
+    );
+    let guard = host.path("guard.efi");
+    let (code, out, err) = run(&["repair", "--trust", guard.to_str().unwrap()]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("rebuild the boot record: slot B 1.1.0\nwrite Boot0000, RayOS A\n"), "{out}");
+    let (_, out, _) = run(&["status"]);
+    assert!(out.starts_with("not running; the next boot starts slot B 1.1.0, on trial\n"), "{out}");
+}
