@@ -49,7 +49,7 @@ struct Installed {
 
 impl Installed {
     fn new(lab: &Lab, name: &str, sector: usize, orders: [&str; 3]) -> Result<Self> {
-        let mut disk = Disk::new(sector, 1);
+        let mut disk = Disk::new(sector, 1, 8);
         let guard: &[u8] = &lab.guard;
         let files = [("EFI/BOOT/BOOTX64.EFI", guard), ("EFI/RAYOS/GUARDR.EFI", guard)];
         let esp = disk::fat(disk.len(ESP), sector as u16, &files)?;
