@@ -1,5 +1,11 @@
 //! The block device seam: the one way to a disk, for everything above it.
 
+mod file;
+mod memory;
+
+pub use file::{Access, FileDevice, OpenError, SectorSize};
+pub use memory::MemDevice;
+
 use std::io;
 
 /// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of metadata aligned
@@ -42,4 +48,15 @@ pub trait BlockDevice: Send + Sync {
     /// # Errors
     /// As [`BlockDevice::read_at`].
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+/// Error for a range that is not inside a device of `len` bytes.
+pub(crate) fn outside(offset: u64, count: usize, len: u64) -> io::Error {
+    let kind = io::ErrorKind::UnexpectedEof;
+    io::Error::new(kind, format!("{count} bytes at {offset} are outside of a device of {len} bytes"))
+}
+
+/// Whether `count` bytes at `offset` are inside of `len` bytes.
+pub(crate) fn is_inside(offset: u64, count: usize, len: u64) -> bool {
+    offset.checked_add(count as u64).is_some_and(|end| end <= len)
 }

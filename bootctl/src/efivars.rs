@@ -1,5 +1,11 @@
 //! The EFI variable seam.
 
+mod efivarfs;
+mod memory;
+
+pub use efivarfs::{EFIVARS_DIR, Efivarfs};
+pub use memory::MemVars;
+
 use record::Guid;
 
 /// Attributes of a variable that survives a reset and is seen at run time: `NON_VOLATILE | BOOTSERVICE_ACCESS |

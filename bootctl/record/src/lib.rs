@@ -24,6 +24,7 @@ mod guid;
 mod handoff;
 mod layout;
 mod pair;
+mod rebuild;
 mod record;
 
 pub use decision::{Decision, Request, Tried, Why, decide, passed_over};
@@ -34,6 +35,7 @@ pub use layout::{
     VENDOR,
 };
 pub use pair::{COPY_OFFSETS, Copies, Pair, RING_LEN, RING_OFFSET, STATE_LEN};
+pub use rebuild::{Evidence, rebuild};
 pub use record::{
     Choice, GOOD_BUDGET, RECORD_LEN, Reason, Record, RecordError, Release, Slot, SlotState, Status,
     TRIAL_TRIES,

@@ -1,0 +1,280 @@
+//! A block device or an image file, through the kernel.
+
+use super::{BlockDevice, is_inside, outside};
+use rustix::fs::{Advice, FlockOperation, OFlags};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Alignment of offsets, lengths and memory that every disk takes for direct reads.
+const DIRECT_ALIGN: usize = 4096;
+/// Most bytes that one direct read asks for: bounds the second buffer.
+const DIRECT_MAX: usize = 1024 * 1024;
+
+/// What a device is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading. Takes no lock.
+    Read,
+    /// Reading and writing, under an exclusive advisory lock that is held until the device is dropped. It is
+    /// the lock that udev and systemd honour on whole disks.
+    Write,
+    /// As [`Access::Write`], and nobody else may use the block device: not mounted, no swap, no mapping.
+    Claim,
+}
+
+/// Bytes in a logical sector of an image file; a block device always tells its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectorSize {
+    /// 4096 if a partition table with such sectors is there, else 512.
+    Detect,
+    /// This many: 512 or 4096.
+    Bytes(u32),
+}
+
+/// Why a device could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// What was opened.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another program holds the lock, or uses the device.
+    #[error("{}: busy: in use by another program", .0.display())]
+    Busy(PathBuf),
+    /// Neither a block device nor a regular file.
+    #[error("{}: neither a block device nor a file", .0.display())]
+    NotADevice(PathBuf),
+    /// Sectors of another size than 512 or 4096 bytes.
+    #[error("{}: sector size {found}, expected 512 or 4096", path.display())]
+    SectorSize {
+        /// What was opened.
+        path: PathBuf,
+        /// What it has.
+        found: u32,
+    },
+}
+
+/// A block device or an image file.
+#[derive(Debug)]
+pub struct FileDevice {
+    path: PathBuf,
+    file: File,
+    /// Second handle that passes the page cache by; `None` where the file system cannot.
+    direct: OnceLock<Option<File>>,
+    sector_size: u32,
+    len: u64,
+}
+
+impl FileDevice {
+    /// Opens the block device or image at `path`. *Reads* only, whatever the access.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path, access: Access, sector_size: SectorSize) -> Result<Self, OpenError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock => OpenError::Busy(path.to_owned()),
+            _ => OpenError::Io { path: path.to_owned(), source },
+        };
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(OpenError::NotADevice(path.to_owned()));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(access != Access::Read);
+        if access == Access::Claim && kind.is_block_device() {
+            // Without O_CREAT, O_EXCL on a block device asks the kernel for sole use.
+            options.custom_flags(OFlags::EXCL.bits() as i32);
+        }
+        let mut file = options.open(path).map_err(failed)?;
+        if access != Access::Read {
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+                .map_err(|errno| failed(errno.into()))?;
+        }
+        let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let sector_size = if kind.is_block_device() {
+            rustix::fs::ioctl_blksszget(&file).map_err(|errno| failed(errno.into()))?
+        } else {
+            match sector_size {
+                SectorSize::Bytes(bytes) => bytes,
+                SectorSize::Detect => detect_sector_size(&file),
+            }
+        };
+        if !matches!(sector_size, 512 | 4096) {
+            return Err(OpenError::SectorSize { path: path.to_owned(), found: sector_size });
+        }
+        Ok(Self { path: path.to_owned(), file, direct: OnceLock::new(), sector_size, len })
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(OFlags::DIRECT.bits() as i32);
+            options.open(&self.path).ok()
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
+    /// Drops what the page cache holds of a range that was flushed before, so that it is read anew.
+    fn drop_cached(&self, offset: u64, count: usize) -> io::Result<()> {
+        rustix::fs::fdatasync(&self.file)?;
+        rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(count as u64), Advice::DontNeed)?;
+        Ok(())
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if !is_inside(offset, into.len(), self.len) {
+            return Err(outside(offset, into.len(), self.len));
+        }
+        self.file.read_exact_at(into, offset)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if !is_inside(offset, data.len(), self.len) {
+            return Err(outside(offset, data.len(), self.len));
+        }
+        self.file.write_all_at(data, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if !is_inside(offset, into.len(), self.len) {
+            return Err(outside(offset, into.len(), self.len));
+        }
+        if let Some(direct) = self.direct() {
+            match read_direct(direct, offset, into) {
+                // The file system took the flag and then not the read, or the image ends inside a sector.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                done => return done,
+            }
+        }
+        self.drop_cached(offset, into.len())?;
+        self.file.read_exact_at(into, offset)
+    }
+}
+
+/// Reads through a handle that wants everything aligned.
+fn read_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    let align = DIRECT_ALIGN as u64;
+    let room = into.len().saturating_add(2 * DIRECT_ALIGN).min(DIRECT_MAX).next_multiple_of(DIRECT_ALIGN);
+    let mut buffer = vec![0_u8; room + DIRECT_ALIGN];
+    let shift = buffer.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+    let aligned = &mut buffer[shift..shift + room];
+    let mut done = 0;
+    while done < into.len() {
+        let from = offset + done as u64;
+        let start = from - from % align;
+        let skip = (from - start) as usize;
+        let wanted = (skip + into.len() - done).next_multiple_of(DIRECT_ALIGN).min(room);
+        let got = match file.read_at(&mut aligned[..wanted], start) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        if got <= skip {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let count = (got - skip).min(into.len() - done);
+        into[done..done + count].copy_from_slice(&aligned[skip..skip + count]);
+        done += count;
+    }
+    Ok(())
+}
+
+fn detect_sector_size(file: &File) -> u32 {
+    let is_header_at = |offset| {
+        let mut magic = [0; 8];
+        file.read_exact_at(&mut magic, offset).is_ok() && magic == *b"EFI PART"
+    };
+    if !is_header_at(512) && is_header_at(4096) { 4096 } else { 512 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn image(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_from_the_medium_at_any_offset() {
+        let bytes: Vec<u8> = (0..3 * 1024 * 1024 + 700_u32).map(|at| (at % 251) as u8).collect();
+        let file = image(&bytes);
+        let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+        assert_eq!((device.len(), device.sector_size()), (bytes.len() as u64, 512));
+        device.write_at(5000, b"changed").unwrap();
+        device.flush().unwrap();
+        let mut expected = bytes;
+        expected[5000..5007].copy_from_slice(b"changed");
+        for (offset, count) in [(0, 1), (4999, 9), (4096, 4096), (1, 2 * 1024 * 1024 + 5), (3_145_000, 1428)]
+        {
+            let mut read = vec![0; count];
+            device.read_medium_at(offset, &mut read).unwrap();
+            assert_eq!(read, expected[offset as usize..offset as usize + count], "{offset} {count}");
+        }
+    }
+
+    #[test]
+    fn ranges_outside_are_refused_and_nothing_grows() {
+        let file = image(&[7; 4096]);
+        let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+        for (offset, count) in [(4096, 1), (4095, 2), (u64::MAX, 1)] {
+            let mut into = vec![0; count];
+            assert!(device.read_at(offset, &mut into).is_err());
+            assert!(device.read_medium_at(offset, &mut into).is_err());
+            assert!(device.write_at(offset, &into).is_err());
+        }
+        assert_eq!(std::fs::metadata(file.path()).unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn a_second_writer_is_told_that_the_device_is_busy() {
+        let file = image(&[0; 4096]);
+        let first = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+        let second = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap_err();
+        assert_eq!(second.to_string(), format!("{}: busy: in use by another program", file.path().display()));
+        FileDevice::open(file.path(), Access::Read, SectorSize::Detect).unwrap();
+        drop(first);
+        FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+    }
+
+    #[test]
+    fn sector_size_of_an_image_is_seen_in_its_table_or_told() {
+        let mut bytes = vec![0; 8192];
+        bytes[4096..4104].copy_from_slice(b"EFI PART");
+        let file = image(&bytes);
+        let open = |size| FileDevice::open(file.path(), Access::Read, size);
+        assert_eq!(open(SectorSize::Detect).unwrap().sector_size(), 4096);
+        assert_eq!(open(SectorSize::Bytes(512)).unwrap().sector_size(), 512);
+        assert!(matches!(open(SectorSize::Bytes(520)), Err(OpenError::SectorSize { found: 520, .. })));
+    }
+}

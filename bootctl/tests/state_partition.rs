@@ -1,0 +1,178 @@
+//! The state partition on a disk that an independent tool partitioned.
+
+use bootctl::device::{BlockDevice as _, MemDevice};
+use bootctl::disk::{Disk, DiskError, Table};
+use bootctl::log::EventLog;
+use bootctl::store::{RecordStore, StoreError};
+use record::event::{Event, Kind};
+use record::{COPY_OFFSETS, Guid, Pair, Record, Slot, SlotState, Status};
+use seal::Text64;
+use std::process::Command;
+use std::sync::Arc;
+
+const LAYOUT: [(&str, Guid); 8] = [
+    ("1M", record::ESP_TYPE),
+    ("1M", record::STATE_TYPE),
+    ("2M", record::BOOT_A_TYPE),
+    ("2M", record::BOOT_B_TYPE),
+    ("1M", record::ROOT_A_TYPE),
+    ("1M", record::ROOT_B_TYPE),
+    ("1M", record::RECOVERY_TYPE),
+    ("1M", record::DATA_TYPE),
+];
+const LEN: u64 = 16 * 1024 * 1024;
+
+/// An image with our partitions, made by sgdisk.
+fn image() -> Arc<MemDevice> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(LEN).unwrap();
+    let mut sgdisk = Command::new("sgdisk");
+    sgdisk.arg("--disk-guid=11111111-2222-3333-4444-555555555555");
+    for (number, (size, kind)) in (1..).zip(LAYOUT) {
+        sgdisk.arg(format!("--new={number}:0:+{size}")).arg(format!("--typecode={number}:{kind}"));
+        sgdisk.arg(format!("--partition-guid={number}:aaaaaaaa-0000-0000-0000-00000000000{number}"));
+    }
+    let output = sgdisk.arg(file.path()).output().expect("sgdisk runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Arc::new(MemDevice::from_bytes(std::fs::read(file.path()).unwrap(), 512))
+}
+
+fn record(disk: &Disk) -> Record {
+    let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
+    let slot =
+        |slot| SlotState::empty(uuid(disk.partitions().boot(slot)), uuid(disk.partitions().root(slot)));
+    Record {
+        seq: 1,
+        disk_guid: disk.guid(),
+        install_id: Guid([7; 16]),
+        default: Slot::A,
+        one_shot: None,
+        floor: 0,
+        recovery_uuid: uuid(disk.partitions().recovery),
+        compatible: Text64::new("rayos-x86_64").unwrap(),
+        slots: Slot::ALL.map(slot),
+    }
+}
+
+#[test]
+fn partitions_of_sgdisk_are_found_in_either_table() {
+    let image = image();
+    let disk = Disk::open(image.clone()).unwrap();
+    assert_eq!(disk.table(), Table::Primary);
+    assert_eq!(disk.guid().to_string(), "11111111-2222-3333-4444-555555555555");
+    let boot_b = disk.partitions().boot(Slot::B).unwrap();
+    assert_eq!((boot_b.number, boot_b.sectors()), (4, 4096));
+    assert_eq!(boot_b.uuid.to_string(), "aaaaaaaa-0000-0000-0000-000000000004");
+
+    image.write_at(1024, &[0xff; 16]).unwrap();
+    let from_backup = Disk::open(image.clone()).unwrap();
+    assert!(matches!(from_backup.table(), Table::Backup(_)));
+    assert_eq!(from_backup.partitions(), disk.partitions());
+
+    image.write_at(LEN - 512, &[0; 512]).unwrap();
+    let error = Disk::open(image).unwrap_err();
+    assert_eq!(error.to_string(), "primary: partition table is damaged; backup: no partition table");
+}
+
+#[test]
+fn a_window_ends_where_its_partition_ends() {
+    let disk = Disk::open(image()).unwrap();
+    let state = disk.state().unwrap();
+    assert_eq!(state.len(), 1024 * 1024);
+    let next = disk.boot(Slot::A).unwrap();
+    for (offset, count) in [(state.len(), 1), (state.len() - 1, 2), (u64::MAX, 1)] {
+        assert!(state.write_at(offset, &vec![9; count]).is_err());
+        assert!(state.read_at(offset, &mut vec![9; count]).is_err());
+    }
+    let mut first = [1; 512];
+    next.read_at(0, &mut first).unwrap();
+    assert_eq!(first, [0; 512], "the next partition is untouched");
+}
+
+#[test]
+fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
+    let image = image();
+    let disk = Disk::open(image.clone()).unwrap();
+    let store = RecordStore::open(&disk).unwrap();
+    assert!(matches!(store.read(), Err(StoreError::Lost(_))));
+    let first = store.initialise(&record(&disk)).unwrap();
+    assert!(matches!(store.pair(), Pair::Valid { both: true, .. }));
+
+    let second = store.write(&Record { floor: 3, ..first }).unwrap();
+    assert_eq!((second.seq, store.read().unwrap()), (first.seq + 1, second));
+    let before = image.bytes();
+    assert_eq!(store.write(&second).unwrap(), second);
+    assert!(image.bytes() == before, "nothing new is not written");
+    let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
+    assert_eq!(stale.to_string(), "boot record changed meanwhile: sequence number 2, expected 1");
+
+    for offset in COPY_OFFSETS {
+        disk.state().unwrap().write_at(offset, &[0; 100]).unwrap();
+        assert!(matches!(store.pair(), Pair::Valid { both: false, .. }));
+        store.write(&store.read().unwrap()).unwrap();
+        assert!(matches!(store.pair(), Pair::Valid { both: true, .. }), "the damaged copy is mended");
+        assert_eq!(store.read().unwrap().compatible.as_str(), "rayos-x86_64");
+    }
+}
+
+#[test]
+fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
+    let image = image();
+    let disk = Disk::open(image.clone()).unwrap();
+    let store = RecordStore::open(&disk).unwrap();
+    let ours = record(&disk);
+    let foreign = Record { disk_guid: Guid([1; 16]), ..ours };
+    assert!(matches!(store.initialise(&foreign), Err(StoreError::OtherDisk { .. })));
+
+    let mut later = ours.encode(0);
+    later[8] = 2;
+    let crc = crc32fast::hash(&later[..4092]);
+    later[4092..].copy_from_slice(&crc.to_le_bytes());
+    disk.state().unwrap().write_at(0, &later).unwrap();
+    let before = image.bytes();
+    assert_eq!(store.read().unwrap_err().to_string(), "boot record has version 2, this program reads 1");
+    assert!(matches!(store.write(&ours), Err(StoreError::Newer(2))));
+    assert!(matches!(store.initialise(&ours), Err(StoreError::Newer(2))));
+    assert!(image.bytes() == before);
+    store.erase().unwrap();
+    store.initialise(&ours).unwrap();
+}
+
+#[test]
+fn a_disk_without_state_is_not_ours() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(LEN).unwrap();
+    assert!(Command::new("sgdisk").arg("--new=1:0:+1M").arg(file.path()).output().unwrap().status.success());
+    let device = MemDevice::from_bytes(std::fs::read(file.path()).unwrap(), 512);
+    let disk = Disk::open(Arc::new(device)).unwrap();
+    assert!(matches!(RecordStore::open(&disk), Err(StoreError::Disk(DiskError::Missing("rayos-state")))));
+}
+
+#[test]
+fn the_ring_keeps_the_last_224_events_in_order() {
+    let disk = Disk::open(image()).unwrap();
+    let log = EventLog::open(&disk).unwrap();
+    assert_eq!(log.events().unwrap(), []);
+    for number in 1..=500_u64 {
+        let mut event = Event::new(Kind::Note, None);
+        event.time = number;
+        assert_eq!(log.append(&event).unwrap(), number);
+    }
+    let events = log.events().unwrap();
+    assert!(events.iter().map(|event| event.seq).eq(277..=500));
+    assert!(events.iter().all(|event| event.time == event.seq));
+}
+
+#[test]
+fn every_status_survives_the_disk_and_leaves_the_other_slot_alone() {
+    let disk = Disk::open(image()).unwrap();
+    let store = RecordStore::open(&disk).unwrap();
+    let first = store.initialise(&record(&disk)).unwrap();
+    for status in [Status::Pending { tries_left: 2 }, Status::Good { budget_left: 8 }, Status::Unbootable] {
+        let now = store.read().unwrap();
+        let state = SlotState { status, ..*now.slot(Slot::B) };
+        store.write(&now.with_slot(Slot::B, state)).unwrap();
+        assert_eq!(store.read().unwrap().slot(Slot::B).status, status);
+        assert_eq!(store.read().unwrap().slot(Slot::A), first.slot(Slot::A));
+    }
+}
