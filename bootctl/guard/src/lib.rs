@@ -13,6 +13,7 @@
 //! disk      sectors, and the partition table
 //! clock     the firmware's calendar as seconds
 //! request   what the boot entry asks for
+//! watchdog  hardware watchdogs, armed before the hand-over
 //! ```
 #![no_std]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
@@ -29,6 +30,7 @@ mod machine;
 mod request;
 mod run;
 mod system;
+pub mod watchdog;
 
 pub use clock::seconds_of;
 pub use evidence::{REBUILT_TRIES, rebuild};

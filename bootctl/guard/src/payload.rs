@@ -7,7 +7,6 @@
 mod program {
     extern crate alloc;
 
-    use core::time::Duration;
     use record::{Handoff, VENDOR};
     use uefi::runtime::{self, ResetType, VariableVendor};
     use uefi::{CString16, Guid, Status, boot, cstr16, guid, println};
@@ -34,14 +33,16 @@ mod program {
             "reset" => runtime::reset(ResetType::COLD, Status::SUCCESS, None),
             "off" => runtime::reset(ResetType::SHUTDOWN, Status::SUCCESS, None),
             "hang" => loop {
-                boot::stall(Duration::from_secs(1));
+                // SAFETY: waits for the next interrupt; the firmware's timer goes on, as in a wait for a key.
+                unsafe { core::arch::asm!("hlt", options(nomem, nostack)) };
             },
             // As a kernel that hangs: the firmware's own watchdog is off from here on.
             "dead" => {
                 // SAFETY: nothing of the firmware's boot services is used after this.
                 let _map = unsafe { boot::exit_boot_services(None) };
                 loop {
-                    core::hint::spin_loop();
+                    // SAFETY: stops the CPU with interrupts off; no memory is touched.
+                    unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
                 }
             }
             "success" => Status::SUCCESS,

@@ -40,8 +40,7 @@ mod tests {
         }
         assert_eq!(parse_options(&[]), Request::Plain);
         assert_eq!(parse_options(&ENTRY_TAG.0), Request::Plain);
-        let mut foreign = options(3);
-        foreign[0] ^= 1;
+        let foreign: Vec<u8> = options(3).iter().map(|byte| byte ^ 1).collect();
         assert_eq!(parse_options(&foreign), Request::Plain);
     }
 

@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 
 const MIB: usize = 1024 * 1024;
-/// Type GUID and length in MiB of every partition, in their order on the disk.
+/// Type GUID and length in MiB of every partition, in their order on the disk; the ESP may be larger.
 const PARTS: [(Guid, usize); 7] = [
-    (ESP_TYPE, 8),
+    (ESP_TYPE, 1),
     (STATE_TYPE, 1),
     (BOOT_A_TYPE, 1),
     (BOOT_B_TYPE, 1),
@@ -71,7 +71,7 @@ pub(crate) fn sealed(seal: &Seal, image: &[u8]) -> Vec<u8> {
 pub(crate) fn fat(len: usize, sector: u16, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let options = fatfs::FormatVolumeOptions::new().bytes_per_sector(sector);
-    fatfs::format_volume(&mut Cursor::new(&mut bytes), options)?;
+    fatfs::format_volume(Cursor::new(&mut bytes), options)?;
     {
         let fs = fatfs::FileSystem::new(Cursor::new(&mut bytes), fatfs::FsOptions::new())?;
         let root = fs.root_dir();
@@ -94,6 +94,7 @@ pub(crate) struct Disk {
     pub(crate) sector: usize,
     pub(crate) bytes: Vec<u8>,
     pub(crate) guid: Guid,
+    esp_mib: usize,
 }
 
 impl Disk {
@@ -104,19 +105,20 @@ impl Disk {
     }
 
     pub(crate) fn at(&self, part: usize) -> usize {
-        MIB + PARTS.iter().take(part).map(|(_, mib)| mib * MIB).sum::<usize>()
+        MIB + (0..part).map(|part| self.len(part)).sum::<usize>()
     }
 
     pub(crate) fn len(&self, part: usize) -> usize {
-        PARTS[part].1 * MIB
+        if part == ESP { self.esp_mib * MIB } else { PARTS[part].1 * MIB }
     }
 
     /// An empty disk with a partition table; `seed` makes its GUIDs its own.
-    pub(crate) fn new(sector: usize, seed: u8) -> Self {
-        let len = PARTS.iter().map(|(_, mib)| mib).sum::<usize>() * MIB + 2 * MIB;
+    pub(crate) fn new(sector: usize, seed: u8, esp_mib: usize) -> Self {
+        let len = (PARTS.iter().map(|(_, mib)| mib).sum::<usize>() + esp_mib + 1) * MIB;
         let mut disk = Self {
             sector,
             bytes: vec![0; len],
+            esp_mib,
             guid: Guid([seed, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0]),
         };
         let mut array = vec![0; 128 * 128];

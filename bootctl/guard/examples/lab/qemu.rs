@@ -103,8 +103,8 @@ fn run(mut command: Command, until: &[&str]) -> Result<String> {
         }
     }
     drop(lines);
-    // It may have ended by itself already.
-    let _ = child.kill();
+    // Killing one that has ended by itself is no error.
+    child.kill()?;
     child.wait()?;
     drop(reader);
     if silent {

@@ -35,6 +35,9 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("media", media),
     ("everything-damaged", everything_damaged),
     ("no-keys", no_keys),
+    ("hang-in-firmware", hang_in_firmware),
+    ("hang-i6300esb", hang_i6300esb),
+    ("hang-tco", hang_tco),
 ];
 
 const TOLD: &str = "guard-payload: orders";
@@ -49,7 +52,7 @@ struct Installed {
 
 impl Installed {
     fn new(lab: &Lab, name: &str, sector: usize, orders: [&str; 3]) -> Result<Self> {
-        let mut disk = Disk::new(sector, 1);
+        let mut disk = Disk::new(sector, 1, 8);
         let guard: &[u8] = &lab.guard;
         let files = [("EFI/BOOT/BOOTX64.EFI", guard), ("EFI/RAYOS/GUARDR.EFI", guard)];
         let esp = disk::fat(disk.len(ESP), sector as u16, &files)?;
@@ -394,4 +397,34 @@ fn no_keys(lab: &Lab) -> Result<()> {
     said(&console, GAVE_UP)?;
     ensure!(installed.disk.bytes == before, "the disk was written to");
     Ok(())
+}
+
+/// The trial in B hangs; after the reset its tries tell of it. One boot, since a reset ends the machine here.
+fn hang(lab: &Lab, name: &str, orders: &str, extra: &[&str]) -> Result<()> {
+    let mut installed = Installed::new(lab, name, 512, ["reset", orders, "reset"])?;
+    installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });
+    installed.machine.extra = extra.iter().map(|&word| word.to_owned()).collect();
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 0 tries left)")?;
+    said(&console, TOLD)?;
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+}
+
+/// A clock that runs as instructions are executed, and leaps ahead while the CPU is stopped, makes minutes of
+/// waiting short.
+const LEAP: &str = "shift=6,sleep=off";
+
+fn hang_in_firmware(lab: &Lab) -> Result<()> {
+    hang(lab, "hang-in-firmware", "hang", &["-icount", LEAP])
+}
+
+fn hang_i6300esb(lab: &Lab) -> Result<()> {
+    let extra = ["-icount", LEAP, "-device", "i6300esb", "-action", "watchdog=reset"];
+    hang(lab, "hang-i6300esb", "dead", &extra)
+}
+
+fn hang_tco(lab: &Lab) -> Result<()> {
+    let extra = ["-icount", LEAP, "-global", "ICH9-LPC.noreboot=false", "-action", "watchdog=reset"];
+    hang(lab, "hang-tco", "dead", &extra)
 }

@@ -2,6 +2,7 @@
 
 mod block;
 mod console;
+mod pci;
 mod start;
 mod volume;
 

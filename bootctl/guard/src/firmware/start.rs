@@ -1,11 +1,12 @@
 //! The hand-over: variables, watchdog, `LoadImage`, `StartImage`.
 
+use super::pci::each_bridge;
 use super::volume::{Volume, partition_path};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use guard::{Ended, Launch, Origin};
-use record::{Handoff, VENDOR};
+use guard::{Ended, Launch, Origin, watchdog};
+use record::{Choice, Handoff, VENDOR};
 use uefi::boot::{self, LoadImageSource};
 use uefi::proto::device_path::{DevicePath, FfiDevicePath};
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
@@ -39,7 +40,16 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
         Err(error) => return Ended::NotLoaded(words(error.status())),
     };
     set_watchdog(WATCHDOG_SECONDS);
+    // Recovery waits for people, and has no release to fall back from.
+    if launch.handoff.choice != Choice::Recovery {
+        each_bridge(|bridge| {
+            watchdog::arm(bridge);
+        });
+    }
     let status = boot::start_image(image).map_or_else(|error| error.status(), |()| Status::SUCCESS);
+    each_bridge(|bridge| {
+        watchdog::disarm(bridge);
+    });
     set_watchdog(WATCHDOG_DEFAULT);
     Ended::Returned(words(status))
 }

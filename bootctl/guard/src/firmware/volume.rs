@@ -18,7 +18,7 @@ use uefi::{CStr16, Handle, cstr16};
 const RECOVERY: &CStr16 = cstr16!("\\EFI\\RAYOS\\RECOVERY.IMG");
 
 /// Opens a protocol without taking it from whoever drives it.
-fn borrow<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
+pub(super) fn borrow<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
     let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
     // SAFETY: the guard connects and disconnects no driver, so the interface stays where it is while it is
     // borrowed; nothing that is called through it changes the handle database.
