@@ -130,7 +130,7 @@ pub async fn install<S: Source>(
     match incoming.apply(&machine, &options, events).await? {
         Outcome::Activated(report) => Ok(report),
         // The scope is an installation and the slots are empty: there is something to do.
-        Outcome::UpToDate(_) | Outcome::Planned(_) => Err(ApplyError::Stopped).map_err(InstallError::Bundle),
+        Outcome::UpToDate(_) | Outcome::Planned(_) => Err(InstallError::Bundle(ApplyError::Stopped)),
     }
 }
 

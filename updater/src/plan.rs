@@ -3,7 +3,7 @@
 use bootctl::transition::{self, TargetSlot};
 use bundle::{ImageRole, Release, UpdaterVersion};
 use record::gpt::{Partition, Partitions};
-use record::{Choice, Record, Slot, Text64};
+use record::{Choice, Record, Slot};
 use seal::SEAL_LEN;
 
 /// Largest guard that is taken into memory: a signed bundle could otherwise ask for any amount.
@@ -71,17 +71,17 @@ pub enum Refusal {
     #[error("release {version} is for {offered}: this machine is {machine}")]
     Incompatible {
         /// The release.
-        version: Text64,
+        version: String,
         /// What it is compatible with.
         offered: String,
         /// What the machine is.
-        machine: Text64,
+        machine: String,
     },
     /// The release is older than the machine accepts.
     #[error("release {version} has rollback index {offered}: this machine accepts {floor} or higher")]
     BelowFloor {
         /// The release.
-        version: Text64,
+        version: String,
         /// Its rollback index.
         offered: u64,
         /// The floor.
@@ -91,7 +91,7 @@ pub enum Refusal {
     #[error("release {version} needs updater {needed} or later: this is {have}")]
     UpdaterTooOld {
         /// The release.
-        version: Text64,
+        version: String,
         /// What it needs.
         needed: UpdaterVersion,
         /// What this is.
@@ -101,7 +101,7 @@ pub enum Refusal {
     #[error("release {version} comes as a delta to {base}: this updater applies whole bundles")]
     Delta {
         /// The release.
-        version: Text64,
+        version: String,
         /// What it builds upon.
         base: String,
     },
@@ -188,11 +188,11 @@ fn required(scope: Scope) -> &'static [ImageRole] {
 }
 
 fn check_release(record: &Record, release: &Release, identity: &record::Release) -> Result<(), Refusal> {
-    let version = identity.version;
+    let version = identity.version.to_string();
     let compatible = &release.manifest().compatible;
     if !compatible.iter().any(|name| name == record.compatible.as_str()) {
         let offered = compatible.join(", ");
-        return Err(Refusal::Incompatible { version, offered, machine: record.compatible });
+        return Err(Refusal::Incompatible { version, offered, machine: record.compatible.to_string() });
     }
     if identity.rollback_index < record.floor {
         return Err(Refusal::BelowFloor { version, offered: identity.rollback_index, floor: record.floor });

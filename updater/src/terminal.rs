@@ -70,7 +70,7 @@ impl Terminal {
                 }
             }
             ProgressStyle::Lines => {
-                let tenth = if total == 0 { 10 } else { done.saturating_mul(10) / total };
+                let tenth = done.saturating_mul(10).checked_div(total).unwrap_or(10);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 if *told != Some((phase, tenth)) {
                     *told = Some((phase, tenth));
