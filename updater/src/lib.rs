@@ -8,9 +8,11 @@ pub mod apply;
 pub mod events;
 pub mod fetch;
 mod parallel;
+mod phases;
 pub mod plan;
 mod sink;
 pub mod source;
 pub mod terminal;
+mod workers;
 
 pub use sink::ReadBackError;
