@@ -198,7 +198,8 @@ fn add_image<W: Write>(
     })
 }
 
-fn hash_zeroes(hash: &mut Sha256, len: u32) {
+/// Hashes `len` zeroes.
+pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
     let mut left = len as usize;
     while left > 0 {

@@ -1,12 +1,16 @@
 //! A whole bundle in one go: every frame checked, images written out, on all cores.
 
+use crate::create::hash_zeroes;
 use crate::frame::{DecodeError, Decoder, Source};
+use crate::hex;
 use crate::index::FrameKind;
 use crate::manifest::ImageRole;
 use crate::parallel;
 use crate::read::{BundleReader, ReadError, UncheckedFrame};
 use crate::release::Release;
 use crate::source::BlockingSource;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -20,6 +24,8 @@ pub enum OpenError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    #[error("image {image}: digest mismatch: expected {}, got {}", hex(expected), hex(found))]
+    ImageDigest { image: ImageRole, expected: [u8; 32], found: [u8; 32] },
     #[error("release has no image {0}")]
     NoImage(ImageRole),
     #[error("delta bundle: its frames build upon release {0}, and cannot be opened without it")]
@@ -34,7 +40,7 @@ impl OpenError {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Read(error) => error.is_refusal(),
-            Self::Decode(_) => true,
+            Self::Decode(_) | Self::ImageDigest { .. } => true,
             Self::NoImage(_) | Self::Delta(_) | Self::Output(_) => false,
         }
     }
@@ -75,25 +81,26 @@ impl<R: Read + Unpin> Opener<R> {
         self.reader.release()
     }
 
-    /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every frame, and that nothing
-    /// follows. *Reads*; `progress` is told bytes of images. The uncompressed bytes of delta frames are not looked at: they need the base release.
+    /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every frame, those of whole images, and that
+    /// nothing follows. *Reads*; `progress` is told bytes of images.
+    ///
+    /// Images with delta frames are checked as far as that is possible without the base release. The digest of a whole image is passed over
+    /// if more than [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its frames are checked nevertheless.
     ///
     /// # Errors
     /// The first [`OpenError`] from the front.
     pub fn check(mut self, progress: &mut dyn FnMut(u64)) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
+        let mut images = WholeImages::new(&release);
+        let mut kept = Kept::new(&release);
         self.frames(
             |_| true,
-            |decoder, frame, into| {
-                let frame = frame.check(&release)?;
-                // Zeroes were checked with the index, repeats are as their first frame, which is checked.
-                let kind = release.frame(frame.number()).map(|entry| entry.kind);
-                match kind {
-                    Some(FrameKind::Zstd | FrameKind::Raw) => {
-                        Ok(decoder.decode(&release, &frame, into, nothing)?)
-                    }
-                    _ => Ok(()),
-                }
+            |decoder, frame, into| decode(&release, decoder, frame, into),
+            |number, bytes| {
+                let whole = kept.bytes_of(number, bytes);
+                images.add(number, whole)?;
+                kept.keep(number, bytes);
+                Ok(())
             },
             progress,
         )?;
@@ -101,7 +108,7 @@ impl<R: Read + Unpin> Opener<R> {
     }
 
     /// Writes the image of `role` into `out`, an empty regular file; zeroes become holes. *Reads* the whole bundle and checks the frames
-    /// of that image, and that nothing follows the end.
+    /// of that image and their digest as a whole, and that nothing follows the end.
     ///
     /// # Errors
     /// The first [`OpenError`]; what is in `out` then is not the image.
@@ -117,29 +124,35 @@ impl<R: Read + Unpin> Opener<R> {
             return Err(OpenError::Delta(base.version.clone()));
         }
         out.set_len(image.size).map_err(OpenError::Output)?;
+        let mut images = WholeImages::new(&release);
         self.frames(
             |number| image.frames.contains(&number),
             |decoder, frame, into| {
                 let number = frame.number();
-                let Some(entry) = release.frame(number) else { return Ok(()) };
-                let frame = frame.check(&release)?;
-                if matches!(entry.kind, FrameKind::Zstd | FrameKind::Raw) {
-                    decoder.decode(&release, &frame, into, nothing)?;
-                    out.write_all_at(into, entry.offset).map_err(OpenError::Output)?;
+                decode(&release, decoder, frame, into)?;
+                match release.frame(number) {
+                    Some(entry) if !into.is_empty() => {
+                        out.write_all_at(into, entry.offset).map_err(OpenError::Output)
+                    }
+                    _ => Ok(()),
                 }
-                Ok(())
+            },
+            |number, bytes| {
+                // Frames come here in order: what a repeat repeats has been written.
+                let repeated = copy_repeat(&release, number, out).map_err(OpenError::Output)?;
+                images.add(number, repeated.as_deref().or((!bytes.is_empty()).then_some(bytes)))
             },
             progress,
         )?;
-        copy_repeats(&release, image.frames.clone(), out)?;
         Ok(wait(self.reader.finish())?)
     }
 
-    /// Calls `work` for every frame that is `wanted`, on all workers.
+    /// Calls `work` for every frame that is `wanted`, on all workers, and then `done` with its bytes, in order.
     fn frames(
         &mut self,
         wanted: impl Fn(usize) -> bool,
         work: impl Fn(&mut Decoder, UncheckedFrame, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
+        mut done: impl FnMut(usize, &[u8]) -> Result<(), OpenError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
@@ -152,31 +165,121 @@ impl<R: Read + Unpin> Opener<R> {
                     frame => break Ok(frame),
                 }
             },
-            || (Decoder::default(), Vec::new()),
-            |(decoder, into), frame: UncheckedFrame| {
-                let len = release.frame(frame.number()).map_or(0, |entry| entry.len);
-                work(decoder, frame, into).map(|()| len)
+            Decoder::default,
+            |decoder, frame: UncheckedFrame| {
+                let (number, mut bytes) = (frame.number(), Vec::new());
+                work(decoder, frame, &mut bytes).map(|()| (number, bytes))
             },
-            |len| {
-                progress(u64::from(len?));
+            |result: Result<(usize, Vec<u8>), OpenError>| {
+                let (number, bytes) = result?;
+                done(number, &bytes)?;
+                progress(release.frame(number).map_or(0, |entry| u64::from(entry.len)));
                 Ok(())
             },
         )
     }
 }
 
-/// Repeats are copied last, from where their first frame was written.
-fn copy_repeats(release: &Release, frames: std::ops::Range<usize>, out: &File) -> Result<(), OpenError> {
-    let mut bytes = Vec::new();
-    for entry in release.frames().get(frames).unwrap_or_default() {
-        if let FrameKind::Repeat { frame } = entry.kind {
-            let Some(earlier) = release.frame(frame) else { continue };
-            bytes.resize(earlier.len as usize, 0);
-            out.read_exact_at(&mut bytes, earlier.offset).map_err(OpenError::Output)?;
-            out.write_all_at(&bytes, entry.offset).map_err(OpenError::Output)?;
+/// Checks a frame; leaves its bytes in `into`, or nothing for zeroes, repeats and deltas.
+fn decode(
+    release: &Release,
+    decoder: &mut Decoder,
+    frame: UncheckedFrame,
+    into: &mut Vec<u8>,
+) -> Result<(), OpenError> {
+    let frame = frame.check(release)?;
+    // Zeroes were checked with the index, repeats are as their first frame, which is checked.
+    match release.frame(frame.number()).map(|entry| entry.kind) {
+        Some(FrameKind::Zstd | FrameKind::Raw) => Ok(decoder.decode(release, &frame, into, nothing)?),
+        _ => Ok(()),
+    }
+}
+
+/// Copies a repeat from where its first frame was written, and returns its bytes; `None` for frames of other kinds.
+fn copy_repeat(release: &Release, number: usize, out: &File) -> io::Result<Option<Vec<u8>>> {
+    let Some(entry) = release.frame(number) else { return Ok(None) };
+    let FrameKind::Repeat { frame } = entry.kind else { return Ok(None) };
+    let Some(earlier) = release.frame(frame) else { return Ok(None) };
+    let mut bytes = vec![0; earlier.len as usize];
+    out.read_exact_at(&mut bytes, earlier.offset)?;
+    out.write_all_at(&bytes, entry.offset)?;
+    Ok(Some(bytes))
+}
+
+/// Most bytes that are kept for the repeats of a release while it is checked.
+pub const MAX_KEPT: usize = 24 << 20;
+
+/// Frames that will be repeated.
+struct Kept<'a> {
+    release: &'a Release,
+    last_repeat: HashMap<usize, usize>,
+    frames: HashMap<usize, Vec<u8>>,
+    len: usize,
+}
+
+impl<'a> Kept<'a> {
+    fn new(release: &'a Release) -> Self {
+        let repeats = release.frames().iter().enumerate().filter_map(|(number, entry)| match entry.kind {
+            FrameKind::Repeat { frame } => Some((frame, number)),
+            _ => None,
+        });
+        Self { release, last_repeat: repeats.collect(), frames: HashMap::new(), len: 0 }
+    }
+
+    /// The bytes of a frame, its own or those that it repeats; `None` for zeroes and where they are not known.
+    fn bytes_of<'b>(&'b self, number: usize, own: &'b [u8]) -> Option<&'b [u8]> {
+        match self.release.frame(number)?.kind {
+            FrameKind::Repeat { frame } => self.frames.get(&frame).map(Vec::as_slice),
+            _ => (!own.is_empty()).then_some(own),
         }
     }
-    Ok(())
+
+    fn keep(&mut self, number: usize, own: &[u8]) {
+        if self.last_repeat.contains_key(&number)
+            && !own.is_empty()
+            && self.len.saturating_add(own.len()) <= MAX_KEPT
+        {
+            self.len = self.len.saturating_add(own.len());
+            self.frames.insert(number, own.to_vec());
+        }
+        if let Some(FrameKind::Repeat { frame }) = self.release.frame(number).map(|entry| entry.kind)
+            && self.last_repeat.get(&frame) == Some(&number)
+            && let Some(bytes) = self.frames.remove(&frame)
+        {
+            self.len = self.len.saturating_sub(bytes.len());
+        }
+    }
+}
+
+/// Digests of whole images, as their frames come in order.
+struct WholeImages<'a> {
+    release: &'a Release,
+    hash: Sha256,
+    known: bool,
+}
+
+impl<'a> WholeImages<'a> {
+    fn new(release: &'a Release) -> Self {
+        Self { release, hash: Sha256::new(), known: true }
+    }
+
+    /// Takes the bytes of a frame; `None` for zeroes, and where they are not known.
+    fn add(&mut self, number: usize, bytes: Option<&[u8]>) -> Result<(), OpenError> {
+        let Some(entry) = self.release.frame(number) else { return Ok(()) };
+        let Some(image) = self.release.images().get(entry.image) else { return Ok(()) };
+        match bytes {
+            Some(bytes) => self.hash.update(bytes),
+            None if entry.kind == FrameKind::Zero => hash_zeroes(&mut self.hash, entry.len),
+            None => self.known = false,
+        }
+        if number.saturating_add(1) == image.frames.end {
+            let found: [u8; 32] = self.hash.finalize_reset().into();
+            if std::mem::replace(&mut self.known, true) && found != image.sha256 {
+                return Err(OpenError::ImageDigest { image: image.role, expected: image.sha256, found });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn nothing(_: Source, _: &mut [u8]) -> io::Result<()> {

@@ -643,6 +643,17 @@ fn a_damaged_frame_is_refused_before_it_is_decompressed() {
 }
 
 #[test]
+fn an_image_with_another_digest_than_its_frames_have() {
+    let refused = forged(|p| p.manifest.images[1].sha256.0[5] ^= 1);
+    assert!(refused.starts_with("image root: digest mismatch: expected "), "{refused}");
+    let refused = forged(|p| {
+        p.manifest.images[0].sha256.0[5] ^= 1;
+        p.statement.boot.sha256[5] ^= 1;
+    });
+    assert!(refused.starts_with("image boot: digest mismatch: expected "), "{refused}");
+}
+
+#[test]
 fn block_hints_that_are_damaged() {
     let mut parts = Parts::sample();
     parts.hints[0] ^= 1;
