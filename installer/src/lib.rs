@@ -1,1 +1,17 @@
-//! Placeholder of the skeleton commit; the crate's own work follows.
+//! Installing RayOS: choose a disk, create the slots, apply the first bundle to one of them.
+//!
+//! This is all that an installation has over an update: [`disks`] and [`safety`] say which disk may be written,
+//! [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is `updater::apply`.
+
+pub mod answers;
+pub mod choose;
+pub mod disks;
+pub mod esp;
+pub mod install;
+pub mod layout;
+pub mod marker;
+pub mod media;
+pub mod report;
+pub mod safety;
+pub mod table;
+pub mod unattended;

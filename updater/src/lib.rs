@@ -1,1 +1,18 @@
-//! Placeholder of the skeleton commit; the crate's own work follows.
+//! The one apply behind factory image, installation from a stick, update over the air and re-install.
+//!
+//! A signed bundle comes from a [`source`]; its head is verified; a [`plan`] is made, which may refuse; the
+//! target slot is disarmed, written, read back and activated, in the phases of [`apply`]. The library never
+//! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
+
+pub mod apply;
+pub mod events;
+pub mod fetch;
+mod parallel;
+mod phases;
+pub mod plan;
+mod sink;
+pub mod source;
+pub mod terminal;
+mod workers;
+
+pub use sink::ReadBackError;

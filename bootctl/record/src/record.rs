@@ -80,7 +80,9 @@ pub enum Choice {
 }
 
 impl Choice {
-    pub(crate) const fn code(self) -> u8 {
+    /// The number that stands on disk, in variables and in boot entries: 1 A, 2 B, 3 recovery.
+    #[must_use]
+    pub const fn code(self) -> u8 {
         match self {
             Self::Slot(Slot::A) => 1,
             Self::Slot(Slot::B) => 2,
@@ -88,7 +90,9 @@ impl Choice {
         }
     }
 
-    pub(crate) const fn from_code(code: u8) -> Option<Self> {
+    /// What this number stands for.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Slot(Slot::A)),
             2 => Some(Self::Slot(Slot::B)),

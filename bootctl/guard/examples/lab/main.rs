@@ -1,0 +1,92 @@
+//! Boots the guard in QEMU with OVMF, scenario by scenario, and asserts what it says and what it leaves on the
+//! disk. `scripts/test-guard` calls it.
+#![allow(clippy::print_stderr, reason = "this is a program")]
+
+mod disk;
+mod nvram;
+mod qemu;
+mod scenarios;
+
+use anyhow::{Context as _, Result, bail};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The two programs, with trusted keys in the guard.
+pub(crate) struct Lab {
+    pub(crate) guard: Vec<u8>,
+    pub(crate) guard_without_keys: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) dir: PathBuf,
+}
+
+impl Lab {
+    /// The payload with other orders.
+    pub(crate) fn payload(&self, orders: &str) -> Vec<u8> {
+        let marker = b"guard-payload orders\0\0\0\0";
+        let mut program = self.payload.clone();
+        let at =
+            program.windows(marker.len()).position(|window| window == marker).map(|at| at + marker.len());
+        if let Some(place) = at.and_then(|at| program.get_mut(at..at + 8)) {
+            place.fill(0);
+            place[..orders.len()].copy_from_slice(orders.as_bytes());
+        }
+        program
+    }
+}
+
+/// Byte offset of a section's data in a PE file.
+fn section(program: &[u8], name: &[u8; 8]) -> Option<usize> {
+    let table = program.windows(8).position(|window| window == name)?;
+    let field = program.get(table + 20..table + 24)?;
+    Some(u32::from_le_bytes(field.try_into().ok()?) as usize)
+}
+
+fn main() -> ExitCode {
+    if let Some(missing) = qemu::missing() {
+        eprintln!("lab: {missing} is not installed");
+        return ExitCode::from(77);
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let usage = "usage: lab GUARD PAYLOAD [SCENARIO...]";
+    let (guard, payload) = (args.next().context(usage)?, args.next().context(usage)?);
+    let wanted: Vec<String> = args.collect();
+    let guard_without_keys = std::fs::read(&guard).context(guard)?;
+    let mut guard = guard_without_keys.clone();
+    let at = section(&guard, b".trust\0\0").context("no section .trust")?;
+    let block = disk::trust()?.to_block();
+    guard.get_mut(at..at + block.len()).context("section .trust is short")?.copy_from_slice(&block);
+    let dir = tempfile::tempdir()?;
+    let lab = Lab {
+        guard,
+        guard_without_keys,
+        payload: std::fs::read(&payload).context(payload)?,
+        dir: dir.path().into(),
+    };
+    let mut failed = 0;
+    for (name, scenario) in scenarios::ALL {
+        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        match scenario(&lab) {
+            Ok(()) => eprintln!("lab: {name}: ok"),
+            Err(error) => {
+                failed += 1;
+                eprintln!("lab: {name}: FAILED: {error:#}");
+            }
+        }
+    }
+    if failed > 0 {
+        bail!("{failed} scenario(s) failed");
+    }
+    Ok(())
+}

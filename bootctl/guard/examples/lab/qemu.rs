@@ -1,0 +1,114 @@
+//! One boot of a machine with OVMF.
+
+use anyhow::{Context as _, Result, bail};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// A machine that says nothing new for so long is given up: two minutes of the guard's watchdog, and a margin.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// Whether everything that a boot needs is on this machine.
+pub(crate) fn missing() -> Option<&'static str> {
+    if !Path::new(CODE).exists() || !Path::new(VARS).exists() {
+        return Some("OVMF");
+    }
+    let qemu = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status();
+    if qemu.is_ok_and(|status| status.success()) { None } else { Some("qemu-system-x86_64") }
+}
+
+/// A machine that is switched on once per [`Machine::boot`].
+pub(crate) struct Machine {
+    dir: PathBuf,
+    pub(crate) extra: Vec<String>,
+    pub(crate) read_only: bool,
+}
+
+impl Machine {
+    /// A machine with a fresh store of variables, in `dir`.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        std::fs::copy(VARS, dir.join("vars.fd"))?;
+        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false })
+    }
+
+    pub(crate) fn vars(&self) -> PathBuf {
+        self.dir.join("vars.fd")
+    }
+
+    /// Boots with these disks (bytes and sector length; they are updated) until one of `until` is said or the
+    /// machine switches itself off or resets. Returns the console.
+    pub(crate) fn boot(&self, disks: &mut [(&mut Vec<u8>, usize)], until: &[&str]) -> Result<String> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args("-machine q35,accel=tcg -m 256 -nodefaults -net none -display none -no-reboot".split(' '));
+        command.args(["-serial", "stdio"]);
+        command.args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}")]);
+        let vars = self.vars();
+        command.args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", vars.display())]);
+        for (number, (bytes, sector)) in disks.iter().enumerate() {
+            let path = self.disk(number);
+            std::fs::write(&path, bytes)?;
+            let mode = if self.read_only { "on" } else { "off" };
+            let drive = format!("if=none,id=d{number},format=raw,readonly={mode},file={}", path.display());
+            let device = format!(
+                "virtio-blk-pci,drive=d{number},logical_block_size={sector},physical_block_size={sector}"
+            );
+            command.args(["-drive", &drive, "-device", &device]);
+        }
+        command.args(&self.extra);
+        let console = run(command, until)?;
+        for (number, (bytes, _)) in disks.iter_mut().enumerate() {
+            **bytes = std::fs::read(self.disk(number))?;
+        }
+        Ok(console)
+    }
+
+    fn disk(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("disk{number}.img"))
+    }
+}
+
+fn run(mut command: Command, until: &[&str]) -> Result<String> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("qemu")?;
+    let output = child.stdout.take().context("no console")?;
+    let (send, lines) = channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            if send.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut console = String::new();
+    let mut silent = false;
+    loop {
+        match lines.recv_timeout(SILENCE) {
+            Ok(line) => {
+                console.push_str(&line);
+                console.push('\n');
+                if until.iter().any(|word| line.contains(word)) {
+                    break;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                silent = true;
+                break;
+            }
+        }
+    }
+    drop(lines);
+    // Killing one that has ended by itself is no error.
+    child.kill()?;
+    child.wait()?;
+    drop(reader);
+    if silent {
+        bail!("the machine fell silent:\n{console}");
+    }
+    Ok(console)
+}

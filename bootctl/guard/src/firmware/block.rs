@@ -1,0 +1,93 @@
+//! Block I/O (UEFI 2.10, 13.9) as the guard's disk.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use guard::disk::{Disk, IoError};
+use uefi::Handle;
+use uefi::boot::{self, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol};
+use uefi::proto::media::block::BlockIO;
+
+/// Most bytes in one request: some drivers fail for more than they were tested with.
+const REQUEST_MAX: usize = 1024 * 1024;
+
+/// A whole disk with a medium in it.
+pub(super) struct BlockDisk {
+    io: ScopedProtocol<BlockIO>,
+    media_id: u32,
+    sector: usize,
+    sectors: u64,
+    /// All data goes through here, since a caller's buffer need not have the alignment that the driver asks for.
+    bounce: Vec<u8>,
+    bounce_at: usize,
+}
+
+impl BlockDisk {
+    /// The disk behind `handle`; `None` for a partition, a drive without a medium or an odd sector.
+    pub(super) fn open(handle: Handle) -> Option<Self> {
+        let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
+        // SAFETY: the protocol is only used through this borrow, and no driver is disconnected while the guard
+        // runs: it connects and disconnects nothing. Opening it exclusively would take the disk away from
+        // the partition driver, which the started image needs.
+        let io =
+            unsafe { boot::open_protocol::<BlockIO>(params, OpenProtocolAttributes::GetProtocol) }.ok()?;
+        let media = io.get()?.media();
+        if !media.is_media_present() || media.is_logical_partition() {
+            return None;
+        }
+        let sector = media.block_size() as usize;
+        if !(512..=REQUEST_MAX).contains(&sector) || !REQUEST_MAX.is_multiple_of(sector) {
+            return None;
+        }
+        let (media_id, sectors) = (media.media_id(), media.last_block().checked_add(1)?);
+        let align = (media.io_align() as usize).max(1);
+        let bounce = vec![0; REQUEST_MAX.checked_add(align)?];
+        let bounce_at = bounce.as_ptr().align_offset(align.next_power_of_two());
+        Some(Self { io, media_id, sector, sectors, bounce, bounce_at })
+    }
+
+    fn check(&self, lba: u64, len: usize) -> Result<(), IoError> {
+        let count = (len / self.sector) as u64;
+        let inside = lba.checked_add(count).is_some_and(|end| end <= self.sectors);
+        if inside && len.is_multiple_of(self.sector) { Ok(()) } else { Err(IoError) }
+    }
+}
+
+impl Disk for BlockDisk {
+    fn sector_len(&self) -> usize {
+        self.sector
+    }
+
+    fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
+        self.check(lba, into.len())?;
+        let io = self.io.get_mut().ok_or(IoError)?;
+        let step = (REQUEST_MAX / self.sector) as u64;
+        for (part, lba) in into.chunks_mut(REQUEST_MAX).zip((lba..).step_by(step as usize)) {
+            let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
+            let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
+            io.read_blocks(self.media_id, lba, bounce).map_err(|_| IoError)?;
+            part.copy_from_slice(bounce);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, lba: u64, from: &[u8]) -> Result<(), IoError> {
+        self.check(lba, from.len())?;
+        let io = self.io.get_mut().ok_or(IoError)?;
+        let step = (REQUEST_MAX / self.sector) as u64;
+        for (part, lba) in from.chunks(REQUEST_MAX).zip((lba..).step_by(step as usize)) {
+            let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
+            let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
+            bounce.copy_from_slice(part);
+            io.write_blocks(self.media_id, lba, bounce).map_err(|_| IoError)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), IoError> {
+        self.io.get_mut().ok_or(IoError)?.flush_blocks().map_err(|_| IoError)
+    }
+}

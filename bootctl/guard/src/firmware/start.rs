@@ -1,0 +1,94 @@
+//! The hand-over: variables, watchdog, `LoadImage`, `StartImage`.
+
+use super::pci::each_bridge;
+use super::volume::{Volume, partition_path};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use guard::{Ended, Launch, Origin, watchdog};
+use record::{Choice, Handoff, VENDOR};
+use uefi::boot::{self, LoadImageSource};
+use uefi::proto::device_path::{DevicePath, FfiDevicePath};
+use uefi::runtime::{self, VariableAttributes, VariableVendor};
+use uefi::{CStr16, CString16, Guid, Status, cstr16, guid};
+
+/// Vendor of the systemd Boot Loader Interface, <https://systemd.io/BOOT_LOADER_INTERFACE>.
+const LOADER: Guid = guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+/// What this loader can do of that interface's list: nothing, its entries are not files.
+const LOADER_FEATURES: u64 = 0;
+/// Seconds until the firmware resets a machine whose image hangs before it takes over (UEFI 2.10, 7.5).
+const WATCHDOG_SECONDS: usize = 120;
+/// The firmware's own choice for a boot option, set again after an image came back.
+const WATCHDOG_DEFAULT: usize = 300;
+/// Any code above 0xffff is free for programs.
+const WATCHDOG_CODE: u64 = 0x1_0000;
+
+/// Publishes, loads and starts; returns only if that fails or the image comes back.
+pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
+    publish(launch, volume);
+    let path = match launch.origin {
+        Origin::Partition(uuid) => partition_path(uuid),
+        Origin::File => volume.and_then(Volume::recovery_path),
+    };
+    // SAFETY: the bytes were made by the builder of device paths, which ends every path, and outlive the call.
+    let file_path = path
+        .as_deref()
+        .map(|path| unsafe { DevicePath::from_ffi_ptr(path.as_ptr().cast::<FfiDevicePath>()) });
+    let source = LoadImageSource::FromBuffer { buffer: &launch.image.bytes, file_path };
+    let image = match boot::load_image(boot::image_handle(), source) {
+        Ok(image) => image,
+        Err(error) => return Ended::NotLoaded(words(error.status())),
+    };
+    set_watchdog(WATCHDOG_SECONDS);
+    // Recovery waits for people, and has no release to fall back from.
+    if launch.handoff.choice != Choice::Recovery {
+        each_bridge(|bridge| {
+            watchdog::arm(bridge);
+        });
+    }
+    let status = boot::start_image(image).map_or_else(|error| error.status(), |()| Status::SUCCESS);
+    each_bridge(|bridge| {
+        watchdog::disarm(bridge);
+    });
+    set_watchdog(WATCHDOG_DEFAULT);
+    Ended::Returned(words(status))
+}
+
+fn words(status: Status) -> String {
+    format!("{status:?}")
+}
+
+/// Firmware without this watchdog is slower to come back from a hang, no more.
+fn set_watchdog(seconds: usize) {
+    if boot::set_watchdog_timer(seconds, WATCHDOG_CODE, None).is_err() {
+        super::console::line("the firmware has no watchdog");
+    }
+}
+
+/// Sets the volatile variables that tell the started system what happened.
+fn publish(launch: &Launch, volume: Option<&Volume>) {
+    let ours = VariableVendor(Guid::from_bytes(VENDOR.0));
+    let loader = VariableVendor(LOADER);
+    let name = CString16::try_from(Handoff::VARIABLE).unwrap_or_default();
+    set(&name, &ours, &launch.handoff.encode());
+    let info = concat!("rayos-guard ", env!("CARGO_PKG_VERSION"));
+    set(cstr16!("LoaderInfo"), &loader, &utf16(info));
+    set(cstr16!("LoaderFeatures"), &loader, &LOADER_FEATURES.to_le_bytes());
+    set(cstr16!("LoaderEntrySelected"), &loader, &utf16(launch.entry()));
+    if let Some(uuid) = volume.and_then(Volume::uuid) {
+        set(cstr16!("LoaderDevicePartUUID"), &loader, &utf16(&format!("{uuid}")));
+    }
+}
+
+/// A variable that cannot be set is not worth a boot: the started system finds its slot by PARTUUID too.
+fn set(name: &CStr16, vendor: &VariableVendor, data: &[u8]) {
+    let volatile = VariableAttributes::BOOTSERVICE_ACCESS | VariableAttributes::RUNTIME_ACCESS;
+    if let Err(error) = runtime::set_variable(name, vendor, volatile, data) {
+        super::console::line(&format!("variable {name} was not set ({:?})", error.status()));
+    }
+}
+
+/// UTF-16 with a terminating zero, as the interface asks for.
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}

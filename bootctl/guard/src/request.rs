@@ -1,0 +1,51 @@
+//! What the boot entry that the guard was started by asks for.
+
+use record::{Choice, Guid, Request};
+
+/// First 16 bytes of the optional data of our boot entries; the 17th says what the entry is for (1 A, 2 B,
+/// 3 recovery).
+pub const ENTRY_TAG: Guid = Guid::from_fields(0x3f1c_3c52, 0x6a0e, 0x4f3b, 0x9d7e_5a52_b1c0_7ae1);
+
+/// Reads the optional data of the boot entry (UEFI 2.10, 3.1.3). *Pure.*
+///
+/// Only recovery can be asked for in this way. An entry for a slot says nothing: which slot is started is for
+/// the record to say, and firmware is known to reorder entries.
+#[must_use]
+pub fn parse_options(data: &[u8]) -> Request {
+    let wants_recovery = data
+        .split_at_checked(16)
+        .filter(|(tag, _)| *tag == ENTRY_TAG.0)
+        .and_then(|(_, rest)| rest.first())
+        .and_then(|code| Choice::from_code(*code))
+        == Some(Choice::Recovery);
+    if wants_recovery { Request::Recovery } else { Request::Plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn options(code: u8) -> Vec<u8> {
+        let mut data = ENTRY_TAG.0.to_vec();
+        data.push(code);
+        data
+    }
+
+    #[test]
+    fn only_our_recovery_entry_asks_for_anything() {
+        assert_eq!(parse_options(&options(3)), Request::Recovery);
+        for code in [0, 1, 2, 4, 255] {
+            assert_eq!(parse_options(&options(code)), Request::Plain, "{code}");
+        }
+        assert_eq!(parse_options(&[]), Request::Plain);
+        assert_eq!(parse_options(&ENTRY_TAG.0), Request::Plain);
+        let foreign: Vec<u8> = options(3).iter().map(|byte| byte ^ 1).collect();
+        assert_eq!(parse_options(&foreign), Request::Plain);
+    }
+
+    #[test]
+    fn tag_has_the_written_form_that_bootctl_writes() {
+        assert_eq!(Guid::parse("3f1c3c52-6a0e-4f3b-9d7e-5a52b1c07ae1"), Some(ENTRY_TAG));
+    }
+}

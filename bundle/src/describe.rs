@@ -1,0 +1,157 @@
+//! A release in words and as JSON (`rayos-bundle.inspect/1`).
+
+use crate::hex;
+use crate::index::FrameKind;
+use crate::release::Release;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// The release as JSON. *Pure.* Digests and key ids are hexadecimal, lengths and sizes bytes.
+#[must_use]
+pub fn json(release: &Release) -> Value {
+    let (statement, manifest) = (release.statement(), release.manifest());
+    let images = release.images().iter().map(|image| {
+        let frames = release.frames().get(image.frames.clone()).unwrap_or_default();
+        let stored: u64 = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
+        json!({
+            "role": image.role.as_str(), "size": image.size, "sha256": hex(&image.sha256), "stored": stored,
+            "frames": frames.len(), "frame_size": image.frame_size,
+        })
+    });
+    let images = images.collect();
+    let signatures: Vec<String> = release.seal().signatures().map(|entry| entry.key_id.to_string()).collect();
+    let build: serde_json::Map<String, Value> =
+        manifest.build.iter().map(|(key, value)| (key.0.clone(), Value::from(value.clone()))).collect();
+    json!({
+        "schema": "rayos-bundle.inspect/1",
+        "verified": release.is_verified(),
+        "version": manifest.version,
+        "rollback_index": manifest.rollback_index,
+        "key_epoch": statement.key_epoch,
+        "revoke": statement.revoke,
+        "compatible": manifest.compatible,
+        "min_updater": manifest.min_updater.map(|version| version.to_string()),
+        "created": manifest.created,
+        "build": build,
+        "notes": manifest.notes,
+        "sbom": manifest.sbom.as_ref().map(|sbom| json!({"sha256": hex(&sbom.sha256.0), "media_type": sbom.media_type})),
+        "base": manifest.base.as_ref().map(|base| base.version.clone()),
+        "signatures": signatures,
+        "bundle_len": statement.bundle_len,
+        "manifest_len": statement.manifest.len,
+        "manifest_sha256": hex(&statement.manifest.sha256),
+        "payload_len": manifest.payload,
+        "hints_len": release.hints_range().end - release.hints_range().start,
+        "frames": kinds(release),
+        "images": Value::Array(images),
+    })
+}
+
+fn kinds(release: &Release) -> Value {
+    let count = |is: fn(&FrameKind) -> bool| release.frames().iter().filter(|frame| is(&frame.kind)).count();
+    json!({
+        "all": release.frames().len(),
+        "zero": count(|kind| matches!(kind, FrameKind::Zero)),
+        "raw": count(|kind| matches!(kind, FrameKind::Raw)),
+        "zstd": count(|kind| matches!(kind, FrameKind::Zstd)),
+        "repeat": count(|kind| matches!(kind, FrameKind::Repeat { .. })),
+        "delta": count(|kind| matches!(kind, FrameKind::Delta { .. })),
+    })
+}
+
+/// The release in words, for a person. *Pure.* Not to be parsed: that is what [`json`] is for.
+#[must_use]
+pub fn text(release: &Release) -> String {
+    let (statement, manifest) = (release.statement(), release.manifest());
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        // Writing to a String does not fail.
+        writeln!(text, "{name:<16}{value}").unwrap_or_default();
+    };
+    line("version", manifest.version.clone());
+    line("rollback index", manifest.rollback_index.to_string());
+    line("compatible", manifest.compatible.join(", "));
+    if let Some(version) = manifest.min_updater {
+        line("min. updater", version.to_string());
+    }
+    if statement.revoke {
+        line("revoke", "yes: once committed, no older release is started any more".to_owned());
+    }
+    line("length", size(statement.bundle_len));
+    for image in release.images() {
+        line("image", format!("{:<9} {:>12}  {}", image.role, size(image.size), hex(&image.sha256)));
+    }
+    if let Some(base) = &manifest.base {
+        line("delta from", base.version.clone());
+    }
+    for (key, value) in &manifest.build {
+        line("build", format!("{}: {}", key.0, value.escape_debug()));
+    }
+    line("key epoch", statement.key_epoch.to_string());
+    for entry in release.seal().signatures() {
+        line("signed by", entry.key_id.to_string());
+    }
+    line(
+        "signatures",
+        if release.is_verified() { "verified" } else { "NOT VERIFIED (no --trust)" }.to_owned(),
+    );
+    text
+}
+
+/// The images as JSON, with all their frames if `all` (`rayos-bundle.list/1`). *Pure.*
+#[must_use]
+pub fn frames_json(release: &Release, all: bool) -> Value {
+    let mut listing = json(release);
+    let images = listing["images"].take();
+    let mut result =
+        json!({"schema": "rayos-bundle.list/1", "verified": release.is_verified(), "images": images});
+    if all {
+        let frames = release.frames().iter().map(|frame| {
+            let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
+            json!({
+                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(),
+                "file_offset": release.file_range(frame).start, "stored": frame.stored_len, "sha256": hex(&frame.sha256),
+            })
+        });
+        result["frames"] = Value::Array(frames.collect());
+    }
+    result
+}
+
+/// The images in lines, with all their frames if `all`. *Pure.*
+#[must_use]
+pub fn frames_text(release: &Release, all: bool) -> String {
+    let mut lines = Vec::new();
+    for image in release.images() {
+        let frames = release.frames().get(image.frames.clone()).unwrap_or_default();
+        let stored = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
+        let (full, stored, count) = (size(image.size), size(stored), frames.len());
+        lines.push(format!(
+            "{:<9}{full:>12}{stored:>12} stored {count:>8} frames  {}",
+            image.role,
+            hex(&image.sha256)
+        ));
+        for frame in frames.iter().take_while(|_| all) {
+            let (offset, len, kind, stored) =
+                (frame.offset, frame.len, frame.kind.as_str(), frame.stored_len);
+            lines.push(format!("  {offset:>14}{len:>9} {kind:<7}{stored:>9}  {}", hex(&frame.sha256)));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A length in bytes as people read it, in binary units. *Pure.*
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}

@@ -1,0 +1,131 @@
+//! Verbs that look at bundles without changing anything.
+
+use crate::cli::{CatManifest, Compare, Diff, Generate, Inspect, List, TrustOption, command};
+use crate::files::{open_input, write_output};
+use crate::terminal;
+use crate::verbs::workers;
+use anyhow::{Context as _, Result};
+use bundle::open::{Access, Opener};
+use bundle::{Release, cbor, describe, differ, trust};
+use seal::Purpose;
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A device does not hold what was signed.
+#[derive(Debug, thiserror::Error)]
+#[error("image {image}: {frames} of {all} frames differ")]
+pub(crate) struct Differs {
+    image: bundle::ImageRole,
+    frames: usize,
+    all: usize,
+}
+
+pub(crate) fn inspect(args: &Inspect) -> Result<()> {
+    let release = head(&args.bundle, &args.trust)?;
+    if args.json {
+        terminal::json(&describe::json(&release))?
+    } else {
+        terminal::result(&describe::text(&release))?
+    }
+    Ok(())
+}
+
+pub(crate) fn list(args: &List) -> Result<()> {
+    let release = head(&args.bundle, &args.trust)?;
+    if args.json {
+        terminal::json(&describe::frames_json(&release, args.frames))?;
+    } else {
+        terminal::result(&describe::frames_text(&release, args.frames))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn cat_manifest(args: &CatManifest) -> Result<()> {
+    let release = head(&args.bundle, &args.trust)?;
+    // The encoding is the only one: these are the bytes of the file.
+    write_output(&args.output, &cbor::encode(release.manifest())?)
+}
+
+pub(crate) fn diff(args: &Diff) -> Result<()> {
+    let (old, new) = (head(&args.old, &args.trust)?, head(&args.new, &args.trust)?);
+    let images = differ::releases(&old, &new);
+    if args.json {
+        let images: Vec<_> = images.iter().map(|diff| json!({
+            "role": diff.role.as_str(), "size": diff.size, "zero": diff.zero, "same": diff.same, "moved": diff.moved,
+            "new": diff.new, "new_stored": diff.new_stored,
+        })).collect();
+        let (old, new) = (&old.manifest().version, &new.manifest().version);
+        terminal::json(&json!({"schema": "rayos-bundle.diff/1", "old": old, "new": new, "images": images}))?;
+        return Ok(());
+    }
+    let mut text = format!("{} -> {}\n", old.manifest().version, new.manifest().version);
+    for diff in images {
+        let [size, zero, same, moved, new, stored] =
+            [diff.size, diff.zero, diff.same, diff.moved, diff.new, diff.new_stored].map(describe::size);
+        writeln!(
+            text,
+            "{:<9}{size}: {zero} zero, {same} same, {moved} moved, {new} new (stored {stored})",
+            diff.role
+        )?;
+    }
+    terminal::result(&text)?;
+    Ok(())
+}
+
+pub(crate) fn compare(args: &Compare) -> Result<()> {
+    let release = head(&args.bundle, &args.trust)?;
+    let image = release.image(args.image).with_context(|| format!("release has no image {}", args.image))?;
+    let name = || args.against.display().to_string();
+    let device = File::open(&args.against).with_context(name)?;
+    let bar = terminal::bar(image.size, "compare");
+    let differing =
+        differ::device(&release, image, &device, args.offset, workers(&args.work), &mut |bytes| {
+            bar.inc(bytes)
+        });
+    let differing = differing.with_context(name)?;
+    bar.finish_and_clear();
+    let frames: Vec<_> = differing.iter().filter_map(|number| release.frame(*number)).collect();
+    if args.json {
+        let frames: Vec<_> =
+            frames.iter().map(|frame| json!({"offset": frame.offset, "len": frame.len})).collect();
+        let all = image.frames.len();
+        terminal::json(
+            &json!({"schema": "rayos-bundle.compare/1", "image": args.image.as_str(), "frames": all, "differing": frames}),
+        )?;
+    } else {
+        let lines: Vec<String> =
+            frames.iter().map(|frame| format!("{} + {}", frame.offset, frame.len)).collect();
+        if !lines.is_empty() {
+            terminal::result(&lines.join("\n"))?;
+        }
+    }
+    match differing.len() {
+        0 => Ok(()),
+        frames => Err(Differs { image: args.image, frames, all: image.frames.len() }.into()),
+    }
+}
+
+pub(crate) fn generate(args: &Generate) -> Result<()> {
+    use clap_complete::Shell;
+    fs::create_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+        clap_complete::generate_to(shell, &mut command(), "rayos-bundle", &args.folder)?;
+    }
+    clap_mangen::generate_to(command(), &args.folder)?;
+    Ok(())
+}
+
+/// The head of a bundle, verified if there is trust to verify it against.
+fn head(path: &Path, option: &TrustOption) -> Result<Arc<Release>> {
+    let source = open_input(path)?;
+    let trust = option.trust.as_deref().map(trust::load).transpose()?;
+    let access = match &trust {
+        Some(trust) => Access::Verify(trust, Purpose::Release),
+        None => Access::WithoutVerifying,
+    };
+    let opener = Opener::open(source, access, 1).with_context(|| path.display().to_string())?;
+    Ok(Arc::clone(opener.release()))
+}

@@ -1,0 +1,390 @@
+//! The command, as people use it, beside independent tools: openssl, zstd, Python's cbor2.
+
+mod sample;
+
+use sample::{RECIPE, noise, root_image, run};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+const BUNDLE: &str = env!("CARGO_BIN_EXE_rayos-bundle");
+
+fn try_bundle(folder: &Path, args: &str) -> Output {
+    Command::new(BUNDLE)
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .env_remove("SOURCE_DATE_EPOCH")
+        .output()
+        .unwrap()
+}
+
+/// Runs a command line that must succeed, and returns its standard output.
+fn bundle(folder: &Path, args: &str) -> Vec<u8> {
+    let output = try_bundle(folder, args);
+    assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Runs a command line that must fail with an exit code, and returns what it says.
+fn fails(folder: &Path, code: i32, args: &str) -> String {
+    let output = try_bundle(folder, args);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args}: {told}");
+    told
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+/// A folder with the sample's images and recipe, a key, and a signed bundle `x.bundle`.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("root.img"), root_image()).unwrap();
+    fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
+    fs::write(path.join("bundle.toml"), RECIPE).unwrap();
+    bundle(path, "keygen --out keys/release");
+    bundle(path, "create bundle.toml --key keys/release.key -o x.bundle");
+    folder
+}
+
+#[test]
+fn the_command_lines_of_the_manual() {
+    let folder = folder();
+    let path = folder.path();
+    assert_eq!(fs::metadata(path.join("keys/release.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    bundle(path, "verify x.bundle --trust keys/release.pub");
+    let shown = json(&bundle(path, "inspect x.bundle --json"));
+    assert_eq!(shown["schema"], "rayos-bundle.inspect/1");
+    assert_eq!((&shown["version"], &shown["rollback_index"]), (&Value::from("1.2.3"), &Value::from(7)));
+    assert_eq!(shown["frames"]["repeat"], 1);
+    bundle(path, "extract x.bundle --trust keys/release.pub --image root -o out.img");
+    assert_eq!(fs::read(path.join("out.img")).unwrap(), root_image());
+    assert_eq!(bundle(path, "extract x.bundle --trust keys/release.pub --image root -o -"), root_image());
+}
+
+#[test]
+fn the_least_recipe() {
+    let folder = folder();
+    let least = "[release]\nversion = \"1.0.0\"\nrollback_index = 1\ncompatible = [\"rayos-x86_64\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
+    fs::write(folder.path().join("least.toml"), least).unwrap();
+    bundle(folder.path(), "create least.toml --key keys/release.key -o least.bundle");
+    bundle(folder.path(), "verify least.bundle --trust keys/release.pub --json");
+}
+
+#[test]
+fn signing_with_openssl() {
+    let folder = folder();
+    let path = folder.path();
+    bundle(path, "create bundle.toml --unsigned -o y.bundle");
+    assert!(fails(path, 3, "verify y.bundle --trust keys/release.pub").contains("not signed"));
+    assert!(
+        fails(path, 3, "extract y.bundle --trust keys/release.pub --image root -o no").contains("not signed")
+    );
+    assert!(!path.join("no").exists());
+    bundle(path, "extract y.bundle --insecure-no-verify --image root -o yes");
+    bundle(path, "digest y.bundle -o y.tbs");
+    run(
+        "openssl",
+        &["pkeyutl", "-sign", "-rawin", "-inkey", "keys/release.key", "-in", "y.tbs", "-out", "y.sig"],
+        path,
+    );
+    bundle(path, "attach y.bundle --public-key keys/release.pub --signature y.sig");
+    bundle(path, "verify y.bundle --trust keys/release.pub");
+    // Ed25519 is deterministic: openssl's signature is ours.
+    assert_eq!(fs::read(path.join("y.bundle")).unwrap(), fs::read(path.join("x.bundle")).unwrap());
+    assert!(
+        fails(path, 3, "attach y.bundle --public-key keys/release.pub --signature y.sig")
+            .contains("has signed this seal already")
+    );
+    for wrong in [0, 63, 65] {
+        fs::write(path.join("short"), vec![1; wrong]).unwrap();
+        let told = fails(path, 3, "attach y.bundle --public-key keys/release.pub --signature short");
+        assert!(told.contains(&format!("signature of {wrong} bytes, expected 64")), "{told}");
+    }
+}
+
+#[test]
+fn keys_made_by_openssl() {
+    let folder = folder();
+    let path = folder.path();
+    run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", "o.key"], path);
+    run("openssl", &["pkey", "-in", "o.key", "-pubout", "-out", "o.pub"], path);
+    bundle(path, "create bundle.toml --key o.key -o o.bundle");
+    bundle(path, "verify o.bundle --trust o.pub");
+    assert!(
+        fails(path, 3, "verify o.bundle --trust keys/release.pub")
+            .contains("signed by 0 trusted release key(s), expected 1")
+    );
+    // And ours are read by it.
+    let public = run("openssl", &["pkey", "-in", "keys/release.key", "-pubout"], path);
+    assert_eq!(public, fs::read(path.join("keys/release.pub")).unwrap());
+}
+
+#[test]
+fn keys_that_are_none() {
+    let folder = folder();
+    let path = folder.path();
+    // The point of order 1 as a public key: anyone could sign for it.
+    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    fs::write(path.join("weak.pub"), weak).unwrap();
+    assert!(fails(path, 1, "verify x.bundle --trust weak.pub").contains("weak Ed25519 public key"));
+    fs::write(path.join("empty.pub"), "").unwrap();
+    fails(path, 1, "verify x.bundle --trust empty.pub");
+    run(
+        "openssl",
+        &["genpkey", "-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ec.key"],
+        path,
+    );
+    assert!(fails(path, 1, "create bundle.toml --key ec.key -o no").contains("not an Ed25519 private key"));
+}
+
+#[test]
+fn frames_and_manifest_by_other_tools() {
+    let folder = folder();
+    let path = folder.path();
+    let file = fs::read(path.join("x.bundle")).unwrap();
+    let listing = json(&bundle(path, "list x.bundle --frames --json"));
+    let frames: Vec<&Value> =
+        listing["frames"].as_array().unwrap().iter().filter(|frame| frame["image"] == "root").collect();
+    let mut root = Vec::new();
+    for frame in &frames {
+        let number = |name: &str| frame[name].as_u64().unwrap() as usize;
+        let stored = &file[number("file_offset")..number("file_offset") + number("stored")];
+        match frame["kind"].as_str().unwrap() {
+            "zstd" => {
+                fs::write(path.join("frame.zst"), stored).unwrap();
+                root.extend(run("zstd", &["-dc", "frame.zst"], path));
+            }
+            "raw" => root.extend(stored),
+            "zero" => root.resize(root.len() + number("len"), 0),
+            "repeat" => {
+                let of = frames.iter().find(|of| of["sha256"] == frame["sha256"]).unwrap()["offset"]
+                    .as_u64()
+                    .unwrap() as usize;
+                root.extend_from_within(of..of + number("len"));
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(root, root_image());
+    bundle(path, "cat-manifest x.bundle -o m.cbor");
+    let script = "import cbor2,sys;b=open('m.cbor','rb').read();m=cbor2.loads(b);assert cbor2.dumps(m,canonical=True)==b;print(m['version'],m['rollback_index'],[i['role'] for i in m['images']])";
+    assert_eq!(run("/usr/bin/python3", &["-c", script], path), b"1.2.3 7 ['boot', 'root']\n");
+    let manifest = fs::read(path.join("m.cbor")).unwrap();
+    assert!(file[4096..].starts_with(&manifest));
+}
+
+#[test]
+fn streams_and_single_threads_give_the_same() {
+    let folder = folder();
+    let path = folder.path();
+    let file = fs::read(path.join("x.bundle")).unwrap();
+    assert_eq!(bundle(path, "create bundle.toml --key keys/release.key -o -"), file);
+    for jobs in [1, 2, 5] {
+        bundle(path, &format!("create bundle.toml --key keys/release.key --jobs {jobs} -o j.bundle"));
+        assert_eq!(fs::read(path.join("j.bundle")).unwrap(), file, "{jobs}");
+    }
+    let mut child = Command::new(BUNDLE)
+        .args(["verify", "-", "--trust", "keys/release.pub"])
+        .current_dir(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &file).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn the_date_of_the_environment_is_honoured() {
+    let folder = folder();
+    let path = folder.path();
+    let output = Command::new(BUNDLE)
+        .args(["create", "bundle.toml", "--key", "keys/release.key", "-o", "d.bundle", "--json"])
+        .current_dir(path)
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output()
+        .unwrap();
+    assert_eq!(json(&output.stdout)["created"], 1_700_000_000);
+}
+
+#[test]
+fn two_keys_thresholds_and_revocation() {
+    let folder = folder();
+    let path = folder.path();
+    bundle(path, "keygen --out keys/second");
+    let trust = |extra: &str, threshold: &str| {
+        let keys = ["release", "second"].map(|name| {
+            format!(
+                "[[key]]\nname = \"{name}\"\nroles = [\"release\", \"vendor\"]\npath = \"keys/{name}.pub\"\n"
+            )
+        });
+        fs::write(
+            path.join("trust.toml"),
+            format!("epoch = 3\n{extra}\n[threshold]\n{threshold}\n{}", keys.concat()),
+        )
+        .unwrap();
+    };
+    trust("", "release = 2");
+    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    assert!(told.contains("signed by 1 trusted release key(s), expected 2"), "{told}");
+    bundle(path, "sign x.bundle --key keys/second.key");
+    bundle(path, "verify x.bundle --trust trust.toml");
+    trust("", "release = 1\nvendor = 2");
+    bundle(path, "verify x.bundle --trust trust.toml");
+    let second = json(&bundle(path, "inspect x.bundle --json"))["signatures"][1].as_str().unwrap().to_owned();
+    trust(&format!("revoked = [\"{second}\"]"), "release = 2");
+    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    assert!(told.contains("release role has 1 key(s) and a threshold of 2"), "{told}");
+    trust(&format!("revoked = [\"{second}\"]"), "release = 1");
+    bundle(path, "verify x.bundle --trust trust.toml");
+}
+
+#[test]
+fn a_bundle_signed_only_by_a_revoked_key() {
+    let folder = folder();
+    let path = folder.path();
+    bundle(path, "keygen --out keys/second");
+    let id = json(&bundle(path, "inspect x.bundle --json"))["signatures"][0].as_str().unwrap().to_owned();
+    let keys = ["release", "second"].map(|name| {
+        format!("[[key]]\nname = \"{name}\"\nroles = [\"release\"]\npath = \"keys/{name}.pub\"\n")
+    });
+    let trust = format!("epoch = 1\nrevoked = [\"{id}\"]\n[threshold]\nrelease = 1\n{}", keys.concat());
+    fs::write(path.join("trust.toml"), trust).unwrap();
+    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    assert!(told.contains("signed by 0 trusted release key(s), expected 1"), "{told}");
+}
+
+#[test]
+fn trust_that_is_replaced_by_signed_trust() {
+    let folder = folder();
+    let path = folder.path();
+    bundle(path, "keygen --out keys/next");
+    let pem = |name: &str| fs::read_to_string(path.join(format!("keys/{name}.pub"))).unwrap();
+    let file = |epoch: u64, name: &str| {
+        let pem = pem(name);
+        format!(
+            "epoch = {epoch}\n[threshold]\nrelease = 1\n[[key]]\nname = \"k\"\nroles = [\"release\"]\npublic_key = '''{pem}'''\n"
+        )
+    };
+    fs::write(path.join("trust.toml"), file(1, "release")).unwrap();
+    fs::write(path.join("new.toml"), file(2, "next")).unwrap();
+    assert!(fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1"));
+    bundle(path, "trust-sign new.toml --key keys/release.key");
+    bundle(path, "trust-update --current trust.toml --new new.toml");
+    bundle(path, "sign x.bundle --key keys/next.key");
+    bundle(path, "verify x.bundle --trust trust.toml");
+    assert!(fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1"));
+}
+
+#[test]
+fn what_differs_between_releases_and_on_a_device() {
+    let folder = folder();
+    let path = folder.path();
+    let mut root = root_image();
+    root[4096..8192].copy_from_slice(&noise(5, 4096));
+    fs::write(path.join("root.img"), &root).unwrap();
+    bundle(path, "create bundle.toml --key keys/release.key -o z.bundle");
+    let diff = json(&bundle(path, "diff x.bundle z.bundle --json"));
+    let image = &diff["images"][1];
+    assert_eq!(
+        (&image["role"], &image["new"], &image["zero"]),
+        (&"root".into(), &4096.into(), &12288.into())
+    );
+    // The third frame repeated the second; now it stands for itself, but the older release has it.
+    assert_eq!((&image["same"], &image["moved"]), (&(4096 + 4096 + 800).into(), &0.into()));
+    bundle(path, "compare z.bundle --against root.img");
+    let device = fs::OpenOptions::new().write(true).open(path.join("root.img")).unwrap();
+    device.write_all_at(b"x", 20000).unwrap();
+    let told = try_bundle(path, "compare z.bundle --against root.img");
+    assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(3), b"8192 + 12288\n".as_slice()));
+    device.set_len(4096).unwrap();
+    assert!(
+        fails(path, 3, "compare z.bundle --against root.img").contains("image root: 4 of 5 frames differ")
+    );
+}
+
+#[test]
+fn recipes_with_faults_are_told_by_file_line_and_key() {
+    let folder = folder();
+    let path = folder.path();
+    for (from, to, told) in [
+        ("version = \"1.2.3\"", "version = \"1 2\"", "bad.toml:3: version: \"1 2\" is not 1 to 64 printable"),
+        ("rollback_index", "rollback_indx", "unknown field `rollback_indx`"),
+        ("rollback_index = 7", "rollback_index = -7", "line 4"),
+        (
+            "frame_size = 4096",
+            "frame_size = 5000",
+            "bad.toml:12: frame_size: 5000, expected a multiple of 4096",
+        ),
+        ("role = \"boot\"", "role = \"root\"", "bad.toml:19: role: image root appears twice"),
+        ("role = \"boot\"", "role = \"boat\"", "unknown variant `boat`"),
+        ("\"rayos-x86_64\"", "", "bad.toml:5: compatible: at least one name is needed"),
+        ("path = \"root.img\"", "path = \"none.img\"", "none.img: No such file"),
+        ("[build]", "[release]", "duplicate key"),
+    ] {
+        assert!(RECIPE.contains(from), "{from}");
+        fs::write(path.join("bad.toml"), RECIPE.replacen(from, to, 1)).unwrap();
+        let said = fails(path, 1, "create bad.toml --key keys/release.key -o no.bundle");
+        assert!(said.contains(told), "{said}");
+        assert!(!path.join("no.bundle").exists());
+    }
+}
+
+#[test]
+fn what_is_there_is_not_overwritten_by_mistake() {
+    let folder = folder();
+    let path = folder.path();
+    assert!(fails(path, 1, "keygen --out keys/release").contains("File exists"));
+    assert!(
+        fails(path, 1, "extract x.bundle --trust keys/release.pub --image root -o /dev/null")
+            .contains("not a regular file")
+    );
+    assert!(
+        fails(path, 1, "extract x.bundle --trust keys/release.pub --image guard -o g")
+            .contains("release has no image guard")
+    );
+    fails(path, 2, "extract x.bundle --image root -o g");
+    fails(path, 2, "verify x.bundle");
+    fails(path, 2, "create bundle.toml -o g");
+    let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 5, "{left:?}");
+}
+
+#[test]
+fn an_image_of_8_gib_is_a_matter_of_its_data() {
+    let folder = folder();
+    let path = folder.path();
+    let file = fs::File::create(path.join("root.img")).unwrap();
+    file.set_len(8 << 30).unwrap();
+    file.write_all_at(b"beyond four gibibytes", 5 << 30).unwrap();
+    file.write_all_at(b"the last bytes", (8 << 30) - 14).unwrap();
+    bundle(path, "create bundle.toml --key keys/release.key -o big.bundle");
+    assert!(fs::metadata(path.join("big.bundle")).unwrap().len() < 300_000);
+    bundle(path, "verify big.bundle --trust keys/release.pub");
+    bundle(path, "extract big.bundle --trust keys/release.pub --image root -o big.img");
+    let out = fs::File::open(path.join("big.img")).unwrap();
+    assert_eq!(out.metadata().unwrap().len(), 8 << 30);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&out.metadata().unwrap()) < 100);
+    let mut bytes = [0; 21];
+    out.read_exact_at(&mut bytes, 5 << 30).unwrap();
+    assert_eq!(&bytes, b"beyond four gibibytes");
+    out.read_exact_at(&mut bytes[..14], (8 << 30) - 14).unwrap();
+    assert_eq!(&bytes[..14], b"the last bytes");
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let folder = folder();
+    bundle(folder.path(), "generate out");
+    for name in
+        ["rayos-bundle.bash", "_rayos-bundle", "rayos-bundle.fish", "rayos-bundle.1", "rayos-bundle-verify.1"]
+    {
+        assert!(folder.path().join("out").join(name).exists(), "{name}");
+    }
+}

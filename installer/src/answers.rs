@@ -1,0 +1,110 @@
+//! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are the options
+//! of `rayos-installer apply`.
+
+use crate::layout::Layout;
+use serde::{Deserialize, Serialize};
+
+/// Answers, version 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// Version of this file's format: 1.
+    pub version: u32,
+    /// Whether to go ahead without asking. Even then a disk that is not empty must be named in `erase`.
+    #[serde(default)]
+    pub unattended: bool,
+    /// Which disk.
+    #[serde(default)]
+    pub target: Target,
+    /// Bundle: a file on the medium, or a URL. Without it, the one bundle on the medium.
+    pub bundle: Option<String>,
+    /// What releases must be compatible with. Without it, what the recovery system says of itself.
+    pub compatible: Option<String>,
+    /// Serial number, or name where it has none, of a disk that may be erased.
+    pub erase: Option<String>,
+    /// Sizes of the partitions.
+    #[serde(default)]
+    pub layout: Layout,
+    /// What to do when done.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// Which disk to install to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The only disk that is blank and large enough; refused if there are several.
+    #[default]
+    OnlyBlankDisk,
+    /// The disk with this serial number, or this name where it has none.
+    Disk(String),
+}
+
+/// What to do when the installation is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// Restart into the installed system.
+    #[default]
+    Reboot,
+    /// Switch off.
+    PowerOff,
+    /// Neither.
+    Nothing,
+}
+
+/// Why an answers file is not usable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswersError {
+    /// It is not TOML, or has a key or value that is not known; names line and column.
+    #[error("install.toml: {0}")]
+    Syntax(String),
+    /// Another version of the format.
+    #[error("install.toml: version is {0}, expected 1")]
+    Version(u32),
+}
+
+impl Answers {
+    /// Reads an answers file. *Pure.*
+    ///
+    /// # Errors
+    /// [`AnswersError`].
+    pub fn parse(text: &str) -> Result<Self, AnswersError> {
+        let answers: Self = toml::from_str(text)
+            .map_err(|error| AnswersError::Syntax(error.to_string().trim_end().to_owned()))?;
+        if answers.version != 1 {
+            return Err(AnswersError::Version(answers.version));
+        }
+        Ok(answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_file_asks_before_it_does_anything() {
+        let answers = Answers::parse("version = 1").expect("answers");
+        assert!(!answers.unattended);
+        assert_eq!((answers.target, answers.then), (Target::OnlyBlankDisk, Then::Reboot));
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = "version = 1\nunattended = true\nbundle = \"x.bundle\"\nerase = \"S-1\"\nthen = \"power-off\"\n\
+                    [target]\ndisk = \"S-1\"\n[layout]\nroot = \"512M\"\n";
+        let answers = Answers::parse(text).expect("answers");
+        assert_eq!(answers.target, Target::Disk("S-1".to_owned()));
+        assert_eq!(answers.layout.root.0, 512 << 20);
+        assert_eq!(answers.then, Then::PowerOff);
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let error = Answers::parse("version = 1\nunatended = true\n").expect_err("unknown key");
+        assert!(error.to_string().contains("line 2") && error.to_string().contains("unatended"), "{error}");
+        assert_eq!(Answers::parse("version = 2"), Err(AnswersError::Version(2)));
+    }
+}

@@ -1,0 +1,384 @@
+//! The command line of `rayos-installer`.
+
+use anyhow::{Context as _, Result, bail};
+use bootctl::device::{Access, FileDevice, SectorSize};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
+use clap::{Args, Parser, Subcommand};
+use installer::answers::{Answers, Then};
+use installer::install::{InstallError, Job, install};
+use installer::layout::{Layout, Size};
+use installer::marker::Marker;
+use installer::media::{Content, stick_len, write_stick};
+use installer::report::PlanReport;
+use installer::unattended::{self, Surroundings, UnattendedError, survey};
+use installer::{choose, disks, safety};
+use record::{Guid, Text64};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use updater::apply::Report;
+use updater::source::{AnySource, HttpOptions, Location};
+use updater::terminal::{ProgressStyle, Terminal};
+
+const FAILED: u8 = 1;
+const REFUSED: u8 = 3;
+const UNSUITABLE: u8 = 5;
+const CONFIRMATION: u8 = 6;
+
+/// Installs RayOS: creates the slots, then applies the first bundle to one of them.
+///
+/// Without a verb it shows a plan for a made-up machine, and touches nothing.
+#[derive(Parser)]
+#[command(name = "rayos-installer", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Plan(Plan),
+    Apply(Apply),
+    Image(Image),
+    Media(Media),
+}
+
+/// Show as JSON which disk would be installed to and how it would be divided; nothing is written
+#[derive(Args)]
+struct Plan {
+    /// Look at this machine's disks; without it, at a made-up machine
+    #[arg(long)]
+    enumerate_local_disks: bool,
+    /// Answers file
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+}
+
+/// Install to a disk of this machine, as an answers file says
+#[derive(Args)]
+struct Apply {
+    /// Answers file
+    #[arg(long, value_name = "FILE")]
+    answers: PathBuf,
+    /// Bundle: a file or a URL; instead of the one that the answers name
+    #[arg(long)]
+    bundle: Option<Location>,
+    /// Who is trusted: a trust file (TOML) or one public key (PEM)
+    #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
+    trust: PathBuf,
+    /// Erase this disk: its serial number, or its name where it has none
+    #[arg(long, value_name = "ID")]
+    erase: Option<String>,
+    /// Go ahead without an answers file that says `unattended = true`
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Make a disk image with the release installed, by the same procedure
+#[derive(Args)]
+struct Image {
+    /// Bundle: a file, - for standard input, or a URL
+    #[arg(long)]
+    bundle: Location,
+    /// Who is trusted: a trust file (TOML) or one public key (PEM)
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// Size of the disk
+    #[arg(long)]
+    size: Size,
+    /// Bytes in a sector
+    #[arg(long, default_value_t = 512, value_parser = sector_size)]
+    sector_size: u32,
+    /// Layout (TOML) instead of the default one
+    #[arg(long, value_name = "FILE")]
+    layout: Option<PathBuf>,
+    /// What the machine accepts; without it, the first name that the release is compatible with
+    #[arg(long, value_name = "NAME")]
+    compatible: Option<String>,
+    /// Directory in efivarfs format, to write boot entries to
+    #[arg(long, value_name = "DIR")]
+    efivars: Option<PathBuf>,
+    /// Identity of the installation; without it, a random one
+    #[arg(long, value_name = "GUID")]
+    install_id: Option<String>,
+    /// The image; a sparse file
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Make an installation stick, or its file system alone
+#[derive(Args)]
+struct Media {
+    /// Bundle; its recovery and guard images go onto the stick too
+    #[arg(long, value_name = "FILE")]
+    bundle: PathBuf,
+    /// Who is trusted: a trust file (TOML) or one public key (PEM)
+    #[arg(long, value_name = "FILE")]
+    trust: PathBuf,
+    /// Answers file to put onto the stick
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Only the file system, as an ISO image wants it
+    #[arg(long)]
+    esp_only: bool,
+    /// The image
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> ExitCode {
+        let done = match self.verb.unwrap_or(Verb::Plan(self.plan)) {
+            Verb::Plan(plan) => plan.run(),
+            Verb::Apply(apply) => apply.run(),
+            Verb::Image(image) => image.run(),
+            Verb::Media(media) => media.run(),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let code = exit_code(&error);
+                drop(writeln!(std::io::stderr(), "rayos-installer: {error:#}"));
+                Marker::Failed(code).emit();
+                ExitCode::from(code)
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn run(&self) -> Result<()> {
+        Marker::Started.emit();
+        let answers = match &self.answers {
+            Some(path) => read_answers(path)?,
+            None => Answers::parse("version = 1")?,
+        };
+        let sample = !self.enumerate_local_disks;
+        let candidates = if sample {
+            Marker::SampleMode.emit();
+            let blank = |_: &disks::Disk| Some(safety::Content::Blank);
+            let stick = ["sda".to_owned()];
+            choose::candidates(disks::sample(), &answers.layout, &stick, answers.erase.as_deref(), blank)
+        } else {
+            Marker::RealMode.emit();
+            survey(&answers, &disks::Roots::default(), &[])?
+        };
+        let report = PlanReport::new(candidates, &answers.target, &answers.layout, Guid::ZERO, sample);
+        Marker::PlanGenerated.emit();
+        output_line(&serde_json::to_string_pretty(&report)?)?;
+        Marker::JsonEmitted.emit();
+        Marker::Complete.emit();
+        Ok(())
+    }
+}
+
+impl Apply {
+    fn run(&self) -> Result<()> {
+        Marker::Started.emit();
+        Marker::RealMode.emit();
+        let mut answers = read_answers(&self.answers)?;
+        if self.erase.is_some() {
+            answers.erase.clone_from(&self.erase);
+        }
+        if !answers.unattended && !self.yes {
+            bail!(Unconfirmed);
+        }
+        let trust = bundle::trust::load(&self.trust)?;
+        let named =
+            answers.bundle.clone().map(|name| name.parse().map_err(anyhow::Error::msg)).transpose()?;
+        let bundle = self.bundle.clone().or(named).context("no bundle: name one with --bundle")?;
+        let compatible = answers.compatible.as_deref().context("answers: no compatible")?;
+        let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
+        let around = Surroundings {
+            roots: disks::Roots::default(),
+            media: Vec::new(),
+            bundle,
+            trust: &trust,
+            compatible: text64(compatible)?,
+            install_id: random_guid()?,
+            vars: Some(&vars as &dyn EfiVars),
+            now: now(),
+            jobs: jobs(),
+        };
+        let terminal = Terminal::new(ProgressStyle::Auto);
+        let report = block_on(unattended::run(&answers, &around, &terminal, |disk| {
+            Marker::WriteStarted(disk).emit();
+        }))??;
+        terminal.done();
+        finish(&report)?;
+        match answers.then {
+            Then::Nothing => Ok(()),
+            Then::Reboot => restart(rustix::system::RebootCommand::Restart),
+            Then::PowerOff => restart(rustix::system::RebootCommand::PowerOff),
+        }
+    }
+}
+
+impl Image {
+    fn run(&self) -> Result<()> {
+        Marker::Started.emit();
+        let trust = bundle::trust::load(&self.trust)?;
+        let layout = match &self.layout {
+            Some(path) => toml::from_str(&read_text(path)?).with_context(|| path.display().to_string())?,
+            None => Layout::default(),
+        };
+        let id =
+            self.install_id.as_deref().map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
+        let install_id = id.transpose()?.map_or_else(random_guid, Ok)?;
+        let source = AnySource::new(&self.bundle, HttpOptions::default())?;
+        let file = File::create_new(&self.out).with_context(|| self.out.display().to_string())?;
+        file.set_len(self.size.0)?;
+        let made = self.install(source, &trust, &layout, install_id);
+        if made.is_err() {
+            // What was begun here is nobody's disk.
+            drop(std::fs::remove_file(&self.out));
+        }
+        finish(&made?)
+    }
+
+    fn install(&self, source: AnySource, trust: &seal::Trust, layout: &Layout, id: Guid) -> Result<Report> {
+        let device =
+            Arc::new(FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(self.sector_size))?);
+        let vars = self.efivars.as_deref().map(Efivarfs::new);
+        let job = Job {
+            device,
+            layout,
+            install_id: id,
+            compatible: self.compatible.as_deref().map(text64).transpose()?,
+            trust,
+            vars: vars.as_ref().map(|vars| vars as &dyn EfiVars),
+            jobs: jobs(),
+            now: now(),
+        };
+        let terminal = Terminal::new(ProgressStyle::Auto);
+        let report = block_on(install(source, &job, &terminal))??;
+        terminal.done();
+        Ok(report)
+    }
+}
+
+impl Media {
+    fn run(&self) -> Result<()> {
+        Marker::Started.emit();
+        let trust = bundle::trust::load(&self.trust)?;
+        let answers = match &self.answers {
+            Some(path) => {
+                read_answers(path)?;
+                Some(std::fs::read(path)?)
+            }
+            None => None,
+        };
+        let images = block_on(installer::media::images(&self.bundle, &trust))??;
+        let content = Content {
+            guard: &images.guard,
+            recovery: &images.recovery,
+            answers: answers.as_deref(),
+            bundle: &self.bundle,
+        };
+        let esp_len = content.esp_len()?;
+        let file = File::create(&self.out).with_context(|| self.out.display().to_string())?;
+        file.set_len(if self.esp_only { esp_len } else { stick_len(esp_len) })?;
+        drop(file);
+        let device = FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(512))?;
+        if self.esp_only {
+            content.write_esp(&device, 0, esp_len)?;
+        } else {
+            write_stick(&device, &content, images.id)?;
+        }
+        Marker::Complete.emit();
+        Ok(())
+    }
+}
+
+/// Nobody said that it may be done.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing is written unless the answers say `unattended = true`, or --yes is given")]
+struct Unconfirmed;
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Unconfirmed>() {
+        return CONFIRMATION;
+    }
+    let installing = error.downcast_ref::<InstallError>().or_else(|| match error.downcast_ref() {
+        Some(UnattendedError::Install(error)) => Some(error),
+        _ => None,
+    });
+    match installing {
+        Some(InstallError::Bundle(_) | InstallError::Refused(_)) => REFUSED,
+        Some(InstallError::Layout(_)) => UNSUITABLE,
+        Some(_) => FAILED,
+        None => match error.downcast_ref::<UnattendedError>() {
+            Some(UnattendedError::Choice(_) | UnattendedError::Open(_)) => UNSUITABLE,
+            _ if error.is::<bootctl::device::OpenError>() => UNSUITABLE,
+            _ if error.is::<installer::media::MediaError>() => FAILED,
+            _ => FAILED,
+        },
+    }
+}
+
+fn finish(report: &Report) -> Result<()> {
+    Marker::Activated(&report.version).emit();
+    let slot = report.slot.to_ascii_uppercase();
+    output_line(&format!(
+        "Installed {} to slot {slot}: it is tried on the next boot ({} tries) and commits when it is healthy.",
+        report.version, report.tries
+    ))?;
+    Marker::Complete.emit();
+    Ok(())
+}
+
+fn restart(command: rustix::system::RebootCommand) -> Result<()> {
+    rustix::fs::sync();
+    rustix::system::reboot(command).context("restart")
+}
+
+fn read_answers(path: &Path) -> Result<Answers> {
+    Answers::parse(&read_text(path)?).with_context(|| path.display().to_string())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+fn text64(text: &str) -> Result<Text64> {
+    Text64::new(text).with_context(|| format!("compatible {text:?}: expected up to 64 printable characters"))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(jobs().max(2)).enable_all().build()?;
+    Ok(runtime.block_on(future))
+}
+
+fn jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn sector_size(text: &str) -> Result<u32, &'static str> {
+    match text {
+        "512" => Ok(512),
+        "4096" => Ok(4096),
+        _ => Err("expected 512 or 4096"),
+    }
+}
+
+/// 128 bits from the kernel.
+fn random_guid() -> Result<Guid> {
+    use std::io::Read as _;
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(Guid(bytes))
+}
+
+fn output_line(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}

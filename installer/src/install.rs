@@ -1,0 +1,217 @@
+//! Installing: create the slots, then apply the first bundle to one of them by the same procedure as every
+//! later update.
+
+use crate::esp::{self, EspFile, GUARD_PATHS};
+use crate::layout::{Layout, LayoutError, PlannedDisk, Purpose};
+use crate::table::{Table, TableError};
+use bootctl::device::BlockDevice;
+use bootctl::disk::{Disk, DiskError};
+use bootctl::efivars::EfiVars;
+use bootctl::store::{RecordStore, StoreError};
+use record::gpt::{Partition, Partitions};
+use record::{Choice, Guid, Record, Slot, SlotState, Text64};
+use seal::{SEAL_LEN, Trust};
+use std::io;
+use std::sync::Arc;
+use updater::apply::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::events::EventSink;
+use updater::fetch::Retries;
+use updater::plan::{Facts, Refusal, Scope, plan};
+use updater::source::Source;
+
+/// What to install where.
+pub struct Job<'a> {
+    /// The disk; nothing on it is kept.
+    pub device: Arc<dyn BlockDevice>,
+    /// The layout that it gets.
+    pub layout: &'a Layout,
+    /// Identity of this installation; a random number.
+    pub install_id: Guid,
+    /// What this machine accepts; without it, the first name that the release is compatible with.
+    pub compatible: Option<Text64>,
+    /// Who is trusted.
+    pub trust: &'a Trust,
+    /// The machine's EFI variables, or none when an image is made for another machine.
+    pub vars: Option<&'a dyn EfiVars>,
+    /// Threads.
+    pub jobs: usize,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+/// Why nothing was installed, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The bundle cannot be had or is not acceptable. The disk is as it was.
+    #[error(transparent)]
+    Bundle(ApplyError),
+    /// The bundle is not fit for the disk as it would be. The disk is as it was.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The layout does not fit the disk. The disk is as it was.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The partition table could not be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The disk failed while it was being prepared.
+    #[error("{what}: {error}")]
+    Prepare {
+        /// What was being written.
+        what: &'static str,
+        /// What the device said.
+        error: io::Error,
+    },
+    /// The new table does not read back.
+    #[error("disk: {0}")]
+    Disk(#[from] DiskError),
+    /// The boot record could not be written.
+    #[error("boot record: {0}")]
+    Record(#[from] StoreError),
+    /// The slot could not be written.
+    #[error(transparent)]
+    Apply(#[from] Failure),
+}
+
+impl InstallError {
+    /// Whether the disk is as it was before.
+    #[must_use]
+    pub const fn disk_is_unchanged(&self) -> bool {
+        matches!(self, Self::Bundle(_) | Self::Refused(_) | Self::Layout(_))
+    }
+}
+
+/// Installs the bundle that comes from `source`. *Writes*: durable on return.
+///
+/// The bundle's head is verified, and everything that can be refused is, before the first byte is written.
+///
+/// # Errors
+/// [`InstallError`].
+///
+/// # Power loss
+/// Until the partition table is written the disk looks as before, to firmware and to people; from then on it is
+/// an unfinished installation, which the next run begins anew; after the activation it is installed.
+pub async fn install<S: Source>(
+    source: S,
+    job: &Job<'_>,
+    events: &dyn EventSink,
+) -> Result<Report, InstallError> {
+    let on_retry = |error: &updater::source::SourceError, pause| {
+        events.event(updater::events::Event::retry(error, pause));
+    };
+    let incoming = Incoming::open(source, job.trust, Retries::default(), &on_retry);
+    let incoming = incoming.await.map_err(InstallError::Bundle)?;
+    let planned = job.layout.plan(job.device.len(), job.device.sector_size(), job.install_id)?;
+    let table = Table::build(&planned)?;
+    let first = incoming.release().manifest().compatible.first().and_then(|name| Text64::new(name));
+    let record = first_record(&planned, job.compatible.or(first).unwrap_or(Text64::EMPTY));
+    let facts = Facts {
+        record: &record,
+        partitions: &partitions(&planned),
+        sector_size: planned.sector_size,
+        booted: Choice::Recovery,
+        scope: Scope::Install,
+    };
+    plan(&facts, incoming.release())?;
+    let disk = prepare(&job.device, &planned, &table, &record)?;
+    let esp = disk.esp()?;
+    let place_guard = |guard: &[u8]| place_guard(&esp, &planned, guard);
+    let store = RecordStore::open(&disk)?;
+    let machine = Machine { disk, store, vars: job.vars, booted: Choice::Recovery, now: job.now };
+    let options = Options {
+        trust: job.trust,
+        place_guard: Some(&place_guard),
+        tries: record::TRIAL_TRIES,
+        read_back: true,
+        jobs: job.jobs,
+        retries: Retries::default(),
+        plan_only: false,
+    };
+    match incoming.apply(&machine, &options, events).await? {
+        Outcome::Activated(report) => Ok(report),
+        // The scope is an installation and the slots are empty: there is something to do.
+        Outcome::UpToDate(_) | Outcome::Planned(_) => Err(InstallError::Bundle(ApplyError::Stopped)),
+    }
+}
+
+/// The record of a disk on which nothing is installed yet. *Pure.*
+fn first_record(disk: &PlannedDisk, compatible: Text64) -> Record {
+    let uuid = |purpose| disk.partition(purpose).map_or(Guid::ZERO, |partition| partition.uuid);
+    Record {
+        seq: 0,
+        disk_guid: disk.disk_guid,
+        install_id: disk.install_id,
+        default: Slot::A,
+        one_shot: None,
+        floor: 0,
+        recovery_uuid: uuid(Purpose::Recovery),
+        compatible,
+        slots: [
+            SlotState::empty(uuid(Purpose::BootA), uuid(Purpose::RootA)),
+            SlotState::empty(uuid(Purpose::BootB), uuid(Purpose::RootB)),
+        ],
+    }
+}
+
+/// The partitions as they will be found once the table is written. *Pure.*
+fn partitions(disk: &PlannedDisk) -> Partitions {
+    let sector = u64::from(disk.sector_size);
+    let find = |purpose| {
+        disk.partition(purpose).map(|partition| Partition {
+            uuid: partition.uuid,
+            number: partition.number,
+            first_lba: partition.offset / sector,
+            last_lba: (partition.offset + partition.size) / sector - 1,
+        })
+    };
+    Partitions {
+        disk_guid: disk.disk_guid,
+        esp: find(Purpose::Esp),
+        state: find(Purpose::RayosState),
+        boot: [find(Purpose::BootA), find(Purpose::BootB)],
+        root: [find(Purpose::RootA), find(Purpose::RootB)],
+        recovery: find(Purpose::Recovery),
+        data: find(Purpose::Data),
+    }
+}
+
+/// Clears what an earlier system may have left where ours looks, writes the first record, and then the table:
+/// whoever finds the table finds the record.
+fn prepare(
+    device: &Arc<dyn BlockDevice>,
+    planned: &PlannedDisk,
+    table: &Table,
+    record: &Record,
+) -> Result<Disk, InstallError> {
+    let zero = |what, purpose, len: u64| {
+        let Some(partition) = planned.partition(purpose) else { return Ok(()) };
+        let zeroes = vec![0; len.min(partition.size) as usize];
+        device.write_at(partition.offset, &zeroes).map_err(|error| InstallError::Prepare { what, error })
+    };
+    zero("boot-a", Purpose::BootA, SEAL_LEN as u64)?;
+    zero("boot-b", Purpose::BootB, SEAL_LEN as u64)?;
+    zero("recovery", Purpose::Recovery, SEAL_LEN as u64)?;
+    zero("data", Purpose::Data, crate::layout::ALIGNMENT)?;
+    zero("rayos-state", Purpose::RayosState, record::STATE_LEN)?;
+    for (copy, offset) in (0..).zip(record::COPY_OFFSETS) {
+        let start = planned.partition(Purpose::RayosState).map_or(0, |partition| partition.offset);
+        let written = device.write_at(start + offset, &record.encode(copy));
+        written.map_err(|error| InstallError::Prepare { what: "boot record", error })?;
+    }
+    device.flush().map_err(|error| InstallError::Prepare { what: "flush", error })?;
+    table.commit(device.as_ref())?;
+    Ok(Disk::open(Arc::clone(device))?)
+}
+
+/// Makes the EFI system partition with the guard in all its places, and reads it back.
+fn place_guard(esp: &dyn BlockDevice, planned: &PlannedDisk, guard: &[u8]) -> io::Result<()> {
+    let [a, b, c, d, ..] = planned.disk_guid.0;
+    let mut files: Vec<EspFile<'_>> = GUARD_PATHS.iter().map(|path| EspFile::new(path, guard)).collect();
+    esp::make(esp, 0, esp.len(), u32::from_le_bytes([a, b, c, d]), &mut files)?;
+    for path in GUARD_PATHS {
+        if esp::read(esp, path, guard.len())? != guard {
+            return Err(io::Error::other(format!("{path} reads back differently than it was written")));
+        }
+    }
+    Ok(())
+}

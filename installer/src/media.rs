@@ -1,0 +1,157 @@
+//! Installation media: a stick that a machine starts from, made by the same code that makes an installed disk.
+
+use crate::esp::{self, EspFile, REMOVABLE_PATH};
+use crate::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::table::{Table, TableError};
+use bootctl::device::BlockDevice;
+use bundle::ImageRole;
+use record::Guid;
+use seal::Trust;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use updater::apply::{ApplyError, Incoming};
+use updater::fetch::{FetchError, Retries};
+use updater::source::{AnySource, HttpOptions, Location};
+
+/// The recovery image on media: its seal, then its EFI program, as in the recovery partition.
+pub const RECOVERY_PATH: &str = "EFI/RAYOS/RECOVERY.IMG";
+/// The directory on media that holds bundles and answers.
+pub const MEDIA_DIR: &str = "RAYOS";
+/// The answers file in it.
+pub const ANSWERS_NAME: &str = "install.toml";
+
+/// What goes onto a medium.
+pub struct Content<'a> {
+    /// The guard, with trusted keys in it.
+    pub guard: &'a [u8],
+    /// Seal and recovery program.
+    pub recovery: &'a [u8],
+    /// Answers, if any.
+    pub answers: Option<&'a [u8]>,
+    /// The bundle.
+    pub bundle: &'a Path,
+}
+
+/// Why no medium was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MediaError {
+    /// The bundle cannot be read or is not acceptable.
+    #[error(transparent)]
+    Bundle(#[from] ApplyError),
+    /// The bundle lacks an image that a medium needs.
+    #[error("bundle has no {0} image")]
+    Missing(ImageRole),
+    /// The bundle's file name cannot stand on a FAT file system.
+    #[error("bundle {0}: expected a file name of ASCII letters, digits, dots, dashes and underscores")]
+    Name(String),
+    /// Something could not be read or written.
+    #[error("{what}: {error}")]
+    Io {
+        /// What.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The partition table could not be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// What a bundle brings along for a medium.
+pub struct Images {
+    /// The guard.
+    pub guard: Vec<u8>,
+    /// Seal and recovery program.
+    pub recovery: Vec<u8>,
+    /// A GUID derived from the release, for the medium.
+    pub id: Guid,
+}
+
+/// Takes guard and recovery out of the bundle at `path`. *Reads*: everything that is taken is verified.
+///
+/// # Errors
+/// [`MediaError`].
+pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
+    let source = AnySource::new(&Location::File(path.to_owned()), HttpOptions::default());
+    let source = source.map_err(|error| MediaError::Bundle(FetchError::from(error).into()))?;
+    let incoming = Incoming::open(source, trust, Retries::default(), &|_, _| {}).await?;
+    let release = Arc::clone(incoming.release());
+    let mut taken = incoming.take(&[ImageRole::Guard, ImageRole::Recovery]).await?;
+    let mut take = |role| taken.remove(&role).ok_or(MediaError::Missing(role));
+    let (guard, image) = (take(ImageRole::Guard)?, take(ImageRole::Recovery)?);
+    let mut recovery = release.seal().as_bytes().to_vec();
+    recovery.extend_from_slice(&image);
+    let mut id = [0; 16];
+    id.copy_from_slice(&release.statement().manifest.sha256[..16]);
+    Ok(Images { guard, recovery, id: Guid(id) })
+}
+
+impl Content<'_> {
+    /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1 MiB.
+    ///
+    /// # Errors
+    /// [`MediaError::Io`] if the bundle is not there.
+    pub fn esp_len(&self) -> Result<u64, MediaError> {
+        let bundle = std::fs::metadata(self.bundle).map_err(|error| self.bundle_error(error))?.len();
+        let files = [self.guard.len(), self.recovery.len(), self.answers.map_or(0, <[u8]>::len)];
+        let content = files.iter().fold(bundle, |sum, len| sum + *len as u64);
+        // The tables of a FAT32 file system with clusters of 512 bytes take one byte in 64.
+        let needed = content + content / 50 + 4 * ALIGNMENT;
+        Ok(needed.max(36 * ALIGNMENT).next_multiple_of(ALIGNMENT))
+    }
+
+    /// Makes the file system at `offset` of `device`. *Writes*, durable on return; the same content gives the
+    /// same bytes.
+    ///
+    /// # Errors
+    /// [`MediaError`].
+    pub fn write_esp(&self, device: &dyn BlockDevice, offset: u64, len: u64) -> Result<(), MediaError> {
+        let name = self.bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        if name.is_empty() || !name.chars().all(plain) {
+            return Err(MediaError::Name(name));
+        }
+        let bundle = File::open(self.bundle).map_err(|error| self.bundle_error(error))?;
+        let bundle_path = format!("{MEDIA_DIR}/{name}");
+        let answers_path = format!("{MEDIA_DIR}/{ANSWERS_NAME}");
+        let mut files = vec![
+            EspFile::new(REMOVABLE_PATH, self.guard),
+            EspFile::new(RECOVERY_PATH, self.recovery),
+            EspFile { path: &bundle_path, content: Box::new(bundle) as Box<dyn Read> },
+        ];
+        files.extend(self.answers.map(|answers| EspFile::new(&answers_path, answers)));
+        esp::make(device, offset, len, 0x5241_594f, &mut files)
+            .map_err(|error| MediaError::Io { what: "medium".to_owned(), error })
+    }
+
+    fn bundle_error(&self, error: io::Error) -> MediaError {
+        MediaError::Io { what: self.bundle.display().to_string(), error }
+    }
+}
+
+/// Bytes of a stick around a file system of `esp_len` bytes: a table at each end.
+#[must_use]
+pub const fn stick_len(esp_len: u64) -> u64 {
+    esp_len + 2 * ALIGNMENT
+}
+
+/// Makes a stick: a partition table with one EFI system partition. *Writes*, durable on return.
+///
+/// # Errors
+/// [`MediaError`].
+pub fn write_stick(device: &dyn BlockDevice, content: &Content<'_>, id: Guid) -> Result<(), MediaError> {
+    let esp_len = content.esp_len()?;
+    let esp =
+        PlannedPartition { purpose: Purpose::Esp, number: 1, offset: ALIGNMENT, size: esp_len, uuid: id };
+    let disk = PlannedDisk {
+        disk_guid: id,
+        install_id: id,
+        size: device.len(),
+        sector_size: device.sector_size(),
+        partitions: vec![esp],
+    };
+    Table::build(&disk)?.commit(device)?;
+    content.write_esp(device, ALIGNMENT, esp_len)
+}

@@ -1,0 +1,161 @@
+//! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine stands.
+
+use anyhow::{Context as _, Result, bail};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
+use clap::Parser;
+use installer::answers::{Answers, Then};
+use installer::disks::Roots;
+use installer::marker::Marker;
+use installer::unattended::{Surroundings, run, survey};
+use record::{Guid, HANDOFF_LEN, Handoff};
+use recovery::medium::Medium;
+use recovery::system::System;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use updater::source::Location;
+use updater::terminal::{ProgressStyle, Terminal};
+
+/// How often a medium is looked for: the stick that the firmware read may still be new to the kernel.
+const MEDIUM_LOOKS: u32 = 100;
+/// Pause between two looks.
+const MEDIUM_PAUSE: Duration = Duration::from_millis(200);
+
+/// The recovery system's own program: installs from the stick, or tells how the machine stands.
+#[derive(Parser)]
+#[command(name = "rayos-recovery", version, about, max_term_width = 100)]
+struct Cli {
+    /// Who is trusted: a trust file (TOML) or one public key (PEM)
+    #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
+    trust: PathBuf,
+    /// What this system says of itself
+    #[arg(long, default_value = "/etc/rayos/system.toml", value_name = "FILE")]
+    system: PathBuf,
+    /// Where to mount the medium
+    #[arg(long, default_value = "/run/media", value_name = "DIR")]
+    mount: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("rayos-recovery: {error:#}"));
+            Marker::Failed(1).emit();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<()> {
+        let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
+        let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: record::VENDOR };
+        let handoff = vars.get(&name)?.and_then(|variable| Handoff::decode(&variable.data));
+        let Some(handoff) = handoff else {
+            bail!(
+                "the boot guard did not start this system: variable {} of {HANDOFF_LEN} bytes is missing",
+                name.name
+            )
+        };
+        if handoff.state_uuid != Guid::ZERO {
+            return self.on_disk();
+        }
+        let medium = self.find_medium()?;
+        match medium.answers()? {
+            Some(answers) if answers.unattended => self.install(&medium, &answers, &vars),
+            answers => show_disks(&answers.unwrap_or(Answers::parse("version = 1")?), &medium),
+        }
+    }
+
+    /// Started from the recovery partition: the state in words, and what can be done.
+    fn on_disk(&self) -> Result<()> {
+        say(
+            "This is the recovery system. `rayos-bootctl status` and `rayos-bootctl why` tell how the machine",
+        );
+        say("stands; `rayos-updater apply BUNDLE` installs a release anew, from a file or a URL.");
+        let status = std::process::Command::new("rayos-bootctl").arg("status").status();
+        status.context("rayos-bootctl").map(drop)
+    }
+
+    fn find_medium(&self) -> Result<Medium> {
+        for _ in 0..MEDIUM_LOOKS {
+            if let Some(medium) = Medium::find(&Roots::default(), &self.mount)? {
+                return Ok(medium);
+            }
+            std::thread::sleep(MEDIUM_PAUSE);
+        }
+        bail!("the medium that this system was started from is not to be found")
+    }
+
+    fn install(&self, medium: &Medium, answers: &Answers, vars: &Efivarfs) -> Result<()> {
+        Marker::Started.emit();
+        Marker::RealMode.emit();
+        let trust = bundle::trust::load(&self.trust)?;
+        let text =
+            std::fs::read_to_string(&self.system).with_context(|| self.system.display().to_string())?;
+        let system = System::parse(&text)?;
+        let bundle: Location =
+            medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let around = Surroundings {
+            roots: Roots::default(),
+            media: vec![medium.disk.clone()],
+            bundle,
+            trust: &trust,
+            compatible: system.compatible(),
+            install_id: random_guid()?,
+            vars: Some(vars),
+            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            jobs,
+        };
+        let terminal = Terminal::new(ProgressStyle::Auto);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let report =
+            runtime.block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
+        terminal.done();
+        let report = report?;
+        Marker::Activated(&report.version).emit();
+        say(&format!("Installed {}. The next boot, without the stick, tries it.", report.version));
+        Marker::Complete.emit();
+        match answers.then {
+            Then::Nothing => Ok(()),
+            Then::Reboot => restart(rustix::system::RebootCommand::Restart),
+            Then::PowerOff => restart(rustix::system::RebootCommand::PowerOff),
+        }
+    }
+}
+
+fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
+    say("This is the RayOS installation medium. Nothing was changed. The disks of this machine:");
+    for candidate in survey(answers, &Roots::default(), std::slice::from_ref(&medium.disk))? {
+        let disk = &candidate.disk;
+        let gib = disk.size as f64 / f64::from(1 << 30);
+        let model = disk.model.as_deref().unwrap_or("unknown model");
+        say(&format!("  {} ({}, {model}, {gib:.1} GiB)", disk.path.display(), disk.id()));
+        for problem in &candidate.problems {
+            say(&format!("      {problem}"));
+        }
+    }
+    say("To install without questions, put install.toml with `unattended = true` beside the bundle.");
+    Ok(())
+}
+
+fn restart(command: rustix::system::RebootCommand) -> Result<()> {
+    rustix::fs::sync();
+    rustix::system::reboot(command).context("restart")
+}
+
+/// 128 bits from the kernel.
+fn random_guid() -> Result<Guid> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(Guid(bytes))
+}
+
+fn say(text: &str) {
+    // Nothing can be told to somebody who has closed the line.
+    drop(writeln!(std::io::stdout(), "{text}"));
+}

@@ -1,0 +1,152 @@
+//! The installation medium: the file system, on whatever is plugged in, that holds a recovery image and bundles.
+
+use installer::answers::{Answers, AnswersError};
+use installer::disks::Roots;
+use installer::media::{ANSWERS_NAME, MEDIA_DIR};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// File systems that media have.
+const FILE_SYSTEMS: [&str; 2] = ["vfat", "iso9660"];
+
+/// A mounted medium, read-only.
+#[derive(Debug)]
+pub struct Medium {
+    root: PathBuf,
+    /// Kernel name of the whole disk that it is on.
+    pub disk: String,
+}
+
+/// Why a medium does not say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum MediumError {
+    /// Something on it could not be read.
+    #[error("medium: {what}: {error}")]
+    Io {
+        /// What was read.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Its answers are not usable.
+    #[error(transparent)]
+    Answers(#[from] AnswersError),
+    /// It holds no bundle.
+    #[error("medium: no *.bundle in {MEDIA_DIR}")]
+    NoBundle,
+    /// It holds several, and the answers name none.
+    #[error("medium: several bundles in {MEDIA_DIR}: {0}: name one in {ANSWERS_NAME}")]
+    SeveralBundles(String),
+}
+
+impl Medium {
+    /// Looks for a medium on every block device and mounts it at `at`. *Reads*, and mounts.
+    ///
+    /// # Errors
+    /// What listing the block devices says; that a device cannot be mounted is no error.
+    pub fn find(roots: &Roots, at: &Path) -> io::Result<Option<Self>> {
+        fs::create_dir_all(at)?;
+        let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?.flatten().collect();
+        names.sort_by_key(fs::DirEntry::file_name);
+        for entry in names {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let node = roots.dev.join(&name);
+            for kind in FILE_SYSTEMS {
+                let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                if mount(&node, at, kind, flags, None).is_err() {
+                    continue;
+                }
+                if at.join(MEDIA_DIR).is_dir() {
+                    let disk = whole_disk(&entry.path()).unwrap_or(name);
+                    return Ok(Some(Self { root: at.to_owned(), disk }));
+                }
+                unmount(at, UnmountFlags::empty())?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The answers on it, if any. *Reads.*
+    ///
+    /// # Errors
+    /// [`MediumError::Io`], [`MediumError::Answers`].
+    pub fn answers(&self) -> Result<Option<Answers>, MediumError> {
+        let path = self.root.join(MEDIA_DIR).join(ANSWERS_NAME);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Answers::parse(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(MediumError::Io { what: ANSWERS_NAME.to_owned(), error }),
+        }
+    }
+
+    /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only one there is.
+    /// *Reads.*
+    ///
+    /// # Errors
+    /// [`MediumError`].
+    pub fn bundle(&self, named: Option<&str>) -> Result<String, MediumError> {
+        let dir = self.root.join(MEDIA_DIR);
+        if let Some(name) = named {
+            let path = || dir.join(name).display().to_string();
+            return Ok(if name.contains("://") { name.to_owned() } else { path() });
+        }
+        let error = |error| MediumError::Io { what: MEDIA_DIR.to_owned(), error };
+        let mut bundles = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            if path.extension().is_some_and(|extension| extension == "bundle") {
+                bundles.push(path.display().to_string());
+            }
+        }
+        bundles.sort();
+        match &bundles[..] {
+            [one] => Ok(one.clone()),
+            [] => Err(MediumError::NoBundle),
+            several => Err(MediumError::SeveralBundles(several.join(", "))),
+        }
+    }
+}
+
+/// The disk that a partition is on, as sysfs nests them; nothing for a whole disk.
+fn whole_disk(class_dir: &Path) -> Option<String> {
+    let real = fs::canonicalize(class_dir).ok()?;
+    let disk = real.join("partition").exists().then(|| real.parent()).flatten()?;
+    Some(disk.file_name()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn medium(names: &[&str]) -> (tempfile::TempDir, Medium) {
+        let dir = tempfile::tempdir().expect("directory");
+        fs::create_dir(dir.path().join(MEDIA_DIR)).expect("directory");
+        for name in names {
+            fs::write(dir.path().join(MEDIA_DIR).join(name), "").expect("file");
+        }
+        let medium = Medium { root: dir.path().to_owned(), disk: "sda".to_owned() };
+        (dir, medium)
+    }
+
+    #[test]
+    fn the_only_bundle_needs_no_name() {
+        let (_dir, one) = medium(&["a.bundle", "notes.txt"]);
+        assert!(one.bundle(None).expect("bundle").ends_with("RAYOS/a.bundle"));
+        assert!(one.bundle(Some("b.bundle")).expect("bundle").ends_with("RAYOS/b.bundle"));
+        assert_eq!(one.bundle(Some("http://x/y")).expect("bundle"), "http://x/y");
+        let (_dir, none) = medium(&[]);
+        assert!(matches!(none.bundle(None), Err(MediumError::NoBundle)));
+        let (_dir, two) = medium(&["a.bundle", "b.bundle"]);
+        assert!(matches!(two.bundle(None), Err(MediumError::SeveralBundles(_))));
+    }
+
+    #[test]
+    fn broken_answers_are_an_error_and_missing_ones_are_not() {
+        let (dir, medium) = medium(&[]);
+        assert!(matches!(medium.answers(), Ok(None)));
+        fs::write(dir.path().join("RAYOS/install.toml"), "version = 7").expect("file");
+        assert!(matches!(medium.answers(), Err(MediumError::Answers(AnswersError::Version(7)))));
+    }
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Starts the installation stick in QEMU, with a disposable disk beside it and no screen, and checks that it installs:
+# markers, and the partitions afterwards. Prints PASS. No disk of this machine is touched.
+set -euo pipefail
+# shellcheck source=scripts/lib/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/env.sh"
+need_rust
+
+scripts/build-installer-media.sh >/dev/null
+RAYOS_SAMPLE=$top/build/sample "$CARGO" test --quiet -p tests --test qemu -- --exact install::from_the_stick >&2
+echo PASS

@@ -1,0 +1,62 @@
+//! The sample releases that `scripts/build-sample` makes.
+
+use crate::Failure;
+use crate::scratch::project;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The folder of the sample releases.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    folder: PathBuf,
+}
+
+impl Sample {
+    /// The sample in `RAYOS_SAMPLE`, as it is; without that the one in `build/sample`, made or brought up to date
+    /// first (minutes the first time, a second when nothing has changed). *Writes.*
+    ///
+    /// # Errors
+    /// When it cannot be made; the failure holds what the script said.
+    pub fn ready() -> Result<Self, Failure> {
+        if let Some(folder) = std::env::var_os("RAYOS_SAMPLE") {
+            return Ok(Self { folder: folder.into() });
+        }
+        let folder = project().join("build/sample");
+        let step = "build the sample releases";
+        std::fs::create_dir_all(&folder).map_err(Failure::of(step))?;
+        // One at a time: tests run side by side.
+        let lock = std::fs::File::create(project().join("build/sample.lock")).map_err(Failure::of(step))?;
+        lock.lock().map_err(Failure::of(step))?;
+        let made =
+            Command::new(project().join("scripts/build-sample")).output().map_err(Failure::of(step))?;
+        if !made.status.success() {
+            let said = String::from_utf8_lossy(&made.stderr);
+            return Err(Failure::new(step, format!("{}: {}", made.status, said.trim())));
+        }
+        Ok(Self { folder })
+    }
+
+    /// The folder itself: what a web server serves.
+    #[must_use]
+    pub fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    /// A file in it. *Pure.*
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The bundle of `version`. *Pure.*
+    #[must_use]
+    pub fn bundle(&self, version: &str) -> PathBuf {
+        self.file(&format!("rayos-{version}.bundle"))
+    }
+
+    /// One of our programs, static. *Pure.*
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.file(&format!("bin/{name}"))
+    }
+}

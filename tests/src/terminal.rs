@@ -1,0 +1,92 @@
+//! What a terminal would show of the bytes of a serial line: text without escape sequences.
+
+/// Takes bytes as they come, in pieces of any size, and yields text: no escape sequences, no carriage returns.
+///
+/// Firmware paints its screen with cursor movements; a new position is taken for a new line, so that words which
+/// stand apart on the screen stay apart in the text.
+#[derive(Debug, Default)]
+pub(crate) struct Terminal {
+    state: State,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    Escape,
+    /// Within `ESC [ ... letter`.
+    Control,
+    /// Within `ESC ] ... BEL`.
+    Title,
+}
+
+const ESCAPE: u8 = 0x1b;
+const BELL: u8 = 0x07;
+
+impl Terminal {
+    /// The text of the next `bytes`, appended to `text`. Bytes that are not ASCII become `?`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], text: &mut String) {
+        for &byte in bytes {
+            self.state = self.next(byte, text);
+        }
+    }
+
+    fn next(&self, byte: u8, text: &mut String) -> State {
+        match (self.state, byte) {
+            (_, ESCAPE) => State::Escape,
+            (State::Text, b'\n' | b'\t' | b' '..=b'~') => {
+                text.push(char::from(byte));
+                State::Text
+            }
+            (State::Text, 0x80..) => {
+                text.push('?');
+                State::Text
+            }
+            (State::Escape, b'[') => State::Control,
+            (State::Escape, b']') => State::Title,
+            (State::Control, b'H' | b'f') => {
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                State::Text
+            }
+            (State::Control, b' '..=b'?') => State::Control,
+            (State::Title, BELL) => State::Text,
+            (State::Title, _) => State::Title,
+            (State::Text | State::Escape | State::Control, _) => State::Text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Terminal;
+
+    fn text_of(pieces: &[&[u8]]) -> String {
+        let (mut terminal, mut text) = (Terminal::default(), String::new());
+        for piece in pieces {
+            terminal.feed(piece, &mut text);
+        }
+        text
+    }
+
+    #[test]
+    fn plain_lines_stay_without_carriage_returns() {
+        assert_eq!(text_of(&[b"one\r\ntwo\tthree\r\n"]), "one\ntwo\tthree\n");
+    }
+
+    #[test]
+    fn colours_vanish_even_when_they_come_in_pieces() {
+        assert_eq!(text_of(&[b"\x1b[1;3", b"1mred\x1b", b"[0m."]), "red.");
+    }
+
+    #[test]
+    fn a_new_position_is_a_new_line() {
+        assert_eq!(text_of(&[b"BdsDxe\x1b[04;01Hloading\x1b[2J\x1b[01;01H"]), "BdsDxe\nloading\n");
+    }
+
+    #[test]
+    fn titles_vanish_and_foreign_bytes_are_marked() {
+        assert_eq!(text_of(&[b"\x1b]0;title\x07a\xc3\xa9b"]), "a??b");
+    }
+}

@@ -1,0 +1,319 @@
+//! Installing and updating on a disk in memory, through the real installer, updater and boot control: what must be
+//! the same is the same, and what must not be touched is not.
+
+use bootctl::device::{BlockDevice, MemDevice};
+use bootctl::disk::Disk;
+use bootctl::efivars::MemVars;
+use bootctl::log::EventLog;
+use bootctl::store::RecordStore;
+use bootctl::transition;
+use bundle::keys::SecretKey;
+use bundle::recipe::Recipe;
+use installer::install::{Job, install};
+use installer::layout::{Layout, Size};
+use record::{Choice, Guid, Record, Slot, Status, Text64};
+use seal::{Role, Trust, TrustedKey};
+use std::io::Cursor;
+use std::sync::Arc;
+use updater::apply::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::events::{Event, Recorded, Silent};
+use updater::fetch::Retries;
+use updater::plan::Refusal;
+use updater::source::{Fault, MemorySource};
+
+const MIB: u64 = 1 << 20;
+const INSTALL_ID: Guid = Guid([0x5a; 16]);
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+fn trust() -> Trust {
+    let key = TrustedKey::new(&key(1).public_key(), &[Role::Release, Role::Recovery]).expect("key");
+    Trust::new(0, [1, 0, 1], &[key]).expect("trust")
+}
+
+/// Bytes that do not compress, with a run of zeroes and a repeat in them.
+fn image(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes: Vec<u8> = (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect();
+    let quarter = len / 4 / 65536 * 65536;
+    bytes[quarter..2 * quarter].fill(0);
+    bytes.copy_within(0..65536, 3 * quarter);
+    bytes
+}
+
+/// A release: `version`, with images that depend on `seed`.
+struct Sample {
+    version: &'static str,
+    index: u64,
+    seed: u64,
+}
+
+const FIRST: Sample = Sample { version: "1.0.0", index: 1, seed: 1 };
+const SECOND: Sample = Sample { version: "1.1.0", index: 2, seed: 2 };
+const OLD: Sample = Sample { version: "0.9.0", index: 0, seed: 3 };
+
+impl Sample {
+    fn bundle_for(&self, compatible: &str, signer: u8) -> Vec<u8> {
+        let dir = tempfile::tempdir().expect("directory");
+        let mut recipe = format!(
+            "[release]\nversion = \"{}\"\nrollback_index = {}\ncompatible = [\"{compatible}\"]\n",
+            self.version, self.index
+        );
+        let images = [("boot", 700_000), ("root", 3_000_000), ("recovery", 500_000), ("guard", 100_000)];
+        for ((role, len), salt) in images.into_iter().zip(0..) {
+            std::fs::write(dir.path().join(role), image(self.seed * 10 + salt, len)).expect("image");
+            recipe += &format!("[[image]]\nrole = \"{role}\"\npath = \"{role}\"\n");
+        }
+        let path = dir.path().join("bundle.toml");
+        let recipe = Recipe::parse(&recipe, &path, None).expect("recipe");
+        let mut out = Vec::new();
+        bundle::create(&recipe, &[key(signer)], 2, &mut Cursor::new(Vec::new()), &mut out, &mut |_| {})
+            .expect("bundle");
+        out
+    }
+
+    fn bundle(&self) -> Vec<u8> {
+        self.bundle_for("test-machine", 1)
+    }
+}
+
+/// A disk in memory, and the variables of its machine.
+struct Lab {
+    device: Arc<MemDevice>,
+    vars: MemVars,
+}
+
+impl Lab {
+    fn new(sector_size: u32) -> Self {
+        Self { device: Arc::new(MemDevice::new(96 << 20, sector_size)), vars: MemVars::default() }
+    }
+
+    async fn install(&self, bundle: Vec<u8>) -> Result<Report, installer::install::InstallError> {
+        let mib = |mib| Size(mib * MIB);
+        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2) };
+        let job = Job {
+            device: Arc::clone(&self.device) as Arc<dyn BlockDevice>,
+            layout: &layout,
+            install_id: INSTALL_ID,
+            compatible: Text64::new("test-machine"),
+            trust: &trust(),
+            vars: Some(&self.vars),
+            jobs: 2,
+            now: 0,
+        };
+        install(MemorySource::new(bundle, 10_000), &job, &Silent).await
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::open(Arc::clone(&self.device) as Arc<dyn BlockDevice>).expect("disk")
+    }
+
+    fn record(&self) -> Record {
+        RecordStore::open(&self.disk()).expect("store").read().expect("record")
+    }
+
+    fn commit(&self, slot: Slot) {
+        let store = RecordStore::open(&self.disk()).expect("store");
+        let committed =
+            transition::commit(&store.read().expect("record"), Choice::Slot(slot)).expect("commit");
+        store.write(&committed).expect("record");
+    }
+
+    async fn update_from(&self, source: MemorySource, booted: Choice) -> Result<Outcome, Failure> {
+        let disk = self.disk();
+        let store = RecordStore::open(&disk).expect("store");
+        let machine = Machine { disk, store, vars: Some(&self.vars), booted, now: 0 };
+        let events = Recorded::default();
+        let on_retry = |error: &updater::source::SourceError, pause| {
+            updater::events::EventSink::event(&events, Event::retry(error, pause));
+        };
+        let incoming = Incoming::open(source, &trust(), Retries::default(), &on_retry).await?;
+        incoming.apply(&machine, &options(&trust()), &events).await
+    }
+
+    async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, Failure> {
+        self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted)).await
+    }
+
+    fn bytes(&self, slot: Slot) -> [Vec<u8>; 2] {
+        let disk = self.disk();
+        [disk.boot(slot).expect("boot"), disk.root(slot).expect("root")].map(|window| {
+            let mut bytes = vec![0; window.len() as usize];
+            window.read_at(0, &mut bytes).expect("bytes");
+            bytes
+        })
+    }
+}
+
+fn options(trust: &Trust) -> Options<'_> {
+    Options {
+        trust,
+        place_guard: None,
+        tries: 3,
+        read_back: true,
+        jobs: 2,
+        retries: Retries::default(),
+        plan_only: false,
+    }
+}
+
+async fn installed(sector_size: u32) -> Lab {
+    let lab = Lab::new(sector_size);
+    lab.install(FIRST.bundle()).await.expect("installed");
+    lab.commit(Slot::A);
+    lab
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_is_the_same_whether_installed_or_updated() {
+    for sector_size in [512, 4096] {
+        let updated = installed(sector_size).await;
+        updated.update(SECOND.bundle(), Slot::A).await.expect("updated");
+        let fresh = Lab::new(sector_size);
+        fresh.install(SECOND.bundle()).await.expect("installed");
+        assert!(updated.bytes(Slot::B) == fresh.bytes(Slot::A), "the bytes of both partitions of the slot");
+        let (updated, fresh) = (*updated.record().slot(Slot::B), *fresh.record().slot(Slot::A));
+        assert_eq!((updated.status, updated.release), (fresh.status, fresh.release));
+        assert_eq!((updated.tries_granted, updated.reason), (fresh.tries_granted, fresh.reason));
+        assert_eq!(updated.status, Status::Pending { tries_left: 3 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_leaves_the_booted_slot_alone_and_tells_its_story() {
+    let lab = installed(512).await;
+    let before = lab.bytes(Slot::A);
+    let Outcome::Activated(report) = lab.update(SECOND.bundle(), Slot::A).await.expect("updated") else {
+        panic!("not activated")
+    };
+    assert_eq!((report.slot, report.version.as_str(), report.image_bytes), ('b', "1.1.0", 3_700_000));
+    assert!(lab.bytes(Slot::A) == before);
+    assert_eq!(lab.record().default, Slot::A);
+    let [boot, root] = lab.bytes(Slot::B);
+    let bundle = SECOND.bundle();
+    assert!(boot[..4096] == bundle[..4096], "the header is the bundle's seal");
+    assert!(boot[4096..][..700_000] == image(20, 700_000));
+    assert!(root[..3_000_000] == image(21, 3_000_000));
+    let events = EventLog::open(&lab.disk()).expect("ring").events().expect("events");
+    let story: Vec<String> =
+        events.iter().map(|event| format!("{} {}", event.kind.word(), event.version)).collect();
+    assert_eq!(story, ["disarmed 1.0.0", "activated 1.0.0", "disarmed 1.1.0", "activated 1.1.0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_time_nothing_is_fetched() {
+    let lab = installed(512).await;
+    lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    let Outcome::Activated(again) = lab.update(SECOND.bundle(), Slot::A).await.expect("again") else {
+        panic!("not activated")
+    };
+    assert_eq!((again.written_bytes, again.reused_bytes), (0, 3_700_000));
+    let head_only = SECOND.bundle().len() as u64 / 10;
+    assert!(again.fetched_bytes < head_only, "{} bytes were fetched", again.fetched_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_release_that_runs_is_not_applied_again() {
+    let lab = installed(512).await;
+    let before = lab.device.bytes();
+    let outcome = lab.update(FIRST.bundle(), Slot::A).await.expect("outcome");
+    assert!(matches!(outcome, Outcome::UpToDate(_)));
+    assert!(lab.device.bytes() == before, "the disk is as it was");
+}
+
+/// What the refusal says; the disk and the variables must be as they were.
+async fn refused(lab: &Lab, bundle: Vec<u8>) -> ApplyError {
+    let (disk, writes) = (lab.device.bytes(), lab.vars.writes());
+    let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
+    assert_eq!(failure.disarmed, None);
+    assert!(lab.device.bytes() == disk, "a refusal leaves no trace on the disk");
+    assert_eq!(lab.vars.writes(), writes, "nor in the variables");
+    failure.error
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_fit_is_refused_without_a_trace() {
+    let lab = installed(512).await;
+    let old = refused(&lab, OLD.bundle()).await;
+    assert_eq!(old.to_string(), "release 0.9.0 has rollback index 0: this machine accepts 1 or higher");
+    let other = refused(&lab, SECOND.bundle_for("other-machine", 1)).await;
+    assert_eq!(other.to_string(), "release 1.1.0 is for other-machine: this machine is test-machine");
+    let stranger = refused(&lab, SECOND.bundle_for("test-machine", 9)).await;
+    assert_eq!(stranger.to_string(), "signed by 0 trusted release key(s), expected 1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flipped_bit_in_the_head_is_refused_without_a_trace() {
+    let lab = installed(512).await;
+    let sound = SECOND.bundle();
+    let release = {
+        let mut parser = bundle::HeadParser::new(&trust(), seal::Purpose::Release);
+        parser.feed(&sound).expect("head");
+        Arc::clone(parser.release().expect("release"))
+    };
+    let head = release.payload_range().start as usize;
+    for at in (0..head).step_by(101) {
+        let mut flipped = sound.clone();
+        flipped[at] ^= 1 << (at % 8);
+        refused(&lab, flipped).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flipped_bit_in_the_payload_is_found_before_it_is_written() {
+    let lab = installed(512).await;
+    let booted = lab.bytes(Slot::A);
+    let mut flipped = SECOND.bundle();
+    let at = flipped.len() / 2;
+    flipped[at] ^= 0x10;
+    let failure = lab.update(flipped, Slot::A).await.expect_err("refused");
+    assert!(matches!(failure.error, ApplyError::Bundle(_)), "{failure}");
+    assert_eq!(failure.disarmed, Some(Slot::B));
+    assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
+    assert!(lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0), "no header: nothing to start");
+    assert!(lab.bytes(Slot::A) == booted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_goes_on_where_it_was_cut_off() {
+    let lab = installed(512).await;
+    let bundle = SECOND.bundle();
+    let mut pipe = MemorySource::new(bundle.clone(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
+    pipe.seekable = false;
+    lab.update_from(pipe, Choice::Slot(Slot::A)).await.expect_err("cut off");
+    assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
+    let Outcome::Activated(report) = lab.update(bundle, Slot::A).await.expect("resumed") else {
+        panic!("not activated")
+    };
+    assert!(report.reused_bytes > 1_500_000, "{report:?}");
+    assert!(report.fetched_bytes < 1_500_000, "{report:?}");
+    assert!(lab.bytes(Slot::B)[1][..3_000_000] == image(21, 3_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_on_trial_is_not_robbed_of_its_fallback() {
+    let lab = installed(512).await;
+    lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    let failure = lab.update(FIRST.bundle(), Slot::B).await.expect_err("refused");
+    assert!(matches!(failure.error, ApplyError::Refused(Refusal::NoTarget(_))), "{failure}");
+    assert_eq!(failure.disarmed, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_bundle_is_found_before_the_disk_is_touched() {
+    let lab = Lab::new(512);
+    let blank = lab.device.bytes();
+    for bundle in [SECOND.bundle_for("test-machine", 9), SECOND.bundle_for("other-machine", 1), b"x".to_vec()]
+    {
+        let error = lab.install(bundle).await.expect_err("refused");
+        assert!(error.disk_is_unchanged(), "{error}");
+        assert!(lab.device.bytes() == blank);
+    }
+}

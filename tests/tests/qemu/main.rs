@@ -1,0 +1,12 @@
+//! The whole path in virtual machines: firmware, guard, kernel, and our programs, from the stick to the fallback.
+//!
+//! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they run in any order
+//! and side by side.
+
+mod fallback;
+mod firmware;
+mod install;
+mod installed;
+mod media;
+mod refuse;
+mod update;

@@ -1,0 +1,300 @@
+//! The one apply, behind factory image, installation from a stick, update over the air and re-install.
+//!
+//! Its phases are types: what disarms gives what can write, what writes gives what can be read back, and only
+//! what was read back can be activated.
+
+use crate::events::{Event, EventSink};
+use crate::fetch::{FetchError, Fetcher, OnRetry, Retries};
+use crate::parallel::StopOnDrop;
+use crate::phases::Work;
+use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
+use crate::sink::{ReadBackError, Sinks};
+use crate::source::Source;
+use bootctl::disk::{Disk, DiskError};
+use bootctl::efivars::EfiVars;
+use bootctl::store::{RecordStore, StoreError};
+use bundle::{DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame};
+use bytes::Bytes;
+use record::{Choice, Record};
+use seal::{Purpose, Trust};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+/// The machine that a bundle is applied to.
+pub struct Machine<'a> {
+    /// Its disk.
+    pub disk: Disk,
+    /// Its boot record.
+    pub store: RecordStore,
+    /// Its EFI variables, or none: an image of a disk, or a machine that lost them.
+    pub vars: Option<&'a dyn EfiVars>,
+    /// What runs; recovery too where nothing of this disk does.
+    pub booted: Choice,
+    /// Seconds since 1970, for the event ring.
+    pub now: u64,
+}
+
+/// What the installer does between the last read-back and the activation: it gets the guard.
+pub type PlaceGuard<'a> = &'a (dyn Fn(&[u8]) -> io::Result<()> + Sync);
+
+/// How to apply.
+pub struct Options<'a> {
+    /// Who is trusted.
+    pub trust: &'a Trust,
+    /// `Some` to install: recovery and guard are written too.
+    pub place_guard: Option<PlaceGuard<'a>>,
+    /// Tries that the release gets.
+    pub tries: u8,
+    /// Whether everything is read back from the medium before the slot is activated.
+    pub read_back: bool,
+    /// Threads that decompress, hash and write.
+    pub jobs: usize,
+    /// Patience with the network.
+    pub retries: Retries,
+    /// Only plan.
+    pub plan_only: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This would be done.
+    Planned(Plan),
+    /// Nothing had to be done.
+    UpToDate(UpToDate),
+    /// The slot will be tried at the next boot.
+    Activated(Report),
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The slot: `a` or `b`.
+    pub slot: char,
+    /// The release in it.
+    pub version: String,
+    /// Tries that it has.
+    pub tries: u8,
+    /// Bytes of the images that were wanted.
+    pub image_bytes: u64,
+    /// Bytes taken from the source.
+    pub fetched_bytes: u64,
+    /// Bytes that lay in the slot already.
+    pub reused_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Milliseconds for scanning, writing and reading back.
+    pub phase_ms: [u64; 3],
+    /// What did not go as it should, without harm to the update.
+    pub warnings: Vec<String>,
+}
+
+/// Why a bundle was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It is not fit for this machine. Nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It is not acceptable: damaged, or not signed by those who must.
+    #[error("{0}")]
+    Bundle(#[from] ReadError),
+    /// A chunk of it does not become what was signed.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It could not be read.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The boot record could not be read or written.
+    #[error("boot record: {0}")]
+    Record(#[from] StoreError),
+    /// The disk lacks something.
+    #[error("disk: {0}")]
+    Disk(#[from] DiskError),
+    /// The disk could not be written.
+    #[error("{what}: {error}")]
+    Write {
+        /// What was written.
+        what: &'static str,
+        /// What the device said.
+        error: io::Error,
+    },
+    /// What was written reads back as something else.
+    #[error(transparent)]
+    ReadBack(#[from] ReadBackError),
+    /// The boot image on the disk is not the one that the guard will ask for.
+    #[error("{0} image: the chunks are as signed, but the whole does not have the signed SHA-256")]
+    Whole(&'static str),
+    /// The work was stopped.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// An error, and whether the target slot had been disarmed by then.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// What happened.
+    pub error: ApplyError,
+    /// The slot that can no longer be started; `None` if nothing was changed.
+    pub disarmed: Option<record::Slot>,
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        Self { error, disarmed: None }
+    }
+}
+
+/// A bundle of which seal, manifest and index have been read and found acceptable. Nothing was written yet.
+pub struct Incoming<'a, S> {
+    fetcher: Fetcher<'a, S>,
+    release: Arc<Release>,
+}
+
+impl<'a, S: Source> Incoming<'a, S> {
+    /// Reads and verifies the head of the bundle that comes from `source`. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::Bundle`], [`ApplyError::Fetch`].
+    pub async fn open(
+        source: S,
+        trust: &Trust,
+        retries: Retries,
+        on_retry: OnRetry<'a>,
+    ) -> Result<Self, ApplyError> {
+        let mut fetcher = Fetcher::new(source, retries, on_retry);
+        let release = read_head(&mut fetcher, trust).await?;
+        Ok(Self { fetcher, release })
+    }
+
+    /// The release.
+    #[must_use]
+    pub const fn release(&self) -> &Arc<Release> {
+        &self.release
+    }
+
+    /// Takes whole images into memory, for whoever makes media. *Reads*; everything is verified.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; memory is bounded by the sizes in the signed manifest.
+    pub async fn take(mut self, roles: &[ImageRole]) -> Result<BTreeMap<ImageRole, Vec<u8>>, ApplyError> {
+        let release = Arc::clone(&self.release);
+        let role = |frame: &FrameEntry| release.images()[frame.image].role;
+        let wanted = |frame: &&FrameEntry| roles.contains(&role(frame));
+        let repeated: BTreeSet<usize> = release.frames().iter().filter(wanted).filter_map(repeated).collect();
+        let mut kept: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        let mut decoder = Decoder::default();
+        let mut taken = BTreeMap::new();
+        for (number, frame) in release.frames().iter().enumerate() {
+            if !wanted(&frame) && !repeated.contains(&number) {
+                continue;
+            }
+            let stored = match frame.stored_len {
+                0 => Bytes::new(),
+                len => self.fetcher.range(release.file_range(frame).start, len as usize).await?,
+            };
+            let stored = StoredFrame::check(&release, number, stored)?;
+            let mut plain = Vec::new();
+            decoder.decode(&release, &stored, &mut plain, |source, into| match source {
+                bundle::Source::Frame(earlier) => {
+                    into.copy_from_slice(kept.get(&earlier).ok_or(io::ErrorKind::NotFound)?);
+                    Ok(())
+                }
+                bundle::Source::Base(_) => Err(io::ErrorKind::Unsupported.into()),
+            })?;
+            if wanted(&frame) {
+                let image: &mut Vec<u8> = taken.entry(role(frame)).or_default();
+                image.extend_from_slice(&plain);
+            }
+            if repeated.contains(&number) {
+                kept.insert(number, plain);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Applies the bundle to `machine`. *Writes*: durable on return.
+    ///
+    /// # Errors
+    /// A [`Failure`], which says whether the target slot was disarmed. The booted slot and what it could fall
+    /// back to are never touched.
+    ///
+    /// # Power loss
+    /// At any instant the boot record says either that the target slot is Unbootable, or, at the very end, that
+    /// it is Pending; by then everything in it was read back. Doing it again goes on with what is right already.
+    /// Dropping the future has the same effect as a power cut, without the loss of what was written.
+    pub async fn apply(
+        self,
+        machine: &Machine<'_>,
+        options: &Options<'_>,
+        events: &dyn EventSink,
+    ) -> Result<Outcome, Failure> {
+        let Self { fetcher, release } = self;
+        let statement = release.statement();
+        events.event(Event::Release {
+            version: statement.version.to_string(),
+            rollback_index: statement.rollback_index,
+        });
+        let record = machine.store.read().map_err(ApplyError::from)?;
+        let plan = match make_plan(machine, options, &record, &release)? {
+            Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
+            Planned::Apply(plan) if options.plan_only => return Ok(Outcome::Planned(plan)),
+            Planned::Apply(plan) => plan,
+        };
+        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
+        let work =
+            Work { machine, options, events, plan, sinks: Arc::new(sinks), guard: StopOnDrop::default() };
+        let wanted = work.sinks.wanted();
+        let slot = work.slot();
+        events.event(Event::Planned { slot: slot.letter(), image_bytes: work.bytes(&wanted) });
+        let scanned = work.scan(wanted).await?;
+        let done = async {
+            let disarmed = work.disarm(&record, scanned)?;
+            let written = disarmed.write(fetcher).await?;
+            let proven = written.read_back().await?;
+            proven.activate()
+        };
+        done.await.map(Outcome::Activated).map_err(|error| Failure { error, disarmed: Some(slot) })
+    }
+}
+
+fn make_plan(
+    machine: &Machine<'_>,
+    options: &Options<'_>,
+    record: &Record,
+    release: &Release,
+) -> Result<Planned, ApplyError> {
+    let facts = Facts {
+        record,
+        partitions: machine.disk.partitions(),
+        sector_size: machine.disk.device().sector_size(),
+        booted: machine.booted,
+        scope: if options.place_guard.is_some() { Scope::Install } else { Scope::Update },
+    };
+    Ok(plan(&facts, release)?)
+}
+
+/// Reads and verifies seal, manifest and index, and leaves the source where the payload begins.
+async fn read_head<S: Source>(
+    fetcher: &mut Fetcher<'_, S>,
+    trust: &Trust,
+) -> Result<Arc<Release>, ApplyError> {
+    let mut parser = HeadParser::new(trust, Purpose::Release);
+    while let Some(piece) = fetcher.piece().await? {
+        let taken = parser.feed(&piece)?;
+        if let Some(release) = parser.release() {
+            fetcher.put_back(piece.slice(taken..));
+            return Ok(Arc::clone(release));
+        }
+    }
+    Err(parser.truncated().into())
+}
+
+fn repeated(frame: &FrameEntry) -> Option<usize> {
+    match frame.kind {
+        FrameKind::Repeat { frame } => Some(frame),
+        _ => None,
+    }
+}

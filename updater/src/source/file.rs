@@ -1,0 +1,92 @@
+//! A bundle in a file, or coming through a pipe.
+
+use super::{Source, SourceError};
+use bytes::{Bytes, BytesMut};
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
+
+/// Bytes that are read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// A file, opened once, so that what is checked and what is written come from the same file; or a pipe.
+pub struct FileSource {
+    path: Option<PathBuf>,
+    reader: Option<Reader>,
+    seekable: bool,
+}
+
+enum Reader {
+    File(File),
+    Stdin(tokio::io::Stdin),
+}
+
+impl FileSource {
+    /// The file at `path`.
+    #[must_use]
+    pub fn path(path: &Path) -> Self {
+        let seekable = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        Self { path: Some(path.to_owned()), reader: None, seekable }
+    }
+
+    /// Standard input.
+    #[must_use]
+    pub fn stdin() -> Self {
+        Self { path: None, reader: None, seekable: false }
+    }
+
+    fn what(&self) -> String {
+        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    }
+
+    fn error(&self, error: std::io::Error) -> SourceError {
+        SourceError::Io { what: self.what(), error }
+    }
+
+    async fn try_open(&mut self, offset: u64) -> std::io::Result<()> {
+        if let Some(Reader::File(file)) = &mut self.reader {
+            return file.seek(SeekFrom::Start(offset)).await.map(drop);
+        }
+        self.reader = Some(match &self.path {
+            None => Reader::Stdin(tokio::io::stdin()),
+            Some(path) => {
+                let mut file = File::open(path).await?;
+                if offset > 0 {
+                    file.seek(SeekFrom::Start(offset)).await?;
+                }
+                Reader::File(file)
+            }
+        });
+        Ok(())
+    }
+
+    async fn try_piece(&mut self) -> std::io::Result<Option<Bytes>> {
+        let mut piece = BytesMut::with_capacity(PIECE);
+        match &mut self.reader {
+            Some(Reader::File(file)) => fill(file, &mut piece).await?,
+            Some(Reader::Stdin(stdin)) => fill(stdin, &mut piece).await?,
+            None => {}
+        }
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
+    }
+}
+
+async fn fill(reader: &mut (impl AsyncRead + Unpin), piece: &mut BytesMut) -> std::io::Result<()> {
+    while piece.len() < PIECE && reader.read_buf(piece).await? > 0 {}
+    Ok(())
+}
+
+impl Source for FileSource {
+    fn can_seek(&self) -> bool {
+        self.seekable
+    }
+
+    async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
+        self.try_open(offset).await.map_err(|error| self.error(error))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
+        self.try_piece().await.map_err(|error| self.error(error))
+    }
+}

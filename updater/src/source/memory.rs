@@ -1,0 +1,92 @@
+//! A bundle in memory, behind a network that can be told to fail: the simulated source.
+
+use super::{Source, SourceError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// What happens at a piece of a [`MemorySource`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection is lost after so many more bytes.
+    DropAfter(u64),
+    /// The next request is answered with this status.
+    Status(u16),
+}
+
+/// Bytes in memory, delivered in pieces of a chosen length, with faults that happen in order.
+pub struct MemorySource {
+    bytes: Bytes,
+    piece: usize,
+    at: u64,
+    until_drop: Option<u64>,
+    faults: VecDeque<Fault>,
+    /// Whether it can be opened at any offset, as a web server can and a pipe cannot.
+    pub seekable: bool,
+    /// The offset of each request so far.
+    pub opened: Vec<u64>,
+    /// Bytes delivered so far.
+    pub delivered: u64,
+}
+
+impl MemorySource {
+    /// A source that delivers `bytes`, `piece` at a time.
+    #[must_use]
+    pub fn new(bytes: impl Into<Bytes>, piece: usize) -> Self {
+        Self {
+            bytes: bytes.into(),
+            piece: piece.max(1),
+            at: 0,
+            until_drop: None,
+            faults: VecDeque::new(),
+            seekable: true,
+            opened: Vec::new(),
+            delivered: 0,
+        }
+    }
+
+    /// The same with faults, one for each time the source is opened.
+    #[must_use]
+    pub fn with_faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+        self.faults = faults.into_iter().collect();
+        self
+    }
+}
+
+impl Source for MemorySource {
+    fn can_seek(&self) -> bool {
+        self.seekable
+    }
+
+    async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
+        self.opened.push(offset);
+        self.at = offset;
+        self.until_drop = None;
+        match self.faults.pop_front() {
+            Some(Fault::Status(status)) => Err(SourceError::Status { what: "memory".to_owned(), status }),
+            Some(Fault::DropAfter(bytes)) => {
+                self.until_drop = Some(bytes);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let left = (self.bytes.len() as u64).saturating_sub(self.at).min(self.piece as u64);
+        let len = left.min(self.until_drop.unwrap_or(u64::MAX));
+        if len == 0 && left > 0 {
+            return Err(SourceError::Network {
+                what: "memory".to_owned(),
+                message: "connection lost".to_owned(),
+            });
+        }
+        if len == 0 {
+            return Ok(None);
+        }
+        let piece = self.bytes.slice(self.at as usize..(self.at + len) as usize);
+        self.at += len;
+        self.delivered += len;
+        self.until_drop = self.until_drop.map(|bytes| bytes - len);
+        Ok(Some(piece))
+    }
+}

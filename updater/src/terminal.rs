@@ -1,0 +1,127 @@
+//! The event sink of the command lines: a bar on a terminal, lines on a serial console, JSON for programs.
+
+use crate::events::{Event, EventSink, Phase};
+use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProgressStyle {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar
+    Bar,
+    /// A line now and then
+    Lines,
+    /// JSON lines
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Shows events on standard error.
+pub struct Terminal {
+    style: ProgressStyle,
+    bar: Mutex<Option<(Phase, ProgressBar)>>,
+    /// The tenth of a phase that was last told as a line.
+    told: Mutex<Option<(Phase, u64)>>,
+}
+
+impl Terminal {
+    /// A sink of this style; `Auto` looks at standard error.
+    #[must_use]
+    pub fn new(style: ProgressStyle) -> Self {
+        let style = match style {
+            ProgressStyle::Auto if std::io::stderr().is_terminal() => ProgressStyle::Bar,
+            ProgressStyle::Auto => ProgressStyle::Lines,
+            style => style,
+        };
+        Self { style, bar: Mutex::new(None), told: Mutex::new(None) }
+    }
+
+    /// Takes the bar away.
+    pub fn done(&self) {
+        if let Some((_, bar)) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if let Some((_, bar)) = &*self.bar.lock().unwrap_or_else(PoisonError::into_inner) {
+            bar.println(text);
+        } else if self.style != ProgressStyle::None {
+            error_line(text);
+        }
+    }
+
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        match self.style {
+            ProgressStyle::Bar => {
+                let mut shown = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+                if shown.as_ref().is_none_or(|(of, _)| *of != phase) {
+                    if let Some((_, bar)) = shown.take() {
+                        bar.finish_and_clear();
+                    }
+                    *shown = Some((phase, new_bar(phase, total)));
+                }
+                if let Some((_, bar)) = &*shown {
+                    bar.set_position(done);
+                }
+            }
+            ProgressStyle::Lines => {
+                let tenth = done.saturating_mul(10).checked_div(total).unwrap_or(10);
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                if *told != Some((phase, tenth)) {
+                    *told = Some((phase, tenth));
+                    error_line(&format!("{:>3}% {}", tenth * 10, phase.word()));
+                }
+            }
+            ProgressStyle::Auto | ProgressStyle::Json | ProgressStyle::None => {}
+        }
+    }
+}
+
+impl EventSink for Terminal {
+    fn event(&self, event: Event) {
+        if self.style == ProgressStyle::Json {
+            return error_line(&serde_json::to_string(&event).unwrap_or_default());
+        }
+        match event {
+            Event::Progress { phase, done, total } => self.progress(phase, done, total),
+            Event::Release { version, rollback_index } => {
+                self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
+            }
+            Event::Planned { slot, image_bytes } => {
+                self.line(&format!(
+                    "slot {}: {} of images",
+                    slot.to_ascii_uppercase(),
+                    mebibytes(image_bytes)
+                ));
+            }
+            Event::Disarmed { slot } => {
+                self.line(&format!("slot {} can no longer be started", slot.to_ascii_uppercase()));
+            }
+            Event::Retry { error, pause_ms } => {
+                self.line(&format!("{error}: trying again in {:.1} s", pause_ms as f64 / 1000.0));
+            }
+            Event::Warning { message } => self.line(&format!("warning: {message}")),
+            Event::Activated { .. } => {}
+        }
+    }
+}
+
+fn new_bar(phase: Phase, total: u64) -> ProgressBar {
+    let template = "{msg:>12} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    let style = BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar());
+    ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(phase.word())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+fn error_line(text: &str) {
+    // Nothing can be told to somebody who has closed the line.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
