@@ -3,7 +3,7 @@
 use crate::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
 use crate::log::EventLog;
-use record::{Evidence, Slot};
+use record::{Evidence, Reason, Slot};
 use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
 use sha2::{Digest as _, Sha256};
 use std::io;
@@ -39,22 +39,29 @@ pub enum EvidenceError {
     Image,
 }
 
+impl EvidenceError {
+    /// The reason that the record gives for not starting the slot.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Disk(_) => Reason::Missing,
+            Self::Io(_) => Reason::ReadFailed,
+            Self::Seal(_) => Reason::HeaderDamaged,
+            Self::Refused(_) => Reason::SignatureRefused,
+            Self::TooLong { .. } | Self::Image => Reason::ImageDamaged,
+        }
+    }
+}
+
 /// Gathers what a rebuilt record can rest on, and why a slot is no evidence. *Reads* both boot images whole.
 pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 2]) {
     let [a, b] =
         Slot::ALL.map(|slot| disk.boot(slot).map_err(Into::into).and_then(|boot| verified(&boot, trust)));
     let events = EventLog::open(disk).and_then(|log| log.events()).unwrap_or_default();
     let seq_seen = events.iter().map(|event| event.record_seq).max().unwrap_or(0);
-    let (sealed_a, error_a) = split(a);
-    let (sealed_b, error_b) = split(b);
-    (Evidence { sealed: [sealed_a, sealed_b], seq_seen }, [error_a, error_b])
-}
-
-fn split(found: Result<Statement, EvidenceError>) -> (Option<Statement>, Option<EvidenceError>) {
-    match found {
-        Ok(statement) => (Some(statement), None),
-        Err(error) => (None, Some(error)),
-    }
+    let sealed =
+        [&a, &b].map(|found| found.as_ref().map_or_else(|error| Err(error.reason()), |found| Ok(*found)));
+    (Evidence { sealed, seq_seen }, [a.err(), b.err()])
 }
 
 /// The statement sealed in a boot partition, if the seal verifies and the image after it is the signed one.

@@ -383,13 +383,12 @@ fn rebuild_record(machine: &Machine, options: &Repair) -> Result<Record, Failure
         .zip(&errors)
         .filter_map(|(slot, error)| Some(format!("slot {slot}: {}", error.as_ref()?)))
         .collect();
-    if found.sealed.iter().all(Option::is_none) {
+    let Some(record) = rebuild(machine.disk.partitions(), &found) else {
         return Err(Failure::NoEvidence(reasons.join("; ")));
-    }
+    };
     for reason in reasons {
         show::say(format_args!("warning: no evidence in {reason}"));
     }
-    let record = rebuild(machine.disk.partitions(), &found);
     for slot in Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable()) {
         print(&format!("rebuild the boot record: slot {slot} {}\n", record.slot(slot).release.version))?;
     }

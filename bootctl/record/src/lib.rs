@@ -35,7 +35,7 @@ pub use layout::{
     VENDOR,
 };
 pub use pair::{COPY_OFFSETS, Copies, Pair, RING_LEN, RING_OFFSET, STATE_LEN};
-pub use rebuild::{Evidence, rebuild};
+pub use rebuild::{Evidence, REBUILT_TRIES, rebuild};
 pub use record::{
     Choice, GOOD_BUDGET, RECORD_LEN, Reason, Record, RecordError, Release, Slot, SlotState, Status,
     TRIAL_TRIES,

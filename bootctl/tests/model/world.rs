@@ -334,7 +334,7 @@ impl World {
 
     fn rebuild(&self, rules: &Rules) -> Option<Self> {
         let statement = |content: &Content| match content {
-            Content::Whole { release: number, .. } => Some(Statement {
+            Content::Whole { release: number, .. } => Ok(Statement {
                 version: release(*number).version,
                 rollback_index: release(*number).rollback_index,
                 key_epoch: 1,
@@ -344,7 +344,7 @@ impl World {
                 recovery: ImageDigest::NONE,
                 bundle_len: 8192,
             }),
-            _ => None,
+            Content::Open | Content::Torn(_) => Err(Reason::HeaderDamaged),
         };
         let sealed = [statement(&self.content[0]), statement(&self.content[1])];
         if rules.has(Mutant::LostRecordMeansGood) {
@@ -360,15 +360,13 @@ impl World {
                 world.record = Some(record);
             }));
         }
-        sealed.iter().any(Option::is_some).then(|| {
-            let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
-            let record = rebuild(&partitions, &Evidence { sealed, seq_seen: 0 });
-            self.with(|world| {
-                world.record = Some(record);
-                world.launches = [0; 2];
-                world.proven = [0, 1].map(|place| record.slots[place].is_good());
-            })
-        })
+        let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
+        let record = rebuild(&partitions, &Evidence { sealed, seq_seen: 0 })?;
+        Some(self.with(|world| {
+            world.record = Some(record);
+            world.launches = [0; 2];
+            world.proven = [0, 1].map(|place| record.slots[place].is_good());
+        }))
     }
 
     fn load(&self, rules: &Rules, choice: Choice, request: Request, tried: Tried) -> Self {

@@ -1,0 +1,18 @@
+//! Any bytes as an event ring: what is read is written back to the same bytes' meaning.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use record::event::{EVENT_LEN, Event, events, next_seq};
+
+fuzz_target!(|bytes: Vec<u8>| {
+    let mut ring = bytes;
+    for block in ring.chunks_exact_mut(EVENT_LEN) {
+        let crc = crc32fast::hash(&block[..4092]);
+        block[4092..].copy_from_slice(&crc.to_le_bytes());
+    }
+    let next = next_seq(&ring);
+    for event in events(&ring) {
+        assert!(event.seq < next || event.seq == u64::MAX);
+        assert_eq!(Event::decode(&event.encode()), Some(event));
+    }
+});
