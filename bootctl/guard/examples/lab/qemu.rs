@@ -1,7 +1,7 @@
 //! One boot of a machine with OVMF.
 
 use anyhow::{Context as _, Result, bail};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -17,8 +17,12 @@ pub(crate) fn missing() -> Option<&'static str> {
     if !Path::new(CODE).exists() || !Path::new(VARS).exists() {
         return Some("OVMF");
     }
-    let qemu = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status();
-    if qemu.is_ok_and(|status| status.success()) { None } else { Some("qemu-system-x86_64") }
+    let runs = |program: &str, version: &str| {
+        let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        quiet(Command::new(program).arg(version)).is_ok_and(|status| status.success())
+    };
+    let needed = [("qemu-system-x86_64", "--version"), ("xorriso", "-version")];
+    needed.into_iter().find(|(program, version)| !runs(program, version)).map(|(program, _)| program)
 }
 
 /// A machine that is switched on once per [`Machine::boot`].
@@ -26,6 +30,8 @@ pub(crate) struct Machine {
     dir: PathBuf,
     pub(crate) extra: Vec<String>,
     pub(crate) read_only: bool,
+    /// What is typed on the serial line as soon as the firmware says that it starts the guard.
+    pub(crate) typed: &'static str,
 }
 
 impl Machine {
@@ -33,7 +39,7 @@ impl Machine {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         std::fs::copy(VARS, dir.join("vars.fd"))?;
-        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false })
+        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false, typed: "" })
     }
 
     pub(crate) fn vars(&self) -> PathBuf {
@@ -61,7 +67,7 @@ impl Machine {
             command.args(["-drive", &drive, "-device", &device]);
         }
         command.args(&self.extra);
-        let console = run(command, until)?;
+        let console = run(command, until, self.typed)?;
         for (number, (bytes, _)) in disks.iter_mut().enumerate() {
             **bytes = std::fs::read(self.disk(number))?;
         }
@@ -73,8 +79,9 @@ impl Machine {
     }
 }
 
-fn run(mut command: Command, until: &[&str]) -> Result<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("qemu")?;
+fn run(mut command: Command, until: &[&str], typed: &str) -> Result<String> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("qemu")?;
+    let mut keyboard = child.stdin.take().context("no keyboard")?;
     let output = child.stdout.take().context("no console")?;
     let (send, lines) = channel();
     let reader = std::thread::spawn(move || {
@@ -91,6 +98,9 @@ fn run(mut command: Command, until: &[&str]) -> Result<String> {
             Ok(line) => {
                 console.push_str(&line);
                 console.push('\n');
+                if line.contains("BdsDxe: starting") {
+                    keyboard.write_all(typed.as_bytes())?;
+                }
                 if until.iter().any(|word| line.contains(word)) {
                     break;
                 }

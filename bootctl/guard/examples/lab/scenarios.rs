@@ -31,8 +31,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("table-damaged", table_damaged),
     ("read-only", read_only),
     ("recovery-entry", recovery_entry),
+    ("recovery-key", recovery_key),
     ("second-disk", second_disk),
     ("media", media),
+    ("iso", iso),
     ("everything-damaged", everything_damaged),
     ("no-keys", no_keys),
     ("hang-in-firmware", hang_in_firmware),
@@ -336,6 +338,17 @@ fn recovery_entry(lab: &Lab) -> Result<()> {
     said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
 }
 
+/// R asks for recovery; any other key for nothing.
+fn recovery_key(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "recovery-key", 512, ["reset"; 3])?;
+    installed.machine.typed = "xyr";
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+    installed.machine.typed = "xyz";
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+}
+
 /// The guard on one disk, the system on another.
 fn second_disk(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "second-disk")?;
@@ -371,6 +384,33 @@ fn media(lab: &Lab) -> Result<()> {
     let console = machine.boot(&mut [(&mut stick, 512)], &[GAVE_UP])?;
     said(&console, "passed over recovery: its boot image is not the one that was signed")?;
     said(&console, GAVE_UP)
+}
+
+/// The same from an ISO: the guard's volume is then the El Torito image, and its disk the CD.
+fn iso(lab: &Lab) -> Result<()> {
+    let mut installed = on_trial(lab, "iso")?;
+    let image = lab.payload("reset");
+    let (seal, _) = disk::release("2.0.0", 9, &image, &disk::key())?;
+    let file = disk::sealed(&seal, &image);
+    let files = [("EFI/BOOT/BOOTX64.EFI", &lab.guard[..]), ("EFI/RAYOS/RECOVERY.IMG", &file)];
+    let folder = lab.dir.join("iso-root");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("efi.img"), disk::fat(16 << 20, 512, &files)?)?;
+    let made = lab.dir.join("lab.iso");
+    let status = std::process::Command::new("xorriso")
+        .args("-report_about WARNING -as mkisofs -e efi.img -no-emul-boot -o".split(' '))
+        .args([&made, &folder])
+        .status()?;
+    ensure!(status.success(), "xorriso: {status}");
+    installed.machine.extra = vec!["-cdrom".to_owned(), made.display().to_string()];
+    let esp = installed.disk.len(ESP);
+    installed.disk.write(ESP, 0, &vec![0; esp]);
+    let before = installed.disk.bytes.clone();
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting recovery, release 2.0.0 (asked for)")?;
+    said(&console, TOLD)?;
+    ensure!(installed.disk.bytes == before, "the disk was written to");
+    Ok(())
 }
 
 fn everything_damaged(lab: &Lab) -> Result<()> {
