@@ -70,7 +70,7 @@ if ! fresh "$iso" "$0" "$stick"; then
     # A load size of 1 means to firmware: as long as it is; the field itself ends at 32 MiB. The boot image has an entry
     # in a GPT as well, so that the same file, written to a stick, starts from there.
     SOURCE_DATE_EPOCH=1767744000 xorriso -report_about WARNING -as mkisofs -quiet -R -J -V RAYOS \
-        -e EFI/RAYOS/BOOT.IMG -no-emul-boot -boot-load-size 1 -isohybrid-gpt-basdat -o "$iso.new" "$tree"
+        -e EFI/RAYOS/BOOT.IMG -no-emul-boot -boot-load-size 1 -isohybrid-gpt-basdat -o "$iso.new" "$tree" 2>"$work/xorriso" || { cat "$work/xorriso" >&2; die "no ISO was made"; }
     mv "$iso.new" "$iso"
     done_step
 fi

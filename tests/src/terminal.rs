@@ -3,10 +3,12 @@
 /// Takes bytes as they come, in pieces of any size, and yields text: no escape sequences, no carriage returns.
 ///
 /// Firmware paints its screen with cursor movements; a new position is taken for a new line, so that words which
-/// stand apart on the screen stay apart in the text.
+/// stand apart on the screen stay apart in the text. A carriage return alone (a progress bar) begins a new line too.
 #[derive(Debug, Default)]
 pub(crate) struct Terminal {
     state: State,
+    /// Whether the last byte was a carriage return.
+    returned: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,10 @@ impl Terminal {
     /// The text of the next `bytes`, appended to `text`. Bytes that are not ASCII become `?`.
     pub(crate) fn feed(&mut self, bytes: &[u8], text: &mut String) {
         for &byte in bytes {
+            if self.returned && !matches!(byte, b'\n' | b'\r') && !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            self.returned = byte == b'\r';
             self.state = self.next(byte, text);
         }
     }
@@ -73,6 +79,11 @@ mod tests {
     #[test]
     fn plain_lines_stay_without_carriage_returns() {
         assert_eq!(text_of(&[b"one\r\ntwo\tthree\r\n"]), "one\ntwo\tthree\n");
+    }
+
+    #[test]
+    fn each_turn_of_a_progress_bar_is_a_line() {
+        assert_eq!(text_of(&[b"\r 10 %\r", b" 20 %\r\r\ndone\r\n"]), " 10 %\n 20 %\ndone\n");
     }
 
     #[test]

@@ -55,7 +55,9 @@ fn given(mut words: impl Iterator<Item = OsString>) -> Result<Given> {
     }
     match (sample, stick, out) {
         (Some(sample), Some(stick), Some(out)) => {
-            Ok(Given { sample: sample.into(), stick: stick.into(), out: out.into(), verbose })
+            // Programs are run in the sample's folder.
+            let absolute = |path: OsString| std::path::absolute(path);
+            Ok(Given { sample: absolute(sample)?, stick: absolute(stick)?, out: absolute(out)?, verbose })
         }
         _ => bail!("--sample, --stick and --out are needed"),
     }

@@ -73,7 +73,11 @@ impl Story<'_> {
     fn update(&self, machine: &mut Running, web: &WebServer, teller: &mut Teller) -> Result<()> {
         teller.chapter("An update over HTTP");
         teller.say("The running system streams release 1.1.0 from a web server into slot B: every chunk is verified before\nit is written, and the whole slot is read back. Slot A is not touched.");
-        guest(machine, teller, &format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle")))?;
+        guest(
+            machine,
+            teller,
+            &format!("rayos-updater apply --progress lines {}", web.guest_url("rayos-1.1.0.bundle")),
+        )?;
         machine.send_line("reboot")?;
         machine.step("1.1.0 commits").expect_within("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0", LIMIT)?;
         prompt(machine)?;
@@ -86,7 +90,7 @@ impl Story<'_> {
         guest(
             machine,
             teller,
-            &format!("rayos-updater apply {}", web.guest_url("rayos-1.2.0-panic.bundle")),
+            &format!("rayos-updater apply --progress lines {}", web.guest_url("rayos-1.2.0-panic.bundle")),
         )?;
         machine.send_line("reboot")?;
         machine
@@ -116,7 +120,8 @@ impl Story<'_> {
         fs::copy(self.given.sample.join("rayos-0.9.0.bundle"), folder.join("old.bundle"))?;
         let web = WebServer::start(&folder)?;
         for name in ["flipped", "stranger", "old"] {
-            let command = format!("rayos-updater apply {}", web.guest_url(&format!("{name}.bundle")));
+            let command =
+                format!("rayos-updater apply --progress lines {}", web.guest_url(&format!("{name}.bundle")));
             let shell = machine.run(&command)?;
             teller.answer("rayos#", &command, &format!("{}(exit code {})", shell.output, shell.code));
             ensure!(shell.code == 3, "{name}.bundle: exit code {}, expected 3", shell.code);
