@@ -63,7 +63,7 @@ impl Stage {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Nowhere => "was never started",
-            Self::Launched => "was started and never heard of",
+            Self::Launched => "never reported back",
             Self::Initramfs => "got as far as its initramfs",
             Self::RootMounted => "got as far as mounting its root file system",
             Self::Userspace => "got as far as its services",

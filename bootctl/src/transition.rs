@@ -20,6 +20,9 @@ pub enum Refusal {
         /// Good, and wanted as the target.
         fallback: Slot,
     },
+    /// The slot is not running, but it is what the next boot takes.
+    #[error("slot {0} is the default slot though another one runs: restart, or roll back, before an update")]
+    IsDefault(Slot),
     /// The slot was not disarmed before it was activated.
     #[error("slot {0} is not disarmed")]
     NotDisarmed(Slot),
@@ -63,7 +66,7 @@ impl TargetSlot {
     /// recovery a slot that cannot be started, else the one that is not the default.
     ///
     /// # Errors
-    /// [`Refusal::OnlyFallback`].
+    /// [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
     pub fn choose(record: &Record, booted: Choice) -> Result<Self, Refusal> {
         let slot = match booted {
             Choice::Slot(slot) => slot.other(),
@@ -76,10 +79,13 @@ impl TargetSlot {
     /// `slot` as the target, wanted by a person. *Pure.*
     ///
     /// # Errors
-    /// [`Refusal::Booted`], [`Refusal::OnlyFallback`].
+    /// [`Refusal::Booted`], [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
     pub fn of(record: &Record, booted: Choice, slot: Slot) -> Result<Self, Refusal> {
         match booted {
             Choice::Slot(booted) if booted == slot => Err(Refusal::Booted(slot)),
+            Choice::Slot(_) if slot == record.default && record.slot(slot).is_bootable() => {
+                Err(Refusal::IsDefault(slot))
+            }
             Choice::Slot(booted) if record.slot(slot).is_good() && !has_committed(record.slot(booted)) => {
                 Err(Refusal::OnlyFallback { booted, fallback: slot })
             }

@@ -190,6 +190,7 @@ fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) ->
         rollback_index,
         key_epoch: 1,
         revoke: false,
+        watchdog: false,
         manifest: digest(version.as_bytes()),
         boot: digest(image),
         recovery: ImageDigest::NONE,

@@ -125,6 +125,7 @@ fn statement(recipe: &Recipe, manifest: &Manifest) -> Result<Statement, CreateEr
         rollback_index: manifest.rollback_index,
         key_epoch: recipe.key_epoch,
         revoke: recipe.revoke,
+        watchdog: recipe.watchdog,
         manifest: ImageDigest::NONE,
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),

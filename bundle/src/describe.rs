@@ -29,6 +29,7 @@ pub fn json(release: &Release) -> Value {
         "rollback_index": manifest.rollback_index,
         "key_epoch": statement.key_epoch,
         "revoke": statement.revoke,
+        "watchdog": statement.watchdog,
         "compatible": manifest.compatible,
         "min_updater": manifest.min_updater.map(|version| version.to_string()),
         "created": manifest.created,
@@ -76,6 +77,9 @@ pub fn text(release: &Release) -> String {
     }
     if statement.revoke {
         line("revoke", "yes: once committed, no older release is started any more".to_owned());
+    }
+    if statement.watchdog {
+        line("watchdog", "armed by the guard, fed by the release".to_owned());
     }
     line("length", size(statement.bundle_len));
     for image in release.images() {

@@ -7,6 +7,7 @@
 //! compatible = ["rayos-x86_64"]      # hardware names, any of which is enough
 //! key_epoch = 0                      # optional: generation of the trust file that is signed under
 //! revoke = false                     # optional: committing this release makes every older one unbootable
+//! watchdog = false                   # optional: the release feeds a hardware watchdog, so the guard may arm one
 //! min_updater = "0.1.0"              # optional: the oldest updater that may apply it
 //! notes = "What is new."             # optional; or notes_file = "NOTES.md"
 //! created = 1700000000               # optional: seconds since 1970; default SOURCE_DATE_EPOCH, else absent
@@ -56,6 +57,8 @@ pub struct Recipe {
     pub key_epoch: u64,
     /// Whether committing the release makes every older one unbootable.
     pub revoke: bool,
+    /// Whether the release feeds a hardware watchdog.
+    pub watchdog: bool,
     /// zstd level.
     pub level: i32,
     /// The images.
@@ -110,6 +113,8 @@ struct ReleaseTable {
     key_epoch: u64,
     #[serde(default)]
     revoke: bool,
+    #[serde(default)]
+    watchdog: bool,
     min_updater: Option<Spanned<String>>,
     notes: Option<String>,
     notes_file: Option<Spanned<PathBuf>>,
@@ -163,8 +168,9 @@ impl Recipe {
         };
         let level = file.level(&document.compression)?;
         let images = file.images(&document)?;
+        let ReleaseTable { key_epoch, revoke, watchdog, .. } = document.release;
         let manifest = file.manifest(document.release, document.build, document.sbom, epoch)?;
-        Ok(Self { manifest: manifest.0, key_epoch: manifest.1, revoke: manifest.2, level, images })
+        Ok(Self { manifest, key_epoch, revoke, watchdog, level, images })
     }
 }
 
@@ -250,7 +256,7 @@ impl RecipeFile<'_> {
         build: BTreeMap<String, Spanned<String>>,
         sbom: Option<SbomTable>,
         epoch: Option<u64>,
-    ) -> Result<(Manifest, u64, bool), RecipeError> {
+    ) -> Result<Manifest, RecipeError> {
         if release.compatible.get_ref().is_empty() {
             return self.fault(release.compatible.span(), "compatible", "at least one name is needed");
         }
@@ -278,7 +284,7 @@ impl RecipeFile<'_> {
                 media_type: self.name("media_type", &table.media_type)?,
             }),
         };
-        let manifest = Manifest {
+        Ok(Manifest {
             ext: BTreeMap::new(),
             base: None,
             sbom,
@@ -293,7 +299,6 @@ impl RecipeFile<'_> {
             compatible: compatible.collect::<Result<_, _>>()?,
             min_updater,
             rollback_index: release.rollback_index,
-        };
-        Ok((manifest, release.key_epoch, release.revoke))
+        })
     }
 }

@@ -282,6 +282,21 @@ async fn one_flipped_bit_in_the_payload_is_found_before_it_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_is_refused_without_a_trace() {
+    let lab = installed(512).await;
+    let mut flipped = SECOND.bundle();
+    let at = flipped.len() / 2;
+    flipped[at] ^= 0x10;
+    let disk = lab.device.bytes();
+    let mut source = MemorySource::new(flipped, 10_000);
+    source.local = true;
+    let failure = lab.update_from(source, Choice::Slot(Slot::A)).await.expect_err("refused");
+    assert!(matches!(failure.error, ApplyError::Bundle(_)), "{failure}");
+    assert_eq!(failure.disarmed, None);
+    assert!(lab.device.bytes() == disk, "a refusal leaves no trace on the disk");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_goes_on_where_it_was_cut_off() {
     let lab = installed(512).await;
     let bundle = SECOND.bundle();

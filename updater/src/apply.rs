@@ -13,7 +13,9 @@ use crate::source::Source;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
 use bootctl::store::{RecordStore, StoreError};
-use bundle::{DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame};
+use bundle::{
+    DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame,
+};
 use bytes::Bytes;
 use record::{Choice, Record};
 use seal::{Purpose, Trust};
@@ -231,7 +233,7 @@ impl<'a, S: Source> Incoming<'a, S> {
         options: &Options<'_>,
         events: &dyn EventSink,
     ) -> Result<Outcome, Failure> {
-        let Self { fetcher, release } = self;
+        let Self { mut fetcher, release } = self;
         let statement = release.statement();
         events.event(Event::Release {
             version: statement.version.to_string(),
@@ -250,6 +252,9 @@ impl<'a, S: Source> Incoming<'a, S> {
         let slot = work.slot();
         events.event(Event::Planned { slot: slot.letter(), image_bytes: work.bytes(&wanted) });
         let scanned = work.scan(wanted).await?;
+        if fetcher.is_local() {
+            work.verify(&scanned, &mut fetcher).await?;
+        }
         let done = async {
             let disarmed = work.disarm(&record, scanned)?;
             let written = disarmed.write(fetcher).await?;

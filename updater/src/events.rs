@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum Phase {
     /// Looking at what already lies on the disk.
     Scan,
+    /// Verifying the whole of a local file before anything is changed.
+    Verify,
     /// Fetching, verifying and writing.
     Write,
     /// Reading everything back from the medium.
@@ -21,6 +23,7 @@ impl Phase {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Scan => "scanning",
+            Self::Verify => "verifying",
             Self::Write => "writing",
             Self::ReadBack => "reading back",
         }

@@ -67,6 +67,13 @@ pub enum FetchError {
 /// Told about each failure that is met by a new request: what failed, and how long the pause is.
 pub type OnRetry<'a> = &'a (dyn Fn(&SourceError, Duration) + Send + Sync);
 
+/// A place in a source, to go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    at: u64,
+    fetched: u64,
+}
+
 /// Reads ranges of a source in rising order. Memory is bounded by one range and one piece.
 pub struct Fetcher<'a, S> {
     source: S,
@@ -95,6 +102,26 @@ impl<'a, S: Source> Fetcher<'a, S> {
     #[must_use]
     pub fn can_skip(&self) -> bool {
         self.source.can_seek()
+    }
+
+    /// Whether reading everything twice costs next to nothing.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.source.is_local()
+    }
+
+    /// Goes back, in a source that can seek, as if nothing had been read since.
+    pub fn rewind(&mut self, to: &Mark) {
+        self.at = to.at;
+        self.fetched = to.fetched;
+        self.held = Bytes::new();
+        self.open = false;
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark { at: self.at, fetched: self.fetched }
     }
 
     /// The next piece of the bundle, wherever it ends; `None` at the end. For the head, whose length is not

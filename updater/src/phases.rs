@@ -12,6 +12,7 @@ use crate::workers::{Job, Workers};
 use bootctl::device::BlockDevice;
 use bootctl::log::EventLog;
 use bootctl::{reconcile, transition};
+use bundle::StoredFrame;
 use bytes::Bytes;
 use record::event::{self, Kind};
 use record::{Choice, Record};
@@ -87,6 +88,30 @@ impl Work<'_> {
         Ok(Scanned { wanted, missing, took: began.elapsed() })
     }
 
+    /// Verifies all that will be needed of a file of this machine, so that a damaged one is refused before anything
+    /// is changed. What is written is verified again.
+    pub(crate) async fn verify<S: Source>(
+        &self,
+        scanned: &Scanned,
+        fetcher: &mut Fetcher<'_, S>,
+    ) -> Result<(), ApplyError> {
+        let release = self.sinks.release();
+        let sources = self.sinks.sources(&scanned.missing);
+        let stored = |number: &usize| u64::from(release.frames()[*number].stored_len);
+        let progress = self.progress(Phase::Verify, sources.keys().map(stored).sum());
+        let mark = fetcher.mark();
+        for number in sources.into_keys() {
+            let frame = &release.frames()[number];
+            if frame.stored_len > 0 {
+                let range = fetcher.range(release.file_range(frame).start, frame.stored_len as usize).await?;
+                StoredFrame::check(release, number, range)?;
+                progress.add(u64::from(frame.stored_len));
+            }
+        }
+        fetcher.rewind(&mark);
+        Ok(())
+    }
+
     /// Makes the target slot Unbootable, then destroys its header, each durably.
     pub(crate) fn disarm(&self, record: &Record, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
         let slot = self.slot();
@@ -118,7 +143,10 @@ impl Work<'_> {
 
 impl<'w> Disarmed<'w> {
     /// Fetches, verifies and writes what is missing, with memory for a few frames per thread.
-    pub(crate) async fn write<S: Source>(self, mut fetcher: Fetcher<'_, S>) -> Result<Written<'w>, ApplyError> {
+    pub(crate) async fn write<S: Source>(
+        self,
+        mut fetcher: Fetcher<'_, S>,
+    ) -> Result<Written<'w>, ApplyError> {
         let began = Instant::now();
         let work = self.work;
         let release = Arc::clone(work.sinks.release());

@@ -113,6 +113,11 @@ pub trait Source: Send {
     /// Whether [`Source::open`] may be called again, at any offset.
     fn can_seek(&self) -> bool;
 
+    /// Whether reading everything twice costs next to nothing: a file of this machine.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// Makes the next piece begin at `offset`. A source that cannot seek is opened once, at 0.
     ///
     /// # Errors
@@ -154,6 +159,10 @@ impl Source for AnySource {
             Self::File(source) => source.can_seek(),
             Self::Http(source) => source.can_seek(),
         }
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self, Self::File(source) if source.is_local())
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {

@@ -339,6 +339,7 @@ impl World {
                 rollback_index: release(*number).rollback_index,
                 key_epoch: 1,
                 revoke: RELEASES[usize::from(*number)].2,
+                watchdog: false,
                 manifest: ImageDigest { len: 1, sha256: [*number; 32] },
                 boot: ImageDigest { len: 1, sha256: [0; 32] },
                 recovery: ImageDigest::NONE,

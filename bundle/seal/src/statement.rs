@@ -12,7 +12,8 @@ pub(crate) const MAJOR: u16 = 1;
 
 /// Flags in the low half of the word change meaning and must be known; those in the high half may be ignored.
 const FLAG_REVOKE: u32 = 1;
-const KNOWN_CRITICAL: u32 = FLAG_REVOKE;
+const FLAG_WATCHDOG: u32 = 2;
+const KNOWN_CRITICAL: u32 = FLAG_REVOKE | FLAG_WATCHDOG;
 const CRITICAL: u32 = 0xffff;
 const RESERVED_AT: usize = 248;
 
@@ -36,7 +37,7 @@ impl ImageDigest {
 /// offset  bytes  what
 ///      0     32  domain, "RayOS Update release statement" and zeroes
 ///     32      2  major version, 1        34  2  minor version, readers accept any
-///     36      4  flags: bit 0 revoke; unknown bits 1 to 15 are refused, 16 to 31 ignored
+///     36      4  flags: bit 0 revoke, bit 1 watchdog; unknown bits up to 15 are refused, 16 to 31 ignored
 ///     40      8  rollback index          48  8  key epoch
 ///     56      8  manifest length         64 32  SHA-256 of the manifest
 ///     96      8  boot image length      104 32  SHA-256 of the boot image (without this seal)
@@ -55,6 +56,9 @@ pub struct Statement {
     pub key_epoch: u64,
     /// Whether committing this release makes every older one unbootable.
     pub revoke: bool,
+    /// Whether the release feeds a hardware watchdog, so that the guard may arm one before it starts it. Armed for a
+    /// release that does not, it would reset a healthy machine.
+    pub watchdog: bool,
     /// Length and hash of the manifest that follows the seal in a bundle.
     pub manifest: ImageDigest,
     /// The EFI program of the boot partition.
@@ -105,7 +109,8 @@ impl Statement {
         let mut bytes = [0; STATEMENT_LEN];
         put(&mut bytes, 0, &DOMAIN);
         put(&mut bytes, 32, &MAJOR.to_le_bytes());
-        let flags = if self.revoke { FLAG_REVOKE } else { 0 };
+        let flags =
+            (if self.revoke { FLAG_REVOKE } else { 0 }) | (if self.watchdog { FLAG_WATCHDOG } else { 0 });
         put(&mut bytes, 36, &flags.to_le_bytes());
         put(&mut bytes, 40, &self.rollback_index.to_le_bytes());
         put(&mut bytes, 48, &self.key_epoch.to_le_bytes());
@@ -147,6 +152,7 @@ impl Statement {
             rollback_index: u64::from_le_bytes(get(bytes, 40)),
             key_epoch: u64::from_le_bytes(get(bytes, 48)),
             revoke: flags & FLAG_REVOKE != 0,
+            watchdog: flags & FLAG_WATCHDOG != 0,
             manifest: image(bytes, 56)?,
             boot: image(bytes, 96)?,
             recovery: image(bytes, 136)?,

@@ -82,6 +82,10 @@ impl Source for FileSource {
         self.seekable
     }
 
+    fn is_local(&self) -> bool {
+        self.seekable
+    }
+
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
         self.try_open(offset).await.map_err(|error| self.error(error))
     }

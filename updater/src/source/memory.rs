@@ -22,6 +22,8 @@ pub struct MemorySource {
     faults: VecDeque<Fault>,
     /// Whether it can be opened at any offset, as a web server can and a pipe cannot.
     pub seekable: bool,
+    /// Whether it counts as a file of this machine.
+    pub local: bool,
     /// The offset of each request so far.
     pub opened: Vec<u64>,
     /// Bytes delivered so far.
@@ -39,6 +41,7 @@ impl MemorySource {
             until_drop: None,
             faults: VecDeque::new(),
             seekable: true,
+            local: false,
             opened: Vec::new(),
             delivered: 0,
         }
@@ -55,6 +58,10 @@ impl MemorySource {
 impl Source for MemorySource {
     fn can_seek(&self) -> bool {
         self.seekable
+    }
+
+    fn is_local(&self) -> bool {
+        self.local
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {

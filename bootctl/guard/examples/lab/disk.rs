@@ -53,6 +53,7 @@ pub(crate) fn release(
         rollback_index,
         key_epoch: 1,
         revoke: false,
+        watchdog: true,
         manifest: ImageDigest { len: 1, sha256: manifest_sha256 },
         boot: digest,
         recovery: digest,

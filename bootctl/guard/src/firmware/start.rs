@@ -40,8 +40,8 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
         Err(error) => return Ended::NotLoaded(words(error.status())),
     };
     set_watchdog(WATCHDOG_SECONDS);
-    // Recovery waits for people, and has no release to fall back from.
-    if launch.handoff.choice != Choice::Recovery {
+    // A release that does not feed it would be reset in good health. Recovery waits for people.
+    if launch.image.statement.watchdog && launch.handoff.choice != Choice::Recovery {
         each_bridge(|bridge| {
             watchdog::arm(bridge);
         });
