@@ -24,6 +24,10 @@ while [ $# -gt 0 ]; do
 done
 
 scripts/build-sample
+# One at a time, whoever calls.
+mkdir -p target
+exec 8>target/media.lock
+flock 8
 [ -n "$bundle" ] || bundle=build/sample/rayos-1.0.0.bundle
 installer=build/sample/bin/rayos-installer
 mkdir -p "$out"
