@@ -77,7 +77,7 @@ fresh() {
     [ -e "$out" ] || return 1
     for input; do
         [ -e "$input" ] || return 1
-        [ -z "$(find "$input" -newer "$out" -print -quit)" ] || return 1
+        [ -z "$(find "$input" ! -type d -newer "$out" -print -quit)" ] || return 1
     done
 }
 

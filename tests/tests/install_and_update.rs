@@ -186,6 +186,26 @@ async fn a_slot_is_the_same_whether_installed_or_updated() {
     }
 }
 
+/// The entries of a machine: what each `Boot####` holds, whatever its number.
+fn entries(lab: &Lab) -> Vec<Vec<u8>> {
+    let vars = lab.vars.all();
+    let is_entry = |name: &str| name.len() == 8 && name.starts_with("Boot") && name != "BootNext";
+    let mut entries: Vec<_> =
+        vars.into_iter().filter(|(name, _)| is_entry(&name.name)).map(|(_, value)| value.data).collect();
+    entries.sort();
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entries_are_the_same_whether_installed_or_updated() {
+    let updated = installed(512).await;
+    updated.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    let fresh = Lab::new(512);
+    fresh.install(SECOND.bundle()).await.expect("installed");
+    assert_eq!(entries(&fresh).len(), 3, "both slots and recovery");
+    assert_eq!(entries(&updated), entries(&fresh));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_leaves_the_booted_slot_alone_and_tells_its_story() {
     let lab = installed(512).await;

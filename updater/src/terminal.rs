@@ -29,11 +29,11 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A sink of this style; `Auto` looks at standard error.
+    /// A sink of this style; `Auto` looks at standard error and at `TERM`.
     #[must_use]
     pub fn new(style: ProgressStyle) -> Self {
         let style = match style {
-            ProgressStyle::Auto if std::io::stderr().is_terminal() => ProgressStyle::Bar,
+            ProgressStyle::Auto if std::io::stderr().is_terminal() && !is_dumb() => ProgressStyle::Bar,
             ProgressStyle::Auto => ProgressStyle::Lines,
             style => style,
         };
@@ -109,6 +109,11 @@ impl EventSink for Terminal {
             Event::Activated { .. } => {}
         }
     }
+}
+
+/// Whether the terminal says that it cannot write over a line.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 fn new_bar(phase: Phase, total: u64) -> ProgressBar {

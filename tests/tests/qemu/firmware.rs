@@ -29,7 +29,7 @@ fn that_forgot_every_variable() -> Result<()> {
     scratch.finish(result)
 }
 
-/// `bootindex` on another disk: OVMF deletes the entries for ours before it boots.
+/// `bootindex`, a blank disk before ours: OVMF deletes our entries and makes its own before it boots.
 #[test]
 fn that_deletes_our_entries() -> Result<()> {
     let installed = Installed::ready()?;
@@ -38,7 +38,7 @@ fn that_deletes_our_entries() -> Result<()> {
         installed.copy_to(&scratch)?;
         let other = scratch.file("other.img");
         fs::File::create(&other)?.set_len(64 << 20)?;
-        let disks = [Disk::virtio(scratch.file("disk.img")), Disk::virtio(other).bootindex(0)];
+        let disks = [Disk::virtio(scratch.file("disk.img")).bootindex(1), Disk::virtio(other).bootindex(0)];
         let machine = disks.into_iter().fold(Machine::new(&scratch), Machine::disk);
         let mut machine = machine.network().start("deletes")?;
         machine.fatal(&LOST).step("slot A is started all the same");
