@@ -83,11 +83,11 @@ impl TargetSlot {
     pub fn of(record: &Record, booted: Choice, slot: Slot) -> Result<Self, Refusal> {
         match booted {
             Choice::Slot(booted) if booted == slot => Err(Refusal::Booted(slot)),
-            Choice::Slot(_) if slot == record.default && record.slot(slot).is_bootable() => {
-                Err(Refusal::IsDefault(slot))
-            }
             Choice::Slot(booted) if record.slot(slot).is_good() && !has_committed(record.slot(booted)) => {
                 Err(Refusal::OnlyFallback { booted, fallback: slot })
+            }
+            Choice::Slot(_) if slot == record.default && record.slot(slot).is_bootable() => {
+                Err(Refusal::IsDefault(slot))
             }
             _ => Ok(Self(slot)),
         }

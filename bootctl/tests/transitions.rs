@@ -42,7 +42,10 @@ fn record(a: SlotState, b: SlotState) -> Record {
 fn the_target_is_never_the_booted_slot() {
     let both = record(good(1), good(2));
     assert_eq!(TargetSlot::choose(&both, A).unwrap().slot(), Slot::B);
-    assert_eq!(TargetSlot::choose(&both, B).unwrap().slot(), Slot::A);
+    let other_way = Record { default: Slot::B, ..both };
+    assert_eq!(TargetSlot::choose(&other_way, B).unwrap().slot(), Slot::A);
+    // What the next boot takes is no target either, though another slot runs.
+    assert_eq!(TargetSlot::choose(&both, B), Err(Refusal::IsDefault(Slot::A)));
     assert_eq!(TargetSlot::of(&both, A, Slot::A), Err(Refusal::Booted(Slot::A)));
     assert_eq!(Refusal::Booted(Slot::A).to_string(), "slot A is the booted slot");
     // From recovery: the one that is of no use, else the one that is not the default.
@@ -60,13 +63,14 @@ fn the_only_fallback_of_what_has_not_committed_is_no_target() {
     let words = "slot B has not committed in this boot: slot A is its only fallback";
     assert_eq!(refusal.to_string(), words);
     // A slot that is not Good is nobody's fallback.
-    assert_eq!(TargetSlot::choose(&record(pending(1), worn), B).unwrap().slot(), Slot::A);
+    let default_b = Record { default: Slot::B, ..record(pending(1), worn) };
+    assert_eq!(TargetSlot::choose(&default_b, B).unwrap().slot(), Slot::A);
 }
 
 #[test]
 fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
     let before = Record { default: Slot::B, one_shot: Some(B), ..record(good(1), good(2)) };
-    let after = disarm(&before, TargetSlot::of(&before, A, Slot::B).unwrap());
+    let after = disarm(&before, TargetSlot::of(&before, Choice::Recovery, Slot::B).unwrap());
     assert_eq!((after.default, after.one_shot), (Slot::A, None));
     assert_eq!(after.slot(Slot::B).reason, Reason::Updating);
     assert_eq!(after.slot(Slot::A), before.slot(Slot::A));

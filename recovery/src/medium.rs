@@ -49,7 +49,8 @@ impl Medium {
     pub fn find(roots: &Roots, at: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(at)?;
         let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?.flatten().collect();
-        names.sort_by_key(fs::DirEntry::file_name);
+        // Partitions first: a whole disk that has some is no file system, and the kernel says so on the console.
+        names.sort_by_key(|entry| (!entry.path().join("partition").exists(), entry.file_name()));
         for entry in names {
             let name = entry.file_name().to_string_lossy().into_owned();
             let node = roots.dev.join(&name);

@@ -8,5 +8,6 @@ mod firmware;
 mod install;
 mod installed;
 mod media;
+mod recovery;
 mod refuse;
 mod update;
