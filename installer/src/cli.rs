@@ -5,6 +5,7 @@ use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
 use installer::answers::{Answers, Then};
+use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::install::{InstallError, Job, install};
 use installer::layout::{Layout, Size};
 use installer::marker::Marker;
@@ -18,7 +19,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use updater::apply::Report;
 use updater::source::{AnySource, HttpOptions, Location};
 use updater::terminal::{ProgressStyle, Terminal};
@@ -213,8 +213,8 @@ impl Apply {
         finish(&report)?;
         match answers.then {
             Then::Nothing => Ok(()),
-            Then::Reboot => restart(rustix::system::RebootCommand::Restart),
-            Then::PowerOff => restart(rustix::system::RebootCommand::PowerOff),
+            Then::Reboot => Ok(restart(false)?),
+            Then::PowerOff => Ok(restart(true)?),
         }
     }
 }
@@ -332,11 +332,6 @@ fn finish(report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn restart(command: rustix::system::RebootCommand) -> Result<()> {
-    rustix::fs::sync();
-    rustix::system::reboot(command).context("restart")
-}
-
 fn read_answers(path: &Path) -> Result<Answers> {
     Answers::parse(&read_text(path)?).with_context(|| path.display().to_string())
 }
@@ -349,34 +344,12 @@ fn text64(text: &str) -> Result<Text64> {
     Text64::new(text).with_context(|| format!("compatible {text:?}: expected up to 64 printable characters"))
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(jobs().max(2)).enable_all().build()?;
-    Ok(runtime.block_on(future))
-}
-
-fn jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 fn sector_size(text: &str) -> Result<u32, &'static str> {
     match text {
         "512" => Ok(512),
         "4096" => Ok(4096),
         _ => Err("expected 512 or 4096"),
     }
-}
-
-/// 128 bits from the kernel.
-fn random_guid() -> Result<Guid> {
-    use std::io::Read as _;
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(Guid(bytes))
 }
 
 fn output_line(text: &str) -> Result<()> {

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod choose;
 pub mod disks;
 pub mod esp;
+pub mod host;
 pub mod install;
 pub mod layout;
 pub mod marker;

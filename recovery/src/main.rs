@@ -5,15 +5,16 @@ use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
 use clap::Parser;
 use installer::answers::{Answers, Then};
 use installer::disks::Roots;
+use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::marker::Marker;
 use installer::unattended::{Surroundings, run, survey};
 use record::{Guid, HANDOFF_LEN, Handoff};
 use recovery::medium::Medium;
 use recovery::system::System;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
 
@@ -98,7 +99,6 @@ impl Cli {
         let system = System::parse(&text)?;
         let bundle: Location =
             medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
-        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
         let around = Surroundings {
             roots: Roots::default(),
             media: vec![medium.disk.clone()],
@@ -107,23 +107,20 @@ impl Cli {
             compatible: system.compatible(),
             install_id: random_guid()?,
             vars: Some(vars),
-            now: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-            jobs,
+            now: now(),
+            jobs: jobs(),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
-        let report =
-            runtime.block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
+        let report = block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
         terminal.done();
-        let report = report?;
+        let report = report??;
         Marker::Activated(&report.version).emit();
         say(&format!("Installed {}. The next boot, without the stick, tries it.", report.version));
         Marker::Complete.emit();
         match answers.then {
             Then::Nothing => Ok(()),
-            Then::Reboot => restart(rustix::system::RebootCommand::Restart),
-            Then::PowerOff => restart(rustix::system::RebootCommand::PowerOff),
+            Then::Reboot => Ok(restart(false)?),
+            Then::PowerOff => Ok(restart(true)?),
         }
     }
 }
@@ -141,18 +138,6 @@ fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
     }
     say("To install without questions, put install.toml with `unattended = true` beside the bundle.");
     Ok(())
-}
-
-fn restart(command: rustix::system::RebootCommand) -> Result<()> {
-    rustix::fs::sync();
-    rustix::system::reboot(command).context("restart")
-}
-
-/// 128 bits from the kernel.
-fn random_guid() -> Result<Guid> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(Guid(bytes))
 }
 
 fn say(text: &str) {

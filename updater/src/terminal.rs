@@ -100,7 +100,7 @@ impl EventSink for Terminal {
                 ));
             }
             Event::Disarmed { slot } => {
-                self.line(&format!("slot {} can no longer be started", slot.to_ascii_uppercase()));
+                self.line(&format!("slot {} is disarmed until it is whole again", slot.to_ascii_uppercase()));
             }
             Event::Retry { error, pause_ms } => {
                 self.line(&format!("{error}: trying again in {:.1} s", pause_ms as f64 / 1000.0));
