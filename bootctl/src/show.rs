@@ -9,10 +9,10 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-/// Progress, warnings and markers: one line on stderr, at once. Nobody listening is no reason to stop.
+/// Progress, warnings and markers: one line on stderr in a single write, since others write to the same console.
+/// Nobody listening is no reason to stop.
 pub(crate) fn say(text: std::fmt::Arguments<'_>) {
-    let mut stderr = std::io::stderr().lock();
-    if writeln!(stderr, "{text}").and_then(|()| stderr.flush()).is_err() {}
+    if std::io::stderr().write_all(format!("{text}\n").as_bytes()).is_err() {}
 }
 
 #[derive(Serialize)]

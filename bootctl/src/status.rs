@@ -56,7 +56,10 @@ impl Status {
             (None, None) => "not running".to_owned(),
         };
         if let Some(failure) = self.failure() {
-            write_into(&mut text, format_args!("; {failure}"));
+            // What failed in the other slot is why this one runs.
+            let runs = self.handoff.map(|handoff| handoff.choice);
+            let elsewhere = matches!(runs, Some(Choice::Slot(slot)) if slot != failure.slot);
+            write_into(&mut text, format_args!("{} {failure}", if elsewhere { ", since" } else { ";" }));
         }
         if let (Some(handoff), Some((choice, why))) = (self.handoff, self.next())
             && choice != handoff.choice

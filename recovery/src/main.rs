@@ -142,5 +142,5 @@ fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
 
 fn say(text: &str) {
     // Nothing can be told to somebody who has closed the line.
-    drop(writeln!(std::io::stdout(), "{text}"));
+    drop(std::io::stdout().write_all(format!("{text}\n").as_bytes()));
 }

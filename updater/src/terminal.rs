@@ -128,5 +128,5 @@ fn mebibytes(bytes: u64) -> String {
 
 fn error_line(text: &str) {
     // Nothing can be told to somebody who has closed the line.
-    drop(writeln!(std::io::stderr(), "{text}"));
+    drop(std::io::stderr().write_all(format!("{text}\n").as_bytes()));
 }

@@ -77,11 +77,11 @@ fn mebibytes(bytes: u64) -> String {
 
 fn output_line(text: &str) {
     // A closed pipe is the reader's choice.
-    drop(writeln!(std::io::stdout(), "{text}"));
+    drop(std::io::stdout().write_all(format!("{text}\n").as_bytes()));
 }
 
 fn error_line(text: &str) {
-    drop(writeln!(std::io::stderr(), "{text}"));
+    drop(std::io::stderr().write_all(format!("{text}\n").as_bytes()));
 }
 
 fn report_words(report: &Report) -> String {
