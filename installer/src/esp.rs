@@ -1,7 +1,7 @@
 //! The EFI system partition: one small FAT file system, made whole and never changed by an update.
 
 use bootctl::device::BlockDevice;
-use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
+use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// A file for the file system: its path below the root, with `/`, and what it holds.
@@ -58,7 +58,7 @@ pub fn make(
     }
     fatfs::format_volume(&mut extent, options)?;
     {
-        let fs = FileSystem::new(&mut extent, FsOptions::new().update_accessed_date(false))?;
+        let fs = FileSystem::new(&mut extent, FsOptions::new().time_provider(&AtTheBeginning))?;
         for file in files {
             let root = fs.root_dir();
             let mut made = String::new();
@@ -76,6 +76,7 @@ pub fn make(
         }
         fs.unmount()?;
     }
+    crate::dots::tidy(&mut extent)?;
     extent.flush()?;
     device.flush()
 }
@@ -92,6 +93,20 @@ pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Ve
     let mut content = Vec::new();
     fs.root_dir().open_file(path)?.take(limit as u64 + 1).read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// The same time for every file system, so that the same files make the same bytes: the first day that FAT knows.
+#[derive(Debug)]
+struct AtTheBeginning;
+
+impl TimeProvider for AtTheBeginning {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
 }
 
 /// Some bytes of a device, as a stream.

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod choose;
 pub mod disks;
+mod dots;
 pub mod esp;
 pub mod host;
 pub mod install;

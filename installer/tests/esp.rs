@@ -1,0 +1,68 @@
+//! The EFI system partition and the partition table, judged by tools that are not ours.
+
+use bootctl::device::{BlockDevice as _, MemDevice};
+use installer::esp::{self, EspFile, GUARD_PATHS};
+use installer::layout::{Layout, Size};
+use installer::table::Table;
+use record::Guid;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a tool of the system on a file; its output, if it is content.
+fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(tool).args(arguments).arg(file).env("PATH", path).output().expect(tool);
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{tool}: {}: {said}", output.status);
+    said
+}
+
+fn made(len: usize, sector_size: u32) -> Vec<u8> {
+    let device = MemDevice::new(len, sector_size);
+    let guard = vec![0x4d; 120_000];
+    let mut files: Vec<EspFile<'_>> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &guard)).collect();
+    esp::make(&device, 0, device.len(), 7, &mut files).expect("file system");
+    for path in GUARD_PATHS {
+        assert!(esp::read(&device, path, guard.len()).expect("file") == guard, "{path}");
+    }
+    device.bytes()
+}
+
+#[test]
+fn fsck_finds_nothing_but_the_missing_summary() {
+    for (len, sector_size) in [(40 << 20, 512), (260 << 20, 512), (260 << 20, 4096), (20 << 20, 512)] {
+        let bytes = made(len, sector_size);
+        let file = tempfile::NamedTempFile::new().expect("file");
+        std::fs::write(file.path(), &bytes).expect("image");
+        let said = judged("fsck.vfat", &["-n"], file.path());
+        for complaint in ["Expected", "Bad", "share", "Deleting", "differ"] {
+            assert!(!said.contains(complaint), "{len} bytes, sectors of {sector_size}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_same_files_make_the_same_bytes() {
+    assert!(made(40 << 20, 512) == made(40 << 20, 512));
+}
+
+#[test]
+fn sgdisk_finds_no_problem_in_a_table() {
+    let mib = |mib: u64| Size(mib << 20);
+    let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2) };
+    let device = MemDevice::new(96 << 20, 512);
+    let disk = layout.plan(device.len(), 512, Guid([3; 16])).expect("layout");
+    Table::build(&disk).expect("table").commit(&device).expect("commit");
+    let file = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(file.path(), device.bytes()).expect("image");
+    assert!(judged("sgdisk", &["-v"], file.path()).contains("No problems found"));
+    let dumped = judged("sfdisk", &["-d"], file.path());
+    for partition in &disk.partitions {
+        let uuid = partition.uuid.to_string().to_uppercase();
+        let kind = partition.purpose.type_guid().to_string().to_uppercase();
+        let line = dumped.lines().find(|line| line.contains(&uuid)).expect("partition");
+        assert!(line.contains(&kind) && line.contains(partition.purpose.label()), "{line}");
+        assert!(line.contains(&format!("start={:>12}", partition.offset / 512)), "{line}");
+    }
+}
