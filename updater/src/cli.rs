@@ -120,7 +120,7 @@ impl Apply {
             Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
             None => None,
         };
-        let source = AnySource::new(&self.bundle, HttpOptions { ca_pem })?;
+        let source = AnySource::new(&self.bundle, HttpOptions { ca_pem, ..HttpOptions::default() })?;
         let opened = self.machine.open()?;
         let now = now();
         let offline = self.machine.disk.is_some() && self.machine.efivars.is_none();

@@ -15,6 +15,7 @@ pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
     seekable: bool,
+    len: Option<u64>,
 }
 
 enum Reader {
@@ -26,14 +27,15 @@ impl FileSource {
     /// The file at `path`.
     #[must_use]
     pub fn path(path: &Path) -> Self {
-        let seekable = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
-        Self { path: Some(path.to_owned()), reader: None, seekable }
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let (seekable, len) = (file.is_some(), file.map(|file| file.len()));
+        Self { path: Some(path.to_owned()), reader: None, seekable, len }
     }
 
     /// Standard input.
     #[must_use]
     pub fn stdin() -> Self {
-        Self { path: None, reader: None, seekable: false }
+        Self { path: None, reader: None, seekable: false, len: None }
     }
 
     fn what(&self) -> String {
@@ -84,6 +86,10 @@ impl Source for FileSource {
 
     fn is_local(&self) -> bool {
         self.seekable
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.len
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
