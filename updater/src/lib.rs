@@ -5,13 +5,16 @@
 //! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
 
 pub mod apply;
+pub mod check;
 pub mod events;
 pub mod fetch;
+pub mod holder;
 mod parallel;
 mod phases;
 pub mod plan;
 mod sink;
 pub mod source;
+pub mod status;
 pub mod terminal;
 mod workers;
 
