@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Streams a signed release into the slot that is not running, and shows what came of the last one.
 #[derive(Parser)]
-#[command(name = "rayos-updater", version, about, max_term_width = 100, after_help = ending::EXIT_CODES)]
+#[command(name = "rayos-updater", version, max_term_width = 100, after_help = ending::EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,

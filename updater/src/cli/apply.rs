@@ -24,25 +24,25 @@ pub(super) struct Apply {
     #[command(flatten)]
     place: Place,
     /// Show what would be done, and stop
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     plan: bool,
     /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     no_read_back: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Work")]
     jobs: Option<usize>,
-    /// Give way to other programs: 1 to 19, more is more. The kernel derives the priority of reading and writing from it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
+    /// Give way to other programs: 1 to 19, more is more; the kernel derives the priority on the disk from it
+    #[arg(long, value_name = "N", help_heading = "Work", value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: Option<i32>,
     /// Print the result as JSON on standard output
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// How to show progress on standard error
-    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW")]
+    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
     progress: ProgressStyle,
     /// Write progress as JSON lines to this open file descriptor too
-    #[arg(long, value_name = "FD")]
+    #[arg(long, value_name = "FD", help_heading = "Output")]
     progress_fd: Option<u32>,
 }
 

@@ -10,6 +10,7 @@ use updater::fetch::Retries;
 use updater::source::{AnySource, HttpOptions, Location, Patience, Rate};
 
 #[derive(Args)]
+#[command(next_help_heading = "Source")]
 pub(super) struct Network {
     /// A file, - for standard input, or a URL (http or https)
     #[arg(value_name = "BUNDLE")]
@@ -23,10 +24,10 @@ pub(super) struct Network {
     /// Fetch at most this many bytes per second, such as 500K or 2M; the download takes as much longer
     #[arg(long, value_name = "RATE")]
     limit_rate: Option<Rate>,
-    /// Failures in a row that are met by a new request, after 0.5 s and up to 30 s
+    /// How many failures in a row are met by a new request, after pauses of 0.5 s to 30 s
     #[arg(long, value_name = "N", default_value_t = 7)]
     retries: u32,
-    /// Longest time in seconds without data, and the time over which at least 1024 bytes/s must come
+    /// Longest time without data; as long as it, the average must not be below 1024 bytes/s
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     time_out: u64,
 }
