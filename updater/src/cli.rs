@@ -64,6 +64,9 @@ struct Apply {
     /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
     #[arg(long)]
     no_read_back: bool,
+    /// Fetch everything that is not in its place, without looking for it in the other slot
+    #[arg(long)]
+    no_adaptive: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -101,7 +104,7 @@ impl Cli {
                 Words::outcome(&outcome, json);
                 ExitCode::from(match outcome {
                     Outcome::UpToDate(_) => NOTHING_TO_DO,
-                    Outcome::Planned(_) | Outcome::Activated(_) => DONE,
+                    Outcome::Planned(..) | Outcome::Activated(_) => DONE,
                 })
             }
             Err(error) => {
@@ -137,6 +140,7 @@ impl Apply {
             place_guard: None,
             tries: record::TRIAL_TRIES,
             read_back: !self.no_read_back,
+            adaptive: !self.no_adaptive,
             jobs,
             retries: Retries { seed: u64::from(std::process::id()) ^ now, ..Retries::default() },
             plan_only: self.plan,

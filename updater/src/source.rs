@@ -7,7 +7,7 @@ mod file;
 mod http;
 mod memory;
 
-pub use file::FileSource;
+pub use file::{FileSource, LocalFile};
 pub use http::{HttpOptions, HttpSource};
 pub use memory::{Fault, MemorySource};
 
@@ -118,6 +118,11 @@ pub trait Source: Send {
         false
     }
 
+    /// The file of this machine that it is, once it was opened: threads can read what they need of it by themselves.
+    fn local_file(&mut self) -> impl Future<Output = Option<LocalFile>> + Send {
+        async { None }
+    }
+
     /// Makes the next piece begin at `offset`. A source that cannot seek is opened once, at 0.
     ///
     /// # Errors
@@ -163,6 +168,13 @@ impl Source for AnySource {
 
     fn is_local(&self) -> bool {
         matches!(self, Self::File(source) if source.is_local())
+    }
+
+    async fn local_file(&mut self) -> Option<LocalFile> {
+        match self {
+            Self::File(source) => source.local_file().await,
+            Self::Http(_) => None,
+        }
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {

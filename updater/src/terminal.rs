@@ -1,6 +1,7 @@
 //! The event sink of the command lines: a bar on a terminal, lines on a serial console, JSON for programs.
 
 use crate::events::{Event, EventSink, Phase};
+use crate::survey::Amounts;
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
@@ -92,13 +93,7 @@ impl EventSink for Terminal {
             Event::Release { version, rollback_index } => {
                 self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
             }
-            Event::Planned { slot, image_bytes } => {
-                self.line(&format!(
-                    "slot {}: {} of images",
-                    slot.to_ascii_uppercase(),
-                    mebibytes(image_bytes)
-                ));
-            }
+            Event::Planned { slot, amounts } => self.line(&planned(slot, &amounts)),
             Event::Disarmed { slot } => {
                 self.line(&format!("slot {} is disarmed until it is whole again", slot.to_ascii_uppercase()));
             }
@@ -109,6 +104,18 @@ impl EventSink for Terminal {
             Event::Activated { .. } => {}
         }
     }
+}
+
+fn planned(slot: char, amounts: &Amounts) -> String {
+    format!(
+        "slot {}: {} of images: {} there already, {} from the other slot, {} to fetch for {}",
+        slot.to_ascii_uppercase(),
+        mebibytes(amounts.image_bytes),
+        mebibytes(amounts.in_place_bytes),
+        mebibytes(amounts.composed_bytes),
+        mebibytes(amounts.fetch_bytes),
+        mebibytes(amounts.decoded_bytes),
+    )
 }
 
 /// Whether the terminal says that it cannot write over a line.
