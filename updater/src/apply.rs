@@ -185,6 +185,7 @@ impl<'a, S: Source> Incoming<'a, S> {
     ) -> Result<Self, ApplyError> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
         let release = read_head(&mut fetcher, trust).await?;
+        fetcher.check_total(release.statement().bundle_len)?;
         Ok(Self { fetcher, release })
     }
 

@@ -6,16 +6,19 @@
 
 pub mod apply;
 mod batch;
+pub mod check;
 pub mod events;
 pub mod fetch;
 mod hand;
 mod hints;
+pub mod holder;
 mod phases;
 pub mod plan;
 mod read_back;
 mod seeds;
 mod sink;
 pub mod source;
+pub mod status;
 mod supply;
 mod survey;
 pub mod terminal;

@@ -102,6 +102,7 @@ impl Work<'_> {
             return Ok(None);
         }
         let range = release.hints_range();
+        fetcher.expect([range.clone()]);
         let bytes = fetcher.range(range.start, (range.end - range.start) as usize).await?;
         fetcher.go_back(release.payload_range().start);
         Ok(Some(Hints::check(release, &bytes)?))
@@ -118,12 +119,14 @@ impl Work<'_> {
         let mut progress = self.progress(Phase::Verify, scanned.amounts.fetch_bytes);
         let mut told = |bytes| progress.add(bytes);
         let mark = fetcher.mark();
-        let mut supply = Supply::new(fetcher, release).await?;
+        let mut supply = Supply::new(fetcher).await;
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
             let hand = Hand::new(&self.sinks, &scanned.survey.composition);
             move |order| hand.verify(order)
         });
-        for batch in batches(release, &scanned.survey.origins, supply.batch_len()) {
+        let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
+        supply.expect(release, &jobs);
+        for batch in jobs {
             let order = supply.order(release, batch).await?;
             if !workers.send(order, &mut told).await {
                 break;
@@ -174,7 +177,7 @@ impl<'w> Disarmed<'w> {
         let release = Arc::clone(work.sinks.release());
         let survey = &mut self.scanned.survey;
         let mut progress = work.progress(Phase::Write, survey.missing_bytes(&release));
-        let mut supply = Supply::new(&mut fetcher, &release).await?;
+        let mut supply = Supply::new(&mut fetcher).await;
         while work.write_once(survey, &mut supply, &mut progress).await? {
             // What the disk was thought to have is fetched after all.
             supply.again(&release);
@@ -201,6 +204,7 @@ impl Work<'_> {
     ) -> Result<bool, ApplyError> {
         let release = self.sinks.release();
         let jobs = batches(release, &survey.origins, supply.batch_len());
+        supply.expect(release, &jobs);
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
             let mut hand = Hand::new(&self.sinks, &survey.composition);
             move |order| hand.write(order)

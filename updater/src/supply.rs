@@ -30,17 +30,14 @@ enum Stored {
 
 impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
     /// A file of this machine is read by the workers, each what it needs; everything else is fetched in order.
-    ///
-    /// # Errors
-    /// [`FetchError::Short`], [`FetchError::Trailing`] for a file that has not the length that was signed.
-    pub(crate) async fn new(fetcher: &'f mut Fetcher<'a, S>, release: &Release) -> Result<Self, FetchError> {
+    pub(crate) async fn new(fetcher: &'f mut Fetcher<'a, S>) -> Self {
         let local = fetcher.local_file().await.map(Arc::new);
-        let expected = release.statement().bundle_len;
-        match local.as_ref().and_then(|file| file.file.metadata().ok()).map(|found| found.len()) {
-            Some(got) if got < expected => Err(FetchError::Short { got, expected }),
-            Some(got) if got > expected => Err(FetchError::Trailing { expected }),
-            _ => Ok(Self { fetcher, local, read_locally: 0 }),
-        }
+        Self { fetcher, local, read_locally: 0 }
+    }
+
+    /// Says which batches will be ordered.
+    pub(crate) fn expect(&mut self, release: &Release, batches: &[Batch]) {
+        self.fetcher.expect(joined(release, batches.iter().flat_map(stored)));
     }
 
     /// Bytes of an image that one order aims at.

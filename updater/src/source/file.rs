@@ -16,6 +16,7 @@ pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
     seekable: bool,
+    len: Option<u64>,
 }
 
 /// A file of this machine with a bundle in it.
@@ -47,14 +48,15 @@ impl FileSource {
     /// The file at `path`.
     #[must_use]
     pub fn path(path: &Path) -> Self {
-        let seekable = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
-        Self { path: Some(path.to_owned()), reader: None, seekable }
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let (seekable, len) = (file.is_some(), file.map(|file| file.len()));
+        Self { path: Some(path.to_owned()), reader: None, seekable, len }
     }
 
     /// Standard input.
     #[must_use]
     pub fn stdin() -> Self {
-        Self { path: None, reader: None, seekable: false }
+        Self { path: None, reader: None, seekable: false, len: None }
     }
 
     fn what(&self) -> String {
@@ -115,6 +117,10 @@ impl Source for FileSource {
             }
             _ => None,
         }
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.len
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
