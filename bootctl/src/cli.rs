@@ -44,6 +44,8 @@ pub(crate) enum Verb {
     Milestone(Milestone),
     /// Run the health checks; commit when all pass
     Health(Health),
+    /// Move kernel panics from pstore into the event ring, for `why` (`health` does it too)
+    CollectPanics(CollectPanics),
     /// Declare the running system good
     Commit,
     /// Go back to the other slot at the next boot
@@ -124,6 +126,17 @@ pub(crate) struct Health {
     /// Reboot when they do not pass
     #[arg(long)]
     pub(crate) reboot: bool,
+    /// Where the kernel shows what the firmware kept of a panic
+    #[command(flatten)]
+    pub(crate) panics: CollectPanics,
+}
+
+/// `collect-panics`.
+#[derive(Debug, Args)]
+pub(crate) struct CollectPanics {
+    /// Directory of pstore, where the kernel shows what was kept of a panic
+    #[arg(long, default_value = bootctl::pstore::PSTORE_DIR, value_name = "DIR")]
+    pub(crate) pstore: PathBuf,
 }
 
 /// `entries`.

@@ -2,6 +2,7 @@
 
 use crate::cli::{Booted, Cli, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
 use crate::{print, show};
+use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, VarError};
@@ -12,6 +13,7 @@ use bootctl::status::{FailureJson, Status, choice_word, why_word};
 use bootctl::store::StoreError;
 use bootctl::sysfs::{BlockDevices, FindError};
 use bootctl::transition::Refusal;
+use bootctl::watch::{self, Told, WATCH_FILE};
 use clap::CommandFactory as _;
 use record::event::Kind;
 use record::{Choice, Pair};
@@ -47,6 +49,8 @@ pub(crate) enum Failure {
     Variables(VarError),
     #[error("boot entries: {0}")]
     Entries(reconcile::Warning),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
     #[error("json: {0}")]
@@ -82,6 +86,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::Booted(options) => booted(place, options),
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
+        Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
         Verb::Commit => commit(&machine(place, Access::Write)?),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
         Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
@@ -148,6 +153,7 @@ fn status(place: &Place, json: bool) -> Done {
 
 fn status_of(machine: &Machine) -> Status {
     let mut status = Status { handoff: machine.handoff, ..Status::default() };
+    status.watch = machine.booted().and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
     match machine.store.read() {
         Ok(record) => status.record = Some(record),
         Err(error) => status.warnings.push(error.to_string()),
@@ -254,9 +260,23 @@ fn milestone(place: &Place, options: &Milestone) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn collect_panics(place: &Place, pstore: &Path) -> Done {
+    let machine = machine(place, Access::Write)?;
+    machine.require_booted()?;
+    let count = collect(&machine.log, pstore)?;
+    if count == 0 {
+        return Ok(ExitCode::from(NOTHING_TO_DO));
+    }
+    show::say(format_args!("rayos-bootctl: {count} kernel panic(s) moved into the event ring"));
+    Ok(ExitCode::SUCCESS)
+}
+
 fn check_health(place: &Place, options: &Health) -> Done {
     // The disk is opened when the checks are done: its lock is not for holding.
     let booted = machine(place, Access::Read)?.require_booted()?;
+    if let Err(failure) = collect_panics(place, &options.panics.pstore) {
+        show::say(format_args!("warning: {failure}"));
+    }
     let Choice::Slot(_) = booted else { return Ok(ExitCode::from(NOTHING_TO_DO)) };
     let plan = Plan {
         dir: options.dir.clone(),
@@ -265,6 +285,11 @@ fn check_health(place: &Place, options: &Health) -> Done {
         pause: Duration::from_secs(1),
     };
     let failed = |source| Failure::File { path: plan.dir.clone(), source };
+    let told = health::checks(&plan.dir)
+        .and_then(|checks| Told::new(Path::new(WATCH_FILE), checks.len(), watch::uptime() + plan.deadline));
+    if let Err(error) = &told {
+        show::say(format_args!("warning: {WATCH_FILE}: {error}"));
+    }
     let outcome =
         health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
     let (kind, failure) = match outcome {
