@@ -9,6 +9,7 @@ use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
 use crate::transition::{self, Refusal};
+use crate::watch::{self, WATCH_FILE};
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Pair, Record, Slot, VENDOR};
 use std::path::{Path, PathBuf};
@@ -135,6 +136,7 @@ impl Machine {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status { handoff: self.handoff, ..Status::default() };
+        status.watch = self.booted().and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
         match self.store.read() {
             Ok(record) => status.record = Some(record),
             Err(error) => status.warnings.push(error.to_string()),
