@@ -8,6 +8,7 @@ mod firmware;
 mod install;
 mod installed;
 mod media;
+mod network;
 mod recovery;
 mod refuse;
 mod update;
