@@ -2,6 +2,7 @@
 
 use crate::Lab;
 use crate::disk::{self, BOOT, Disk, ESP, RECOVERY, STATE};
+use crate::firmware;
 use crate::nvram;
 use crate::qemu::Machine;
 use anyhow::{Result, ensure};
@@ -14,6 +15,8 @@ use record::{
 type Scenario = fn(&Lab) -> Result<()>;
 /// All of them, by name.
 pub(crate) const ALL: &[(&str, Scenario)] = &[
+    // The longest ones first.
+    ("same-boots", firmware::same_boots),
     ("default", default),
     ("trial", trial),
     ("large-sectors", large_sectors),
@@ -328,8 +331,13 @@ fn recovery_entry(lab: &Lab) -> Result<()> {
     let option = |code: u8| {
         nvram::load_option("RayOS", &hd, "\\EFI\\RAYOS\\GUARDR.EFI", &[&tag[..], &[code]].concat())
     };
-    nvram::append(&installed.machine.vars(), &[("Boot0007", option(2)), ("Boot0008", option(3))])?;
-    nvram::append(&installed.machine.vars(), &[("BootOrder", vec![7, 0, 8, 0]), ("BootNext", vec![8, 0])])?;
+    let changes = [
+        ("Boot0007", Some(option(2))),
+        ("Boot0008", Some(option(3))),
+        ("BootOrder", Some(vec![7, 0, 8, 0])),
+        ("BootNext", Some(vec![8, 0])),
+    ];
+    nvram::change(&installed.machine.vars(), &changes)?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0008 \"RayOS\"")?;
     said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
