@@ -37,14 +37,13 @@ enum Change {
     Put(u16, Kind),
     Delete(u16),
     Order(&'static [u16]),
-    /// Bytes that are no list of numbers.
-    RawOrder(&'static [u8]),
     NoOrder,
     Next(u16),
+    /// Bytes that are no number.
     RawNext(&'static [u8]),
 }
 
-use Change::{Delete, Next, NoOrder, Order, Put, RawNext, RawOrder};
+use Change::{Delete, Next, NoOrder, Order, Put, RawNext};
 
 /// Each line is one boot.
 const SCRIPT: &[&[Change]] = &[
@@ -67,10 +66,10 @@ const SCRIPT: &[&[Change]] = &[
     &[Put(0x15, Kind::WrongNumber), Put(0x16, Kind::WrongUuid), Order(&[0x15, 0x16, 0x13, 0x11])],
     // Cut off, in the order and in BootNext.
     &[Put(0x17, Kind::Cut), Order(&[0x17, 0x10]), Next(0x17)],
-    // An order that is lost, and then one that names an entry twice or ends in half a number.
+    // An order that is lost, and then one that names an entry twice. (One that ends in half a number is not among
+    // these: OVMF then writes behind its own list, and loses its own entries.)
     &[NoOrder],
     &[Order(&[0x10, 0x10])],
-    &[RawOrder(&[0x10, 0, 0x11])],
     &[RawNext(&[0x11])],
     // Numbers that are not listed are taken for the firmware's own entries.
     &[Put(0, Kind::Take), Put(1, Kind::Take), Put(2, Kind::Take), Order(&[0x11])],
@@ -163,7 +162,6 @@ impl Both {
             Put(number, kind) => (format!("Boot{number:04X}"), Some(self.entry(*kind))),
             Delete(number) => (format!("Boot{number:04X}"), None),
             Order(list) => ("BootOrder".to_owned(), Some(numbers(list))),
-            RawOrder(bytes) => ("BootOrder".to_owned(), Some(bytes.to_vec())),
             NoOrder => ("BootOrder".to_owned(), None),
             Next(number) => ("BootNext".to_owned(), Some(numbers(&[*number]))),
             RawNext(bytes) => ("BootNext".to_owned(), Some(bytes.to_vec())),
@@ -177,7 +175,7 @@ impl Both {
         match (change, data) {
             (Put(number, _), Some(data)) => drop(self.vars.entries.insert(*number, data)),
             (Delete(number), _) => drop(self.vars.entries.remove(number)),
-            (Order(_) | RawOrder(_), Some(data)) => self.vars.order = numbers(&data),
+            (Order(_), Some(data)) => self.vars.order = numbers(&data),
             (Next(number), _) => self.vars.next = Some(*number),
             (RawNext(_), _) => self.vars.next = None,
             _ => self.vars.order.clear(),

@@ -21,6 +21,9 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("trial", trial),
     ("large-sectors", large_sectors),
     ("fallback", fallback),
+    ("success-is-failure", success_is_failure),
+    ("worn", worn),
+    ("damaged-recovery", damaged_recovery),
     ("damaged-header", damaged_header),
     ("damaged-image", damaged_image),
     ("damaged-signature", damaged_signature),
@@ -41,6 +44,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("everything-damaged", everything_damaged),
     ("no-keys", no_keys),
     ("hang-in-firmware", hang_in_firmware),
+    ("hang-unwatched", hang_unwatched),
     ("hang-i6300esb", hang_i6300esb),
     ("hang-tco", hang_tco),
 ];
@@ -172,6 +176,44 @@ fn fallback(lab: &Lab) -> Result<()> {
     ];
     ensure!(installed.events() == story, "{:?}", installed.events());
     Ok(())
+}
+
+/// Firmware would wait in its menu for a person if the guard handed success on.
+fn success_is_failure(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "success-is-failure", 512, ["success", "success", "success"])?;
+    installed.put(Slot::A, GOOD, TRIAL);
+    let console = installed.boot(&[GAVE_UP])?;
+    said(&console, "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)")?;
+    said(&console, "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)")?;
+    said(&console, GAVE_UP)
+}
+
+/// A committed release that stops reaching commit is given up, and the other one is started.
+fn worn(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "worn", 512, ["reset"; 3])?;
+    installed.put(Slot::A, Status::Good { budget_left: 2 }, GOOD);
+    for left in [1, 0] {
+        let console = installed.boot(&[])?;
+        said(
+            &console,
+            &format!("rayos-guard: starting slot A, release 1.0.0 (default, boot budget {left})"),
+        )?;
+    }
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot B, release 1.1.0 (fallback, boot budget 7)")?;
+    ensure!(installed.record()?.slot(Slot::A).reason == Reason::BudgetExhausted);
+    Ok(())
+}
+
+/// Recovery that is asked for and damaged gives way to the slots.
+fn damaged_recovery(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "damaged-recovery", 512, ["reset"; 3])?;
+    installed.disk.write(RECOVERY, 9000, &[0xee; 64]);
+    let record = Record { one_shot: R, ..installed.record()? };
+    installed.disk.put_record(&record);
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: passed over recovery: its boot image is not the one that was signed")?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
 }
 
 /// The trial in B is passed over for `reason` for good, with `words`, and A is started.
@@ -465,6 +507,16 @@ const LEAP: &str = "shift=6,sleep=off";
 
 fn hang_in_firmware(lab: &Lab) -> Result<()> {
     hang(lab, "hang-in-firmware", "hang", &["-icount", LEAP])
+}
+
+/// Nothing resets it, since there is no watchdog: a person presses the button, and the try is spent all the same.
+fn hang_unwatched(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "hang-unwatched", 512, ["reset", "dead", "reset"])?;
+    installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });
+    let console = installed.boot(&["orders: dead"])?;
+    said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 0 tries left)")?;
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
 }
 
 fn hang_i6300esb(lab: &Lab) -> Result<()> {
