@@ -23,6 +23,7 @@ mod qmp;
 mod running;
 mod sample;
 mod scratch;
+pub mod sim;
 mod terminal;
 mod web;
 
