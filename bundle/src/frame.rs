@@ -90,6 +90,21 @@ impl Decoder {
         into: &mut Vec<u8>,
         fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
+        into.resize(release.frame(frame.number()).map_or(0, |entry| entry.len as usize), 0);
+        self.decode_into(release, frame, into, fetch)
+    }
+
+    /// As [`Decoder::decode`], into a slice that must be as long as the frame is uncompressed.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; the contents of `into` are then undefined.
+    pub fn decode_into(
+        &mut self,
+        release: &Release,
+        frame: &StoredFrame,
+        into: &mut [u8],
+        fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
+    ) -> Result<(), DecodeError> {
         let number = frame.number();
         let entry = release.frame(number);
         let role = entry.and_then(|entry| release.images().get(entry.image)).map(|image| image.role);
@@ -104,15 +119,14 @@ impl Decoder {
         &mut self,
         release: &Release,
         frame: &StoredFrame,
-        into: &mut Vec<u8>,
+        into: &mut [u8],
         mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeFault> {
         let entry = release.frame(frame.number()).ok_or(DecodeFault::Foreign)?;
         let stored = frame.bytes();
-        if stored.len() as u64 != u64::from(entry.stored_len) {
+        if stored.len() as u64 != u64::from(entry.stored_len) || into.len() as u64 != u64::from(entry.len) {
             return Err(DecodeFault::Foreign);
         }
-        into.resize(entry.len as usize, 0);
         match entry.kind {
             FrameKind::Zero => {
                 // The index was checked to hold the digest of that many zeroes.
@@ -125,7 +139,7 @@ impl Decoder {
             }
             FrameKind::Zstd => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
-                let len = self.context.decompress(into.as_mut_slice(), stored);
+                let len = self.context.decompress(into, stored);
                 check_len(len, into.len())?;
             }
             FrameKind::Delta { .. } => {
@@ -139,12 +153,12 @@ impl Decoder {
                 }
                 let mut context = DCtx::create();
                 context.ref_prefix(&self.prefix).map_err(zstd_fault)?;
-                check_len(context.decompress(into.as_mut_slice(), stored), into.len())?;
+                check_len(context.decompress(into, stored), into.len())?;
             }
         }
         // For raw frames the index fixes that this digest is the one already checked.
         if entry.kind != FrameKind::Raw {
-            let found: [u8; 32] = Sha256::digest(&into).into();
+            let found: [u8; 32] = Sha256::digest(&*into).into();
             if found != entry.sha256 {
                 return Err(DecodeFault::Digest { expected: entry.sha256, found });
             }

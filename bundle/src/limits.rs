@@ -10,6 +10,8 @@ pub const MAX_FRAMES: u64 = 1 << 20;
 pub const MAX_BASE_RANGES: u64 = 1 << 20;
 /// Longest frame, uncompressed, in bytes: the buffer of one worker, whatever a decompression bomb would like.
 pub const MAX_FRAME_LEN: u32 = 4 << 20;
+/// Longest run of frames that are decoded as one unit, uncompressed, in bytes: memory of one worker.
+pub const MAX_RUN_LEN: u32 = MAX_FRAME_LEN;
 /// The unit to which frames are aligned: every frame of an image but the last is a multiple of it, so that no write
 /// to a device has to read first.
 pub const BLOCK_LEN: u32 = 4096;

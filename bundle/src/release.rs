@@ -2,6 +2,8 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use crate::index::{BaseRange, FrameEntry, FrameKind, Index};
+#[cfg(doc)]
+use crate::limits::MAX_RUN_LEN;
 use crate::limits::{BLOCK_LEN, HINT_LEN};
 use crate::manifest::{ImageRole, Manifest};
 use crate::read::ReadError;
@@ -106,6 +108,13 @@ impl Release {
     #[must_use]
     pub fn frame(&self, number: usize) -> Option<&FrameEntry> {
         self.index.frames.get(number)
+    }
+
+    /// The frames that are decoded in order, as one unit, to get frame `number`: itself alone, where frames do not build
+    /// upon the bytes before them. *Pure.* Empty if there is no such frame; together at most [`MAX_RUN_LEN`] bytes, uncompressed.
+    #[must_use]
+    pub fn run_of(&self, number: usize) -> Range<usize> {
+        number..self.index.frames.len().min(number.saturating_add(1)).max(number)
     }
 
     /// The pieces of the base release that make up the prefix of a frame, in order; none unless it is a delta.

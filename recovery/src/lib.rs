@@ -2,4 +2,5 @@
 //! partition, where it mends.
 
 pub mod medium;
+pub mod onward;
 pub mod system;

@@ -174,20 +174,9 @@ fn release(number: u8) -> Release {
 impl World {
     /// A machine in recovery, with empty slots: what the installer leaves before its first apply.
     pub(crate) fn installing() -> Self {
-        let slot = SlotState::empty(Guid::ZERO, Guid::ZERO);
-        let record = Record {
-            seq: 0,
-            disk_guid: Guid([1; 16]),
-            install_id: Guid::ZERO,
-            default: Slot::A,
-            one_shot: None,
-            floor: 0,
-            recovery_uuid: Guid::ZERO,
-            compatible: Text64::EMPTY,
-            slots: [slot; 2],
-        };
+        let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
         Self {
-            record: Some(record),
+            record: Some(Record::unused(&partitions)),
             content: [Content::Open; 2],
             vars: BootVars::default(),
             phase: Phase::Up { choice: Choice::Recovery, task: Task::Idle },
