@@ -100,7 +100,8 @@ impl FromStr for Cut {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("cut {text:?}: expected KIND:NUMBER:NUMBER");
         let mut parts = text.split(':');
-        let (Some(word), Some(at), Some(more), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(word), Some(at), Some(more), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(wrong());
         };
@@ -399,8 +400,7 @@ mod tests {
     use std::sync::Arc;
 
     fn trace() -> Trace {
-        let base =
-            State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
+        let base = State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
         let write = |at, byte: u8| Op::Write { at, data: vec![byte; 1024].into() };
         let ops = vec![write(0, 1), Op::Flush, write(4096, 2), write(8192, 3), Op::Flush];
         Trace::new(base, ops, 512)

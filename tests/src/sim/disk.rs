@@ -227,13 +227,7 @@ impl BlockDevice for SimDisk {
 }
 
 impl SimDisk {
-    fn faulty_write(
-        &self,
-        state: &mut State,
-        kind: FaultKind,
-        offset: u64,
-        data: &[u8],
-    ) -> io::Result<()> {
+    fn faulty_write(&self, state: &mut State, kind: FaultKind, offset: u64, data: &[u8]) -> io::Result<()> {
         match kind {
             FaultKind::Error | FaultKind::NoSpace => Err(failed(kind)),
             FaultKind::HalfThenError => {

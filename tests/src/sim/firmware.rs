@@ -130,7 +130,8 @@ impl<'a> Firmware<'a> {
     /// Whether a whole guard is found there. Firmware would start one that is torn, too.
     fn guard_is_at(&mut self, path: &str, named: Option<(u32, [u8; 16])>) -> bool {
         let image = self.disk.medium();
-        let reader = Reader { image: &image, sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)) };
+        let reader =
+            Reader { image: &image, sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)) };
         let esp = reader.esp().filter(|esp| named.is_none_or(|named| named == (esp.number, esp.uuid)));
         let Some(program) = esp.and_then(|esp| reader.file(esp, path)) else { return false };
         let whole = self.releases.iter().any(|release| release.guard == program);
@@ -191,7 +192,10 @@ impl<'a> Firmware<'a> {
             self.violate(format!("{} is started {launches} times with {left} tries left", release.version));
         }
         if !image.is(Place::Root(slot).start(), &release.root) {
-            self.violate(format!("slot {slot} starts {} with a root image that is not whole", release.version));
+            self.violate(format!(
+                "slot {slot} starts {} with a root image that is not whole",
+                release.version
+            ));
         }
     }
 

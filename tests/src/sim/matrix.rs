@@ -193,12 +193,15 @@ impl<'a> Explorer<'a> {
         let life = world.live();
         let mended = self.lab.live_on(self.scenario, &life.state, self.sector_size, demand)?;
         let restless = |words: &&String| !words.starts_with("still restless");
-        let words = life.violation.as_ref().filter(restless).cloned().or_else(|| self.verdict(&mended, demand));
+        let words =
+            life.violation.as_ref().filter(restless).cloned().or_else(|| self.verdict(&mended, demand));
         if let Some(words) = words
             && self.counts.violations.len() < MOST_TOLD
         {
             let Trouble { fault, full_after, .. } = trouble;
-            self.counts.violations.push(format!("{words}\n    with {fault:?}, variables full after {full_after:?}"));
+            self.counts
+                .violations
+                .push(format!("{words}\n    with {fault:?}, variables full after {full_after:?}"));
         }
         Ok(())
     }
@@ -320,7 +323,8 @@ fn demand_of(before: Demand, cut: Cut) -> Demand {
 fn essence(state: &State) -> (u64, u64) {
     let start = Place::State.start();
     let ours = state.image.hash_of(start..Place::State.end());
-    let copies = [(0, start), (1, start + 1020 * 1024)].map(|(number, at)| record_copy(&state.image, at, number));
+    let copies =
+        [(0, start), (1, start + 1020 * 1024)].map(|(number, at)| record_copy(&state.image, at, number));
     let order = copies[0].as_ref().map(|(seq, _)| seq).cmp(&copies[1].as_ref().map(|(seq, _)| seq));
     let content = copies.map(|copy| copy.map(|(_, rest)| rest));
     let vars: Vec<_> = state.vars.iter().map(|(name, value)| (name, &value.data)).collect();

@@ -172,9 +172,7 @@ impl Reader<'_> {
                 .take_while(|entry| entry[0] != 0)
                 .find(|entry| {
                     let attributes = entry[11];
-                    attributes & 0x08 == 0
-                        && (attributes & 0x10 == 0) == is_last
-                        && short_name(entry) == name
+                    attributes & 0x08 == 0 && (attributes & 0x10 == 0) == is_last && short_name(entry) == name
                 })
                 .map(|entry| Entry {
                     cluster: (u64::from(le16(entry, 20) as u32) << 16) | le16(entry, 26),
@@ -235,7 +233,13 @@ impl Fat {
         let root_sectors = (root_entries * 32).div_ceil(sector);
         let data = reserved + fats * fat_sectors + root_sectors;
         let clusters = total.checked_sub(data)? / per_cluster;
-        let bits = if clusters < 4085 { 12 } else if clusters < 65_525 { 16 } else { 32 };
+        let bits = if clusters < 4085 {
+            12
+        } else if clusters < 65_525 {
+            16
+        } else {
+            32
+        };
         if total * sector > part.len || clusters == 0 {
             return None;
         }
@@ -254,7 +258,7 @@ impl Fat {
         match self.bits {
             12 => {
                 let pair = le16(&self.table, (cluster + cluster / 2) as usize);
-                if cluster % 2 == 0 { pair & 0xfff } else { pair >> 4 }
+                if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 }
             }
             16 => le16(&self.table, 2 * cluster as usize),
             _ => u64::from(le32(&self.table, 4 * cluster as usize) & 0x0fff_ffff),
@@ -290,7 +294,8 @@ pub fn load_option(bytes: &[u8]) -> Option<(u32, [u8; 16], String, Vec<u8>)> {
         return None;
     }
     let file_len = le16(path, 44) as usize;
-    let units = path.get(46..42 + file_len)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    let units =
+        path.get(46..42 + file_len)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
     let file: String = char::decode_utf16(units).map(|unit| unit.unwrap_or('?')).collect();
     let file = file.trim_matches('\0').trim_start_matches('\\').replace('\\', "/").to_uppercase();
     Some((le32(path, 4), le(path, 24), file, bytes.get(begin + path_len..)?.to_vec()))

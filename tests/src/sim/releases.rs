@@ -115,10 +115,8 @@ fn key(seed: u8) -> SecretKey {
 
 fn trust() -> anyhow::Result<Trust> {
     let roles = [Role::Release, Role::Recovery];
-    let keys = [
-        TrustedKey::new(&key(1).public_key(), &roles)?,
-        TrustedKey::new(&key(2).public_key(), &roles)?,
-    ];
+    let keys =
+        [TrustedKey::new(&key(1).public_key(), &roles)?, TrustedKey::new(&key(2).public_key(), &roles)?];
     Ok(Trust::new(1, [1, 0, 1], &keys)?)
 }
 

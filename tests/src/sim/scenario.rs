@@ -73,7 +73,9 @@ const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
 
 /// All scenarios.
 pub const SCENARIOS: [Scenario; 25] = {
-    use Damage::{BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull};
+    use Damage::{
+        BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull,
+    };
     use record::Slot;
     [
         scenario("install-blank", Start::Blank, None, Wish::Install("1.0.0"), "1.0.0"),
@@ -242,7 +244,8 @@ fn foreign(sector_size: u32) -> State {
     for (lba, other, entries_at) in [(1, last, 2), (last, 1, last - array)] {
         let mut header = vec![0; sector_size as usize];
         header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
-        for (at, value) in [(24, lba), (32, other), (40, 2 + array), (48, last - array - 1), (72, entries_at)] {
+        for (at, value) in [(24, lba), (32, other), (40, 2 + array), (48, last - array - 1), (72, entries_at)]
+        {
             header[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         header[56..72].copy_from_slice(&[0x33; 16]);

@@ -85,7 +85,8 @@ impl State {
     /// A number that differs for machines that differ in anything.
     #[must_use]
     pub fn key(&self) -> (u64, u64) {
-        let vars: Vec<_> = self.vars.iter().map(|(name, value)| (name, value.attributes, &value.data)).collect();
+        let vars: Vec<_> =
+            self.vars.iter().map(|(name, value)| (name, value.attributes, &value.data)).collect();
         (self.image.hash(), hash_of(&(vars, self.witness)))
     }
 }

@@ -125,7 +125,21 @@ impl<'a> World<'a> {
         let disk = SimDisk::new(state.image.clone(), sector_size, journal.clone());
         let vars = SimVars::new(&state.vars, journal.clone())?;
         let data = state.image.hash_of(Place::Data.start()..Place::Data.end());
-        Ok(Self { releases, runtime, wish, demand, disk, vars, journal, data, violation: None, last_stop: None, asked: false, left: false, patience: MOST_STARTS })
+        Ok(Self {
+            releases,
+            runtime,
+            wish,
+            demand,
+            disk,
+            vars,
+            journal,
+            data,
+            violation: None,
+            last_stop: None,
+            asked: false,
+            left: false,
+            patience: MOST_STARTS,
+        })
     }
 
     /// Lets things go wrong from now on.
@@ -178,7 +192,8 @@ impl<'a> World<'a> {
             }
         }
         if starts == self.patience && last.is_none() {
-            let stops = self.last_stop.take().map_or_else(String::new, |words| format!(", at last by: {words}"));
+            let stops =
+                self.last_stop.take().map_or_else(String::new, |words| format!(", at last by: {words}"));
             self.violate(format!("still restless after {starts} starts{stops}"));
         }
         let state = State {
@@ -195,8 +210,7 @@ impl<'a> World<'a> {
     }
 
     fn start(&mut self) -> Started {
-        let mut firmware =
-            Firmware::new(self.releases, &self.disk, &self.vars, &self.journal, self.demand);
+        let mut firmware = Firmware::new(self.releases, &self.disk, &self.vars, &self.journal, self.demand);
         if let (Wish::Install(version), true) = (self.wish, self.journal.witness().stick) {
             firmware.stick = Some(self.releases.get(version));
         }
@@ -321,9 +335,7 @@ impl<'a> World<'a> {
         };
         let failed = record.slots.iter().any(|slot| {
             let given_up = !matches!(slot.reason, record::Reason::Updating | record::Reason::None);
-            slot.release.manifest_sha256 == release.manifest
-                && slot.status == Status::Unbootable
-                && given_up
+            slot.release.manifest_sha256 == release.manifest && slot.status == Status::Unbootable && given_up
         });
         if version == wanted || failed {
             return Then::Rest;
@@ -376,6 +388,7 @@ impl<'a> World<'a> {
             place_guard: None,
             tries: record::TRIAL_TRIES,
             read_back: true,
+            adaptive: true,
             jobs: 1,
             retries: Retries::default(),
             plan_only: false,
@@ -389,10 +402,11 @@ impl<'a> World<'a> {
     fn end(&mut self, running: Option<(Choice, &'static str)>, state: &State) -> End {
         let reader = Reader { image: &state.image, sector: u64::from(self.disk.sector_size()) };
         let record = reader.record();
-        if self.demand == Demand::Everything && self.violation.is_none() {
-            if let Err(words) = self.check_rest(running, state, &reader) {
-                self.violate(words);
-            }
+        if self.demand == Demand::Everything
+            && self.violation.is_none()
+            && let Err(words) = self.check_rest(running, state, &reader)
+        {
+            self.violate(words);
         }
         let slots = record.map_or([0; 2], |record| record.slots.map(|slot| slot.status));
         End { running, slots, floor: record.map_or(0, |record| record.floor) }

@@ -62,7 +62,8 @@ fn sites() -> BTreeMap<(String, u32), Site> {
         let code = text.split("#[cfg(test)]").next().unwrap();
         let mut function = String::new();
         for (line, number) in code.lines().zip(1..) {
-            if let Some((_, after)) = line.split_once("fn ").filter(|_| !line.trim_start().starts_with("//")) {
+            if let Some((_, after)) = line.split_once("fn ").filter(|_| !line.trim_start().starts_with("//"))
+            {
                 function = after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
             }
             let comment = line.trim_start().starts_with("//");

@@ -105,11 +105,14 @@ impl Crash {
 
 fn crash(options: &Crash) -> Result<()> {
     let chosen = options.chosen()?;
-    let work: Vec<_> = chosen.iter().flat_map(|scenario| [512, 4096].map(|sector| (*scenario, sector))).collect();
+    let work: Vec<_> =
+        chosen.iter().flat_map(|scenario| [512, 4096].map(|sector| (*scenario, sector))).collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let effort = options.effort();
-    say("scenario                      sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults  bad    s");
+    say(
+        "scenario                      sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults  bad    s",
+    );
     let share = || -> Result<()> {
         let lab = Lab::new()?;
         while let Some((scenario, sector)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -121,13 +124,16 @@ fn crash(options: &Crash) -> Result<()> {
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(share)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
     })?;
     let done = done.into_inner().unwrap_or_default();
     let sum = sum(&done);
     say(&line(&sum));
     if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&done)?).with_context(|| path.display().to_string())?;
+        std::fs::write(path, serde_json::to_vec_pretty(&done)?)
+            .with_context(|| path.display().to_string())?;
     }
     if !sum.violations.is_empty() {
         bail!("{} violations:\n{}", sum.violations.len(), sum.violations.join("\n"));
@@ -157,7 +163,10 @@ fn sum(all: &[Counts]) -> Counts {
         sum.double_unique += counts.double_unique;
         sum.faults += counts.faults;
         sum.seconds += counts.seconds;
-        let named = counts.violations.iter().map(|words| format!("{} {}: {words}", counts.scenario, counts.sector_size));
+        let named = counts
+            .violations
+            .iter()
+            .map(|words| format!("{} {}: {words}", counts.scenario, counts.sector_size));
         sum.violations.extend(named);
     }
     sum
