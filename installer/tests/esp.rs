@@ -106,7 +106,9 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
         let writes = recorder.writes.into_inner().expect("writes");
         let boot_sector = |write: &&(u64, Vec<u8>)| write.0 == 0;
         let (last, before) = writes.split_last().expect("writes");
-        assert!(boot_sector(&last) && last.1.len() == sector_size as usize && last.1[510..512] == [0x55, 0xaa]);
+        assert!(
+            boot_sector(&last) && last.1.len() == sector_size as usize && last.1[510..512] == [0x55, 0xaa]
+        );
         assert!(boot_sector(&before.first().expect("first")), "it is erased before anything else");
         for write in before.iter().filter(boot_sector) {
             assert!(write.1[..sector_size as usize].iter().all(|byte| *byte == 0));
