@@ -26,6 +26,7 @@ mod running;
 mod sample;
 pub mod schema;
 mod scratch;
+pub mod sim;
 mod terminal;
 mod web;
 

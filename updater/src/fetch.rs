@@ -2,7 +2,7 @@
 
 mod spans;
 
-use crate::source::{Source, SourceError};
+use crate::source::{LocalFile, Source, SourceError};
 use bytes::{Bytes, BytesMut};
 use spans::Spans;
 use std::ops::Range;
@@ -175,6 +175,18 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.fetched = to.fetched;
         self.held = Bytes::new();
         self.open = false;
+    }
+
+    /// Goes back to `offset`, in a source that can seek. What was fetched so far stays counted.
+    pub fn go_back(&mut self, offset: u64) {
+        self.at = offset;
+        self.held = Bytes::new();
+        self.open = false;
+    }
+
+    /// The file of this machine that the bundle is in, for whoever reads it without the fetcher's help.
+    pub async fn local_file(&mut self) -> Option<LocalFile> {
+        self.source.local_file().await
     }
 
     /// Where it stands.

@@ -9,7 +9,7 @@ mod limit;
 mod memory;
 mod patience;
 
-pub use file::FileSource;
+pub use file::{FileSource, LocalFile};
 pub use http::{HttpOptions, HttpSource};
 pub use limit::Rate;
 pub use memory::{Fault, MemorySource};
@@ -162,6 +162,11 @@ pub trait Source: Send {
         false
     }
 
+    /// The file of this machine that it is, once it was opened: threads can read what they need of it by themselves.
+    fn local_file(&mut self) -> impl Future<Output = Option<LocalFile>> + Send {
+        async { None }
+    }
+
     /// Length of the whole, where it is known.
     fn total(&self) -> Option<u64> {
         None
@@ -223,6 +228,13 @@ impl Source for AnySource {
 
     fn is_local(&self) -> bool {
         matches!(self, Self::File(source) if source.is_local())
+    }
+
+    async fn local_file(&mut self) -> Option<LocalFile> {
+        match self {
+            Self::File(source) => source.local_file().await,
+            Self::Http(_) => None,
+        }
     }
 
     fn total(&self) -> Option<u64> {

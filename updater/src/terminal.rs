@@ -3,6 +3,7 @@
 mod pace;
 
 use crate::events::{Event, EventSink, Phase};
+use crate::survey::Amounts;
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 use pace::Pace;
 use std::fs::File;
@@ -116,13 +117,7 @@ impl EventSink for Terminal {
             Event::Release { version, rollback_index } => {
                 self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
             }
-            Event::Planned { slot, image_bytes } => {
-                self.line(&format!(
-                    "slot {}: {} of images",
-                    slot.to_ascii_uppercase(),
-                    mebibytes(image_bytes)
-                ));
-            }
+            Event::Planned { slot, amounts } => self.line(&planned(slot, &amounts)),
             Event::Disarmed { slot } => {
                 self.line(&format!("slot {} is disarmed until it is whole again", slot.to_ascii_uppercase()));
             }
@@ -133,6 +128,18 @@ impl EventSink for Terminal {
             Event::Activated { .. } => {}
         }
     }
+}
+
+fn planned(slot: char, amounts: &Amounts) -> String {
+    format!(
+        "slot {}: {} of images: {} there already, {} from the other slot, {} to fetch for {}",
+        slot.to_ascii_uppercase(),
+        mebibytes(amounts.image_bytes),
+        mebibytes(amounts.in_place_bytes),
+        mebibytes(amounts.composed_bytes),
+        mebibytes(amounts.fetch_bytes),
+        mebibytes(amounts.decoded_bytes),
+    )
 }
 
 /// Whether the terminal says that it cannot write over a line.

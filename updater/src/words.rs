@@ -18,11 +18,14 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
     }
     match outcome {
         Outcome::Activated(report) => {
-            let [scan, write, read_back] = report.phase_ms.map(|ms| ms as f64 / 1000.0);
+            let phases = report.phase_ms;
+            let [scan, write, read_back] =
+                [phases.scan, phases.write, phases.read_back].map(|ms| ms as f64 / 1000.0);
             output_line(&format!(
-                "fetched {}, reused {}, wrote {} (scan {scan:.1} s, write {write:.1} s, read back {read_back:.1} s)",
+                "fetched {}, found {} in place and {} in the other slot, wrote {} (scan {scan:.1} s, write {write:.1} s, read back {read_back:.1} s)",
                 mebibytes(report.fetched_bytes),
                 mebibytes(report.reused_bytes),
+                mebibytes(report.composed_bytes),
                 mebibytes(report.written_bytes),
             ));
             output_line(&report_words(report));
@@ -30,10 +33,14 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
         Outcome::UpToDate(up_to_date) => {
             output_line(&format!("Slot {} runs this release already: nothing to do.", up_to_date.slot));
         }
-        Outcome::Planned(plan) => output_line(&format!(
-            "Slot {} would get release {}. Nothing was changed; leave out --plan to apply it.",
+        Outcome::Planned(plan, amounts) => output_line(&format!(
+            "Slot {} would get release {}, for which {} would be fetched: {} of images are there already, {} lie in the \
+             other slot. Nothing was changed; leave out --plan to apply it.",
             plan.target.slot(),
-            plan.release.version
+            plan.release.version,
+            mebibytes(amounts.fetch_bytes),
+            mebibytes(amounts.in_place_bytes),
+            mebibytes(amounts.composed_bytes),
         )),
     }
 }
@@ -86,9 +93,10 @@ fn outcome_json(outcome: &Outcome) -> Value {
         Outcome::UpToDate(up_to_date) => {
             json!({ "schema": APPLY, "result": "up-to-date", "slot": up_to_date.slot.letter() })
         }
-        Outcome::Planned(plan) => json!({ "schema": APPLY, "result": "planned",
+        Outcome::Planned(plan, amounts) => json!({ "schema": APPLY, "result": "planned",
             "slot": plan.target.slot().letter(), "version": plan.release.version.as_str(),
-            "rollback_index": plan.release.rollback_index, "revoke": plan.revoke }),
+            "rollback_index": plan.release.rollback_index, "revoke": plan.revoke,
+            "amounts": amounts }),
     }
 }
 

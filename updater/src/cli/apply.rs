@@ -29,6 +29,9 @@ pub(super) struct Apply {
     /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
     #[arg(long, help_heading = "Work")]
     no_read_back: bool,
+    /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
+    #[arg(long)]
+    no_adaptive: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
     #[arg(long, value_name = "N", help_heading = "Work")]
     jobs: Option<usize>,
@@ -93,6 +96,7 @@ impl Apply {
             place_guard: None,
             tries: record::TRIAL_TRIES,
             read_back: !self.no_read_back,
+            adaptive: !self.no_adaptive,
             jobs,
             retries: self.network.retries(),
             plan_only: self.plan,
