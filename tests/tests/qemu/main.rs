@@ -10,6 +10,7 @@ mod install;
 mod installed;
 mod media;
 mod medium;
+mod network;
 mod recovery;
 mod refuse;
 mod update;
