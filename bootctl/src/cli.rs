@@ -47,7 +47,7 @@ pub(crate) enum Verb {
     /// Move kernel panics from pstore into the event ring, for `why` (`health` does it too)
     CollectPanics(CollectPanics),
     /// Declare the running system good
-    Commit,
+    Commit(Commit),
     /// Go back to the other slot at the next boot
     Rollback,
     /// Start a slot or recovery at the next boot, and at that alone
@@ -126,9 +126,20 @@ pub(crate) struct Health {
     /// Reboot when they do not pass
     #[arg(long)]
     pub(crate) reboot: bool,
+    /// What a commit needs
+    #[command(flatten)]
+    pub(crate) commit: Commit,
     /// Where the kernel shows what the firmware kept of a panic
     #[command(flatten)]
     pub(crate) panics: CollectPanics,
+}
+
+/// `commit`.
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// What this system says of itself: its compatible goes into a record that was rebuilt, and has lost it
+    #[arg(long, default_value = bootctl::system::SYSTEM_FILE, value_name = "FILE")]
+    pub(crate) system: PathBuf,
 }
 
 /// `collect-panics`.

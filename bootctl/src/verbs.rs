@@ -1,6 +1,6 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
-use crate::cli::{Booted, Cli, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
+use crate::cli::{Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
 use crate::{print, show};
 use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
@@ -12,6 +12,7 @@ use bootctl::reconcile::{self, BootVars, Report};
 use bootctl::status::{FailureJson, Status, choice_word, why_word};
 use bootctl::store::StoreError;
 use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::system::System;
 use bootctl::transition::Refusal;
 use bootctl::watch::{self, Told, WATCH_FILE};
 use clap::CommandFactory as _;
@@ -87,7 +88,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
         Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
-        Verb::Commit => commit(&machine(place, Access::Write)?),
+        Verb::Commit(options) => commit(&machine(place, Access::Write)?, options),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
         Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
@@ -265,7 +266,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
     let outcome =
         health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
     let (kind, failure) = match outcome {
-        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?),
+        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?, &options.commit),
         Outcome::Failed(failure) => {
             show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
             (Kind::HealthFailed, failure)
@@ -288,10 +289,19 @@ fn check_health(place: &Place, options: &Health) -> Done {
     Ok(ExitCode::FAILURE)
 }
 
-fn commit(machine: &Machine) -> Done {
+fn commit(machine: &Machine, options: &Commit) -> Done {
+    let booted = machine.require_booted()?;
+    if machine.store.read()?.compatible.as_str().is_empty() {
+        match System::load(&options.system) {
+            Ok(system) => drop(machine.identify(system.compatible())?),
+            Err(error) => {
+                show::say(format_args!("warning: the boot record does not say what this machine is: {error}"))
+            }
+        }
+    }
     let change = machine.commit(now())?;
     warn(&change);
-    if let Choice::Slot(slot) = machine.require_booted()? {
+    if let Choice::Slot(slot) = booted {
         let version = change.after.slot(slot).release.version;
         show::say(format_args!("RAYOS_BOOTCTL:COMMITTED slot={} version={version}", slot.letter()));
     }

@@ -5,9 +5,11 @@
 mod fixture;
 
 use bootctl::collect::collect;
-use bootctl::device::MemDevice;
+use bootctl::device::{Access, MemDevice};
 use bootctl::disk::Disk;
+use bootctl::efivars::MemVars;
 use bootctl::log::EventLog;
+use bootctl::machine::Machine;
 use bootctl::status::Status;
 use bootctl::story;
 use bootctl::watch::Watch;
@@ -149,4 +151,19 @@ fn the_clock_tells_which_start_a_panic_ended() {
     // 250 and 0: the last one before the present; 150: that one was not started yet; 50: no start fits, so the last.
     assert_eq!([250, 0, 150, 50].map(subject), [Some(B), Some(B), Some(A), Some(B)]);
     assert_eq!(story::launched_before(&events[..1], 100), None, "the present one has not panicked");
+}
+
+#[test]
+fn a_record_that_was_rebuilt_is_told_what_the_machine_is_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("disk.img");
+    fixture::partitioned(&path);
+    let machine = Machine::open(&path, Box::new(MemVars::new()), Access::Write).unwrap();
+    let nameless = Record { compatible: Text64::EMPTY, ..fixture::unused(&machine.disk) };
+    machine.store.initialise(&nameless).unwrap();
+    let name = |text| Text64::new(text).unwrap();
+    assert!(!machine.identify(Text64::EMPTY).unwrap(), "nothing is no name");
+    assert!(machine.identify(name("rayos-x86_64")).unwrap());
+    assert!(!machine.identify(name("toaster")).unwrap());
+    assert_eq!(machine.store.read().unwrap().compatible.as_str(), "rayos-x86_64");
 }

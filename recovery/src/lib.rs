@@ -3,4 +3,3 @@
 
 pub mod medium;
 pub mod onward;
-pub mod system;

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use bootctl::device::Access;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
 use bootctl::machine::Machine;
+use bootctl::system::{SYSTEM_FILE, System};
 use clap::Parser;
 use installer::answers::{Answers, Then};
 use installer::choose::choose;
@@ -14,7 +15,6 @@ use installer::unattended::{Surroundings, run, survey};
 use record::{Guid, HANDOFF_LEN, Handoff};
 use recovery::medium::Medium;
 use recovery::onward;
-use recovery::system::System;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ struct Cli {
     #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
     trust: PathBuf,
     /// What this system says of itself
-    #[arg(long, default_value = "/etc/rayos/system.toml", value_name = "FILE")]
+    #[arg(long, default_value = SYSTEM_FILE, value_name = "FILE")]
     system: PathBuf,
     /// Where to mount the medium
     #[arg(long, default_value = "/run/media", value_name = "DIR")]
@@ -110,9 +110,7 @@ impl Cli {
         Marker::Started.emit();
         Marker::RealMode.emit();
         let trust = bundle::trust::load(&self.trust)?;
-        let text =
-            std::fs::read_to_string(&self.system).with_context(|| self.system.display().to_string())?;
-        let system = System::parse(&text)?;
+        let system = System::load(&self.system)?;
         let bundle: Location =
             medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
         let media = vec![medium.disk.clone()];

@@ -222,7 +222,9 @@ impl<'a, S: Source> Incoming<'a, S> {
                     into.copy_from_slice(kept.get(&earlier).ok_or(io::ErrorKind::NotFound)?);
                     Ok(())
                 }
-                bundle::Source::Base(_) => Err(io::ErrorKind::Unsupported.into()),
+                bundle::Source::Base(_) | bundle::Source::Before { .. } => {
+                    Err(io::ErrorKind::Unsupported.into())
+                }
             })?;
             if wanted(&frame) {
                 let image: &mut Vec<u8> = taken.entry(role(frame)).or_default();

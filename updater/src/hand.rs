@@ -2,7 +2,7 @@
 
 use crate::apply::ApplyError;
 use crate::batch::{Batch, Origin, Part};
-use crate::hints::hint;
+use crate::hints::checksum;
 use crate::seeds::Composition;
 use crate::sink::Sinks;
 use crate::supply::Order;
@@ -91,7 +91,7 @@ impl Hand {
                 done.failed.push(part.frame);
                 continue;
             }
-            let sum = hint(&self.plain[place.clone()]);
+            let sum = checksum(&self.plain[place.clone()]);
             done.written.extend(part.places().map(|frame| (frame, sum)));
         }
         Ok(done)
@@ -106,13 +106,15 @@ impl Hand {
     ) -> Result<bool, ApplyError> {
         let release = self.sinks.release();
         let frame = &release.frames()[part.frame];
-        let into = &mut self.plain[place.clone()];
+        let (before, into) = self.plain[..place.end].split_at_mut(place.start);
         match part.origin {
             Origin::Stored => {
                 let stored = StoredFrame::check(release, part.frame, stored.unwrap_or_default())?;
                 let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
-                // A repeat is made of the frame that it repeats, and a delta is refused in the plan: nothing is asked for.
-                self.decoder.decode_into(release, &stored, into, nothing)?;
+                // The frames of a run lie one behind the other. A repeat is made of the frame that it repeats, and a delta is
+                // refused in the plan: nothing is asked for.
+                let before = &before[before.len() - frame.before as usize..];
+                self.decoder.decode_slice(release, &stored, before, into, nothing)?;
                 Ok(true)
             }
             Origin::Zero => {

@@ -2,7 +2,7 @@
 
 use crate::apply::ApplyError;
 use crate::batch::{Origin, stretches};
-use crate::hints::hint;
+use crate::hints::checksum;
 use crate::phases::Progress;
 use crate::sink::Sinks;
 use crate::survey::Survey;
@@ -101,7 +101,7 @@ fn compare_frames(
 }
 
 fn is_as_verified(frame: &FrameEntry, sum: u64, bytes: &[u8]) -> bool {
-    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { hint(bytes) == sum }
+    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { checksum(bytes) == sum }
 }
 
 /// The guard asks for the SHA-256 of the whole image: make sure that it will get what it asks for.

@@ -2,14 +2,14 @@
 
 use crate::apply::ApplyError;
 use crate::batch::{self, BATCH_LEN, Origin, stretches};
-use crate::hints::{Hints, hint};
+use crate::hints::{Hints, checksum};
 use crate::phases::Progress;
 use crate::seeds::{self, Composition, Seeds};
 use crate::sink::Sinks;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, is_zero};
 use bundle::limits::BLOCK_LEN;
-use bundle::{FrameEntry, FrameKind, Release};
+use bundle::{FrameEntry, FrameKind, Release, block_hint};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::ops::Range;
@@ -151,7 +151,7 @@ fn look_at(
         }
         let bytes = &*bytes;
         if may_be(release, hints, number, bytes) && is(frame, bytes) {
-            held.push((number, hint(bytes)));
+            held.push((number, checksum(bytes)));
         }
     }
     held
@@ -164,7 +164,7 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
         _ if frame.kind == FrameKind::Zero => true,
         Some(hints) => {
             let (first, block) = (hints.of(release, number).first(), BLOCK_LEN as usize);
-            let begins = first.is_some_and(|first| *first == hint(&bytes[..bytes.len().min(block)]));
+            let begins = first.is_some_and(|first| *first == block_hint(&bytes[..bytes.len().min(block)]));
             begins && hints.fit(release, number, bytes)
         }
         // Zeroes that are not told to be zeroes are possible, but not worth a thought: they are written again.

@@ -1,7 +1,7 @@
 //! A machine small enough to be explored whole: firmware, guard, updater and system around the real decision,
 //! transitions and reconciling. What is simulated is only what moves bytes.
 
-use bootctl::entry::LoadOption;
+use bootctl::firmware::{self, Start};
 use bootctl::reconcile::{BootVars, Facts, next_action};
 use bootctl::transition::{self, TargetSlot};
 use record::gpt::{Partition, Partitions};
@@ -264,17 +264,19 @@ impl World {
         }
     }
 
-    /// Firmware: BootNext and its removal, then BootOrder, then the removable path. A foreign entry starts nothing.
+    /// Firmware: `BootNext`, then `BootOrder`, then the removable path. A foreign entry starts nothing.
     fn power_on(&self) -> Self {
-        let request = |number: &u16| {
-            let option = LoadOption::parse(self.vars.entries.get(number)?).ok()?;
-            let choice = option.starts()?;
-            Some(if choice == Choice::Recovery { Request::Recovery } else { Request::Plain })
-        };
-        let taken = self.vars.next.iter().chain(&self.vars.order).find_map(request);
+        let mut taken = Request::Plain;
+        let boot = firmware::boot(&self.vars, &[], |_, option| match option.starts() {
+            None => Start::NotThere,
+            Some(choice) => {
+                taken = if choice == Choice::Recovery { Request::Recovery } else { Request::Plain };
+                Start::TookOver
+            }
+        });
         self.with(|world| {
-            world.vars.next = None;
-            world.phase = Phase::Guard { request: taken.unwrap_or(Request::Plain), tried: Tried::default() };
+            world.vars = boot.vars;
+            world.phase = Phase::Guard { request: taken, tried: Tried::default() };
         })
     }
 

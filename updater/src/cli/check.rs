@@ -7,7 +7,7 @@ use crate::words::{self, Checked};
 use anyhow::Result;
 use bootctl::device::Access;
 use clap::Args;
-use updater::apply::Incoming;
+use updater::apply::{Failure, Incoming};
 use updater::check::{Verdict, running, verdict};
 use updater::plan::{Facts, Scope};
 
@@ -47,7 +47,8 @@ impl Check {
         let record = machine.store.read()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let retries = self.network.retries();
-        let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}))?;
+        let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
+        let incoming = incoming.map_err(Failure::from)?;
         let facts = Facts {
             record: &record,
             partitions: machine.disk.partitions(),

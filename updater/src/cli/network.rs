@@ -5,8 +5,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use seal::Trust;
 use std::path::PathBuf;
+use std::time::Duration;
 use updater::fetch::Retries;
-use updater::source::{AnySource, HttpOptions, Location, Rate};
+use updater::source::{AnySource, HttpOptions, Location, Patience, Rate};
 
 #[derive(Args)]
 pub(super) struct Network {
@@ -25,6 +26,9 @@ pub(super) struct Network {
     /// Failures in a row that are met by a new request, after 0.5 s and up to 30 s
     #[arg(long, value_name = "N", default_value_t = 7)]
     retries: u32,
+    /// Longest time in seconds without data, and the time over which at least 1024 bytes/s must come
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    time_out: u64,
 }
 
 impl Network {
@@ -37,12 +41,14 @@ impl Network {
             Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
             None => None,
         };
-        let options = HttpOptions { ca_pem, limit: self.limit_rate, ..HttpOptions::default() };
+        let time_out = Duration::from_secs(self.time_out);
+        let patience = Patience { stall: time_out, window: time_out, ..Patience::default() };
+        let options = HttpOptions { ca_pem, patience, limit: self.limit_rate };
         Ok(AnySource::new(&self.bundle, options)?)
     }
 
     pub(super) fn retries(&self) -> Retries {
         let in_a_row = self.retries.saturating_add(1);
-        Retries { in_a_row, seed: u64::from(std::process::id()) ^ now() }
+        Retries { in_a_row, seed: u64::from(std::process::id()) ^ now(), ..Retries::default() }
     }
 }
