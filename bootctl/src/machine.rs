@@ -1,15 +1,17 @@
 //! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
 
 use crate::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Table};
 use crate::efivars::{EfiVars, VarError, VarName};
 use crate::log::EventLog;
-use crate::reconcile::{self, Facts, Report, Warning};
+use crate::reconcile::{self, BootVars, Facts, Report, Warning};
+use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
 use crate::transition::{self, Refusal};
+use crate::watch::{self, WATCH_FILE};
 use record::event::{Event, Kind};
-use record::{Choice, Handoff, Record, Slot, VENDOR};
+use record::{Choice, Handoff, Pair, Record, Slot, Text64, VENDOR};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -130,6 +132,38 @@ impl Machine {
         self.disk.partitions().esp.map(|esp| Facts { esp, retired: Vec::new() })
     }
 
+    /// What can be known of it: record, story, and what stands in the way. *Reads.*
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = Status { handoff: self.handoff, ..Status::default() };
+        status.watch = self.booted().and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
+        match self.store.read() {
+            Ok(record) => status.record = Some(record),
+            Err(error) => status.warnings.push(error.to_string()),
+        }
+        if matches!(self.store.pair(), Pair::Valid { both: false, .. }) {
+            status.warnings.push("one of the two copies of the boot record is damaged".to_owned());
+        }
+        match self.log.events() {
+            Ok(events) => status.events = events,
+            Err(error) => status.warnings.push(format!("event ring: {error}")),
+        }
+        if let Table::Backup(error) = self.disk.table() {
+            status.warnings.push(format!("primary partition table: {error}; the backup is used"));
+        }
+        match (BootVars::read(self.vars.as_ref()), &status.record, self.facts()) {
+            (Err(error), ..) => status.warnings.push(format!("boot entries not looked at: {error}")),
+            (Ok(vars), Some(record), Some(facts)) => {
+                let due = reconcile::plan(record, &vars, &facts, self.booted());
+                status
+                    .warnings
+                    .extend(due.iter().map(|action| format!("boot entries differ: due: {action}")));
+            }
+            _ => {}
+        }
+        status
+    }
+
     /// Brings the boot entries in line with `record`. *Writes.*
     pub fn reconcile(&self, record: &Record) -> Report {
         match self.facts() {
@@ -150,6 +184,19 @@ impl Machine {
             let kind = first(before).then_some(Kind::Committed);
             Ok((transition::commit(before, booted)?, kind))
         })
+    }
+
+    /// Writes what this machine is into a record that does not say it: one that was rebuilt. A record that says it is
+    /// left alone. *Writes*, durable on return. Returns whether it wrote.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn identify(&self, compatible: Text64) -> Result<bool, StoreError> {
+        let record = self.store.read()?;
+        if record.compatible != Text64::EMPTY || compatible == Text64::EMPTY {
+            return Ok(false);
+        }
+        self.store.write(&Record { compatible, ..record }).map(|_| true)
     }
 
     /// Goes back to the other slot at the next boot. *Writes*, durable on return.

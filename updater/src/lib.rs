@@ -5,14 +5,28 @@
 //! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
 
 pub mod apply;
+mod batch;
+pub mod check;
 pub mod events;
 pub mod fetch;
-mod parallel;
+mod hand;
+mod hints;
+pub mod holder;
+mod kept;
 mod phases;
+mod places;
 pub mod plan;
+mod read_back;
+pub mod repair;
+mod seeds;
 mod sink;
 pub mod source;
+pub mod status;
+mod supply;
+mod survey;
 pub mod terminal;
+pub mod verify_slot;
 mod workers;
 
-pub use sink::ReadBackError;
+pub use read_back::ReadBackError;
+pub use survey::Amounts;
