@@ -3,6 +3,7 @@
 use crate::apply::ApplyError;
 use crate::batch::{Batch, Origin, Part};
 use crate::hints::checksum;
+use crate::places::Reading;
 use crate::seeds::Composition;
 use crate::sink::Sinks;
 use crate::supply::Order;
@@ -82,12 +83,15 @@ impl Hand {
         self.composition.compose(&composed.collect::<Vec<_>>(), &mut self.plain);
         let mut stored = stored.into_iter();
         let mut done = Done::default();
-        // The run whose beginning the disk did not have: what follows in it cannot be decoded.
-        let mut broken = 0;
+        // What the disk did not have: nothing that builds upon it can be decoded.
+        let mut lacking: Vec<Range<usize>> = Vec::new();
         for (part, place) in parts.iter().zip(&places) {
             let bytes = if part.origin == Origin::Stored { stored.next() } else { None };
-            if part.frame < broken || !self.fill_part(part, bytes, place)? {
-                broken = self.sinks.release().run_of(part.frame).end;
+            let before = self.sinks.release().frames()[part.frame].before as usize;
+            let upon =
+                if part.origin == Origin::Stored { place.start.saturating_sub(before) } else { place.start };
+            if lacking.iter().any(|lacks| lacks.end > upon) || !self.fill_part(part, bytes, place)? {
+                lacking.push(place.clone());
                 done.failed.push(part.frame);
                 continue;
             }
@@ -123,7 +127,10 @@ impl Hand {
             }
             Origin::Composed(_) => Ok(is(frame, into)),
             Origin::Held => {
-                let held = self.sinks.place(frame.image).map(|held| held.read(frame.offset, into));
+                let held = self
+                    .sinks
+                    .place(frame.image)
+                    .map(|held| held.read(Reading::Anywhere, frame.offset, into));
                 Ok(matches!(held, Some(Ok(()))) && is(frame, into))
             }
             Origin::Repeat(_) | Origin::Unwanted => Ok(false),

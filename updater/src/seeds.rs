@@ -8,7 +8,7 @@ use crate::hints::Hints;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, Window};
-use bundle::limits::BLOCK_LEN;
+use bundle::limits::{BLOCK_LEN, HINT_LEN};
 use bundle::{Release, block_hint};
 use record::Slot;
 use std::io;
@@ -198,7 +198,7 @@ impl Table {
         hashes.dedup();
         hashes.shrink_to_fit();
         let bits = hashes.len().next_power_of_two().trailing_zeros().max(1);
-        let shift = u64::BITS - bits;
+        let shift = (HINT_LEN as u32 * 8).saturating_sub(bits);
         let mut at = 0;
         let starts = (0..=1_u64 << bits).map(|top| {
             while hashes.get(at).is_some_and(|hash| hash >> shift < top) {

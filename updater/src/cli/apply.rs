@@ -2,7 +2,7 @@
 
 use super::network::Network;
 use super::place::Place;
-use super::{Ending, now};
+use super::{Ending, default_jobs, now};
 use crate::signals;
 use crate::watched::Watched;
 use crate::words;
@@ -90,7 +90,7 @@ impl Apply {
             store: opened.store,
             now: now(),
         };
-        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let jobs = self.jobs.unwrap_or_else(default_jobs);
         let options = Options {
             trust: &trust,
             place_guard: None,

@@ -9,12 +9,34 @@ use std::time::Duration;
 use updater::fetch::Retries;
 use updater::source::{AnySource, HttpOptions, Location, Patience, Rate};
 
+/// A bundle, and how to reach it.
 #[derive(Args)]
-#[command(next_help_heading = "Source")]
 pub(super) struct Network {
     /// A file, - for standard input, or a URL (http or https)
     #[arg(value_name = "BUNDLE")]
     bundle: Location,
+    #[command(flatten)]
+    reaching: Reaching,
+}
+
+impl Network {
+    pub(super) fn trust(&self) -> Result<Trust> {
+        self.reaching.trust()
+    }
+
+    pub(super) fn source(&self) -> Result<AnySource> {
+        self.reaching.source(&self.bundle)
+    }
+
+    pub(super) fn retries(&self) -> Retries {
+        self.reaching.retries()
+    }
+}
+
+/// How to reach bundles, and whom to trust.
+#[derive(Args)]
+#[command(next_help_heading = "Source")]
+pub(super) struct Reaching {
     /// Who is trusted: a trust file (TOML) or one public key (PEM)
     #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
     trust: PathBuf,
@@ -32,12 +54,12 @@ pub(super) struct Network {
     time_out: u64,
 }
 
-impl Network {
+impl Reaching {
     pub(super) fn trust(&self) -> Result<Trust> {
         Ok(bundle::trust::load(&self.trust)?)
     }
 
-    pub(super) fn source(&self) -> Result<AnySource> {
+    pub(super) fn source(&self, bundle: &Location) -> Result<AnySource> {
         let ca_pem = match &self.ca {
             Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
             None => None,
@@ -45,7 +67,7 @@ impl Network {
         let time_out = Duration::from_secs(self.time_out);
         let patience = Patience { stall: time_out, window: time_out, ..Patience::default() };
         let options = HttpOptions { ca_pem, patience, limit: self.limit_rate };
-        Ok(AnySource::new(&self.bundle, options)?)
+        Ok(AnySource::new(bundle, options)?)
     }
 
     pub(super) fn retries(&self) -> Retries {
