@@ -26,8 +26,10 @@ use std::time::Duration;
 fn machine(dir: &Path) -> Disk {
     let image = dir.join("disk.img");
     fixture::partitioned(&image);
-    let disk = Disk::open(Arc::new(FileDevice::open(&image, Access::Write, SectorSize::Detect).unwrap())).unwrap();
-    let record = fixture::holding(fixture::unused(&disk), Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
+    let disk =
+        Disk::open(Arc::new(FileDevice::open(&image, Access::Write, SectorSize::Detect).unwrap())).unwrap();
+    let record =
+        fixture::holding(fixture::unused(&disk), Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
     let record = fixture::holding(record, Slot::B, Status::Pending { tries_left: 2 }, "1.1.0", 2);
     RecordStore::open(&disk).unwrap().initialise(&record).unwrap();
     std::fs::create_dir(dir.join("vars")).unwrap();
@@ -59,7 +61,8 @@ fn printed(dir: &Path, verb: &str) -> Value {
 
 #[track_caller]
 fn fits(verb: &str, value: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
     let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(schema::misfits(&schema, value), [""; 0], "{value:#}");
 }
