@@ -2,19 +2,20 @@
 
 use crate::cbor::Blob;
 use crate::frame::Encoder;
-use crate::image_file::{ImageFile, Piece};
+use crate::hint;
+use crate::image_file::ImageFile;
 use crate::index::{FrameEntry, FrameKind, Index, zero_digests};
 use crate::keys::SecretKey;
-use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_FRAMES, MAX_MANIFEST_LEN};
+use crate::limits::{MAX_FRAME_LEN, MAX_FRAMES, MAX_MANIFEST_LEN};
 use crate::manifest::{ImageInfo, ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::parallel;
-use crate::recipe::{ImageInput, Recipe};
+use crate::recipe::{DEFAULT_FRAME_SIZE, ImageInput, Recipe};
+use crate::runs::{Runs, Stretch};
 use seal::{ImageDigest, SEAL_LEN, Seal, SealError, Statement, Text64};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
-use twox_hash::XxHash3_64;
 
 /// Why a bundle cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +59,7 @@ pub struct Created {
 
 /// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each; *writes* the payload to
 /// `spool`, an empty file, and then the whole bundle to `out`: the head comes first and is known last. `progress` is told bytes of images as
-/// they are done. Memory: four frames for each of `workers`, and about 200 bytes for each frame.
+/// they are done. Memory: four runs of 1 MiB for each of `workers`, and about 250 bytes for each frame.
 ///
 /// # Errors
 /// [`CreateError`]; what is in `out` then is not a bundle.
@@ -72,10 +73,12 @@ pub fn create(
 ) -> Result<Created, CreateError> {
     let mut images: Vec<&ImageInput> = recipe.images.iter().collect();
     images.sort_by_key(|image| image.role);
+    let images = open_images(images)?;
     let mut payload = Payload::new(spool);
     let mut infos = Vec::new();
-    for image in images {
-        infos.push(add_image(image, recipe.level, workers, &mut payload, progress)?);
+    for (input, file, frame_size) in images {
+        let framing = Framing { frame_size, window: input.window, level: recipe.level };
+        infos.push(add_image(input, file, framing, workers, &mut payload, progress)?);
     }
     let Payload { index, hints, len, spool, .. } = payload;
     let images_len = infos.iter().map(|image| image.size).sum();
@@ -133,69 +136,95 @@ fn statement(recipe: &Recipe, manifest: &Manifest) -> Result<Statement, CreateEr
     })
 }
 
-/// What a worker makes of a piece.
-enum Frame {
-    Zero {
-        len: u32,
-    },
-    Stored {
-        len: u32,
-        kind: FrameKind,
-        sha256: [u8; 32],
-        stored_sha256: [u8; 32],
-        bytes: Vec<u8>,
-        hints: Vec<u8>,
-    },
+/// The images, opened, with their frame sizes: where none is asked for, the smallest from the default on with which they cannot have more frames
+/// than a bundle may.
+fn open_images(inputs: Vec<&ImageInput>) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
+    let mut images = Vec::new();
+    for input in inputs {
+        let (role, path) = (input.role, &input.path);
+        let file =
+            ImageFile::open(path).map_err(|error| CreateError::Image { role, path: path.clone(), error })?;
+        if file.size() == 0 {
+            return Err(CreateError::Empty { role, path: path.clone() });
+        }
+        images.push((input, file));
+    }
+    let all: u64 = images.iter().map(|(_, file)| file.size()).sum();
+    let mut smallest = DEFAULT_FRAME_SIZE;
+    while all / u64::from(smallest) >= MAX_FRAMES && smallest < MAX_FRAME_LEN {
+        smallest *= 2;
+    }
+    let images = images.into_iter();
+    Ok(images.map(|(input, file)| (input, file, input.frame_size.unwrap_or(smallest))).collect())
+}
+
+/// How an image is cut and compressed.
+#[derive(Clone, Copy)]
+struct Framing {
+    frame_size: u32,
+    window: u32,
+    level: i32,
+}
+
+/// What a worker makes of a stretch.
+enum Done {
+    Zeroes(u32),
+    Run(Vec<Frame>),
+}
+
+/// A frame with content.
+struct Frame {
+    len: u32,
+    kind: FrameKind,
+    before: u32,
+    sha256: [u8; 32],
+    stored_digest: [u8; 16],
+    bytes: Vec<u8>,
+    hints: Vec<u8>,
 }
 
 fn add_image<W: Write>(
     input: &ImageInput,
-    level: i32,
+    file: ImageFile,
+    framing: Framing,
     workers: usize,
     payload: &mut Payload<'_, W>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ImageInfo, CreateError> {
-    let (role, path) = (input.role, &input.path);
-    let image_error = |error| CreateError::Image { role, path: path.clone(), error };
-    let mut file = ImageFile::open(path).map_err(image_error)?;
-    if file.size() == 0 {
-        return Err(CreateError::Empty { role, path: path.clone() });
-    }
+    let (role, path, level) = (input.role, &input.path, framing.level);
     let (size, first) = (file.size(), payload.index.frames.len());
+    let mut runs = Runs::new(file, framing.frame_size, framing.window > 0);
     payload.begin_image();
-    let mut whole = Sha256::new();
     parallel::ordered::<_, _, _, CreateError>(
         workers,
-        || {
-            let piece = file.next(input.frame_size).map_err(image_error)?;
-            if let Some(piece) = &piece {
-                match &piece.data {
-                    Some(data) => whole.update(data),
-                    None => hash_zeroes(&mut whole, piece.len),
+        || runs.next().map_err(|error| CreateError::Image { role, path: path.clone(), error }),
+        || Encoder::new(level),
+        |encoder, stretch| match (encoder, stretch) {
+            (_, Stretch::Zeroes(len)) => Ok(Done::Zeroes(len)),
+            (Ok(encoder), Stretch::Run(data)) => compress(encoder, &data, framing).map(Done::Run),
+            (Err(error), _) => Err(io::Error::new(error.kind(), error.to_string())),
+        },
+        |done: io::Result<Done>| {
+            match done.map_err(|error| CreateError::Compress { level, error })? {
+                Done::Zeroes(len) => {
+                    payload.zeroes += u64::from(len);
+                    progress(u64::from(len));
+                }
+                Done::Run(frames) => {
+                    progress(frames.iter().map(|frame| u64::from(frame.len)).sum());
+                    payload.add(frames)?;
                 }
             }
-            Ok(piece)
-        },
-        || Encoder::new(level),
-        |encoder, piece| match encoder {
-            Ok(encoder) => compress(encoder, piece),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-        },
-        |frame: io::Result<Frame>| {
-            let frame = frame.map_err(|error| CreateError::Compress { level, error })?;
-            let (Frame::Zero { len } | Frame::Stored { len, .. }) = frame;
-            payload.add(frame)?;
-            progress(u64::from(len));
             Ok(())
         },
     )?;
-    payload.end_image()?;
+    payload.flush_zeroes()?;
     Ok(ImageInfo {
         role,
         size,
         frames: (payload.index.frames.len() - first) as u64,
-        sha256: Blob(whole.finalize().into()),
-        frame_size: input.frame_size,
+        sha256: Blob(runs.digest()),
+        frame_size: framing.frame_size,
     })
 }
 
@@ -210,28 +239,25 @@ pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     }
 }
 
-fn compress(encoder: &mut Encoder, piece: Piece) -> io::Result<Frame> {
-    let len = piece.len;
-    let Some(data) = piece.data.filter(|data| !is_zero(data)) else { return Ok(Frame::Zero { len }) };
-    let sha256: [u8; 32] = Sha256::digest(&data).into();
-    let mut hints = Vec::new();
-    for block in data.chunks(BLOCK_LEN as usize) {
-        hints.extend_from_slice(&XxHash3_64::oneshot(block).to_le_bytes());
-    }
-    Ok(match encoder.compress(&data)? {
-        Some(bytes) => {
-            let stored_sha256 = Sha256::digest(&bytes).into();
-            Frame::Stored { len, kind: FrameKind::Zstd, sha256, stored_sha256, bytes, hints }
-        }
-        None => {
-            Frame::Stored { len, kind: FrameKind::Raw, sha256, stored_sha256: sha256, bytes: data, hints }
-        }
-    })
+fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<Vec<Frame>> {
+    let (frame_size, window) = (framing.frame_size as usize, framing.window as usize);
+    let compressed = encoder.compress_run(run, frame_size, window)?;
+    let frames = run.chunks(frame_size).zip(compressed).enumerate();
+    Ok(frames
+        .map(|(number, (data, compressed))| {
+            let sha256: [u8; 32] = Sha256::digest(data).into();
+            let kind = if compressed.is_some() { FrameKind::Zstd } else { FrameKind::Raw };
+            let bytes = compressed.unwrap_or_else(|| data.to_vec());
+            let before = window.min(number * frame_size) as u32;
+            let (len, stored_digest, hints) = (data.len() as u32, stored_digest(&bytes), hint::encode(data));
+            Frame { len, kind, before, sha256, stored_digest, bytes, hints }
+        })
+        .collect())
 }
 
-fn is_zero(data: &[u8]) -> bool {
-    // Compares the bytes with themselves, one further: as fast as memcmp.
-    data.first() == Some(&0) && data[1..] == data[..data.len() - 1]
+/// What the index says of stored bytes: the first half of their SHA-256.
+pub(crate) fn stored_digest(bytes: &[u8]) -> [u8; 16] {
+    seal::field::get(&Sha256::digest(bytes), 0)
 }
 
 /// The payload as it grows, and its index.
@@ -258,30 +284,25 @@ impl<'a, W: Write> Payload<'a, W> {
         self.known.clear();
     }
 
-    fn end_image(&mut self) -> Result<(), CreateError> {
-        self.flush_zeroes()
-    }
-
-    fn add(&mut self, frame: Frame) -> Result<(), CreateError> {
-        match frame {
-            Frame::Zero { len } => {
-                self.zeroes += u64::from(len);
-                Ok(())
+    /// Takes the frames of a run.
+    fn add(&mut self, run: Vec<Frame>) -> Result<(), CreateError> {
+        self.flush_zeroes()?;
+        let alone = run.len() == 1;
+        for frame in run {
+            let number = self.index.frames.len();
+            let earlier = self.known.get(&frame.sha256).copied();
+            let earlier = earlier.filter(|earlier| alone && self.index.frames[*earlier].len == frame.len);
+            if let Some(earlier) = earlier {
+                self.push(Stored::nothing(FrameKind::Repeat { frame: earlier }), frame.len, frame.sha256)?;
+                continue;
             }
-            Frame::Stored { len, kind, sha256, stored_sha256, bytes, hints } => {
-                self.flush_zeroes()?;
-                let number = self.index.frames.len();
-                let earlier = self.known.get(&sha256).copied();
-                if let Some(frame) = earlier.filter(|earlier| self.index.frames[*earlier].len == len) {
-                    return self.push(FrameKind::Repeat { frame }, len, 0, sha256, [0; 32]);
-                }
-                self.known.insert(sha256, number);
-                self.push(kind, len, bytes.len() as u32, sha256, stored_sha256)?;
-                self.spool.write_all(&bytes)?;
-                self.hints.extend_from_slice(&hints);
-                Ok(())
-            }
+            self.known.insert(frame.sha256, number);
+            let Frame { len, kind, before, sha256, stored_digest: digest, bytes, hints } = frame;
+            self.push(Stored { kind, before, len: bytes.len() as u32, digest }, len, sha256)?;
+            self.spool.write_all(&bytes)?;
+            self.hints.extend_from_slice(&hints);
         }
+        Ok(())
     }
 
     /// Writes the zeroes as frames, as few as possible.
@@ -290,29 +311,46 @@ impl<'a, W: Write> Payload<'a, W> {
             let len = self.zeroes.min(u64::from(MAX_FRAME_LEN)) as u32;
             let digest = || zero_digests([len].into()).remove(&len).unwrap_or_default();
             let sha256 = *self.zero_digests.entry(len).or_insert_with(digest);
-            self.push(FrameKind::Zero, len, 0, sha256, [0; 32])?;
+            self.push(Stored::nothing(FrameKind::Zero), len, sha256)?;
             self.zeroes -= u64::from(len);
         }
         Ok(())
     }
 
-    fn push(
-        &mut self,
-        kind: FrameKind,
-        len: u32,
-        stored_len: u32,
-        sha256: [u8; 32],
-        stored_sha256: [u8; 32],
-    ) -> Result<(), CreateError> {
+    fn push(&mut self, stored: Stored, len: u32, sha256: [u8; 32]) -> Result<(), CreateError> {
         if self.index.frames.len() as u64 == MAX_FRAMES {
             return Err(CreateError::Frames);
         }
+        let Stored { kind, before, len: stored_len, digest: stored_digest } = stored;
         // Image and offset follow from the order when the index is read; they are not part of its encoding.
         let (image, offset, payload_offset) = (0, 0, self.len);
         self.len += u64::from(stored_len);
-        let frame =
-            FrameEntry { image, offset, len, kind, payload_offset, stored_len, sha256, stored_sha256 };
-        self.index.frames.push(frame);
+        self.index.frames.push(FrameEntry {
+            image,
+            offset,
+            len,
+            kind,
+            before,
+            payload_offset,
+            stored_len,
+            sha256,
+            stored_digest,
+        });
         Ok(())
+    }
+}
+
+/// How a frame is stored.
+struct Stored {
+    kind: FrameKind,
+    before: u32,
+    len: u32,
+    digest: [u8; 16],
+}
+
+impl Stored {
+    /// A frame for which nothing is stored.
+    const fn nothing(kind: FrameKind) -> Self {
+        Self { kind, before: 0, len: 0, digest: [0; 16] }
     }
 }

@@ -113,7 +113,7 @@ pub fn frames_json(release: &Release, all: bool) -> Value {
         let frames = release.frames().iter().map(|frame| {
             let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
             json!({
-                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(),
+                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(), "before": frame.before,
                 "file_offset": release.file_range(frame).start, "stored": frame.stored_len, "sha256": hex(&frame.sha256),
             })
         });

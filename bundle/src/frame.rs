@@ -17,6 +17,13 @@ pub enum Source {
     Frame(usize),
     /// A piece of an image of the base release.
     Base(BaseRange),
+    /// The bytes of the image that lie directly before a frame of a run.
+    Before {
+        /// Which image: a place in [`Release::images`].
+        image: usize,
+        /// Where they begin in it, in bytes.
+        offset: u64,
+    },
 }
 
 /// Why authenticated stored bytes do not become the frame that the index promises.
@@ -47,6 +54,8 @@ pub enum DecodeFault {
     Digest { expected: [u8; 32], found: [u8; 32] },
     #[error("reading what it builds upon: {0}")]
     Fetch(io::Error),
+    #[error("given {found} bytes {of}, expected {expected}")]
+    Buffer { of: &'static str, found: u64, expected: u64 },
 }
 
 /// Why compressed bytes are not the kind of zstd frame that a bundle may hold.
@@ -79,7 +88,8 @@ impl Default for Decoder {
 
 impl Decoder {
     /// The uncompressed bytes of `frame` in `into`, which is resized to them, checked against the SHA-256 of the index. *Pure*
-    /// save for `fetch`, which fills a buffer with what a repeat or a delta builds upon and is called for nothing else.
+    /// save for `fetch`, which fills a buffer with what the frame builds upon and is called for nothing else. To decode a whole run,
+    /// [`Decoder::decode_slice`] is quicker.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -88,59 +98,75 @@ impl Decoder {
         release: &Release,
         frame: &StoredFrame,
         into: &mut Vec<u8>,
-        fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
+        mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
-        into.resize(release.frame(frame.number()).map_or(0, |entry| entry.len as usize), 0);
-        self.decode_into(release, frame, into, fetch)
+        let (before, len) = release.frame(frame.number()).map_or((0, 0), |entry| (entry.before, entry.len));
+        if before == 0 {
+            into.resize(len as usize, 0);
+            return self.decode_slice(release, frame, &[], into, fetch);
+        }
+        let mut run = vec![0; before.saturating_add(len) as usize];
+        let (head, own) = run.split_at_mut_checked(before as usize).unwrap_or_default();
+        let (image, offset) =
+            release.frame(frame.number()).map_or((0, 0), |entry| (entry.image, entry.offset));
+        fetch(Source::Before { image, offset: offset.saturating_sub(u64::from(before)) }, head)
+            .map_err(|error| fault(release, frame.number(), DecodeFault::Fetch(error)))?;
+        self.decode_slice(release, frame, head, own, fetch)?;
+        into.clear();
+        into.extend_from_slice(own);
+        Ok(())
     }
 
-    /// As [`Decoder::decode`], into a slice that must be as long as the frame is uncompressed.
+    /// As [`Decoder::decode`], into a buffer of exactly the frame's length. `before` are the bytes of the image directly before it, as
+    /// many as the index says ([`crate::FrameEntry::before`]). It is quickest where they lie directly before `into` in memory, so that the
+    /// frames of a run are decoded one behind the other into one buffer.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
-    pub fn decode_into(
+    pub fn decode_slice(
         &mut self,
         release: &Release,
         frame: &StoredFrame,
+        before: &[u8],
         into: &mut [u8],
         fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
-        let number = frame.number();
-        let entry = release.frame(number);
-        let role = entry.and_then(|entry| release.images().get(entry.image)).map(|image| image.role);
-        self.decode_frame(release, frame, into, fetch).map_err(|fault| DecodeError {
-            image: role.unwrap_or(ImageRole::Boot),
-            frame: number,
-            fault,
-        })
+        self.decode_frame(release, frame, before, into, fetch)
+            .map_err(|what| fault(release, frame.number(), what))
     }
 
     fn decode_frame(
         &mut self,
         release: &Release,
         frame: &StoredFrame,
+        before: &[u8],
         into: &mut [u8],
         mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeFault> {
         let entry = release.frame(frame.number()).ok_or(DecodeFault::Foreign)?;
         let stored = frame.bytes();
-        if stored.len() as u64 != u64::from(entry.stored_len) || into.len() as u64 != u64::from(entry.len) {
+        if stored.len() as u64 != u64::from(entry.stored_len) {
             return Err(DecodeFault::Foreign);
         }
+        check_buffer("before it", before.len(), entry.before)?;
+        check_buffer("for it", into.len(), entry.len)?;
         match entry.kind {
             FrameKind::Zero => {
                 // The index was checked to hold the digest of that many zeroes.
                 into.fill(0);
                 return Ok(());
             }
-            FrameKind::Raw => into.copy_from_slice(stored),
+            FrameKind::Raw => {
+                // Their whole digest was checked when they became a stored frame.
+                into.copy_from_slice(stored);
+                return Ok(());
+            }
             FrameKind::Repeat { frame } => {
                 fetch(Source::Frame(frame), into).map_err(DecodeFault::Fetch)?;
             }
             FrameKind::Zstd => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
-                let len = self.context.decompress(into, stored);
-                check_len(len, into.len())?;
+                check_len(decompress(&mut self.context, into, stored, before), into.len())?;
             }
             FrameKind::Delta { .. } => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
@@ -151,20 +177,48 @@ impl Decoder {
                     let piece = self.prefix.get_mut(start..).unwrap_or_default();
                     fetch(Source::Base(*range), piece).map_err(DecodeFault::Fetch)?;
                 }
-                let mut context = DCtx::create();
-                context.ref_prefix(&self.prefix).map_err(zstd_fault)?;
-                check_len(context.decompress(into, stored), into.len())?;
+                self.prefix.extend_from_slice(before);
+                check_len(decompress(&mut self.context, into, stored, &self.prefix), into.len())?;
             }
         }
-        // For raw frames the index fixes that this digest is the one already checked.
-        if entry.kind != FrameKind::Raw {
-            let found: [u8; 32] = Sha256::digest(&*into).into();
-            if found != entry.sha256 {
-                return Err(DecodeFault::Digest { expected: entry.sha256, found });
-            }
+        let found: [u8; 32] = Sha256::digest(&into).into();
+        if found == entry.sha256 {
+            Ok(())
+        } else {
+            Err(DecodeFault::Digest { expected: entry.sha256, found })
         }
-        Ok(())
     }
+}
+
+/// Decompresses one frame whose prefix is `prefix`, whatever bytes that begins with.
+fn decompress(
+    context: &mut DCtx<'static>,
+    into: &mut [u8],
+    stored: &[u8],
+    prefix: &[u8],
+) -> Result<usize, usize> {
+    /// A prefix that begins like this would be taken for a dictionary with tables of its own (RFC 8878, section 5).
+    const DICTIONARY: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+    if prefix.starts_with(&DICTIONARY) {
+        let mut context = DCtx::create();
+        context.ref_prefix(prefix)?;
+        return context.decompress(into, stored);
+    }
+    if prefix.is_empty() {
+        return context.decompress(into, stored);
+    }
+    context.decompress_using_dict(into, stored, prefix)
+}
+
+fn fault(release: &Release, number: usize, fault: DecodeFault) -> DecodeError {
+    let entry = release.frame(number);
+    let image = entry.and_then(|entry| release.images().get(entry.image));
+    DecodeError { image: image.map_or(ImageRole::Boot, |image| image.role), frame: number, fault }
+}
+
+fn check_buffer(of: &'static str, found: usize, expected: u32) -> Result<(), DecodeFault> {
+    let (found, expected) = (found as u64, u64::from(expected));
+    if found == expected { Ok(()) } else { Err(DecodeFault::Buffer { of, found, expected }) }
 }
 
 fn zstd_fault(code: usize) -> DecodeFault {
@@ -223,11 +277,7 @@ impl Encoder {
     /// # Errors
     /// The library's own words, if it does not know the level.
     pub fn new(level: i32) -> io::Result<Self> {
-        let mut context = CCtx::create();
-        for parameter in parameters(level) {
-            context.set_parameter(parameter).map_err(zstd_io)?;
-        }
-        Ok(Self { context, level, buffer: Vec::new() })
+        Ok(Self { context: context(level)?, level, buffer: Vec::new() })
     }
 
     /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the same bytes give the same frame.
@@ -239,21 +289,56 @@ impl Encoder {
         Ok(result.then(|| self.buffer.clone()))
     }
 
+    /// One zstd frame for each `frame_size` bytes of `run`, which builds upon up to `window` bytes of it before; `None` for those that would not be
+    /// shorter. *Pure*: the same bytes give the same frames.
+    ///
+    /// # Errors
+    /// The library's own words.
+    pub fn compress_run(
+        &mut self,
+        run: &[u8],
+        frame_size: usize,
+        window: usize,
+    ) -> io::Result<Vec<Option<Vec<u8>>>> {
+        if run.len() <= frame_size {
+            return Ok(vec![self.compress(run)?]);
+        }
+        // One context for a run: it may refer to bytes only while they stay where they are.
+        let mut context = context(self.level)?;
+        let mut frames = Vec::new();
+        for start in (0..run.len()).step_by(frame_size.max(1)) {
+            let (before, rest) = run.split_at_checked(start).unwrap_or_default();
+            let bytes = rest.get(..frame_size).unwrap_or(rest);
+            let before = before.get(before.len().saturating_sub(window)..).unwrap_or_default();
+            if !before.is_empty() {
+                context.ref_prefix(before).map_err(zstd_io)?;
+            }
+            let shorter = compress_into(&mut context, &mut self.buffer, bytes)?;
+            frames.push(shorter.then(|| self.buffer.clone()));
+        }
+        Ok(frames)
+    }
+
     /// As [`Encoder::compress`], with `prefix` in front of what may be referred to.
     ///
     /// # Errors
     /// The library's own words.
     pub fn compress_with_prefix(&mut self, bytes: &[u8], prefix: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let mut context = CCtx::create();
-        for parameter in parameters(self.level) {
-            context.set_parameter(parameter).map_err(zstd_io)?;
-        }
+        let mut context = context(self.level)?;
         let window = usize::BITS.saturating_sub(prefix.len().saturating_add(bytes.len()).leading_zeros());
         context.set_parameter(CParameter::WindowLog(window.max(10))).map_err(zstd_io)?;
         context.ref_prefix(prefix).map_err(zstd_io)?;
         let result = compress_into(&mut context, &mut self.buffer, bytes)?;
         Ok(result.then(|| self.buffer.clone()))
     }
+}
+
+fn context<'a>(level: i32) -> io::Result<CCtx<'a>> {
+    let mut context = CCtx::create();
+    for parameter in parameters(level) {
+        context.set_parameter(parameter).map_err(zstd_io)?;
+    }
+    Ok(context)
 }
 
 fn parameters(level: i32) -> [CParameter; 4] {

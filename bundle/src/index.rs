@@ -1,14 +1,15 @@
 //! The chunk index: one entry of fixed width for every frame, then the base ranges of delta frames.
 //!
 //! ```text
-//! frame entry, 80 bytes, little-endian
+//! frame entry, 64 bytes, little-endian
 //! offset  bytes  what
 //!      0      1  kind: 0 zero, 1 raw, 2 zstd, 3 repeat, 4 delta
 //!      1      3  length, uncompressed: 1 byte to 4 MiB
 //!      4      4  stored length: 0 for zero and repeat, the length for raw, else 1 to the length less 1
-//!      8      8  argument: repeat: number of the earlier frame, counted over the bundle; delta: number of its base ranges; else 0
+//!      8      4  bytes directly before it that it builds upon, a multiple of 4096 within its run; 0 for zero, repeat and the first of a run
+//!     12      4  argument: repeat: number of the earlier frame, counted over the bundle; delta: number of its base ranges; else 0
 //!     16     32  SHA-256 of the uncompressed bytes
-//!     48     32  SHA-256 of the stored bytes: zero for zero and repeat, the same as the other for raw
+//!     48     16  first half of the SHA-256 of the stored bytes: zero for zero and repeat, of the same as the other for raw
 //! base range, 16 bytes
 //!      0      1  role of the base image: 1 boot, 2 root, 3 recovery, 4 guard
 //!      1      3  zero
@@ -17,16 +18,19 @@
 //! ```
 //! Where a frame lies is not stored but follows from the entries before it, so that frames can neither overlap
 //! nor leave a gap. Base ranges belong to delta frames in their order.
+//!
+//! A *run* is a stretch of frames with stored bytes, of which each but the first builds upon bytes of the run before it, so that small
+//! frames compress like large ones.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
-use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_PREFIX_LEN};
+use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_PREFIX_LEN, MAX_RUN_LEN};
 use crate::manifest::{BaseImage, ImageInfo, ImageRole, Manifest};
 use seal::field::{get, put};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Length of a frame entry in bytes.
-pub const FRAME_ENTRY_LEN: usize = 80;
+pub const FRAME_ENTRY_LEN: usize = 64;
 /// Length of a base range in bytes.
 pub const BASE_RANGE_LEN: usize = 16;
 
@@ -78,14 +82,16 @@ pub struct FrameEntry {
     pub len: u32,
     /// How it is stored.
     pub kind: FrameKind,
+    /// Bytes of the image directly before it that it builds upon, a multiple of 4096 within its run; 0 if it begins one.
+    pub before: u32,
     /// Where its stored bytes begin in the payload, in bytes.
     pub payload_offset: u64,
     /// Stored length in bytes.
     pub stored_len: u32,
     /// SHA-256 of the uncompressed bytes, also of zeroes and repeats.
     pub sha256: [u8; 32],
-    /// SHA-256 of the stored bytes; zero if there are none.
-    pub stored_sha256: [u8; 32],
+    /// First half of the SHA-256 of the stored bytes; zero if there are none.
+    pub stored_digest: [u8; 16],
 }
 
 /// A piece of the base release that a delta frame builds upon.
@@ -123,13 +129,21 @@ pub enum IndexError {
     #[error("frame {frame}: stored length {stored} does not fit a {kind} frame of {len} bytes")]
     StoredLength { frame: usize, kind: &'static str, stored: u32, len: u32 },
     #[error("frame {frame}: a {kind} frame has argument {argument}")]
-    Argument { frame: usize, kind: &'static str, argument: u64 },
+    Argument { frame: usize, kind: &'static str, argument: u32 },
+    #[error("frame {frame}: a {kind} frame builds upon {before} bytes before it")]
+    Before { frame: usize, kind: &'static str, before: u32 },
+    #[error(
+        "frame {frame}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
+    )]
+    Run { frame: usize, before: u32, run: u32 },
+    #[error("frame {frame}: ends a run of {len} bytes, at most {MAX_RUN_LEN}")]
+    RunLength { frame: usize, len: u32 },
     #[error("frame {frame}: digests do not fit a {kind} frame")]
     Digests { frame: usize, kind: &'static str },
     #[error(
         "frame {frame}: repeats frame {of}, which is not an earlier frame of the image with the same content"
     )]
-    Repeat { frame: usize, of: u64 },
+    Repeat { frame: usize, of: u32 },
     #[error("image {image}: frames cover {covered} bytes of {size}")]
     Cover { image: ImageRole, covered: u64, size: u64 },
     #[error("frames are stored in {frames} bytes, the payload has {payload}")]
@@ -162,15 +176,16 @@ impl Index {
                 FrameKind::Zero => (0, 0),
                 FrameKind::Raw => (1, 0),
                 FrameKind::Zstd => (2, 0),
-                FrameKind::Repeat { frame } => (3, frame as u64),
-                FrameKind::Delta { ranges, .. } => (4, ranges as u64),
+                // Both are bounded by far less than 2^32: MAX_FRAMES, MAX_BASE_RANGES.
+                FrameKind::Repeat { frame } => (3, frame as u32),
+                FrameKind::Delta { ranges, .. } => (4, ranges as u32),
             };
-            put(&mut entry, 1, &frame.len.to_le_bytes());
             put(&mut entry, 0, &(frame.len << 8 | kind).to_le_bytes());
             put(&mut entry, 4, &frame.stored_len.to_le_bytes());
-            put(&mut entry, 8, &argument.to_le_bytes());
+            put(&mut entry, 8, &frame.before.to_le_bytes());
+            put(&mut entry, 12, &argument.to_le_bytes());
             put(&mut entry, 16, &frame.sha256);
-            put(&mut entry, 48, &frame.stored_sha256);
+            put(&mut entry, 48, &frame.stored_digest);
             bytes.extend_from_slice(&entry);
         }
         for range in &self.ranges {
@@ -212,6 +227,8 @@ struct Builder {
     ranges: Vec<BaseRange>,
     ranges_used: usize,
     image_start: usize,
+    /// Length of the run so far: that of the frame before and those that it goes on with; 0 where none can go on.
+    run: u32,
     payload: u64,
     /// Lengths of the zero frames that occur, and the first frame of each length with its digest.
     zeroes: BTreeMap<u32, (usize, [u8; 32])>,
@@ -226,6 +243,7 @@ impl Builder {
     ) -> Result<(), IndexError> {
         let mut offset = 0_u64;
         self.image_start = self.frames.len();
+        self.run = 0;
         for entry in entries {
             let frame = self.frames.len();
             if !offset.is_multiple_of(u64::from(BLOCK_LEN)) {
@@ -236,6 +254,11 @@ impl Builder {
             let decoded = FrameEntry { image: place, offset, payload_offset: self.payload, ..decoded };
             offset = offset.saturating_add(u64::from(decoded.len));
             self.payload = self.payload.saturating_add(u64::from(decoded.stored_len));
+            self.run = match decoded {
+                FrameEntry { stored_len: 0, .. } => 0,
+                FrameEntry { before: 0, len, .. } => len,
+                FrameEntry { len, .. } => self.run.saturating_add(len),
+            };
             self.frames.push(decoded);
         }
         if offset == image.size {
@@ -248,9 +271,10 @@ impl Builder {
     fn frame(&mut self, frame: usize, entry: &[u8], frame_size: u32) -> Result<FrameEntry, IndexError> {
         let head = u32::from_le_bytes(get(entry, 0));
         let len = head >> 8;
-        let stored = u32::from_le_bytes(get(entry, 4));
-        let argument = u64::from_le_bytes(get(entry, 8));
-        let (sha256, stored_sha256) = (get::<32>(entry, 16), get::<32>(entry, 48));
+        let stored_len = u32::from_le_bytes(get(entry, 4));
+        let before = u32::from_le_bytes(get(entry, 8));
+        let argument = u32::from_le_bytes(get(entry, 12));
+        let (sha256, stored_digest) = (get::<32>(entry, 16), get::<16>(entry, 48));
         let kind = match (head & 0xff) as u8 {
             0 => FrameKind::Zero,
             1 => FrameKind::Raw,
@@ -259,31 +283,70 @@ impl Builder {
             4 => self.delta(frame, argument)?,
             kind => return Err(IndexError::Kind { frame, kind }),
         };
-        let word = kind.as_str();
         let limit = if kind == FrameKind::Zero { MAX_FRAME_LEN } else { frame_size };
         if len == 0 || len > limit {
             return Err(IndexError::FrameLength { frame, len, limit });
         }
+        if argument != 0 && matches!(kind, FrameKind::Zero | FrameKind::Raw | FrameKind::Zstd) {
+            return Err(IndexError::Argument { frame, kind: kind.as_str(), argument });
+        }
+        // Image and offsets are known to the caller.
+        let (image, offset, payload_offset) = (0, 0, 0);
+        let entry = FrameEntry {
+            image,
+            offset,
+            len,
+            kind,
+            before,
+            payload_offset,
+            stored_len,
+            sha256,
+            stored_digest,
+        };
+        self.check_stored(frame, &entry)?;
+        self.check_run(frame, &entry)?;
+        Ok(entry)
+    }
+
+    /// Stored length and digests are those of the kind.
+    fn check_stored(&mut self, frame: usize, entry: &FrameEntry) -> Result<(), IndexError> {
+        let FrameEntry { len, kind, sha256, stored_digest, stored_len: stored, .. } = *entry;
         let (fits, digests_fit) = match kind {
-            FrameKind::Zero | FrameKind::Repeat { .. } => (stored == 0, stored_sha256 == [0; 32]),
-            FrameKind::Raw => (stored == len, stored_sha256 == sha256),
+            FrameKind::Zero | FrameKind::Repeat { .. } => (stored == 0, stored_digest == [0; 16]),
+            FrameKind::Raw => (stored == len, sha256.starts_with(&stored_digest)),
             FrameKind::Zstd | FrameKind::Delta { .. } => (stored > 0 && stored < len, true),
         };
         if !fits {
-            return Err(IndexError::StoredLength { frame, kind: word, stored, len });
-        }
-        if argument != 0 && matches!(kind, FrameKind::Zero | FrameKind::Raw | FrameKind::Zstd) {
-            return Err(IndexError::Argument { frame, kind: word, argument });
+            return Err(IndexError::StoredLength { frame, kind: kind.as_str(), stored, len });
         }
         let known = (kind == FrameKind::Zero).then(|| *self.zeroes.entry(len).or_insert((frame, sha256)));
         if !digests_fit || known.is_some_and(|(_, known)| known != sha256) {
-            return Err(IndexError::Digests { frame, kind: word });
+            return Err(IndexError::Digests { frame, kind: kind.as_str() });
         }
-        let (image, offset, payload_offset) = (0, 0, 0);
-        Ok(FrameEntry { image, offset, len, kind, payload_offset, stored_len: stored, sha256, stored_sha256 })
+        Ok(())
     }
 
-    fn repeat(&self, frame: usize, of: u64, len: u32, sha256: &[u8; 32]) -> Result<FrameKind, IndexError> {
+    /// A frame begins a run, or goes on with that of the frame before it.
+    fn check_run(&self, frame: usize, entry: &FrameEntry) -> Result<(), IndexError> {
+        let before = entry.before;
+        if before == 0 {
+            return Ok(());
+        }
+        if entry.stored_len == 0 {
+            return Err(IndexError::Before { frame, kind: entry.kind.as_str(), before });
+        }
+        let run = self.run;
+        if before > run || !before.is_multiple_of(BLOCK_LEN) {
+            return Err(IndexError::Run { frame, before, run });
+        }
+        let len = run.saturating_add(entry.len);
+        if len > MAX_RUN_LEN {
+            return Err(IndexError::RunLength { frame, len });
+        }
+        Ok(())
+    }
+
+    fn repeat(&self, frame: usize, of: u32, len: u32, sha256: &[u8; 32]) -> Result<FrameKind, IndexError> {
         let earlier = usize::try_from(of).ok().filter(|earlier| *earlier >= self.image_start);
         let same = earlier
             .and_then(|earlier| self.frames.get(earlier))
@@ -294,7 +357,7 @@ impl Builder {
         }
     }
 
-    fn delta(&mut self, frame: usize, argument: u64) -> Result<FrameKind, IndexError> {
+    fn delta(&mut self, frame: usize, argument: u32) -> Result<FrameKind, IndexError> {
         let has = self.ranges.len();
         let first_range = self.ranges_used;
         let ranges = usize::try_from(argument).unwrap_or(usize::MAX);

@@ -13,6 +13,7 @@ pub mod describe;
 pub mod differ;
 mod frame;
 mod head;
+mod hint;
 mod image_file;
 mod index;
 pub mod keys;
@@ -24,6 +25,7 @@ pub mod pe;
 mod read;
 pub mod recipe;
 mod release;
+mod runs;
 pub mod signing;
 mod source;
 pub mod trust;
@@ -32,12 +34,13 @@ pub mod trust_update;
 pub use create::create;
 pub use frame::{DecodeError, DecodeFault, Decoder, Encoder, HeaderFault, Source, check_header};
 pub use head::HeadParser;
+pub use hint::{block_hint, hint_count, hints_of};
 pub use index::{
     BASE_RANGE_LEN, BaseRange, FRAME_ENTRY_LEN, FrameEntry, FrameKind, Index, IndexError, zero_digests,
 };
 pub use manifest::{ImageRole, Manifest, ManifestError, UpdaterVersion};
 pub use read::{BundleReader, ReadError, StoredFrame, UncheckedFrame};
-pub use release::{Image, Release, hint_count};
+pub use release::{Image, Release};
 pub use source::BlockingSource;
 
 /// Bytes in lower-case hexadecimal. *Pure.*

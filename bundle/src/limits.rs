@@ -4,14 +4,15 @@
 pub const MAX_MANIFEST_LEN: u64 = 1 << 20;
 /// Deepest nesting of the manifest: stops the stack exhaustion of recursive decoders (RUSTSEC-2019-0025).
 pub const MAX_MANIFEST_DEPTH: usize = 6;
-/// Most frames of a bundle: bounds the index to 80 MiB; 64 GiB of images in frames of 64 KiB.
-pub const MAX_FRAMES: u64 = 1 << 20;
+/// Most frames of a bundle: bounds the index to 16 MiB as stored, and to 28 MiB more once it is read; 4 GiB of images in frames
+/// of 16 KiB, 1 TiB in frames of 4 MiB.
+pub const MAX_FRAMES: u64 = 1 << 18;
 /// Most base ranges of a delta bundle: bounds their table to 16 MiB.
 pub const MAX_BASE_RANGES: u64 = 1 << 20;
 /// Longest frame, uncompressed, in bytes: the buffer of one worker, whatever a decompression bomb would like.
 pub const MAX_FRAME_LEN: u32 = 4 << 20;
-/// Longest run of frames that are decoded as one unit, uncompressed, in bytes: memory of one worker.
-pub const MAX_RUN_LEN: u32 = MAX_FRAME_LEN;
+/// Longest run, in bytes, uncompressed: frames that build upon each other and are decoded as one unit, so memory of one worker.
+pub const MAX_RUN_LEN: u32 = 4 << 20;
 /// The unit to which frames are aligned: every frame of an image but the last is a multiple of it, so that no write
 /// to a device has to read first.
 pub const BLOCK_LEN: u32 = 4096;
@@ -30,4 +31,4 @@ pub const MAX_NOTES_LEN: usize = 64 << 10;
 /// Most extensions; there are none yet.
 pub const MAX_EXTENSIONS: usize = 64;
 /// Length of one block hint, in bytes.
-pub const HINT_LEN: u64 = 8;
+pub const HINT_LEN: u64 = 5;

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -93,9 +94,9 @@ impl<R: Read + Unpin> Opener<R> {
         let release = Arc::clone(self.release());
         let mut images = WholeImages::new(&release);
         let mut kept = Kept::new(&release);
-        self.frames(
+        self.runs(
             |_| true,
-            |decoder, frame, into| decode(&release, decoder, frame, into),
+            |decoder, run, into| decode_run(&release, decoder, run, into),
             |number, bytes| {
                 let whole = kept.bytes_of(number, bytes);
                 images.add(number, whole)?;
@@ -125,12 +126,12 @@ impl<R: Read + Unpin> Opener<R> {
         }
         out.set_len(image.size).map_err(OpenError::Output)?;
         let mut images = WholeImages::new(&release);
-        self.frames(
+        self.runs(
             |number| image.frames.contains(&number),
-            |decoder, frame, into| {
-                let number = frame.number();
-                decode(&release, decoder, frame, into)?;
-                match release.frame(number) {
+            |decoder, run, into| {
+                let first = run.first().map(UncheckedFrame::number);
+                decode_run(&release, decoder, run, into)?;
+                match first.and_then(|first| release.frame(first)) {
                     Some(entry) if !into.is_empty() => {
                         out.write_all_at(into, entry.offset).map_err(OpenError::Output)
                     }
@@ -140,19 +141,20 @@ impl<R: Read + Unpin> Opener<R> {
             |number, bytes| {
                 // Frames come here in order: what a repeat repeats has been written.
                 let repeated = copy_repeat(&release, number, out).map_err(OpenError::Output)?;
-                images.add(number, repeated.as_deref().or((!bytes.is_empty()).then_some(bytes)))
+                images.add(number, repeated.as_deref().or(bytes))
             },
             progress,
         )?;
         Ok(wait(self.reader.finish())?)
     }
 
-    /// Calls `work` for every frame that is `wanted`, on all workers, and then `done` with its bytes, in order.
-    fn frames(
+    /// Calls `work` for every run that is `wanted`, on all workers, and then `done` for each of its frames, in order, with its bytes as
+    /// far as `work` knows them.
+    fn runs(
         &mut self,
         wanted: impl Fn(usize) -> bool,
-        work: impl Fn(&mut Decoder, UncheckedFrame, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
-        mut done: impl FnMut(usize, &[u8]) -> Result<(), OpenError>,
+        work: impl Fn(&mut Decoder, Vec<UncheckedFrame>, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
+        mut done: impl FnMut(usize, Option<&[u8]>) -> Result<(), OpenError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
@@ -160,39 +162,69 @@ impl<R: Read + Unpin> Opener<R> {
         parallel::ordered(
             self.workers,
             || loop {
-                match wait(reader.next_unchecked())? {
-                    Some(frame) if !wanted(frame.number()) => {}
-                    frame => break Ok(frame),
+                match next_run(reader)? {
+                    Some(run) if run.first().is_some_and(|frame| !wanted(frame.number())) => {}
+                    run => break Ok(run),
                 }
             },
             Decoder::default,
-            |decoder, frame: UncheckedFrame| {
-                let (number, mut bytes) = (frame.number(), Vec::new());
-                work(decoder, frame, &mut bytes).map(|()| (number, bytes))
+            |decoder, run: Vec<UncheckedFrame>| {
+                let frames = run.first().map_or(0..0, |frame| release.run_of(frame.number()));
+                let mut bytes = Vec::new();
+                work(decoder, run, &mut bytes).map(|()| (frames, bytes))
             },
-            |result: Result<(usize, Vec<u8>), OpenError>| {
-                let (number, bytes) = result?;
-                done(number, &bytes)?;
-                progress(release.frame(number).map_or(0, |entry| u64::from(entry.len)));
+            |result: Result<(Range<usize>, Vec<u8>), OpenError>| {
+                let (frames, bytes) = result?;
+                let mut rest = bytes.as_slice();
+                for number in frames {
+                    let len = release.frame(number).map_or(0, |entry| entry.len);
+                    let own = rest.split_at_checked(len as usize);
+                    rest = own.map_or(&[], |(_, rest)| rest);
+                    done(number, own.map(|(own, _)| own))?;
+                    progress(u64::from(len));
+                }
                 Ok(())
             },
         )
     }
 }
 
-/// Checks a frame; leaves its bytes in `into`, or nothing for zeroes, repeats and deltas.
-fn decode(
+/// The frames of the next run, as they come.
+fn next_run<R: Read + Unpin>(
+    reader: &mut BundleReader<BlockingSource<R>>,
+) -> Result<Option<Vec<UncheckedFrame>>, ReadError> {
+    let Some(first) = wait(reader.next_unchecked())? else { return Ok(None) };
+    let more = reader.release().run_of(first.number()).len().saturating_sub(1);
+    let mut run = vec![first];
+    for _ in 0..more {
+        run.extend(wait(reader.next_unchecked())?);
+    }
+    Ok(Some(run))
+}
+
+/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of zeroes, repeats and deltas, nor of
+/// what builds upon deltas.
+fn decode_run(
     release: &Release,
     decoder: &mut Decoder,
-    frame: UncheckedFrame,
+    run: Vec<UncheckedFrame>,
     into: &mut Vec<u8>,
 ) -> Result<(), OpenError> {
-    let frame = frame.check(release)?;
-    // Zeroes were checked with the index, repeats are as their first frame, which is checked.
-    match release.frame(frame.number()).map(|entry| entry.kind) {
-        Some(FrameKind::Zstd | FrameKind::Raw) => Ok(decoder.decode(release, &frame, into, nothing)?),
-        _ => Ok(()),
+    let mut known = true;
+    for frame in run {
+        let frame = frame.check(release)?;
+        let Some(entry) = release.frame(frame.number()) else { continue };
+        // Zeroes were checked with the index, repeats are as their first frame, which is checked.
+        known = known && matches!(entry.kind, FrameKind::Zstd | FrameKind::Raw);
+        if known {
+            let at = into.len();
+            into.resize(at.saturating_add(entry.len as usize), 0);
+            let (before, own) = into.split_at_mut(at);
+            let before = before.get(at.saturating_sub(entry.before as usize)..).unwrap_or_default();
+            decoder.decode_slice(release, &frame, before, own, nothing)?;
+        }
     }
+    Ok(())
 }
 
 /// Copies a repeat from where its first frame was written, and returns its bytes; `None` for frames of other kinds.
@@ -227,16 +259,15 @@ impl<'a> Kept<'a> {
     }
 
     /// The bytes of a frame, its own or those that it repeats; `None` for zeroes and where they are not known.
-    fn bytes_of<'b>(&'b self, number: usize, own: &'b [u8]) -> Option<&'b [u8]> {
+    fn bytes_of<'b>(&'b self, number: usize, own: Option<&'b [u8]>) -> Option<&'b [u8]> {
         match self.release.frame(number)?.kind {
             FrameKind::Repeat { frame } => self.frames.get(&frame).map(Vec::as_slice),
-            _ => (!own.is_empty()).then_some(own),
+            _ => own,
         }
     }
 
-    fn keep(&mut self, number: usize, own: &[u8]) {
-        if self.last_repeat.contains_key(&number)
-            && !own.is_empty()
+    fn keep(&mut self, number: usize, own: Option<&[u8]>) {
+        if let Some(own) = own.filter(|_| self.last_repeat.contains_key(&number))
             && self.len.saturating_add(own.len()) <= MAX_KEPT
         {
             self.len = self.len.saturating_add(own.len());

@@ -21,30 +21,35 @@
 //!
 //! [compression]                      # optional
 //! level = 9                          # zstd level, 1 to 19
-//! frame_size = 32768                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
+//! frame_size = 16384                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
+//! window = 65536                     # likewise: how far back a frame may refer, 0 to 1048576, a multiple of 4096
 //!
 //! [[image]]                          # one or more, each role once
 //! role = "root"                      # boot, root, recovery, guard
 //! path = "root.img"                  # relative to this file
-//! frame_size = 32768                 # optional
+//! frame_size = 16384                 # optional
+//! window = 65536                     # optional
 //! ```
 
 use crate::cbor::{Blob, Key};
 use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_NAME_LEN};
 use crate::manifest::{ImageRole, IndexInfo, Manifest, Sbom, UpdaterVersion};
+use crate::runs::RUN_LEN;
 use seal::Text64;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 use toml::Spanned;
 
-/// zstd level unless the recipe says otherwise; docs/decisions/0101-frames.md has the figures.
+/// zstd level unless the recipe says otherwise; docs/decisions/0102-runs.md has the figures.
 pub const DEFAULT_LEVEL: i32 = 9;
-/// Frame size unless the recipe says otherwise, in bytes; the same record has the figures.
-pub const DEFAULT_FRAME_SIZE: u32 = 32 << 10;
+/// Frame size unless the recipe says otherwise or the images are too large for it, in bytes; the same record has the figures.
+pub const DEFAULT_FRAME_SIZE: u32 = 16 << 10;
+/// How many bytes before it a frame builds upon unless the recipe says otherwise; the same record has the figures.
+pub const DEFAULT_WINDOW: u32 = 0;
 /// Highest level: those above need more memory than making a bundle may take.
 pub const MAX_LEVEL: i32 = 19;
 
@@ -72,8 +77,10 @@ pub struct ImageInput {
     pub role: ImageRole,
     /// Where it is.
     pub path: PathBuf,
-    /// Longest frame in bytes.
-    pub frame_size: u32,
+    /// Longest frame in bytes; if none is asked for, [`DEFAULT_FRAME_SIZE`], or more for images of many GiB.
+    pub frame_size: Option<u32>,
+    /// How many bytes before it a frame may build upon; 0: none.
+    pub window: u32,
 }
 
 /// Why a recipe is refused.
@@ -133,6 +140,7 @@ struct SbomTable {
 struct CompressionTable {
     level: Option<Spanned<i32>>,
     frame_size: Option<Spanned<u32>>,
+    window: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +149,7 @@ struct ImageTable {
     role: Spanned<ImageRole>,
     path: PathBuf,
     frame_size: Option<Spanned<u32>>,
+    window: Option<Spanned<u32>>,
 }
 
 impl Recipe {
@@ -222,6 +231,21 @@ impl RecipeFile<'_> {
         }
     }
 
+    /// A length in whole blocks, within limits.
+    fn blocks(
+        &self,
+        key: &'static str,
+        value: &Spanned<u32>,
+        limits: RangeInclusive<u32>,
+    ) -> Result<u32, RecipeError> {
+        let found = *value.get_ref();
+        if limits.contains(&found) && found.is_multiple_of(BLOCK_LEN) {
+            return Ok(found);
+        }
+        let (least, most) = (limits.start(), limits.end());
+        self.fault(value.span(), key, format!("{found}, expected a multiple of 4096 from {least} to {most}"))
+    }
+
     fn images(&self, document: &Document) -> Result<Vec<ImageInput>, RecipeError> {
         let mut images: Vec<ImageInput> = Vec::new();
         for table in &document.image {
@@ -229,19 +253,18 @@ impl RecipeFile<'_> {
             if images.iter().any(|image| image.role == role) {
                 return self.fault(table.role.span(), "role", format!("image {role} appears twice"));
             }
-            let frame_size = match table.frame_size.as_ref().or(document.compression.frame_size.as_ref()) {
-                None => DEFAULT_FRAME_SIZE,
-                Some(size) => {
-                    let found = *size.get_ref();
-                    if !(BLOCK_LEN..=MAX_FRAME_LEN).contains(&found) || !found.is_multiple_of(BLOCK_LEN) {
-                        let fault =
-                            format!("{found}, expected a multiple of 4096 from 4096 to {MAX_FRAME_LEN}");
-                        return self.fault(size.span(), "frame_size", fault);
-                    }
-                    found
-                }
-            };
-            images.push(ImageInput { role, path: self.beside(&table.path), frame_size });
+            let of_all = &document.compression;
+            let frame_size = table.frame_size.as_ref().or(of_all.frame_size.as_ref());
+            let frame_size =
+                frame_size.map(|size| self.blocks("frame_size", size, BLOCK_LEN..=MAX_FRAME_LEN));
+            let window = table.window.as_ref().or(of_all.window.as_ref());
+            let window = window.map(|window| self.blocks("window", window, 0..=RUN_LEN));
+            images.push(ImageInput {
+                role,
+                path: self.beside(&table.path),
+                frame_size: frame_size.transpose()?,
+                window: window.transpose()?.unwrap_or(DEFAULT_WINDOW),
+            });
         }
         if images.is_empty() {
             self.fault(0..0, "image", "at least one [[image]] is needed")

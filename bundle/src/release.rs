@@ -1,10 +1,11 @@
 //! A release as its seal, manifest and index describe it.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
+use crate::hint::{hint_count, hints_len};
 use crate::index::{BaseRange, FrameEntry, FrameKind, Index};
+use crate::limits::HINT_LEN;
 #[cfg(doc)]
 use crate::limits::MAX_RUN_LEN;
-use crate::limits::{BLOCK_LEN, HINT_LEN};
 use crate::manifest::{ImageRole, Manifest};
 use crate::read::ReadError;
 use seal::{ImageDigest, SEAL_LEN, Seal, Statement};
@@ -110,11 +111,19 @@ impl Release {
         self.index.frames.get(number)
     }
 
-    /// The frames that are decoded in order, as one unit, to get frame `number`: itself alone, where frames do not build
-    /// upon the bytes before them. *Pure.* Empty if there is no such frame; together at most [`MAX_RUN_LEN`] bytes, uncompressed.
+    /// The run that frame `number` belongs to: frames that are decoded in order, as one unit, since each builds upon those
+    /// before it. *Pure.* Often a single frame; empty if there is no such frame; together at most
+    /// [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes, uncompressed.
     #[must_use]
     pub fn run_of(&self, number: usize) -> Range<usize> {
-        number..self.index.frames.len().min(number.saturating_add(1)).max(number)
+        let frames = self.frames();
+        let begins = |frame: &FrameEntry| frame.before == 0;
+        let Some((upto, after)) = frames.split_at_checked(number.saturating_add(1)) else {
+            return number..number;
+        };
+        let start = upto.iter().rposition(begins).unwrap_or(number);
+        let more = after.iter().position(begins).unwrap_or(after.len());
+        start..upto.len().saturating_add(more)
     }
 
     /// The pieces of the base release that make up the prefix of a frame, in order; none unless it is a delta.
@@ -143,16 +152,16 @@ impl Release {
 
     /// Where the block hints lie in the bundle file; empty if there are none.
     ///
-    /// They hold 8 bytes (XXH3-64, seed 0, little-endian) for each 4096 bytes of each frame that has stored bytes, in
-    /// order; a last block may be shorter. They help to find blocks on a disk, and are believed by nobody: what is
-    /// found is checked against the frame's SHA-256.
+    /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each frame that has stored bytes, in order; a last block may
+    /// be shorter. They help to find blocks on a disk, and are believed by nobody: what is found is checked against the
+    /// frame's SHA-256.
     #[must_use]
     pub const fn hints_range(&self) -> &Range<u64> {
         &self.hints
     }
 
     /// Where the hints of frame `number` lie in the bundle file; `None` if it has none. Costs a walk over the frames
-    /// before it: to look at many, count along with [`hint_count`].
+    /// before it: to look at many, count along with [`hint_count`](crate::hint_count).
     #[must_use]
     pub fn frame_hints(&self, number: usize) -> Option<Range<u64>> {
         if self.hints.is_empty() {
@@ -168,16 +177,6 @@ impl Release {
     pub const fn is_verified(&self) -> bool {
         self.verified
     }
-}
-
-/// How many block hints a frame has: one for each 4096 bytes begun, none if nothing is stored for it. *Pure.*
-#[must_use]
-pub fn hint_count(frame: &FrameEntry) -> u64 {
-    if frame.stored_len == 0 { 0 } else { u64::from(frame.len.div_ceil(BLOCK_LEN)) }
-}
-
-fn hints_len(frames: &[FrameEntry]) -> u64 {
-    frames.iter().fold(0_u64, |sum, frame| sum.saturating_add(hint_count(frame).saturating_mul(HINT_LEN)))
 }
 
 /// Where the index lies in the bundle file.

@@ -80,8 +80,7 @@ pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> 
 
 /// The jobs that bring everything to its place that is not there, by number of the frame. *Pure.*
 ///
-/// A run of frames that build upon each other is never split: what is there already, or can be put together, is then read
-/// for the sake of what follows it.
+/// With a frame that builds upon the bytes before it come the frames in which those lie, even if they are in their place already.
 pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
     let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (frame, origin) in origins.iter().enumerate() {
@@ -93,19 +92,44 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
     let mut frame = 0;
     while frame < origins.len() {
         let run = release.run_of(frame);
-        let wants = |frame: &usize| is_missing(origins[*frame]) || repeats.contains_key(frame);
-        if let Some(last) = run.clone().rev().find(wants) {
-            let parts = (run.start..=last).map(|frame| Part {
-                frame,
-                origin: origins[frame],
-                own: is_missing(origins[frame]),
-                also: repeats.remove(&frame).unwrap_or_default(),
-            });
-            build.add(parts.collect());
+        for parts in needed(release, origins, run.clone(), &mut repeats) {
+            build.add(parts);
         }
         frame = run.end.max(frame + 1);
     }
     build.batches
+}
+
+/// The parts of a run that have to be written, or that those build upon: stretches of neighbours.
+fn needed(
+    release: &Release,
+    origins: &[Origin],
+    run: Range<usize>,
+    repeats: &mut BTreeMap<usize, Vec<usize>>,
+) -> Vec<Vec<Part>> {
+    let mut stretches: Vec<Vec<Part>> = Vec::new();
+    let mut after = None;
+    // From this byte of the image on, what lies before the last part is built upon.
+    let mut upon = u64::MAX;
+    for number in run.rev() {
+        let (frame, origin) = (&release.frames()[number], origins[number]);
+        let (own, also) = (is_missing(origin), repeats.remove(&number).unwrap_or_default());
+        if !own && also.is_empty() && frame.offset + u64::from(frame.len) <= upon {
+            continue;
+        }
+        if origin == Origin::Stored {
+            upon = upon.min(frame.offset - u64::from(frame.before));
+        }
+        let part = Part { frame: number, origin, own, also };
+        match stretches.last_mut() {
+            Some(last) if after == Some(number + 1) => last.push(part),
+            _ => stretches.push(vec![part]),
+        }
+        after = Some(number);
+    }
+    stretches.iter_mut().for_each(|stretch| stretch.reverse());
+    stretches.reverse();
+    stretches
 }
 
 /// Whether a frame has to be written from its own bytes; a repeat is written together with what it repeats.

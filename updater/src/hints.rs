@@ -2,7 +2,7 @@
 
 use crate::batch::original;
 use bundle::limits::BLOCK_LEN;
-use bundle::{ReadError, Release, hint_count};
+use bundle::{ReadError, Release, block_hint, hint_count, hints_of};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
@@ -10,9 +10,9 @@ use twox_hash::XxHash3_64;
 /// of them take more than a few dozen MiB. A bundle with more is applied without.
 pub(crate) const MAX_HINTS_LEN: u64 = 16 << 20;
 
-/// The hash of a block.
-pub(crate) fn hint(block: &[u8]) -> u64 {
-    XxHash3_64::oneshot(block)
+/// A checksum of bytes that were verified, to recognise them by on a device that may be faulty.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot(bytes)
 }
 
 /// The hints of all frames.
@@ -39,17 +39,13 @@ impl Hints {
         if found != expected {
             return Err(ReadError::Digest { what: "block hints", expected, found });
         }
-        let (words, _) = bytes.as_chunks::<8>();
         let mut before = 0;
         let first = release.frames().iter().map(|frame| {
             let first = before;
             before += hint_count(frame) as u32;
             first
         });
-        Ok(Self {
-            first: first.collect(),
-            hints: words.iter().map(|word| u64::from_le_bytes(*word)).collect(),
-        })
+        Ok(Self { first: first.collect(), hints: hints_of(bytes).collect() })
     }
 
     /// The hints of frame `number`, or of the one that it repeats; none for zeroes.
@@ -61,7 +57,7 @@ impl Hints {
 
     /// Whether `bytes` may be those of frame `number`.
     pub(crate) fn fit(&self, release: &Release, number: usize, bytes: &[u8]) -> bool {
-        let blocks = bytes.chunks(BLOCK_LEN as usize).map(hint);
+        let blocks = bytes.chunks(BLOCK_LEN as usize).map(block_hint);
         blocks.eq(self.of(release, number).iter().copied())
     }
 }

@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
     let manifest_end = SEAL_LEN + old.manifest.len as usize;
     // Right digests from the outside in, as far as the manifest can still be read.
     if let Ok(mut manifest) = Manifest::decode(&bytes[SEAL_LEN..manifest_end]) {
-        let index_end = manifest_end + manifest.index.frames as usize * 80;
+        let index_end = manifest_end + manifest.index.frames as usize * bundle::FRAME_ENTRY_LEN;
         if let Some(index) = bytes.get(manifest_end..index_end) {
             manifest.index.sha256.0 = Sha256::digest(index).into();
             let encoded = manifest.encode().unwrap();

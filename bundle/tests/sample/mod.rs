@@ -5,7 +5,7 @@ use bundle::keys::SecretKey;
 use bundle::manifest::Manifest;
 use bundle::open::{Access, OpenError, Opener};
 use bundle::recipe::Recipe;
-use bundle::{HeadParser, ReadError, Release};
+use bundle::{FRAME_ENTRY_LEN, HeadParser, ReadError, Release};
 use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, Statement, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::Cursor;
@@ -41,13 +41,14 @@ pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A root image with a frame of each kind: text, noise, zeroes, a repeat, and a short last frame.
+/// A root image with a frame of each kind: text, noise, zeroes, a repeat, text, and a short last frame that builds upon it.
 pub(crate) fn root_image() -> Vec<u8> {
     let mut root = b"the same words, again and again; ".repeat(300)[..4096].to_vec();
     root.extend(noise(1, 4096));
     root.extend(vec![0; 3 * 4096]);
     root.extend(noise(1, 4096));
-    root.extend(b"the end ".repeat(100));
+    root.extend(bundle::hex(&noise(2, 2048)).into_bytes());
+    root.extend_from_within(6 * 4096 + 100..6 * 4096 + 900);
     root
 }
 
@@ -64,6 +65,7 @@ commit = "0123abc"
 
 [compression]
 frame_size = 4096
+window = 65536
 
 [[image]]
 role = "root"
@@ -152,7 +154,7 @@ impl Parts {
 
     /// Where entry `frame` stands in the index.
     pub(crate) fn entry(&mut self, frame: usize) -> &mut [u8] {
-        &mut self.index[frame * 80..frame * 80 + 80]
+        &mut self.index[frame * FRAME_ENTRY_LEN..(frame + 1) * FRAME_ENTRY_LEN]
     }
 
     /// Puts the parts together with right digests and lengths and a good signature.

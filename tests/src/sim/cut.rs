@@ -238,6 +238,9 @@ impl Trace {
             cuts.push(Cut::Head(at, count * self.sector));
             cuts.push(Cut::Tail(at, len - (sectors - count) * self.sector));
         }
+        // Drives may write in smaller units than they say.
+        let small = (512..len).step_by(512).take(if len <= 8192 { 16 } else { 0 });
+        cuts.extend(small.filter(|count| count % self.sector != 0).map(|count| Cut::Head(at, count)));
         let around = inside.iter().map(|count| count * self.sector).flat_map(|edge| [edge - 1, edge + 1]);
         let bytes = around.chain([1, 8, 255, self.sector / 2, len.saturating_sub(1)]);
         cuts.extend(bytes.filter(|count| (1..len).contains(count)).map(|count| Cut::Head(at, count)));
@@ -356,14 +359,14 @@ impl Trace {
         let now = self.after(at);
         state.vars = now.vars.clone();
         // What was seen stays seen, whatever the disk has forgotten of it.
-        let Witness { recovery, stick, .. } = now.witness;
+        let Witness { recovery, worn, stick, .. } = now.witness;
         for slot in 0..2 {
             if state.witness.launches[slot] == self.after(base).witness.launches[slot] {
                 state.witness.launches[slot] = now.witness.launches[slot];
                 state.witness.proven[slot] = now.witness.proven[slot];
             }
         }
-        state.witness = Witness { recovery, stick, ..state.witness };
+        state.witness = Witness { recovery, worn, stick, ..state.witness };
         state
     }
 }

@@ -199,9 +199,10 @@ impl<'a> Firmware<'a> {
         }
     }
 
-    /// Whether the root image of the release is the one on the disk: a system whose root is torn does not come up.
-    fn root_is_whole(&self, slot: Slot, release: &Release) -> bool {
-        self.disk.medium().is(Place::Root(slot).start(), &release.root)
+    /// A system whose root is torn does not come up, nor does one that is worn.
+    fn comes_up(&self, slot: Slot, release: &Release) -> bool {
+        let worn = self.journal.witness().worn == Some(slot);
+        !worn && self.disk.medium().is(Place::Root(slot).start(), &release.root)
     }
 }
 
@@ -258,7 +259,7 @@ impl guard::Machine for Firmware<'_> {
         match release.behaviour() {
             Behaviour::Returns => Ended::Returned("ABORTED".to_owned()),
             Behaviour::Refused => Ended::NotLoaded("UNSUPPORTED".to_owned()),
-            Behaviour::Works if self.root_is_whole(slot, release) => {
+            Behaviour::Works if self.comes_up(slot, release) => {
                 let version = release.version;
                 self.started = Started::Up { handoff: launch.handoff, version, from_stick: false };
                 Ended::TookOver

@@ -5,7 +5,7 @@ use record::Slot;
 
 const MIB: u64 = 1 << 20;
 /// Length of the disk in bytes.
-pub const DISK_LEN: u64 = 28 * MIB;
+pub const DISK_LEN: u64 = 30 * MIB;
 
 /// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl Place {
             Self::State => 3,
             Self::Boot(Slot::A) => 4,
             Self::Root(Slot::A) => 5,
-            Self::Boot(Slot::B) => 6,
-            Self::Root(Slot::B) => 7,
-            Self::Recovery => 8,
-            Self::Data => 9,
+            Self::Boot(Slot::B) => 7,
+            Self::Root(Slot::B) => 8,
+            Self::Recovery => 10,
+            Self::Data => 11,
         }
     }
 
@@ -44,7 +44,7 @@ impl Place {
     #[must_use]
     pub const fn end(self) -> u64 {
         match self {
-            Self::Esp => self.start() + 2 * MIB,
+            Self::Esp | Self::Root(_) => self.start() + 2 * MIB,
             Self::Data => DISK_LEN - MIB,
             _ => self.start() + MIB,
         }
@@ -54,5 +54,5 @@ impl Place {
 /// The layout with these places.
 #[must_use]
 pub const fn layout() -> Layout {
-    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(MIB), recovery: Size(MIB) }
+    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB) }
 }

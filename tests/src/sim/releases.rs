@@ -51,12 +51,13 @@ pub struct Releases {
 }
 
 /// One line of the table of releases: version, rollback index, revoke, signing key.
-const TABLE: [(&str, u64, bool, u8); 8] = [
+const TABLE: [(&str, u64, bool, u8); 9] = [
     ("1.0.0", 1, false, 1),
     ("1.1.0", 2, false, 1),
     ("1.2.0", 3, false, 1),
     ("1.3.0", 4, true, 1),
     ("1.4.0", 5, false, 2),
+    ("1.5.0", 6, false, 1),
     ("1.1.1-restarts", 2, false, 1),
     ("1.1.2-returns", 2, false, 1),
     ("1.1.3-refused", 2, false, 1),
@@ -130,7 +131,9 @@ fn release(
          compatible = [\"{COMPATIBLE}\"]\n[compression]\nframe_size = 4096\nlevel = 1\n"
     );
     // None is a multiple of a sector, so that every image has an end inside of one.
-    let lengths = [("boot", 13_001), ("root", 30_003), ("recovery", 9_007), ("guard", 5_011)];
+    // One is larger than what the updater writes in one piece.
+    let root = if version == "1.5.0" { 1_250_003 } else { 30_003 };
+    let lengths = [("boot", 13_001), ("root", root), ("recovery", 9_007), ("guard", 5_011)];
     let mut images = Vec::new();
     for ((role, len), salt) in lengths.into_iter().zip(1..) {
         let bytes = noise(seed * 16 + salt, len);

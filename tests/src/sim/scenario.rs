@@ -39,6 +39,8 @@ pub enum Damage {
     BootImage,
     /// The store of variables is full.
     StoreFull,
+    /// The release in slot B works no longer, though all of it is as it was.
+    Worn,
 }
 
 /// A scenario.
@@ -72,9 +74,9 @@ const ONE: Start = Start::Installed(&["1.0.0"]);
 const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 25] = {
+pub const SCENARIOS: [Scenario; 28] = {
     use Damage::{
-        BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull,
+        BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull, Worn,
     };
     use record::Slot;
     [
@@ -99,13 +101,20 @@ pub const SCENARIOS: [Scenario; 25] = {
         scenario("mark-bad", TWO, None, Wish::MarkBad(Slot::A), "1.1.0"),
         scenario("recovery-once", ONE, None, Wish::RecoveryOnce, "1.0.0"),
         scenario("repair-variables", TWO, NoVariables, Wish::Nothing, "1.1.0"),
-        scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0"),
+        Scenario {
+            // The other copy knows of the trial and not of the commit: two cuts spend the tries that it tells of.
+            or_with: Some("1.0.0"),
+            ..scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0")
+        },
         scenario("repair-record-1", TWO, OneRecord(1), Wish::Nothing, "1.1.0"),
         Scenario {
             // By evidence alone a release gets one launch: a cut in it costs the release.
             or_with: Some("1.0.0"),
             ..scenario("rebuild-record", TWO, BothRecords, Wish::Nothing, "1.1.0")
         },
+        scenario("good-release-wears-out", TWO, Worn, Wish::Nothing, "1.0.0"),
+        scenario("update-from-recovery", ONE, BootImage, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-large", ONE, None, Wish::Run("1.5.0"), "1.5.0"),
         scenario("boot-image-rots", TWO, BootImage, Wish::RollBack(Slot::A), "1.1.0"),
     ]
 };
@@ -267,6 +276,7 @@ fn damage(state: &mut State, damage: Damage, sector_size: u32) {
     let copy = |copy: u8| Place::State.start() + u64::from(copy) * 1020 * 1024;
     match damage {
         Damage::None | Damage::StoreFull => {}
+        Damage::Worn => state.witness.worn = Some(record::Slot::B),
         Damage::NoVariables => state.vars = Arc::new(Vars::new()),
         Damage::PrimaryTable => state.image.write(u64::from(sector_size) + 24, &[0xff; 8]),
         Damage::BackupTable => {

@@ -20,6 +20,8 @@ pub struct Witness {
     pub proven: [bool; 2],
     /// Whether recovery was started.
     pub recovery: bool,
+    /// The slot whose release has begun to fail after it worked.
+    pub worn: Option<Slot>,
     /// Whether the installation stick is plugged in.
     pub stick: bool,
 }
@@ -43,6 +45,9 @@ impl Witness {
             if at == Place::Boot(slot).start() && data.iter().take(512).all(|byte| *byte == 0) {
                 self.launches[slot as usize] = 0;
                 self.proven[slot as usize] = false;
+                if matches!((self.worn, slot), (Some(Slot::A), Slot::A) | (Some(Slot::B), Slot::B)) {
+                    self.worn = None;
+                }
             }
         }
     }

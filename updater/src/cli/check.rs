@@ -11,8 +11,10 @@ use updater::apply::{Failure, Incoming};
 use updater::check::{Verdict, running, verdict};
 use updater::plan::{Facts, Scope};
 
-/// Say whether a bundle is newer than what runs, reading no more than its head; exit code 0 if it is, 7 if there is
-/// nothing to do, 3 if it is refused
+/// Say whether a bundle is newer than what runs: exit code 0 if so, 7 if there is nothing to do
+///
+/// Reads no more than the head of the bundle. What waits for its first boot, has failed on this machine, or was left by
+/// somebody who went back from it, is nothing to do. Exit code 3 if it cannot be applied.
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -20,7 +22,7 @@ pub(super) struct Check {
     #[command(flatten)]
     place: Place,
     /// Print the answer as JSON on standard output
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 

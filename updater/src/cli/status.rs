@@ -16,10 +16,10 @@ pub(super) struct Show {
     #[command(flatten)]
     place: Place,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Print nothing: exit code 0 if a release waits for its first boot, 7 if none does
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, help_heading = "Output", conflicts_with = "json")]
     waiting: bool,
 }
 

@@ -33,10 +33,10 @@ struct Crash {
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Seconds after which no second cuts are begun, for each scenario
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// Of the first cuts, one in so many is cut again
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 5)]
     double_every: usize,
     /// Let no operation of the disk fail
     #[arg(long)]
@@ -87,7 +87,7 @@ fn say(line: &str) {
 impl Crash {
     fn effort(&self) -> Effort {
         Effort {
-            first: Thoroughness { all_subsets: 8, random: 64, tears: 12, faulty: 4, seed: self.seed },
+            first: Thoroughness { all_subsets: 8, random: 96, tears: 20, faulty: 4, seed: self.seed },
             second: Thoroughness { all_subsets: 4, random: 4, tears: 2, faulty: 0, seed: self.seed },
             double_every: self.double_every,
             limit: Duration::from_secs(self.seconds),

@@ -1,8 +1,6 @@
 //! `rayos-updater` as a person or a timer uses it, on a machine in an image file.
 
-mod fixture;
-
-use fixture::{Bench, Said, bundle, bundle_for};
+use crate::fixture::{Bench, Said, bundle, bundle_for};
 use record::{Reason, Slot, Status};
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;

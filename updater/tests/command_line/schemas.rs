@@ -1,8 +1,6 @@
 //! What the program prints as JSON is what `docs/schemas` says.
 
-mod fixture;
-
-use fixture::{Bench, bundle};
+use crate::fixture::{Bench, bundle};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;

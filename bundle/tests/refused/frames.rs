@@ -1,0 +1,141 @@
+//! Stored bytes of frames, images and hints.
+
+use crate::forged;
+use crate::sample::{self, Parts, head, noise, refusal, trust};
+use bundle::Encoder;
+use bundle::limits::MAX_MANIFEST_LEN;
+use seal::SEAL_LEN;
+use sha2::{Digest as _, Sha256};
+
+// The stored bytes of frame 1 are replaced by another zstd frame.
+
+fn with_frame(stored: &[u8]) -> String {
+    let mut parts = Parts::sample();
+    let lengths: Vec<usize> = (0..2)
+        .map(|frame| u32::from_le_bytes(parts.entry(frame)[4..8].try_into().unwrap()) as usize)
+        .collect();
+    parts.payload.splice(lengths[0]..lengths[0] + lengths[1], stored.iter().copied());
+    parts.manifest.payload = parts.payload.len() as u64;
+    parts.entry(1)[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
+    let digest: [u8; 32] = Sha256::digest(stored).into();
+    parts.entry(1)[48..64].copy_from_slice(&digest[..16]);
+    refusal(&parts.seal())
+}
+
+fn text() -> Vec<u8> {
+    sample::root_image()[..4096].to_vec()
+}
+
+#[test]
+fn stored_bytes_that_are_not_zstd() {
+    assert_eq!(
+        with_frame(&noise(9, 100)),
+        "image root: frame 1: stored as zstd, but does not begin with the number of a zstd frame"
+    );
+}
+
+#[test]
+fn a_frame_that_decompresses_to_other_bytes() {
+    let mut other = text();
+    other[5] ^= 1;
+    let refused = with_frame(&zstd::bulk::compress(&other, 3).unwrap());
+    assert!(refused.starts_with("image root: frame 1: digest mismatch: expected "), "{refused}");
+}
+
+#[test]
+fn a_frame_that_refers_to_other_bytes_than_those_before_it() {
+    let mut parts = Parts::sample();
+    let stored = parts.entry(6)[4..8].try_into().map(u32::from_le_bytes).unwrap() as usize;
+    let image = sample::root_image();
+    let mut prefix = image[24576..28672].to_vec();
+    prefix.rotate_left(8);
+    let other = Encoder::new(9).unwrap().compress_with_prefix(&image[28672..], &prefix).unwrap().unwrap();
+    let end = parts.payload.len() - stored;
+    parts.payload.splice(end.., other.iter().copied());
+    parts.manifest.payload = parts.payload.len() as u64;
+    parts.entry(6)[4..8].copy_from_slice(&(other.len() as u32).to_le_bytes());
+    parts.entry(6)[48..64].copy_from_slice(&Sha256::digest(&other)[..16]);
+    let refused = refusal(&parts.seal());
+    assert!(refused.starts_with("image root: frame 6: digest mismatch: expected "), "{refused}");
+}
+
+#[test]
+fn a_bomb() {
+    let refused = with_frame(&zstd::bulk::compress(&vec![0; 2 << 20], 3).unwrap());
+    assert_eq!(refused, "image root: frame 1: stored as zstd, but promises 2097152 bytes, expected 4096");
+}
+
+#[test]
+fn a_frame_with_a_window_of_its_own() {
+    use std::io::Write as _;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&text()).unwrap();
+    let refused = with_frame(&encoder.finish().unwrap());
+    assert!(refused.contains("does not promise its length in one segment"), "{refused}");
+}
+
+#[test]
+fn two_frames_in_one_and_skippable_frames() {
+    let half = |range| zstd::bulk::compress(&text()[range], 3).unwrap();
+    let refused = with_frame(&[half(0..2048), half(2048..4096)].concat());
+    assert_eq!(refused, "image root: frame 1: stored as zstd, but promises 2048 bytes, expected 4096");
+    let whole = zstd::bulk::compress(&text(), 3).unwrap();
+    let refused = with_frame(&[whole.as_slice(), b"\x50\x2a\x4d\x18\x04\0\0\0skip"].concat());
+    assert!(refused.contains("frames were joined or cut"), "{refused}");
+    let refused = with_frame(&[b"\x50\x2a\x4d\x18\x04\0\0\0skip", whole.as_slice()].concat());
+    assert!(refused.contains("does not begin with the number"), "{refused}");
+}
+
+#[test]
+fn a_frame_that_is_cut() {
+    let whole = zstd::bulk::compress(&text(), 3).unwrap();
+    let refused = with_frame(&whole[..whole.len() - 1]);
+    assert!(refused.contains("frames were joined or cut"), "{refused}");
+}
+
+#[test]
+fn a_frame_that_asks_for_a_dictionary() {
+    let mut whole = zstd::bulk::compress(&text(), 3).unwrap();
+    whole[4] |= 1;
+    assert!(with_frame(&whole).ends_with("asks for a dictionary"));
+}
+
+#[test]
+fn a_damaged_frame_is_refused_before_it_is_decompressed() {
+    let mut parts = Parts::sample();
+    *parts.payload.last_mut().unwrap() ^= 1;
+    let refused = refusal(&parts.seal());
+    assert!(
+        refused.starts_with("image root: frame 6: stored bytes: digest mismatch: expected "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_image_with_another_digest_than_its_frames_have() {
+    let refused = forged(|p| p.manifest.images[1].sha256.0[5] ^= 1);
+    assert!(refused.starts_with("image root: digest mismatch: expected "), "{refused}");
+    let refused = forged(|p| {
+        p.manifest.images[0].sha256.0[5] ^= 1;
+        p.statement.boot.sha256[5] ^= 1;
+    });
+    assert!(refused.starts_with("image boot: digest mismatch: expected "), "{refused}");
+}
+
+#[test]
+fn block_hints_that_are_damaged() {
+    let mut parts = Parts::sample();
+    parts.hints[0] ^= 1;
+    assert!(refusal(&parts.seal()).starts_with("block hints: digest mismatch"));
+}
+
+#[test]
+fn nothing_is_buffered_in_proportion_to_what_a_file_claims() {
+    // A seal that promises a manifest of 1 MiB, and no more of it: what is held is what came.
+    let bytes = Parts::sample().seal_with(|statement| statement.manifest.len = MAX_MANIFEST_LEN);
+    let mut parser = bundle::HeadParser::new(&trust(), seal::Purpose::Release);
+    assert_eq!(parser.feed(&bytes).unwrap(), bytes.len());
+    assert_eq!(parser.missing() as u64, MAX_MANIFEST_LEN - (bytes.len() - SEAL_LEN) as u64);
+    assert!(head(&bytes, &trust()).is_err());
+}

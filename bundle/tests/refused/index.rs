@@ -1,0 +1,213 @@
+//! Indexes. Frames of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the end. 1 and 2 are a run, 5 and 6
+//! another.
+
+use crate::forged;
+use crate::sample::{Parts, check, trust};
+use bundle::cbor::Blob;
+use bundle::limits::{MAX_FRAME_LEN, MAX_RUN_LEN};
+use bundle::manifest::{Base, BaseImage, ImageRole};
+use bundle::{FrameEntry, FrameKind, Index, IndexError};
+
+#[test]
+fn a_kind_of_frame_that_is_not_known() {
+    assert_eq!(forged(|p| p.entry(1)[0] = 5), "frame 1: kind 5 is not known");
+}
+
+#[test]
+fn frames_of_no_length_or_too_much() {
+    assert_eq!(forged(|p| p.entry(1)[1..4].fill(0)), "frame 1: length 0, expected 1 to 4096");
+    assert_eq!(
+        forged(|p| p.entry(1)[1..4].copy_from_slice(&[1, 0x10, 0])),
+        "frame 1: length 4097, expected 1 to 4096"
+    );
+    assert_eq!(
+        forged(|p| p.entry(3)[1..4].copy_from_slice(&[1, 0, 0x40])),
+        "frame 3: length 4194305, expected 1 to 4194304"
+    );
+}
+
+#[test]
+fn frames_that_are_not_aligned() {
+    assert_eq!(
+        forged(|p| p.entry(1)[1..4].copy_from_slice(&[0xff, 0x0f, 0])),
+        "frame 1: length 4095 is not a multiple of 4096, and the image goes on"
+    );
+}
+
+#[test]
+fn frames_that_do_not_cover_the_image() {
+    assert_eq!(forged(|p| p.manifest.images[1].size += 1), "image root: frames cover 29472 bytes of 29473");
+    assert_eq!(
+        forged(|p| p.manifest.images[1].size = u64::MAX),
+        format!("image root: frames cover 29472 bytes of {}", u64::MAX)
+    );
+    assert_eq!(forged(|p| p.entry(3)[2] = 0x20), "image root: frames cover 25376 bytes of 29472");
+}
+
+#[test]
+fn stored_lengths_that_do_not_fit_the_kind() {
+    let set =
+        |frame: usize, stored: u32| forged(|p| p.entry(frame)[4..8].copy_from_slice(&stored.to_le_bytes()));
+    assert_eq!(set(3, 1), "frame 3: stored length 1 does not fit a zero frame of 12288 bytes");
+    assert_eq!(set(4, 1), "frame 4: stored length 1 does not fit a repeat frame of 4096 bytes");
+    assert_eq!(set(2, 4095), "frame 2: stored length 4095 does not fit a raw frame of 4096 bytes");
+    assert_eq!(set(1, 0), "frame 1: stored length 0 does not fit a zstd frame of 4096 bytes");
+    assert_eq!(set(1, 4096), "frame 1: stored length 4096 does not fit a zstd frame of 4096 bytes");
+    assert_eq!(set(1, u32::MAX), "frame 1: stored length 4294967295 does not fit a zstd frame of 4096 bytes");
+}
+
+#[test]
+fn arguments_where_there_are_none() {
+    for (frame, kind) in [(1, "zstd"), (2, "raw"), (3, "zero")] {
+        assert_eq!(
+            forged(|p| p.entry(frame)[12] = 1),
+            format!("frame {frame}: a {kind} frame has argument 1")
+        );
+    }
+}
+
+#[test]
+fn frames_that_build_upon_what_is_not_of_their_run() {
+    let set =
+        |frame: usize, before: u32| forged(|p| p.entry(frame)[8..12].copy_from_slice(&before.to_le_bytes()));
+    assert_eq!(set(3, 4096), "frame 3: a zero frame builds upon 4096 bytes before it");
+    assert_eq!(set(4, 4096), "frame 4: a repeat frame builds upon 4096 bytes before it");
+    for (frame, before, run) in [
+        (0, 4096, 0),
+        (1, 4096, 0),
+        (2, 8192, 4096),
+        (2, 1, 4096),
+        (2, 4095, 4096),
+        (5, 4096, 0),
+        (6, u32::MAX, 4096),
+    ] {
+        assert_eq!(
+            set(frame, before),
+            format!(
+                "frame {frame}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
+            )
+        );
+    }
+    // That raw frame does not need what is before it, so that it may begin a run as well.
+    let mut parts = Parts::sample();
+    parts.entry(2)[8..12].fill(0);
+    check(&parts.seal(), &trust()).unwrap();
+}
+
+/// An index of zstd frames of those lengths in one run.
+fn run(lengths: &[u32]) -> Result<Index, IndexError> {
+    let mut manifest = Parts::sample().manifest;
+    let mut before = 0;
+    let frames = lengths.iter().map(|len| {
+        let entry = FrameEntry {
+            image: 0,
+            offset: 0,
+            len: *len,
+            kind: FrameKind::Zstd,
+            before: before.min(1 << 20),
+            payload_offset: 0,
+            stored_len: 1,
+            sha256: [1; 32],
+            stored_digest: [2; 16],
+        };
+        before += len;
+        entry
+    });
+    let bytes = Index { frames: frames.collect(), ranges: Vec::new() }.encode();
+    manifest.images.truncate(1);
+    manifest.images[0].size = lengths.iter().map(|len| u64::from(*len)).sum();
+    manifest.images[0].frames = lengths.len() as u64;
+    manifest.images[0].frame_size = MAX_FRAME_LEN;
+    manifest.index.frames = lengths.len() as u64;
+    manifest.payload = lengths.len() as u64;
+    Index::decode(&bytes, &manifest)
+}
+
+#[test]
+fn a_run_that_is_too_long() {
+    run(&[MAX_RUN_LEN]).unwrap();
+    run(&[MAX_RUN_LEN / 2; 2]).unwrap();
+    let refused = run(&[MAX_RUN_LEN / 2, MAX_RUN_LEN / 2, 100]).unwrap_err().to_string();
+    assert_eq!(refused, "frame 2: ends a run of 4194404 bytes, at most 4194304");
+}
+
+#[test]
+fn digests_that_do_not_fit_the_kind() {
+    assert_eq!(forged(|p| p.entry(3)[16] ^= 1), "frame 3: digests do not fit a zero frame");
+    assert_eq!(forged(|p| p.entry(3)[48] ^= 1), "frame 3: digests do not fit a zero frame");
+    assert_eq!(forged(|p| p.entry(2)[16] ^= 1), "frame 2: digests do not fit a raw frame");
+    assert_eq!(forged(|p| p.entry(4)[48] ^= 1), "frame 4: digests do not fit a repeat frame");
+}
+
+#[test]
+fn repeats_of_what_is_not_there() {
+    let set = |of: u32| forged(|p| p.entry(4)[12..16].copy_from_slice(&of.to_le_bytes()));
+    for of in [0, 1, 3, 4, 5, u32::MAX] {
+        let expected = format!(
+            "frame 4: repeats frame {of}, which is not an earlier frame of the image with the same content"
+        );
+        assert_eq!(set(of), expected);
+    }
+    assert!(forged(|p| p.entry(4)[16] ^= 1).starts_with("frame 4: repeats frame 2"));
+}
+
+#[test]
+fn a_payload_of_another_length() {
+    let refused = forged(|p| {
+        p.payload.push(0);
+        p.manifest.payload += 1;
+    });
+    assert!(refused.starts_with("frames are stored in ") && refused.contains("the payload has"), "{refused}");
+}
+
+/// The sample as a delta bundle: frame 1 with `ranges` base ranges.
+fn delta(argument: u32, ranges: &[[u8; 16]]) -> String {
+    forged(|p| {
+        let image = |role| BaseImage { role, size: 1 << 30, sha256: Blob([1; 32]) };
+        p.manifest.base = Some(Base {
+            images: vec![image(ImageRole::Boot), image(ImageRole::Root)],
+            version: "1.0".to_owned(),
+        });
+        p.manifest.index.ranges = ranges.len() as u64;
+        p.entry(1)[0] = 4;
+        p.entry(1)[12..16].copy_from_slice(&argument.to_le_bytes());
+        p.index.extend(ranges.concat());
+    })
+}
+
+fn range(role: u8, len: u32, offset: u64) -> [u8; 16] {
+    let mut range = [0; 16];
+    range[0] = role;
+    range[4..8].copy_from_slice(&len.to_le_bytes());
+    range[8..].copy_from_slice(&offset.to_le_bytes());
+    range
+}
+
+#[test]
+fn base_ranges_out_of_their_limits() {
+    let outside = "base range 0 lies outside the images of the base release";
+    for bad in [
+        range(0, 1, 0),
+        range(3, 1, 0),
+        range(5, 1, 0),
+        range(2, 0, 0),
+        range(2, 1, 1 << 30),
+        range(2, 1, u64::MAX),
+    ] {
+        assert_eq!(delta(1, &[bad]), outside);
+    }
+    let mut bad = range(2, 1, 0);
+    bad[2] = 1;
+    assert_eq!(delta(1, &[bad]), "base range 0 has data where it must be zero");
+    assert_eq!(delta(0, &[]), "frame 1: prefix of 0 bytes, at most 16777216");
+    assert_eq!(
+        delta(1, &[range(2, (16 << 20) + 1, 0)]),
+        "frame 1: prefix of 16777217 bytes, at most 16777216"
+    );
+    assert_eq!(delta(2, &[range(2, 1, 0)]), "delta frames use 2 base ranges, the index has 1");
+    assert_eq!(delta(1, &[range(2, 1, 0); 2]), "delta frames use 1 base ranges, the index has 2");
+    assert_eq!(
+        delta(u32::MAX, &[range(2, 1, 0)]),
+        format!("delta frames use {} base ranges, the index has 1", u32::MAX)
+    );
+}

@@ -1,0 +1,187 @@
+//! Manifests.
+
+use crate::forged;
+use crate::sample::{Parts, check, refusal, trust};
+use bundle::cbor::Blob;
+use bundle::limits::{MAX_FRAME_LEN, MAX_FRAMES, MAX_NOTES_LEN};
+use bundle::manifest::ImageRole;
+use sha2::{Digest as _, Sha256};
+
+/// The sample with the bytes of its manifest replaced.
+fn with_manifest(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
+    let mut parts = Parts::sample();
+    parts.manifest.index.sha256.0 = Sha256::digest(&parts.index).into();
+    parts.manifest_bytes = Some(change(bundle::cbor::encode(&parts.manifest).unwrap()));
+    refusal(&parts.seal())
+}
+
+/// Replaces the only occurrence of `from`.
+fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert_eq!(found.len(), 1, "{from:?}");
+    bytes.splice(found[0]..found[0] + from.len(), to.iter().copied());
+    bytes
+}
+
+#[test]
+fn cbor_that_is_not_deterministic() {
+    let refused =
+        with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x18\x07"));
+    assert!(refused.ends_with("a number or length is not in its shortest form"), "{refused}");
+    let refused = with_manifest(|bytes| [b"\xbf", &bytes[1..], b"\xff"].concat());
+    assert_eq!(refused, "manifest: byte 0: item of indefinite length");
+    let refused = with_manifest(|bytes| [b"\xd9\xd9\xf7", bytes.as_slice()].concat());
+    assert_eq!(refused, "manifest: byte 0: item of major type 6, which a manifest does not use");
+    let refused =
+        with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\xf9\x47\x00"));
+    assert!(refused.ends_with("item of major type 7, which a manifest does not use"), "{refused}");
+    let refused = with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x26"));
+    assert!(refused.ends_with("item of major type 1, which a manifest does not use"), "{refused}");
+    let refused = with_manifest(|bytes| [bytes.as_slice(), b"\0"].concat());
+    assert_eq!(refused, "manifest: 1 bytes after the end");
+    let refused = with_manifest(|bytes| bytes[..bytes.len() - 1].to_vec());
+    assert!(refused.contains("in the middle of an item"), "{refused}");
+}
+
+#[test]
+fn cbor_given_as_an_array_instead_of_a_map() {
+    let refused = with_manifest(|bytes| {
+        // The fields of the index as an array of their values: serde_cbor would take it.
+        let at = bytes.windows(7).position(|window| window == b"\x65index\xa2").unwrap() + 6;
+        let index = [b"\x83".as_slice(), &bytes[at + 8..at + 9], b"\0", &bytes[at + 16..at + 50]].concat();
+        [&bytes[..at], &index, &bytes[at + 50..]].concat()
+    });
+    assert_eq!(refused, "manifest: decodes, but does not encode to the same bytes");
+}
+
+#[test]
+fn keys_out_of_order_twice_or_unknown() {
+    let swap = |bytes| {
+        replace(
+            replace(bytes, b"\x64role\x64boot\x64size", b"\x64size\x64boot\x64size"),
+            b"\x64size\x64boot",
+            b"\x64size\x64boot",
+        )
+    };
+    assert!(with_manifest(swap).ends_with("map key appears twice"));
+    let order = |bytes| {
+        replace(bytes, b"\x64role\x64boot\x64size\x19\x19\x00", b"\x64size\x19\x19\x00\x64role\x64boot")
+    };
+    assert!(with_manifest(order).ends_with("map keys are not in deterministic order"));
+    let unknown = |bytes| replace(bytes, b"\x65notes", b"\x65notez");
+    assert!(with_manifest(unknown).contains("unknown field `notez`"));
+    let number = |bytes| replace(bytes, b"\x65notes", b"\x01");
+    assert!(with_manifest(number).ends_with("map key is not text"));
+}
+
+#[test]
+fn nesting_without_end_and_lengths_without_bytes() {
+    for depth in [8, 100, 100_000] {
+        let refused = with_manifest(|_| vec![0x81; depth]);
+        assert_eq!(refused, "manifest: byte 7: nested deeper than 6");
+    }
+    for head in [0x5b_u8, 0x7b, 0x9b, 0xbb] {
+        let refused = with_manifest(|_| [&[head][..], &u64::MAX.to_be_bytes()].concat());
+        assert_eq!(refused, "manifest: ends at byte 9 in the middle of an item");
+    }
+}
+
+#[test]
+fn texts_out_of_their_limits() {
+    for bad in ["", "with space", "ü", &"x".repeat(65)] {
+        assert!(
+            forged(|p| p.manifest.compatible = vec![bad.to_owned()]).contains("is not 1 to 64 printable"),
+            "{bad}"
+        );
+    }
+    check(
+        &{
+            let mut p = Parts::sample();
+            p.manifest.compatible = vec!["x".repeat(64); 64];
+            p.seal()
+        },
+        &trust(),
+    )
+    .unwrap();
+    assert_eq!(
+        forged(|p| p.manifest.compatible = vec!["x".to_owned(); 65]),
+        "manifest: number of compatible names is 65, at most 64"
+    );
+    assert_eq!(
+        forged(|p| p.manifest.compatible.clear()),
+        "manifest: names no hardware that the release fits"
+    );
+    assert_eq!(
+        forged(|p| p.manifest.notes = "x".repeat(MAX_NOTES_LEN + 1)),
+        "manifest: length of the notes is 65537, at most 65536"
+    );
+    check(
+        &{
+            let mut p = Parts::sample();
+            p.manifest.notes = "x".repeat(MAX_NOTES_LEN);
+            p.seal()
+        },
+        &trust(),
+    )
+    .unwrap();
+}
+
+#[test]
+fn an_extension_that_must_be_understood() {
+    let extend = |name: &str| {
+        let mut parts = Parts::sample();
+        parts.manifest.ext.insert(bundle::cbor::Key(name.to_owned()), Blob(vec![1]));
+        parts.seal()
+    };
+    check(&extend("colour"), &trust()).unwrap();
+    assert_eq!(
+        refusal(&extend("!encryption")),
+        "manifest: extension \"!encryption\" must be understood and is not known"
+    );
+}
+
+#[test]
+fn images_missing_repeated_out_of_order_or_unknown() {
+    assert_eq!(forged(|p| p.manifest.images.clear()), "manifest: no image");
+    assert_eq!(forged(|p| p.manifest.images[1].role = ImageRole::Boot), "manifest: image boot appears twice");
+    assert_eq!(forged(|p| p.manifest.images.reverse()), "manifest: image boot stands behind image root");
+    let unknown = |bytes| replace(bytes, b"\x64role\x64boot", b"\x64role\x64boat");
+    assert!(with_manifest(unknown).contains("unknown variant `boat`"));
+    assert_eq!(forged(|p| p.manifest.images[1].size = 0), "manifest: image root is empty");
+}
+
+#[test]
+fn frame_sizes_out_of_their_limits() {
+    for bad in [0, 4095, 4097, MAX_FRAME_LEN + 4096, u32::MAX] {
+        let refused = forged(|p| p.manifest.images[1].frame_size = bad);
+        assert!(refused.starts_with(&format!("manifest: image root: frame size {bad} is not")), "{refused}");
+    }
+}
+
+#[test]
+fn more_frames_than_a_bundle_may_have() {
+    let refused = forged(|p| {
+        p.manifest.images[1].frames = MAX_FRAMES;
+        p.manifest.index.frames = MAX_FRAMES + p.manifest.images[0].frames;
+    });
+    assert_eq!(refused, "manifest: number of frames is 262145, at most 262144");
+    assert_eq!(forged(|p| p.manifest.images[1].frames = u64::MAX), "manifest: lengths do not fit in 64 bits");
+    assert!(
+        forged(|p| p.manifest.images[1].frames += 1)
+            .starts_with("manifest: images have 8 frames, the index has 7")
+    );
+}
+
+#[test]
+fn an_index_longer_than_the_bundle() {
+    let refused = forged(|p| {
+        p.manifest.images[1].frames += 1000;
+        p.manifest.index.frames += 1000;
+    });
+    assert!(refused.starts_with("bundle is signed for "), "{refused}");
+}
+
+#[test]
+fn base_ranges_without_a_base() {
+    assert_eq!(forged(|p| p.manifest.index.ranges = 1), "manifest: base ranges without a base release");
+}

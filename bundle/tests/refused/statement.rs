@@ -1,0 +1,146 @@
+//! Seals and statements.
+
+use crate::sample::{Parts, check, key, refusal, sample, trust_in};
+use bundle::keys::SecretKey;
+use bundle::limits::MAX_MANIFEST_LEN;
+use seal::{SEAL_LEN, Seal, Statement};
+
+/// The seal of the sample with its first 512 bytes changed, signed anew.
+fn resealed(change: impl FnOnce(&mut Statement)) -> String {
+    refusal(&Parts::sample().seal_with(change))
+}
+
+fn crc(seal: &mut [u8]) {
+    let crc = crc32fast::hash(&seal[..4092]);
+    seal[4092..4096].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn an_empty_file_and_an_empty_block() {
+    assert_eq!(refusal(b""), "seal ends after 0 of 4096 bytes");
+    assert_eq!(refusal(&[0; SEAL_LEN]), "empty: no release is sealed here");
+}
+
+#[test]
+fn another_magic() {
+    let mut bytes = sample();
+    bytes[0] ^= 1;
+    assert_eq!(refusal(&bytes), "not a RayOS bundle or boot image");
+}
+
+#[test]
+fn another_major_version() {
+    let mut bytes = sample();
+    bytes[32] = 2;
+    crc(&mut bytes);
+    assert_eq!(refusal(&bytes), "format version 2 is not known: this program reads 1");
+}
+
+#[test]
+fn damage_is_told_from_forgery() {
+    let mut bytes = sample();
+    bytes[600] ^= 1;
+    assert!(refusal(&bytes).starts_with("seal is damaged: checksum"));
+    crc(&mut bytes);
+    assert_eq!(refusal(&bytes), format!("signature of key {} does not match", key().id()));
+}
+
+#[test]
+fn no_signature_at_all() {
+    let seal = Seal::new(
+        &Seal::from_bytes(sample()[..SEAL_LEN].try_into().unwrap()).unwrap().unverified_statement().unwrap(),
+    );
+    let bytes = [seal.as_bytes(), &sample()[SEAL_LEN..]].concat();
+    assert_eq!(refusal(&bytes), "not signed");
+}
+
+#[test]
+fn a_signature_by_nobody_known() {
+    let other = SecretKey::from_seed(&[8; 32]);
+    let refused = check(&sample(), &trust_in(&[&other], 1)).unwrap_err();
+    assert_eq!(refused.to_string(), "signed by 0 trusted release key(s), expected 1");
+}
+
+#[test]
+fn more_signatures_than_fit() {
+    let mut bytes = sample();
+    bytes[512] = 17;
+    crc(&mut bytes);
+    assert_eq!(refusal(&bytes), "seal claims 17 signatures: at most 16 fit");
+}
+
+#[test]
+fn the_same_key_twice_for_a_threshold_of_two() {
+    let mut bytes = sample();
+    let entry = bytes[528..624].to_vec();
+    bytes[624..720].copy_from_slice(&entry);
+    bytes[512] = 2;
+    crc(&mut bytes);
+    let other = SecretKey::from_seed(&[8; 32]);
+    let refused = check(&bytes, &trust_in(&[&key(), &other], 2)).unwrap_err();
+    assert_eq!(refused.to_string(), "signed by 1 trusted release key(s), expected 2");
+}
+
+#[test]
+fn a_signature_from_another_domain() {
+    let statement = Parts::sample().statement;
+    let mut seal = Seal::new(&statement);
+    let message = [b"Another domain".as_slice(), &seal.to_be_signed()].concat();
+    seal.add_signature(key().id(), &key().sign(&message)).unwrap();
+    let bytes = [seal.as_bytes(), &sample()[SEAL_LEN..]].concat();
+    assert!(refusal(&bytes).ends_with("does not match"));
+}
+
+#[test]
+fn a_later_key_epoch_than_the_trust() {
+    assert_eq!(
+        resealed(|statement| statement.key_epoch = 1),
+        "signed under key epoch 1, the trust at hand is of epoch 0"
+    );
+}
+
+#[test]
+fn a_manifest_of_no_length_or_too_much() {
+    let too_long = MAX_MANIFEST_LEN + 1;
+    assert_eq!(
+        resealed(|s| s.manifest = seal::ImageDigest::NONE),
+        "manifest of 0 bytes, expected 1 to 1048576"
+    );
+    assert_eq!(resealed(|s| s.manifest.len = too_long), "manifest of 1048577 bytes, expected 1 to 1048576");
+    assert_eq!(
+        resealed(|s| s.manifest.len = u64::MAX),
+        format!("manifest of {} bytes, expected 1 to 1048576", u64::MAX)
+    );
+}
+
+#[test]
+fn another_length_than_was_signed() {
+    let len = sample().len() as u64;
+    for wrong in [0, len - 1, len + 1, u64::MAX] {
+        let refused = resealed(|s| s.bundle_len = wrong);
+        assert!(
+            refused.starts_with(&format!("bundle is signed for {wrong} bytes, its parts need ")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn statement_and_manifest_that_disagree() {
+    assert_eq!(
+        resealed(|s| s.rollback_index = 8),
+        "rollback index is 8 in the signed statement, and 7 in the manifest"
+    );
+    let version = seal::Text64::new("1.2.4").unwrap();
+    assert_eq!(
+        resealed(|s| s.version = version),
+        "version is 1.2.4 in the signed statement, and 1.2.3 in the manifest"
+    );
+    assert!(
+        resealed(|s| s.boot = seal::ImageDigest::NONE)
+            .starts_with("boot image is none in the signed statement")
+    );
+    assert!(resealed(|s| s.boot.sha256[3] ^= 1).starts_with("boot image is 6400 bytes, "));
+    assert!(resealed(|s| s.boot.len += 1).starts_with("boot image is 6401 bytes, "));
+    assert!(resealed(|s| s.recovery = s.boot).starts_with("recovery image is 6400 bytes, "));
+}
