@@ -1,8 +1,10 @@
 //! The block device seam: the one way to a disk, for everything above it.
 
+mod aligned;
 mod file;
 mod memory;
 
+pub use aligned::{ALIGNMENT, AlignedBuffer};
 pub use file::{Access, FileDevice, OpenError, SectorSize};
 pub use memory::MemDevice;
 
@@ -28,6 +30,14 @@ pub trait BlockDevice: Send + Sync {
     /// What the device says; `UnexpectedEof` past its end.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
+    /// Reads as [`BlockDevice::read_at`] does what will not be read again soon, so that the cache need not keep it.
+    ///
+    /// # Errors
+    /// As [`BlockDevice::read_at`].
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, into)
+    }
+
     /// Writes all of `data`; durable only after [`BlockDevice::flush`].
     ///
     /// # Errors
@@ -36,6 +46,19 @@ pub trait BlockDevice: Send + Sync {
     /// # Power loss
     /// Any subset of the sectors written since the last flush may have reached the medium.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Writes `count` zero bytes, by whatever means is quickest and leaves zeroes for certain; durable only after
+    /// [`BlockDevice::flush`]. An image file gets a hole. That a device was told to discard something is never
+    /// taken for zeroes.
+    ///
+    /// # Errors
+    /// What the device says.
+    ///
+    /// # Power loss
+    /// As [`BlockDevice::write_at`].
+    fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        write_zeroes(self, offset, count)
+    }
 
     /// Makes everything written so far durable.
     ///
@@ -49,6 +72,26 @@ pub trait BlockDevice: Send + Sync {
     /// As [`BlockDevice::read_at`].
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 }
+
+/// Writes zeroes as any other bytes.
+fn write_zeroes(device: &(impl BlockDevice + ?Sized), offset: u64, count: u64) -> io::Result<()> {
+    let mut at = offset;
+    let end = offset.saturating_add(count);
+    while at < end {
+        let part = (end - at).min(ZEROES.len() as u64);
+        device.write_at(at, &ZEROES[..part as usize])?;
+        at += part;
+    }
+    Ok(())
+}
+
+/// Whether all of `bytes` are zero. *Pure.* As quick as comparing memory.
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROES.len()).all(|part| *part == ZEROES[..part.len()])
+}
+
+static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Error for a range that is not inside a device of `len` bytes.
 pub(crate) fn outside(offset: u64, count: usize, len: u64) -> io::Error {

@@ -235,8 +235,17 @@ impl BlockDevice for Window {
         self.device.read_at(self.offset(offset, into.len())?, into)
     }
 
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.device.read_once_at(self.offset(offset, into.len())?, into)
+    }
+
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.device.write_at(self.offset(offset, data.len())?, data)
+    }
+
+    fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        let len = usize::try_from(count).unwrap_or(usize::MAX);
+        self.device.write_zeroes_at(self.offset(offset, len)?, count)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -1,15 +1,16 @@
 //! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
 
 use crate::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError};
+use crate::disk::{Disk, DiskError, Table};
 use crate::efivars::{EfiVars, VarError, VarName};
 use crate::log::EventLog;
-use crate::reconcile::{self, Facts, Report, Warning};
+use crate::reconcile::{self, BootVars, Facts, Report, Warning};
+use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
 use crate::transition::{self, Refusal};
 use record::event::{Event, Kind};
-use record::{Choice, Handoff, Record, Slot, VENDOR};
+use record::{Choice, Handoff, Pair, Record, Slot, VENDOR};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -128,6 +129,37 @@ impl Machine {
     #[must_use]
     pub fn facts(&self) -> Option<Facts> {
         self.disk.partitions().esp.map(|esp| Facts { esp, retired: Vec::new() })
+    }
+
+    /// What can be known of it: record, story, and what stands in the way. *Reads.*
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = Status { handoff: self.handoff, ..Status::default() };
+        match self.store.read() {
+            Ok(record) => status.record = Some(record),
+            Err(error) => status.warnings.push(error.to_string()),
+        }
+        if matches!(self.store.pair(), Pair::Valid { both: false, .. }) {
+            status.warnings.push("one of the two copies of the boot record is damaged".to_owned());
+        }
+        match self.log.events() {
+            Ok(events) => status.events = events,
+            Err(error) => status.warnings.push(format!("event ring: {error}")),
+        }
+        if let Table::Backup(error) = self.disk.table() {
+            status.warnings.push(format!("primary partition table: {error}; the backup is used"));
+        }
+        match (BootVars::read(self.vars.as_ref()), &status.record, self.facts()) {
+            (Err(error), ..) => status.warnings.push(format!("boot entries not looked at: {error}")),
+            (Ok(vars), Some(record), Some(facts)) => {
+                let due = reconcile::plan(record, &vars, &facts, self.booted());
+                status
+                    .warnings
+                    .extend(due.iter().map(|action| format!("boot entries differ: due: {action}")));
+            }
+            _ => {}
+        }
+        status
     }
 
     /// Brings the boot entries in line with `record`. *Writes.*

@@ -133,7 +133,7 @@ fn machine(place: &Place, access: Access) -> Result<Machine, Failure> {
 
 fn status(place: &Place, json: bool) -> Done {
     let machine = machine(place, Access::Read)?;
-    let status = status_of(&machine);
+    let status = machine.status();
     for warning in &status.warnings {
         show::say(format_args!("warning: {warning}"));
     }
@@ -145,37 +145,10 @@ fn status(place: &Place, json: bool) -> Done {
     Ok(if status.record.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn status_of(machine: &Machine) -> Status {
-    let mut status = Status { handoff: machine.handoff, ..Status::default() };
-    match machine.store.read() {
-        Ok(record) => status.record = Some(record),
-        Err(error) => status.warnings.push(error.to_string()),
-    }
-    if matches!(machine.store.pair(), Pair::Valid { both: false, .. }) {
-        status.warnings.push("one of the two copies of the boot record is damaged".to_owned());
-    }
-    match machine.log.events() {
-        Ok(events) => status.events = events,
-        Err(error) => status.warnings.push(format!("event ring: {error}")),
-    }
-    if let bootctl::disk::Table::Backup(error) = machine.disk.table() {
-        status.warnings.push(format!("primary partition table: {error}; the backup is used"));
-    }
-    match (BootVars::read(machine.vars.as_ref()), &status.record, machine.facts()) {
-        (Err(error), ..) => status.warnings.push(format!("boot entries not looked at: {error}")),
-        (Ok(vars), Some(record), Some(facts)) => {
-            let due = reconcile::plan(record, &vars, &facts, machine.booted());
-            status.warnings.extend(due.iter().map(|action| format!("boot entries differ: due: {action}")));
-        }
-        _ => {}
-    }
-    status
-}
-
 fn why(place: &Place, json: bool) -> Done {
     let machine = machine(place, Access::Read)?;
     machine.store.read()?;
-    let status = status_of(&machine);
+    let status = machine.status();
     let Some(failure) = status.failure() else {
         let text = if json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
         print(&(text + "\n"))?;

@@ -1,19 +1,17 @@
 //! What fuzzing found or keeps is tried again, without the fuzzer: every file of `fuzz/corpus`.
 
-mod checks {
-    #[path = "../../fuzz/checks/decode.rs"]
-    pub(crate) mod decode;
-    #[path = "../../fuzz/checks/index.rs"]
-    pub(crate) mod index;
-    #[path = "../../fuzz/checks/manifest.rs"]
-    pub(crate) mod manifest;
-    #[path = "../../fuzz/checks/seal.rs"]
-    pub(crate) mod seal;
-    #[path = "../../fuzz/checks/trust.rs"]
-    pub(crate) mod trust;
-    #[path = "../../fuzz/checks/whole.rs"]
-    pub(crate) mod whole;
-}
+#[path = "../fuzz/checks/decode.rs"]
+mod decode;
+#[path = "../fuzz/checks/index.rs"]
+mod index;
+#[path = "../fuzz/checks/manifest.rs"]
+mod manifest;
+#[path = "../fuzz/checks/seal.rs"]
+mod seal;
+#[path = "../fuzz/checks/trust.rs"]
+mod trust;
+#[path = "../fuzz/checks/whole.rs"]
+mod whole;
 
 use std::fs;
 use std::path::Path;
@@ -34,30 +32,30 @@ fn replay(target: &str, check: fn(&[u8])) {
 
 #[test]
 fn seals() {
-    replay("seal", checks::seal::check);
+    replay("seal", seal::check);
 }
 
 #[test]
 fn manifests() {
-    replay("manifest", checks::manifest::check);
+    replay("manifest", manifest::check);
 }
 
 #[test]
 fn indexes() {
-    replay("index", checks::index::check);
+    replay("index", index::check);
 }
 
 #[test]
 fn trust_files() {
-    replay("trust", checks::trust::check);
+    replay("trust", trust::check);
 }
 
 #[test]
 fn frames() {
-    replay("decode", checks::decode::check);
+    replay("decode", decode::check);
 }
 
 #[test]
 fn whole_bundles() {
-    replay("whole", checks::whole::check);
+    replay("whole", whole::check);
 }

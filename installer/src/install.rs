@@ -123,6 +123,7 @@ pub async fn install<S: Source>(
         place_guard: Some(&place_guard),
         tries: record::TRIAL_TRIES,
         read_back: true,
+        adaptive: true,
         jobs: job.jobs,
         retries: Retries::default(),
         plan_only: false,
@@ -130,7 +131,7 @@ pub async fn install<S: Source>(
     match incoming.apply(&machine, &options, events).await? {
         Outcome::Activated(report) => Ok(report),
         // The scope is an installation and the slots are empty: there is something to do.
-        Outcome::UpToDate(_) | Outcome::Planned(_) => Err(InstallError::Bundle(ApplyError::Stopped)),
+        Outcome::UpToDate(_) | Outcome::Planned(..) => Err(InstallError::Bundle(ApplyError::Stopped)),
     }
 }
 

@@ -158,6 +158,7 @@ fn options(trust: &Trust) -> Options<'_> {
         place_guard: None,
         tries: 3,
         read_back: true,
+        adaptive: true,
         jobs: 2,
         retries: Retries::default(),
         plan_only: false,

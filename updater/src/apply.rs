@@ -5,11 +5,13 @@
 
 use crate::events::{Event, EventSink};
 use crate::fetch::{FetchError, Fetcher, OnRetry, Retries};
-use crate::parallel::StopOnDrop;
 use crate::phases::Work;
 use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
-use crate::sink::{ReadBackError, Sinks};
+use crate::read_back::ReadBackError;
+use crate::sink::Sinks;
 use crate::source::Source;
+use crate::survey::Amounts;
+use crate::workers::StopOnDrop;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
 use bootctl::store::{RecordStore, StoreError};
@@ -51,6 +53,8 @@ pub struct Options<'a> {
     pub tries: u8,
     /// Whether everything is read back from the medium before the slot is activated.
     pub read_back: bool,
+    /// Whether blocks of the other slot are used instead of fetching them.
+    pub adaptive: bool,
     /// Threads that decompress, hash and write.
     pub jobs: usize,
     /// Patience with the network.
@@ -62,8 +66,8 @@ pub struct Options<'a> {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This would be done.
-    Planned(Plan),
+    /// This would be done, and that much of it fetched.
+    Planned(Plan, Amounts),
     /// Nothing had to be done.
     UpToDate(UpToDate),
     /// The slot will be tried at the next boot.
@@ -85,12 +89,25 @@ pub struct Report {
     pub fetched_bytes: u64,
     /// Bytes that lay in the slot already.
     pub reused_bytes: u64,
+    /// Bytes put together from blocks of the other slot.
+    pub composed_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
-    /// Milliseconds for scanning, writing and reading back.
-    pub phase_ms: [u64; 3],
+    /// How long each phase took.
+    pub phase_ms: PhaseMs,
     /// What did not go as it should, without harm to the update.
     pub warnings: Vec<String>,
+}
+
+/// Milliseconds that each phase took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PhaseMs {
+    /// Looking at what the disk has.
+    pub scan: u64,
+    /// Fetching, verifying and writing.
+    pub write: u64,
+    /// Reading back.
+    pub read_back: u64,
 }
 
 /// Why a bundle was not applied.
@@ -168,6 +185,7 @@ impl<'a, S: Source> Incoming<'a, S> {
     ) -> Result<Self, ApplyError> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
         let release = read_head(&mut fetcher, trust).await?;
+        fetcher.check_total(release.statement().bundle_len)?;
         Ok(Self { fetcher, release })
     }
 
@@ -244,16 +262,17 @@ impl<'a, S: Source> Incoming<'a, S> {
         let record = machine.store.read().map_err(ApplyError::from)?;
         let plan = match make_plan(machine, options, &record, &release)? {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
-            Planned::Apply(plan) if options.plan_only => return Ok(Outcome::Planned(plan)),
             Planned::Apply(plan) => plan,
         };
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
         let work =
             Work { machine, options, events, plan, sinks: Arc::new(sinks), guard: StopOnDrop::default() };
-        let wanted = work.sinks.wanted();
         let slot = work.slot();
-        events.event(Event::Planned { slot: slot.letter(), image_bytes: work.bytes(&wanted) });
-        let scanned = work.scan(wanted).await?;
+        let scanned = work.scan(&mut fetcher).await?;
+        events.event(Event::Planned { slot: slot.letter(), amounts: scanned.amounts });
+        if options.plan_only {
+            return Ok(Outcome::Planned(work.plan, scanned.amounts));
+        }
         if fetcher.is_local() {
             work.verify(&scanned, &mut fetcher).await?;
         }

@@ -1,5 +1,6 @@
 //! The event seam: what an apply tells while it works. The library never prints.
 
+use crate::survey::Amounts;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -45,8 +46,9 @@ pub enum Event {
     Planned {
         /// Slot that will be written: `a` or `b`.
         slot: char,
-        /// Bytes of the images.
-        image_bytes: u64,
+        /// How many bytes will come from where.
+        #[serde(flatten)]
+        amounts: Amounts,
     },
     /// The target slot can no longer be started, durably.
     Disarmed {

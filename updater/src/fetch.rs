@@ -1,11 +1,23 @@
 //! Getting byte ranges out of a source, in rising order, whatever the source and the network are like.
 
-use crate::source::{Source, SourceError};
+mod spans;
+
+use crate::source::{LocalFile, Source, SourceError};
 use bytes::{Bytes, BytesMut};
+use spans::Spans;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A gap of at most this many bytes is read and dropped: a new request costs more than that.
 const READ_THROUGH: u64 = 128 * 1024;
+/// Bytes after which failures are counted anew. Less would let a server go on for ever that gives a byte to each
+/// request.
+const PROGRESS: u64 = 16 * 1024;
+/// Least that is asked for where nobody has said what will be needed. Each further request asks for as much again as
+/// was read: what is on its way in vain when it turns out that the rest is not needed is never more than what was.
+const LEAST: u64 = 256 * 1024;
+/// Longest pause that a server may ask for.
+const LONGEST_REST: Duration = Duration::from_secs(600);
 /// First pause before a request is repeated; it doubles with each failure in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
@@ -14,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often and how patiently a passing failure is met by a new request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    /// Failures in a row, without a byte between them, after which the download is given up.
+    /// Failures in a row, with less than 16 KiB between them, at which the download is given up.
     pub in_a_row: u32,
     /// Seed of the jitter, so that a fleet does not come back all at once.
     pub seed: u64,
@@ -83,13 +95,58 @@ pub struct Fetcher<'a, S> {
     at: u64,
     held: Bytes,
     open: bool,
+    spans: Spans,
+    /// Where the present request ends, if it was asked to.
+    open_until: Option<u64>,
     fetched: u64,
+    failures: u32,
+    /// What had been fetched at the last failure.
+    fetched_then: u64,
 }
 
 impl<'a, S: Source> Fetcher<'a, S> {
     /// A fetcher at the beginning of `source`.
     pub fn new(source: S, retries: Retries, on_retry: OnRetry<'a>) -> Self {
-        Self { source, retries, on_retry, at: 0, held: Bytes::new(), open: false, fetched: 0 }
+        Self {
+            source,
+            retries,
+            on_retry,
+            at: 0,
+            held: Bytes::new(),
+            open: false,
+            spans: Spans::default(),
+            open_until: None,
+            fetched: 0,
+            failures: 0,
+            fetched_then: 0,
+        }
+    }
+
+    /// Says which ranges will be asked for, in rising order, so that no more than them (and small gaps between
+    /// them) is requested, and connections can be used again. Others may be asked for all the same.
+    pub fn expect(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
+        self.spans = Spans::new(ranges, READ_THROUGH);
+        if self.asks_for_parts() {
+            // What was requested before may be more than that.
+            self.open = false;
+        }
+    }
+
+    /// Whether it matters how much is asked for.
+    fn asks_for_parts(&self) -> bool {
+        self.source.can_seek() && !self.source.is_local()
+    }
+
+    /// Checks that the source has the `len` bytes of the bundle and no more, where it tells its length.
+    ///
+    /// # Errors
+    /// [`FetchError::Short`], [`FetchError::Trailing`].
+    pub fn check_total(&self, len: u64) -> Result<(), FetchError> {
+        match self.source.total() {
+            Some(got) if got < len => Err(FetchError::Short { got, expected: len }),
+            Some(got) if got > len => Err(FetchError::Trailing { expected: len }),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes taken from the source so far, those read and dropped included.
@@ -116,6 +173,18 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.fetched = to.fetched;
         self.held = Bytes::new();
         self.open = false;
+    }
+
+    /// Goes back to `offset`, in a source that can seek. What was fetched so far stays counted.
+    pub fn go_back(&mut self, offset: u64) {
+        self.at = offset;
+        self.held = Bytes::new();
+        self.open = false;
+    }
+
+    /// The file of this machine that the bundle is in, for whoever reads it without the fetcher's help.
+    pub async fn local_file(&mut self) -> Option<LocalFile> {
+        self.source.local_file().await
     }
 
     /// Where it stands.
@@ -171,14 +240,19 @@ impl<'a, S: Source> Fetcher<'a, S> {
         Ok(range.freeze())
     }
 
-    /// Checks that the source ends at `len`. Only a source read front to back is asked: for the others,
-    /// nothing that lies behind the bundle was or will be read.
+    /// Checks that the source ends at `len`. Only a source read front to back that does not tell its length is
+    /// asked: for the others, nothing that lies behind the bundle was or will be read.
     ///
     /// # Errors
     /// [`FetchError::Trailing`].
     pub async fn finish(mut self, len: u64) -> Result<u64, FetchError> {
-        if self.at == len && self.open && (!self.held.is_empty() || self.next_piece().await?.is_some()) {
-            return Err(FetchError::Trailing { expected: len });
+        self.check_total(len)?;
+        let ask = self.source.total().is_none() && self.open_until.is_none();
+        if self.at == len && self.open && ask {
+            // All is there: a connection that fails now does no harm.
+            if !self.held.is_empty() || matches!(self.source.piece().await, Ok(Some(_))) {
+                return Err(FetchError::Trailing { expected: len });
+            }
         }
         Ok(self.fetched)
     }
@@ -206,145 +280,54 @@ impl<'a, S: Source> Fetcher<'a, S> {
 
     /// A piece that begins at `at`, by as many requests as it takes.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let mut failures = 0;
         loop {
             match self.try_piece().await {
+                Ok(None) if self.open_until.is_some_and(|until| self.at >= until) => self.open = false,
                 Ok(piece) => {
                     self.fetched += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Ok(piece);
                 }
                 Err(error) => {
-                    self.open = false;
-                    failures += 1;
-                    let again = error.is_passing() && failures < self.retries.in_a_row;
-                    if !again || (self.at > 0 && !self.source.can_seek()) {
-                        return Err(error.into());
-                    }
-                    let pause = self.retries.pause(failures);
-                    (self.on_retry)(&error, pause);
+                    let pause = self.failed(error)?;
                     tokio::time::sleep(pause).await;
                 }
             }
         }
     }
 
+    /// Counts a failure: how long to pause before the next request, or the error if there is to be none.
+    fn failed(&mut self, error: SourceError) -> Result<Duration, SourceError> {
+        self.open = false;
+        if self.fetched - self.fetched_then >= PROGRESS {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        self.fetched_then = self.fetched;
+        let again = error.is_passing() && self.failures < self.retries.in_a_row;
+        if !again || (self.at > 0 && !self.source.can_reopen()) {
+            return Err(error);
+        }
+        let asked = error.retry_after().unwrap_or_default().min(LONGEST_REST);
+        let pause = self.retries.pause(self.failures).max(asked);
+        (self.on_retry)(&error, pause);
+        Ok(pause)
+    }
+
     async fn try_piece(&mut self) -> Result<Option<Bytes>, SourceError> {
         if !self.open {
+            let until = self.spans.end_at(self.at).unwrap_or(self.at.saturating_add(self.at.max(LEAST)));
+            self.open_until = self.asks_for_parts().then_some(until);
+            self.source.until(self.open_until);
             self.source.open(self.at).await?;
             self.open = true;
+            if !self.source.can_seek() {
+                // It has turned out that the server knows no ranges: it gives all.
+                self.open_until = None;
+            }
         }
         self.source.piece().await
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::{Fault, MemorySource};
-    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
-
-    fn bytes(len: usize) -> Vec<u8> {
-        (0..len).map(|at| (at * 7 + at / 251) as u8).collect()
-    }
-
-    fn run<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.expect("runtime").block_on(future)
-    }
-
-    #[test]
-    fn a_lost_connection_goes_on_at_the_missing_byte() {
-        let source = MemorySource::new(bytes(10_000), 700).with_faults([
-            Fault::DropAfter(1_234),
-            Fault::Status(503),
-            Fault::DropAfter(0),
-        ]);
-        let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-        let got = run(fetcher.range(0, 10_000)).expect("range");
-        assert_eq!(got, bytes(10_000));
-        assert_eq!(fetcher.source.opened, [0, 1_234, 1_234, 1_234]);
-        assert_eq!(fetcher.fetched(), 10_000);
-    }
-
-    #[test]
-    fn a_large_gap_is_not_fetched() {
-        let source = MemorySource::new(bytes(1_000_000), 4096);
-        let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-        run(async {
-            fetcher.range(0, 100).await.expect("range");
-            let got = fetcher.range(900_000, 100).await.expect("range");
-            assert_eq!(got, bytes(1_000_000)[900_000..900_100]);
-        });
-        assert_eq!(fetcher.source.opened, [0, 900_000]);
-        assert_eq!(fetcher.fetched(), 2 * 4096);
-    }
-
-    #[test]
-    fn failures_in_a_row_end_it_but_progress_counts_anew() {
-        let retries = Retries { in_a_row: 3, seed: 1 };
-        let hopeless = [Fault::Status(503), Fault::Status(503), Fault::Status(503)];
-        let mut fetcher =
-            Fetcher::new(MemorySource::new(bytes(100), 10).with_faults(hopeless), retries, &|_, _| {});
-        let error = run(fetcher.range(0, 100)).expect_err("gives up");
-        assert_eq!(error.to_string(), "memory: server answered 503");
-        let slow = (0..9).map(|_| Fault::DropAfter(11));
-        let mut fetcher =
-            Fetcher::new(MemorySource::new(bytes(100), 11).with_faults(slow), retries, &|_, _| {});
-        assert_eq!(run(fetcher.range(0, 100)).expect("range"), bytes(100));
-    }
-
-    #[test]
-    fn a_lasting_failure_is_not_repeated() {
-        let source = MemorySource::new(bytes(100), 10).with_faults([Fault::Status(404)]);
-        let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-        run(fetcher.range(0, 100)).expect_err("not found");
-        assert_eq!(fetcher.source.opened.len(), 1);
-    }
-
-    #[test]
-    fn short_and_trailing_are_told() {
-        let mut fetcher = Fetcher::new(MemorySource::new(bytes(99), 10), Retries::default(), &|_, _| {});
-        let error = run(fetcher.range(0, 100)).expect_err("short");
-        assert_eq!(error.to_string(), "bundle ends after 99 bytes, expected 100");
-        let mut fetcher = Fetcher::new(MemorySource::new(bytes(101), 10), Retries::default(), &|_, _| {});
-        run(fetcher.range(0, 100)).expect("range");
-        let error = run(fetcher.finish(100)).expect_err("trailing");
-        assert_eq!(error.to_string(), "there is data after the 100 bytes of the bundle");
-    }
-
-    #[test]
-    fn pauses_grow_and_are_bounded() {
-        let retries = Retries { in_a_row: 8, seed: 42 };
-        for failures in 1..100 {
-            let pause = retries.pause(failures);
-            let whole = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-            assert!(pause >= whole / 2 && pause <= whole, "{failures}: {pause:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_rising_ranges_over_any_network_are_the_bytes(
-            piece in 1_usize..5_000,
-            seekable in any::<bool>(),
-            gaps in prop::collection::vec((0_u64..200_000, 0_usize..20_000), 1..12),
-            drops in prop::collection::vec(1_u64..60_000, 0..6),
-        ) {
-            let all = bytes(3_000_000);
-            let faults = drops.into_iter().map(Fault::DropAfter);
-            let mut source = MemorySource::new(all.clone(), piece);
-            if seekable {
-                source = source.with_faults(faults);
-            }
-            source.seekable = seekable;
-            let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-            let mut at = 0;
-            for (gap, len) in gaps {
-                let from = at + gap;
-                let got = run(fetcher.range(from, len)).expect("range");
-                prop_assert_eq!(&got[..], &all[from as usize..from as usize + len]);
-                at = from + len as u64;
-            }
-        }
-    }
-}
+mod tests;

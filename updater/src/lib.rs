@@ -5,14 +5,24 @@
 //! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
 
 pub mod apply;
+mod batch;
+pub mod check;
 pub mod events;
 pub mod fetch;
-mod parallel;
+mod hand;
+mod hints;
+pub mod holder;
 mod phases;
 pub mod plan;
+mod read_back;
+mod seeds;
 mod sink;
 pub mod source;
+pub mod status;
+mod supply;
+mod survey;
 pub mod terminal;
 mod workers;
 
-pub use sink::ReadBackError;
+pub use read_back::ReadBackError;
+pub use survey::Amounts;

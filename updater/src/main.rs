@@ -1,6 +1,8 @@
 //! `rayos-updater`: streams a signed release into the slot that is not running.
 
 mod cli;
+mod signals;
+mod watched;
 mod words;
 
 use clap::Parser as _;

@@ -1,25 +1,28 @@
 //! The phases of an apply, as types: what disarms gives what can write, what was written can be read back, and
 //! only what was read back can be activated.
 
-use crate::apply::{ApplyError, Machine, Options, Report};
+use crate::apply::{ApplyError, Machine, Options, PhaseMs, Report};
+use crate::batch::{Origin, batches};
 use crate::events::{Event, EventSink, Phase};
 use crate::fetch::Fetcher;
-use crate::parallel::{StopOnDrop, for_each};
+use crate::hand::{Done, Hand};
+use crate::hints::Hints;
 use crate::plan::{Plan, Refusal};
-use crate::sink::{ReadBackError, Sinks};
+use crate::read_back;
+use crate::seeds::Seeds;
+use crate::sink::Sinks;
 use crate::source::Source;
-use crate::workers::{Job, Workers};
+use crate::supply::Supply;
+use crate::survey::{Amounts, Survey};
+use crate::workers::{Stop, StopOnDrop, Workers};
 use bootctl::device::BlockDevice;
 use bootctl::log::EventLog;
 use bootctl::{reconcile, transition};
-use bundle::StoredFrame;
-use bytes::Bytes;
 use record::event::{self, Kind};
 use record::{Choice, Record};
 use seal::SEAL_LEN;
-use sha2::{Digest as _, Sha256};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What all phases need.
@@ -32,10 +35,11 @@ pub(crate) struct Work<'a> {
     pub(crate) guard: StopOnDrop,
 }
 
-/// The frames that go somewhere, and those of them that lie there already.
+/// It is known where every frame will come from.
 pub(crate) struct Scanned {
-    wanted: Vec<usize>,
-    missing: Vec<usize>,
+    survey: Survey,
+    /// What it comes to.
+    pub(crate) amounts: Amounts,
     took: Duration,
 }
 
@@ -60,32 +64,48 @@ pub(crate) struct Proven<'w> {
 }
 
 impl Work<'_> {
-    pub(crate) fn bytes(&self, frames: &[usize]) -> u64 {
-        frames.iter().map(|frame| u64::from(self.sinks.release().frames()[*frame].len)).sum()
-    }
-
     pub(crate) fn slot(&self) -> record::Slot {
         self.plan.target.slot()
     }
 
-    fn progress(&self, phase: Phase, total: u64) -> Progress<'_> {
-        Progress { events: self.events, phase, total, state: Mutex::new((0, 0)) }
+    fn workers(&self) -> (usize, &Stop) {
+        (self.options.jobs, &self.guard.0)
     }
 
-    /// Finds what lies in its place already: after a cut this is what was written before it.
-    pub(crate) async fn scan(&self, wanted: Vec<usize>) -> Result<Scanned, ApplyError> {
+    fn progress(&self, phase: Phase, total: u64) -> Progress<'_> {
+        Progress { events: self.events, phase, total, done: 0, told: 0 }
+    }
+
+    /// Finds what lies in its place already, after a cut what was written before it, and what the other slot has. *Reads.*
+    pub(crate) async fn scan<S: Source>(&self, fetcher: &mut Fetcher<'_, S>) -> Result<Scanned, ApplyError> {
         let began = Instant::now();
-        let progress = self.progress(Phase::Scan, self.bytes(&wanted));
-        let (sinks, stop) = (&self.sinks, &self.guard.0);
-        let held = tokio::task::block_in_place(|| {
-            for_each(&wanted, self.options.jobs, stop, |frame, buffer| {
-                let held = sinks.holds(frame, buffer);
-                progress.add(u64::from(sinks.release().frames()[frame].len));
-                Ok::<_, ApplyError>(held)
-            })
-        })?;
-        let missing = wanted.iter().zip(held).filter(|(_, held)| !held).map(|(frame, _)| *frame).collect();
-        Ok(Scanned { wanted, missing, took: began.elapsed() })
+        let release = self.sinks.release();
+        let hints = self.hints(fetcher).await?.map(Arc::new);
+        let wanted = release.frames().iter().enumerate().filter(|(number, _)| self.sinks.wants(*number));
+        let mut progress = self.progress(Phase::Scan, wanted.map(|(_, frame)| u64::from(frame.len)).sum());
+        let mut survey = Survey::in_place(&self.sinks, hints.as_ref(), self.workers(), &mut progress).await?;
+        if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
+            let seeds = Seeds::of(&self.machine.disk, self.slot().other());
+            survey.find_seeds(seeds, &hints, release, self.workers()).await?;
+        }
+        let amounts = survey.amounts(release);
+        Ok(Scanned { survey, amounts, took: began.elapsed() })
+    }
+
+    /// The block hints, if they can be had and may be of use. They lie behind the payload: a pipe cannot give them in time.
+    async fn hints<S: Source>(&self, fetcher: &mut Fetcher<'_, S>) -> Result<Option<Hints>, ApplyError> {
+        let release = self.sinks.release();
+        let record = self.machine.store.read()?;
+        let written = |slot| record.slot(slot).reason != record::Reason::Empty;
+        let useful = fetcher.is_local() || record::Slot::ALL.into_iter().any(written);
+        if !self.options.adaptive || !fetcher.can_skip() || !useful || !Hints::are_in(release) {
+            return Ok(None);
+        }
+        let range = release.hints_range();
+        fetcher.expect([range.clone()]);
+        let bytes = fetcher.range(range.start, (range.end - range.start) as usize).await?;
+        fetcher.go_back(release.payload_range().start);
+        Ok(Some(Hints::check(release, &bytes)?))
     }
 
     /// Verifies all that will be needed of a file of this machine, so that a damaged one is refused before anything
@@ -96,18 +116,23 @@ impl Work<'_> {
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<(), ApplyError> {
         let release = self.sinks.release();
-        let sources = self.sinks.sources(&scanned.missing);
-        let stored = |number: &usize| u64::from(release.frames()[*number].stored_len);
-        let progress = self.progress(Phase::Verify, sources.keys().map(stored).sum());
+        let mut progress = self.progress(Phase::Verify, scanned.amounts.fetch_bytes);
+        let mut told = |bytes| progress.add(bytes);
         let mark = fetcher.mark();
-        for number in sources.into_keys() {
-            let frame = &release.frames()[number];
-            if frame.stored_len > 0 {
-                let range = fetcher.range(release.file_range(frame).start, frame.stored_len as usize).await?;
-                StoredFrame::check(release, number, range)?;
-                progress.add(u64::from(frame.stored_len));
+        let mut supply = Supply::new(fetcher).await;
+        let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
+            let hand = Hand::new(&self.sinks, &scanned.survey.composition);
+            move |order| hand.verify(order)
+        });
+        let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
+        supply.expect(release, &jobs);
+        for batch in jobs {
+            let order = supply.order(release, batch).await?;
+            if !workers.send(order, &mut told).await {
+                break;
             }
         }
+        workers.finish(&mut told).await?;
         fetcher.rewind(&mark);
         Ok(())
     }
@@ -142,87 +167,93 @@ impl Work<'_> {
 }
 
 impl<'w> Disarmed<'w> {
-    /// Fetches, verifies and writes what is missing, with memory for a few frames per thread.
+    /// Fetches, verifies and writes what is missing, with memory for a few batches per thread.
     pub(crate) async fn write<S: Source>(
-        self,
+        mut self,
         mut fetcher: Fetcher<'_, S>,
     ) -> Result<Written<'w>, ApplyError> {
         let began = Instant::now();
         let work = self.work;
         let release = Arc::clone(work.sinks.release());
-        let progress = work.progress(Phase::Write, work.bytes(&self.scanned.missing));
-        let workers = Workers::start(work.options.jobs, Arc::clone(&work.sinks), work.guard.0.clone());
-        for (source, places) in work.sinks.sources(&self.scanned.missing) {
-            let bytes = work.bytes(&places);
-            let frame = &release.frames()[source];
-            let stored = match frame.stored_len {
-                _ if work.sinks.has(source, &places) => {
-                    copy(&work.sinks, source, &places)?;
-                    progress.add(bytes);
-                    continue;
-                }
-                0 => Bytes::new(),
-                len => fetcher.range(release.file_range(frame).start, len as usize).await?,
-            };
-            if !workers.send(Job { source, places, stored }).await {
-                break;
-            }
-            progress.add(bytes);
+        let survey = &mut self.scanned.survey;
+        let mut progress = work.progress(Phase::Write, survey.missing_bytes(&release));
+        let mut supply = Supply::new(&mut fetcher).await;
+        while work.write_once(survey, &mut supply, &mut progress).await? {
+            // What the disk was thought to have is fetched after all.
+            supply.again(&release);
         }
-        workers.finish().await?;
+        let read_locally = supply.read_locally();
         let bundle_len = release.statement().bundle_len;
         if !fetcher.can_skip() {
             fetcher.range(bundle_len, 0).await?;
         }
-        let fetched = fetcher.finish(bundle_len).await?;
-        work.sinks.flush().map_err(|error| ApplyError::Write { what: "flush", error })?;
+        let fetched = fetcher.finish(bundle_len).await? + read_locally;
+        let flush = |error| ApplyError::Write { what: "flush", error };
+        work.sinks.flush().map_err(flush)?;
         Ok(Written { disarmed: self, fetched, took: began.elapsed() })
+    }
+}
+
+impl Work<'_> {
+    /// Brings to its place what is missing. True if something of it turned out not to be on the disk.
+    async fn write_once<S: Source>(
+        &self,
+        survey: &mut Survey,
+        supply: &mut Supply<'_, '_, S>,
+        progress: &mut Progress<'_>,
+    ) -> Result<bool, ApplyError> {
+        let release = self.sinks.release();
+        let jobs = batches(release, &survey.origins, supply.batch_len());
+        supply.expect(release, &jobs);
+        let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
+            let mut hand = Hand::new(&self.sinks, &survey.composition);
+            move |order| hand.write(order)
+        });
+        let mut failed = false;
+        let (origins, sums) = (&mut survey.origins, &mut survey.sums);
+        let mut told = |done: Done| {
+            for (frame, sum) in done.written {
+                if origins[frame] != Origin::Held {
+                    progress.add(u64::from(release.frames()[frame].len));
+                }
+                (origins[frame], sums[frame]) = (Origin::Held, sum);
+            }
+            failed |= !done.failed.is_empty();
+            for frame in done.failed {
+                origins[frame] = Origin::Stored;
+            }
+        };
+        let mut fetched = Ok(());
+        for batch in jobs {
+            let order = match supply.order(release, batch).await {
+                Ok(order) => order,
+                Err(error) => {
+                    fetched = Err(error);
+                    break;
+                }
+            };
+            if !workers.send(order, &mut told).await {
+                break;
+            }
+        }
+        // What was fetched before an error is written nevertheless: the next run need not fetch it again.
+        workers.finish(&mut told).await?;
+        fetched?;
+        Ok(failed)
     }
 }
 
 impl<'w> Written<'w> {
     /// Compares what is on the medium with what was signed.
-    pub(crate) async fn read_back(self) -> Result<Proven<'w>, ApplyError> {
+    pub(crate) async fn read_back(mut self) -> Result<Proven<'w>, ApplyError> {
         let began = Instant::now();
         let work = self.disarmed.work;
-        let (sinks, wanted) = (&work.sinks, &self.disarmed.scanned.wanted);
-        let progress = work.progress(Phase::ReadBack, work.bytes(wanted));
-        if work.options.read_back {
-            tokio::task::block_in_place(|| {
-                for_each(wanted, work.options.jobs, &work.guard.0, |frame, buffer| {
-                    sinks.read_back(frame, buffer)?;
-                    progress.add(u64::from(sinks.release().frames()[frame].len));
-                    Ok::<_, ApplyError>(())
-                })
-            })?;
-        }
-        tokio::task::block_in_place(|| self.check_whole())?;
+        let scanned = &mut self.disarmed.scanned;
+        let mut progress = work.progress(Phase::ReadBack, scanned.amounts.image_bytes);
+        let survey = Arc::new(std::mem::take(&mut scanned.survey));
+        let frames_too = work.options.read_back;
+        read_back::compare(&work.sinks, &survey, frames_too, work.workers(), &mut progress).await?;
         Ok(Proven { written: self, took: began.elapsed() })
-    }
-
-    /// The guard asks for the SHA-256 of the whole image: make sure that it will get what it asks for.
-    fn check_whole(&self) -> Result<(), ApplyError> {
-        let sinks = &self.disarmed.work.sinks;
-        let statement = sinks.release().statement();
-        for (window, (image, name)) in
-            sinks.headers().zip([(statement.boot, "boot"), (statement.recovery, "recovery")])
-        {
-            let mut hasher = Sha256::new();
-            let mut buffer = vec![0; 1024 * 1024];
-            let mut at = 0;
-            while at < image.len {
-                let len = (image.len - at).min(buffer.len() as u64) as usize;
-                let part = &mut buffer[..len];
-                let error = |error| ReadBackError::Io { partition: name, offset: at, error };
-                window.read_at(SEAL_LEN as u64 + at, part).map_err(error)?;
-                hasher.update(&*part);
-                at += len as u64;
-            }
-            if hasher.finalize()[..] != image.sha256 {
-                return Err(ApplyError::Whole(name));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -250,17 +281,21 @@ impl Proven<'_> {
         let warnings = work.arm_entries(&record);
         work.events.event(Event::Activated { slot: slot.letter(), tries });
         let milliseconds = |took: Duration| took.as_millis() as u64;
-        let image_bytes = work.bytes(&scanned.wanted);
-        let written_bytes = work.bytes(&scanned.missing);
+        let amounts = scanned.amounts;
         Ok(Report {
             slot: slot.letter(),
             version: work.plan.release.version.to_string(),
             tries,
-            image_bytes,
+            image_bytes: amounts.image_bytes,
             fetched_bytes: fetched,
-            reused_bytes: image_bytes - written_bytes,
-            written_bytes,
-            phase_ms: [milliseconds(scanned.took), milliseconds(writing), milliseconds(reading)],
+            reused_bytes: amounts.in_place_bytes,
+            composed_bytes: amounts.composed_bytes,
+            written_bytes: amounts.image_bytes - amounts.in_place_bytes,
+            phase_ms: PhaseMs {
+                scan: milliseconds(scanned.took),
+                write: milliseconds(writing),
+                read_back: milliseconds(reading),
+            },
             warnings,
         })
     }
@@ -293,33 +328,22 @@ fn write_header(window: &impl BlockDevice, seal: &[u8; SEAL_LEN]) -> io::Result<
     Ok(())
 }
 
-/// Writes frames that are the same as one that lies in its place already.
-fn copy(sinks: &Sinks, source: usize, places: &[usize]) -> Result<(), ApplyError> {
-    let write = |error| ApplyError::Write { what: "repeated chunk", error };
-    let mut buffer = Vec::new();
-    if !sinks.holds(source, &mut buffer) {
-        return Err(write(io::ErrorKind::InvalidData.into()));
-    }
-    places.iter().try_for_each(|place| sinks.write(*place, &buffer)).map_err(write)
-}
-
 /// Counts bytes and tells about it, at most a hundred times a phase.
-struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     events: &'a dyn EventSink,
     phase: Phase,
     total: u64,
-    /// Bytes done, and the bytes done when it was last told.
-    state: Mutex<(u64, u64)>,
+    done: u64,
+    /// The bytes done when it was last told.
+    told: u64,
 }
 
 impl Progress<'_> {
-    fn add(&self, bytes: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += bytes;
-        let done = state.0;
-        if done == self.total || done - state.1 >= self.total / 100 {
-            state.1 = done;
-            self.events.event(Event::Progress { phase: self.phase, done, total: self.total });
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.done == self.total || self.done - self.told >= self.total / 100 {
+            self.told = self.done;
+            self.events.event(Event::Progress { phase: self.phase, done: self.done, total: self.total });
         }
     }
 }

@@ -171,7 +171,7 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
 }
 
 /// What the boot record will call the release.
-fn identity(release: &Release) -> record::Release {
+pub(crate) fn identity(release: &Release) -> record::Release {
     let statement = release.statement();
     record::Release {
         version: statement.version,

@@ -5,15 +5,20 @@
 
 mod file;
 mod http;
+mod limit;
 mod memory;
+mod patience;
 
-pub use file::FileSource;
+pub use file::{FileSource, LocalFile};
 pub use http::{HttpOptions, HttpSource};
+pub use limit::Rate;
 pub use memory::{Fault, MemorySource};
+pub use patience::{Impatient, Patience};
 
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where a bundle comes from, as written on a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,16 @@ pub enum SourceError {
         what: String,
         /// HTTP status.
         status: u16,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The server's certificate is not accepted.
+    #[error("{what}: {message}")]
+    Untrusted {
+        /// URL.
+        what: String,
+        /// Why not.
+        message: String,
     },
     /// The server's answer contradicts what was asked for.
     #[error("{what}: server answered with {message}")]
@@ -94,6 +109,16 @@ pub enum SourceError {
         /// URL.
         what: String,
     },
+    /// The file on the server ends before the byte that was asked for.
+    #[error("{what}: the file has {total} bytes, byte {asked} was asked for")]
+    Ended {
+        /// URL.
+        what: String,
+        /// Its length.
+        total: u64,
+        /// The byte.
+        asked: u64,
+    },
 }
 
 impl SourceError {
@@ -103,20 +128,53 @@ impl SourceError {
         match self {
             Self::Network { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
-            Self::Io { .. } | Self::Setup(_) | Self::Answer { .. } | Self::Changed { .. } => false,
+            Self::Io { .. }
+            | Self::Setup(_)
+            | Self::Untrusted { .. }
+            | Self::Answer { .. }
+            | Self::Changed { .. }
+            | Self::Ended { .. } => false,
+        }
+    }
+
+    /// How long the other side asks to be left alone.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }
 
 /// Something that a bundle can be read from.
 pub trait Source: Send {
-    /// Whether [`Source::open`] may be called again, at any offset.
+    /// Whether [`Source::open`] may be called again, at any offset, at the cost of a request.
     fn can_seek(&self) -> bool;
+
+    /// Whether [`Source::open`] may be called again at all, even if all that lies before the offset is sent anew.
+    fn can_reopen(&self) -> bool {
+        self.can_seek()
+    }
 
     /// Whether reading everything twice costs next to nothing: a file of this machine.
     fn is_local(&self) -> bool {
         false
     }
+
+    /// The file of this machine that it is, once it was opened: threads can read what they need of it by themselves.
+    fn local_file(&mut self) -> impl Future<Output = Option<LocalFile>> + Send {
+        async { None }
+    }
+
+    /// Length of the whole, where it is known.
+    fn total(&self) -> Option<u64> {
+        None
+    }
+
+    /// Says that what is opened next will not be read beyond `end`. A source that can make use of it gives no
+    /// more than that.
+    fn until(&mut self, _end: Option<u64>) {}
 
     /// Makes the next piece begin at `offset`. A source that cannot seek is opened once, at 0.
     ///
@@ -161,8 +219,36 @@ impl Source for AnySource {
         }
     }
 
+    fn can_reopen(&self) -> bool {
+        match self {
+            Self::File(source) => source.can_reopen(),
+            Self::Http(source) => source.can_reopen(),
+        }
+    }
+
     fn is_local(&self) -> bool {
         matches!(self, Self::File(source) if source.is_local())
+    }
+
+    async fn local_file(&mut self) -> Option<LocalFile> {
+        match self {
+            Self::File(source) => source.local_file().await,
+            Self::Http(_) => None,
+        }
+    }
+
+    fn total(&self) -> Option<u64> {
+        match self {
+            Self::File(source) => source.total(),
+            Self::Http(source) => source.total(),
+        }
+    }
+
+    fn until(&mut self, end: Option<u64>) {
+        match self {
+            Self::File(source) => source.until(end),
+            Self::Http(source) => source.until(end),
+        }
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {

@@ -1,9 +1,15 @@
 //! The event sink of the command lines: a bar on a terminal, lines on a serial console, JSON for programs.
 
+mod pace;
+
 use crate::events::{Event, EventSink, Phase};
+use crate::survey::Amounts;
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+use pace::Pace;
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -24,8 +30,10 @@ pub enum ProgressStyle {
 pub struct Terminal {
     style: ProgressStyle,
     bar: Mutex<Option<(Phase, ProgressBar)>>,
-    /// The tenth of a phase that was last told as a line.
-    told: Mutex<Option<(Phase, u64)>>,
+    /// The phase that is told in lines, when it began, and the tenth of it that was told last.
+    told: Mutex<Option<(Phase, Instant, u64)>>,
+    /// Where JSON lines go too.
+    lines: Option<Mutex<File>>,
 }
 
 impl Terminal {
@@ -37,7 +45,14 @@ impl Terminal {
             ProgressStyle::Auto => ProgressStyle::Lines,
             style => style,
         };
-        Self { style, bar: Mutex::new(None), told: Mutex::new(None) }
+        Self { style, bar: Mutex::new(None), told: Mutex::new(None), lines: None }
+    }
+
+    /// The same, with every event as a line of JSON in `file` too.
+    #[must_use]
+    pub fn with_json_lines(mut self, file: File) -> Self {
+        self.lines = Some(Mutex::new(file));
+        self
     }
 
     /// Takes the bar away.
@@ -72,9 +87,14 @@ impl Terminal {
             ProgressStyle::Lines => {
                 let tenth = done.saturating_mul(10).checked_div(total).unwrap_or(10);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                if *told != Some((phase, tenth)) {
-                    *told = Some((phase, tenth));
-                    error_line(&format!("{:>3}% {}", tenth * 10, phase.word()));
+                let (began, last) = match *told {
+                    Some((of, began, tenth)) if of == phase => (began, Some(tenth)),
+                    _ => (Instant::now(), None),
+                };
+                if last != Some(tenth) {
+                    *told = Some((phase, began, tenth));
+                    let pace = Pace { done, total, elapsed: began.elapsed() };
+                    error_line(&format!("{:>3}% {}{pace}", tenth * 10, phase.word()));
                 }
             }
             ProgressStyle::Auto | ProgressStyle::Json | ProgressStyle::None => {}
@@ -84,6 +104,11 @@ impl Terminal {
 
 impl EventSink for Terminal {
     fn event(&self, event: Event) {
+        if let Some(lines) = &self.lines {
+            let line = serde_json::to_string(&event).unwrap_or_default() + "\n";
+            // Nothing can be told to somebody who has closed the line.
+            drop(lines.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes()));
+        }
         if self.style == ProgressStyle::Json {
             return error_line(&serde_json::to_string(&event).unwrap_or_default());
         }
@@ -92,13 +117,7 @@ impl EventSink for Terminal {
             Event::Release { version, rollback_index } => {
                 self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
             }
-            Event::Planned { slot, image_bytes } => {
-                self.line(&format!(
-                    "slot {}: {} of images",
-                    slot.to_ascii_uppercase(),
-                    mebibytes(image_bytes)
-                ));
-            }
+            Event::Planned { slot, amounts } => self.line(&planned(slot, &amounts)),
             Event::Disarmed { slot } => {
                 self.line(&format!("slot {} is disarmed until it is whole again", slot.to_ascii_uppercase()));
             }
@@ -109,6 +128,18 @@ impl EventSink for Terminal {
             Event::Activated { .. } => {}
         }
     }
+}
+
+fn planned(slot: char, amounts: &Amounts) -> String {
+    format!(
+        "slot {}: {} of images: {} there already, {} from the other slot, {} to fetch for {}",
+        slot.to_ascii_uppercase(),
+        mebibytes(amounts.image_bytes),
+        mebibytes(amounts.in_place_bytes),
+        mebibytes(amounts.composed_bytes),
+        mebibytes(amounts.fetch_bytes),
+        mebibytes(amounts.decoded_bytes),
+    )
 }
 
 /// Whether the terminal says that it cannot write over a line.

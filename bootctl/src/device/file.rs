@@ -1,18 +1,19 @@
 //! A block device or an image file, through the kernel.
 
-use super::{BlockDevice, is_inside, outside};
-use rustix::fs::{Advice, FlockOperation, OFlags};
+use super::{ALIGNMENT, AlignedBuffer, BlockDevice, is_inside, outside, write_zeroes};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Alignment of offsets, lengths and memory that every disk takes for direct reads.
-const DIRECT_ALIGN: usize = 4096;
-/// Most bytes that one direct read asks for: bounds the second buffer.
+/// Most bytes that one direct read asks for where memory is not aligned: bounds the second buffer.
 const DIRECT_MAX: usize = 1024 * 1024;
+/// Shortest write that passes the page cache by: below it, the disk's answer takes longer than copying.
+const DIRECT_WRITE_MIN: usize = 64 * 1024;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct FileDevice {
     file: File,
     /// Second handle that passes the page cache by; `None` where the file system cannot.
     direct: OnceLock<Option<File>>,
+    access: Access,
+    is_block_device: bool,
     sector_size: u32,
     len: u64,
 }
@@ -110,7 +113,9 @@ impl FileDevice {
         if !matches!(sector_size, 512 | 4096) {
             return Err(OpenError::SectorSize { path: path.to_owned(), found: sector_size });
         }
-        Ok(Self { path: path.to_owned(), file, direct: OnceLock::new(), sector_size, len })
+        let is_block_device = kind.is_block_device();
+        let direct = OnceLock::new();
+        Ok(Self { path: path.to_owned(), file, direct, access, is_block_device, sector_size, len })
     }
 
     /// Where it was opened.
@@ -122,10 +127,25 @@ impl FileDevice {
     fn direct(&self) -> Option<&File> {
         let open = || {
             let mut options = OpenOptions::new();
-            options.read(true).custom_flags(OFlags::DIRECT.bits() as i32);
-            options.open(&self.path).ok()
+            options.read(true).write(self.access != Access::Read);
+            options.custom_flags(OFlags::DIRECT.bits() as i32);
+            // The file that is open already, whatever its name stands for by now.
+            options.open(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok()
         };
         self.direct.get_or_init(open).as_ref()
+    }
+
+    fn takes_direct(&self, offset: u64, data: &[u8]) -> bool {
+        data.len() >= DIRECT_WRITE_MIN && is_aligned(offset, data)
+    }
+
+    /// Writes past the page cache; false where the file system took the flag and then not the write.
+    fn write_direct(&self, offset: u64, data: &[u8]) -> io::Result<bool> {
+        let Some(direct) = self.direct() else { return Ok(false) };
+        match direct.write_all_at(data, offset) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 
     /// Drops what the page cache holds of a range that was flushed before, so that it is read anew.
@@ -152,11 +172,52 @@ impl BlockDevice for FileDevice {
         self.file.read_exact_at(into, offset)
     }
 
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if !is_inside(offset, into.len(), self.len) {
+            return Err(outside(offset, into.len(), self.len));
+        }
+        if is_aligned(offset, into)
+            && let Some(direct) = self.direct()
+        {
+            match read_exact_direct(direct, offset, into) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+                done => return done,
+            }
+        }
+        self.file.read_exact_at(into, offset)
+    }
+
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if !is_inside(offset, data.len(), self.len) {
             return Err(outside(offset, data.len(), self.len));
         }
+        let whole = data.len() - data.len() % ALIGNMENT;
+        let (aligned, rest) = data.split_at(whole);
+        if self.takes_direct(offset, aligned) && self.write_direct(offset, aligned)? {
+            return if rest.is_empty() {
+                Ok(())
+            } else {
+                self.file.write_all_at(rest, offset + whole as u64)
+            };
+        }
         self.file.write_all_at(data, offset)
+    }
+
+    fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        let len = usize::try_from(count).unwrap_or(usize::MAX);
+        if !is_inside(offset, len, self.len) {
+            return Err(outside(offset, len, self.len));
+        }
+        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses is written out.
+        let flags = if self.is_block_device {
+            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE
+        } else {
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE
+        };
+        match rustix::fs::fallocate(&self.file, flags, offset, count) {
+            Ok(()) => Ok(()),
+            Err(_) => write_zeroes(self, offset, count),
+        }
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -168,7 +229,11 @@ impl BlockDevice for FileDevice {
             return Err(outside(offset, into.len(), self.len));
         }
         if let Some(direct) = self.direct() {
-            match read_direct(direct, offset, into) {
+            let read = match is_aligned(offset, into) {
+                true => read_exact_direct(direct, offset, into),
+                false => read_direct(direct, offset, into),
+            };
+            match read {
                 // The file system took the flag and then not the read, or the image ends inside a sector.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => return done,
@@ -179,19 +244,41 @@ impl BlockDevice for FileDevice {
     }
 }
 
+/// Whether offset, length and memory are as a direct handle wants them.
+fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
+    offset.is_multiple_of(ALIGNMENT as u64)
+        && bytes.len().is_multiple_of(ALIGNMENT)
+        && bytes.as_ptr().align_offset(ALIGNMENT) == 0
+}
+
+/// Reads through a handle that wants everything aligned, and gets it. A read that ends short is no error of the
+/// device, but leaves nothing aligned to go on with: `InvalidInput`, so that the caller takes the other way.
+fn read_exact_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < into.len() {
+        let got = match file.read_at(&mut into[done..], offset + done as u64) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        if got == 0 || !got.is_multiple_of(ALIGNMENT) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        done += got;
+    }
+    Ok(())
+}
+
 /// Reads through a handle that wants everything aligned.
 fn read_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
-    let align = DIRECT_ALIGN as u64;
-    let room = into.len().saturating_add(2 * DIRECT_ALIGN).min(DIRECT_MAX).next_multiple_of(DIRECT_ALIGN);
-    let mut buffer = vec![0_u8; room + DIRECT_ALIGN];
-    let shift = buffer.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
-    let aligned = &mut buffer[shift..shift + room];
+    let align = ALIGNMENT as u64;
+    let room = into.len().saturating_add(2 * ALIGNMENT).min(DIRECT_MAX).next_multiple_of(ALIGNMENT);
+    let mut aligned = AlignedBuffer::new(room);
     let mut done = 0;
     while done < into.len() {
         let from = offset + done as u64;
         let start = from - from % align;
         let skip = (from - start) as usize;
-        let wanted = (skip + into.len() - done).next_multiple_of(DIRECT_ALIGN).min(room);
+        let wanted = (skip + into.len() - done).next_multiple_of(ALIGNMENT).min(room);
         let got = match file.read_at(&mut aligned[..wanted], start) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,

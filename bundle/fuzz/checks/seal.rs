@@ -24,10 +24,8 @@ pub(crate) fn check(data: &[u8]) {
             }
         }
     }
-    if let Some(block) = data.first_chunk() {
-        if let Ok(trust) = Trust::from_block(block) {
-            assert_eq!(Trust::from_block(&trust.to_block()), Ok(trust));
-        }
+    if let Some(Ok(trust)) = data.first_chunk().map(Trust::from_block) {
+        assert_eq!(Trust::from_block(&trust.to_block()), Ok(trust));
     }
 }
 

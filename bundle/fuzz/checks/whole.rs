@@ -31,10 +31,12 @@ pub(crate) fn check(data: &[u8]) {
     let mut bytes = SAMPLE.clone();
     // Each 4 bytes of input: where (3 bytes) and what.
     for change in data.chunks_exact(4) {
-        let at = SEAL_LEN + u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % (bytes.len() - SEAL_LEN);
+        let at = SEAL_LEN
+            + u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % (bytes.len() - SEAL_LEN);
         bytes[at] = change[3];
     }
-    let old = Seal::from_bytes(SAMPLE[..SEAL_LEN].try_into().unwrap()).unwrap().unverified_statement().unwrap();
+    let old =
+        Seal::from_bytes(SAMPLE[..SEAL_LEN].try_into().unwrap()).unwrap().unverified_statement().unwrap();
     let manifest_end = SEAL_LEN + old.manifest.len as usize;
     // Right digests from the outside in, as far as the manifest can still be read.
     if let Ok(mut manifest) = Manifest::decode(&bytes[SEAL_LEN..manifest_end]) {

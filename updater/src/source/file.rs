@@ -3,6 +3,7 @@
 use super::{Source, SourceError};
 use bytes::{Bytes, BytesMut};
 use std::io::SeekFrom;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
@@ -15,6 +16,27 @@ pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
     seekable: bool,
+    len: Option<u64>,
+}
+
+/// A file of this machine with a bundle in it.
+pub struct LocalFile {
+    /// It.
+    pub file: std::fs::File,
+    what: String,
+}
+
+impl LocalFile {
+    /// The `len` bytes at `offset`. *Reads.*
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn read(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
+        let mut bytes = BytesMut::zeroed(len);
+        let read = self.file.read_exact_at(&mut bytes, offset);
+        read.map_err(|error| SourceError::Io { what: self.what.clone(), error })?;
+        Ok(bytes.freeze())
+    }
 }
 
 enum Reader {
@@ -26,14 +48,15 @@ impl FileSource {
     /// The file at `path`.
     #[must_use]
     pub fn path(path: &Path) -> Self {
-        let seekable = std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
-        Self { path: Some(path.to_owned()), reader: None, seekable }
+        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let (seekable, len) = (file.is_some(), file.map(|file| file.len()));
+        Self { path: Some(path.to_owned()), reader: None, seekable, len }
     }
 
     /// Standard input.
     #[must_use]
     pub fn stdin() -> Self {
-        Self { path: None, reader: None, seekable: false }
+        Self { path: None, reader: None, seekable: false, len: None }
     }
 
     fn what(&self) -> String {
@@ -84,6 +107,20 @@ impl Source for FileSource {
 
     fn is_local(&self) -> bool {
         self.seekable
+    }
+
+    async fn local_file(&mut self) -> Option<LocalFile> {
+        match &self.reader {
+            Some(Reader::File(file)) if self.seekable => {
+                let file = file.try_clone().await.ok()?.into_std().await;
+                Some(LocalFile { file, what: self.what() })
+            }
+            _ => None,
+        }
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.len
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {

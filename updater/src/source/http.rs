@@ -1,15 +1,16 @@
 //! A bundle on a web server. Any server of static files will do; one with Range makes it resumable.
 
-use super::{Source, SourceError};
-use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE};
-use reqwest::{Client, Response, StatusCode};
-use std::time::Duration;
+mod answer;
 
-/// Longest time without a byte before a connection is given up.
-const STALL: Duration = Duration::from_secs(30);
-/// Longest time for a connection to come about.
-const CONNECT: Duration = Duration::from_secs(20);
+use super::limit::Bucket;
+use super::patience::{Impatient, Watch};
+use super::{Patience, Rate, Source, SourceError};
+use answer::{Asked, Identity, Wrong, judge};
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, Url};
+
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
 
@@ -18,167 +19,249 @@ const REDIRECTS: usize = 5;
 pub struct HttpOptions {
     /// PEM certificates that alone are trusted; `None` for those of the system.
     pub ca_pem: Option<Vec<u8>>,
+    /// How long it is waited for.
+    pub patience: Patience,
+    /// Most bytes per second; `None` for as many as come.
+    pub limit: Option<Rate>,
 }
 
-/// One URL.
+/// One URL. Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
 pub struct HttpSource {
     client: Client,
-    url: String,
-    /// What tells one version of the file from another: a strong ETag, else the date.
-    validator: Option<String>,
-    response: Option<Response>,
-    /// Bytes to drop of an answer that begins before the offset that was asked for.
-    drop: u64,
+    url: Url,
+    patience: Patience,
+    limit: Option<Bucket>,
+    /// Which version of the file the download began with.
+    identity: Option<Identity>,
+    /// Whether the server takes ranges; `None` before its first answer.
+    ranges: Option<bool>,
+    /// Where it may stop reading.
+    until: Option<u64>,
+    answer: Option<Answer>,
+}
+
+/// An answer that is being read.
+struct Answer {
+    response: Response,
+    /// Where the next byte lies in the file.
+    at: u64,
+    /// Bytes before this one were not asked for: the server does not know ranges.
+    wanted: u64,
+    /// Where it ends, if it said so.
+    to: Option<u64>,
+    watch: Watch,
 }
 
 impl HttpSource {
     /// A source for `url`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`SourceError::Setup`] for certificates that cannot be read or a client that cannot be set up.
+    /// [`SourceError::Setup`] for a URL or certificates that cannot be read, or a client that cannot be set up.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, SourceError> {
         // An error only says that a provider is installed already, by an earlier source of this process.
         drop(rustls::crypto::ring::default_provider().install_default());
         let setup = |error: reqwest::Error| SourceError::Setup(format!("{url}: {}", causes(&error)));
+        let parsed = Url::parse(url).map_err(|error| SourceError::Setup(format!("{url}: {error}")))?;
+        let HttpOptions { ca_pem, patience, limit } = options;
         let mut builder = Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(STALL)
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
+            .connect_timeout(patience.connect)
+            .redirect(redirects())
             .user_agent(concat!("rayos-updater/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &options.ca_pem {
-            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?);
-        } else if !url.starts_with("https:") {
+        if let Some(pem) = &ca_pem {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
+            if certificates.is_empty() {
+                return Err(SourceError::Setup("no certificate in the file given as CA".to_owned()));
+            }
+            builder = builder.tls_certs_only(certificates);
+        } else if parsed.scheme() != "https" {
             // Without TLS no certificate is needed, and a small system has none to load.
             builder = builder.tls_certs_only([]);
         }
         let client = builder.build().map_err(setup)?;
-        Ok(Self { client, url: url.to_owned(), validator: None, response: None, drop: 0 })
+        let limit = limit.map(Bucket::new);
+        Ok(Self {
+            client,
+            url: parsed,
+            patience,
+            limit,
+            identity: None,
+            ranges: None,
+            until: None,
+            answer: None,
+        })
+    }
+
+    /// The URL for messages: without the password that may be in it.
+    fn what(&self) -> String {
+        let mut url = self.url.clone();
+        if url.password().is_some() && url.set_password(Some("...")).is_err() {
+            return "(URL)".to_owned();
+        }
+        url.to_string()
     }
 
     fn network(&self, error: &reqwest::Error) -> SourceError {
+        let (what, message) = (self.what(), causes(error));
         if error.is_redirect() || error.is_builder() {
-            return SourceError::Answer { what: self.url.clone(), message: causes(error) };
+            return SourceError::Answer { what, message };
         }
-        SourceError::Network { what: self.url.clone(), message: causes(error) }
+        if error.is_connect() && is_untrusted(error) {
+            return SourceError::Untrusted { what, message };
+        }
+        SourceError::Network { what, message }
     }
 
-    fn answer(&self, message: impl Into<String>) -> SourceError {
-        SourceError::Answer { what: self.url.clone(), message: message.into() }
+    fn impatient(&self, impatient: &Impatient) -> SourceError {
+        SourceError::Network { what: self.what(), message: impatient.to_string() }
     }
 
-    /// Checks that an answer is of the same file as the answers before it.
-    fn check_same(&mut self, headers: &HeaderMap) -> Result<(), SourceError> {
-        let validator = validator(headers);
-        match (&self.validator, validator) {
-            (Some(first), Some(now)) if *first != now => Err(SourceError::Changed { what: self.url.clone() }),
-            (None, now) => {
-                self.validator = now;
-                Ok(())
-            }
-            _ => Ok(()),
+    fn wrong(&self, wrong: Wrong) -> SourceError {
+        let what = self.what();
+        match wrong {
+            Wrong::Status { status, retry_after } => SourceError::Status { what, status, retry_after },
+            Wrong::Contradiction(message) => SourceError::Answer { what, message },
+            Wrong::Ended { total, asked } => SourceError::Ended { what, total, asked },
         }
     }
-}
 
-impl Source for HttpSource {
-    fn can_seek(&self) -> bool {
-        true
-    }
-
-    async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
-        self.response = None;
-        let mut request = self.client.get(&self.url).header(ACCEPT_ENCODING, "identity");
-        if offset > 0 {
-            request = request.header(RANGE, format!("bytes={offset}-"));
-            if let Some(validator) = &self.validator {
-                request = request.header(IF_RANGE, validator);
-            }
+    async fn ask(&mut self, asked: Asked) -> Result<(), SourceError> {
+        self.answer = None;
+        let mut request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
+        // From the first byte on a range is asked for: the answer tells whether the server knows ranges.
+        request = request.header(RANGE, asked.range());
+        if let Some(validator) = self.identity.as_ref().and_then(Identity::validator) {
+            request = request.header(IF_RANGE, validator);
         }
-        let response = request.send().await.map_err(|error| self.network(&error))?;
-        let status = response.status();
-        self.drop = match status {
-            StatusCode::OK => {
-                self.check_same(response.headers())?;
-                // The server does not know Range: what comes before the offset is read and dropped.
-                offset
-            }
-            StatusCode::PARTIAL_CONTENT => {
-                let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-                let range = range.unwrap_or_default().to_owned();
-                if first_byte(&range) != Some(offset) {
-                    return Err(self.answer(format!("range {range:?}, expected one from byte {offset}")));
-                }
-                self.check_same(response.headers())?;
-                0
-            }
-            _ => return Err(SourceError::Status { what: self.url.clone(), status: status.as_u16() }),
-        };
-        self.response = Some(response);
+        let answered = tokio::time::timeout(self.patience.answer, request.send()).await;
+        let answered = answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
+        let response = answered.map_err(|error| self.network(&error))?;
+        let promised =
+            judge(response.status(), response.headers(), asked).map_err(|wrong| self.wrong(wrong))?;
+        let identity = Identity::new(response.headers(), &promised);
+        match &mut self.identity {
+            Some(first) if !first.fits(&identity) => return Err(SourceError::Changed { what: self.what() }),
+            Some(first) => first.learn(identity),
+            None => self.identity = Some(identity),
+        }
+        self.ranges = Some(promised.ranges);
+        let watch = Watch::new(self.patience);
+        self.answer =
+            Some(Answer { response, at: promised.from, wanted: asked.from, to: promised.to, watch });
         Ok(())
     }
 
-    async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
-        loop {
-            let Some(response) = &mut self.response else { return Ok(None) };
-            let piece = match response.chunk().await {
-                Ok(piece) => piece,
-                Err(error) => {
-                    self.response = None;
-                    return Err(self.network(&error));
-                }
+    /// The next bytes that were asked for out of the present answer; `None` at its end.
+    async fn read(&mut self) -> Result<Option<Bytes>, SourceError> {
+        while let Some(answer) = &mut self.answer {
+            let len = |piece: &reqwest::Result<Option<Bytes>>| {
+                piece.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
             };
-            let Some(mut piece) = piece else {
-                self.response = None;
-                return Ok(None);
-            };
-            let dropped = self.drop.min(piece.len() as u64);
-            self.drop -= dropped;
-            let piece = piece.split_off(dropped as usize);
+            let piece = answer.watch.piece(answer.response.chunk(), len).await;
+            let piece = piece.map_err(|impatient| self.impatient(&impatient))?;
+            let Some(mut piece) = piece.map_err(|error| self.network(&error))? else { return Ok(None) };
+            if let Some(bucket) = &mut self.limit {
+                bucket.take(piece.len()).await;
+            }
+            let Some(answer) = &mut self.answer else { break };
+            let before = answer.wanted.saturating_sub(answer.at).min(piece.len() as u64);
+            answer.at += piece.len() as u64;
+            let piece = piece.split_off(before as usize);
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
         }
+        Ok(None)
     }
 }
 
-/// A strong ETag, else the date of the last change (RFC 9110, 13.1.5: a weak ETag must not be used here).
-fn validator(headers: &HeaderMap) -> Option<String> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let strong = text(ETAG).filter(|etag| !etag.starts_with("W/"));
-    strong.or_else(|| text(LAST_MODIFIED)).map(str::to_owned)
+impl Source for HttpSource {
+    fn can_reopen(&self) -> bool {
+        true
+    }
+
+    fn can_seek(&self) -> bool {
+        self.ranges != Some(false)
+    }
+
+    fn total(&self) -> Option<u64> {
+        self.identity.as_ref().and_then(Identity::total)
+    }
+
+    fn until(&mut self, end: Option<u64>) {
+        self.until = end;
+    }
+
+    async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
+        if self.total() == Some(offset) {
+            // There is nothing to ask for, and a server would answer that there is not.
+            self.answer = None;
+            return Ok(());
+        }
+        self.ask(Asked { from: offset, to: self.until.filter(|until| *until > offset) }).await
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
+        loop {
+            match self.read().await {
+                Ok(Some(piece)) => return Ok(Some(piece)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.answer = None;
+                    return Err(error);
+                }
+            }
+            let Some(Answer { at, to, wanted, .. }) = self.answer.take() else { return Ok(None) };
+            let early = |message: String| SourceError::Network { what: self.what(), message };
+            if let Some(to) = to.filter(|to| at < *to) {
+                return Err(early(format!("answer ended at byte {at}, expected {to}")));
+            }
+            let end = [self.until, self.total()].into_iter().flatten().min();
+            if self.ranges == Some(false) || end.is_none_or(|end| at >= end) || at < wanted {
+                return Ok(None);
+            }
+            if at == wanted {
+                return Err(early(format!("empty answer at byte {at}")));
+            }
+            // A server may give less than it was asked for (RFC 9110, 15.3.7).
+            self.ask(Asked { from: at, to: self.until }).await?;
+        }
+    }
 }
 
-/// First byte of a `Content-Range: bytes FIRST-LAST/LENGTH`.
-fn first_byte(range: &str) -> Option<u64> {
-    range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+/// A few redirects, and none from https to http: who listens on the line would learn what is fetched.
+fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+        if attempt.previous().len() > REDIRECTS {
+            attempt.error(format!("more than {REDIRECTS} redirects"))
+        } else if was_secure && attempt.url().scheme() != "https" {
+            let url = attempt.url().to_string();
+            attempt.error(format!("redirect from https to {url}"))
+        } else {
+            attempt.follow()
+        }
+    })
 }
 
-/// The whole chain of causes, since the outer one only says that the request failed.
+/// Whether TLS failed since the server's certificate is not accepted: trying again would not help.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    chain(error).any(|cause| {
+        let tls = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let tls = tls.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    })
+}
+
+fn chain<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// The whole chain of causes, since the outer one only says that the request failed; each once.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let words: Vec<String> = chain.skip(1).map(ToString::to_string).collect();
+    let mut words: Vec<String> = chain(error).skip(1).map(ToString::to_string).collect();
+    words.dedup();
     if words.is_empty() { error.to_string() } else { words.join(": ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_range_is_read() {
-        assert_eq!(first_byte("bytes 100-199/200"), Some(100));
-        assert_eq!(first_byte("bytes */200"), None);
-        assert_eq!(first_byte("items 1-2"), None);
-    }
-
-    #[test]
-    fn a_weak_etag_is_no_validator() {
-        let mut headers = HeaderMap::new();
-        headers.insert(ETAG, "W/\"x\"".parse().expect("header"));
-        assert_eq!(validator(&headers), None);
-        headers.insert(LAST_MODIFIED, "Mon, 01 Jan 2026 00:00:00 GMT".parse().expect("header"));
-        assert_eq!(validator(&headers).as_deref(), Some("Mon, 01 Jan 2026 00:00:00 GMT"));
-        headers.insert(ETAG, "\"y\"".parse().expect("header"));
-        assert_eq!(validator(&headers).as_deref(), Some("\"y\""));
-    }
 }

@@ -24,8 +24,13 @@ pub struct MemorySource {
     pub seekable: bool,
     /// Whether it counts as a file of this machine.
     pub local: bool,
+    /// Whether it tells how long it is.
+    pub tells_length: bool,
     /// The offset of each request so far.
     pub opened: Vec<u64>,
+    /// The same, with where each was to end.
+    pub asked: Vec<(u64, Option<u64>)>,
+    until: Option<u64>,
     /// Bytes delivered so far.
     pub delivered: u64,
 }
@@ -42,7 +47,10 @@ impl MemorySource {
             faults: VecDeque::new(),
             seekable: true,
             local: false,
+            tells_length: false,
             opened: Vec::new(),
+            asked: Vec::new(),
+            until: None,
             delivered: 0,
         }
     }
@@ -64,12 +72,23 @@ impl Source for MemorySource {
         self.local
     }
 
+    fn total(&self) -> Option<u64> {
+        self.tells_length.then_some(self.bytes.len() as u64)
+    }
+
+    fn until(&mut self, end: Option<u64>) {
+        self.until = end;
+    }
+
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
         self.opened.push(offset);
+        self.asked.push((offset, self.until));
         self.at = offset;
         self.until_drop = None;
         match self.faults.pop_front() {
-            Some(Fault::Status(status)) => Err(SourceError::Status { what: "memory".to_owned(), status }),
+            Some(Fault::Status(status)) => {
+                Err(SourceError::Status { what: "memory".to_owned(), status, retry_after: None })
+            }
             Some(Fault::DropAfter(bytes)) => {
                 self.until_drop = Some(bytes);
                 Ok(())
@@ -79,7 +98,8 @@ impl Source for MemorySource {
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let left = (self.bytes.len() as u64).saturating_sub(self.at).min(self.piece as u64);
+        let end = self.until.unwrap_or(u64::MAX).min(self.bytes.len() as u64);
+        let left = end.saturating_sub(self.at).min(self.piece as u64);
         let len = left.min(self.until_drop.unwrap_or(u64::MAX));
         if len == 0 && left > 0 {
             return Err(SourceError::Network {

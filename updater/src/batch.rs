@@ -1,0 +1,205 @@
+//! What is written, in which portions: neighbouring frames go to the disk in one piece. Pure.
+
+use bundle::{FrameKind, Release};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// Bytes of an image that one job aims at: long enough for a disk to be at its best, short enough for a few of them
+/// for each thread.
+pub(crate) const BATCH_LEN: u64 = 1 << 20;
+/// The same for what comes over a network or through a pipe: what was fetched of a job is lost in a power cut.
+pub(crate) const STREAMED_BATCH_LEN: u64 = 256 << 10;
+
+/// Where the bytes of a frame come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody wants it.
+    Unwanted,
+    /// It lies in its place already.
+    Held,
+    /// It is zero.
+    Zero,
+    /// It is the same as another frame, wherever that one comes from.
+    Repeat(usize),
+    /// It can be put together from blocks that the disk has: the first of its entries in the list of places.
+    Composed(usize),
+    /// It has to be taken from the source.
+    Stored,
+}
+
+/// What one worker does at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Batch {
+    /// Neighbouring frames of one image, which become one piece of memory.
+    Frames(Vec<Part>),
+    /// Neighbouring frames of one image that become zero.
+    Zeroes(Range<usize>),
+}
+
+/// A frame of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Its number.
+    pub(crate) frame: usize,
+    /// Where its bytes come from.
+    pub(crate) origin: Origin,
+    /// Whether it is written to its own place; else it is only needed for others.
+    pub(crate) own: bool,
+    /// Frames that are the same, and are written too.
+    pub(crate) also: Vec<usize>,
+}
+
+impl Part {
+    /// All places that it is written to.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
+        self.own.then_some(self.frame).into_iter().chain(self.also.iter().copied())
+    }
+}
+
+/// The frames with stored bytes that a batch takes from the source, in order.
+pub(crate) fn stored(batch: &Batch) -> impl Iterator<Item = usize> + '_ {
+    let parts = match batch {
+        Batch::Frames(parts) => parts.as_slice(),
+        Batch::Zeroes(_) => &[],
+    };
+    parts.iter().filter(|part| part.origin == Origin::Stored).map(|part| part.frame)
+}
+
+/// Joins the stored bytes of `frames` where they lie next to each other: ranges of the bundle file. *Pure.*
+pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for frame in frames {
+        let range = release.file_range(&release.frames()[frame]);
+        match joined.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// The jobs that bring everything to its place that is not there, by number of the frame. *Pure.*
+///
+/// What a frame builds upon is in its batch: what is there already, or can be put together, is then read for its sake.
+pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
+    let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (frame, origin) in origins.iter().enumerate() {
+        if let Origin::Repeat(of) = origin {
+            repeats.entry(*of).or_default().push(frame);
+        }
+    }
+    let mut build = Builder { release, batch_len, batches: Vec::new(), image: 0, len: 0, next: 0 };
+    let mut frame = 0;
+    while frame < origins.len() {
+        let run = release.run_of(frame);
+        for piece in needed(release, origins, run.clone(), |frame| repeats.contains_key(&frame)) {
+            let parts = piece.map(|frame| Part {
+                frame,
+                origin: origins[frame],
+                own: is_missing(origins[frame]),
+                also: repeats.remove(&frame).unwrap_or_default(),
+            });
+            build.add(parts.collect());
+        }
+        frame = run.end.max(frame + 1);
+    }
+    build.batches
+}
+
+/// The pieces of a run that hold all that is missing or `wanted`, and what of it must be taken from the source builds upon.
+fn needed(
+    release: &Release,
+    origins: &[Origin],
+    run: Range<usize>,
+    wanted: impl Fn(usize) -> bool,
+) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    // From here on the image's bytes are needed.
+    let mut reach = u64::MAX;
+    for number in run.rev() {
+        let frame = &release.frames()[number];
+        if !is_missing(origins[number]) && !wanted(number) && frame.offset + u64::from(frame.len) <= reach {
+            continue;
+        }
+        if origins[number] == Origin::Stored {
+            reach = reach.min(frame.offset - u64::from(frame.before));
+        }
+        match pieces.last_mut() {
+            Some(last) if last.start == number + 1 => last.start = number,
+            _ => pieces.push(number..number + 1),
+        }
+    }
+    pieces.reverse();
+    pieces
+}
+
+/// Whether a frame has to be written from its own bytes; a repeat is written together with what it repeats.
+fn is_missing(origin: Origin) -> bool {
+    matches!(origin, Origin::Zero | Origin::Composed(_) | Origin::Stored)
+}
+
+struct Builder<'a> {
+    release: &'a Release,
+    batch_len: u64,
+    batches: Vec<Batch>,
+    /// Image and length of the last batch, and the frame that would follow it.
+    image: usize,
+    len: u64,
+    next: usize,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, run: Vec<Part>) {
+        let frames = self.release.frames();
+        let (Some(first), Some(last)) = (run.first().map(|part| part.frame), run.last()) else { return };
+        let end = last.frame + 1;
+        let len: u64 = run.iter().map(|part| u64::from(frames[part.frame].len)).sum();
+        let image = frames[first].image;
+        let follows = !self.batches.is_empty() && first == self.next && image == self.image;
+        let is_zero = run.len() == 1 && run[0].origin == Origin::Zero && run[0].also.is_empty();
+        match self.batches.last_mut() {
+            Some(Batch::Zeroes(range)) if is_zero && follows => range.end = end,
+            Some(Batch::Frames(parts)) if !is_zero && follows && self.len + len <= self.batch_len => {
+                parts.extend(run);
+                self.len += len;
+            }
+            _ => {
+                self.batches.push(if is_zero { Batch::Zeroes(first..end) } else { Batch::Frames(run) });
+                self.len = len;
+            }
+        }
+        (self.next, self.image) = (end, image);
+    }
+}
+
+/// Neighbouring frames of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`. *Pure.*
+pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+    let frames = release.frames();
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    let mut len = 0;
+    for (number, frame) in frames.iter().enumerate().filter(|(number, _)| wanted(*number)) {
+        match stretches.last_mut() {
+            Some(last)
+                if last.end == number
+                    && frames[last.start].image == frame.image
+                    && len + u64::from(frame.len) <= BATCH_LEN =>
+            {
+                last.end = number + 1;
+                len += u64::from(frame.len);
+            }
+            _ => {
+                stretches.push(number..number + 1);
+                len = u64::from(frame.len);
+            }
+        }
+    }
+    stretches
+}
+
+/// The frame whose stored bytes or blocks stand for `frame`: itself, or the one that it repeats. *Pure.*
+pub(crate) fn original(release: &Release, frame: usize) -> usize {
+    match release.frames()[frame].kind {
+        FrameKind::Repeat { frame } => frame,
+        _ => frame,
+    }
+}

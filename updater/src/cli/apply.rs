@@ -1,0 +1,120 @@
+//! `rayos-updater apply`.
+
+use super::network::Network;
+use super::place::Place;
+use super::{Ending, now};
+use crate::signals;
+use crate::watched::Watched;
+use crate::words;
+use anyhow::{Context as _, Result};
+use bootctl::device::Access;
+use clap::Args;
+use std::fs::File;
+use std::sync::Arc;
+use updater::apply::{Incoming, Machine, Options, Outcome};
+use updater::events::{Event, EventSink as _};
+use updater::source::SourceError;
+use updater::terminal::{ProgressStyle, Terminal};
+
+/// Apply a bundle to the slot that is not running; the next boot tries it
+#[derive(Args)]
+pub(super) struct Apply {
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    place: Place,
+    /// Show what would be done, and stop
+    #[arg(long)]
+    plan: bool,
+    /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
+    #[arg(long)]
+    no_read_back: bool,
+    /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
+    #[arg(long)]
+    no_adaptive: bool,
+    /// Threads that decompress, hash and write; each takes a few chunks of memory
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Give way to other programs: 1 to 19, more is more. The kernel derives the priority of reading and writing from it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
+    nice: Option<i32>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    json: bool,
+    /// How to show progress on standard error
+    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW")]
+    progress: ProgressStyle,
+    /// Write progress as JSON lines to this open file descriptor too
+    #[arg(long, value_name = "FD")]
+    progress_fd: Option<u32>,
+}
+
+impl Apply {
+    pub(super) fn run(self) -> Ending {
+        let json = self.json;
+        match self.apply() {
+            Ok(outcome) => {
+                words::outcome(&outcome, json);
+                match outcome {
+                    Outcome::UpToDate(_) => Ending::NothingToDo,
+                    _ => Ending::Done,
+                }
+            }
+            Err(error) => {
+                let ending = Ending::from(&error);
+                words::failure(&error, ending, json);
+                ending
+            }
+        }
+    }
+
+    fn apply(self) -> Result<Outcome> {
+        if let Some(nice) = self.nice {
+            // Before any thread is started: each takes it over from the one that starts it.
+            rustix::process::setpriority_process(None, nice).context("nice")?;
+        }
+        let terminal = Terminal::new(self.progress);
+        let terminal = match self.progress_fd {
+            Some(fd) => terminal.with_json_lines(open_fd(fd)?),
+            None => terminal,
+        };
+        let events = Arc::new(Watched::new(terminal));
+        signals::stop_on_signal(Arc::clone(&events), self.json)?;
+        let trust = self.network.trust()?;
+        let source = self.network.source()?;
+        let opened = self.place.open(Access::Write)?;
+        let machine = Machine {
+            vars: self.place.has_variables().then_some(opened.vars.as_ref()),
+            booted: self.place.booted(&opened),
+            disk: opened.disk,
+            store: opened.store,
+            now: now(),
+        };
+        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let options = Options {
+            trust: &trust,
+            place_guard: None,
+            tries: record::TRIAL_TRIES,
+            read_back: !self.no_read_back,
+            adaptive: !self.no_adaptive,
+            jobs,
+            retries: self.network.retries(),
+            plan_only: self.plan,
+        };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let outcome = runtime.block_on(async {
+            let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+            let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
+            incoming.apply(&machine, &options, events.as_ref()).await
+        });
+        events.done();
+        Ok(outcome?)
+    }
+}
+
+/// A handle of ours to a descriptor that was opened for us.
+fn open_fd(fd: u32) -> Result<File> {
+    let path = format!("/proc/self/fd/{fd}");
+    File::options().append(true).open(&path).with_context(|| format!("progress file descriptor {fd}"))
+}

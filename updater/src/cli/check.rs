@@ -1,0 +1,66 @@
+//! `rayos-updater check`.
+
+use super::Ending;
+use super::network::Network;
+use super::place::Place;
+use crate::words::{self, Checked};
+use anyhow::Result;
+use bootctl::device::Access;
+use clap::Args;
+use updater::apply::Incoming;
+use updater::check::{Verdict, running, verdict};
+use updater::plan::{Facts, Scope};
+
+/// Say whether a bundle is newer than what runs, reading no more than its head; exit code 0 if it is, 7 if there is
+/// nothing to do, 3 if it is refused
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    place: Place,
+    /// Print the answer as JSON on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Ending {
+        let json = self.json;
+        match self.check() {
+            Ok(checked) => {
+                words::checked(&checked, json);
+                match checked.verdict {
+                    Verdict::Newer => Ending::Done,
+                    Verdict::Refused(_) => Ending::REFUSED,
+                    _ => Ending::NothingToDo,
+                }
+            }
+            Err(error) => words::failed_check(&error, json),
+        }
+    }
+
+    fn check(self) -> Result<Checked> {
+        let trust = self.network.trust()?;
+        let source = self.network.source()?;
+        let machine = self.place.open(Access::Read)?;
+        let record = machine.store.read()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let retries = self.network.retries();
+        let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}))?;
+        let facts = Facts {
+            record: &record,
+            partitions: machine.disk.partitions(),
+            sector_size: machine.disk.device().sector_size(),
+            booted: self.place.booted(&machine),
+            scope: Scope::Update,
+        };
+        let release = incoming.release();
+        Ok(Checked {
+            verdict: verdict(&facts, release),
+            offered: release.statement().version.to_string(),
+            rollback_index: release.statement().rollback_index,
+            running: record.slot(running(&facts)).release,
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! What a worker does with a batch: verify, decompress, verify, write.
+
+use crate::apply::ApplyError;
+use crate::batch::{Batch, Origin, Part};
+use crate::hints::checksum;
+use crate::seeds::Composition;
+use crate::sink::Sinks;
+use crate::supply::Order;
+use crate::survey::is;
+use bootctl::device::AlignedBuffer;
+use bundle::{Decoder, StoredFrame};
+use bytes::Bytes;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What one thread works with: memory for one batch, from one to the next.
+pub(crate) struct Hand {
+    sinks: Arc<Sinks>,
+    composition: Arc<Composition>,
+    decoder: Decoder,
+    plain: AlignedBuffer,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// Frames that are in their place now, with a checksum of their bytes.
+    pub(crate) written: Vec<(usize, u64)>,
+    /// Frames that the disk did not have after all: they must be fetched.
+    pub(crate) failed: Vec<usize>,
+}
+
+impl Hand {
+    pub(crate) fn new(sinks: &Arc<Sinks>, composition: &Arc<Composition>) -> Self {
+        let (sinks, composition) = (Arc::clone(sinks), Arc::clone(composition));
+        Self { sinks, composition, decoder: Decoder::default(), plain: AlignedBuffer::default() }
+    }
+
+    /// Verifies the stored bytes of a batch, and does no more.
+    pub(crate) fn verify(&self, mut order: Order) -> Result<u64, ApplyError> {
+        let release = self.sinks.release();
+        let stored = order.take(release)?;
+        let bytes = stored.iter().map(|bytes| bytes.len() as u64).sum();
+        for (frame, bytes) in crate::batch::stored(&order.batch).zip(stored) {
+            StoredFrame::check(release, frame, bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Brings the frames of a batch to their places. *Writes*; durable only after a flush.
+    pub(crate) fn write(&mut self, mut order: Order) -> Result<Done, ApplyError> {
+        let stored = order.take(self.sinks.release())?;
+        match order.batch {
+            Batch::Zeroes(frames) => self.write_zeroes(frames),
+            Batch::Frames(parts) => {
+                let done = self.fill(&parts, stored)?;
+                self.write_parts(&parts, &done)?;
+                Ok(done)
+            }
+        }
+    }
+
+    fn write_zeroes(&self, frames: Range<usize>) -> Result<Done, ApplyError> {
+        let entries = &self.sinks.release().frames()[frames.clone()];
+        let count = entries.iter().map(|frame| u64::from(frame.len)).sum();
+        if let Some(first) = entries.first() {
+            let written = self.sinks.write_zeroes(first.image, first.offset, count);
+            written.map_err(|error| self.write_error(first.image, error))?;
+        }
+        Ok(Done { written: frames.map(|frame| (frame, 0)).collect(), failed: Vec::new() })
+    }
+
+    /// Makes the bytes of all parts, one after the other in memory as on the disk.
+    fn fill(&mut self, parts: &[Part], stored: Vec<Bytes>) -> Result<Done, ApplyError> {
+        let places = self.places(parts);
+        self.plain.resize(places.last().map_or(0, |place| place.end));
+        let composed = parts.iter().zip(&places).filter_map(|(part, place)| match part.origin {
+            Origin::Composed(first) => Some((first, place.clone())),
+            _ => None,
+        });
+        self.composition.compose(&composed.collect::<Vec<_>>(), &mut self.plain);
+        let mut stored = stored.into_iter();
+        let mut done = Done::default();
+        // The run whose beginning the disk did not have: what follows in it cannot be decoded.
+        let mut broken = 0;
+        for (part, place) in parts.iter().zip(&places) {
+            let bytes = if part.origin == Origin::Stored { stored.next() } else { None };
+            if part.frame < broken || !self.fill_part(part, bytes, place)? {
+                broken = self.sinks.release().run_of(part.frame).end;
+                done.failed.push(part.frame);
+                continue;
+            }
+            let sum = checksum(&self.plain[place.clone()]);
+            done.written.extend(part.places().map(|frame| (frame, sum)));
+        }
+        Ok(done)
+    }
+
+    /// False if the disk did not have what it seemed to have.
+    fn fill_part(
+        &mut self,
+        part: &Part,
+        stored: Option<Bytes>,
+        place: &Range<usize>,
+    ) -> Result<bool, ApplyError> {
+        let release = self.sinks.release();
+        let frame = &release.frames()[part.frame];
+        let (head, tail) = self.plain.split_at_mut(place.start);
+        let into = &mut tail[..place.len()];
+        match part.origin {
+            Origin::Stored => {
+                let stored = StoredFrame::check(release, part.frame, stored.unwrap_or_default())?;
+                let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
+                // A repeat is made of the frame that it repeats, and a delta is refused in the plan: nothing is asked for.
+                let before = &head[place.start - frame.before as usize..];
+                self.decoder.decode_slice(release, &stored, before, into, nothing)?;
+                Ok(true)
+            }
+            Origin::Zero => {
+                into.fill(0);
+                Ok(true)
+            }
+            Origin::Composed(_) => Ok(is(frame, into)),
+            Origin::Held => {
+                let held = self.sinks.place(frame.image).map(|held| held.read(frame.offset, into));
+                Ok(matches!(held, Some(Ok(()))) && is(frame, into))
+            }
+            Origin::Repeat(_) | Origin::Unwanted => Ok(false),
+        }
+    }
+
+    /// Writes what was made, neighbours in one piece.
+    fn write_parts(&self, parts: &[Part], done: &Done) -> Result<(), ApplyError> {
+        let frames = self.sinks.release().frames();
+        let mut own: Vec<Range<usize>> = Vec::new();
+        let places = self.places(parts);
+        let made = |part: &Part| !done.failed.contains(&part.frame);
+        for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
+            match own.last_mut() {
+                _ if !part.own => {}
+                Some(last) if last.end == place.start => last.end = place.end,
+                _ => own.push(place.clone()),
+            }
+        }
+        let Some(first) = parts.first().map(|part| &frames[part.frame]) else { return Ok(()) };
+        let error = |error| self.write_error(first.image, error);
+        for piece in own {
+            let offset = first.offset + piece.start as u64;
+            self.sinks.write(first.image, offset, &self.plain[piece]).map_err(error)?;
+        }
+        for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
+            for also in &part.also {
+                let offset = frames[*also].offset;
+                self.sinks.write(first.image, offset, &self.plain[place.clone()]).map_err(error)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the parts of a batch lie in memory.
+    fn places(&self, parts: &[Part]) -> Vec<Range<usize>> {
+        let frames = self.sinks.release().frames();
+        let mut end = 0;
+        let place = |part: &Part| {
+            let start = end;
+            end += frames[part.frame].len as usize;
+            start..end
+        };
+        parts.iter().map(place).collect()
+    }
+
+    fn write_error(&self, image: usize, error: io::Error) -> ApplyError {
+        ApplyError::Write { what: self.sinks.name(image), error }
+    }
+}

@@ -1,0 +1,72 @@
+//! The block hints of a bundle: what each 4 KiB of its frames would hash to. They are believed by nobody.
+
+use crate::batch::original;
+use bundle::limits::{BLOCK_LEN, HINT_LEN};
+use bundle::{ReadError, Release, hint_count};
+use sha2::{Digest as _, Sha256};
+use twox_hash::XxHash3_64;
+
+/// Longest block hints that are looked at, in bytes: those of 8 GiB of frames, so that neither they nor the table that is made
+/// of them take more than a few dozen MiB. A bundle with more is applied without.
+pub(crate) const MAX_HINTS_LEN: u64 = HINT_LEN << 21;
+
+/// The hint of a block, in the highest bits: a table finds its hints by those.
+pub(crate) fn hint(block: &[u8]) -> u64 {
+    highest(bundle::block_hint(block))
+}
+
+fn highest(hint: u64) -> u64 {
+    hint << (u64::BITS - 8 * HINT_LEN as u32)
+}
+
+/// A checksum of bytes that were verified, to know them again.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot(bytes)
+}
+
+/// The hints of all frames.
+pub(crate) struct Hints {
+    hints: Vec<u64>,
+    /// For each frame the number of hints before it.
+    first: Vec<u32>,
+}
+
+impl Hints {
+    /// Whether `release` has hints, and not too many.
+    pub(crate) fn are_in(release: &Release) -> bool {
+        let range = release.hints_range();
+        !range.is_empty() && range.end - range.start <= MAX_HINTS_LEN
+    }
+
+    /// Takes the bytes that lie at [`Release::hints_range`], if they are what the manifest says.
+    ///
+    /// # Errors
+    /// [`ReadError::Digest`].
+    pub(crate) fn check(release: &Release, bytes: &[u8]) -> Result<Self, ReadError> {
+        let expected = release.manifest().hints.as_ref().map_or([0; 32], |hints| hints.0);
+        let found: [u8; 32] = Sha256::digest(bytes).into();
+        if found != expected {
+            return Err(ReadError::Digest { what: "block hints", expected, found });
+        }
+        let mut before = 0;
+        let first = release.frames().iter().map(|frame| {
+            let first = before;
+            before += hint_count(frame) as u32;
+            first
+        });
+        Ok(Self { first: first.collect(), hints: bundle::hints_of(bytes).map(highest).collect() })
+    }
+
+    /// The hints of frame `number`, or of the one that it repeats; none for zeroes.
+    pub(crate) fn of(&self, release: &Release, number: usize) -> &[u64] {
+        let frame = original(release, number);
+        let first = self.first[frame] as usize;
+        &self.hints[first..first + hint_count(&release.frames()[frame]) as usize]
+    }
+
+    /// Whether `bytes` may be those of frame `number`.
+    pub(crate) fn fit(&self, release: &Release, number: usize, bytes: &[u8]) -> bool {
+        let blocks = bytes.chunks(BLOCK_LEN as usize).map(hint);
+        blocks.eq(self.of(release, number).iter().copied())
+    }
+}

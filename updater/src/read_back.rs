@@ -1,0 +1,123 @@
+//! Whether the medium has what was written.
+
+use crate::apply::ApplyError;
+use crate::batch::{Origin, stretches};
+use crate::hints::checksum;
+use crate::phases::Progress;
+use crate::sink::Sinks;
+use crate::survey::Survey;
+use crate::workers::{Stop, Workers};
+use bootctl::device::{AlignedBuffer, BlockDevice, is_zero};
+use bundle::{FrameEntry, FrameKind};
+use seal::{ImageDigest, SEAL_LEN};
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes that are hashed at a time.
+const PIECE: usize = 1 << 20;
+
+/// A frame on the disk is not what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadBackError {
+    /// It could not be read.
+    #[error("{partition}: offset {offset}: {error}")]
+    Io {
+        /// Partition.
+        partition: &'static str,
+        /// Byte offset in it.
+        offset: u64,
+        /// What the device said.
+        error: io::Error,
+    },
+    /// It reads back as something else: the device is faulty.
+    #[error("{partition}: offset {offset}: read back other bytes than were written")]
+    Differs {
+        /// Partition.
+        partition: &'static str,
+        /// Byte offset in it.
+        offset: u64,
+    },
+}
+
+enum Job {
+    /// Neighbouring frames of one image.
+    Frames(Range<usize>),
+    /// The whole image behind a seal: 0 boot, 1 recovery.
+    Whole(usize),
+}
+
+/// Compares everything on the medium with what was verified before it was written, and the images that the guard will
+/// ask for with what was signed. *Reads.*
+///
+/// A frame is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what a disk does to it does not aim at a hash.
+pub(crate) async fn compare(
+    sinks: &Arc<Sinks>,
+    survey: &Arc<Survey>,
+    frames_too: bool,
+    (jobs, stop): (usize, &Stop),
+    progress: &mut Progress<'_>,
+) -> Result<(), ApplyError> {
+    let release = sinks.release();
+    let whole = (0..sinks.headers().count()).map(Job::Whole);
+    let wanted = |frame| frames_too && survey.origins[frame] != Origin::Unwanted;
+    let frames = stretches(release, wanted).into_iter().map(Job::Frames);
+    let look = || {
+        let (sinks, survey, mut buffer) = (Arc::clone(sinks), Arc::clone(survey), AlignedBuffer::default());
+        move |job| match job {
+            Job::Whole(header) => check_whole(&sinks, header, &mut buffer).map(|()| 0),
+            Job::Frames(frames) => compare_frames(&sinks, &survey, frames, &mut buffer),
+        }
+    };
+    Workers::start(jobs, stop, look).all(whole.chain(frames), |bytes| progress.add(bytes)).await
+}
+
+fn compare_frames(
+    sinks: &Sinks,
+    survey: &Survey,
+    frames: Range<usize>,
+    buffer: &mut AlignedBuffer,
+) -> Result<u64, ApplyError> {
+    let entries = &sinks.release().frames()[frames.clone()];
+    let len: u64 = entries.iter().map(|frame| u64::from(frame.len)).sum();
+    let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else { return Ok(len) };
+    buffer.resize(len as usize);
+    let is_read = place.read_medium(first.offset, buffer).is_ok();
+    for (number, frame) in frames.zip(entries) {
+        let at = (frame.offset - first.offset) as usize;
+        let bytes = &mut buffer[at..at + frame.len as usize];
+        let (partition, offset) = (place.name, place.offset(frame.offset));
+        if !is_read {
+            // Which of them it is, is worth knowing.
+            let error = |error| ReadBackError::Io { partition, offset, error };
+            place.read_medium(frame.offset, bytes).map_err(error)?;
+        }
+        if !is_as_verified(frame, survey.sums[number], bytes) {
+            return Err(ReadBackError::Differs { partition, offset }.into());
+        }
+    }
+    Ok(len)
+}
+
+fn is_as_verified(frame: &FrameEntry, sum: u64, bytes: &[u8]) -> bool {
+    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { checksum(bytes) == sum }
+}
+
+/// The guard asks for the SHA-256 of the whole image: make sure that it will get what it asks for.
+fn check_whole(sinks: &Sinks, header: usize, buffer: &mut AlignedBuffer) -> Result<(), ApplyError> {
+    let statement = sinks.release().statement();
+    let (image, name): (ImageDigest, _) =
+        if header == 0 { (statement.boot, "boot") } else { (statement.recovery, "recovery") };
+    let Some(window) = sinks.headers().nth(header) else { return Ok(()) };
+    let mut hasher = Sha256::new();
+    let mut at = 0;
+    while at < image.len {
+        buffer.resize((image.len - at).min(PIECE as u64) as usize);
+        let error = |error| ReadBackError::Io { partition: name, offset: at, error };
+        window.read_once_at(SEAL_LEN as u64 + at, buffer).map_err(error)?;
+        hasher.update(&**buffer);
+        at += buffer.len() as u64;
+    }
+    if hasher.finalize()[..] == image.sha256 { Ok(()) } else { Err(ApplyError::Whole(name)) }
+}

@@ -1,0 +1,178 @@
+//! What has to be done to each frame: what lies in its place already, what can be put together, what must be fetched.
+
+use crate::apply::ApplyError;
+use crate::batch::{self, BATCH_LEN, Origin, stretches};
+use crate::hints::{Hints, checksum, hint};
+use crate::phases::Progress;
+use crate::seeds::{self, Composition, Seeds};
+use crate::sink::Sinks;
+use crate::workers::{Stop, Workers};
+use bootctl::device::{AlignedBuffer, is_zero};
+use bundle::limits::BLOCK_LEN;
+use bundle::{FrameEntry, FrameKind, Release};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many bytes come from where. Those of the images add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amounts {
+    /// Bytes of the images that are wanted.
+    pub image_bytes: u64,
+    /// Of them: lie in their place already.
+    pub in_place_bytes: u64,
+    /// Of them: put together from blocks of the other slot.
+    pub composed_bytes: u64,
+    /// Of them: zeroes, and repeats of other chunks, that are to be written.
+    pub filled_bytes: u64,
+    /// Of them: become of what is fetched.
+    pub decoded_bytes: u64,
+    /// Compressed bytes of chunks to be fetched.
+    pub fetch_bytes: u64,
+}
+
+/// What was found out.
+#[derive(Default)]
+pub(crate) struct Survey {
+    /// For each frame where its bytes come from.
+    pub(crate) origins: Vec<Origin>,
+    /// For each frame a checksum of its bytes, taken when they had the SHA-256 that was signed; it tells whether a
+    /// device still has them.
+    pub(crate) sums: Vec<u64>,
+    /// Where the blocks of composed frames lie.
+    pub(crate) composition: Arc<Composition>,
+}
+
+impl Survey {
+    /// Looks at what lies in the places of `sinks`. *Reads.*
+    pub(crate) async fn in_place(
+        sinks: &Arc<Sinks>,
+        hints: Option<&Arc<Hints>>,
+        (jobs, stop): (usize, &Stop),
+        progress: &mut Progress<'_>,
+    ) -> Result<Self, ApplyError> {
+        let release = sinks.release();
+        let mut origins: Vec<Origin> =
+            (0..release.frames().len()).map(|frame| missing(sinks, frame)).collect();
+        let mut sums = vec![0; origins.len()];
+        let look = || {
+            let (sinks, hints) = (Arc::clone(sinks), hints.cloned());
+            let mut buffer = AlignedBuffer::default();
+            move |frames: Range<usize>| {
+                let held = look_at(&sinks, hints.as_deref(), frames.clone(), &mut buffer);
+                Ok((frames, held))
+            }
+        };
+        let told = |(frames, held): (Range<usize>, Vec<(usize, u64)>)| {
+            progress.add(frames.map(|frame| u64::from(release.frames()[frame].len)).sum());
+            for (frame, sum) in held {
+                origins[frame] = Origin::Held;
+                sums[frame] = sum;
+            }
+        };
+        let wanted = stretches(release, |frame| sinks.wants(frame));
+        Workers::start(jobs, stop, look).all(wanted, told).await?;
+        Ok(Self { origins, sums, composition: Arc::default() })
+    }
+
+    /// Looks in the other slot for what would have to be fetched. *Reads.*
+    pub(crate) async fn find_seeds(
+        &mut self,
+        seeds: Seeds,
+        hints: &Hints,
+        release: &Release,
+        workers: (usize, &Stop),
+    ) -> Result<(), ApplyError> {
+        let found = seeds::find(seeds, hints, release, &mut self.origins, workers).await?;
+        self.composition = Arc::new(found);
+        Ok(())
+    }
+
+    /// What it comes to. *Pure.*
+    pub(crate) fn amounts(&self, release: &Release) -> Amounts {
+        let mut amounts = Amounts::default();
+        for (origin, frame) in self.origins.iter().zip(release.frames()) {
+            let part = match origin {
+                Origin::Unwanted => continue,
+                Origin::Held => &mut amounts.in_place_bytes,
+                Origin::Composed(_) => &mut amounts.composed_bytes,
+                Origin::Zero | Origin::Repeat(_) => &mut amounts.filled_bytes,
+                Origin::Stored => &mut amounts.decoded_bytes,
+            };
+            *part += u64::from(frame.len);
+            amounts.image_bytes += u64::from(frame.len);
+        }
+        let batches = batch::batches(release, &self.origins, BATCH_LEN);
+        let stored = batches.iter().flat_map(batch::stored);
+        amounts.fetch_bytes = stored.map(|frame| u64::from(release.frames()[frame].stored_len)).sum();
+        amounts
+    }
+
+    /// Bytes that have to be written. *Pure.*
+    pub(crate) fn missing_bytes(&self, release: &Release) -> u64 {
+        let missing = |origin: &Origin| !matches!(origin, Origin::Unwanted | Origin::Held);
+        let frames = self.origins.iter().zip(release.frames()).filter(|(origin, _)| missing(origin));
+        frames.map(|(_, frame)| u64::from(frame.len)).sum()
+    }
+}
+
+/// The origin of a frame that is not in its place.
+fn missing(sinks: &Sinks, frame: usize) -> Origin {
+    match sinks.release().frames()[frame].kind {
+        _ if !sinks.wants(frame) => Origin::Unwanted,
+        FrameKind::Zero => Origin::Zero,
+        FrameKind::Repeat { frame } => Origin::Repeat(frame),
+        FrameKind::Raw | FrameKind::Zstd | FrameKind::Delta { .. } => Origin::Stored,
+    }
+}
+
+/// Which of neighbouring frames lie in their place, and their checksums. What cannot be read is not there.
+fn look_at(
+    sinks: &Sinks,
+    hints: Option<&Hints>,
+    frames: Range<usize>,
+    buffer: &mut AlignedBuffer,
+) -> Vec<(usize, u64)> {
+    let release = sinks.release();
+    let entries = &release.frames()[frames.clone()];
+    let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else {
+        return Vec::new();
+    };
+    buffer.resize(entries.iter().map(|frame| frame.len as usize).sum());
+    let is_read = place.read(first.offset, buffer).is_ok();
+    let mut held = Vec::new();
+    for (number, frame) in frames.zip(entries) {
+        let at = (frame.offset - first.offset) as usize;
+        let bytes = &mut buffer[at..at + frame.len as usize];
+        // One bad sector must not hide its neighbours.
+        if !is_read && place.read(frame.offset, bytes).is_err() {
+            continue;
+        }
+        let bytes = &*bytes;
+        if may_be(release, hints, number, bytes) && is(frame, bytes) {
+            held.push((number, checksum(bytes)));
+        }
+    }
+    held
+}
+
+/// Whether it is worth hashing `bytes`.
+fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8]) -> bool {
+    let frame = &release.frames()[number];
+    match hints {
+        _ if frame.kind == FrameKind::Zero => true,
+        Some(hints) => {
+            let (first, block) = (hints.of(release, number).first(), BLOCK_LEN as usize);
+            let begins = first.is_some_and(|first| *first == hint(&bytes[..bytes.len().min(block)]));
+            begins && hints.fit(release, number, bytes)
+        }
+        // Zeroes that are not told to be zeroes are possible, but not worth a thought: they are written again.
+        None => !is_zero(bytes),
+    }
+}
+
+/// Whether `bytes` are the frame's. A frame of zeroes is told without hashing.
+pub(crate) fn is(frame: &FrameEntry, bytes: &[u8]) -> bool {
+    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { Sha256::digest(bytes)[..] == frame.sha256 }
+}
