@@ -1,7 +1,7 @@
 //! The command line of `rayos-bootctl`: one struct per verb, and nothing done here.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use record::{Choice, Slot};
+use record::{Choice, Slot, Text64};
 use std::path::PathBuf;
 
 /// Show and mend how this machine boots: which slot, why, and what comes next.
@@ -44,8 +44,10 @@ pub(crate) enum Verb {
     Milestone(Milestone),
     /// Run the health checks; commit when all pass
     Health(Health),
+    /// Move kernel panics from pstore into the event ring, for `why` (`health` does it too)
+    CollectPanics(CollectPanics),
     /// Declare the running system good
-    Commit,
+    Commit(Commit),
     /// Go back to the other slot at the next boot
     Rollback,
     /// Start a slot or recovery at the next boot, and at that alone
@@ -124,6 +126,28 @@ pub(crate) struct Health {
     /// Reboot when they do not pass
     #[arg(long)]
     pub(crate) reboot: bool,
+    /// What a commit needs
+    #[command(flatten)]
+    pub(crate) commit: Commit,
+    /// Where the kernel shows what the firmware kept of a panic
+    #[command(flatten)]
+    pub(crate) panics: CollectPanics,
+}
+
+/// `commit`.
+#[derive(Debug, Args)]
+pub(crate) struct Commit {
+    /// What this system says of itself: its compatible goes into a record that was rebuilt, and has lost it
+    #[arg(long, default_value = bootctl::system::SYSTEM_FILE, value_name = "FILE")]
+    pub(crate) system: PathBuf,
+}
+
+/// `collect-panics`.
+#[derive(Debug, Args)]
+pub(crate) struct CollectPanics {
+    /// Directory of pstore, where the kernel shows what was kept of a panic
+    #[arg(long, default_value = bootctl::pstore::PSTORE_DIR, value_name = "DIR")]
+    pub(crate) pstore: PathBuf,
 }
 
 /// `entries`.
@@ -146,9 +170,17 @@ pub(crate) struct Repair {
     /// Leave the boot record alone
     #[arg(long)]
     pub(crate) entries_only: bool,
+    /// What this machine is, if its record has lost that: a rebuilt one has
+    #[arg(long, value_name = "NAME", value_parser = compatible, conflicts_with = "entries_only")]
+    pub(crate) compatible: Option<Text64>,
     /// Whom to trust when a lost record is rebuilt from sealed slots: a guard program or its trust block
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
+}
+
+fn compatible(text: &str) -> Result<Text64, String> {
+    let name = Text64::new(text).filter(|name| *name != Text64::EMPTY);
+    name.ok_or_else(|| format!("{text:?} is not a name of 1 to 64 printable characters"))
 }
 
 /// `generate`.

@@ -9,8 +9,9 @@ use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
 use crate::transition::{self, Refusal};
+use crate::watch::{self, WATCH_FILE};
 use record::event::{Event, Kind};
-use record::{Choice, Handoff, Pair, Record, Slot, VENDOR};
+use record::{Choice, Handoff, Pair, Record, Slot, Text64, VENDOR};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -135,6 +136,7 @@ impl Machine {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status { handoff: self.handoff, ..Status::default() };
+        status.watch = self.booted().and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
         match self.store.read() {
             Ok(record) => status.record = Some(record),
             Err(error) => status.warnings.push(error.to_string()),
@@ -182,6 +184,19 @@ impl Machine {
             let kind = first(before).then_some(Kind::Committed);
             Ok((transition::commit(before, booted)?, kind))
         })
+    }
+
+    /// Writes what this machine is into a record that does not say it: one that was rebuilt. A record that says it is
+    /// left alone. *Writes*, durable on return. Returns whether it wrote.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn identify(&self, compatible: Text64) -> Result<bool, StoreError> {
+        let record = self.store.read()?;
+        if record.compatible != Text64::EMPTY || compatible == Text64::EMPTY {
+            return Ok(false);
+        }
+        self.store.write(&Record { compatible, ..record }).map(|_| true)
     }
 
     /// Goes back to the other slot at the next boot. *Writes*, durable on return.

@@ -1,6 +1,7 @@
 //! `rayos-bootctl`: how this machine boots.
 
 mod cli;
+mod repair;
 mod show;
 mod verbs;
 

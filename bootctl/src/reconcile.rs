@@ -325,6 +325,29 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
     report
 }
 
+/// Asks the firmware for `choice` at the next boot alone: entries as [`run`] leaves them, then `BootNext`. For a system
+/// that the guard did not start from this disk, such as an installation medium; a plain request for a slot is the
+/// record's one-shot. *Writes*, one variable at a time, durable each.
+///
+/// # Errors
+/// [`Warning`]: then the firmware may start anything.
+///
+/// # Power loss
+/// As [`run`].
+pub fn ask_next(record: &Record, vars: &dyn EfiVars, facts: &Facts, choice: Choice) -> Result<(), Warning> {
+    if let Some(warning) = run(record, vars, facts, None).warning {
+        return Err(warning);
+    }
+    let read = || BootVars::read(vars).map_err(Warning::Unreadable);
+    // Without a warning there is an entry for everything.
+    let Some(number) = entry_of(&read()?, facts, choice) else { return Err(Warning::Restless) };
+    let action = Action::SetNext { number, choice };
+    if let Err(error) = perform(vars, &action) {
+        return Err(Warning::Refused { action, error });
+    }
+    if read()?.next == Some(number) { Ok(()) } else { Err(Warning::Ignored(action)) }
+}
+
 /// Does one action: one write to NVRAM.
 ///
 /// # Errors

@@ -1,12 +1,14 @@
 //! The state of a machine in one sentence, in a table, and as JSON.
 
 use crate::story::{self, Failure};
+use crate::watch::Watch;
 use record::event::Event;
 use record::{
     Choice, Decision, Handoff, Record, Request, Slot, SlotState, Status as SlotStatus, Tried, Why, decide,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Name of the JSON format.
 pub const SCHEMA: &str = "rayos-bootctl.status/1";
@@ -20,6 +22,8 @@ pub struct Status {
     pub record: Option<Record>,
     /// The story so far, oldest first.
     pub events: Vec<Event>,
+    /// The health checks that are running, if any.
+    pub watch: Option<Watch>,
     /// What stands in the way of knowing or doing more.
     pub warnings: Vec<String>,
 }
@@ -51,7 +55,7 @@ impl Status {
             );
         };
         let mut text = match (self.handoff, self.next()) {
-            (Some(handoff), _) => running(record, handoff.choice, handoff.why),
+            (Some(handoff), _) => running(record, handoff.choice, handoff.why, self.watch),
             (None, Some((choice, why))) => format!("not running; {}", next_boot(record, choice, why)),
             (None, None) => "not running".to_owned(),
         };
@@ -137,6 +141,9 @@ impl Status {
                 Slot::ALL.into_iter().map(|slot| SlotJson::new(slot, record.slot(slot))).collect()
             }),
             failure: self.failure().map(|failure| FailureJson::new(&failure)),
+            health: self
+                .watch
+                .map(|watch| HealthJson { checks: watch.checks, seconds_left: watch.left.as_secs() }),
             warnings: self.warnings.clone(),
         }
     }
@@ -149,7 +156,7 @@ fn write_into(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     }
 }
 
-fn running(record: &Record, choice: Choice, why: Why) -> String {
+fn running(record: &Record, choice: Choice, why: Why, watch: Option<Watch>) -> String {
     let Choice::Slot(slot) = choice else {
         let because = match why {
             Why::NothingBootable => "no slot can be started",
@@ -170,19 +177,46 @@ fn running(record: &Record, choice: Choice, why: Why) -> String {
             format!("{name}, committed{because}")
         }
         SlotStatus::Pending { tries_left } => {
-            let of = state.tries_granted;
-            let this = of.saturating_sub(tries_left);
-            let other = record.slot(slot.other());
-            let back = if other.is_bootable() {
-                format!("slot {} {}", slot.other(), other.release.version)
-            } else {
-                "recovery".to_owned()
-            };
+            let this = state.tries_granted.saturating_sub(tries_left);
             format!(
-                "{name}, trial {this} of {of}: commits when its health checks pass, else {back} comes back"
+                "{name}, trial {this} of {}, {}",
+                state.tries_granted,
+                outlook(record, slot, tries_left, watch)
             )
         }
         SlotStatus::Unbootable => format!("{name}, which is not started again: {}", state.reason.words()),
+    }
+}
+
+/// What a trial is waiting for, and what comes if that does not happen.
+fn outlook(record: &Record, slot: Slot, tries_left: u8, watch: Option<Watch>) -> String {
+    let other = record.slot(slot.other());
+    let back = if other.is_bootable() {
+        format!("{} {}", slot.other(), other.release.version)
+    } else {
+        "recovery".to_owned()
+    };
+    let checks = match watch.map(|watch| watch.checks) {
+        None | Some(0) => "its health checks pass".to_owned(),
+        Some(1) => "1 check passes".to_owned(),
+        Some(checks) => format!("{checks} checks pass"),
+    };
+    let when = watch.map_or_else(String::new, |watch| format!(" in {}", duration(watch.left)));
+    if tries_left == 0 {
+        format!("commits when {checks}, else returns to {back}{when}")
+    } else {
+        let last = record.slot(slot).tries_granted;
+        format!("commits when {checks}, else starts again{when}; after trial {last} it returns to {back}")
+    }
+}
+
+/// `45s`, `4m10s`, `2h5m`.
+fn duration(left: Duration) -> String {
+    let seconds = left.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (hours, minutes, _) => format!("{hours}h{minutes}m"),
     }
 }
 
@@ -248,7 +282,14 @@ pub struct Json {
     disk_guid: Option<String>,
     slots: Vec<SlotJson>,
     failure: Option<FailureJson>,
+    health: Option<HealthJson>,
     warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct HealthJson {
+    checks: usize,
+    seconds_left: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -48,6 +48,9 @@ pub enum Refusal {
     /// The slot holds a release that never committed: there is no going back to it.
     #[error("slot {0} holds a release that never committed")]
     NotCommitted(Slot),
+    /// Only a slot that is Good can be repaired and be Good afterwards.
+    #[error("slot {0} is not Good: apply the bundle to it instead of repairing it")]
+    NotGood(Slot),
     /// Recovery is running, and recovery is never committed.
     #[error("recovery is running, not a slot")]
     NotASlot,
@@ -181,6 +184,38 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
     let ruled_out = other.status != Status::Unbootable && other.release.rollback_index < floor;
     let record = Record { floor, ..record };
     if ruled_out { retire(&record, committed.other(), Reason::Revoked) } else { record }
+}
+
+/// The record in which `target`, which is Good, is Unbootable while damaged chunks of it are written anew. *Pure.* One whose repair was
+/// begun before stays as it is.
+///
+/// # Errors
+/// [`Refusal::NotGood`].
+pub fn begin_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal> {
+    let state = record.slot(target.slot());
+    match (state.status, state.reason) {
+        (Status::Unbootable, Reason::Repairing) => Ok(*record),
+        (Status::Good { .. }, _) => Ok(retire(record, target.slot(), Reason::Repairing)),
+        _ => Err(Refusal::NotGood(target.slot())),
+    }
+}
+
+/// The record in which `target`, repaired and read back, is Good again. *Pure.* It does not become the default.
+///
+/// # Errors
+/// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`].
+pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal> {
+    let slot = target.slot();
+    let state = *record.slot(slot);
+    let index = state.release.rollback_index;
+    if (state.status, state.reason) != (Status::Unbootable, Reason::Repairing) {
+        return Err(Refusal::NotGood(slot));
+    }
+    if index < record.floor {
+        return Err(Refusal::BelowFloor { index, floor: record.floor });
+    }
+    let status = Status::Good { budget_left: GOOD_BUDGET };
+    Ok(record.with_slot(slot, SlotState { status, reason: Reason::None, ..state }))
 }
 
 /// The record after a person asked to go back from `booted` to the other slot. *Pure.* A release on trial is

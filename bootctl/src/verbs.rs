@@ -1,29 +1,31 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
-use crate::cli::{Booted, Cli, Entries, Generate, Generated, Health, Milestone, Place, Repair, Stage, Verb};
+use crate::cli::{Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
 use crate::{print, show};
+use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, VarError};
-use bootctl::evidence;
 use bootctl::health::{self, Outcome, Plan};
 use bootctl::machine::{Change, Machine, MachineError, handoff};
 use bootctl::reconcile::{self, BootVars, Report};
 use bootctl::status::{FailureJson, Status, choice_word, why_word};
 use bootctl::store::StoreError;
 use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::system::System;
 use bootctl::transition::Refusal;
+use bootctl::watch::{self, Told, WATCH_FILE};
 use clap::CommandFactory as _;
+use record::Choice;
 use record::event::Kind;
-use record::{Choice, Pair, Record, Slot, rebuild};
-use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust, TrustError};
+use seal::TrustError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const NOTHING_TO_DO: u8 = 7;
+pub(crate) const NOTHING_TO_DO: u8 = 7;
 
 /// Why a verb did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +42,16 @@ pub(crate) enum Failure {
     NeedsTrust,
     #[error("boot record is lost, and no slot holds a sealed release: {0}")]
     NoEvidence(String),
+    #[error("boot record: compatible is {found}, not {wanted}: what a machine is does not change")]
+    OtherCompatible { found: String, wanted: String },
     #[error("recovery is running: it has no root partition")]
     NoRoot,
     #[error("boot entries: {0}")]
     Variables(VarError),
     #[error("boot entries: {0}")]
     Entries(reconcile::Warning),
+    #[error(transparent)]
+    Collect(#[from] CollectError),
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
     #[error("json: {0}")]
@@ -64,13 +70,13 @@ impl Failure {
             Self::Machine(MachineError::Refused(_)) => 5,
             Self::NoEvidence(_) | Self::Trust(_) => 3,
             Self::NeedsTrust => 77,
-            Self::NoRoot => 5,
+            Self::NoRoot | Self::OtherCompatible { .. } => 5,
             _ => 1,
         })
     }
 }
 
-type Done = Result<ExitCode, Failure>;
+pub(crate) type Done = Result<ExitCode, Failure>;
 
 /// Does what the command line asks for.
 pub(crate) fn run(cli: &Cli) -> Done {
@@ -81,19 +87,20 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::Booted(options) => booted(place, options),
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
-        Verb::Commit => commit(&machine(place, Access::Write)?),
+        Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
+        Verb::Commit(options) => commit(&machine(place, Access::Write)?, options),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
         Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
         Verb::Entries(options) => entries(place, options),
-        Verb::Repair(options) => repair(place, options),
+        Verb::Repair(options) => crate::repair::repair(place, options),
         Verb::Log(options) => log(place, options.json),
         Verb::Generate(options) => generate(options),
     }
 }
 
 /// Seconds since 1970, 0 for a clock that stands before that.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
@@ -123,7 +130,7 @@ fn variables(place: &Place) -> Box<dyn EfiVars> {
     }
 }
 
-fn machine(place: &Place, access: Access) -> Result<Machine, Failure> {
+pub(crate) fn machine(place: &Place, access: Access) -> Result<Machine, Failure> {
     let vars = variables(place);
     Ok(match &place.disk {
         Some(disk) => Machine::open(disk, vars, access)?,
@@ -226,9 +233,23 @@ fn milestone(place: &Place, options: &Milestone) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn collect_panics(place: &Place, pstore: &Path) -> Done {
+    let machine = machine(place, Access::Write)?;
+    machine.require_booted()?;
+    let count = collect(&machine.log, pstore)?;
+    if count == 0 {
+        return Ok(ExitCode::from(NOTHING_TO_DO));
+    }
+    show::say(format_args!("rayos-bootctl: {count} kernel panic(s) moved into the event ring"));
+    Ok(ExitCode::SUCCESS)
+}
+
 fn check_health(place: &Place, options: &Health) -> Done {
     // The disk is opened when the checks are done: its lock is not for holding.
     let booted = machine(place, Access::Read)?.require_booted()?;
+    if let Err(failure) = collect_panics(place, &options.panics.pstore) {
+        show::say(format_args!("warning: {failure}"));
+    }
     let Choice::Slot(_) = booted else { return Ok(ExitCode::from(NOTHING_TO_DO)) };
     let plan = Plan {
         dir: options.dir.clone(),
@@ -237,10 +258,15 @@ fn check_health(place: &Place, options: &Health) -> Done {
         pause: Duration::from_secs(1),
     };
     let failed = |source| Failure::File { path: plan.dir.clone(), source };
+    let told = health::checks(&plan.dir)
+        .and_then(|checks| Told::new(Path::new(WATCH_FILE), checks.len(), watch::uptime() + plan.deadline));
+    if let Err(error) = &told {
+        show::say(format_args!("warning: {WATCH_FILE}: {error}"));
+    }
     let outcome =
         health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
     let (kind, failure) = match outcome {
-        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?),
+        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?, &options.commit),
         Outcome::Failed(failure) => {
             show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
             (Kind::HealthFailed, failure)
@@ -263,10 +289,19 @@ fn check_health(place: &Place, options: &Health) -> Done {
     Ok(ExitCode::FAILURE)
 }
 
-fn commit(machine: &Machine) -> Done {
+fn commit(machine: &Machine, options: &Commit) -> Done {
+    let booted = machine.require_booted()?;
+    if machine.store.read()?.compatible.as_str().is_empty() {
+        match System::load(&options.system) {
+            Ok(system) => drop(machine.identify(system.compatible())?),
+            Err(error) => {
+                show::say(format_args!("warning: the boot record does not say what this machine is: {error}"))
+            }
+        }
+    }
     let change = machine.commit(now())?;
     warn(&change);
-    if let Choice::Slot(slot) = machine.require_booted()? {
+    if let Choice::Slot(slot) = booted {
         let version = change.after.slot(slot).release.version;
         show::say(format_args!("RAYOS_BOOTCTL:COMMITTED slot={} version={version}", slot.letter()));
     }
@@ -308,72 +343,6 @@ fn entries(place: &Place, options: &Entries) -> Done {
         print(&show::entries_text(&found, facts.as_ref(), options.verbose))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn repair(place: &Place, options: &Repair) -> Done {
-    let machine = machine(place, if options.plan { Access::Read } else { Access::Write })?;
-    let mut done = false;
-    let record = match machine.store.pair() {
-        Pair::Valid { both: false, .. } if !options.entries_only => {
-            done = true;
-            print("write the damaged copy of the boot record\n")?;
-            let record = machine.store.read()?;
-            if options.plan { record } else { machine.store.write(&record)? }
-        }
-        Pair::Lost(_) if !options.entries_only => {
-            done = true;
-            rebuild_record(&machine, options)?
-        }
-        _ => machine.store.read()?,
-    };
-    let before = BootVars::read(machine.vars.as_ref());
-    let plan = match (&before, machine.facts()) {
-        (Ok(vars), Some(facts)) => reconcile::plan(&record, vars, &facts, machine.booted()),
-        _ => Vec::new(),
-    };
-    for action in &plan {
-        print(&format!("{action}\n"))?;
-    }
-    if !options.plan {
-        let report = machine.reconcile(&record);
-        if done || !report.done.is_empty() {
-            let text = format!("record and {} boot variables", report.done.len());
-            machine.note(Kind::Repaired, machine.booted(), &text, now())?;
-        }
-        if let Some(warning) = report.warning {
-            return Err(Failure::Entries(warning));
-        }
-    }
-    Ok(if done || !plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
-}
-
-/// A new record from the sealed slots; written unless only a plan is asked for.
-fn rebuild_record(machine: &Machine, options: &Repair) -> Result<Record, Failure> {
-    let trust = load_trust(options.trust.as_deref().ok_or(Failure::NeedsTrust)?)?;
-    let (found, errors) = evidence::gather(&machine.disk, &trust);
-    let reasons: Vec<String> = Slot::ALL
-        .iter()
-        .zip(&errors)
-        .filter_map(|(slot, error)| Some(format!("slot {slot}: {}", error.as_ref()?)))
-        .collect();
-    let Some(record) = rebuild(machine.disk.partitions(), &found) else {
-        return Err(Failure::NoEvidence(reasons.join("; ")));
-    };
-    for reason in reasons {
-        show::say(format_args!("warning: no evidence in {reason}"));
-    }
-    for slot in Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable()) {
-        print(&format!("rebuild the boot record: slot {slot} {}\n", record.slot(slot).release.version))?;
-    }
-    if options.plan { Ok(record) } else { Ok(machine.store.initialise(&record)?) }
-}
-
-/// The trust in a file: a trust block, or a guard program that carries one in a section.
-fn load_trust(path: &Path) -> Result<Trust, Failure> {
-    let bytes = std::fs::read(path).map_err(|source| Failure::File { path: path.to_owned(), source })?;
-    let blocks = bytes.windows(TRUST_BLOCK_LEN).filter(|block| block.starts_with(&TRUST_BLOCK_MAGIC));
-    let mut found = blocks.filter_map(|block| Trust::from_block(block.first_chunk()?).ok());
-    Ok(found.next().ok_or(TrustError::Block)?)
 }
 
 fn log(place: &Place, json: bool) -> Done {

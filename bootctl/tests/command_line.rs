@@ -1,12 +1,15 @@
 //! `rayos-bootctl` on a disk image and a directory of variables, as a person uses it.
 
+#[allow(dead_code, reason = "shared")]
+mod fixture;
+
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::{EfiVars as _, Efivarfs, VarName, Variable};
 use bootctl::log::EventLog;
 use bootctl::store::RecordStore;
 use record::event::{Event, Kind};
-use record::{Choice, Guid, Reason, Record, Release, Slot, SlotState, Status};
+use record::{Choice, Reason, Record, Slot, Status};
 use seal::Text64;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -21,49 +24,11 @@ impl Bench {
     fn new() -> Self {
         let bench = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(bench.vars()).unwrap();
-        let file = std::fs::File::create(bench.image()).unwrap();
-        file.set_len(16 * 1024 * 1024).unwrap();
-        let types = [
-            record::ESP_TYPE,
-            record::STATE_TYPE,
-            record::BOOT_A_TYPE,
-            record::BOOT_B_TYPE,
-            record::ROOT_A_TYPE,
-            record::ROOT_B_TYPE,
-            record::RECOVERY_TYPE,
-        ];
-        let mut sgdisk = Command::new("sgdisk");
-        for (number, kind) in (1..).zip(types) {
-            sgdisk.args([format!("--new={number}:0:+1M"), format!("--typecode={number}:{kind}")]);
-        }
-        assert!(sgdisk.arg(bench.image()).output().unwrap().status.success());
+        fixture::partitioned(&bench.image());
         let disk = bench.disk();
-        let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
-        let slot = |slot, status, version, rollback_index| SlotState {
-            status,
-            reason: Reason::None,
-            tries_granted: 3,
-            release: Release {
-                version: Text64::new(version).unwrap(),
-                rollback_index,
-                manifest_sha256: [1; 32],
-            },
-            ..SlotState::empty(uuid(disk.partitions().boot(slot)), uuid(disk.partitions().root(slot)))
-        };
-        let record = Record {
-            seq: 1,
-            disk_guid: disk.guid(),
-            install_id: Guid([7; 16]),
-            default: Slot::A,
-            one_shot: None,
-            floor: 1,
-            recovery_uuid: uuid(disk.partitions().recovery),
-            compatible: Text64::new("rayos-x86_64").unwrap(),
-            slots: [
-                slot(Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1),
-                slot(Slot::B, Status::Pending { tries_left: 3 }, "1.1.0", 2),
-            ],
-        };
+        let record = Record { floor: 1, ..fixture::unused(&disk) };
+        let record = fixture::holding(record, Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
+        let record = fixture::holding(record, Slot::B, Status::Pending { tries_left: 3 }, "1.1.0", 2);
         RecordStore::open(&disk).unwrap().initialise(&record).unwrap();
         bench
     }

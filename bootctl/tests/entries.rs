@@ -5,7 +5,7 @@ use bootctl::entry::{ACTIVE, LoadOption};
 use bootctl::reconcile::{BootVars, Facts, Report, Warning, run};
 use bootctl::transition::{TargetSlot, activate, commit, disarm};
 use proptest::prelude::*;
-use record::gpt::Partition;
+use record::gpt::{Partition, Partitions};
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
 
 const A: Choice = Choice::Slot(Slot::A);
@@ -21,17 +21,8 @@ fn record() -> Record {
     let release = Release { version: Text64::EMPTY, rollback_index: 1, manifest_sha256: [1; 32] };
     let slot =
         SlotState { status, reason: Reason::None, release, ..SlotState::empty(Guid::ZERO, Guid::ZERO) };
-    Record {
-        seq: 1,
-        disk_guid: Guid::ZERO,
-        install_id: Guid::ZERO,
-        default: Slot::A,
-        one_shot: None,
-        floor: 0,
-        recovery_uuid: Guid::ZERO,
-        compatible: Text64::EMPTY,
-        slots: [slot, slot.unbootable(Reason::Empty)],
-    }
+    let slots = [slot, slot.unbootable(Reason::Empty)];
+    Record { seq: 1, slots, ..Record::unused(&Partitions::default()) }
 }
 
 fn set(vars: &MemVars, name: &str, data: &[u8]) {

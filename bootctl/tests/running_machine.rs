@@ -1,6 +1,9 @@
 //! A running machine: its disk found through sysfs and the guard's variable, committed, lost and rebuilt. The
 //! block devices are image files under a directory laid out like sysfs.
 
+#[allow(dead_code, reason = "shared")]
+mod fixture;
+
 use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::{EfiVars as _, MemVars, VarName, Variable};
@@ -11,8 +14,8 @@ use bootctl::sysfs::{BlockDevices, FindError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use record::event::{Event, Kind};
 use record::{
-    COPY_OFFSETS, Choice, Guid, Handoff, REBUILT_TRIES, RECORD_LEN, Reason, Record, Slot, SlotState, Status,
-    VENDOR, Why, rebuild,
+    COPY_OFFSETS, Choice, Guid, Handoff, REBUILT_TRIES, RECORD_LEN, Reason, Slot, SlotState, Status, VENDOR,
+    Why, rebuild,
 };
 use seal::{ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustedKey, VerifyError};
 use sha2::{Digest as _, Sha256};
@@ -29,7 +32,7 @@ impl Host {
     fn new() -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(host.path("dev")).unwrap();
-        host.add_disk("sda", &partitioned());
+        host.add_disk("sda", &fixture::image());
         std::fs::create_dir_all(host.path("sys/class/block/sdb")).unwrap();
         std::fs::write(host.path("sys/class/block/sdb/size"), "0\n").unwrap();
         host
@@ -81,43 +84,6 @@ fn open(path: &Path) -> Disk {
     Disk::open(Arc::new(device)).unwrap()
 }
 
-fn partitioned() -> Vec<u8> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(16 * 1024 * 1024).unwrap();
-    let mut sgdisk = Command::new("sgdisk");
-    let types = [
-        record::ESP_TYPE,
-        record::STATE_TYPE,
-        record::BOOT_A_TYPE,
-        record::BOOT_B_TYPE,
-        record::ROOT_A_TYPE,
-        record::ROOT_B_TYPE,
-        record::RECOVERY_TYPE,
-    ];
-    for (number, kind) in (1..).zip(types) {
-        sgdisk.args([format!("--new={number}:0:+1M"), format!("--typecode={number}:{kind}")]);
-    }
-    assert!(sgdisk.arg(file.path()).output().unwrap().status.success());
-    std::fs::read(file.path()).unwrap()
-}
-
-fn empty_record(disk: &Disk) -> Record {
-    let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
-    let slot =
-        |slot| SlotState::empty(uuid(disk.partitions().boot(slot)), uuid(disk.partitions().root(slot)));
-    Record {
-        seq: 1,
-        disk_guid: disk.guid(),
-        install_id: Guid([7; 16]),
-        default: Slot::A,
-        one_shot: None,
-        floor: 0,
-        recovery_uuid: uuid(disk.partitions().recovery),
-        compatible: Text64::new("rayos-x86_64").unwrap(),
-        slots: Slot::ALL.map(slot),
-    }
-}
-
 /// The guard's word on having started slot B on trial.
 fn handoff(disk: &Disk) -> Handoff {
     let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
@@ -166,7 +132,7 @@ fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() 
 fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
     let host = Host::new();
     let disk = host.disk();
-    let before = empty_record(&disk);
+    let before = fixture::unused(&disk);
     let trial = SlotState { status: Status::Pending { tries_left: 2 }, ..*before.slot(Slot::B) };
     RecordStore::open(&disk).unwrap().initialise(&before.with_slot(Slot::B, trial)).unwrap();
     let handoff = handoff(&disk);
@@ -257,7 +223,7 @@ fn repair_wants_trust_and_then_rebuilds() {
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
     disk.boot(Slot::B).unwrap().write_at(0, &sealed(&key, "1.1.0", 2, &[8; 6000])).unwrap();
-    RecordStore::open(&disk).unwrap().initialise(&empty_record(&disk)).unwrap();
+    RecordStore::open(&disk).unwrap().initialise(&fixture::unused(&disk)).unwrap();
     for offset in COPY_OFFSETS {
         disk.state().unwrap().write_at(offset, &[0xff; RECORD_LEN]).unwrap();
     }
@@ -298,4 +264,15 @@ fn repair_wants_trust_and_then_rebuilds() {
     assert!(out.starts_with("rebuild the boot record: slot B 1.1.0\nwrite Boot0000, RayOS A\n"), "{out}");
     let (_, out, _) = run(&["status"]);
     assert!(out.starts_with("not running; the next boot starts slot B 1.1.0, on trial\n"), "{out}");
+    assert!(out.contains("compatible unknown"), "{out}");
+
+    // What no seal tells, a person does: once.
+    let (code, out, _) = run(&["repair", "--plan", "--compatible", "rayos-x86_64"]);
+    assert_eq!((code, out.as_str()), (0, "write into the boot record: compatible rayos-x86_64\n"));
+    assert_eq!(run(&["repair", "--compatible", "rayos-x86_64"]).0, 0);
+    assert_eq!(run(&["repair", "--compatible", "rayos-x86_64"]).0, 7, "it is known now");
+    let (code, _, err) = run(&["repair", "--compatible", "toaster"]);
+    let words = "boot record: compatible is rayos-x86_64, not toaster: what a machine is does not change";
+    assert_eq!((code, err), (5, format!("rayos-bootctl: {words}\n")));
+    assert_eq!(run(&["repair", "--compatible", ""]).0, 2);
 }

@@ -1,57 +1,21 @@
 //! The state partition on a disk that an independent tool partitioned.
 
+#[allow(dead_code, reason = "shared")]
+mod fixture;
+
 use bootctl::device::{BlockDevice as _, MemDevice};
 use bootctl::disk::{Disk, DiskError, Table};
 use bootctl::log::EventLog;
 use bootctl::store::{RecordStore, StoreError};
+use fixture::{DISK_LEN, unused};
 use record::event::{Event, Kind};
 use record::{COPY_OFFSETS, Guid, Pair, Record, Slot, SlotState, Status};
-use seal::Text64;
 use std::process::Command;
 use std::sync::Arc;
 
-const LAYOUT: [(&str, Guid); 8] = [
-    ("1M", record::ESP_TYPE),
-    ("1M", record::STATE_TYPE),
-    ("2M", record::BOOT_A_TYPE),
-    ("2M", record::BOOT_B_TYPE),
-    ("1M", record::ROOT_A_TYPE),
-    ("1M", record::ROOT_B_TYPE),
-    ("1M", record::RECOVERY_TYPE),
-    ("1M", record::DATA_TYPE),
-];
-const LEN: u64 = 16 * 1024 * 1024;
-
-/// An image with our partitions, made by sgdisk.
+/// A disk with our partitions.
 fn image() -> Arc<MemDevice> {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(LEN).unwrap();
-    let mut sgdisk = Command::new("sgdisk");
-    sgdisk.arg("--disk-guid=11111111-2222-3333-4444-555555555555");
-    for (number, (size, kind)) in (1..).zip(LAYOUT) {
-        sgdisk.arg(format!("--new={number}:0:+{size}")).arg(format!("--typecode={number}:{kind}"));
-        sgdisk.arg(format!("--partition-guid={number}:aaaaaaaa-0000-0000-0000-00000000000{number}"));
-    }
-    let output = sgdisk.arg(file.path()).output().expect("sgdisk runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    Arc::new(MemDevice::from_bytes(std::fs::read(file.path()).unwrap(), 512))
-}
-
-fn record(disk: &Disk) -> Record {
-    let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
-    let slot =
-        |slot| SlotState::empty(uuid(disk.partitions().boot(slot)), uuid(disk.partitions().root(slot)));
-    Record {
-        seq: 1,
-        disk_guid: disk.guid(),
-        install_id: Guid([7; 16]),
-        default: Slot::A,
-        one_shot: None,
-        floor: 0,
-        recovery_uuid: uuid(disk.partitions().recovery),
-        compatible: Text64::new("rayos-x86_64").unwrap(),
-        slots: Slot::ALL.map(slot),
-    }
+    Arc::new(MemDevice::from_bytes(fixture::image(), 512))
 }
 
 #[test]
@@ -69,7 +33,7 @@ fn partitions_of_sgdisk_are_found_in_either_table() {
     assert!(matches!(from_backup.table(), Table::Backup(_)));
     assert_eq!(from_backup.partitions(), disk.partitions());
 
-    image.write_at(LEN - 512, &[0; 512]).unwrap();
+    image.write_at(DISK_LEN - 512, &[0; 512]).unwrap();
     let error = Disk::open(image).unwrap_err();
     assert_eq!(error.to_string(), "primary: partition table is damaged; backup: no partition table");
 }
@@ -95,7 +59,7 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
     assert!(matches!(store.read(), Err(StoreError::Lost(_))));
-    let first = store.initialise(&record(&disk)).unwrap();
+    let first = store.initialise(&unused(&disk)).unwrap();
     assert!(matches!(store.pair(), Pair::Valid { both: true, .. }));
 
     let second = store.write(&Record { floor: 3, ..first }).unwrap();
@@ -120,7 +84,7 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
-    let ours = record(&disk);
+    let ours = unused(&disk);
     let foreign = Record { disk_guid: Guid([1; 16]), ..ours };
     assert!(matches!(store.initialise(&foreign), Err(StoreError::OtherDisk { .. })));
 
@@ -141,7 +105,7 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
 #[test]
 fn a_disk_without_state_is_not_ours() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(LEN).unwrap();
+    file.as_file().set_len(DISK_LEN).unwrap();
     assert!(Command::new("sgdisk").arg("--new=1:0:+1M").arg(file.path()).output().unwrap().status.success());
     let device = MemDevice::from_bytes(std::fs::read(file.path()).unwrap(), 512);
     let disk = Disk::open(Arc::new(device)).unwrap();
@@ -167,7 +131,7 @@ fn the_ring_keeps_the_last_224_events_in_order() {
 fn every_status_survives_the_disk_and_leaves_the_other_slot_alone() {
     let disk = Disk::open(image()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
-    let first = store.initialise(&record(&disk)).unwrap();
+    let first = store.initialise(&unused(&disk)).unwrap();
     for status in [Status::Pending { tries_left: 2 }, Status::Good { budget_left: 8 }, Status::Unbootable] {
         let now = store.read().unwrap();
         let state = SlotState { status, ..*now.slot(Slot::B) };

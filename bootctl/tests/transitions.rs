@@ -1,6 +1,7 @@
 //! What may be done to the record, what is refused, and in which words.
 
 use bootctl::transition::{Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback};
+use record::gpt::Partitions;
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
 
 const A: Choice = Choice::Slot(Slot::A);
@@ -25,17 +26,7 @@ fn pending(index: u64) -> SlotState {
 }
 
 fn record(a: SlotState, b: SlotState) -> Record {
-    Record {
-        seq: 1,
-        disk_guid: Guid::ZERO,
-        install_id: Guid::ZERO,
-        default: Slot::A,
-        one_shot: None,
-        floor: 1,
-        recovery_uuid: Guid::ZERO,
-        compatible: Text64::EMPTY,
-        slots: [a, b],
-    }
+    Record { seq: 1, floor: 1, slots: [a, b], ..Record::unused(&Partitions::default()) }
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub const GUARD_PATHS: [&str; 4] =
 /// What the device says; `WriteZero` if the files do not fit.
 ///
 /// # Power loss
-/// The file system is unusable until this returns; nothing outside of it is touched.
+/// Firmware finds no file system there until this returns, so that it never starts half a guard: the boot sector
+/// is zeroed before anything else is written, and written last. Nothing outside of it is touched.
 pub fn make(
     device: &dyn BlockDevice,
     offset: u64,
@@ -43,8 +44,11 @@ pub fn make(
     volume_id: u32,
     files: &mut [EspFile<'_>],
 ) -> io::Result<()> {
-    let mut extent = Buffered::new(Extent { device, offset, len, at: 0 });
     let sector_size = device.sector_size();
+    device.write_at(offset, &vec![0; sector_size as usize])?;
+    device.flush()?;
+    let mut extent = Buffered::new(Extent { device, offset, len, at: 0 });
+    extent.boot_sector = Some(vec![0; sector_size as usize]);
     let mut options = FormatVolumeOptions::new()
         .bytes_per_sector(sector_size as u16)
         .volume_id(volume_id)
@@ -78,6 +82,8 @@ pub fn make(
     }
     crate::dots::tidy(&mut extent)?;
     extent.flush()?;
+    device.flush()?;
+    device.write_at(offset, &extent.boot_sector.unwrap_or_default())?;
     device.flush()
 }
 
@@ -125,17 +131,26 @@ struct Buffered<'a> {
     number: Option<u64>,
     dirty: bool,
     from_medium: bool,
+    /// What the first sector is to hold: on the device there are zeroes in its place.
+    boot_sector: Option<Vec<u8>>,
 }
 
 impl<'a> Buffered<'a> {
     const BLOCK: u64 = 64 * 1024;
 
     fn new(extent: Extent<'a>) -> Self {
-        Self { extent, block: Vec::new(), number: None, dirty: false, from_medium: false }
+        Self { extent, block: Vec::new(), number: None, dirty: false, from_medium: false, boot_sector: None }
     }
 
     fn write_back(&mut self) -> io::Result<()> {
         if let Some(number) = self.number.filter(|_| self.dirty) {
+            if let Some(held) = self.boot_sector.as_mut().filter(|_| number == 0) {
+                let len = held.len();
+                held.copy_from_slice(&self.block[..len]);
+                self.block[..len].fill(0);
+                // What was taken out must be put in again before the block is looked at.
+                self.number = None;
+            }
             self.extent.device.write_at(self.extent.offset + number * Self::BLOCK, &self.block)?;
             self.dirty = false;
         }
@@ -156,6 +171,9 @@ impl<'a> Buffered<'a> {
                 self.extent.device.read_medium_at(at, &mut self.block)?;
             } else {
                 self.extent.device.read_at(at, &mut self.block)?;
+            }
+            if let Some(held) = self.boot_sector.as_ref().filter(|_| number == 0) {
+                self.block[..held.len()].copy_from_slice(held);
             }
             self.number = Some(number);
         }

@@ -9,7 +9,7 @@ use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
 use bootctl::store::{RecordStore, StoreError};
 use record::gpt::{Partition, Partitions};
-use record::{Choice, Guid, Record, Slot, SlotState, Text64};
+use record::{Choice, Guid, Record, Text64};
 use seal::{SEAL_LEN, Trust};
 use std::io;
 use std::sync::Arc;
@@ -104,10 +104,12 @@ pub async fn install<S: Source>(
     let planned = job.layout.plan(job.device.len(), job.device.sector_size(), job.install_id)?;
     let table = Table::build(&planned)?;
     let first = incoming.release().manifest().compatible.first().and_then(|name| Text64::new(name));
-    let record = first_record(&planned, job.compatible.or(first).unwrap_or(Text64::EMPTY));
+    let found = partitions(&planned);
+    let compatible = job.compatible.or(first).unwrap_or(Text64::EMPTY);
+    let record = Record { install_id: planned.install_id, compatible, ..Record::unused(&found) };
     let facts = Facts {
         record: &record,
-        partitions: &partitions(&planned),
+        partitions: &found,
         sector_size: planned.sector_size,
         booted: Choice::Recovery,
         scope: Scope::Install,
@@ -132,25 +134,6 @@ pub async fn install<S: Source>(
         Outcome::Activated(report) => Ok(report),
         // The scope is an installation and the slots are empty: there is something to do.
         Outcome::UpToDate(_) | Outcome::Planned(..) => Err(InstallError::Bundle(ApplyError::Stopped)),
-    }
-}
-
-/// The record of a disk on which nothing is installed yet. *Pure.*
-fn first_record(disk: &PlannedDisk, compatible: Text64) -> Record {
-    let uuid = |purpose| disk.partition(purpose).map_or(Guid::ZERO, |partition| partition.uuid);
-    Record {
-        seq: 0,
-        disk_guid: disk.disk_guid,
-        install_id: disk.install_id,
-        default: Slot::A,
-        one_shot: None,
-        floor: 0,
-        recovery_uuid: uuid(Purpose::Recovery),
-        compatible,
-        slots: [
-            SlotState::empty(uuid(Purpose::BootA), uuid(Purpose::RootA)),
-            SlotState::empty(uuid(Purpose::BootB), uuid(Purpose::RootB)),
-        ],
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Marker<'a> {
     WriteStarted(&'a std::path::Path),
     /// Everything was read back, and the release will be tried at the next boot.
     Activated(&'a str),
+    /// The release is installed on this disk already, and the firmware was asked to start it.
+    AlreadyInstalled(&'a std::path::Path),
     /// It is done.
     Complete,
     /// It failed, with this exit code.
@@ -44,6 +46,7 @@ impl std::fmt::Display for Marker<'_> {
             Self::JsonEmitted => f.write_str("JSON_EMITTED"),
             Self::WriteStarted(disk) => write!(f, "WRITE_STARTED disk={}", disk.display()),
             Self::Activated(version) => write!(f, "ACTIVATED version={version}"),
+            Self::AlreadyInstalled(disk) => write!(f, "ALREADY_INSTALLED disk={}", disk.display()),
             Self::Complete => f.write_str("COMPLETE"),
             Self::Failed(code) => write!(f, "FAILED code={code}"),
         }

@@ -66,3 +66,52 @@ fn sgdisk_finds_no_problem_in_a_table() {
         assert!(line.contains(&format!("start={:>12}", partition.offset / 512)), "{line}");
     }
 }
+
+/// A device that remembers its writes.
+struct Recorder {
+    device: MemDevice,
+    writes: std::sync::Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl bootctl::device::BlockDevice for Recorder {
+    fn sector_size(&self) -> u32 {
+        self.device.sector_size()
+    }
+    fn len(&self) -> u64 {
+        self.device.len()
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.device.read_at(offset, into)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.writes.lock().expect("writes").push((offset, data.to_vec()));
+        self.device.write_at(offset, data)
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        self.device.flush()
+    }
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.device.read_medium_at(offset, into)
+    }
+}
+
+#[test]
+fn firmware_finds_no_file_system_before_all_of_it_is_there() {
+    for (len, sector_size) in [(40 << 20, 512), (40 << 20, 4096), (2 << 20, 4096)] {
+        // What an earlier file system left in the place of this one.
+        let device = MemDevice::from_bytes(vec![0xeb; len], sector_size);
+        let recorder = Recorder { device, writes: std::sync::Mutex::default() };
+        let mut files = [EspFile::new(esp::REMOVABLE_PATH, &[0x4d; 9000])];
+        esp::make(&recorder, 0, len as u64, 7, &mut files).expect("file system");
+        let writes = recorder.writes.into_inner().expect("writes");
+        let boot_sector = |write: &&(u64, Vec<u8>)| write.0 == 0;
+        let (last, before) = writes.split_last().expect("writes");
+        assert!(
+            boot_sector(&last) && last.1.len() == sector_size as usize && last.1[510..512] == [0x55, 0xaa]
+        );
+        assert!(boot_sector(&before.first().expect("first")), "it is erased before anything else");
+        for write in before.iter().filter(boot_sector) {
+            assert!(write.1[..sector_size as usize].iter().all(|byte| *byte == 0));
+        }
+    }
+}

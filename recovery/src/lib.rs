@@ -2,4 +2,4 @@
 //! partition, where it mends.
 
 pub mod medium;
-pub mod system;
+pub mod onward;

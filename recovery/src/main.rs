@@ -1,16 +1,20 @@
 //! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine stands.
 
 use anyhow::{Context as _, Result, bail};
+use bootctl::device::Access;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
+use bootctl::machine::Machine;
+use bootctl::system::{SYSTEM_FILE, System};
 use clap::Parser;
 use installer::answers::{Answers, Then};
+use installer::choose::choose;
 use installer::disks::Roots;
 use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::marker::Marker;
 use installer::unattended::{Surroundings, run, survey};
 use record::{Guid, HANDOFF_LEN, Handoff};
 use recovery::medium::Medium;
-use recovery::system::System;
+use recovery::onward;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,11 +35,14 @@ struct Cli {
     #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
     trust: PathBuf,
     /// What this system says of itself
-    #[arg(long, default_value = "/etc/rayos/system.toml", value_name = "FILE")]
+    #[arg(long, default_value = SYSTEM_FILE, value_name = "FILE")]
     system: PathBuf,
     /// Where to mount the medium
     #[arg(long, default_value = "/run/media", value_name = "DIR")]
     mount: PathBuf,
+    /// Start what is installed on this machine's disk, though the medium is still there
+    #[arg(long)]
+    start_installed: bool,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +71,12 @@ impl Cli {
             return self.on_disk();
         }
         let medium = self.find_medium()?;
+        if self.start_installed {
+            let answers = medium.answers()?.map_or_else(|| Answers::parse("version = 1"), Ok)?;
+            let candidates = survey(&answers, &Roots::default(), std::slice::from_ref(&medium.disk))?;
+            let disk = onward::installed(&candidates).context("not one disk holds an installation")?;
+            return start_installed(&disk.disk.path, Then::Reboot);
+        }
         match medium.answers()? {
             Some(answers) if answers.unattended => self.install(&medium, &answers, &vars),
             answers => show_disks(&answers.unwrap_or(Answers::parse("version = 1")?), &medium),
@@ -76,8 +89,11 @@ impl Cli {
             "This is the recovery system. `rayos-bootctl status` and `rayos-bootctl why` tell how the machine",
         );
         say("stands; `rayos-updater apply BUNDLE` installs a release anew, from a file or a URL.");
-        let status = std::process::Command::new("rayos-bootctl").arg("status").status();
-        status.context("rayos-bootctl").map(drop)
+        // What the firmware kept of a panic is told by `why`, too.
+        for verb in ["collect-panics", "status"] {
+            std::process::Command::new("rayos-bootctl").arg(verb).status().context("rayos-bootctl")?;
+        }
+        Ok(())
     }
 
     fn find_medium(&self) -> Result<Medium> {
@@ -94,14 +110,20 @@ impl Cli {
         Marker::Started.emit();
         Marker::RealMode.emit();
         let trust = bundle::trust::load(&self.trust)?;
-        let text =
-            std::fs::read_to_string(&self.system).with_context(|| self.system.display().to_string())?;
-        let system = System::parse(&text)?;
+        let system = System::load(&self.system)?;
         let bundle: Location =
             medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
+        let media = vec![medium.disk.clone()];
+        let candidates = survey(answers, &Roots::default(), &media)?;
+        if let Err(refusal) = choose(&candidates, &answers.target)
+            && let Some(disk) = onward::installed(&candidates)
+        {
+            say(&format!("{refusal}"));
+            return start_installed(&disk.disk.path, answers.then);
+        }
         let around = Surroundings {
             roots: Roots::default(),
-            media: vec![medium.disk.clone()],
+            media,
             bundle,
             trust: &trust,
             compatible: system.compatible(),
@@ -125,9 +147,26 @@ impl Cli {
     }
 }
 
+/// Starts what is installed on `disk`, by way of a restart.
+fn start_installed(disk: &Path, then: Then) -> Result<()> {
+    if then != Then::Reboot {
+        say(&format!("{} holds an installation: nothing was changed.", disk.display()));
+        return if then == Then::PowerOff { Ok(restart(true)?) } else { Ok(()) };
+    }
+    let vars = Box::new(Efivarfs::new(Path::new(EFIVARS_DIR)));
+    let machine = Machine::open(disk, vars, Access::Write)?;
+    let choice = onward::prepare(&machine, now())
+        .with_context(|| format!("{} holds an installation, which is not started", disk.display()))?;
+    drop(machine);
+    say(&format!("Starting {choice} of {}, which is installed already.", disk.display()));
+    Marker::AlreadyInstalled(disk).emit();
+    Ok(restart(false)?)
+}
+
 fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
     say("This is the RayOS installation medium. Nothing was changed. The disks of this machine:");
-    for candidate in survey(answers, &Roots::default(), std::slice::from_ref(&medium.disk))? {
+    let candidates = survey(answers, &Roots::default(), std::slice::from_ref(&medium.disk))?;
+    for candidate in &candidates {
         let disk = &candidate.disk;
         let gib = disk.size as f64 / f64::from(1 << 30);
         let model = disk.model.as_deref().unwrap_or("unknown model");
@@ -135,6 +174,9 @@ fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
         for problem in &candidate.problems {
             say(&format!("      {problem}"));
         }
+    }
+    if onward::installed(&candidates).is_some() {
+        say("To start what is installed: rayos-recovery --start-installed");
     }
     say("To install without questions, put install.toml with `unattended = true` beside the bundle.");
     Ok(())

@@ -5,7 +5,7 @@
 
 use crate::events::{Event, EventSink};
 use crate::fetch::{FetchError, Fetcher, OnRetry, Retries};
-use crate::phases::Work;
+use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
 use crate::read_back::ReadBackError;
 use crate::sink::Sinks;
@@ -168,8 +168,8 @@ impl From<ApplyError> for Failure {
 
 /// A bundle of which seal, manifest and index have been read and found acceptable. Nothing was written yet.
 pub struct Incoming<'a, S> {
-    fetcher: Fetcher<'a, S>,
-    release: Arc<Release>,
+    pub(crate) fetcher: Fetcher<'a, S>,
+    pub(crate) release: Arc<Release>,
 }
 
 impl<'a, S: Source> Incoming<'a, S> {
@@ -265,24 +265,16 @@ impl<'a, S: Source> Incoming<'a, S> {
             Planned::Apply(plan) => plan,
         };
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
-        let work =
-            Work { machine, options, events, plan, sinks: Arc::new(sinks), guard: StopOnDrop::default() };
+        let intent = Intent::Trial(options.tries);
+        let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
+        let work = Work { intent, machine, options, events, plan, sinks, guard };
         let slot = work.slot();
         let scanned = work.scan(&mut fetcher).await?;
         events.event(Event::Planned { slot: slot.letter(), amounts: scanned.amounts });
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        if fetcher.is_local() {
-            work.verify(&scanned, &mut fetcher).await?;
-        }
-        let done = async {
-            let disarmed = work.disarm(&record, scanned)?;
-            let written = disarmed.write(fetcher).await?;
-            let proven = written.read_back().await?;
-            proven.activate()
-        };
-        done.await.map(Outcome::Activated).map_err(|error| Failure { error, disarmed: Some(slot) })
+        work.carry_out(&record, scanned, fetcher).await.map(Outcome::Activated)
     }
 }
 

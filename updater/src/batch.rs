@@ -80,7 +80,7 @@ pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> 
 
 /// The jobs that bring everything to its place that is not there, by number of the frame. *Pure.*
 ///
-/// What a frame builds upon is in its batch: what is there already, or can be put together, is then read for its sake.
+/// With a frame that builds upon the bytes before it come the frames in which those lie, even if they are in their place already.
 pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
     let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (frame, origin) in origins.iter().enumerate() {
@@ -92,45 +92,44 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
     let mut frame = 0;
     while frame < origins.len() {
         let run = release.run_of(frame);
-        for piece in needed(release, origins, run.clone(), |frame| repeats.contains_key(&frame)) {
-            let parts = piece.map(|frame| Part {
-                frame,
-                origin: origins[frame],
-                own: is_missing(origins[frame]),
-                also: repeats.remove(&frame).unwrap_or_default(),
-            });
-            build.add(parts.collect());
+        for parts in needed(release, origins, run.clone(), &mut repeats) {
+            build.add(parts);
         }
         frame = run.end.max(frame + 1);
     }
     build.batches
 }
 
-/// The pieces of a run that hold all that is missing or `wanted`, and what of it must be taken from the source builds upon.
+/// The parts of a run that have to be written, or that those build upon: stretches of neighbours.
 fn needed(
     release: &Release,
     origins: &[Origin],
     run: Range<usize>,
-    wanted: impl Fn(usize) -> bool,
-) -> Vec<Range<usize>> {
-    let mut pieces: Vec<Range<usize>> = Vec::new();
-    // From here on the image's bytes are needed.
-    let mut reach = u64::MAX;
+    repeats: &mut BTreeMap<usize, Vec<usize>>,
+) -> Vec<Vec<Part>> {
+    let mut stretches: Vec<Vec<Part>> = Vec::new();
+    let mut after = None;
+    // From this byte of the image on, what lies before the last part is built upon.
+    let mut upon = u64::MAX;
     for number in run.rev() {
-        let frame = &release.frames()[number];
-        if !is_missing(origins[number]) && !wanted(number) && frame.offset + u64::from(frame.len) <= reach {
+        let (frame, origin) = (&release.frames()[number], origins[number]);
+        let (own, also) = (is_missing(origin), repeats.remove(&number).unwrap_or_default());
+        if !own && also.is_empty() && frame.offset + u64::from(frame.len) <= upon {
             continue;
         }
-        if origins[number] == Origin::Stored {
-            reach = reach.min(frame.offset - u64::from(frame.before));
+        if origin == Origin::Stored {
+            upon = upon.min(frame.offset - u64::from(frame.before));
         }
-        match pieces.last_mut() {
-            Some(last) if last.start == number + 1 => last.start = number,
-            _ => pieces.push(number..number + 1),
+        let part = Part { frame: number, origin, own, also };
+        match stretches.last_mut() {
+            Some(last) if after == Some(number + 1) => last.push(part),
+            _ => stretches.push(vec![part]),
         }
+        after = Some(number);
     }
-    pieces.reverse();
-    pieces
+    stretches.iter_mut().for_each(|stretch| stretch.reverse());
+    stretches.reverse();
+    stretches
 }
 
 /// Whether a frame has to be written from its own bytes; a repeat is written together with what it repeats.

@@ -6,7 +6,9 @@ mod ending;
 mod generate;
 mod network;
 mod place;
+mod repair;
 mod status;
+mod verify_slot;
 
 pub(crate) use ending::{Ending, Reason};
 
@@ -16,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Streams a signed release into the slot that is not running, and shows what came of the last one.
 #[derive(Parser)]
-#[command(name = "rayos-updater", version, about, max_term_width = 100, after_help = ending::EXIT_CODES)]
+#[command(name = "rayos-updater", version, max_term_width = 100, after_help = ending::EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -27,6 +29,8 @@ enum Verb {
     Apply(apply::Apply),
     Check(check::Check),
     Status(status::Show),
+    VerifySlot(verify_slot::VerifySlot),
+    Repair(repair::Repair),
     #[command(hide = true)]
     Generate(generate::Generate),
 }
@@ -37,10 +41,17 @@ impl Cli {
             Verb::Apply(apply) => apply.run(),
             Verb::Check(check) => check.run(),
             Verb::Status(show) => show.run(),
+            Verb::VerifySlot(verify) => verify.run(),
+            Verb::Repair(repair) => repair.run(),
             Verb::Generate(generate) => generate.run(),
         }
         .into()
     }
+}
+
+/// As many threads as there are processors.
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Seconds since 1970, 0 for a clock that stands before that.

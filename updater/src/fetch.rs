@@ -18,7 +18,7 @@ const PROGRESS: u64 = 16 * 1024;
 const LEAST: u64 = 256 * 1024;
 /// Longest pause that a server may ask for.
 const LONGEST_REST: Duration = Duration::from_secs(600);
-/// First pause before a request is repeated; it doubles with each failure in a row.
+/// First pause before a request is repeated, where nothing else is said.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -30,20 +30,22 @@ pub struct Retries {
     pub in_a_row: u32,
     /// Seed of the jitter, so that a fleet does not come back all at once.
     pub seed: u64,
+    /// Pause before the first repetition; it doubles with each failure in a row, up to 30 s.
+    pub first_pause: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { in_a_row: 8, seed: 0 }
+        Self { in_a_row: 8, seed: 0, first_pause: FIRST_PAUSE }
     }
 }
 
 impl Retries {
-    /// The pause before repetition number `failures` (from 1). *Pure.* Between half and the whole of
-    /// 0.5 s, 1 s, 2 s, up to 30 s.
+    /// The pause before repetition number `failures` (from 1). *Pure.* Between half and the whole of the first
+    /// pause, twice that, four times that, up to 30 s.
     #[must_use]
     pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
         let whole = doubled.min(LONGEST_PAUSE);
         // SplitMix64's finaliser: spreads neighbouring seeds and counts over the whole range.
         let mut mixed = self.seed.wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -260,7 +262,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
     async fn skip_to(&mut self, offset: u64) -> Result<(), FetchError> {
         let gap = offset.saturating_sub(self.at);
         let held = self.held.len() as u64;
-        if gap > held && gap - held > READ_THROUGH && self.source.can_seek() {
+        // Where a request has to be made anyway, it need not begin with the gap.
+        let worth_a_request = !self.open || gap.saturating_sub(held) > READ_THROUGH;
+        if gap > held && worth_a_request && self.source.can_seek() {
             self.held = Bytes::new();
             self.open = false;
             self.at = offset;

@@ -3,6 +3,7 @@
 use crate::apply::ApplyError;
 use crate::batch::{Batch, Origin, Part};
 use crate::hints::checksum;
+use crate::places::Reading;
 use crate::seeds::Composition;
 use crate::sink::Sinks;
 use crate::supply::Order;
@@ -82,12 +83,15 @@ impl Hand {
         self.composition.compose(&composed.collect::<Vec<_>>(), &mut self.plain);
         let mut stored = stored.into_iter();
         let mut done = Done::default();
-        // The run whose beginning the disk did not have: what follows in it cannot be decoded.
-        let mut broken = 0;
+        // What the disk did not have: nothing that builds upon it can be decoded.
+        let mut lacking: Vec<Range<usize>> = Vec::new();
         for (part, place) in parts.iter().zip(&places) {
             let bytes = if part.origin == Origin::Stored { stored.next() } else { None };
-            if part.frame < broken || !self.fill_part(part, bytes, place)? {
-                broken = self.sinks.release().run_of(part.frame).end;
+            let before = self.sinks.release().frames()[part.frame].before as usize;
+            let upon =
+                if part.origin == Origin::Stored { place.start.saturating_sub(before) } else { place.start };
+            if lacking.iter().any(|lacks| lacks.end > upon) || !self.fill_part(part, bytes, place)? {
+                lacking.push(place.clone());
                 done.failed.push(part.frame);
                 continue;
             }
@@ -106,14 +110,14 @@ impl Hand {
     ) -> Result<bool, ApplyError> {
         let release = self.sinks.release();
         let frame = &release.frames()[part.frame];
-        let (head, tail) = self.plain.split_at_mut(place.start);
-        let into = &mut tail[..place.len()];
+        let (before, into) = self.plain[..place.end].split_at_mut(place.start);
         match part.origin {
             Origin::Stored => {
                 let stored = StoredFrame::check(release, part.frame, stored.unwrap_or_default())?;
                 let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
-                // A repeat is made of the frame that it repeats, and a delta is refused in the plan: nothing is asked for.
-                let before = &head[place.start - frame.before as usize..];
+                // The frames of a run lie one behind the other. A repeat is made of the frame that it repeats, and a delta is
+                // refused in the plan: nothing is asked for.
+                let before = &before[before.len() - frame.before as usize..];
                 self.decoder.decode_slice(release, &stored, before, into, nothing)?;
                 Ok(true)
             }
@@ -123,7 +127,10 @@ impl Hand {
             }
             Origin::Composed(_) => Ok(is(frame, into)),
             Origin::Held => {
-                let held = self.sinks.place(frame.image).map(|held| held.read(frame.offset, into));
+                let held = self
+                    .sinks
+                    .place(frame.image)
+                    .map(|held| held.read(Reading::Anywhere, frame.offset, into));
                 Ok(matches!(held, Some(Ok(()))) && is(frame, into))
             }
             Origin::Repeat(_) | Origin::Unwanted => Ok(false),

@@ -1,25 +1,16 @@
 //! The block hints of a bundle: what each 4 KiB of its frames would hash to. They are believed by nobody.
 
 use crate::batch::original;
-use bundle::limits::{BLOCK_LEN, HINT_LEN};
-use bundle::{ReadError, Release, hint_count};
+use bundle::limits::BLOCK_LEN;
+use bundle::{ReadError, Release, block_hint, hint_count, hints_of};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
 /// Longest block hints that are looked at, in bytes: those of 8 GiB of frames, so that neither they nor the table that is made
 /// of them take more than a few dozen MiB. A bundle with more is applied without.
-pub(crate) const MAX_HINTS_LEN: u64 = HINT_LEN << 21;
+pub(crate) const MAX_HINTS_LEN: u64 = 16 << 20;
 
-/// The hint of a block, in the highest bits: a table finds its hints by those.
-pub(crate) fn hint(block: &[u8]) -> u64 {
-    highest(bundle::block_hint(block))
-}
-
-fn highest(hint: u64) -> u64 {
-    hint << (u64::BITS - 8 * HINT_LEN as u32)
-}
-
-/// A checksum of bytes that were verified, to know them again.
+/// A checksum of bytes that were verified, to recognise them by on a device that may be faulty.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
@@ -54,7 +45,7 @@ impl Hints {
             before += hint_count(frame) as u32;
             first
         });
-        Ok(Self { first: first.collect(), hints: bundle::hints_of(bytes).map(highest).collect() })
+        Ok(Self { first: first.collect(), hints: hints_of(bytes).collect() })
     }
 
     /// The hints of frame `number`, or of the one that it repeats; none for zeroes.
@@ -66,7 +57,7 @@ impl Hints {
 
     /// Whether `bytes` may be those of frame `number`.
     pub(crate) fn fit(&self, release: &Release, number: usize, bytes: &[u8]) -> bool {
-        let blocks = bytes.chunks(BLOCK_LEN as usize).map(hint);
+        let blocks = bytes.chunks(BLOCK_LEN as usize).map(block_hint);
         blocks.eq(self.of(release, number).iter().copied())
     }
 }

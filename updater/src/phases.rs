@@ -1,12 +1,14 @@
 //! The phases of an apply, as types: what disarms gives what can write, what was written can be read back, and
 //! only what was read back can be activated.
 
-use crate::apply::{ApplyError, Machine, Options, PhaseMs, Report};
+use crate::apply::{ApplyError, Failure, Machine, Options, PhaseMs, Report};
 use crate::batch::{Origin, batches};
 use crate::events::{Event, EventSink, Phase};
 use crate::fetch::Fetcher;
 use crate::hand::{Done, Hand};
 use crate::hints::Hints;
+use crate::kept;
+use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
 use crate::read_back;
 use crate::seeds::Seeds;
@@ -25,8 +27,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What the target slot is to be afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// Pending, with this many tries: a new release.
+    Trial(u8),
+    /// Good again: the release that it held.
+    Repair,
+}
+
 /// What all phases need.
 pub(crate) struct Work<'a> {
+    pub(crate) intent: Intent,
     pub(crate) machine: &'a Machine<'a>,
     pub(crate) options: &'a Options<'a>,
     pub(crate) events: &'a dyn EventSink,
@@ -73,7 +85,7 @@ impl Work<'_> {
     }
 
     fn progress(&self, phase: Phase, total: u64) -> Progress<'_> {
-        Progress { events: self.events, phase, total, done: 0, told: 0 }
+        Progress::new(self.events, phase, total)
     }
 
     /// Finds what lies in its place already, after a cut what was written before it, and what the other slot has. *Reads.*
@@ -83,7 +95,11 @@ impl Work<'_> {
         let hints = self.hints(fetcher).await?.map(Arc::new);
         let wanted = release.frames().iter().enumerate().filter(|(number, _)| self.sinks.wants(*number));
         let mut progress = self.progress(Phase::Scan, wanted.map(|(_, frame)| u64::from(frame.len)).sum());
-        let mut survey = Survey::in_place(&self.sinks, hints.as_ref(), self.workers(), &mut progress).await?;
+        let reading = if self.intent == Intent::Repair { Reading::Medium } else { Reading::Anywhere };
+        let places = (self.sinks.places(), reading);
+        let wants = |frame| self.sinks.wants(frame);
+        let mut survey =
+            Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
         if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
             let seeds = Seeds::of(&self.machine.disk, self.slot().other());
             survey.find_seeds(seeds, &hints, release, self.workers()).await?;
@@ -98,7 +114,12 @@ impl Work<'_> {
         let record = self.machine.store.read()?;
         let written = |slot| record.slot(slot).reason != record::Reason::Empty;
         let useful = fetcher.is_local() || record::Slot::ALL.into_iter().any(written);
-        if !self.options.adaptive || !fetcher.can_skip() || !useful || !Hints::are_in(release) {
+        if self.intent == Intent::Repair
+            || !self.options.adaptive
+            || !fetcher.can_skip()
+            || !useful
+            || !Hints::are_in(release)
+        {
             return Ok(None);
         }
         let range = release.hints_range();
@@ -137,10 +158,35 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// All that changes anything, in its order.
+    ///
+    /// # Errors
+    /// A [`Failure`], which says whether the target slot was disarmed.
+    pub(crate) async fn carry_out<S: Source>(
+        &self,
+        record: &Record,
+        scanned: Scanned,
+        mut fetcher: Fetcher<'_, S>,
+    ) -> Result<Report, Failure> {
+        if fetcher.is_local() {
+            self.verify(&scanned, &mut fetcher).await?;
+        }
+        let done = async {
+            let disarmed = self.disarm(record, scanned)?;
+            let written = disarmed.write(fetcher).await?;
+            let proven = written.read_back().await?;
+            proven.activate()
+        };
+        done.await.map_err(|error| Failure { error, disarmed: Some(self.slot()) })
+    }
+
     /// Makes the target slot Unbootable, then destroys its header, each durably.
     pub(crate) fn disarm(&self, record: &Record, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
         let slot = self.slot();
-        let disarmed = transition::disarm(record, self.plan.target);
+        let disarmed = match self.intent {
+            Intent::Trial(_) => transition::disarm(record, self.plan.target),
+            Intent::Repair => transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?,
+        };
         let record = if disarmed == *record { disarmed } else { self.machine.store.write(&disarmed)? };
         for header in self.sinks.headers() {
             let write = |error| ApplyError::Write { what: "header of the boot image", error };
@@ -152,6 +198,10 @@ impl Work<'_> {
         Ok(Disarmed { work: self, record, scanned })
     }
 
+    fn warn(&self, message: String) {
+        self.events.event(Event::Warning { message });
+    }
+
     /// Appends to the event ring; that it cannot be written harms nothing.
     fn log(&self, record: &Record, kind: Kind, text: &str) {
         let slot = self.slot();
@@ -161,7 +211,7 @@ impl Work<'_> {
         event.time = self.machine.now;
         let appended = EventLog::open(&self.machine.disk).and_then(|log| log.append(&event));
         if let Err(error) = appended {
-            self.events.event(Event::Warning { message: format!("event ring: {error}") });
+            self.warn(format!("event ring: {error}"));
         }
     }
 }
@@ -263,6 +313,10 @@ impl Proven<'_> {
         let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
         let Disarmed { work, record, scanned } = disarmed;
         let release = work.sinks.release();
+        // Without it the slot is as good, but cannot be checked by itself.
+        if let Err(error) = kept::write(work.sinks.boot(), release) {
+            work.warn(format!("boot partition: {error}"));
+        }
         for header in work.sinks.headers() {
             write_header(header, release.seal().as_bytes())
                 .map_err(|error| ApplyError::Write { what: "header of the boot image", error })?;
@@ -271,19 +325,15 @@ impl Proven<'_> {
             let guard = work.sinks.take_memory().unwrap_or_default();
             place(&guard).map_err(|error| ApplyError::Write { what: "EFI system partition", error })?;
         }
-        let slot = work.slot();
-        let tries = work.options.tries;
-        let pending =
-            transition::activate(&record, work.plan.target, work.plan.release, work.plan.revoke, tries);
-        let pending = pending.map_err(Refusal::from)?;
-        let record = work.machine.store.write(&pending)?;
-        work.log(&record, Kind::Activated, "");
+        let (record, tries) = work.arm(&record)?;
         let warnings = work.arm_entries(&record);
-        work.events.event(Event::Activated { slot: slot.letter(), tries });
+        if tries > 0 {
+            work.events.event(Event::Activated { slot: work.slot().letter(), tries });
+        }
         let milliseconds = |took: Duration| took.as_millis() as u64;
         let amounts = scanned.amounts;
         Ok(Report {
-            slot: slot.letter(),
+            slot: work.slot().letter(),
             version: work.plan.release.version.to_string(),
             tries,
             image_bytes: amounts.image_bytes,
@@ -302,6 +352,20 @@ impl Proven<'_> {
 }
 
 impl Work<'_> {
+    /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
+    fn arm(&self, record: &Record) -> Result<(Record, u8), ApplyError> {
+        let Plan { target, release, revoke, .. } = self.plan;
+        let (next, kind, tries) = match self.intent {
+            Intent::Trial(tries) => {
+                (transition::activate(record, target, release, revoke, tries), Kind::Activated, tries)
+            }
+            Intent::Repair => (transition::end_repair(record, target), Kind::Repaired, 0),
+        };
+        let record = self.machine.store.write(&next.map_err(Refusal::from)?)?;
+        self.log(&record, kind, "");
+        Ok((record, tries))
+    }
+
     /// Brings boot entries and `BootNext` in line with the record. They are a cache: what fails is a warning.
     fn arm_entries(&self, record: &Record) -> Vec<String> {
         let (Some(vars), Some(esp)) = (self.machine.vars, self.machine.disk.partitions().esp) else {
@@ -338,7 +402,11 @@ pub(crate) struct Progress<'a> {
     told: u64,
 }
 
-impl Progress<'_> {
+impl<'a> Progress<'a> {
+    pub(crate) const fn new(events: &'a dyn EventSink, phase: Phase, total: u64) -> Self {
+        Self { events, phase, total, done: 0, told: 0 }
+    }
+
     pub(crate) fn add(&mut self, bytes: u64) {
         self.done += bytes;
         if self.done == self.total || self.done - self.told >= self.total / 100 {

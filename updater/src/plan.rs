@@ -105,6 +105,16 @@ pub enum Refusal {
         /// What it builds upon.
         base: String,
     },
+    /// The slot is to be repaired with another release than it holds.
+    #[error("slot {slot} holds release {holds}: the bundle is release {offered}")]
+    OtherRelease {
+        /// The slot.
+        slot: Slot,
+        /// Its release.
+        holds: String,
+        /// The bundle's.
+        offered: String,
+    },
     /// The bundle lacks an image.
     #[error("bundle has no {0} image")]
     ImageMissing(ImageRole),
@@ -155,19 +165,43 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     if facts.scope == Scope::Update && runs_already(facts, &identity) {
         return Ok(Planned::UpToDate(UpToDate { slot: target.slot().other() }));
     }
+    let destinations = destinations(facts, release, target.slot())?;
+    Ok(Planned::Apply(Plan { target, release: identity, revoke: release.statement().revoke, destinations }))
+}
+
+/// Plans the repair of `slot` with the bundle of the release that it holds. *Pure.*
+///
+/// # Errors
+/// A [`Refusal`]: hardware, floor, updater, target slot, release, images, partitions, sizes.
+pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<Plan, Refusal> {
+    let identity = identity(release);
+    check_release(facts.record, release, &identity)?;
+    let target = TargetSlot::of(facts.record, facts.booted, slot)?;
+    transition::begin_repair(facts.record, target)?;
+    let holds = facts.record.slot(slot).release;
+    if holds != identity {
+        let (holds, offered) = (holds.version.to_string(), identity.version.to_string());
+        return Err(Refusal::OtherRelease { slot, holds, offered });
+    }
+    let destinations = destinations(facts, release, slot)?;
+    Ok(Plan { target, release: identity, revoke: false, destinations })
+}
+
+/// Where each image goes, if all that is required is there and fits.
+fn destinations(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<Vec<Destination>, Refusal> {
     for role in required(facts.scope) {
         if !release.images().iter().any(|image| image.role == *role) {
             return Err(Refusal::ImageMissing(*role));
         }
     }
-    let room = Room::find(facts, target.slot())?;
+    let room = Room::find(facts, slot)?;
     let mut destinations = Vec::new();
     for image in release.images() {
         let destination = destination(image.role, facts.scope);
         room.check(image.role, image.size, destination)?;
         destinations.push(destination);
     }
-    Ok(Planned::Apply(Plan { target, release: identity, revoke: release.statement().revoke, destinations }))
+    Ok(destinations)
 }
 
 /// What the boot record will call the release.

@@ -4,6 +4,7 @@ use crate::apply::ApplyError;
 use crate::batch::{Origin, stretches};
 use crate::hints::checksum;
 use crate::phases::Progress;
+use crate::places::Reading;
 use crate::sink::Sinks;
 use crate::survey::Survey;
 use crate::workers::{Stop, Workers};
@@ -83,7 +84,7 @@ fn compare_frames(
     let len: u64 = entries.iter().map(|frame| u64::from(frame.len)).sum();
     let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else { return Ok(len) };
     buffer.resize(len as usize);
-    let is_read = place.read_medium(first.offset, buffer).is_ok();
+    let is_read = place.read(Reading::Medium, first.offset, buffer).is_ok();
     for (number, frame) in frames.zip(entries) {
         let at = (frame.offset - first.offset) as usize;
         let bytes = &mut buffer[at..at + frame.len as usize];
@@ -91,7 +92,7 @@ fn compare_frames(
         if !is_read {
             // Which of them it is, is worth knowing.
             let error = |error| ReadBackError::Io { partition, offset, error };
-            place.read_medium(frame.offset, bytes).map_err(error)?;
+            place.read(Reading::Medium, frame.offset, bytes).map_err(error)?;
         }
         if !is_as_verified(frame, survey.sums[number], bytes) {
             return Err(ReadBackError::Differs { partition, offset }.into());

@@ -4,12 +4,12 @@
 
 use crate::apply::ApplyError;
 use crate::batch::Origin;
-use crate::hints::{Hints, hint};
+use crate::hints::Hints;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, Window};
-use bundle::Release;
-use bundle::limits::BLOCK_LEN;
+use bundle::limits::{BLOCK_LEN, HINT_LEN};
+use bundle::{Release, block_hint};
 use record::Slot;
 use std::io;
 use std::ops::Range;
@@ -192,13 +192,13 @@ struct Table {
 
 impl Table {
     fn new(hashes: impl Iterator<Item = u64>) -> Self {
-        let zero = hint(&[0; BLOCK_LEN as usize]);
+        let zero = block_hint(&[0; BLOCK_LEN as usize]);
         let mut hashes: Vec<u64> = hashes.filter(|hash| *hash != zero).collect();
         hashes.sort_unstable();
         hashes.dedup();
         hashes.shrink_to_fit();
         let bits = hashes.len().next_power_of_two().trailing_zeros().max(1);
-        let shift = u64::BITS - bits;
+        let shift = (HINT_LEN as u32 * 8).saturating_sub(bits);
         let mut at = 0;
         let starts = (0..=1_u64 << bits).map(|top| {
             while hashes.get(at).is_some_and(|hash| hash >> shift < top) {
@@ -225,7 +225,7 @@ impl Table {
             return Vec::new();
         }
         let hits = buffer.chunks(block).zip(piece);
-        hits.filter_map(|(bytes, number)| Some((self.find(hint(bytes))? as u32, number))).collect()
+        hits.filter_map(|(bytes, number)| Some((self.find(block_hint(bytes))? as u32, number))).collect()
     }
 
     /// Where the block with this hash is; `None` if it is nowhere.

@@ -1,52 +1,18 @@
-//! The places that the images of a release go to, and the one way to write there.
+//! The one way to write the images of a release.
 
+use crate::places::{Place, Places};
 use crate::plan::{Destination, MAX_GUARD, Plan};
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError, Window};
 use bundle::Release;
-use seal::SEAL_LEN;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A place for one image.
-enum Sink {
-    /// Bytes of a partition, from `base` on.
-    Partition(Place),
-    /// Memory.
-    Memory(Mutex<Vec<u8>>),
-    /// Not wanted.
-    Nowhere,
-}
-
-/// Bytes of a partition, from `base` on.
-pub(crate) struct Place {
-    window: Window,
-    base: u64,
-    /// Name of the partition, for people.
-    pub(crate) name: &'static str,
-}
-
-impl Place {
-    /// Where byte `offset` of the image lies in the partition.
-    pub(crate) const fn offset(&self, offset: u64) -> u64 {
-        self.base + offset
-    }
-
-    /// Reads what will not be read again soon.
-    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.window.read_once_at(self.base + offset, into)
-    }
-
-    /// Reads from the medium.
-    pub(crate) fn read_medium(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.window.read_medium_at(self.base + offset, into)
-    }
-}
-
 /// The places of all images of a release, as a [`Plan`] assigned them. Nothing else can be written through it.
 pub(crate) struct Sinks {
-    release: Arc<Release>,
-    sinks: Vec<Sink>,
+    places: Arc<Places>,
+    /// The image that goes to memory, and its bytes.
+    memory: Option<(usize, Mutex<Vec<u8>>)>,
     boot: Window,
     recovery: Option<Window>,
 }
@@ -58,28 +24,30 @@ impl Sinks {
     /// [`DiskError`] if a partition is not there; the plan has checked that it is.
     pub(crate) fn new(disk: &Disk, plan: &Plan, release: Arc<Release>) -> Result<Self, DiskError> {
         let slot = plan.target.slot();
-        let seal = SEAL_LEN as u64;
-        let [boot, root] = match slot {
-            record::Slot::A => ["boot-a", "root-a"],
-            record::Slot::B => ["boot-b", "root-b"],
-        };
-        let mut recovery = None;
-        let mut sinks = Vec::new();
-        for (image, destination) in release.images().iter().zip(&plan.destinations) {
-            sinks.push(match destination {
-                Destination::Boot => {
-                    Sink::Partition(Place { window: disk.boot(slot)?, base: seal, name: boot })
-                }
-                Destination::Root => Sink::Partition(Place { window: disk.root(slot)?, base: 0, name: root }),
+        let (mut recovery, mut memory) = (None, None);
+        let mut places = Vec::new();
+        for ((number, image), destination) in release.images().iter().enumerate().zip(&plan.destinations) {
+            places.push(match destination {
+                Destination::Boot => Some(Place::boot(disk, slot)?),
+                Destination::Root => Some(Place::root(disk, slot)?),
                 Destination::Recovery => {
                     recovery = Some(disk.recovery()?);
-                    Sink::Partition(Place { window: disk.recovery()?, base: seal, name: "recovery" })
+                    Some(Place::recovery(disk)?)
                 }
-                Destination::Memory => Sink::Memory(Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize])),
-                Destination::Nowhere => Sink::Nowhere,
+                Destination::Memory => {
+                    memory = Some((number, Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize])));
+                    None
+                }
+                Destination::Nowhere => None,
             });
         }
-        Ok(Self { boot: disk.boot(slot)?, recovery, sinks, release })
+        let places = Arc::new(Places::new(release, places));
+        Ok(Self { boot: disk.boot(slot)?, recovery, memory, places })
+    }
+
+    /// The places on the disk, to be looked at.
+    pub(crate) const fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// The partitions that begin with a seal and are written.
@@ -87,45 +55,47 @@ impl Sinks {
         std::iter::once(&self.boot).chain(&self.recovery)
     }
 
+    /// The boot partition of the target slot.
+    pub(crate) const fn boot(&self) -> &Window {
+        &self.boot
+    }
+
     /// The release.
-    pub(crate) const fn release(&self) -> &Arc<Release> {
-        &self.release
+    pub(crate) fn release(&self) -> &Arc<Release> {
+        self.places.release()
     }
 
     /// Whether frame `number` goes anywhere at all.
     pub(crate) fn wants(&self, number: usize) -> bool {
-        !matches!(self.sinks[self.release.frames()[number].image], Sink::Nowhere)
+        let image = self.release().frames()[number].image;
+        self.place(image).is_some() || self.memory.as_ref().is_some_and(|(to_memory, _)| *to_memory == image)
     }
 
     /// Where an image lies on the disk, if it does.
     pub(crate) fn place(&self, image: usize) -> Option<&Place> {
-        match &self.sinks[image] {
-            Sink::Partition(place) => Some(place),
-            Sink::Memory(_) | Sink::Nowhere => None,
-        }
+        self.places.of(image)
     }
 
     /// Writes bytes of an image to their place; durable only after [`Sinks::flush`].
     pub(crate) fn write(&self, image: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match &self.sinks[image] {
-            Sink::Partition(place) => place.window.write_at(place.base + offset, bytes),
-            Sink::Memory(memory) => {
-                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                let at = offset as usize;
-                let place = memory.get_mut(at..at + bytes.len());
-                place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
-                Ok(())
-            }
-            Sink::Nowhere => Ok(()),
+        if let Some(place) = self.place(image) {
+            return place.window.write_at(place.offset(offset), bytes);
         }
+        if let Some((_, memory)) = self.memory.as_ref().filter(|(to_memory, _)| *to_memory == image) {
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = offset as usize;
+            let place = memory.get_mut(at..at + bytes.len());
+            place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
+        }
+        Ok(())
     }
 
     /// Writes zeroes of an image to their place; durable only after [`Sinks::flush`].
     pub(crate) fn write_zeroes(&self, image: usize, offset: u64, count: u64) -> io::Result<()> {
-        match &self.sinks[image] {
-            Sink::Partition(place) => place.window.write_zeroes_at(place.base + offset, count),
-            // It was made of zeroes.
-            Sink::Memory(_) | Sink::Nowhere => Ok(()),
+        match self.place(image) {
+            Some(place) => place.window.write_zeroes_at(place.offset(offset), count),
+            // Memory was made of zeroes.
+            None => Ok(()),
         }
     }
 
@@ -141,11 +111,7 @@ impl Sinks {
 
     /// The image that was written to memory.
     pub(crate) fn take_memory(&self) -> Option<Vec<u8>> {
-        self.sinks.iter().find_map(|sink| match sink {
-            Sink::Memory(memory) => {
-                Some(std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner)))
-            }
-            Sink::Partition(_) | Sink::Nowhere => None,
-        })
+        let (_, memory) = self.memory.as_ref()?;
+        Some(std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -57,7 +57,8 @@ impl UpdateResult {
             }
             Self::Waiting => "waits for its first boot: restart to try it".to_owned(),
             Self::OnTrial(starts) => {
-                format!("on trial, started {starts} times: commits when its health checks pass")
+                let times = if *starts == 1 { "once".to_owned() } else { format!("{starts} times") };
+                format!("on trial, started {times}: commits when its health checks pass")
             }
             Self::Committed => "committed".to_owned(),
             Self::Failed(reason) => {
@@ -108,6 +109,13 @@ impl Status {
                 })
             }
         }
+    }
+
+    /// Whether a release waits for its first boot. *Pure.*
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let waits = |state: &SlotState| matches!(state.status, SlotStatus::Pending { tries_left } if tries_left == state.tries_granted);
+        self.machine.record.is_some_and(|record| record.slots.iter().any(waits))
     }
 
     /// The machine in words, as `rayos-bootctl status` has it, then the last update. *Pure.*

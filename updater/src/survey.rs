@@ -2,14 +2,14 @@
 
 use crate::apply::ApplyError;
 use crate::batch::{self, BATCH_LEN, Origin, stretches};
-use crate::hints::{Hints, checksum, hint};
+use crate::hints::{Hints, checksum};
 use crate::phases::Progress;
+use crate::places::{Places, Reading};
 use crate::seeds::{self, Composition, Seeds};
-use crate::sink::Sinks;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, is_zero};
 use bundle::limits::BLOCK_LEN;
-use bundle::{FrameEntry, FrameKind, Release};
+use bundle::{FrameEntry, FrameKind, Release, block_hint};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::ops::Range;
@@ -45,22 +45,24 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Looks at what lies in the places of `sinks`. *Reads.*
+    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.*
     pub(crate) async fn in_place(
-        sinks: &Arc<Sinks>,
+        (places, reading): (&Arc<Places>, Reading),
+        wanted: impl Fn(usize) -> bool,
         hints: Option<&Arc<Hints>>,
         (jobs, stop): (usize, &Stop),
         progress: &mut Progress<'_>,
     ) -> Result<Self, ApplyError> {
-        let release = sinks.release();
-        let mut origins: Vec<Origin> =
-            (0..release.frames().len()).map(|frame| missing(sinks, frame)).collect();
+        let release = places.release();
+        let missing =
+            |frame| if wanted(frame) { missing(&release.frames()[frame]) } else { Origin::Unwanted };
+        let mut origins: Vec<Origin> = (0..release.frames().len()).map(missing).collect();
         let mut sums = vec![0; origins.len()];
         let look = || {
-            let (sinks, hints) = (Arc::clone(sinks), hints.cloned());
+            let (places, hints) = (Arc::clone(places), hints.cloned());
             let mut buffer = AlignedBuffer::default();
             move |frames: Range<usize>| {
-                let held = look_at(&sinks, hints.as_deref(), frames.clone(), &mut buffer);
+                let held = look_at((&places, reading), hints.as_deref(), frames.clone(), &mut buffer);
                 Ok((frames, held))
             }
         };
@@ -71,8 +73,7 @@ impl Survey {
                 sums[frame] = sum;
             }
         };
-        let wanted = stretches(release, |frame| sinks.wants(frame));
-        Workers::start(jobs, stop, look).all(wanted, told).await?;
+        Workers::start(jobs, stop, look).all(stretches(release, wanted), told).await?;
         Ok(Self { origins, sums, composition: Arc::default() })
     }
 
@@ -118,9 +119,8 @@ impl Survey {
 }
 
 /// The origin of a frame that is not in its place.
-fn missing(sinks: &Sinks, frame: usize) -> Origin {
-    match sinks.release().frames()[frame].kind {
-        _ if !sinks.wants(frame) => Origin::Unwanted,
+const fn missing(frame: &FrameEntry) -> Origin {
+    match frame.kind {
         FrameKind::Zero => Origin::Zero,
         FrameKind::Repeat { frame } => Origin::Repeat(frame),
         FrameKind::Raw | FrameKind::Zstd | FrameKind::Delta { .. } => Origin::Stored,
@@ -129,24 +129,24 @@ fn missing(sinks: &Sinks, frame: usize) -> Origin {
 
 /// Which of neighbouring frames lie in their place, and their checksums. What cannot be read is not there.
 fn look_at(
-    sinks: &Sinks,
+    (places, reading): (&Places, Reading),
     hints: Option<&Hints>,
     frames: Range<usize>,
     buffer: &mut AlignedBuffer,
 ) -> Vec<(usize, u64)> {
-    let release = sinks.release();
+    let release = places.release();
     let entries = &release.frames()[frames.clone()];
-    let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else {
+    let (Some(first), Some(place)) = (entries.first(), places.of(entries[0].image)) else {
         return Vec::new();
     };
     buffer.resize(entries.iter().map(|frame| frame.len as usize).sum());
-    let is_read = place.read(first.offset, buffer).is_ok();
+    let is_read = place.read(reading, first.offset, buffer).is_ok();
     let mut held = Vec::new();
     for (number, frame) in frames.zip(entries) {
         let at = (frame.offset - first.offset) as usize;
         let bytes = &mut buffer[at..at + frame.len as usize];
         // One bad sector must not hide its neighbours.
-        if !is_read && place.read(frame.offset, bytes).is_err() {
+        if !is_read && place.read(reading, frame.offset, bytes).is_err() {
             continue;
         }
         let bytes = &*bytes;
@@ -164,7 +164,7 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
         _ if frame.kind == FrameKind::Zero => true,
         Some(hints) => {
             let (first, block) = (hints.of(release, number).first(), BLOCK_LEN as usize);
-            let begins = first.is_some_and(|first| *first == hint(&bytes[..bytes.len().min(block)]));
+            let begins = first.is_some_and(|first| *first == block_hint(&bytes[..bytes.len().min(block)]));
             begins && hints.fit(release, number, bytes)
         }
         // Zeroes that are not told to be zeroes are possible, but not worth a thought: they are written again.

@@ -1,6 +1,10 @@
 //! The last words of a run: what was done, how the machine stands, and what comes next. Results go to standard output,
 //! errors to standard error.
 
+mod slot;
+
+pub(crate) use slot::{compared, failed_compare, repaired};
+
 use crate::cli::{Ending, Reason};
 use record::{Release, Slot};
 use serde_json::{Value, json};

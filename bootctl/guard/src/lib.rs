@@ -8,7 +8,6 @@
 //! ```text
 //! run       the loop: decide, spend the try, load, verify, start, go on
 //! system    the disk with the record on it: find, read, write, tell
-//! evidence  a record made anew from the seals, when both copies are lost
 //! image     a seal and the bytes it vouches for, from a partition or a file
 //! disk      sectors, and the partition table
 //! clock     the firmware's calendar as seconds
@@ -24,7 +23,6 @@ extern crate std;
 
 mod clock;
 pub mod disk;
-mod evidence;
 mod image;
 mod machine;
 mod request;
@@ -33,7 +31,6 @@ mod system;
 pub mod watchdog;
 
 pub use clock::seconds_of;
-pub use evidence::{REBUILT_TRIES, rebuild};
 pub use image::{IMAGE_MAX, Refusal, Source, Verified};
 pub use machine::{Ended, Launch, Machine, Origin};
 pub use request::{ENTRY_TAG, parse_options};

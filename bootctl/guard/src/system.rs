@@ -1,15 +1,14 @@
 //! The disk with the boot record: finding it, reading it, writing it.
 
 use crate::disk::{self, BLOCK, Disk, IoError, PartitionSource};
-use crate::evidence::rebuild;
 use crate::image::{self, Refusal};
 use crate::machine::Machine;
 use alloc::vec;
 use record::event::{Event, events, next_seq};
 use record::gpt::{Partition, Partitions};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, RecordError,
-    Slot,
+    COPY_OFFSETS, Choice, Copies, Evidence, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record,
+    RecordError, Slot, rebuild,
 };
 use seal::{Purpose, Statement, Trust};
 
@@ -160,9 +159,11 @@ impl<D: Disk> System<D> {
             Pair::Valid { record, .. } => last_seq.max(record.seq),
             _ => last_seq,
         };
-        let seals = Slot::ALL.map(|slot| system.found.seal(slot, trust));
+        // The images are hashed when they are loaded: a slot that is not whole is passed over then.
+        let sealed = Slot::ALL.map(|slot| system.found.seal(slot, trust).map_err(|refusal| refusal.reason()));
+        let evidence = Evidence { sealed, seq_seen: last_seq };
         let authority =
-            rebuild(&system.found.partitions, &seals, last_seq).map_or(Authority::Nothing, Authority::Record);
+            rebuild(&system.found.partitions, &evidence).map_or(Authority::Nothing, Authority::Record);
         (system, authority, Some(lost))
     }
 

@@ -8,13 +8,13 @@ mod disk;
 mod model;
 
 use disk::{BOOT, Disk, RECOVERY, STATE};
-use guard::{Outcome, REBUILT_TRIES};
+use guard::Outcome;
 use model::{Machine, does, start_all};
 use proptest::prelude::*;
 use record::event::{Kind, events};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Decision, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, Release,
-    Request, Slot, Status, Tried, decide,
+    COPY_OFFSETS, Choice, Copies, Decision, Pair, REBUILT_TRIES, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
+    Record, Release, Request, Slot, Status, Tried, decide,
 };
 
 const A: Choice = Choice::Slot(Slot::A);

@@ -36,28 +36,43 @@ pub fn rebuild(partitions: &Partitions, evidence: &Evidence) -> Option<Record> {
     let floor = indexes.into_iter().flatten().min()?;
     let newest = if index_b > index_a { Slot::B } else { Slot::A };
     let both = index_a.is_some() && index_b.is_some();
+    let blank = Record::unused(partitions);
+    let [empty_a, empty_b] = blank.slots;
     let [sealed_a, sealed_b] = &evidence.sealed;
-    let slots = [(Slot::A, sealed_a), (Slot::B, sealed_b)];
     Some(Record {
         seq: evidence.seq_seen.saturating_add(SEQ_MARGIN),
-        disk_guid: partitions.disk_guid,
-        install_id: Guid::ZERO,
         default: if both { newest.other() } else { newest },
-        one_shot: None,
         floor,
-        recovery_uuid: uuid(partitions.recovery),
-        compatible: Text64::EMPTY,
-        slots: slots.map(|(slot, sealed)| slot_state(partitions, slot, sealed, slot == newest)),
+        slots: [
+            slot_state(empty_a, sealed_a, newest == Slot::A),
+            slot_state(empty_b, sealed_b, newest == Slot::B),
+        ],
+        ..blank
     })
 }
 
-fn slot_state(
-    partitions: &Partitions,
-    slot: Slot,
-    sealed: &Result<Statement, Reason>,
-    is_newest: bool,
-) -> SlotState {
-    let empty = SlotState::empty(uuid(partitions.boot(slot)), uuid(partitions.root(slot)));
+impl Record {
+    /// The record of a disk on which nothing is installed yet: both slots empty, no identity, no compatible, floor
+    /// 0. *Pure.* A partition that is not there has the GUID zero.
+    #[must_use]
+    pub fn unused(partitions: &Partitions) -> Self {
+        let uuid = |found: Option<Partition>| found.map_or(Guid::ZERO, |found| found.uuid);
+        Self {
+            seq: 0,
+            disk_guid: partitions.disk_guid,
+            install_id: Guid::ZERO,
+            default: Slot::A,
+            one_shot: None,
+            floor: 0,
+            recovery_uuid: uuid(partitions.recovery),
+            compatible: Text64::EMPTY,
+            slots: Slot::ALL
+                .map(|slot| SlotState::empty(uuid(partitions.boot(slot)), uuid(partitions.root(slot)))),
+        }
+    }
+}
+
+fn slot_state(empty: SlotState, sealed: &Result<Statement, Reason>, is_newest: bool) -> SlotState {
     let statement = match sealed {
         Ok(statement) => statement,
         Err(reason) => return empty.unbootable(*reason),
@@ -74,8 +89,4 @@ fn slot_state(
     };
     let revoke = is_newest && statement.revoke;
     SlotState { status, reason: Reason::None, tries_granted: REBUILT_TRIES, revoke, release, ..empty }
-}
-
-fn uuid(partition: Option<Partition>) -> Guid {
-    partition.map_or(Guid::ZERO, |found| found.uuid)
 }

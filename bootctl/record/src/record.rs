@@ -176,12 +176,14 @@ pub enum Reason {
     OtherRelease = 15,
     /// The partition is not there.
     Missing = 16,
+    /// Damaged chunks of a committed release are being written anew, or that was cut off; when it is done the slot is Good again.
+    Repairing = 17,
     /// A reason that a later minor version wrote.
     Other = 255,
 }
 
 impl Reason {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::None,
         Self::Empty,
         Self::Updating,
@@ -199,6 +201,7 @@ impl Reason {
         Self::BelowFloor,
         Self::OtherRelease,
         Self::Missing,
+        Self::Repairing,
     ];
 
     /// The number that stands on disk.
@@ -234,6 +237,7 @@ impl Reason {
             Self::BelowFloor => "its release is older than this machine accepts",
             Self::OtherRelease => "it holds another release than the boot record says",
             Self::Missing => "its partition is missing",
+            Self::Repairing => "a repair of it was begun and not finished",
             Self::Other => "a reason that this version does not know",
         }
     }

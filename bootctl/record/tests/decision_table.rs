@@ -1,8 +1,9 @@
 //! The decision of the guard: its whole truth table against a plain reading of the rules, and exact counts.
 
+use record::gpt::Partitions;
 use record::{
-    Choice, Decision, Guid, Reason, Record, Release, Request, Slot, SlotState, Status, Text64, Tried, Why,
-    decide, passed_over,
+    Choice, Decision, Guid, Reason, Record, Release, Request, Slot, SlotState, Status, Tried, Why, decide,
+    passed_over,
 };
 
 const A: Choice = Choice::Slot(Slot::A);
@@ -11,17 +12,7 @@ const B: Choice = Choice::Slot(Slot::B);
 fn record(a: Status, b: Status) -> Record {
     let slot =
         |status| SlotState { status, release: Release::NONE, ..SlotState::empty(Guid::ZERO, Guid::ZERO) };
-    Record {
-        seq: 1,
-        disk_guid: Guid::ZERO,
-        install_id: Guid::ZERO,
-        default: Slot::A,
-        one_shot: None,
-        floor: 0,
-        recovery_uuid: Guid::ZERO,
-        compatible: Text64::EMPTY,
-        slots: [slot(a), slot(b)],
-    }
+    Record { seq: 1, slots: [slot(a), slot(b)], ..Record::unused(&Partitions::default()) }
 }
 
 fn good(budget_left: u8) -> Status {

@@ -331,6 +331,47 @@ mod tests {
     }
 
     #[test]
+    fn long_aligned_writes_and_reads_are_the_same_bytes_as_any_others() {
+        let file = image(&vec![1; 1 << 20]);
+        let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+        let mut aligned = AlignedBuffer::new(200 * 1024 + 100);
+        (0..).zip(aligned.iter_mut()).for_each(|(at, byte): (u32, _)| *byte = (at % 241) as u8);
+        let mut expected = vec![1; 1 << 20];
+        for (offset, skip) in [(4096, 0), (300_000, 0), (512 * 1024, 8)] {
+            let bytes = &aligned[skip..];
+            device.write_at(offset, bytes).unwrap();
+            expected[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
+            let mut once = AlignedBuffer::new(64 * 1024);
+            device.read_once_at(offset, &mut once).unwrap();
+            assert_eq!(once[..], expected[offset as usize..offset as usize + once.len()]);
+        }
+        device.flush().unwrap();
+        let mut medium = AlignedBuffer::new(1 << 20);
+        device.read_medium_at(0, &mut medium).unwrap();
+        assert!(medium[..] == expected[..]);
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+    }
+
+    #[test]
+    fn zeroes_are_zeroes_and_a_hole_in_an_image() {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = image(&vec![7; 1 << 20]);
+        let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
+        device.write_zeroes_at(4096, 512 * 1024).unwrap();
+        device.write_zeroes_at(900_001, 17).unwrap();
+        device.flush().unwrap();
+        let mut expected = vec![7; 1 << 20];
+        expected[4096..4096 + 512 * 1024].fill(0);
+        expected[900_001..900_018].fill(0);
+        assert!(std::fs::read(file.path()).unwrap() == expected);
+        let metadata = std::fs::metadata(file.path()).unwrap();
+        assert_eq!(metadata.len(), 1 << 20);
+        assert!(metadata.blocks() * 512 <= 600 * 1024, "{} blocks", metadata.blocks());
+        assert!(device.write_zeroes_at(1 << 20, 1).is_err());
+        assert!(device.write_zeroes_at(u64::MAX, 1).is_err());
+    }
+
+    #[test]
     fn ranges_outside_are_refused_and_nothing_grows() {
         let file = image(&[7; 4096]);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();

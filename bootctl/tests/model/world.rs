@@ -1,7 +1,7 @@
 //! A machine small enough to be explored whole: firmware, guard, updater and system around the real decision,
 //! transitions and reconciling. What is simulated is only what moves bytes.
 
-use bootctl::entry::LoadOption;
+use bootctl::firmware::{self, Start};
 use bootctl::reconcile::{BootVars, Facts, next_action};
 use bootctl::transition::{self, TargetSlot};
 use record::gpt::{Partition, Partitions};
@@ -174,20 +174,9 @@ fn release(number: u8) -> Release {
 impl World {
     /// A machine in recovery, with empty slots: what the installer leaves before its first apply.
     pub(crate) fn installing() -> Self {
-        let slot = SlotState::empty(Guid::ZERO, Guid::ZERO);
-        let record = Record {
-            seq: 0,
-            disk_guid: Guid([1; 16]),
-            install_id: Guid::ZERO,
-            default: Slot::A,
-            one_shot: None,
-            floor: 0,
-            recovery_uuid: Guid::ZERO,
-            compatible: Text64::EMPTY,
-            slots: [slot; 2],
-        };
+        let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
         Self {
-            record: Some(record),
+            record: Some(Record::unused(&partitions)),
             content: [Content::Open; 2],
             vars: BootVars::default(),
             phase: Phase::Up { choice: Choice::Recovery, task: Task::Idle },
@@ -275,17 +264,19 @@ impl World {
         }
     }
 
-    /// Firmware: BootNext and its removal, then BootOrder, then the removable path. A foreign entry starts nothing.
+    /// Firmware: `BootNext`, then `BootOrder`, then the removable path. A foreign entry starts nothing.
     fn power_on(&self) -> Self {
-        let request = |number: &u16| {
-            let option = LoadOption::parse(self.vars.entries.get(number)?).ok()?;
-            let choice = option.starts()?;
-            Some(if choice == Choice::Recovery { Request::Recovery } else { Request::Plain })
-        };
-        let taken = self.vars.next.iter().chain(&self.vars.order).find_map(request);
+        let mut taken = Request::Plain;
+        let boot = firmware::boot(&self.vars, &[], |_, option| match option.starts() {
+            None => Start::NotThere,
+            Some(choice) => {
+                taken = if choice == Choice::Recovery { Request::Recovery } else { Request::Plain };
+                Start::TookOver
+            }
+        });
         self.with(|world| {
-            world.vars.next = None;
-            world.phase = Phase::Guard { request: taken.unwrap_or(Request::Plain), tried: Tried::default() };
+            world.vars = boot.vars;
+            world.phase = Phase::Guard { request: taken, tried: Tried::default() };
         })
     }
 

@@ -3,11 +3,14 @@
 //! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they run in any order
 //! and side by side.
 
+mod damage;
 mod fallback;
 mod firmware;
 mod install;
 mod installed;
 mod media;
+mod medium;
+mod network;
 mod recovery;
 mod refuse;
 mod update;

@@ -2,7 +2,7 @@
 
 use super::network::Network;
 use super::place::Place;
-use super::{Ending, now};
+use super::{Ending, default_jobs, now};
 use crate::signals;
 use crate::watched::Watched;
 use crate::words;
@@ -24,28 +24,28 @@ pub(super) struct Apply {
     #[command(flatten)]
     place: Place,
     /// Show what would be done, and stop
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     plan: bool,
     /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     no_read_back: bool,
     /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
     #[arg(long)]
     no_adaptive: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Work")]
     jobs: Option<usize>,
-    /// Give way to other programs: 1 to 19, more is more. The kernel derives the priority of reading and writing from it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
+    /// Give way to other programs: 1 to 19, more is more; the kernel derives the priority on the disk from it
+    #[arg(long, value_name = "N", help_heading = "Work", value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: Option<i32>,
     /// Print the result as JSON on standard output
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// How to show progress on standard error
-    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW")]
+    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
     progress: ProgressStyle,
     /// Write progress as JSON lines to this open file descriptor too
-    #[arg(long, value_name = "FD")]
+    #[arg(long, value_name = "FD", help_heading = "Output")]
     progress_fd: Option<u32>,
 }
 
@@ -90,7 +90,7 @@ impl Apply {
             store: opened.store,
             now: now(),
         };
-        let jobs = self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let jobs = self.jobs.unwrap_or_else(default_jobs);
         let options = Options {
             trust: &trust,
             place_guard: None,

@@ -7,12 +7,14 @@ use crate::words::{self, Checked};
 use anyhow::Result;
 use bootctl::device::Access;
 use clap::Args;
-use updater::apply::Incoming;
+use updater::apply::{Failure, Incoming};
 use updater::check::{Verdict, running, verdict};
 use updater::plan::{Facts, Scope};
 
-/// Say whether a bundle is newer than what runs, reading no more than its head; exit code 0 if it is, 7 if there is
-/// nothing to do, 3 if it is refused
+/// Say whether a bundle is newer than what runs: exit code 0 if so, 7 if there is nothing to do
+///
+/// Reads no more than the head of the bundle. What waits for its first boot, has failed on this machine, or was left by
+/// somebody who went back from it, is nothing to do. Exit code 3 if it cannot be applied.
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -20,7 +22,7 @@ pub(super) struct Check {
     #[command(flatten)]
     place: Place,
     /// Print the answer as JSON on standard output
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -47,7 +49,8 @@ impl Check {
         let record = machine.store.read()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let retries = self.network.retries();
-        let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}))?;
+        let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
+        let incoming = incoming.map_err(Failure::from)?;
         let facts = Facts {
             record: &record,
             partitions: machine.disk.partitions(),

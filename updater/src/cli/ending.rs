@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use updater::apply::{ApplyError, Failure};
 use updater::fetch::FetchError;
 use updater::source::SourceError;
+use updater::verify_slot::VerifySlotError;
 
 pub(super) const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 failed, nothing was changed; 2 usage; 3 signature, digest or compatibility refused; \
-5 busy or not suitable; 7 nothing to do; 8 failed, and the target slot holds no release now (the running system is as \
+5 busy or not suitable; 6 the slot is not as it was signed, or it cannot be told; 7 nothing to do; 8 failed, and the target slot holds no release now (the running system is as \
 it was); 77 not started by the boot guard; 130, 143 stopped by a signal, can be resumed";
 
 /// How a run ended.
@@ -56,6 +57,8 @@ pub(crate) enum Reason {
     Device,
     /// The boot record.
     Record,
+    /// The slot is not as it was signed, or that could not be told.
+    Damaged,
     /// Another program works on the disk.
     Busy,
     /// This is no machine that can be updated.
@@ -80,6 +83,7 @@ impl Reason {
             Self::Length => "length",
             Self::Device => "device",
             Self::Record => "record",
+            Self::Damaged => "damaged",
             Self::Busy => "busy",
             Self::Unsuitable => "unsuitable",
             Self::NotGuarded => "not-guarded",
@@ -91,6 +95,7 @@ impl Reason {
         match self {
             Self::Refused | Self::Bundle | Self::Trust | Self::Length => 3,
             Self::Busy | Self::Unsuitable => 5,
+            Self::Damaged => 6,
             Self::NotGuarded => 77,
             Self::Source
             | Self::Network
@@ -106,6 +111,8 @@ impl Reason {
 impl Ending {
     /// The release is not fit for this machine.
     pub(crate) const REFUSED: Self = Self::Failed { reason: Reason::Refused, disarmed: false };
+    /// The slot is not whole, or that could not be told.
+    pub(crate) const DAMAGED: Self = Self::Failed { reason: Reason::Damaged, disarmed: false };
     /// The boot record cannot be read.
     pub(crate) const NO_RECORD: Self = Self::Failed { reason: Reason::Record, disarmed: false };
 
@@ -147,6 +154,8 @@ impl From<&Error> for Ending {
             of_machine(error)
         } else if let Some(error) = error.downcast_ref::<SourceError>() {
             of_source(error)
+        } else if let Some(error) = error.downcast_ref::<VerifySlotError>() {
+            of_comparing(error)
         } else if error.is::<Held>() {
             Reason::Busy
         } else if error.is::<TrustFileError>() {
@@ -167,6 +176,16 @@ fn of_apply(error: &ApplyError) -> Reason {
         ApplyError::Record(_) => Reason::Record,
         ApplyError::Disk(_) | ApplyError::Write { .. } | ApplyError::ReadBack(_) => Reason::Device,
         _ => Reason::Failed,
+    }
+}
+
+fn of_comparing(error: &VerifySlotError) -> Reason {
+    match error {
+        VerifySlotError::Empty { .. } => Reason::Damaged,
+        VerifySlotError::Seal { error, .. } if error.is_refusal() => Reason::Damaged,
+        VerifySlotError::Seal { .. } | VerifySlotError::Disk(_) => Reason::Device,
+        VerifySlotError::OtherRelease { .. } => Reason::Refused,
+        VerifySlotError::Work(error) => of_apply(error),
     }
 }
 
@@ -200,6 +219,11 @@ mod tests {
         FetchError::from(error).into()
     }
 
+    fn other_release() -> VerifySlotError {
+        let (holds, offered) = ("1.0.0".to_owned(), "1.1.0".to_owned());
+        VerifySlotError::OtherRelease { slot: record::Slot::B, holds, offered }
+    }
+
     /// Every reason with an error that leads to it. Codes and words must never change.
     #[test]
     fn codes_and_words_are_as_documented() {
@@ -220,6 +244,12 @@ mod tests {
             (ApplyError::from(FetchError::Short { got: 1, expected: 2 }).into(), 3, "length"),
             (ApplyError::from(FetchError::Trailing { expected: 2 }).into(), 3, "length"),
             (ApplyError::Write { what: "flush", error: io() }.into(), 1, "device"),
+            (
+                VerifySlotError::Empty { slot: record::Slot::B, reason: record::Reason::Empty }.into(),
+                6,
+                "damaged",
+            ),
+            (other_release().into(), 3, "refused"),
             (MachineError::NotGuarded.into(), 77, "not-guarded"),
             (MachineError::from(OpenError::Busy("x".into())).into(), 5, "busy"),
             (MachineError::from(OpenError::NotADevice("x".into())).into(), 5, "unsuitable"),

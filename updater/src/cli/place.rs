@@ -22,6 +22,7 @@ pub(super) struct Held {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "Machine")]
 pub(super) struct Place {
     /// Work on this disk or disk image instead of the running machine's disk
     #[arg(long, value_name = "FILE")]

@@ -16,8 +16,11 @@ pub(super) struct Show {
     #[command(flatten)]
     place: Place,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Print nothing: exit code 0 if a release waits for its first boot, 7 if none does
+    #[arg(long, help_heading = "Output", conflicts_with = "json")]
+    waiting: bool,
 }
 
 impl Show {
@@ -36,6 +39,9 @@ impl Show {
         }
         let known = found.record.is_some();
         let status = Status::new(found);
+        if self.waiting && known {
+            return Ok(if status.is_waiting() { Ending::Done } else { Ending::NothingToDo });
+        }
         for warning in status.warnings() {
             words::warning(warning);
         }

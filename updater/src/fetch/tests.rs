@@ -42,7 +42,7 @@ fn a_large_gap_is_not_fetched() {
 
 #[test]
 fn failures_in_a_row_end_it_but_progress_counts_anew() {
-    let retries = Retries { in_a_row: 3, seed: 1 };
+    let retries = Retries { in_a_row: 3, seed: 1, ..Retries::default() };
     let hopeless = [Fault::Status(503), Fault::Status(503), Fault::Status(503)];
     let mut fetcher =
         Fetcher::new(MemorySource::new(bytes(100), 10).with_faults(hopeless), retries, &|_, _| {});
@@ -129,7 +129,7 @@ fn short_and_trailing_are_told() {
 
 #[test]
 fn pauses_grow_and_are_bounded() {
-    let retries = Retries { in_a_row: 8, seed: 42 };
+    let retries = Retries { seed: 42, ..Retries::default() };
     for failures in 1..100 {
         let pause = retries.pause(failures);
         let whole = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
+use tokio::time::Instant;
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
@@ -30,6 +31,8 @@ pub struct HttpSource {
     client: Client,
     url: Url,
     patience: Patience,
+    /// Over all answers since it was opened, so that a server cannot escape by giving little to each request.
+    watch: Watch,
     limit: Option<Bucket>,
     /// Which version of the file the download began with.
     identity: Option<Identity>,
@@ -49,7 +52,6 @@ struct Answer {
     wanted: u64,
     /// Where it ends, if it said so.
     to: Option<u64>,
-    watch: Watch,
 }
 
 impl HttpSource {
@@ -83,6 +85,7 @@ impl HttpSource {
             client,
             url: parsed,
             patience,
+            watch: Watch::new(patience),
             limit,
             identity: None,
             ranges: None,
@@ -132,7 +135,9 @@ impl HttpSource {
         if let Some(validator) = self.identity.as_ref().and_then(Identity::validator) {
             request = request.header(IF_RANGE, validator);
         }
+        let began = Instant::now();
         let answered = tokio::time::timeout(self.patience.answer, request.send()).await;
+        self.watch.waited(began.elapsed());
         let answered = answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
         let response = answered.map_err(|error| self.network(&error))?;
         let promised =
@@ -144,9 +149,7 @@ impl HttpSource {
             None => self.identity = Some(identity),
         }
         self.ranges = Some(promised.ranges);
-        let watch = Watch::new(self.patience);
-        self.answer =
-            Some(Answer { response, at: promised.from, wanted: asked.from, to: promised.to, watch });
+        self.answer = Some(Answer { response, at: promised.from, wanted: asked.from, to: promised.to });
         Ok(())
     }
 
@@ -156,7 +159,7 @@ impl HttpSource {
             let len = |piece: &reqwest::Result<Option<Bytes>>| {
                 piece.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
             };
-            let piece = answer.watch.piece(answer.response.chunk(), len).await;
+            let piece = self.watch.piece(answer.response.chunk(), len).await;
             let piece = piece.map_err(|impatient| self.impatient(&impatient))?;
             let Some(mut piece) = piece.map_err(|error| self.network(&error))? else { return Ok(None) };
             if let Some(bucket) = &mut self.limit {
@@ -192,6 +195,7 @@ impl Source for HttpSource {
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
+        self.watch = Watch::new(self.patience);
         if self.total() == Some(offset) {
             // There is nothing to ask for, and a server would answer that there is not.
             self.answer = None;

@@ -63,6 +63,11 @@ impl Watch {
         Self { patience, waited: Duration::ZERO, bytes: 0 }
     }
 
+    /// Counts time that was waited for something else than a piece: the head of an answer.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
     /// Waits for the next piece of a transfer; `len` tells how many bytes it has.
     pub(crate) async fn piece<T>(
         &mut self,

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "this is a program")]
 
 mod disk;
+mod firmware;
 mod nvram;
 mod qemu;
 mod scenarios;
@@ -10,6 +11,11 @@ mod scenarios;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// How many machines run side by side.
+const MACHINES: usize = 2;
 
 /// The two programs, with trusted keys in the guard.
 pub(crate) struct Lab {
@@ -72,21 +78,35 @@ fn run() -> Result<()> {
         payload: std::fs::read(&payload).context(payload)?,
         dir: dir.path().into(),
     };
-    let mut failed = 0;
-    for (name, scenario) in scenarios::ALL {
-        if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
-            continue;
-        }
-        match scenario(&lab) {
-            Ok(()) => eprintln!("lab: {name}: ok"),
-            Err(error) => {
-                failed += 1;
-                eprintln!("lab: {name}: FAILED: {error:#}");
-            }
-        }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let chosen: Vec<_> = scenarios::ALL.iter().filter(|(name, _)| is_wanted(name)).collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| scenarios::ALL.iter().all(|(name, _)| name != wanted))
+    {
+        bail!("no scenario is called {unknown}");
     }
-    if failed > 0 {
-        bail!("{failed} scenario(s) failed");
+    let failed = AtomicUsize::new(0);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..MACHINES {
+            scope.spawn(|| {
+                while let Some((name, scenario)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let began = Instant::now();
+                    match scenario(&lab) {
+                        Ok(()) => eprintln!("lab: {name}: ok, {} s", began.elapsed().as_secs()),
+                        Err(error) => {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            eprintln!("lab: {name}: FAILED: {error:#}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner() {
+        0 => {
+            eprintln!("lab: {} scenarios passed", chosen.len());
+            Ok(())
+        }
+        failed => bail!("{failed} scenario(s) failed"),
     }
-    Ok(())
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// A machine that says nothing new for so long is given up: two minutes of the guard's watchdog, and a margin.
-const SILENCE: Duration = Duration::from_secs(150);
+/// `RAYOS_PATIENCE` (a number) multiplies it, for a machine that has other things to do.
+const SILENCE: Duration = Duration::from_secs(180);
 
 /// Whether everything that a boot needs is on this machine.
 pub(crate) fn missing() -> Option<&'static str> {
@@ -93,8 +94,10 @@ fn run(mut command: Command, until: &[&str], typed: &str) -> Result<String> {
     });
     let mut console = String::new();
     let mut silent = false;
+    let patience = std::env::var("RAYOS_PATIENCE").ok().and_then(|number| number.parse().ok()).unwrap_or(1);
+    let silence = SILENCE * patience;
     loop {
-        match lines.recv_timeout(SILENCE) {
+        match lines.recv_timeout(silence) {
             Ok(line) => {
                 console.push_str(&line);
                 console.push('\n');

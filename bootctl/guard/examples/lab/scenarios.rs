@@ -2,6 +2,7 @@
 
 use crate::Lab;
 use crate::disk::{self, BOOT, Disk, ESP, RECOVERY, STATE};
+use crate::firmware;
 use crate::nvram;
 use crate::qemu::Machine;
 use anyhow::{Result, ensure};
@@ -14,10 +15,15 @@ use record::{
 type Scenario = fn(&Lab) -> Result<()>;
 /// All of them, by name.
 pub(crate) const ALL: &[(&str, Scenario)] = &[
+    // The longest ones first.
+    ("same-boots", firmware::same_boots),
     ("default", default),
     ("trial", trial),
     ("large-sectors", large_sectors),
     ("fallback", fallback),
+    ("success-is-failure", success_is_failure),
+    ("worn", worn),
+    ("damaged-recovery", damaged_recovery),
     ("damaged-header", damaged_header),
     ("damaged-image", damaged_image),
     ("damaged-signature", damaged_signature),
@@ -38,6 +44,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("everything-damaged", everything_damaged),
     ("no-keys", no_keys),
     ("hang-in-firmware", hang_in_firmware),
+    ("hang-unwatched", hang_unwatched),
     ("hang-i6300esb", hang_i6300esb),
     ("hang-tco", hang_tco),
 ];
@@ -169,6 +176,44 @@ fn fallback(lab: &Lab) -> Result<()> {
     ];
     ensure!(installed.events() == story, "{:?}", installed.events());
     Ok(())
+}
+
+/// Firmware would wait in its menu for a person if the guard handed success on.
+fn success_is_failure(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "success-is-failure", 512, ["success", "success", "success"])?;
+    installed.put(Slot::A, GOOD, TRIAL);
+    let console = installed.boot(&[GAVE_UP])?;
+    said(&console, "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)")?;
+    said(&console, "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)")?;
+    said(&console, GAVE_UP)
+}
+
+/// A committed release that stops reaching commit is given up, and the other one is started.
+fn worn(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "worn", 512, ["reset"; 3])?;
+    installed.put(Slot::A, Status::Good { budget_left: 2 }, GOOD);
+    for left in [1, 0] {
+        let console = installed.boot(&[])?;
+        said(
+            &console,
+            &format!("rayos-guard: starting slot A, release 1.0.0 (default, boot budget {left})"),
+        )?;
+    }
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot B, release 1.1.0 (fallback, boot budget 7)")?;
+    ensure!(installed.record()?.slot(Slot::A).reason == Reason::BudgetExhausted);
+    Ok(())
+}
+
+/// Recovery that is asked for and damaged gives way to the slots.
+fn damaged_recovery(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "damaged-recovery", 512, ["reset"; 3])?;
+    installed.disk.write(RECOVERY, 9000, &[0xee; 64]);
+    let record = Record { one_shot: R, ..installed.record()? };
+    installed.disk.put_record(&record);
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: passed over recovery: its boot image is not the one that was signed")?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
 }
 
 /// The trial in B is passed over for `reason` for good, with `words`, and A is started.
@@ -328,8 +373,13 @@ fn recovery_entry(lab: &Lab) -> Result<()> {
     let option = |code: u8| {
         nvram::load_option("RayOS", &hd, "\\EFI\\RAYOS\\GUARDR.EFI", &[&tag[..], &[code]].concat())
     };
-    nvram::append(&installed.machine.vars(), &[("Boot0007", option(2)), ("Boot0008", option(3))])?;
-    nvram::append(&installed.machine.vars(), &[("BootOrder", vec![7, 0, 8, 0]), ("BootNext", vec![8, 0])])?;
+    let changes = [
+        ("Boot0007", Some(option(2))),
+        ("Boot0008", Some(option(3))),
+        ("BootOrder", Some(vec![7, 0, 8, 0])),
+        ("BootNext", Some(vec![8, 0])),
+    ];
+    nvram::change(&installed.machine.vars(), &changes)?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0008 \"RayOS\"")?;
     said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
@@ -457,6 +507,16 @@ const LEAP: &str = "shift=6,sleep=off";
 
 fn hang_in_firmware(lab: &Lab) -> Result<()> {
     hang(lab, "hang-in-firmware", "hang", &["-icount", LEAP])
+}
+
+/// Nothing resets it, since there is no watchdog: a person presses the button, and the try is spent all the same.
+fn hang_unwatched(lab: &Lab) -> Result<()> {
+    let mut installed = Installed::new(lab, "hang-unwatched", 512, ["reset", "dead", "reset"])?;
+    installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });
+    let console = installed.boot(&["orders: dead"])?;
+    said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 0 tries left)")?;
+    let console = installed.boot(&[])?;
+    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
 }
 
 fn hang_i6300esb(lab: &Lab) -> Result<()> {

@@ -2,6 +2,10 @@
 
 use record::Text64;
 use serde::Deserialize;
+use std::path::Path;
+
+/// Where a system says it.
+pub const SYSTEM_FILE: &str = "/etc/rayos/system.toml";
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +24,14 @@ pub enum SystemError {
     /// The name is too long or not printable.
     #[error("system.toml: compatible is {0:?}, expected 1 to 64 printable characters")]
     Compatible(String),
+    /// It cannot be read.
+    #[error("{file}: {error}")]
+    Read {
+        /// Its path.
+        file: String,
+        /// What the kernel said.
+        error: String,
+    },
 }
 
 impl System {
@@ -34,6 +46,18 @@ impl System {
             Some(name) if name != Text64::EMPTY => Ok(system),
             _ => Err(SystemError::Compatible(system.compatible)),
         }
+    }
+
+    /// Reads the file at `path`. *Reads.*
+    ///
+    /// # Errors
+    /// [`SystemError`].
+    pub fn load(path: &Path) -> Result<Self, SystemError> {
+        let failed = |error: std::io::Error| SystemError::Read {
+            file: path.display().to_string(),
+            error: error.to_string(),
+        };
+        Self::parse(&std::fs::read_to_string(path).map_err(failed)?)
     }
 
     /// The name as the boot record holds it.

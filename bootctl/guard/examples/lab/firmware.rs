@@ -1,0 +1,230 @@
+//! The simulated firmware against OVMF: one script of changed variables and reboots, and both must start the same
+//! programs in the same order and leave the same boot entries behind.
+
+use crate::Lab;
+use crate::disk::{self, Disk, ESP};
+use crate::nvram;
+use crate::qemu::Machine;
+use anyhow::{Context as _, Result, ensure};
+use bootctl::entry::LoadOption;
+use bootctl::firmware::{Boot, Start, boot};
+use bootctl::reconcile::BootVars;
+
+/// What an entry of the script starts.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A program that ends the machine.
+    Take,
+    /// The same, in an entry that is not ACTIVE.
+    Inactive,
+    /// A program that returns an error.
+    Fail,
+    /// A program that returns success.
+    Park,
+    /// A file that is not there.
+    Gone,
+    /// The right PARTUUID and the wrong partition number.
+    WrongNumber,
+    /// A PARTUUID that no disk has.
+    WrongUuid,
+    /// An entry that is cut off.
+    Cut,
+}
+
+/// A change of variables before a boot.
+#[derive(Clone, Debug)]
+enum Change {
+    Put(u16, Kind),
+    Delete(u16),
+    Order(&'static [u16]),
+    NoOrder,
+    Next(u16),
+    /// Bytes that are no number.
+    RawNext(&'static [u8]),
+}
+
+use Change::{Delete, Next, NoOrder, Order, Put, RawNext};
+
+/// Each line is one boot.
+const SCRIPT: &[&[Change]] = &[
+    // Nothing is known: the removable path.
+    &[],
+    &[Put(0x10, Kind::Take), Order(&[0x10])],
+    // BootNext to an entry that no order lists; it is taken once.
+    &[Put(0x11, Kind::Take), Next(0x11)],
+    &[],
+    // An inactive entry is passed over in the order, and taken by BootNext.
+    &[Put(0x12, Kind::Inactive), Order(&[0x12, 0x10])],
+    &[Next(0x12)],
+    // What fails gives way to the next one, in BootNext as well.
+    &[Put(0x13, Kind::Fail), Next(0x13)],
+    &[Order(&[0x13, 0x11, 0x10])],
+    // Dangling: BootNext to nothing, an order of nothings, a file that is not there.
+    &[Next(0x99)],
+    &[Put(0x14, Kind::Gone), Order(&[0x77, 0x14, 0x10])],
+    &[Next(0x14)],
+    &[Put(0x15, Kind::WrongNumber), Put(0x16, Kind::WrongUuid), Order(&[0x15, 0x16, 0x13, 0x11])],
+    // Cut off, in the order and in BootNext.
+    &[Put(0x17, Kind::Cut), Order(&[0x17, 0x10]), Next(0x17)],
+    // An order that is lost, and then one that names an entry twice. (One that ends in half a number is not among
+    // these: OVMF then writes behind its own list, and loses its own entries.)
+    &[NoOrder],
+    &[Order(&[0x10, 0x10])],
+    &[RawNext(&[0x11])],
+    // Numbers that are not listed are taken for the firmware's own entries.
+    &[Put(0, Kind::Take), Put(1, Kind::Take), Put(2, Kind::Take), Order(&[0x11])],
+    &[Put(1, Kind::Cut), Order(&[1, 0x11])],
+    &[Delete(0x11)],
+    // Success parks the machine in the firmware's menu.
+    &[Put(0x18, Kind::Park), Order(&[0x18, 0x10])],
+    &[Next(0x18)],
+];
+
+/// What the firmware says when it starts its menu.
+const MENU: &str = "\"UiApp\"";
+
+/// Both firmwares and what they start.
+struct Both {
+    disk: Disk,
+    machine: Machine,
+    /// The simulated one's variables.
+    vars: BootVars,
+    /// What OVMF made for itself at its first boot: entries for its menu, its shell and the disk.
+    found: Vec<LoadOption>,
+}
+
+pub(crate) fn same_boots(lab: &Lab) -> Result<()> {
+    let mut disk = Disk::new(512, 1, 8);
+    let [take, fail, park] = ["reset", "return", "success"].map(|orders| lab.payload(orders));
+    let files = [
+        ("EFI/BOOT/BOOTX64.EFI", &take[..]),
+        ("EFI/T1/TAKE.EFI", &take),
+        ("EFI/T2/FAIL.EFI", &fail),
+        ("EFI/T3/PARK.EFI", &park),
+    ];
+    let esp = disk::fat(disk.len(ESP), 512, &files)?;
+    disk.write(ESP, 0, &esp);
+    let machine = Machine::new(&lab.dir.join("same-boots"))?;
+    let mut both = Both { disk, machine, vars: BootVars::default(), found: Vec::new() };
+    let mut differ = Vec::new();
+    for (number, changes) in SCRIPT.iter().enumerate() {
+        let step = both.step(changes).with_context(|| format!("boot {number}, after {changes:?}"))?;
+        differ.extend(step.into_iter().map(|what| format!("boot {number}, after {changes:?}: {what}")));
+    }
+    ensure!(differ.is_empty(), "OVMF and the model differ:\n{}", differ.join("\n"));
+    Ok(())
+}
+
+impl Both {
+    /// Where the two differ after one boot. The simulated one goes on from what OVMF left.
+    fn step(&mut self, changes: &[Change]) -> Result<Vec<String>> {
+        for change in changes {
+            let (name, data) = self.variable(change);
+            nvram::change(&self.machine.vars(), &[(&name, data.clone())])?;
+            self.change(change, data);
+        }
+        let console = self.machine.boot(&mut [(&mut self.disk.bytes, 512)], &[MENU])?;
+        let after = BootVars::read(&nvram::read(&self.machine.vars())?)?;
+        if self.found.is_empty() {
+            self.found = after
+                .order
+                .iter()
+                .filter_map(|number| LoadOption::parse(after.entries.get(number)?).ok())
+                .collect();
+        }
+        let disk = &self.disk;
+        let simulated = boot(&self.vars, &self.found, |_, option| starts(disk, option));
+        let ovmf = Boot {
+            started: started(&console),
+            // The model says which entry has the machine; of OVMF it is known whether any has.
+            taken: simulated.taken.filter(|_| !console.contains(MENU)),
+            vars: after,
+        };
+        let mut differ = Vec::new();
+        let mut compare = |what: &str, ovmf: String, model: String| {
+            if ovmf != model {
+                differ.push(format!("{what}: OVMF {ovmf}, the model {model}"));
+            }
+        };
+        compare("started", format!("{:04x?}", ovmf.started), format!("{:04x?}", simulated.started));
+        compare("taken", format!("{:04x?}", ovmf.taken), format!("{:04x?}", simulated.taken));
+        compare("order", format!("{:04x?}", ovmf.vars.order), format!("{:04x?}", simulated.vars.order));
+        compare("next", format!("{:?}", ovmf.vars.next), format!("{:?}", simulated.vars.next));
+        compare("entries", format!("{:02x?}", ovmf.vars.entries), format!("{:02x?}", simulated.vars.entries));
+        self.vars = ovmf.vars;
+        Ok(differ)
+    }
+
+    /// Name and data of the variable that a change is about.
+    fn variable(&self, change: &Change) -> (String, Option<Vec<u8>>) {
+        let numbers = |list: &[u16]| list.iter().flat_map(|number| number.to_le_bytes()).collect();
+        match change {
+            Put(number, kind) => (format!("Boot{number:04X}"), Some(self.entry(*kind))),
+            Delete(number) => (format!("Boot{number:04X}"), None),
+            Order(list) => ("BootOrder".to_owned(), Some(numbers(list))),
+            NoOrder => ("BootOrder".to_owned(), None),
+            Next(number) => ("BootNext".to_owned(), Some(numbers(&[*number]))),
+            RawNext(bytes) => ("BootNext".to_owned(), Some(bytes.to_vec())),
+        }
+    }
+
+    /// The same change to the simulated variables.
+    fn change(&mut self, change: &Change, data: Option<Vec<u8>>) {
+        let numbers =
+            |bytes: &[u8]| bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+        match (change, data) {
+            (Put(number, _), Some(data)) => drop(self.vars.entries.insert(*number, data)),
+            (Delete(number), _) => drop(self.vars.entries.remove(number)),
+            (Order(_), Some(data)) => self.vars.order = numbers(&data),
+            (Next(number), _) => self.vars.next = Some(*number),
+            (RawNext(_), _) => self.vars.next = None,
+            _ => self.vars.order.clear(),
+        }
+    }
+
+    fn entry(&self, kind: Kind) -> Vec<u8> {
+        let mut hd = self.disk.hd(ESP);
+        let file = match kind {
+            Kind::Fail => "\\EFI\\T2\\FAIL.EFI",
+            Kind::Park => "\\EFI\\T3\\PARK.EFI",
+            Kind::Gone => "\\EFI\\T4\\GONE.EFI",
+            _ => "\\EFI\\T1\\TAKE.EFI",
+        };
+        match kind {
+            Kind::WrongNumber => hd[4] = 5,
+            Kind::WrongUuid => hd[24] ^= 1,
+            _ => {}
+        }
+        let mut data = nvram::load_option("script", &hd, file, &[]);
+        match kind {
+            Kind::Inactive => data[0] = 0,
+            Kind::Cut => data.truncate(40),
+            _ => {}
+        }
+        data
+    }
+}
+
+/// What comes of an entry in this machine.
+fn starts(disk: &Disk, option: &LoadOption) -> Start {
+    let Some(drive) = option.hard_drive() else {
+        // The firmware's own for the disk leads to the removable path; its menu and shell come by themselves never.
+        return Start::TookOver;
+    };
+    if drive.uuid != disk.uuid(ESP) || drive.number != 1 {
+        return Start::NotThere;
+    }
+    match option.file().as_deref() {
+        Some("\\EFI\\T1\\TAKE.EFI") => Start::TookOver,
+        Some("\\EFI\\T2\\FAIL.EFI") => Start::Failed,
+        Some("\\EFI\\T3\\PARK.EFI") => Start::Returned,
+        _ => Start::NotThere,
+    }
+}
+
+/// The numbers in `BdsDxe: starting Boot0010 "script" from ...`, the menu's left out.
+fn started(console: &str) -> Vec<u16> {
+    let lines = console.lines().filter(|line| !line.contains(MENU));
+    let numbers = lines.filter_map(|line| line.split_once("BdsDxe: starting Boot")?.1.get(..4));
+    numbers.filter_map(|digits| u16::from_str_radix(digits, 16).ok()).collect()
+}

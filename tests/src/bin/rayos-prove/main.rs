@@ -1,0 +1,185 @@
+//! `rayos-prove`: cuts the power of simulated machines, and counts what came of it. `scripts/prove` runs it.
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tests::sim::cut::{Cut, Thoroughness};
+use tests::sim::matrix::{Counts, Effort, Explorer};
+use tests::sim::scenario::{Lab, SCENARIOS, Scenario, find};
+
+/// Cuts the power of simulated machines at every write, and counts what came of it.
+#[derive(Parser)]
+#[command(name = "rayos-prove", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Every cut of every scenario, and what follows it cut again
+    Crash(Crash),
+    /// One scenario with the cuts that are named
+    One(One),
+}
+
+#[derive(clap::Args)]
+struct Crash {
+    /// Only this scenario; may be given more than once
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Seconds after which no second cuts are begun, for each scenario
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// Of the first cuts, one in so many is cut again
+    #[arg(long, default_value_t = 5)]
+    double_every: usize,
+    /// Let no operation of the disk fail
+    #[arg(long)]
+    no_faults: bool,
+    /// Seed of what is chosen at random
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Scenarios that are run side by side
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Write the figures here, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct One {
+    /// The scenario
+    #[arg(long, value_name = "NAME")]
+    scenario: String,
+    /// Bytes in a sector
+    #[arg(long, default_value_t = 512)]
+    sector: u32,
+    /// Where the power fails, as a violation names it; a second one is of what follows the first
+    #[arg(long, value_name = "CUT")]
+    cut: Vec<Cut>,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Crash(options) => crash(&options),
+        Verb::One(options) => one(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("rayos-prove: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "this is the program that tells")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+impl Crash {
+    fn effort(&self) -> Effort {
+        Effort {
+            first: Thoroughness { all_subsets: 8, random: 96, tears: 20, faulty: 4, seed: self.seed },
+            second: Thoroughness { all_subsets: 4, random: 4, tears: 2, faulty: 0, seed: self.seed },
+            double_every: self.double_every,
+            limit: Duration::from_secs(self.seconds),
+            faults: !self.no_faults,
+        }
+    }
+
+    fn chosen(&self) -> Result<Vec<&'static Scenario>> {
+        if self.scenario.is_empty() {
+            return Ok(SCENARIOS.iter().collect());
+        }
+        self.scenario.iter().map(|name| find(name).with_context(|| format!("no scenario {name}"))).collect()
+    }
+}
+
+fn crash(options: &Crash) -> Result<()> {
+    let chosen = options.chosen()?;
+    let work: Vec<_> =
+        chosen.iter().flat_map(|scenario| [512, 4096].map(|sector| (*scenario, sector))).collect();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let effort = options.effort();
+    say(
+        "scenario                      sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults  bad    s",
+    );
+    let share = || -> Result<()> {
+        let lab = Lab::new()?;
+        while let Some((scenario, sector)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let counts = Explorer::new(&lab, scenario, *sector)?.explore(&effort)?;
+            say(&line(&counts));
+            done.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?.push(counts);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(share)).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+    })?;
+    let done = done.into_inner().unwrap_or_default();
+    let sum = sum(&done);
+    say(&line(&sum));
+    if let Some(path) = &options.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&done)?)
+            .with_context(|| path.display().to_string())?;
+    }
+    if !sum.violations.is_empty() {
+        bail!("{} violations:\n{}", sum.violations.len(), sum.violations.join("\n"));
+    }
+    Ok(())
+}
+
+fn line(counts: &Counts) -> String {
+    let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
+    let Counts { double, double_unique, faults, violations, seconds, .. } = counts;
+    format!(
+        "{scenario:<30}{sector_size:>6}{operations:>7}{prefix:>8}{torn:>8}{subset:>8}{faulty:>8}{unique:>8}{double:>10}{double_unique:>8}{faults:>8}{:>5}{seconds:>5}",
+        violations.len()
+    )
+}
+
+fn sum(all: &[Counts]) -> Counts {
+    let mut sum = Counts { scenario: "all".to_owned(), ..Counts::default() };
+    for counts in all {
+        sum.operations += counts.operations;
+        sum.prefix += counts.prefix;
+        sum.torn += counts.torn;
+        sum.subset += counts.subset;
+        sum.faulty += counts.faulty;
+        sum.unique += counts.unique;
+        sum.double += counts.double;
+        sum.double_unique += counts.double_unique;
+        sum.faults += counts.faults;
+        sum.seconds += counts.seconds;
+        let named = counts
+            .violations
+            .iter()
+            .map(|words| format!("{} {}: {words}", counts.scenario, counts.sector_size));
+        sum.violations.extend(named);
+    }
+    sum
+}
+
+fn one(options: &One) -> Result<()> {
+    let scenario = find(&options.scenario).with_context(|| format!("no scenario {}", options.scenario))?;
+    let lab = Lab::new()?;
+    let explorer = Explorer::new(&lab, scenario, options.sector)?;
+    let (life, violation) = explorer.repeat(&options.cut)?;
+    say(&format!("{} starts, then {:?}", life.starts, life.end));
+    match violation {
+        Some(words) => bail!("{words}"),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,446 @@
+//! Where the power fails, and what of the last writes is kept.
+
+use super::journal::Op;
+use super::place::Place;
+use super::state::{State, Witness};
+use std::fmt;
+use std::str::FromStr;
+
+/// A run, with the machine as it was after each operation.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    ops: Vec<Op>,
+    /// One more than there are operations.
+    states: Vec<State>,
+    sector: usize,
+}
+
+/// One power cut. Numbers count the operations of the run before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// After so many operations, all of which have reached the medium: also the death of the process.
+    Prefix(usize),
+    /// In the middle of a write, of which the first bytes are kept.
+    Head(usize, usize),
+    /// In the middle of a write, of which the last bytes are kept.
+    Tail(usize, usize),
+    /// In the middle of a write, of which one sector becomes garbage and the others are kept.
+    Shorn(usize, usize),
+    /// Before a flush: of the sectors written since the last one, those with a bit in the mask are kept.
+    Sectors(usize, u64),
+    /// Before a flush: of the writes since the last one, this one alone is kept.
+    Only(usize, usize),
+    /// Before a flush: of the writes since the last one, all but this one are kept.
+    Without(usize, usize),
+    /// Before a flush: of the writes since the last one, so many of the last are kept.
+    Last(usize, usize),
+    /// Before a flush: of the sectors written since the last one, those that a seed chooses are kept.
+    Random(usize, u64),
+    /// The disk has lied about its last flushes: of the sectors written since the third last one, those that a
+    /// seed chooses are kept.
+    Lie(usize, u64),
+    /// Everything was kept, but one bit that a seed chooses has flipped.
+    Rot(usize, u64),
+}
+
+/// What kind a cut is, for counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Between two operations.
+    Prefix,
+    /// Inside of a write.
+    Torn,
+    /// Writes and sectors out of order.
+    Subset,
+    /// The disk broke its word, or its bits.
+    Faulty,
+}
+
+impl Cut {
+    /// Its kind.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Prefix(_) => Class::Prefix,
+            Self::Head(..) | Self::Tail(..) | Self::Shorn(..) => Class::Torn,
+            Self::Sectors(..) | Self::Only(..) | Self::Without(..) | Self::Last(..) | Self::Random(..) => {
+                Class::Subset
+            }
+            Self::Lie(..) | Self::Rot(..) => Class::Faulty,
+        }
+    }
+
+    fn parts(&self) -> (&'static str, usize, u64) {
+        match *self {
+            Self::Prefix(at) => ("prefix", at, 0),
+            Self::Head(at, bytes) => ("head", at, bytes as u64),
+            Self::Tail(at, bytes) => ("tail", at, bytes as u64),
+            Self::Shorn(at, sector) => ("shorn", at, sector as u64),
+            Self::Sectors(at, mask) => ("sectors", at, mask),
+            Self::Only(at, write) => ("only", at, write as u64),
+            Self::Without(at, write) => ("without", at, write as u64),
+            Self::Last(at, count) => ("last", at, count as u64),
+            Self::Random(at, seed) => ("random", at, seed),
+            Self::Lie(at, seed) => ("lie", at, seed),
+            Self::Rot(at, seed) => ("rot", at, seed),
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, at, more) = self.parts();
+        write!(f, "{word}:{at}:{more}")
+    }
+}
+
+impl FromStr for Cut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("cut {text:?}: expected KIND:NUMBER:NUMBER");
+        let mut parts = text.split(':');
+        let (Some(word), Some(at), Some(more), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong());
+        };
+        let at: usize = at.parse().map_err(|_| wrong())?;
+        let more: u64 = more.parse().map_err(|_| wrong())?;
+        let count = more as usize;
+        Ok(match word {
+            "prefix" => Self::Prefix(at),
+            "head" => Self::Head(at, count),
+            "tail" => Self::Tail(at, count),
+            "shorn" => Self::Shorn(at, count),
+            "sectors" => Self::Sectors(at, more),
+            "only" => Self::Only(at, count),
+            "without" => Self::Without(at, count),
+            "last" => Self::Last(at, count),
+            "random" => Self::Random(at, more),
+            "lie" => Self::Lie(at, more),
+            "rot" => Self::Rot(at, more),
+            _ => return Err(wrong()),
+        })
+    }
+}
+
+/// How many cuts of each kind are taken where not all can be.
+#[derive(Clone, Copy, Debug)]
+pub struct Thoroughness {
+    /// Sectors of which every subset is taken.
+    pub all_subsets: u32,
+    /// Random subsets where there are more sectors.
+    pub random: u64,
+    /// Places inside of a write of more than eight sectors.
+    pub tears: usize,
+    /// Lies and flipped bits for each operation.
+    pub faulty: u64,
+    /// First seed.
+    pub seed: u64,
+}
+
+/// A pure generator (SplitMix64): one seed, one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The sequence of this seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub const fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The next number below `bound`, which is not 0.
+    pub const fn below(&mut self, bound: u64) -> u64 {
+        self.roll() % bound
+    }
+}
+
+impl Trace {
+    /// The run that did `ops` to a machine in state `base`.
+    #[must_use]
+    pub fn new(base: State, ops: Vec<Op>, sector_size: u32) -> Self {
+        let mut states = vec![base];
+        for op in &ops {
+            let mut next = states[states.len() - 1].clone();
+            next.apply(op);
+            states.push(next);
+        }
+        Self { ops, states, sector: sector_size as usize }
+    }
+
+    /// Number of operations.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether nothing was done.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// An operation.
+    #[must_use]
+    pub fn operation(&self, at: usize) -> Option<&Op> {
+        self.ops.get(at)
+    }
+
+    /// The machine after so many operations.
+    #[must_use]
+    pub fn after(&self, ops: usize) -> &State {
+        &self.states[ops.min(self.ops.len())]
+    }
+
+    /// All cuts of this run, in the order of its operations.
+    #[must_use]
+    pub fn cuts(&self, how: &Thoroughness) -> Vec<Cut> {
+        let mut cuts = vec![Cut::Prefix(0)];
+        for (at, op) in self.ops.iter().enumerate() {
+            if let Op::Write { data, .. } = op {
+                self.tears(at, data.len(), how, &mut cuts);
+            } else if self.pending(at).next().is_some() {
+                self.subsets(at, how, &mut cuts);
+            }
+            cuts.push(Cut::Prefix(at + 1));
+            for number in 0..how.faulty {
+                let seed = how.seed.wrapping_mul(31).wrapping_add(number);
+                cuts.extend([Cut::Lie(at + 1, seed), Cut::Rot(at + 1, seed)]);
+            }
+        }
+        cuts
+    }
+
+    fn tears(&self, at: usize, len: usize, how: &Thoroughness, cuts: &mut Vec<Cut>) {
+        let sectors = len.div_ceil(self.sector);
+        let inside: Vec<usize> = if sectors <= 8 {
+            (1..sectors).collect()
+        } else {
+            let mut dice = Dice::new(how.seed ^ at as u64);
+            let chosen = (0..how.tears).map(|_| 1 + dice.below(sectors as u64 - 1) as usize);
+            let mut chosen: Vec<usize> = chosen.chain([1, sectors / 2, sectors - 1]).collect();
+            chosen.sort_unstable();
+            chosen.dedup();
+            chosen
+        };
+        for count in &inside {
+            cuts.push(Cut::Head(at, count * self.sector));
+            cuts.push(Cut::Tail(at, len - (sectors - count) * self.sector));
+        }
+        // Drives may write in smaller units than they say.
+        let small = (512..len).step_by(512).take(if len <= 8192 { 16 } else { 0 });
+        cuts.extend(small.filter(|count| count % self.sector != 0).map(|count| Cut::Head(at, count)));
+        let around = inside.iter().map(|count| count * self.sector).flat_map(|edge| [edge - 1, edge + 1]);
+        let bytes = around.chain([1, 8, 255, self.sector / 2, len.saturating_sub(1)]);
+        cuts.extend(bytes.filter(|count| (1..len).contains(count)).map(|count| Cut::Head(at, count)));
+        cuts.extend(inside.iter().chain([&0]).map(|sector| Cut::Shorn(at, *sector)));
+    }
+
+    /// Indices of the writes before operation `at` that no flush has made durable.
+    fn pending(&self, at: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        self.writes_since(at, 1)
+    }
+
+    /// Indices of the writes since the `flushes`-th last flush before operation `at`.
+    fn writes_since(&self, at: usize, flushes: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        let flushed = (0..at).rev().filter(|index| matches!(self.ops[*index], Op::Flush)).nth(flushes - 1);
+        let from = flushed.map_or(0, |index| index + 1);
+        (from..at).filter(|index| matches!(self.ops[*index], Op::Write { .. }))
+    }
+
+    fn subsets(&self, at: usize, how: &Thoroughness, cuts: &mut Vec<Cut>) {
+        let writes = self.pending(at).count();
+        let sectors: usize = self.pieces(self.pending(at)).len();
+        if sectors <= how.all_subsets as usize {
+            // All and none are prefixes.
+            cuts.extend((1..(1_u64 << sectors) - 1).map(|mask| Cut::Sectors(at, mask)));
+            return;
+        }
+        if writes > 1 {
+            cuts.extend((0..writes).map(|write| Cut::Only(at, write)));
+            cuts.extend((0..writes).map(|write| Cut::Without(at, write)));
+            cuts.extend((2..writes - 1).map(|count| Cut::Last(at, count)));
+        }
+        cuts.extend((0..how.random).map(|number| Cut::Random(at, how.seed.wrapping_add(number))));
+    }
+
+    /// The sectors of these writes, in order: place on the disk and bytes.
+    fn pieces(&self, writes: impl Iterator<Item = usize>) -> Vec<(u64, &[u8])> {
+        let mut pieces = Vec::new();
+        for index in writes {
+            if let Op::Write { at, data } = &self.ops[index] {
+                pieces.extend((*at..).step_by(self.sector).zip(data.chunks(self.sector)));
+            }
+        }
+        pieces
+    }
+
+    /// The machine as `cut` leaves it.
+    #[must_use]
+    pub fn state(&self, cut: Cut) -> State {
+        match cut {
+            Cut::Prefix(at) => self.after(at).clone(),
+            Cut::Head(at, bytes) => self.torn(at, |data, state, place| {
+                state.write(place, &data[..bytes.min(data.len())]);
+            }),
+            Cut::Tail(at, bytes) => self.torn(at, |data, state, place| {
+                let from = data.len() - bytes.min(data.len());
+                state.write(place + from as u64, &data[from..]);
+            }),
+            Cut::Shorn(at, sector) => self.torn(at, |data, state, place| {
+                let mut shorn = data.to_vec();
+                let end = shorn.len();
+                let range = (sector * self.sector).min(end)..((sector + 1) * self.sector).min(end);
+                shorn[range].fill(0xff);
+                state.write(place, &shorn);
+            }),
+            Cut::Sectors(at, mask) => {
+                let kept = self.pieces(self.pending(at)).into_iter().enumerate();
+                self.with(at, 1, kept.filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, piece)| piece))
+            }
+            Cut::Only(at, write) => self.with(at, 1, self.pieces(self.pending(at).skip(write).take(1))),
+            Cut::Without(at, write) => {
+                let others = self.pending(at).enumerate().filter(|(number, _)| *number != write);
+                self.with(at, 1, self.pieces(others.map(|(_, index)| index)))
+            }
+            Cut::Last(at, count) => {
+                let all = self.pending(at).count();
+                self.with(at, 1, self.pieces(self.pending(at).skip(all.saturating_sub(count))))
+            }
+            Cut::Random(at, seed) => self.chosen(at, 1, seed),
+            Cut::Lie(at, seed) => self.chosen(at, 3, seed),
+            Cut::Rot(at, seed) => {
+                let mut state = self.after(at).clone();
+                rot(&mut state, seed ^ ((at as u64) << 32));
+                state
+            }
+        }
+    }
+
+    fn torn(&self, at: usize, keep: impl FnOnce(&[u8], &mut State, u64)) -> State {
+        let mut state = self.after(at).clone();
+        if let Some(Op::Write { at: place, data }) = self.ops.get(at) {
+            keep(data, &mut state, *place);
+        }
+        state
+    }
+
+    fn chosen(&self, at: usize, flushes: usize, seed: u64) -> State {
+        let mut dice = Dice::new(seed ^ ((at as u64) << 20));
+        let pieces = self.pieces(self.writes_since(at, flushes));
+        self.with(at, flushes, pieces.into_iter().filter(|_| dice.roll() & 1 == 1))
+    }
+
+    /// The machine with these of the bytes that were written since the `flushes`-th last flush, and all variables
+    /// as they were before operation `at`.
+    fn with<'a>(
+        &'a self,
+        at: usize,
+        flushes: usize,
+        kept: impl IntoIterator<Item = (u64, &'a [u8])>,
+    ) -> State {
+        let at = at.min(self.ops.len());
+        let base = self.writes_since(at, flushes).next().unwrap_or(at);
+        let mut state = self.after(base).clone();
+        for (place, bytes) in kept {
+            state.write(place, bytes);
+        }
+        let now = self.after(at);
+        state.vars = now.vars.clone();
+        // What was seen stays seen, whatever the disk has forgotten of it.
+        let Witness { recovery, worn, stick, .. } = now.witness;
+        for slot in 0..2 {
+            if state.witness.launches[slot] == self.after(base).witness.launches[slot] {
+                state.witness.launches[slot] = now.witness.launches[slot];
+                state.witness.proven[slot] = now.witness.proven[slot];
+            }
+        }
+        state.witness = Witness { recovery, worn, stick, ..state.witness };
+        state
+    }
+}
+
+/// Flips a bit where something of ours may lie.
+fn rot(state: &mut State, seed: u64) {
+    use record::Slot;
+    let mut dice = Dice::new(seed);
+    let len = state.image.len();
+    let places = [
+        (0, 40 * 4096),
+        (len - 40 * 4096, 40 * 4096),
+        (Place::State.start(), 4096),
+        (Place::State.start() + 1020 * 1024, 4096),
+        (Place::State.start() + 64 * 1024, 16 * 4096),
+        (Place::Boot(Slot::A).start(), 17_097),
+        (Place::Boot(Slot::B).start(), 17_097),
+        (Place::Root(Slot::A).start(), 30_003),
+        (Place::Root(Slot::B).start(), 30_003),
+        (Place::Recovery.start(), 13_103),
+        (Place::Esp.start(), 64 * 1024),
+    ];
+    let (start, len) = places[dice.below(places.len() as u64) as usize];
+    let at = start + dice.below(len);
+    let mut byte = state.image.bytes(at, 1);
+    byte[0] ^= 1 << dice.below(8);
+    state.image.write(at, &byte);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::image::Image;
+    use std::sync::Arc;
+
+    fn trace() -> Trace {
+        let base = State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
+        let write = |at, byte: u8| Op::Write { at, data: vec![byte; 1024].into() };
+        let ops = vec![write(0, 1), Op::Flush, write(4096, 2), write(8192, 3), Op::Flush];
+        Trace::new(base, ops, 512)
+    }
+
+    const HOW: Thoroughness = Thoroughness { all_subsets: 4, random: 2, tears: 2, faulty: 1, seed: 7 };
+
+    #[test]
+    fn a_cut_is_written_and_read() {
+        for cut in trace().cuts(&HOW) {
+            assert_eq!(cut.to_string().parse(), Ok(cut));
+        }
+        assert!("prefix:1".parse::<Cut>().is_err());
+    }
+
+    #[test]
+    fn every_subset_of_the_sectors_since_the_last_flush_is_reached_and_nothing_before_it_is_lost() {
+        let trace = trace();
+        let mut seen = std::collections::BTreeSet::new();
+        for cut in trace.cuts(&HOW) {
+            if matches!(cut.class(), Class::Faulty) {
+                continue;
+            }
+            let state = trace.state(cut);
+            let whole = |at: u64, byte: u8| state.image.is(at, &[byte; 512]);
+            let later = [(4096, 2), (4608, 2), (8192, 3), (8704, 3)].map(|(at, byte)| whole(at, byte));
+            if later.contains(&true) {
+                assert!(whole(0, 1) && whole(512, 1), "{cut} loses what was flushed");
+                seen.insert(later);
+            }
+        }
+        assert_eq!(seen.len(), 15, "all subsets of four sectors but the empty one");
+    }
+
+    #[test]
+    fn a_shorn_sector_is_garbage_and_its_neighbour_is_not() {
+        let state = trace().state(Cut::Shorn(2, 1));
+        assert!(state.image.is(4096, &[2; 512]) && state.image.is(4608, &[0xff; 512]));
+    }
+}

@@ -1,0 +1,58 @@
+//! Where everything lies on the simulated disk: the smallest layout that the installer accepts.
+
+use installer::layout::{Layout, Size};
+use record::Slot;
+
+const MIB: u64 = 1 << 20;
+/// Length of the disk in bytes.
+pub const DISK_LEN: u64 = 30 * MIB;
+
+/// A partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// EFI system partition.
+    Esp,
+    /// Boot record and event ring.
+    State,
+    /// Boot image of a slot.
+    Boot(Slot),
+    /// Root image of a slot.
+    Root(Slot),
+    /// Recovery.
+    Recovery,
+    /// The user's data.
+    Data,
+}
+
+impl Place {
+    /// Its first byte.
+    #[must_use]
+    pub const fn start(self) -> u64 {
+        MIB * match self {
+            Self::Esp => 1,
+            Self::State => 3,
+            Self::Boot(Slot::A) => 4,
+            Self::Root(Slot::A) => 5,
+            Self::Boot(Slot::B) => 7,
+            Self::Root(Slot::B) => 8,
+            Self::Recovery => 10,
+            Self::Data => 11,
+        }
+    }
+
+    /// The byte after its last.
+    #[must_use]
+    pub const fn end(self) -> u64 {
+        match self {
+            Self::Esp | Self::Root(_) => self.start() + 2 * MIB,
+            Self::Data => DISK_LEN - MIB,
+            _ => self.start() + MIB,
+        }
+    }
+}
+
+/// The layout with these places.
+#[must_use]
+pub const fn layout() -> Layout {
+    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB) }
+}

@@ -1,0 +1,292 @@
+//! What is done to a machine while the power fails: one line each.
+
+use super::firmware::Demand;
+use super::image::Image;
+use super::place::{DISK_LEN, Place};
+use super::releases::Releases;
+use super::state::{State, Vars, Witness};
+use super::world::{Life, Trouble, Wish, World};
+use anyhow::{Context as _, ensure};
+use std::sync::Arc;
+
+/// How a machine stands before a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A blank disk.
+    Blank,
+    /// A disk with somebody else's partitions and data on it.
+    Foreign,
+    /// An installation: these releases were installed, then applied and committed, in this order.
+    Installed(&'static [&'static str]),
+}
+
+/// What is wrong with the machine at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// Firmware has lost all variables.
+    NoVariables,
+    /// The primary partition table is damaged.
+    PrimaryTable,
+    /// The backup partition table is damaged.
+    BackupTable,
+    /// One copy of the boot record is damaged.
+    OneRecord(u8),
+    /// Both copies are.
+    BothRecords,
+    /// The boot image in slot A is.
+    BootImage,
+    /// The store of variables is full.
+    StoreFull,
+    /// The release in slot B works no longer, though all of it is as it was.
+    Worn,
+}
+
+/// A scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Its name, for command lines.
+    pub name: &'static str,
+    /// How the machine stands before it.
+    pub start: Start,
+    /// What is wrong with it.
+    pub damage: Damage,
+    /// What its owner wants.
+    pub wish: Wish,
+    /// The version that runs at its end.
+    pub ends_with: &'static str,
+    /// Another one that may, where a cut costs a trial that is not repeated.
+    pub or_with: Option<&'static str>,
+}
+
+const fn scenario(
+    name: &'static str,
+    start: Start,
+    damage: Damage,
+    wish: Wish,
+    ends_with: &'static str,
+) -> Scenario {
+    Scenario { name, start, damage, wish, ends_with, or_with: None }
+}
+
+const ONE: Start = Start::Installed(&["1.0.0"]);
+const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
+
+/// All scenarios.
+pub const SCENARIOS: [Scenario; 28] = {
+    use Damage::{
+        BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull, Worn,
+    };
+    use record::Slot;
+    [
+        scenario("install-blank", Start::Blank, None, Wish::Install("1.0.0"), "1.0.0"),
+        scenario("install-over-foreign", Start::Foreign, None, Wish::Install("1.0.0"), "1.0.0"),
+        scenario("install-over-ours", TWO, None, Wish::Install("1.2.0"), "1.2.0"),
+        scenario("update-a-to-b", ONE, None, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-b-to-a", TWO, None, Wish::Run("1.2.0"), "1.2.0"),
+        scenario("update-hangs", ONE, None, Wish::Run("1.1.1-restarts"), "1.0.0"),
+        scenario("update-returns", ONE, None, Wish::Run("1.1.2-returns"), "1.0.0"),
+        scenario("update-not-loaded", ONE, None, Wish::Run("1.1.3-refused"), "1.0.0"),
+        scenario("update-hangs-over-good", TWO, None, Wish::Run("1.1.1-restarts"), "1.1.0"),
+        scenario("update-damaged", ONE, None, Wish::RunDamaged("1.1.0"), "1.0.0"),
+        scenario("update-interrupted", ONE, None, Wish::RunInterrupted("1.1.0"), "1.1.0"),
+        scenario("update-revokes", TWO, None, Wish::Run("1.3.0"), "1.3.0"),
+        scenario("update-new-key", ONE, None, Wish::Run("1.4.0"), "1.4.0"),
+        scenario("update-store-full", ONE, StoreFull, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-no-variables", ONE, NoVariables, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-on-backup-table", ONE, PrimaryTable, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-without-backup-table", ONE, BackupTable, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("rollback", TWO, None, Wish::RollBack(Slot::A), "1.0.0"),
+        scenario("mark-bad", TWO, None, Wish::MarkBad(Slot::A), "1.1.0"),
+        scenario("recovery-once", ONE, None, Wish::RecoveryOnce, "1.0.0"),
+        scenario("repair-variables", TWO, NoVariables, Wish::Nothing, "1.1.0"),
+        Scenario {
+            // The other copy knows of the trial and not of the commit: two cuts spend the tries that it tells of.
+            or_with: Some("1.0.0"),
+            ..scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0")
+        },
+        scenario("repair-record-1", TWO, OneRecord(1), Wish::Nothing, "1.1.0"),
+        Scenario {
+            // By evidence alone a release gets one launch: a cut in it costs the release.
+            or_with: Some("1.0.0"),
+            ..scenario("rebuild-record", TWO, BothRecords, Wish::Nothing, "1.1.0")
+        },
+        scenario("good-release-wears-out", TWO, Worn, Wish::Nothing, "1.0.0"),
+        scenario("update-from-recovery", ONE, BootImage, Wish::Run("1.1.0"), "1.1.0"),
+        scenario("update-large", ONE, None, Wish::Run("1.5.0"), "1.5.0"),
+        scenario("boot-image-rots", TWO, BootImage, Wish::RollBack(Slot::A), "1.1.0"),
+    ]
+};
+
+/// The scenario with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+/// Everything that a run needs besides a machine.
+pub struct Lab {
+    /// Everything that was ever released.
+    pub releases: Releases,
+    /// What the updater's threads and timers live in.
+    pub runtime: tokio::runtime::Runtime,
+}
+
+impl Lab {
+    /// Makes the releases.
+    ///
+    /// # Errors
+    /// What making a bundle, or starting a thread, says.
+    pub fn new() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(4)
+            .enable_time()
+            .build()?;
+        Ok(Self { releases: Releases::make()?, runtime })
+    }
+
+    /// A machine in this state.
+    ///
+    /// # Errors
+    /// As [`World::new`].
+    pub fn world(
+        &self,
+        state: &State,
+        sector_size: u32,
+        wish: Wish,
+        demand: Demand,
+    ) -> anyhow::Result<World<'_>> {
+        World::new((&self.releases, &self.runtime), state, sector_size, wish, demand)
+    }
+
+    /// The machine as it stands before `scenario`.
+    ///
+    /// # Errors
+    /// If it cannot be brought there.
+    pub fn start(&self, scenario: &Scenario, sector_size: u32) -> anyhow::Result<State> {
+        let mut state = match scenario.start {
+            Start::Blank => blank(),
+            Start::Foreign => foreign(sector_size),
+            Start::Installed(versions) => self.installed(versions, sector_size)?,
+        };
+        state.witness.stick = matches!(scenario.wish, Wish::Install(_));
+        state.witness.recovery = false;
+        damage(&mut state, scenario.damage, sector_size);
+        Ok(state)
+    }
+
+    fn installed(&self, versions: &[&'static str], sector_size: u32) -> anyhow::Result<State> {
+        let mut state = blank();
+        for (version, number) in versions.iter().zip(0..) {
+            let wish = if number == 0 { Wish::Install(version) } else { Wish::Run(version) };
+            let life = self.world(&state, sector_size, wish, Demand::Everything)?.live();
+            ensure!(life.violation.is_none(), "{version}: {:?}", life.violation);
+            let (_, running) = life.end.running.context("nothing runs")?;
+            ensure!(running == *version, "{running} runs instead of {version}");
+            state = life.state;
+        }
+        // Somebody's data, which nothing may touch.
+        state.image.write(Place::Data.start() + 5 * 4096, b"somebody's data");
+        Ok(state)
+    }
+
+    /// Runs `scenario` without a cut.
+    ///
+    /// # Errors
+    /// As [`Lab::world`].
+    pub fn run(&self, scenario: &Scenario, start: &State, sector_size: u32) -> anyhow::Result<World<'_>> {
+        let mut world = self.world(start, sector_size, scenario.wish, Demand::Everything)?;
+        world.trouble(&scenario.trouble());
+        Ok(world)
+    }
+
+    /// Lets a machine live on from `state`, as `scenario` has it.
+    ///
+    /// # Errors
+    /// As [`Lab::world`].
+    pub fn live_on(
+        &self,
+        scenario: &Scenario,
+        state: &State,
+        sector_size: u32,
+        demand: Demand,
+    ) -> anyhow::Result<Life> {
+        let mut world = self.world(state, sector_size, scenario.wish, demand)?;
+        world.trouble(&scenario.trouble());
+        Ok(world.live())
+    }
+}
+
+impl Scenario {
+    /// Whether a disk is installed to.
+    #[must_use]
+    pub const fn installs(&self) -> bool {
+        matches!(self.wish, Wish::Install(_))
+    }
+
+    /// What goes wrong during all of it.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        let full_after = (self.damage == Damage::StoreFull).then_some(0);
+        Trouble { full_after, ..Trouble::default() }
+    }
+}
+
+fn blank() -> State {
+    let witness = Witness { stick: true, ..Witness::default() };
+    State { image: Image::new(DISK_LEN), vars: Arc::new(Vars::new()), witness }
+}
+
+/// A disk full of somebody else's bytes, with a valid table of theirs: one partition over all of it.
+fn foreign(sector_size: u32) -> State {
+    let mut state = blank();
+    let sector = u64::from(sector_size);
+    let last = DISK_LEN / sector - 1;
+    let mut entries = vec![0; 128 * 128];
+    entries[..16].copy_from_slice(&[0xaf; 16]);
+    entries[16..32].copy_from_slice(&[0x17; 16]);
+    entries[32..40].copy_from_slice(&(1024 * 1024 / sector).to_le_bytes());
+    entries[40..48].copy_from_slice(&(last - 40).to_le_bytes());
+    let array = entries.len() as u64 / sector;
+    for (lba, other, entries_at) in [(1, last, 2), (last, 1, last - array)] {
+        let mut header = vec![0; sector_size as usize];
+        header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
+        for (at, value) in [(24, lba), (32, other), (40, 2 + array), (48, last - array - 1), (72, entries_at)]
+        {
+            header[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        header[56..72].copy_from_slice(&[0x33; 16]);
+        header[80..84].copy_from_slice(&128_u32.to_le_bytes());
+        header[84..88].copy_from_slice(&128_u32.to_le_bytes());
+        header[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
+        let crc = crc32fast::hash(&header[..92]);
+        header[16..20].copy_from_slice(&crc.to_le_bytes());
+        state.image.write(lba * sector, &header);
+        state.image.write(entries_at * sector, &entries);
+    }
+    for at in (Place::Esp.start()..Place::Data.start() + (1 << 20)).step_by(4096) {
+        state.image.write(at, &at.to_le_bytes().repeat(512));
+    }
+    state
+}
+
+fn damage(state: &mut State, damage: Damage, sector_size: u32) {
+    let copy = |copy: u8| Place::State.start() + u64::from(copy) * 1020 * 1024;
+    match damage {
+        Damage::None | Damage::StoreFull => {}
+        Damage::Worn => state.witness.worn = Some(record::Slot::B),
+        Damage::NoVariables => state.vars = Arc::new(Vars::new()),
+        Damage::PrimaryTable => state.image.write(u64::from(sector_size) + 24, &[0xff; 8]),
+        Damage::BackupTable => {
+            state.image.write(DISK_LEN - u64::from(sector_size), &vec![0; sector_size as usize]);
+        }
+        Damage::OneRecord(number) => state.image.write(copy(number) + 100, &[0xff; 64]),
+        Damage::BothRecords => {
+            state.image.write(copy(0) + 100, &[0xff; 64]);
+            state.image.write(copy(1) + 100, &[0xff; 64]);
+        }
+        Damage::BootImage => state.image.write(Place::Boot(record::Slot::A).start() + 8000, &[0xff; 64]),
+    }
+}

@@ -1,0 +1,457 @@
+//! A whole machine from one power-on to rest: firmware, the real guard, and a system that commits, updates,
+//! repairs and restarts as its owner wishes, with nobody there to help.
+
+use super::disk::{Fault, Meddle, SimDisk};
+use super::firmware::{Demand, Firmware, Started};
+use super::journal::{Journal, Op, Seen};
+use super::oracle::Reader;
+use super::place::{DISK_LEN, Place, layout};
+use super::releases::{COMPATIBLE, Releases};
+use super::state::State;
+use super::vars::SimVars;
+use bootctl::device::BlockDevice;
+use bootctl::disk::Disk;
+use bootctl::evidence;
+use bootctl::log::EventLog;
+use bootctl::machine::{Machine, MachineError};
+use bootctl::store::RecordStore;
+use installer::install::{Job, install};
+use record::{Choice, Guid, Handoff, Pair, Slot, Status, Text64};
+use std::sync::Arc;
+use updater::apply::{ApplyError, Failure, Incoming, Options, Outcome};
+use updater::events::Silent;
+use updater::fetch::Retries;
+use updater::plan::Refusal;
+use updater::source::{Fault as SourceFault, MemorySource};
+
+/// What the machine's owner wants of it. Each is pursued anew after every start, until it is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing but to run.
+    Nothing,
+    /// Install this release from the stick.
+    Install(&'static str),
+    /// Run this release.
+    Run(&'static str),
+    /// Run this release, whose download is cut off at half way each time before it succeeds.
+    RunInterrupted(&'static str),
+    /// Run this release, whose bundle is damaged in the middle.
+    RunDamaged(&'static str),
+    /// Run what is in the other slot.
+    RollBack(Slot),
+    /// Never start the slot again.
+    MarkBad(Slot),
+    /// Start recovery once.
+    RecoveryOnce,
+}
+
+/// What goes wrong besides the power.
+#[derive(Clone, Default)]
+pub struct Trouble {
+    /// A fault of the disk.
+    pub fault: Option<Fault>,
+    /// Writes to variables after which the store is full.
+    pub full_after: Option<usize>,
+    /// A mutant of the programs.
+    pub meddle: Option<Meddle>,
+    /// Starts after which nobody waits any longer; 0 for the usual number.
+    pub patience: usize,
+}
+
+/// Where a machine came to rest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct End {
+    /// What runs: slot or recovery, and the version; `None` for a machine that starts nothing.
+    pub running: Option<(Choice, &'static str)>,
+    /// Status of both slots (0 Unbootable, 1 on trial, 2 Good) and the version in the one that does not run, unless
+    /// it is Unbootable.
+    pub slots: [u8; 2],
+    /// Lowest index that is accepted.
+    pub floor: u64,
+}
+
+/// A run to rest.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Where it came to rest.
+    pub end: End,
+    /// How often it was started.
+    pub starts: usize,
+    /// What happened that must not.
+    pub violation: Option<String>,
+    /// The machine, switched off.
+    pub state: State,
+}
+
+/// What to do after the system has done its part.
+enum Then {
+    Restart,
+    Rest,
+}
+
+/// Most starts until rest: all tries of two slots, and some.
+const MOST_STARTS: usize = 32;
+
+/// A machine.
+pub struct World<'a> {
+    releases: &'a Releases,
+    runtime: &'a tokio::runtime::Runtime,
+    wish: Wish,
+    demand: Demand,
+    disk: SimDisk,
+    vars: SimVars,
+    journal: Journal,
+    data: u64,
+    violation: Option<String>,
+    last_stop: Option<String>,
+    asked: bool,
+    left: bool,
+    patience: usize,
+}
+
+impl<'a> World<'a> {
+    /// A machine in this state, switched off.
+    ///
+    /// # Errors
+    /// As [`SimVars::new`].
+    pub fn new(
+        (releases, runtime): (&'a Releases, &'a tokio::runtime::Runtime),
+        state: &State,
+        sector_size: u32,
+        wish: Wish,
+        demand: Demand,
+    ) -> anyhow::Result<Self> {
+        let journal = Journal::after(state.witness);
+        let disk = SimDisk::new(state.image.clone(), sector_size, journal.clone());
+        let vars = SimVars::new(&state.vars, journal.clone())?;
+        let data = state.image.hash_of(Place::Data.start()..Place::Data.end());
+        Ok(Self {
+            releases,
+            runtime,
+            wish,
+            demand,
+            disk,
+            vars,
+            journal,
+            data,
+            violation: None,
+            last_stop: None,
+            asked: false,
+            left: false,
+            patience: MOST_STARTS,
+        })
+    }
+
+    /// Lets things go wrong from now on.
+    pub fn trouble(&mut self, trouble: &Trouble) {
+        self.disk.fail(trouble.fault);
+        self.disk.meddle(trouble.meddle.clone());
+        if trouble.patience > 0 {
+            self.patience = trouble.patience;
+        }
+        if let Some(writes) = trouble.full_after {
+            self.vars.fill_after(writes);
+        }
+    }
+
+    /// Writes and flushes of the disk so far.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.disk.operations()
+    }
+
+    /// What is done to the machine.
+    #[must_use]
+    pub const fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Switches it on, and lets it do what it does until it rests.
+    pub fn live(&mut self) -> Life {
+        let mut starts = 0;
+        let mut last = None;
+        while starts < self.patience && self.violation.is_none() {
+            starts += 1;
+            self.disk.restart();
+            last = match self.start() {
+                Started::Nothing => {
+                    last = None;
+                    break;
+                }
+                Started::Restarted => None,
+                Started::Up { handoff, version, from_stick } => {
+                    let then = if from_stick { self.on_stick() } else { self.up(handoff, version) };
+                    match then {
+                        Then::Restart => None,
+                        Then::Rest => Some((handoff.choice, version)),
+                    }
+                }
+            };
+            if last.is_some() {
+                break;
+            }
+        }
+        if starts == self.patience && last.is_none() {
+            let stops =
+                self.last_stop.take().map_or_else(String::new, |words| format!(", at last by: {words}"));
+            self.violate(format!("still restless after {starts} starts{stops}"));
+        }
+        let state = State {
+            image: self.disk.medium(),
+            vars: Arc::new(self.vars.all()),
+            witness: self.journal.witness(),
+        };
+        let end = self.end(last, &state);
+        Life { end, starts, violation: self.violation.take(), state }
+    }
+
+    fn violate(&mut self, words: String) {
+        self.violation.get_or_insert(words);
+    }
+
+    fn start(&mut self) -> Started {
+        let mut firmware = Firmware::new(self.releases, &self.disk, &self.vars, &self.journal, self.demand);
+        if let (Wish::Install(version), true) = (self.wish, self.journal.witness().stick) {
+            firmware.stick = Some(self.releases.get(version));
+        }
+        let started = firmware.start_machine();
+        let violation = firmware.violation.take();
+        self.violation = self.violation.take().or(violation);
+        started
+    }
+
+    /// An installation from the stick, which is pulled out afterwards.
+    fn on_stick(&mut self) -> Then {
+        let Wish::Install(version) = self.wish else { return Then::Rest };
+        // A random number in real life. Here it is one of two, the one that is not on the disk yet, so that a run
+        // can be repeated and an installation over an unfinished one is still another one.
+        let table = self.disk.medium().bytes(u64::from(self.disk.sector_size()) + 56, 16);
+        let first = layout().plan(DISK_LEN, self.disk.sector_size(), Guid([0x5a; 16]));
+        let is_first = first.is_ok_and(|planned| planned.disk_guid.0 == table[..]);
+        let job = Job {
+            device: Arc::new(self.disk.clone()),
+            layout: &layout(),
+            install_id: Guid([if is_first { 0xa5 } else { 0x5a }; 16]),
+            compatible: Text64::new(COMPATIBLE),
+            trust: &self.releases.trust,
+            vars: Some(&self.vars),
+            jobs: 1,
+            now: 0,
+        };
+        let bundle = self.releases.get(version).bundle.clone();
+        match self.runtime.block_on(install(MemorySource::new(bundle, 4096), &job, &Silent)) {
+            Ok(_) => {
+                self.journal.push(Op::Seen(Seen::StickPulled));
+                Then::Restart
+            }
+            Err(error) => self.stopped(&error.to_string()),
+        }
+    }
+
+    /// Something did not work: that is allowed only where the disk is not to be trusted, and is tried again.
+    fn stopped(&mut self, words: &str) -> Then {
+        if self.demand == Demand::Everything {
+            self.violate(format!("stopped: {words}"));
+        }
+        self.last_stop = Some(words.to_owned());
+        Then::Restart
+    }
+
+    fn up(&mut self, handoff: Handoff, version: &'static str) -> Then {
+        let disk = match Disk::open(Arc::new(self.disk.clone())) {
+            Ok(disk) => disk,
+            Err(error) => return self.stopped(&error.to_string()),
+        };
+        let (store, log) = match (RecordStore::open(&disk), EventLog::open(&disk)) {
+            (Ok(store), Ok(log)) => (store, log),
+            (Err(error), _) | (_, Err(error)) => return self.stopped(&error.to_string()),
+        };
+        let vars = Box::new(self.vars.clone());
+        let machine = Machine { disk, store, log, vars, handoff: Some(handoff), node: None };
+        match handoff.choice {
+            Choice::Slot(slot) => self.in_slot(&machine, slot, version),
+            Choice::Recovery => self.in_recovery(&machine),
+        }
+    }
+
+    fn in_slot(&mut self, machine: &Machine, slot: Slot, version: &'static str) -> Then {
+        self.journal.push(Op::Seen(Seen::Proven(slot)));
+        if let Err(error) = machine.commit(0) {
+            return self.stopped(&error.to_string());
+        }
+        match self.wish {
+            Wish::Nothing | Wish::Install(_) => Then::Rest,
+            Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::RunDamaged(wanted) => {
+                self.pursue(machine, wanted, version)
+            }
+            Wish::RollBack(to) if to != slot => match machine.rollback(0) {
+                Ok(_) => Then::Restart,
+                // There is nothing to go back to.
+                Err(MachineError::Refused(_)) => Then::Rest,
+                Err(error) => self.stopped(&error.to_string()),
+            },
+            Wish::MarkBad(bad) if bad != slot => match machine.mark_bad(bad, 0) {
+                Ok(_) => Then::Rest,
+                Err(error) => self.stopped(&error.to_string()),
+            },
+            Wish::RecoveryOnce if !self.journal.witness().recovery && !self.asked => {
+                self.asked = true;
+                match machine.boot_once(Choice::Recovery, 0) {
+                    Ok(_) => Then::Restart,
+                    Err(error) => self.stopped(&error.to_string()),
+                }
+            }
+            Wish::RollBack(_) | Wish::MarkBad(_) | Wish::RecoveryOnce => Then::Rest,
+        }
+    }
+
+    /// Recovery mends the record and applies what is wanted; without a wish it stays.
+    fn in_recovery(&mut self, machine: &Machine) -> Then {
+        if matches!(machine.store.pair(), Pair::Lost(_)) {
+            let (found, _) = evidence::gather(&machine.disk, &self.releases.trust);
+            if let Some(record) = record::rebuild(machine.disk.partitions(), &found)
+                && let Err(error) = machine.store.initialise(&record)
+            {
+                return self.stopped(&error.to_string());
+            }
+            return if machine.store.read().is_ok() { Then::Restart } else { Then::Rest };
+        }
+        match self.wish {
+            Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::Install(wanted) => {
+                self.pursue(machine, wanted, "recovery")
+            }
+            // Once it is left; where it comes back there is nothing else.
+            Wish::RecoveryOnce if !std::mem::replace(&mut self.left, true) => Then::Restart,
+            _ => Then::Rest,
+        }
+    }
+
+    /// Applies `wanted`, unless it runs already or is known to fail.
+    fn pursue(&mut self, machine: &Machine, wanted: &str, version: &str) -> Then {
+        let release = self.releases.get(wanted);
+        let record = match machine.store.read() {
+            Ok(record) => record,
+            Err(error) => return self.stopped(&error.to_string()),
+        };
+        let failed = record.slots.iter().any(|slot| {
+            let given_up = !matches!(slot.reason, record::Reason::Updating | record::Reason::None);
+            slot.release.manifest_sha256 == release.manifest && slot.status == Status::Unbootable && given_up
+        });
+        if version == wanted || failed {
+            return Then::Rest;
+        }
+        let on_trial = record.slots.iter().any(|slot| {
+            slot.release.manifest_sha256 == release.manifest
+                && matches!(slot.status, Status::Pending { tries_left: 1.. })
+        });
+        if on_trial {
+            return Then::Restart;
+        }
+        if matches!(self.wish, Wish::RunInterrupted(_)) {
+            let half = release.bundle.len() as u64 / 2;
+            let mut pipe =
+                MemorySource::new(release.bundle.clone(), 4096).with_faults([SourceFault::DropAfter(half)]);
+            pipe.seekable = false;
+            if self.apply(machine, pipe).is_ok() {
+                self.violate("an update from half a bundle succeeded".to_owned());
+            }
+        }
+        let mut bundle = release.bundle.clone();
+        if matches!(self.wish, Wish::RunDamaged(_)) {
+            let middle = bundle.len() * 3 / 5;
+            bundle[middle] ^= 4;
+        }
+        match self.apply(machine, MemorySource::new(bundle, 4096)) {
+            Ok(Outcome::Activated(_)) => Then::Restart,
+            Ok(_) => Then::Rest,
+            Err(_) if matches!(self.wish, Wish::RunDamaged(_)) => Then::Rest,
+            // A machine that has forgotten what it is runs on, and asks a person: see docs/reliability.md.
+            Err(Failure { error: ApplyError::Refused(Refusal::Incompatible { .. }), .. })
+                if self.demand == Demand::Safety =>
+            {
+                Then::Rest
+            }
+            Err(error) => self.stopped(&error.to_string()),
+        }
+    }
+
+    fn apply(&self, machine: &Machine, source: MemorySource) -> Result<Outcome, Failure> {
+        let target = updater::apply::Machine {
+            disk: machine.disk.clone(),
+            store: machine.store.clone(),
+            vars: Some(&self.vars),
+            booted: machine.booted().unwrap_or(Choice::Recovery),
+            now: 0,
+        };
+        let options = Options {
+            trust: &self.releases.trust,
+            place_guard: None,
+            tries: record::TRIAL_TRIES,
+            read_back: true,
+            adaptive: true,
+            jobs: 1,
+            retries: Retries::default(),
+            plan_only: false,
+        };
+        self.runtime.block_on(async {
+            let incoming = Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
+            incoming.apply(&target, &options, &Silent).await
+        })
+    }
+
+    fn end(&mut self, running: Option<(Choice, &'static str)>, state: &State) -> End {
+        let reader = Reader { image: &state.image, sector: u64::from(self.disk.sector_size()) };
+        let record = reader.record();
+        if self.demand == Demand::Everything
+            && self.violation.is_none()
+            && let Err(words) = self.check_rest(running, state, &reader)
+        {
+            self.violate(words);
+        }
+        let slots = record.map_or([0; 2], |record| record.slots.map(|slot| slot.status));
+        End { running, slots, floor: record.map_or(0, |record| record.floor) }
+    }
+
+    /// What must be true of a machine at rest.
+    fn check_rest(
+        &self,
+        running: Option<(Choice, &'static str)>,
+        state: &State,
+        reader: &Reader<'_>,
+    ) -> Result<(), String> {
+        let installs = matches!(self.wish, Wish::Install(_));
+        let data = state.image.hash_of(Place::Data.start()..Place::Data.end());
+        if !installs && data != self.data {
+            return Err("the user's data were written to".to_owned());
+        }
+        let Some((choice, _)) = running else {
+            return if installs && !state.witness.stick {
+                Err("nothing can be started after an installation".to_owned())
+            } else if installs {
+                Ok(())
+            } else {
+                Err("nothing can be started".to_owned())
+            };
+        };
+        let Some(record) = reader.record() else { return Ok(()) };
+        if let Choice::Slot(slot) = choice {
+            let view = record.slots[slot as usize];
+            if view.status != 2 {
+                return Err(format!("slot {slot} runs and is not Good"));
+            }
+            let marked = matches!(self.wish, Wish::Nothing);
+            if u8::from(slot == Slot::B) + 1 != record.default && !marked {
+                return Err(format!("slot {slot} runs and is not the default"));
+            }
+        }
+        for (slot, view) in Slot::ALL.iter().zip(record.slots) {
+            if view.status == 2 && view.index < record.floor {
+                return Err(format!("the floor rules out slot {slot}, which is Good"));
+            }
+        }
+        if record.one_shot != 0 {
+            return Err("a request for one boot is left over".to_owned());
+        }
+        Ok(())
+    }
+}

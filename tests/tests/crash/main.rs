@@ -1,0 +1,72 @@
+//! Power cuts, simulated: that the judge sees what it should, and that no write of the programs goes uncut. The whole
+//! matrix is run by `scripts/prove crash`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod mutants;
+mod sites;
+
+use tests::sim::cut::Thoroughness;
+use tests::sim::matrix::{Effort, Explorer};
+use tests::sim::scenario::{Lab, SCENARIOS, find};
+
+/// A few cuts of each kind.
+const SOME: Thoroughness = Thoroughness { all_subsets: 3, random: 4, tears: 1, faulty: 1, seed: 5 };
+
+#[test]
+fn every_scenario_ends_as_it_should_without_a_cut() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for scenario in &SCENARIOS {
+        for sector_size in [512, 4096] {
+            let explorer = Explorer::new(&lab, scenario, sector_size)?;
+            assert!(explorer.trace().len() >= 8, "{} does something", scenario.name);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn one_run_is_like_the_other() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for name in ["install-over-foreign", "update-hangs", "update-interrupted"] {
+        let scenario = find(name).unwrap();
+        let runs = [Explorer::new(&lab, scenario, 512)?, Explorer::new(&lab, scenario, 512)?];
+        let [first, second] = runs.each_ref().map(Explorer::trace);
+        assert_eq!(first.len(), second.len(), "{name}");
+        for at in 0..=first.len() {
+            assert_eq!(first.after(at).key(), second.after(at).key(), "{name}, operation {at}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let effort = Effort {
+        first: SOME,
+        second: Thoroughness { faulty: 0, ..SOME },
+        double_every: 40,
+        limit: std::time::Duration::MAX,
+        faults: false,
+    };
+    let counts = Explorer::new(&lab, find("update-b-to-a").unwrap(), 512)?.explore(&effort)?;
+    assert_eq!(counts.violations, [""; 0]);
+    assert!(counts.unique > 300 && counts.double_unique > 100, "{counts:?}");
+    Ok(())
+}
+
+#[test]
+fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
+    use record::{Choice, Slot};
+    use tests::sim::firmware::Demand;
+    use tests::sim::place::Place;
+    let lab = Lab::new()?;
+    let scenario = find("rollback").unwrap();
+    let mut state = lab.start(scenario, 512)?;
+    for slot in Slot::ALL {
+        state.image.write(Place::Boot(slot).start() + 9000, &[0xff; 8]);
+    }
+    let life = lab.live_on(scenario, &state, 512, Demand::Everything)?;
+    assert_eq!(life.end.running, Some((Choice::Recovery, "1.0.0")), "{life:?}");
+    Ok(())
+}

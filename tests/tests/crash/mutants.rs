@@ -1,0 +1,80 @@
+//! Mutants of the programs, made by changing what their writes do on the way to the disk: the order that they keep is
+//! broken without a line in them. The judge must see each.
+
+use crate::SOME;
+use record::Slot;
+use std::sync::Arc;
+use tests::sim::disk::{Meddle, Meddled};
+use tests::sim::matrix::Explorer;
+use tests::sim::place::Place;
+use tests::sim::scenario::{Lab, find};
+
+/// Status and what is left of slot B, if these bytes are a boot record.
+fn slot_b(at: u64, data: &[u8]) -> Option<(u8, u8)> {
+    let copies = [Place::State.start(), Place::State.start() + 1020 * 1024];
+    let is_record = copies.contains(&at) && data.starts_with(b"RAYOSREC");
+    is_record.then(|| (data[384], data[385]))
+}
+
+fn is_in(place: Place, at: u64) -> bool {
+    (place.start()..place.end()).contains(&at)
+}
+
+/// What the mutant does in which scenario.
+fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
+    fn mutant(meddle: impl Fn(u64, &[u8]) -> Meddled + Send + Sync + 'static) -> Meddle {
+        Arc::new(meddle)
+    }
+    let when = |is: bool, meddled| if is { meddled } else { Meddled::Done };
+    vec![
+        ("one chunk of the root image is not written, and nothing is read back", "update-a-to-b", {
+            let chunk = Place::Root(Slot::B).start() + 4096;
+            mutant(move |at, data| {
+                let covers = at <= chunk && chunk < at + data.len() as u64;
+                when(covers, Meddled::LeftOut)
+            })
+        }),
+        ("the release is put on trial before its root image is durable", "update-a-to-b", {
+            mutant(move |at, _| when(is_in(Place::Root(Slot::B), at), Meddled::Delayed(3)))
+        }),
+        ("the release is put on trial before its boot image is durable", "update-a-to-b", {
+            mutant(move |at, _| when(is_in(Place::Boot(Slot::B), at), Meddled::Delayed(3)))
+        }),
+        ("a try is not spent", "update-hangs", {
+            mutant(move |at, data| {
+                let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);
+                when(spends, Meddled::LeftOut)
+            })
+        }),
+        ("a try is spent after the start", "update-hangs", {
+            mutant(move |at, data| {
+                let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);
+                when(spends, Meddled::Delayed(2))
+            })
+        }),
+        ("a commit is not durable", "update-a-to-b", {
+            mutant(move |at, data| when(matches!(slot_b(at, data), Some((2, _))), Meddled::LeftOut))
+        }),
+        ("activation is told and not done", "update-a-to-b", {
+            mutant(move |at, data| when(matches!(slot_b(at, data), Some((1, 3))), Meddled::LeftOut))
+        }),
+        ("the old boot sector of the ESP stays while the files are written", "install-over-ours", {
+            let start = Place::Esp.start();
+            mutant(move |at, data| {
+                let erases = at == start && data.len() <= 4096 && data.iter().all(|byte| *byte == 0);
+                when(erases, Meddled::LeftOut)
+            })
+        }),
+    ]
+}
+
+#[test]
+fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for (words, scenario, meddle) in mutants() {
+        let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
+        let found = explorer.mutant(&meddle, &SOME)?;
+        assert!(found.is_some(), "not seen: {words}");
+    }
+    Ok(())
+}

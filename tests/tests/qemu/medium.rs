@@ -1,0 +1,65 @@
+//! The medium and the machine's own odd sides: the stick stays plugged in, the disk has large sectors, the clock is
+//! wrong.
+
+use crate::installed::{Installed, LOST, blank_disk, install, media};
+use anyhow::{Result, ensure};
+use tests::{Disk, Machine, Sample, Scratch};
+
+/// The firmware prefers the stick. What would be installed is installed already: recovery asks for the disk.
+#[test]
+fn a_stick_that_stays_in_starts_what_is_installed() -> Result<()> {
+    let installed = Installed::ready()?;
+    let [stick, _] = media()?;
+    let scratch = Scratch::new("medium-stays")?;
+    let result = || -> Result<()> {
+        installed.copy_to(&scratch)?;
+        let disk = Disk::virtio(scratch.file("disk.img")).bootindex(1);
+        let stick = Disk::usb(stick).read_only().bootindex(0);
+        let mut machine = Machine::new(&scratch).disk(disk).disk(stick).network().start("stays")?;
+        machine.fatal(&LOST).step("the stick is started first");
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
+        machine.step("the installed release is started, with the stick still in");
+        machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
+        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
+        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+        machine.send_line("")?;
+        machine.expect_shell()?;
+        let log = machine.check("rayos-bootctl log")?;
+        ensure!(
+            log.matches("from the installation medium").count() == 1,
+            "it was not asked for once:\n{log}"
+        );
+        Ok(machine.power_off()?)
+    }();
+    scratch.finish(result)
+}
+
+#[test]
+fn a_disk_with_large_sectors_and_a_clock_of_1970() -> Result<()> {
+    Sample::ready()?;
+    let [stick, _] = media()?;
+    let scratch = Scratch::new("medium-large")?;
+    let result = || -> Result<()> {
+        let path = scratch.file("disk.img");
+        blank_disk(&path)?;
+        let disk = || Disk::virtio(&path).sectors_4096();
+        let clock = ["-rtc", "base=1970-01-01T00:00:00"];
+        let stick = Disk::usb(stick).read_only();
+        let mut machine =
+            Machine::new(&scratch).disk(disk()).disk(stick).arguments(clock).start("install")?;
+        install(&mut machine)?;
+        machine.power_off()?;
+        let mut machine = Machine::new(&scratch).disk(disk()).arguments(clock).start("first")?;
+        machine.fatal(&LOST).step("the first release is tried and committed");
+        machine.expect("rayos-guard: starting slot A, release 1.0.0 (trial, 2 tries left)")?;
+        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
+        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+        machine.send_line("")?;
+        machine.expect_shell()?;
+        let size = machine.check("cat /sys/block/vda/queue/logical_block_size; date +%Y")?;
+        ensure!(size.contains("4096") && size.contains("1970"), "sector size and year: {size}");
+        Ok(machine.power_off()?)
+    }();
+    scratch.finish(result)
+}

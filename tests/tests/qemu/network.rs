@@ -1,0 +1,155 @@
+//! Networks and servers that misbehave, one after the other, on one running machine: each ends in a sentence that says
+//! what happened, what was fetched counts for the next try, and the last one updates the machine.
+
+use crate::installed::Installed;
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tests::Scratch;
+use tests::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
+
+/// Bytes after which something happens: within the payload, and each time further in than the last.
+const MIB: usize = 1 << 20;
+
+/// What a server does, for which release, and what the updater makes of it.
+struct Case {
+    name: &'static str,
+    release: &'static str,
+    script: fn(&[u8], &Asked) -> Vec<Step>,
+    succeeds: bool,
+    words: &'static str,
+}
+
+const CASES: [Case; 8] = [
+    Case {
+        name: "redirects in a circle",
+        release: "1.1.0",
+        script: |_, _| vec![Step::Send(head("302 Found", &[("Location", "/"), ("Content-Length", "0")]))],
+        succeeds: false,
+        words: "more than 5 redirects",
+    },
+    Case {
+        name: "a stall",
+        release: "1.1.0",
+        script: |file, asked| after(file, asked, MIB, |_, _| vec![Step::Stall]),
+        succeeds: false,
+        words: "no data for 2 s",
+    },
+    Case {
+        name: "a drip",
+        release: "1.1.0",
+        script: |file, asked| {
+            after(file, asked, 2 * MIB, |head, body| {
+                vec![Step::Send(head), Step::Drip(body, Duration::from_millis(900))]
+            })
+        },
+        succeeds: false,
+        words: "expected at least 1024 bytes/s",
+    },
+    Case {
+        name: "a file that changes",
+        release: "1.1.0",
+        script: |file, asked| {
+            after(file, asked, 3 * MIB, |_, body| {
+                let headers = [("ETag", "\"another\""), ("Content-Length", "1000000")];
+                vec![Step::Send(head("200 OK", &headers)), Step::Send(body)]
+            })
+        },
+        succeeds: false,
+        words: "the file changed on the server during the download",
+    },
+    Case {
+        name: "no ranges, and an endless body",
+        release: "1.3.0-sick",
+        script: |file, _| {
+            let mut chunk = format!("{:x}\r\n", file.len()).into_bytes();
+            chunk.extend_from_slice(file);
+            chunk.extend_from_slice(b"\r\n");
+            let more = [b"1000\r\n".as_slice(), &[0; 4096], b"\r\n"].concat();
+            let head = head("200 OK", &[("Transfer-Encoding", "chunked")]);
+            vec![Step::Send(head), Step::Send(chunk), Step::Endless(more)]
+        },
+        succeeds: false,
+        words: "there is data after the",
+    },
+    Case {
+        name: "lost connections",
+        release: "1.2.0-panic",
+        script: |file, asked| match asked.number % 2 {
+            0 => cut(file, asked, 3 * MIB / 2, Step::Close),
+            _ => honestly(file, asked),
+        },
+        succeeds: true,
+        words: "Slot B holds 1.2.0-panic",
+    },
+    Case {
+        name: "connections reset in the middle of a chunk",
+        release: "1.1.0",
+        script: |file, asked| match asked.number % 2 {
+            0 => cut(file, asked, MIB + 4321, Step::Reset),
+            _ => honestly(file, asked),
+        },
+        succeeds: true,
+        words: "Slot B holds 1.1.0",
+    },
+    Case {
+        name: "a server at its best",
+        release: "1.1.0",
+        script: honestly,
+        succeeds: true,
+        words: "Slot B holds 1.1.0",
+    },
+];
+
+/// Answers well up to byte `limit` of the file; what lies beyond is answered by `then`, out of head and body.
+fn after(
+    file: &[u8],
+    asked: &Asked,
+    limit: usize,
+    then: impl FnOnce(Vec<u8>, Vec<u8>) -> Vec<Step>,
+) -> Vec<Step> {
+    let limit = limit as u64;
+    match asked.range {
+        Some((from, _)) if from >= limit => {
+            let (head, body) = honest(file, asked);
+            then(head, body)
+        }
+        Some((from, to)) => {
+            let to = to.unwrap_or(u64::MAX).min(limit);
+            honestly(file, &Asked { range: Some((from, Some(to))), ..asked.clone() })
+        }
+        None => honestly(file, asked),
+    }
+}
+
+#[test]
+fn that_misbehave() -> Result<()> {
+    let installed = Installed::ready()?;
+    let scratch = Scratch::new("network")?;
+    let result = || -> Result<()> {
+        let mut machine = installed.start(&scratch)?;
+        // Until the boot has committed, no release may be applied.
+        machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
+        for case in CASES {
+            let file = Arc::new(fs::read(installed.sample.bundle(case.release))?);
+            let server = HostileServer::start(move |asked| (case.script)(&file, asked))?;
+            let shell = machine.run(&format!(
+                "rayos-updater apply --progress none --time-out 2 --retries 1 {}",
+                server.guest_url("x.bundle")
+            ))?;
+            // 1 before the slot is disarmed, 8 after it.
+            let codes = if case.succeeds { 0..1 } else { 1..9 };
+            ensure!(codes.contains(&shell.code), "{}: exit code {}: {}", case.name, shell.code, shell.output);
+            ensure!(shell.output.contains(case.words), "{}: said only: {}", case.name, shell.output);
+        }
+        let status = machine.check("rayos-updater status")?;
+        let last = status.lines().last().context("status")?;
+        ensure!(last.contains("1.1.0 in slot B, waits for its first boot"), "status ends with {last}");
+        machine.step("the guard starts slot B on trial").send_line("reboot")?;
+        machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial")?;
+        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
+        Ok(machine.power_off()?)
+    }();
+    scratch.finish(result)
+}

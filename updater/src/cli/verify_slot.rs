@@ -1,0 +1,77 @@
+//! `rayos-updater verify-slot`.
+
+use super::network::Reaching;
+use super::place::Place;
+use super::{Ending, default_jobs};
+use crate::words;
+use anyhow::Result;
+use bootctl::device::Access;
+use clap::Args;
+use record::Slot;
+use std::sync::Arc;
+use updater::apply::Incoming;
+use updater::source::Location;
+use updater::terminal::{ProgressStyle, Terminal};
+use updater::verify_slot::{Question, SlotReport, verify_slot};
+
+/// Compare a slot with what was signed, reading all of it from the medium; exit code 0 if it is whole, 6 if it is damaged or
+/// not all of it could be compared
+#[derive(Args)]
+pub(super) struct VerifySlot {
+    /// The slot: a or b
+    slot: Slot,
+    /// Compare with this bundle, of which only the head is read: a file or a URL. Without it, what the slot keeps of its own bundle
+    /// serves
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<Location>,
+    #[command(flatten)]
+    reaching: Reaching,
+    #[command(flatten)]
+    place: Place,
+    /// Threads that read and hash
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Print the result as JSON on standard output
+    #[arg(long)]
+    json: bool,
+    /// How to show progress on standard error
+    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW")]
+    progress: ProgressStyle,
+}
+
+impl VerifySlot {
+    pub(super) fn run(self) -> Ending {
+        let json = self.json;
+        match self.compare() {
+            Ok(report) => {
+                words::compared(&report, json);
+                if report.is_whole() { Ending::Done } else { Ending::DAMAGED }
+            }
+            Err(error) => words::failed_compare(&error, json),
+        }
+    }
+
+    fn compare(self) -> Result<SlotReport> {
+        let trust = self.reaching.trust()?;
+        let machine = self.place.open(Access::Read)?;
+        let record = machine.store.read()?;
+        let jobs = self.jobs.unwrap_or_else(default_jobs);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let release = match &self.bundle {
+            None => None,
+            Some(location) => {
+                let source = self.reaching.source(location)?;
+                let incoming = Incoming::open(source, &trust, self.reaching.retries(), &|_, _| {});
+                Some(Arc::clone(runtime.block_on(incoming)?.release()))
+            }
+        };
+        let terminal = Terminal::new(self.progress);
+        let slot = self.slot;
+        let (disk, state) = (&machine.disk, record.slot(slot));
+        let question = Question { disk, state, slot, trust: &trust, release, jobs };
+        let report = runtime.block_on(verify_slot(&question, &terminal));
+        terminal.done();
+        Ok(report?)
+    }
+}

@@ -1,0 +1,6 @@
+//! The program as it is used: its verbs, its JSON against the schemas, its units.
+
+mod fixture;
+mod schemas;
+mod units;
+mod verbs;

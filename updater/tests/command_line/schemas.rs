@@ -1,0 +1,93 @@
+//! What the program prints as JSON is what `docs/schemas` says.
+
+use crate::fixture::{Bench, bundle};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+use tests::hostile::{HostileServer, Step, cut, honestly};
+use tests::schema::misfits;
+
+fn schema(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("schema")
+}
+
+#[track_caller]
+fn fits(schema: &Value, value: &Value) {
+    assert_eq!(misfits(schema, value), [""; 0], "{value:#}");
+}
+
+#[test]
+fn status() {
+    let (bench, schema) = (Bench::new(), schema("rayos-updater.status-1.json"));
+    fits(&schema, &bench.run("status", &["--json"]).json());
+    bench.run("apply", &[bench.file("1.1.0.bundle").to_str().expect("path")]);
+    fits(&schema, &bench.run("status", &["--json"]).json());
+    bench.change(|record| {
+        let mut record = *record;
+        record.slots[1].status = record::Status::Unbootable;
+        record.slots[1].reason = record::Reason::TriesExhausted;
+        record
+    });
+    let failed = bench.run("status", &["--json"]).json();
+    fits(&schema, &failed);
+    assert_eq!(failed["last_update"]["result"], "failed");
+}
+
+#[test]
+fn apply_and_its_progress() {
+    let (bench, result) = (Bench::new(), schema("rayos-updater.apply-1.json"));
+    let path = bench.file("1.1.0.bundle");
+    let path = path.to_str().expect("path");
+    let mut results = BTreeSet::new();
+    let mut apply = |arguments: &[&str]| {
+        let said =
+            bench.run("apply", &[arguments, &["--json", "--progress", "json", "--retries", "1"]].concat());
+        let json = said.json();
+        fits(&result, &json);
+        results.insert(json["result"].as_str().expect("result").to_owned());
+        said
+    };
+    let bytes = bundle("1.1.0", 2, 1);
+    let server = HostileServer::start(move |asked| match asked.number {
+        0 => honestly(&bytes, asked),
+        _ => cut(&bytes, asked, 0, Step::Close),
+    })
+    .expect("server");
+    let interrupted = apply(&[&server.url("x")]);
+    assert_eq!(interrupted.json()["invalid_slot"], "b");
+    apply(&["missing"]);
+    apply(&[path, "--plan"]);
+    let said = apply(&[path]);
+    std::fs::write(bench.file("same"), bundle("1.0.0", 1, 1)).expect("bundle");
+    apply(&[bench.file("same").to_str().expect("path")]);
+    assert_eq!(results.into_iter().collect::<Vec<_>>(), ["activated", "failed", "planned", "up-to-date"]);
+
+    let event = schema("rayos-updater.progress-1.json");
+    let mut events = BTreeSet::new();
+    for line in interrupted.err.lines().chain(said.err.lines()).filter(|line| line.starts_with('{')) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        fits(&event, &line);
+        events.insert(line["event"].as_str().expect("event").to_owned());
+    }
+    let seen: Vec<_> = events.into_iter().collect();
+    assert_eq!(seen, ["activated", "disarmed", "planned", "progress", "release", "retry"]);
+}
+
+#[test]
+fn check() {
+    let (bench, schema) = (Bench::new(), schema("rayos-updater.check-1.json"));
+    for (name, bytes, verdict) in [
+        ("newer", bundle("1.1.0", 2, 1), "newer"),
+        ("same", bundle("1.0.0", 1, 1), "same"),
+        ("refused", bundle("0.9.0", 0, 1), "refused"),
+        ("stranger", bundle("1.1.0", 2, 9), "failed-to-check"),
+    ] {
+        let path = bench.file(name);
+        std::fs::write(&path, bytes).expect("bundle");
+        let answer = bench.run("check", &[path.to_str().expect("path"), "--json"]).json();
+        fits(&schema, &answer);
+        assert_eq!(answer["verdict"], verdict);
+    }
+}
