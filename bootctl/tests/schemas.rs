@@ -57,12 +57,15 @@ fn printed(dir: &Path, verb: &str) -> Value {
     serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
 }
 
-#[track_caller]
-fn fits(verb: &str, value: &Value) {
+fn schema_of(verb: &str) -> Value {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
-    let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(misfits(&schema, value), [""; 0], "{value:#}");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn fits(verb: &str, value: &Value) {
+    assert_eq!(misfits(&schema_of(verb), value), [""; 0], "{value:#}");
 }
 
 #[test]
@@ -77,7 +80,10 @@ fn every_verb_prints_what_its_schema_says() {
 
     // Every kind of event, and a release that failed.
     let log = EventLog::open(&disk).unwrap();
-    for kind in Kind::ALL {
+    let words = schema_of("log")["properties"]["events"]["items"]["properties"]["kind"]["enum"].clone();
+    let words = words.as_array().unwrap();
+    for word in words {
+        let kind = Kind::from_word(word.as_str().unwrap()).expect("a kind of event");
         let mut event = Event::new(kind, Some(Choice::Slot(Slot::B))).with_text("words");
         event.version = Text64::new("1.1.0").unwrap();
         event.reason = Reason::Returned;
@@ -89,7 +95,7 @@ fn every_verb_prints_what_its_schema_says() {
     for verb in verbs {
         fits(verb, &printed(dir.path(), verb));
     }
-    assert_eq!(printed(dir.path(), "log")["events"].as_array().unwrap().len(), Kind::ALL.len());
+    assert_eq!(printed(dir.path(), "log")["events"].as_array().unwrap().len(), words.len());
     assert_eq!(printed(dir.path(), "status")["failure"]["slot"], "b");
 }
 
@@ -107,7 +113,6 @@ fn a_schema_refuses_what_is_not_so() {
     machine(dir.path());
     let mut status = printed(dir.path(), "status");
     status["slots"][0]["status"] = "excellent".into();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas/rayos-bootctl.status-1.json");
-    let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let schema = schema_of("status");
     assert_eq!(misfits(&schema, &status).len(), 1, "{:?}", misfits(&schema, &status));
 }

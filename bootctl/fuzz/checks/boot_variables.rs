@@ -25,7 +25,10 @@ fn variables(data: &[u8]) -> Option<BootVars> {
     for _ in 0..orders & 15 {
         vars.order.push(u16::from(bytes.next()?));
     }
-    while let (Some(number), Some(kind)) = (bytes.next(), bytes.next()) {
+    // More entries take longer, and find nothing that fewer do not.
+    while vars.entries.len() < 40
+        && let (Some(number), Some(kind)) = (bytes.next(), bytes.next())
+    {
         let data = match kind % 7 {
             0 => {
                 let len = bytes.next()?;
