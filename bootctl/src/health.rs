@@ -10,7 +10,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,8 @@ pub const NOT_YET: i32 = 75;
 pub const OUTPUT_MAX: usize = 3000;
 
 const POLL: Duration = Duration::from_millis(20);
-/// How long a check's output is waited for after it ended: a child that it left behind may hold the pipe open.
-const DRAIN: Duration = Duration::from_millis(500);
+/// What a pipe holds (pipe(7)): nothing that a check wrote before it ended is further behind.
+const PIPE_LEN: usize = 64 * 1024;
 
 /// How the checks are run.
 #[derive(Clone, Debug)]
@@ -136,41 +135,58 @@ enum Ended {
 }
 
 fn run_one(path: &Path, time_out: Duration) -> (Ended, String) {
-    let (mut child, output) = match start(path) {
+    let (mut child, mut output) = match start(path) {
         Ok(started) => started,
         Err(error) => return (Ended::NotStarted(error), String::new()),
     };
-    let ended = wait(&mut child, time_out);
-    let tail = output_of(&output);
-    (ended, tail)
+    let ended = wait(&mut child, &mut output, time_out);
+    // What it wrote is in the pipe by now, however busy the machine is.
+    output.take();
+    (ended, output.text())
 }
 
 /// Starts a check in a process group of its own, so that a time-out ends its children too.
-fn start(path: &Path) -> io::Result<(Child, Receiver<Vec<u8>>)> {
+fn start(path: &Path) -> io::Result<(Child, Output)> {
     let (reader, writer) = io::pipe()?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
     let mut command = Command::new(path);
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-    let child = command.spawn()?;
-    let (send, receive) = channel();
-    thread::Builder::new().name("output".to_owned()).spawn(move || {
-        read_all(reader, |bytes| send.send(bytes.to_vec()).is_ok());
-    })?;
-    Ok((child, receive))
+    Ok((command.spawn()?, Output { reader, end: Vec::new() }))
 }
 
-fn read_all(mut reader: PipeReader, mut hand_on: impl FnMut(&[u8]) -> bool) {
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = reader.read(&mut buffer) {
-        if !hand_on(&buffer[..count]) {
-            break;
+/// What a check prints, its end kept.
+struct Output {
+    reader: PipeReader,
+    end: Vec<u8>,
+}
+
+impl Output {
+    /// Takes what is in the pipe, without waiting for more: a child that the check left behind may hold it open, or
+    /// write on without end.
+    fn take(&mut self) {
+        let mut buffer = [0; 4096];
+        for _ in 0..PIPE_LEN / buffer.len() {
+            match self.reader.read(&mut buffer) {
+                Ok(count @ 1..) => self.end.extend(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                _ => break,
+            }
+            let excess = self.end.len().saturating_sub(OUTPUT_MAX);
+            self.end.drain(..excess);
         }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.end).into_owned()
     }
 }
 
-fn wait(child: &mut Child, time_out: Duration) -> Ended {
+fn wait(child: &mut Child, output: &mut Output, time_out: Duration) -> Ended {
     use std::os::unix::process::ExitStatusExt as _;
     let start = Instant::now();
     loop {
+        // A check that prints a lot must not wait for room in the pipe.
+        output.take();
         match child.try_wait() {
             Ok(Some(status)) => {
                 let signal = || Ended::Signal(status.signal().unwrap_or_default());
@@ -194,19 +210,6 @@ fn end_group(child: &mut Child) {
     }
     // It is dead: this returns at once, and leaves no zombie.
     if child.wait().is_err() {}
-}
-
-fn output_of(output: &Receiver<Vec<u8>>) -> String {
-    let give_up = Instant::now() + DRAIN;
-    let mut all = Vec::new();
-    let left = || give_up.saturating_duration_since(Instant::now());
-    while let Ok(bytes) = output.recv_timeout(left()) {
-        all.extend(bytes);
-        let excess = all.len().saturating_sub(2 * OUTPUT_MAX);
-        all.drain(..excess);
-    }
-    let from = all.len().saturating_sub(OUTPUT_MAX);
-    String::from_utf8_lossy(&all[from..]).into_owned()
 }
 
 #[cfg(test)]
@@ -244,6 +247,18 @@ mod tests {
         let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must fail") };
         assert_eq!(failure.to_string(), "check 10-net failed with exit code 3");
         assert_eq!(failure.output, "no route to host\n");
+    }
+
+    #[test]
+    fn the_end_of_a_long_output_is_kept_and_a_child_left_behind_is_not_waited_for() {
+        let script = "yes | head -c 300000; sleep 1000 & echo $! >\"$0.pid\"; echo the end; exit 1";
+        let (dir, plan) = plan(&[("10-long", script)]);
+        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must fail") };
+        assert_eq!(failure.output.len(), OUTPUT_MAX);
+        assert!(failure.output.ends_with("y\nthe end\n"));
+        let left = std::fs::read_to_string(dir.path().join("10-long.pid")).unwrap();
+        let left = Pid::from_raw(left.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(left, Signal::KILL).unwrap();
     }
 
     #[test]
