@@ -59,7 +59,7 @@ pub struct Created {
 
 /// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each; *writes* the payload to
 /// `spool`, an empty file, and then the whole bundle to `out`: the head comes first and is known last. `progress` is told bytes of images as
-/// they are done. Memory: four runs of 1 MiB for each of `workers`, and about 250 bytes for each frame.
+/// they are done. Memory: four runs of 512 KiB for each of `workers`, and about 250 bytes for each frame.
 ///
 /// # Errors
 /// [`CreateError`]; what is in `out` then is not a bundle.

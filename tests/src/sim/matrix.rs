@@ -9,7 +9,7 @@ use super::place::Place;
 use super::scenario::{Damage, Lab, Scenario};
 use super::state::{State, hash_of};
 use super::world::{End, Life, Trouble};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub struct Effort {
 }
 
 /// What came of one scenario.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// The scenario.
     pub scenario: String,

@@ -8,6 +8,7 @@ mod fallback;
 mod firmware;
 mod install;
 mod installed;
+mod kills;
 mod media;
 mod medium;
 mod network;

@@ -33,7 +33,7 @@ pub(super) struct Apply {
     #[arg(long, help_heading = "Work")]
     no_read_back: bool,
     /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     no_adaptive: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
     #[arg(long, value_name = "N", help_heading = "Work")]

@@ -1,5 +1,7 @@
 //! `rayos-prove`: cuts the power of simulated machines, and counts what came of it. `scripts/prove` runs it.
 
+mod report;
+
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ enum Verb {
     Crash(Crash),
     /// One scenario with the cuts that are named
     One(One),
+    /// docs/reliability.md from the figures of runs
+    Report(report::Report),
 }
 
 #[derive(clap::Args)]
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Crash(options) => crash(&options),
         Verb::One(options) => one(&options),
+        Verb::Report(options) => options.write(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

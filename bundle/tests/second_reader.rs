@@ -1,0 +1,271 @@
+//! Bundles, valid and broken, judged by this reader and by another one: `second_reader.py`, written from
+//! docs/format.md alone, on other libraries. Both must say the same of each.
+//!
+//! `RAYOS_BUNDLES` sets how many (`scripts/prove bundles` asks for more than a run of the tests does), `RAYOS_SEED` the
+//! first seed, and `RAYOS_FIGURES` where the figures go.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod sample;
+
+use sample::{Parts, check, key, sample, trust};
+use seal::SEAL_LEN;
+use sha2::{Digest as _, Sha256};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+
+/// One seed, one sequence (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound as u64) as usize
+    }
+
+    /// Changes a few bytes, mostly to what is at the edge of something.
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        for _ in 0..=self.below(3) {
+            if bytes.is_empty() {
+                return;
+            }
+            let at = self.below(bytes.len());
+            match self.below(7) {
+                0 => bytes[at] = 0,
+                1 => bytes[at] = 0xff,
+                2 => bytes[at] ^= 1 << self.below(8),
+                3 => bytes[at] = bytes[at].wrapping_add(1),
+                4 => bytes[at] = self.roll() as u8,
+                5 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, self.roll() as u8),
+            }
+        }
+    }
+}
+
+/// A bundle of this seed: some valid, some broken, most of them broken and signed all the same.
+fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
+    let mut dice = Dice(seed);
+    let mut parts = Parts::of(valid);
+    match dice.below(20) {
+        12..=18 => built(&mut dice, parts),
+        0 | 19 => made(&mut dice),
+        1 => {
+            let mut bytes = valid.to_vec();
+            dice.mutate(&mut bytes);
+            bytes
+        }
+        2 => valid[..dice.below(valid.len())].to_vec(),
+        3 => manifest(&mut dice, parts),
+        4 | 5 => {
+            let mut bytes = bundle::cbor::encode(&parts.manifest).unwrap();
+            dice.mutate(&mut bytes);
+            parts.manifest_bytes = Some(bytes);
+            parts.seal()
+        }
+        6..=8 => {
+            // One field of one entry.
+            let frames = parts.manifest.index.frames as usize;
+            let entry = dice.below(frames);
+            let at = [0, 1, 2, 3, 4, 5, 8, 9, 12, 16, 48][dice.below(11)];
+            let value = match dice.below(3) {
+                0 => 0,
+                1 => dice.below(8) as u8,
+                _ => dice.roll() as u8,
+            };
+            parts.entry(entry)[at] = value;
+            parts.seal()
+        }
+        9 => {
+            dice.mutate(&mut parts.payload);
+            parts.seal()
+        }
+        10 => statement(&mut dice, parts),
+        _ => {
+            dice.mutate(&mut parts.hints);
+            parts.manifest.hints = parts.manifest.hints.filter(|_| dice.below(2) == 0);
+            parts.seal()
+        }
+    }
+}
+
+/// A bundle as they are made, of images and a recipe of this seed.
+fn made(dice: &mut Dice) -> Vec<u8> {
+    let frame_size = 4096 << dice.below(4);
+    let window = frame_size * [0, 1, 4][dice.below(3)];
+    let recipe = sample::RECIPE
+        .replace("frame_size = 4096", &format!("frame_size = {frame_size}"))
+        .replace("frame_size = 8192", &format!("frame_size = {}", 4096 << dice.below(3)))
+        .replace("window = 65536", &format!("window = {window}"))
+        .replace(
+            "rollback_index = 7",
+            &format!("rollback_index = {}\nrevoke = {}", dice.below(9), dice.below(2) == 0),
+        );
+    sample::bundle_of(&recipe, &[key()], 1)
+}
+
+/// A bundle of one image of raw frames, zeroes and repeats, of which every digest is right, but hardly a rule about
+/// lengths, runs, arguments, flags and order is kept for sure.
+fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
+    let frame_size = [4096, 8192][dice.below(2)];
+    let (mut image, mut index, mut payload) = (Vec::new(), Vec::new(), Vec::new());
+    let mut entries: Vec<(u8, usize, usize)> = Vec::new();
+    let frames = 1 + dice.below(6);
+    let rare = |dice: &mut Dice| dice.below(24) == 0;
+    for number in 0..frames {
+        let repeat = (number > 0 && dice.below(4) == 0).then(|| dice.below(number));
+        let kind = repeat.map_or([0, 1, 1, 1][dice.below(4)], |_| 3);
+        let mut len = 4096 * (1 + dice.below(2));
+        if number + 1 == frames || rare(dice) {
+            len -= dice.below(3);
+        }
+        let plain = match (kind, repeat) {
+            (0, _) => vec![0; len],
+            (3, Some(other)) => {
+                let (_, at, len) = entries[other];
+                image[at..at + len].to_vec()
+            }
+            _ => sample::noise(1 + dice.below(250) as u8, len),
+        };
+        entries.push((kind, image.len(), plain.len()));
+        let stored = kind == 1;
+        let before = if stored && dice.below(3) == 0 {
+            4096 * dice.below(4)
+        } else {
+            usize::from(stored && rare(dice))
+        };
+        let argument = repeat.unwrap_or(usize::from(rare(dice)));
+        let sha = Sha256::digest(&plain);
+        index.extend([kind]);
+        index.extend(&(plain.len() as u32).to_le_bytes()[..3]);
+        for field in [if stored { plain.len() } else { 0 }, before, argument] {
+            index.extend((field as u32).to_le_bytes());
+        }
+        index.extend(sha);
+        index.extend(if stored != rare(dice) { sha[..16].to_vec() } else { vec![0; 16] });
+        if stored {
+            payload.extend(&plain);
+        }
+        image.extend(plain);
+    }
+    parts.manifest.images.retain(|image| image.role == bundle::ImageRole::Root);
+    let root = &mut parts.manifest.images[0];
+    (root.size, root.frames, root.frame_size) = (image.len() as u64, frames as u64, frame_size);
+    root.sha256.0 = Sha256::digest(&image).into();
+    parts.manifest.index.frames = frames as u64;
+    parts.manifest.payload = payload.len() as u64;
+    parts.manifest.hints = None;
+    (parts.index, parts.payload, parts.hints) = (index, payload, Vec::new());
+    let odd_flags = rare(dice);
+    parts.statement.boot = seal::ImageDigest::NONE;
+    let mut bytes = parts.seal();
+    if odd_flags {
+        (bytes[34], bytes[36], bytes[38]) = (1, [0, 1, 4, 0x80][dice.below(4)], dice.below(2) as u8);
+        sign(&mut bytes);
+    }
+    bytes
+}
+
+/// A manifest with another value in one of its fields.
+fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
+    let odd = [0, 1, 4095, 4096, 1 << 22, (1 << 22) + 1, u64::MAX][dice.below(7)];
+    let manifest = &mut parts.manifest;
+    let image = dice.below(manifest.images.len());
+    match dice.below(9) {
+        0 => manifest.images[image].size = odd,
+        1 => manifest.images[image].frames = odd,
+        2 => manifest.images[image].frame_size = odd as u32,
+        3 => manifest.payload = odd,
+        4 => manifest.index.frames = odd,
+        5 => manifest.index.ranges = odd,
+        6 => manifest.created = Some(odd),
+        7 => manifest.notes = ["", "new", "\u{e4}\u{1f980}", "\0"][dice.below(4)].to_owned(),
+        _ => manifest.compatible = vec![["x", "", "a b", "\u{e4}"][dice.below(4)].to_owned(); dice.below(3)],
+    }
+    parts.seal()
+}
+
+/// A statement with changed bytes, signed as it is.
+fn statement(dice: &mut Dice, parts: Parts) -> Vec<u8> {
+    let mut bytes = parts.seal();
+    let at = [32, 34, 36, 37, 38, 39, 40, 48, 56, 64, 96, 104, 136, 144, 176, 200, 239, 240, 248, 511]
+        [dice.below(20)];
+    bytes[at] = [0, 1, 2, 4, 0x80, dice.roll() as u8][dice.below(6)];
+    sign(&mut bytes);
+    bytes
+}
+
+/// Signs a changed statement anew, whatever it says.
+fn sign(bytes: &mut [u8]) {
+    let signature = key().sign(&bytes[..512]);
+    bytes[560..624].copy_from_slice(&signature);
+    let crc = crc32fast::hash(&bytes[..SEAL_LEN - 4]);
+    bytes[SEAL_LEN - 4..SEAL_LEN].copy_from_slice(&crc.to_le_bytes());
+}
+
+struct SecondReader {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl SecondReader {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_reader.py");
+        let mut child = Command::new("/usr/bin/python3")
+            .args([script, &bundle::hex(&key().public_key())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Self { child, said }
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> String {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
+        stdin.write_all(bytes).unwrap();
+        stdin.flush().unwrap();
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for SecondReader {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        drop(self.child.wait());
+    }
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+#[test]
+fn both_readers_say_the_same_of_every_bundle() {
+    let (count, first) = (setting("RAYOS_BUNDLES", 400), setting("RAYOS_SEED", 1));
+    let mut second = SecondReader::start();
+    let valid = sample();
+    let mut accepted = 0;
+    for seed in first..first + count {
+        let bytes = bundle(seed, &valid);
+        let ours = check(&bytes, &trust());
+        let theirs = second.judge(&bytes);
+        assert_eq!(ours.is_ok(), theirs == "yes", "seed {seed}: ours {ours:?}, theirs {theirs:?}");
+        accepted += u64::from(ours.is_ok());
+    }
+    assert!(accepted * 20 > count && accepted < count, "{accepted} of {count} accepted");
+    if let Some(path) = std::env::var_os("RAYOS_FIGURES") {
+        let figures =
+            format!("{{\"bundles\": {count}, \"accepted\": {accepted}, \"first_seed\": {first}}}\n");
+        std::fs::write(path, figures).unwrap();
+    }
+}

@@ -1,0 +1,146 @@
+//! docs/reliability.md, from the figures of runs.
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use tests::sim::matrix::Counts;
+
+/// What the report is made of.
+#[derive(clap::Args)]
+pub(crate) struct Report {
+    /// Folder with the figures
+    #[arg(long, value_name = "DIR")]
+    figures: PathBuf,
+    /// The commit that was proved
+    #[arg(long)]
+    commit: String,
+    /// The day
+    #[arg(long)]
+    date: String,
+    /// Where the report goes
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Bundles {
+    bundles: u64,
+    accepted: u64,
+    first_seed: u64,
+}
+
+#[derive(Deserialize)]
+struct Kills {
+    seed: u64,
+    kills: Vec<Kill>,
+}
+
+#[derive(Deserialize)]
+struct Kill {
+    doing: String,
+    then: String,
+}
+
+/// The part that no run changes.
+const LIMITS: &str = include_str!("limits.md");
+
+impl Report {
+    /// Writes the report. *Reads* the figures.
+    pub(crate) fn write(&self) -> Result<()> {
+        let mut text = format!(
+            "# Reliability: what was tried, and what came of it\n\nMade by `scripts/prove --report` on {} from commit {}. \
+             Every figure is of this one run, and the command beside it repeats it.\n\n",
+            self.date, self.commit
+        );
+        let crash: Vec<Counts> = self.read("crash.json")?;
+        self.totals(&crash, &mut text)?;
+        text.push_str(LIMITS);
+        scenarios(&crash, &mut text)?;
+        fs::write(&self.out, text).with_context(|| self.out.display().to_string())
+    }
+
+    fn read<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<T> {
+        let path = self.figures.join(name);
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+    }
+
+    fn totals(&self, crash: &[Counts], text: &mut String) -> Result<()> {
+        let sum = |of: fn(&Counts) -> usize| crash.iter().map(of).sum::<usize>();
+        let violations = sum(|counts| counts.violations.len());
+        writeln!(text, "| what | how many | gone wrong | command |\n| --- | ---: | ---: | --- |")?;
+        let command = "`scripts/prove crash`";
+        for (what, count) in [
+            ("power cuts between two operations", sum(|counts| counts.prefix)),
+            (
+                "power cuts inside of a write: head, tail, single bytes, a sector of garbage",
+                sum(|counts| counts.torn),
+            ),
+            ("subsets of the sectors that were not flushed", sum(|counts| counts.subset)),
+            ("flushes that lied, single bits that flipped", sum(|counts| counts.faulty)),
+            (
+                "different machines among all of these, each started again until it rested",
+                sum(|counts| counts.unique),
+            ),
+            ("second cuts, in what followed a first one", sum(|counts| counts.double)),
+            ("different machines among those, each started again", sum(|counts| counts.double_unique)),
+            (
+                "runs with one operation (or all from one on) that fails, is lost or misdirected",
+                sum(|counts| counts.faults),
+            ),
+        ] {
+            writeln!(text, "| {what} | {count} | {violations} | {command} |")?;
+        }
+        let bundles: Bundles = self.read("bundles.json")?;
+        writeln!(
+            text,
+            "| bundles judged alike by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
+            bundles.accepted, bundles.first_seed, bundles.bundles, bundles.bundles
+        )?;
+        if let Ok(kills) = self.read::<Kills>("kills.json") {
+            let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+            for kill in &kills.kills {
+                *by.entry((&kill.doing, &kill.then)).or_default() += 1;
+            }
+            let detail: Vec<String> =
+                by.iter().map(|((doing, then), count)| format!("{doing} {count}, then {then}")).collect();
+            writeln!(
+                text,
+                "| virtual machines killed ({}) | {} | 0 | `scripts/prove kills {} {}` |",
+                detail.join("; "),
+                kills.kills.len(),
+                kills.kills.len(),
+                kills.seed
+            )?;
+        }
+        text.push('\n');
+        Ok(())
+    }
+}
+
+fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
+    let mut crash: Vec<&Counts> = crash.iter().collect();
+    crash.sort_by(|a, b| (&a.scenario, a.sector_size).cmp(&(&b.scenario, b.sector_size)));
+    writeln!(text, "\n## The scenarios\n")?;
+    writeln!(
+        text,
+        "*Ops*: writes, flushes, changes of variables and starts in the run without a cut. *Starts*: most until rest.\n"
+    )?;
+    writeln!(
+        text,
+        "| scenario | sector | ops | prefix | torn | subset | faulty | unique | double | unique | faults | starts |"
+    )?;
+    writeln!(text, "| --- |{}", " ---: |".repeat(11))?;
+    for counts in crash {
+        let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
+        let Counts { double, double_unique, faults, most_starts, .. } = counts;
+        writeln!(
+            text,
+            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {most_starts} |"
+        )?;
+    }
+    Ok(())
+}
