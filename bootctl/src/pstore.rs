@@ -2,14 +2,14 @@
 //! `fs/pstore`), which for efi-pstore holds one file for every kibibyte or so of the log, the last part first.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// Where Linux mounts pstore.
 pub const PSTORE_DIR: &str = "/sys/fs/pstore";
 /// Longest part that is read. Stops a backend with large records from filling memory.
-const PART_MAX: usize = 64 * 1024;
+const PART_MAX: u64 = 64 * 1024;
 /// Most parts that are read; more are left for the next time.
 const PARTS_MAX: usize = 512;
 
@@ -83,8 +83,8 @@ fn part(file: PathBuf) -> Option<Part> {
         .ok()?
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
-    let mut bytes = fs::read(&file).ok()?;
-    bytes.truncate(PART_MAX);
+    let mut bytes = Vec::new();
+    fs::File::open(&file).ok()?.take(PART_MAX).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let (head, text) = text.split_once('\n')?;
     let number = head.strip_prefix("Panic#")?.split_once(" Part")?.1.trim().parse().ok()?;

@@ -3,7 +3,7 @@
 use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
 use bootctl::entry::{ACTIVE, LoadOption};
 use bootctl::reconcile::{BootVars, Facts, Report, Warning, run};
-use bootctl::transition::{TargetSlot, activate, commit, disarm};
+use bootctl::transition::{TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback};
 use proptest::prelude::*;
 use record::gpt::{Partition, Partitions};
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
@@ -59,6 +59,51 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
     settled(&vars, &committed, B);
     assert_eq!(BootVars::read(&vars).unwrap().order, [1, 0, 2]);
     assert_eq!(vars.writes() - before - 1, 2, "BootNext and BootOrder");
+}
+
+/// The budget of docs/boot.md, operation by operation: most writes to NVRAM that each may cost.
+#[test]
+fn every_operation_keeps_its_budget_of_writes() {
+    let vars = MemVars::new();
+    let mut spent = Vec::new();
+    let mut settle = |what: &'static str, record: &Record, booted: Choice| {
+        let before = vars.writes();
+        settled(&vars, record, booted);
+        spent.push((what, vars.writes() - before));
+    };
+    let empty = record();
+    let empty = empty.with_slot(Slot::A, empty.slot(Slot::A).unbootable(Reason::Empty));
+    let release = |rollback_index| Release { rollback_index, ..Release::NONE };
+    let first = TargetSlot::of(&empty, Choice::Recovery, Slot::A).unwrap();
+    let installed = activate(&empty, first, release(1), false, 3).unwrap();
+    settle("install", &installed, Choice::Recovery);
+    vars.delete(&VarName::global("BootNext")).unwrap();
+    let running = commit(&installed, A).unwrap();
+    settle("first commit", &running, A);
+    settle("plain boot", &commit(&running, A).unwrap(), A);
+    let target = TargetSlot::choose(&running, A).unwrap();
+    let trial = activate(&disarm(&running, target), target, release(2), false, 3).unwrap();
+    settle("activate", &trial, A);
+    vars.delete(&VarName::global("BootNext")).unwrap();
+    let fallen = trial.with_slot(Slot::B, trial.slot(Slot::B).unbootable(Reason::TriesExhausted));
+    let updated = commit(&trial, B).unwrap();
+    settle("commit", &updated, B);
+    settle("boot-once", &boot_once(&updated, Choice::Recovery).unwrap(), B);
+    settle("mark-bad of the fallback", &mark_bad(&updated, Slot::A).unwrap(), B);
+    settle("rollback", &rollback(&updated, B).unwrap(), B);
+    settle("fallback of a trial", &commit(&fallen, A).unwrap(), A);
+    let expected = [
+        ("install", 5),
+        ("first commit", 0),
+        ("plain boot", 0),
+        ("activate", 1),
+        ("commit", 1),
+        ("boot-once", 0),
+        ("mark-bad of the fallback", 0),
+        ("rollback", 1),
+        ("fallback of a trial", 0),
+    ];
+    assert_eq!(spent, expected);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The command line: one struct for each verb.
 
-use crate::{look, trusted, verbs};
+use crate::{deltas, look, trusted, verbs};
 use anyhow::Result;
 use bundle::ImageRole;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,6 +20,7 @@ pub(crate) struct Cli {
 enum Verb {
     Keygen(Keygen),
     Create(Create),
+    Delta(Delta),
     Sign(Sign),
     Digest(DigestArgs),
     Attach(Attach),
@@ -49,6 +50,7 @@ impl Cli {
         match self.verb {
             Verb::Keygen(args) => verbs::keygen(&args),
             Verb::Create(args) => verbs::create(&args),
+            Verb::Delta(args) => deltas::delta(&args),
             Verb::Sign(args) => verbs::sign(&args),
             Verb::Digest(args) => verbs::digest(&args),
             Verb::Attach(args) => verbs::attach(&args),
@@ -104,6 +106,39 @@ pub(crate) struct Create {
     pub(crate) json: bool,
 }
 
+/// Make a delta bundle: what is new in a release against an older one, for machines that run exactly that older one.
+///
+/// It holds the boot and the root image of NEW. Recovery and guard are left out: an update leaves them as they are. OLD and NEW are
+/// verified against --trust, or, without it, must be signed by one of the keys that sign the delta.
+#[derive(Args, Debug)]
+pub(crate) struct Delta {
+    /// The bundle of the release that machines run
+    pub(crate) old: PathBuf,
+    /// The bundle of the release to update to
+    pub(crate) new: PathBuf,
+    /// Private key to sign with; may be given several times
+    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
+    #[arg(long, conflicts_with = "key", requires = "trust")]
+    pub(crate) unsigned: bool,
+    /// Public key (PEM) or trust file (TOML) to verify OLD and NEW against, instead of the signing keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
+    /// The delta bundle to write; - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// zstd level
+    #[arg(long, default_value_t = bundle::delta::DEFAULT_LEVEL,
+        value_parser = clap::value_parser!(i32).range(1..=i64::from(bundle::recipe::MAX_LEVEL)))]
+    pub(crate) level: i32,
+    #[command(flatten)]
+    pub(crate) work: Work,
+    /// Show what was made as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Add a signature to a finished bundle.
 #[derive(Args, Debug)]
 pub(crate) struct Sign {
@@ -144,6 +179,8 @@ pub(crate) struct Verify {
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) base: BaseOption,
     #[command(flatten)]
     pub(crate) work: Work,
     /// Show the result as JSON
@@ -276,6 +313,8 @@ pub(crate) struct Extract {
     /// Accept a bundle whoever made it
     #[arg(long, conflicts_with = "trust")]
     pub(crate) insecure_no_verify: bool,
+    #[command(flatten)]
+    pub(crate) base: BaseOption,
     /// Which image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE")]
     pub(crate) image: ImageRole,
@@ -329,6 +368,14 @@ pub(crate) enum PurposeName {
     Release,
     /// Starting a recovery image
     Recovery,
+}
+
+/// What a delta bundle builds upon.
+#[derive(Args, Debug)]
+pub(crate) struct BaseOption {
+    /// For a delta bundle: the bundle of the release that it builds upon, which is verified likewise
+    #[arg(long, value_name = "BUNDLE")]
+    pub(crate) base: Option<PathBuf>,
 }
 
 /// How to work.

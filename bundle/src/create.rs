@@ -4,7 +4,7 @@ use crate::cbor::Blob;
 use crate::frame::Encoder;
 use crate::hint;
 use crate::image_file::ImageFile;
-use crate::index::{FrameEntry, FrameKind, Index, zero_digests};
+use crate::index::{BaseRange, FrameEntry, FrameKind, Index, zero_digests};
 use crate::keys::SecretKey;
 use crate::limits::{MAX_FRAME_LEN, MAX_FRAMES, MAX_MANIFEST_LEN};
 use crate::manifest::{ImageInfo, ImageRole, IndexInfo, Manifest, ManifestError};
@@ -59,7 +59,7 @@ pub struct Created {
 
 /// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each; *writes* the payload to
 /// `spool`, an empty file, and then the whole bundle to `out`: the head comes first and is known last. `progress` is told bytes of images as
-/// they are done. Memory: four runs of 1 MiB for each of `workers`, and about 250 bytes for each frame.
+/// they are done. Memory: four runs of 512 KiB for each of `workers`, and about 250 bytes for each frame.
 ///
 /// # Errors
 /// [`CreateError`]; what is in `out` then is not a bundle.
@@ -80,44 +80,22 @@ pub fn create(
         let framing = Framing { frame_size, window: input.window, level: recipe.level };
         infos.push(add_image(input, file, framing, workers, &mut payload, progress)?);
     }
-    let Payload { index, hints, len, spool, .. } = payload;
-    let images_len = infos.iter().map(|image| image.size).sum();
-    let index_bytes = index.encode();
-    let manifest = Manifest {
-        hints: Some(Blob(Sha256::digest(&hints).into())),
-        index: IndexInfo {
-            frames: index.frames.len() as u64,
-            ranges: 0,
-            sha256: Blob(Sha256::digest(&index_bytes).into()),
-        },
-        images: infos,
-        payload: len,
-        ..recipe.manifest.clone()
-    };
-    let manifest_bytes = manifest.encode()?;
-    let found = manifest_bytes.len() as u64;
-    if found > MAX_MANIFEST_LEN {
-        return Err(CreateError::ManifestLength { found });
-    }
-    let statement = Statement {
-        bundle_len: SEAL_LEN as u64 + found + index_bytes.len() as u64 + len + hints.len() as u64,
-        manifest: ImageDigest { len: found, sha256: Sha256::digest(&manifest_bytes).into() },
-        ..statement(recipe, &manifest)?
-    };
-    let mut seal = Seal::new(&statement);
-    keys.iter().try_for_each(|key| key.sign_seal(&mut seal)).map_err(CreateError::Sign)?;
-    out.write_all(seal.as_bytes())?;
-    out.write_all(&manifest_bytes)?;
-    out.write_all(&index_bytes)?;
-    spool.rewind()?;
-    io::copy(spool, out)?;
-    out.write_all(&hints)?;
-    out.flush()?;
-    Ok(Created { statement, frames: index.frames.len(), images_len })
+    let hints = Some(std::mem::take(&mut payload.hints));
+    let terms = Terms { key_epoch: recipe.key_epoch, revoke: recipe.revoke, watchdog: recipe.watchdog };
+    let manifest = Manifest { images: infos, ..recipe.manifest.clone() };
+    payload.seal_up(manifest, hints, terms, keys, out)
+}
+
+/// What a statement says besides the manifest.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) key_epoch: u64,
+    pub(crate) revoke: bool,
+    pub(crate) watchdog: bool,
 }
 
 /// The statement of a manifest, but for the lengths that are not known yet.
-fn statement(recipe: &Recipe, manifest: &Manifest) -> Result<Statement, CreateError> {
+fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError> {
     let digest = |role| {
         let image = manifest.images.iter().find(|image| image.role == role);
         image.map_or(ImageDigest::NONE, |image| ImageDigest { len: image.size, sha256: image.sha256.0 })
@@ -126,9 +104,9 @@ fn statement(recipe: &Recipe, manifest: &Manifest) -> Result<Statement, CreateEr
     Ok(Statement {
         version: Text64::new(&manifest.version).ok_or_else(name)?,
         rollback_index: manifest.rollback_index,
-        key_epoch: recipe.key_epoch,
-        revoke: recipe.revoke,
-        watchdog: recipe.watchdog,
+        key_epoch: terms.key_epoch,
+        revoke: terms.revoke,
+        watchdog: terms.watchdog,
         manifest: ImageDigest::NONE,
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),
@@ -173,14 +151,17 @@ enum Done {
 }
 
 /// A frame with content.
-struct Frame {
-    len: u32,
-    kind: FrameKind,
-    before: u32,
-    sha256: [u8; 32],
-    stored_digest: [u8; 16],
-    bytes: Vec<u8>,
-    hints: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) len: u32,
+    /// How it is stored; that of a delta is completed when it is added.
+    pub(crate) kind: FrameKind,
+    pub(crate) before: u32,
+    pub(crate) sha256: [u8; 32],
+    pub(crate) stored_digest: [u8; 16],
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) hints: Vec<u8>,
+    /// What a delta builds upon.
+    pub(crate) ranges: Vec<BaseRange>,
 }
 
 fn add_image<W: Write>(
@@ -250,7 +231,7 @@ fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<V
             let bytes = compressed.unwrap_or_else(|| data.to_vec());
             let before = window.min(number * frame_size) as u32;
             let (len, stored_digest, hints) = (data.len() as u32, stored_digest(&bytes), hint::encode(data));
-            Frame { len, kind, before, sha256, stored_digest, bytes, hints }
+            Frame { len, kind, before, sha256, stored_digest, bytes, hints, ranges: Vec::new() }
         })
         .collect())
 }
@@ -261,13 +242,13 @@ pub(crate) fn stored_digest(bytes: &[u8]) -> [u8; 16] {
 }
 
 /// The payload as it grows, and its index.
-struct Payload<'a, W> {
+pub(crate) struct Payload<'a, W> {
     spool: &'a mut W,
-    index: Index,
+    pub(crate) index: Index,
     hints: Vec<u8>,
     len: u64,
     /// Zeroes not yet written as a frame.
-    zeroes: u64,
+    pub(crate) zeroes: u64,
     /// Digests of zeroes by their length.
     zero_digests: HashMap<u32, [u8; 32]>,
     /// Frames of the present image with stored bytes, by their digest.
@@ -275,17 +256,17 @@ struct Payload<'a, W> {
 }
 
 impl<'a, W: Write> Payload<'a, W> {
-    fn new(spool: &'a mut W) -> Self {
+    pub(crate) fn new(spool: &'a mut W) -> Self {
         let (index, hints) = (Index::default(), Vec::new());
         Self { spool, index, hints, len: 0, zeroes: 0, zero_digests: HashMap::new(), known: HashMap::new() }
     }
 
-    fn begin_image(&mut self) {
+    pub(crate) fn begin_image(&mut self) {
         self.known.clear();
     }
 
     /// Takes the frames of a run.
-    fn add(&mut self, run: Vec<Frame>) -> Result<(), CreateError> {
+    pub(crate) fn add(&mut self, run: Vec<Frame>) -> Result<(), CreateError> {
         self.flush_zeroes()?;
         let alone = run.len() == 1;
         for frame in run {
@@ -297,7 +278,13 @@ impl<'a, W: Write> Payload<'a, W> {
                 continue;
             }
             self.known.insert(frame.sha256, number);
-            let Frame { len, kind, before, sha256, stored_digest: digest, bytes, hints } = frame;
+            let Frame { len, kind, before, sha256, stored_digest: digest, bytes, hints, ranges } = frame;
+            let first_range = self.index.ranges.len();
+            let kind = match ranges.len() {
+                0 => kind,
+                ranges => FrameKind::Delta { first_range, ranges },
+            };
+            self.index.ranges.extend(ranges);
             self.push(Stored { kind, before, len: bytes.len() as u32, digest }, len, sha256)?;
             self.spool.write_all(&bytes)?;
             self.hints.extend_from_slice(&hints);
@@ -306,7 +293,7 @@ impl<'a, W: Write> Payload<'a, W> {
     }
 
     /// Writes the zeroes as frames, as few as possible.
-    fn flush_zeroes(&mut self) -> Result<(), CreateError> {
+    pub(crate) fn flush_zeroes(&mut self) -> Result<(), CreateError> {
         while self.zeroes > 0 {
             let len = self.zeroes.min(u64::from(MAX_FRAME_LEN)) as u32;
             let digest = || zero_digests([len].into()).remove(&len).unwrap_or_default();
@@ -337,6 +324,53 @@ impl<'a, W: Write> Payload<'a, W> {
             stored_digest,
         });
         Ok(())
+    }
+}
+
+impl<W: Read + Write + Seek> Payload<'_, W> {
+    /// Signs what `manifest` says of the release and what has been added to the payload, and writes the bundle. *Reads* the spool and *writes* `out`.
+    pub(crate) fn seal_up(
+        self,
+        manifest: Manifest,
+        hints: Option<Vec<u8>>,
+        terms: Terms,
+        keys: &[SecretKey],
+        out: &mut impl Write,
+    ) -> Result<Created, CreateError> {
+        let (index, spool) = (self.index, self.spool);
+        let images_len = manifest.images.iter().map(|image| image.size).sum();
+        let index_bytes = index.encode();
+        let manifest = Manifest {
+            hints: hints.as_ref().map(|hints| Blob(Sha256::digest(hints).into())),
+            index: IndexInfo {
+                frames: index.frames.len() as u64,
+                ranges: index.ranges.len() as u64,
+                sha256: Blob(Sha256::digest(&index_bytes).into()),
+            },
+            payload: self.len,
+            ..manifest
+        };
+        let hints = hints.unwrap_or_default();
+        let manifest_bytes = manifest.encode()?;
+        let found = manifest_bytes.len() as u64;
+        if found > MAX_MANIFEST_LEN {
+            return Err(CreateError::ManifestLength { found });
+        }
+        let statement = Statement {
+            bundle_len: SEAL_LEN as u64 + found + index_bytes.len() as u64 + self.len + hints.len() as u64,
+            manifest: ImageDigest { len: found, sha256: Sha256::digest(&manifest_bytes).into() },
+            ..statement(terms, &manifest)?
+        };
+        let mut seal = Seal::new(&statement);
+        keys.iter().try_for_each(|key| key.sign_seal(&mut seal)).map_err(CreateError::Sign)?;
+        out.write_all(seal.as_bytes())?;
+        out.write_all(&manifest_bytes)?;
+        out.write_all(&index_bytes)?;
+        spool.rewind()?;
+        io::copy(spool, out)?;
+        out.write_all(&hints)?;
+        out.flush()?;
+        Ok(Created { statement, frames: index.frames.len(), images_len })
     }
 }
 

@@ -112,8 +112,12 @@ pub fn frames_json(release: &Release, all: bool) -> Value {
     if all {
         let frames = release.frames().iter().map(|frame| {
             let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
+            let base = release.base_ranges(frame).iter().map(|range| {
+                json!({"image": range.role.as_str(), "offset": range.offset, "len": range.len})
+            });
+            let base: Vec<Value> = base.collect();
             json!({
-                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(), "before": frame.before,
+                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(), "before": frame.before, "base": base,
                 "file_offset": release.file_range(frame).start, "stored": frame.stored_len, "sha256": hex(&frame.sha256),
             })
         });

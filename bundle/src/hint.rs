@@ -18,11 +18,8 @@ pub fn block_hint(block: &[u8]) -> u64 {
 
 /// The hints in a piece of a bundle's block hints, in order. *Pure.*
 pub fn hints_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
-    bytes.chunks_exact(LEN).map(|hint| {
-        let mut wide = [0; 8];
-        seal::field::put(&mut wide, 0, hint);
-        u64::from_le_bytes(wide)
-    })
+    let (hints, _) = bytes.as_chunks::<LEN>();
+    hints.iter().map(|[a, b, c, d, e]| u64::from_le_bytes([*a, *b, *c, *d, *e, 0, 0, 0]))
 }
 
 /// The encoded hints of the blocks of `data`. *Pure.*

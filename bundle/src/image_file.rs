@@ -25,7 +25,11 @@ pub(crate) struct ImageFile {
 impl ImageFile {
     /// Opens a file or a block device. *Reads* its size.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+        Self::new(File::open(path)?)
+    }
+
+    /// An open file. *Reads* its size.
+    pub(crate) fn new(mut file: File) -> io::Result<Self> {
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size, at: 0, data: 0..0 })
     }

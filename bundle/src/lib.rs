@@ -7,8 +7,10 @@
 //! - Read: [`BundleReader`] from front to back, or [`HeadParser`] and [`StoredFrame::check`] for frames fetched one by one.
 //! - Make: [`recipe`] and [`create()`]; sign: [`keys`] and [`signing`]; whom to trust: [`trust`].
 
+pub mod base;
 pub mod cbor;
 pub mod create;
+pub mod delta;
 pub mod describe;
 pub mod differ;
 mod frame;

@@ -1,6 +1,7 @@
 //! `rayos-bundle`: make, sign, check and open releases.
 
 mod cli;
+mod deltas;
 mod files;
 mod look;
 mod terminal;

@@ -1,5 +1,6 @@
 //! A whole bundle in one go: every frame checked, images written out, on all cores.
 
+use crate::base::{BaseError, Extracted};
 use crate::create::hash_zeroes;
 use crate::frame::{DecodeError, Decoder, Source};
 use crate::hex;
@@ -29,8 +30,10 @@ pub enum OpenError {
     ImageDigest { image: ImageRole, expected: [u8; 32], found: [u8; 32] },
     #[error("release has no image {0}")]
     NoImage(ImageRole),
-    #[error("delta bundle: its frames build upon release {0}, and cannot be opened without it")]
+    #[error("delta bundle: its frames build upon release {0}, and cannot be opened without it (--base)")]
     Delta(String),
+    #[error(transparent)]
+    Base(#[from] BaseError),
     #[error("writing: {0}")]
     Output(io::Error),
 }
@@ -41,7 +44,7 @@ impl OpenError {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Read(error) => error.is_refusal(),
-            Self::Decode(_) | Self::ImageDigest { .. } => true,
+            Self::Decode(_) | Self::ImageDigest { .. } | Self::Base(_) => true,
             Self::NoImage(_) | Self::Delta(_) | Self::Output(_) => false,
         }
     }
@@ -51,6 +54,7 @@ impl OpenError {
 pub struct Opener<R> {
     reader: BundleReader<BlockingSource<R>>,
     workers: usize,
+    base: Option<Arc<Extracted>>,
 }
 
 /// How the head of a bundle is read.
@@ -73,7 +77,7 @@ impl<R: Read + Unpin> Opener<R> {
             Access::Verify(trust, purpose) => wait(BundleReader::open(source, trust, purpose)),
             Access::WithoutVerifying => wait(BundleReader::open_without_verifying(source)),
         };
-        Ok(Self { reader: reader?, workers })
+        Ok(Self { reader: reader?, workers, base: None })
     }
 
     /// The release.
@@ -82,10 +86,19 @@ impl<R: Read + Unpin> Opener<R> {
         self.reader.release()
     }
 
+    /// Gives a delta bundle the images that it builds upon, so that it can be checked and extracted like any other.
+    ///
+    /// # Errors
+    /// [`OpenError::Base`] if they are others.
+    pub fn with_base(self, base: Arc<Extracted>) -> Result<Self, OpenError> {
+        base.check_base_of(self.release())?;
+        Ok(Self { base: Some(base), ..self })
+    }
+
     /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every frame, those of whole images, and that
     /// nothing follows. *Reads*; `progress` is told bytes of images.
     ///
-    /// Images with delta frames are checked as far as that is possible without the base release. The digest of a whole image is passed over
+    /// Images with delta frames are checked as far as that is possible without the base release ([`Opener::with_base`]). The digest of a whole image is passed over
     /// if more than [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its frames are checked nevertheless.
     ///
     /// # Errors
@@ -94,9 +107,10 @@ impl<R: Read + Unpin> Opener<R> {
         let release = Arc::clone(self.release());
         let mut images = WholeImages::new(&release);
         let mut kept = Kept::new(&release);
+        let base = self.base.clone();
         self.runs(
             |_| true,
-            |decoder, run, into| decode_run(&release, decoder, run, into),
+            |decoder, run, into| decode_run(&release, base.as_deref(), decoder, run, into),
             |number, bytes| {
                 let whole = kept.bytes_of(number, bytes);
                 images.add(number, whole)?;
@@ -121,8 +135,9 @@ impl<R: Read + Unpin> Opener<R> {
     ) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
         let image = release.image(role).ok_or(OpenError::NoImage(role))?;
-        if let Some(base) = &release.manifest().base {
-            return Err(OpenError::Delta(base.version.clone()));
+        let base = self.base.clone();
+        if let (Some(needed), None) = (&release.manifest().base, &base) {
+            return Err(OpenError::Delta(needed.version.clone()));
         }
         out.set_len(image.size).map_err(OpenError::Output)?;
         let mut images = WholeImages::new(&release);
@@ -130,7 +145,7 @@ impl<R: Read + Unpin> Opener<R> {
             |number| image.frames.contains(&number),
             |decoder, run, into| {
                 let first = run.first().map(UncheckedFrame::number);
-                decode_run(&release, decoder, run, into)?;
+                decode_run(&release, base.as_deref(), decoder, run, into)?;
                 match first.and_then(|first| release.frame(first)) {
                     Some(entry) if !into.is_empty() => {
                         out.write_all_at(into, entry.offset).map_err(OpenError::Output)
@@ -202,10 +217,11 @@ fn next_run<R: Read + Unpin>(
     Ok(Some(run))
 }
 
-/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of zeroes, repeats and deltas, nor of
-/// what builds upon deltas.
+/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of zeroes and repeats, nor, without the
+/// base, of deltas and what builds upon them.
 fn decode_run(
     release: &Release,
+    base: Option<&Extracted>,
     decoder: &mut Decoder,
     run: Vec<UncheckedFrame>,
     into: &mut Vec<u8>,
@@ -215,13 +231,18 @@ fn decode_run(
         let frame = frame.check(release)?;
         let Some(entry) = release.frame(frame.number()) else { continue };
         // Zeroes were checked with the index, repeats are as their first frame, which is checked.
-        known = known && matches!(entry.kind, FrameKind::Zstd | FrameKind::Raw);
+        known = known
+            && match entry.kind {
+                FrameKind::Zstd | FrameKind::Raw => true,
+                FrameKind::Delta { .. } => base.is_some(),
+                FrameKind::Zero | FrameKind::Repeat { .. } => false,
+            };
         if known {
             let at = into.len();
             into.resize(at.saturating_add(entry.len as usize), 0);
             let (before, own) = into.split_at_mut(at);
             let before = before.get(at.saturating_sub(entry.before as usize)..).unwrap_or_default();
-            decoder.decode_slice(release, &frame, before, own, nothing)?;
+            decoder.decode_slice(release, &frame, before, own, |what, into| from_base(base, what, into))?;
         }
     }
     Ok(())
@@ -313,8 +334,11 @@ impl<'a> WholeImages<'a> {
     }
 }
 
-fn nothing(_: Source, _: &mut [u8]) -> io::Result<()> {
-    Err(io::ErrorKind::NotFound.into())
+fn from_base(base: Option<&Extracted>, what: Source, into: &mut [u8]) -> io::Result<()> {
+    match (base, what) {
+        (Some(base), Source::Base(range)) => base.read(range, into),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// Runs a future whose source blocks in place, so that it never has to wait for anything else.

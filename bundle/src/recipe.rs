@@ -22,7 +22,7 @@
 //! [compression]                      # optional
 //! level = 9                          # zstd level, 1 to 19
 //! frame_size = 16384                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
-//! window = 65536                     # likewise: how far back a frame may refer, 0 to 1048576, a multiple of 4096
+//! window = 65536                     # likewise: how far back a frame may refer, 0 to 524288, a multiple of 4096
 //!
 //! [[image]]                          # one or more, each role once
 //! role = "root"                      # boot, root, recovery, guard
@@ -49,7 +49,7 @@ pub const DEFAULT_LEVEL: i32 = 9;
 /// Frame size unless the recipe says otherwise or the images are too large for it, in bytes; the same record has the figures.
 pub const DEFAULT_FRAME_SIZE: u32 = 16 << 10;
 /// How many bytes before it a frame builds upon unless the recipe says otherwise; the same record has the figures.
-pub const DEFAULT_WINDOW: u32 = 0;
+pub const DEFAULT_WINDOW: u32 = 64 << 10;
 /// Highest level: those above need more memory than making a bundle may take.
 pub const MAX_LEVEL: i32 = 19;
 

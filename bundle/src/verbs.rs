@@ -1,11 +1,13 @@
 //! What each verb does: open the files, call the library, print.
 
 use crate::cli::{Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work};
+use crate::deltas;
 use crate::files::{PartFile, is_dash, open_input, open_to_sign, unnamed_file, write_new, write_output};
 use crate::look::Differs;
 use crate::terminal;
 use anyhow::{Context as _, Result};
 use bundle::create::CreateError;
+use bundle::delta::DeltaError;
 use bundle::keys::{self, SecretKey};
 use bundle::open::{Access, OpenError, Opener};
 use bundle::pe::PeError;
@@ -27,6 +29,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.downcast_ref::<SignError>().is_some_and(|error| !matches!(error, SignError::Io(_)))
             || matches!(cause.downcast_ref::<TrustFileError>(), Some(TrustFileError::Trust { .. }))
             || matches!(cause.downcast_ref::<CreateError>(), Some(CreateError::Sign(_)))
+            || cause.downcast_ref::<DeltaError>().is_some_and(DeltaError::is_refusal)
             || cause.is::<PeError>()
             || cause.is::<Differs>()
             || cause
@@ -122,8 +125,11 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
     };
     let name = args.bundle.display().to_string();
     let source = open_input(&args.bundle)?;
-    let opener =
-        Opener::open(source, Access::Verify(&trust, purpose), workers(&args.work)).context(name.clone())?;
+    let access = Access::Verify(&trust, purpose);
+    let mut opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
+    if let Some(base) = deltas::base(&args.base, access, &args.work)? {
+        opener = opener.with_base(base).context(name.clone())?;
+    }
     let release = std::sync::Arc::clone(opener.release());
     let bar = terminal::bar(release.images().iter().map(|image| image.size).sum(), "verify");
     opener.check(&mut |bytes| bar.inc(bytes)).context(name.clone())?;
@@ -147,7 +153,10 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
         None => Access::WithoutVerifying,
     };
     let name = args.bundle.display().to_string();
-    let opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
+    let mut opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
+    if let Some(base) = deltas::base(&args.base, access, &args.work)? {
+        opener = opener.with_base(base).context(name.clone())?;
+    }
     let size = opener.release().image(args.image).map_or(0, |image| image.size);
     let bar = terminal::bar(size, "extract");
     let mut progress = |bytes| bar.inc(bytes);

@@ -3,8 +3,10 @@
 //! Its phases are types: what disarms gives what can write, what writes gives what can be read back, and only
 //! what was read back can be activated.
 
+use crate::base::{Basis, DamagedBase};
 use crate::events::{Event, EventSink};
 use crate::fetch::{FetchError, Fetcher, OnRetry, Retries};
+use crate::full::Unopened;
 use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
 use crate::read_back::ReadBackError;
@@ -145,6 +147,17 @@ pub enum ApplyError {
     /// The boot image on the disk is not the one that the guard will ask for.
     #[error("{0} image: the chunks are as signed, but the whole does not have the signed SHA-256")]
     Whole(&'static str),
+    /// The slot that a delta builds upon is damaged, and there is no whole bundle to turn to.
+    #[error(transparent)]
+    DamagedBase(#[from] Box<DamagedBase>),
+    /// The whole bundle that was given beside a delta is another one.
+    #[error("release {version} comes with the whole bundle of release {found}, which has other images")]
+    OtherFull {
+        /// The delta's release.
+        version: String,
+        /// The whole bundle's.
+        found: String,
+    },
     /// The work was stopped.
     #[error("stopped")]
     Stopped,
@@ -170,6 +183,7 @@ impl From<ApplyError> for Failure {
 pub struct Incoming<'a, S> {
     pub(crate) fetcher: Fetcher<'a, S>,
     pub(crate) release: Arc<Release>,
+    pub(crate) full: Unopened<'a, S>,
 }
 
 impl<'a, S: Source> Incoming<'a, S> {
@@ -186,7 +200,14 @@ impl<'a, S: Source> Incoming<'a, S> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
         let release = read_head(&mut fetcher, trust).await?;
         fetcher.check_total(release.statement().bundle_len)?;
-        Ok(Self { fetcher, release })
+        Ok(Self { fetcher, release, full: None })
+    }
+
+    /// Names the whole bundle of the release that a delta bundle leads to. It is not even opened unless the base turns out to be damaged; then
+    /// the chunks that cannot be made are taken from it.
+    #[must_use]
+    pub fn with_full(self, source: S, on_retry: OnRetry<'a>) -> Self {
+        Self { full: Some((source, on_retry)), ..self }
     }
 
     /// The release.
@@ -253,7 +274,7 @@ impl<'a, S: Source> Incoming<'a, S> {
         options: &Options<'_>,
         events: &dyn EventSink,
     ) -> Result<Outcome, Failure> {
-        let Self { mut fetcher, release } = self;
+        let Self { mut fetcher, release, full } = self;
         let statement = release.statement();
         events.event(Event::Release {
             version: statement.version.to_string(),
@@ -264,7 +285,8 @@ impl<'a, S: Source> Incoming<'a, S> {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
-        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
+        let basis = Basis::find(&machine.disk, plan.target.slot().other(), options.trust, &release).await?;
+        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
         let intent = Intent::Trial(options.tries);
         let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
         let work = Work { intent, machine, options, events, plan, sinks, guard };
@@ -274,7 +296,7 @@ impl<'a, S: Source> Incoming<'a, S> {
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        work.carry_out(&record, scanned, fetcher).await.map(Outcome::Activated)
+        work.carry_out(&record, scanned, fetcher, full).await.map(Outcome::Activated)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Origin {
     Composed(usize),
     /// It has to be taken from the source.
     Stored,
+    /// The source has it only as a difference to what turned out to be damaged.
+    Lost,
 }
 
 /// What one worker does at a time.

@@ -1,6 +1,7 @@
 //! What a worker does with a batch: verify, decompress, verify, write.
 
 use crate::apply::ApplyError;
+use crate::base::Lost;
 use crate::batch::{Batch, Origin, Part};
 use crate::hints::checksum;
 use crate::places::Reading;
@@ -9,7 +10,7 @@ use crate::sink::Sinks;
 use crate::supply::Order;
 use crate::survey::is;
 use bootctl::device::AlignedBuffer;
-use bundle::{Decoder, StoredFrame};
+use bundle::{DecodeError, Decoder, FrameKind, StoredFrame};
 use bytes::Bytes;
 use std::io;
 use std::ops::Range;
@@ -30,6 +31,24 @@ pub(crate) struct Done {
     pub(crate) written: Vec<(usize, u64)>,
     /// Frames that the disk did not have after all: they must be fetched.
     pub(crate) failed: Vec<usize>,
+    /// Frames that could not be made of the base.
+    pub(crate) lost: Vec<Lost>,
+}
+
+/// What came of a frame.
+enum Found {
+    /// Its bytes, verified.
+    Made,
+    /// The disk did not have what it seemed to have.
+    Missing,
+    /// The base did not have what it should.
+    Lost(DecodeError),
+}
+
+impl Found {
+    const fn made(made: bool) -> Self {
+        if made { Self::Made } else { Self::Missing }
+    }
 }
 
 impl Hand {
@@ -69,7 +88,7 @@ impl Hand {
             let written = self.sinks.write_zeroes(first.image, first.offset, count);
             written.map_err(|error| self.write_error(first.image, error))?;
         }
-        Ok(Done { written: frames.map(|frame| (frame, 0)).collect(), failed: Vec::new() })
+        Ok(Done { written: frames.map(|frame| (frame, 0)).collect(), ..Done::default() })
     }
 
     /// Makes the bytes of all parts, one after the other in memory as on the disk.
@@ -90,10 +109,23 @@ impl Hand {
             let before = self.sinks.release().frames()[part.frame].before as usize;
             let upon =
                 if part.origin == Origin::Stored { place.start.saturating_sub(before) } else { place.start };
-            if lacking.iter().any(|lacks| lacks.end > upon) || !self.fill_part(part, bytes, place)? {
-                lacking.push(place.clone());
-                done.failed.push(part.frame);
-                continue;
+            let found = if lacking.iter().any(|lacks| lacks.end > upon) {
+                Found::Missing
+            } else {
+                self.fill_part(part, bytes, place)?
+            };
+            match found {
+                Found::Made => {}
+                Found::Missing => {
+                    lacking.push(place.clone());
+                    done.failed.push(part.frame);
+                    continue;
+                }
+                Found::Lost(error) => {
+                    lacking.push(place.clone());
+                    done.lost.push(Lost { frame: part.frame, error });
+                    continue;
+                }
             }
             let sum = checksum(&self.plain[place.clone()]);
             done.written.extend(part.places().map(|frame| (frame, sum)));
@@ -101,39 +133,45 @@ impl Hand {
         Ok(done)
     }
 
-    /// False if the disk did not have what it seemed to have.
     fn fill_part(
         &mut self,
         part: &Part,
         stored: Option<Bytes>,
         place: &Range<usize>,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<Found, ApplyError> {
         let release = self.sinks.release();
         let frame = &release.frames()[part.frame];
         let (before, into) = self.plain[..place.end].split_at_mut(place.start);
         match part.origin {
             Origin::Stored => {
                 let stored = StoredFrame::check(release, part.frame, stored.unwrap_or_default())?;
-                let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
-                // The frames of a run lie one behind the other. A repeat is made of the frame that it repeats, and a delta is
-                // refused in the plan: nothing is asked for.
+                let basis = self.sinks.basis();
+                let fetch = |source, into: &mut [u8]| match (source, basis) {
+                    (bundle::Source::Base(range), Some(basis)) => basis.read(range, into),
+                    // The frames of a run lie one behind the other, and a repeat is made of the frame that it repeats.
+                    _ => Err(io::ErrorKind::Unsupported.into()),
+                };
                 let before = &before[before.len() - frame.before as usize..];
-                self.decoder.decode_slice(release, &stored, before, into, nothing)?;
-                Ok(true)
+                match self.decoder.decode_slice(release, &stored, before, into, fetch) {
+                    Ok(()) => Ok(Found::Made),
+                    // Its own bytes are as signed: it is the base that is not.
+                    Err(error) if matches!(frame.kind, FrameKind::Delta { .. }) => Ok(Found::Lost(error)),
+                    Err(error) => Err(error.into()),
+                }
             }
             Origin::Zero => {
                 into.fill(0);
-                Ok(true)
+                Ok(Found::Made)
             }
-            Origin::Composed(_) => Ok(is(frame, into)),
+            Origin::Composed(_) => Ok(Found::made(is(frame, into))),
             Origin::Held => {
                 let held = self
                     .sinks
                     .place(frame.image)
                     .map(|held| held.read(Reading::Anywhere, frame.offset, into));
-                Ok(matches!(held, Some(Ok(()))) && is(frame, into))
+                Ok(Found::made(matches!(held, Some(Ok(()))) && is(frame, into)))
             }
-            Origin::Repeat(_) | Origin::Unwanted => Ok(false),
+            Origin::Repeat(_) | Origin::Unwanted | Origin::Lost => Ok(Found::Missing),
         }
     }
 
@@ -142,7 +180,9 @@ impl Hand {
         let frames = self.sinks.release().frames();
         let mut own: Vec<Range<usize>> = Vec::new();
         let places = self.places(parts);
-        let made = |part: &Part| !done.failed.contains(&part.frame);
+        let made = |part: &Part| {
+            !done.failed.contains(&part.frame) && !done.lost.iter().any(|lost| lost.frame == part.frame)
+        };
         for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
             match own.last_mut() {
                 _ if !part.own => {}

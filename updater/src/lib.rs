@@ -5,10 +5,12 @@
 //! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
 
 pub mod apply;
+mod base;
 mod batch;
 pub mod check;
 pub mod events;
 pub mod fetch;
+mod full;
 mod hand;
 mod hints;
 pub mod holder;
@@ -28,5 +30,6 @@ pub mod terminal;
 pub mod verify_slot;
 mod workers;
 
+pub use base::DamagedBase;
 pub use read_back::ReadBackError;
 pub use survey::Amounts;

@@ -2,9 +2,11 @@
 //! only what was read back can be activated.
 
 use crate::apply::{ApplyError, Failure, Machine, Options, PhaseMs, Report};
+use crate::base::Lost;
 use crate::batch::{Origin, batches};
 use crate::events::{Event, EventSink, Phase};
 use crate::fetch::Fetcher;
+use crate::full::Unopened;
 use crate::hand::{Done, Hand};
 use crate::hints::Hints;
 use crate::kept;
@@ -167,13 +169,14 @@ impl Work<'_> {
         record: &Record,
         scanned: Scanned,
         mut fetcher: Fetcher<'_, S>,
+        full: Unopened<'_, S>,
     ) -> Result<Report, Failure> {
         if fetcher.is_local() {
             self.verify(&scanned, &mut fetcher).await?;
         }
         let done = async {
             let disarmed = self.disarm(record, scanned)?;
-            let written = disarmed.write(fetcher).await?;
+            let written = disarmed.write(fetcher, full).await?;
             let proven = written.read_back().await?;
             proven.activate()
         };
@@ -198,7 +201,7 @@ impl Work<'_> {
         Ok(Disarmed { work: self, record, scanned })
     }
 
-    fn warn(&self, message: String) {
+    pub(crate) fn warn(&self, message: String) {
         self.events.event(Event::Warning { message });
     }
 
@@ -221,6 +224,7 @@ impl<'w> Disarmed<'w> {
     pub(crate) async fn write<S: Source>(
         mut self,
         mut fetcher: Fetcher<'_, S>,
+        mut full: Unopened<'_, S>,
     ) -> Result<Written<'w>, ApplyError> {
         let began = Instant::now();
         let work = self.work;
@@ -228,7 +232,15 @@ impl<'w> Disarmed<'w> {
         let survey = &mut self.scanned.survey;
         let mut progress = work.progress(Phase::Write, survey.missing_bytes(&release));
         let mut supply = Supply::new(&mut fetcher).await;
-        while work.write_once(survey, &mut supply, &mut progress).await? {
+        let mut made_up = 0;
+        loop {
+            let missing = work.write_once(survey, &mut supply, &mut progress).await?;
+            if !missing.lost.is_empty() {
+                made_up += work.make_up(missing.lost, &mut full, survey, &mut progress).await?;
+            }
+            if !missing.failed {
+                break;
+            }
             // What the disk was thought to have is fetched after all.
             supply.again(&release);
         }
@@ -237,21 +249,30 @@ impl<'w> Disarmed<'w> {
         if !fetcher.can_skip() {
             fetcher.range(bundle_len, 0).await?;
         }
-        let fetched = fetcher.finish(bundle_len).await? + read_locally;
+        let fetched = fetcher.finish(bundle_len).await? + read_locally + made_up;
         let flush = |error| ApplyError::Write { what: "flush", error };
         work.sinks.flush().map_err(flush)?;
         Ok(Written { disarmed: self, fetched, took: began.elapsed() })
     }
 }
 
+/// What could not be brought to its place.
+#[derive(Default)]
+struct Missing {
+    /// Something turned out not to be on the disk, and is to be fetched.
+    failed: bool,
+    /// What the base should have had.
+    lost: Vec<Lost>,
+}
+
 impl Work<'_> {
-    /// Brings to its place what is missing. True if something of it turned out not to be on the disk.
+    /// Brings to its place what is missing.
     async fn write_once<S: Source>(
         &self,
         survey: &mut Survey,
         supply: &mut Supply<'_, '_, S>,
         progress: &mut Progress<'_>,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<Missing, ApplyError> {
         let release = self.sinks.release();
         let jobs = batches(release, &survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
@@ -259,7 +280,7 @@ impl Work<'_> {
             let mut hand = Hand::new(&self.sinks, &survey.composition);
             move |order| hand.write(order)
         });
-        let mut failed = false;
+        let mut missing = Missing::default();
         let (origins, sums) = (&mut survey.origins, &mut survey.sums);
         let mut told = |done: Done| {
             for (frame, sum) in done.written {
@@ -268,7 +289,11 @@ impl Work<'_> {
                 }
                 (origins[frame], sums[frame]) = (Origin::Held, sum);
             }
-            failed |= !done.failed.is_empty();
+            missing.failed |= !done.failed.is_empty();
+            for lost in done.lost {
+                origins[lost.frame] = Origin::Lost;
+                missing.lost.push(lost);
+            }
             for frame in done.failed {
                 origins[frame] = Origin::Stored;
             }
@@ -289,7 +314,7 @@ impl Work<'_> {
         // What was fetched before an error is written nevertheless: the next run need not fetch it again.
         workers.finish(&mut told).await?;
         fetched?;
-        Ok(failed)
+        Ok(missing)
     }
 }
 

@@ -97,13 +97,51 @@ pub enum Refusal {
         /// What this is.
         have: UpdaterVersion,
     },
-    /// The bundle holds only what changed since another release.
-    #[error("release {version} comes as a delta to {base}: this updater applies whole bundles")]
+    /// The bundle holds only what changed since another release, and there is none to start from.
+    #[error("release {version} comes as a delta to {base}: an installation needs a whole bundle")]
     Delta {
         /// The release.
         version: String,
         /// What it builds upon.
         base: String,
+    },
+    /// The slot that does not become the target holds another release than the delta builds upon.
+    #[error("release {version} comes as a delta to {base}: slot {slot} holds {holds}")]
+    OtherBase {
+        /// The release.
+        version: String,
+        /// What it builds upon.
+        base: String,
+        /// The slot.
+        slot: Slot,
+        /// What it holds.
+        holds: String,
+    },
+    /// It holds a release of that name, but not those images.
+    #[error(
+        "release {version} comes as a delta to {base}: the {role} image in slot {slot} is another build of it"
+    )]
+    OtherBuild {
+        /// The release.
+        version: String,
+        /// What it builds upon.
+        base: String,
+        /// The slot.
+        slot: Slot,
+        /// The image.
+        role: ImageRole,
+    },
+    /// It cannot be told what it holds.
+    #[error("release {version} comes as a delta to {base}: what slot {slot} holds cannot be told: {error}")]
+    BaseUnknown {
+        /// The release.
+        version: String,
+        /// What it builds upon.
+        base: String,
+        /// The slot.
+        slot: Slot,
+        /// Why.
+        error: String,
     },
     /// The slot is to be repaired with another release than it holds.
     #[error("slot {slot} holds release {holds}: the bundle is release {offered}")]
@@ -157,7 +195,7 @@ pub enum Planned {
 /// Plans the application of `release`. *Pure.*
 ///
 /// # Errors
-/// A [`Refusal`], in this order: hardware, floor, updater, target slot, images, partitions, sizes.
+/// A [`Refusal`], in this order: hardware, floor, updater, target slot, base, images, partitions, sizes.
 pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     let identity = identity(release);
     check_release(facts.record, release, &identity)?;
@@ -165,6 +203,7 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     if facts.scope == Scope::Update && runs_already(facts, &identity) {
         return Ok(Planned::UpToDate(UpToDate { slot: target.slot().other() }));
     }
+    check_base(facts, release, target.slot())?;
     let destinations = destinations(facts, release, target.slot())?;
     Ok(Planned::Apply(Plan { target, release: identity, revoke: release.statement().revoke, destinations }))
 }
@@ -172,7 +211,7 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
 /// Plans the repair of `slot` with the bundle of the release that it holds. *Pure.*
 ///
 /// # Errors
-/// A [`Refusal`]: hardware, floor, updater, target slot, release, images, partitions, sizes.
+/// A [`Refusal`]: hardware, floor, updater, target slot, release, base, images, partitions, sizes.
 pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<Plan, Refusal> {
     let identity = identity(release);
     check_release(facts.record, release, &identity)?;
@@ -183,6 +222,7 @@ pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<P
         let (holds, offered) = (holds.version.to_string(), identity.version.to_string());
         return Err(Refusal::OtherRelease { slot, holds, offered });
     }
+    check_base(facts, release, slot)?;
     let destinations = destinations(facts, release, slot)?;
     Ok(Plan { target, release: identity, revoke: false, destinations })
 }
@@ -231,15 +271,31 @@ fn check_release(record: &Record, release: &Release, identity: &record::Release)
     if identity.rollback_index < record.floor {
         return Err(Refusal::BelowFloor { version, offered: identity.rollback_index, floor: record.floor });
     }
-    if let Some(base) = &release.manifest().base {
-        return Err(Refusal::Delta { version, base: base.version.clone() });
-    }
     // The package's own version always parses; were it not to, nothing newer than 0.0.0 would be applied.
     let have: UpdaterVersion = env!("CARGO_PKG_VERSION").parse().unwrap_or_default();
     match release.manifest().min_updater {
         Some(needed) if needed > have => Err(Refusal::UpdaterTooOld { version, needed, have }),
         _ => Ok(()),
     }
+}
+
+/// Whether a delta can build upon the slot beside the target, as far as the record tells; the slot itself is asked later.
+fn check_base(facts: &Facts<'_>, release: &Release, target: Slot) -> Result<(), Refusal> {
+    let Some(base) = &release.manifest().base else { return Ok(()) };
+    let (version, base) = (release.manifest().version.clone(), base.version.clone());
+    if facts.scope == Scope::Install {
+        return Err(Refusal::Delta { version, base });
+    }
+    let slot = target.other();
+    let state = facts.record.slot(slot);
+    if state.release.version.as_str() == base {
+        return Ok(());
+    }
+    let holds = match state.release.version.as_str() {
+        "" => "nothing".to_owned(),
+        version => version.to_owned(),
+    };
+    Err(Refusal::OtherBase { version, base, slot, holds })
 }
 
 fn runs_already(facts: &Facts<'_>, identity: &record::Release) -> bool {

@@ -1,6 +1,7 @@
 //! Writing the damaged chunks of a slot anew, and no others.
 
 use crate::apply::{ApplyError, Failure, Incoming, Machine, Options, Report};
+use crate::base::Basis;
 use crate::events::{Event, EventSink};
 use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Scope, plan_repair};
@@ -38,7 +39,7 @@ impl<S: Source> Incoming<'_, S> {
         options: &Options<'_>,
         events: &dyn EventSink,
     ) -> Result<Repaired, Failure> {
-        let Self { mut fetcher, release } = self;
+        let Self { mut fetcher, release, full } = self;
         let statement = release.statement();
         events.event(Event::Release {
             version: statement.version.to_string(),
@@ -53,7 +54,8 @@ impl<S: Source> Incoming<'_, S> {
             scope: Scope::Update,
         };
         let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
-        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?;
+        let basis = Basis::find(&machine.disk, slot.other(), options.trust, &release).await?;
+        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
         let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
         let work = Work { intent: Intent::Repair, machine, options, events, plan, sinks, guard };
         let scanned = work.scan(&mut fetcher).await?;
@@ -62,7 +64,7 @@ impl<S: Source> Incoming<'_, S> {
         if is_whole && has_seal(&work.sinks) && record.slot(slot).is_good() {
             return Ok(Repaired::Whole(slot));
         }
-        work.carry_out(&record, scanned, fetcher).await.map(Repaired::Mended)
+        work.carry_out(&record, scanned, fetcher, full).await.map(Repaired::Mended)
     }
 }
 

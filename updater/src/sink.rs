@@ -1,5 +1,6 @@
 //! The one way to write the images of a release.
 
+use crate::base::Basis;
 use crate::places::{Place, Places};
 use crate::plan::{Destination, MAX_GUARD, Plan};
 use bootctl::device::BlockDevice;
@@ -15,6 +16,8 @@ pub(crate) struct Sinks {
     memory: Option<(usize, Mutex<Vec<u8>>)>,
     boot: Window,
     recovery: Option<Window>,
+    /// What delta frames build upon.
+    basis: Option<Basis>,
 }
 
 impl Sinks {
@@ -42,7 +45,17 @@ impl Sinks {
             });
         }
         let places = Arc::new(Places::new(release, places));
-        Ok(Self { boot: disk.boot(slot)?, recovery, memory, places })
+        Ok(Self { boot: disk.boot(slot)?, recovery, memory, places, basis: None })
+    }
+
+    /// Gives what delta frames build upon.
+    pub(crate) fn with_basis(self, basis: Option<Basis>) -> Self {
+        Self { basis, ..self }
+    }
+
+    /// What delta frames build upon.
+    pub(crate) const fn basis(&self) -> Option<&Basis> {
+        self.basis.as_ref()
     }
 
     /// The places on the disk, to be looked at.

@@ -99,7 +99,7 @@ impl Survey {
                 Origin::Held => &mut amounts.in_place_bytes,
                 Origin::Composed(_) => &mut amounts.composed_bytes,
                 Origin::Zero | Origin::Repeat(_) => &mut amounts.filled_bytes,
-                Origin::Stored => &mut amounts.decoded_bytes,
+                Origin::Stored | Origin::Lost => &mut amounts.decoded_bytes,
             };
             *part += u64::from(frame.len);
             amounts.image_bytes += u64::from(frame.len);

@@ -1,54 +1,7 @@
-//! Chunk index: what is accepted covers the images without gaps and stays within the payload.
+//! See `checks/index.rs`.
 #![no_main]
 
-use bundle::cbor::Blob;
-use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
-use bundle::{BASE_RANGE_LEN, FRAME_ENTRY_LEN, Index};
-use libfuzzer_sys::fuzz_target;
-use std::collections::BTreeMap;
+#[path = "../checks/index.rs"]
+mod checks;
 
-fuzz_target!(|data: &[u8]| {
-    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else { return };
-    let (frames, ranges) = (u64::from(frames % 32), u64::from(ranges % 8));
-    let boot = u64::from(*boot) % (frames + 1);
-    let size = u64::from(u16::from_le_bytes([*size_low, *size_high])) * 16 + 1;
-    let mut index = rest.to_vec();
-    index.resize(frames as usize * FRAME_ENTRY_LEN + ranges as usize * BASE_RANGE_LEN, 0);
-    let image = |role, frames| ImageInfo { role, size, frames, sha256: Blob([0; 32]), frame_size: 65536 };
-    let base = BaseImage { role: ImageRole::Root, size: 1 << 40, sha256: Blob([0; 32]) };
-    let mut manifest = Manifest {
-        ext: BTreeMap::new(),
-        base: Some(Base { images: vec![base], version: "1".into() }),
-        sbom: None,
-        build: BTreeMap::new(),
-        hints: None,
-        index: IndexInfo { frames, ranges, sha256: Blob([0; 32]) },
-        notes: String::new(),
-        images: vec![image(ImageRole::Boot, boot), image(ImageRole::Root, frames - boot)],
-        created: None,
-        payload: 0,
-        version: "1".into(),
-        compatible: vec!["x".into()],
-        min_updater: None,
-        rollback_index: 1,
-    };
-    // The payload's length as the frames have it, so that the fuzzer gets past it.
-    manifest.payload = index
-        .chunks_exact(FRAME_ENTRY_LEN)
-        .take(frames as usize)
-        .map(|entry| u64::from(u32::from_le_bytes(entry[4..8].try_into().unwrap())))
-        .sum();
-    if let Ok(decoded) = Index::decode(&index, &manifest) {
-        assert_eq!(decoded.encode(), index);
-        let mut payload = 0;
-        for (number, frame) in decoded.frames.iter().enumerate() {
-            assert_eq!(frame.payload_offset, payload);
-            assert!(frame.offset + u64::from(frame.len) <= size);
-            payload += u64::from(frame.stored_len);
-            if let bundle::FrameKind::Repeat { frame: of } = frame.kind {
-                assert!(of < number && decoded.frames[of].image == frame.image);
-            }
-        }
-        assert_eq!(payload, manifest.payload);
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::check(data));

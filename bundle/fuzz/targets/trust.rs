@@ -1,20 +1,7 @@
-//! Trust files and signed trust updates: nothing is replaced that the old keys did not sign.
+//! See `checks/trust.rs`.
 #![no_main]
 
-use bundle::keys::SecretKey;
-use bundle::trust::{Keys, parse};
-use bundle::trust_update;
-use libfuzzer_sys::fuzz_target;
-use std::path::Path;
-use std::sync::LazyLock;
+#[path = "../checks/trust.rs"]
+mod checks;
 
-static CURRENT: LazyLock<bundle::trust::TrustFile> = LazyLock::new(|| {
-    let pem = SecretKey::from_seed(&[7; 32]).public_pem().unwrap();
-    parse(&pem, Path::new("current"), Keys::Inside).unwrap()
-});
-
-fuzz_target!(|data: &[u8]| {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    drop(parse(text, Path::new("new"), Keys::Inside));
-    assert!(trust_update::check(&CURRENT, text, Path::new("new")).is_err());
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::check(data));

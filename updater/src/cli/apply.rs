@@ -13,7 +13,7 @@ use std::fs::File;
 use std::sync::Arc;
 use updater::apply::{Incoming, Machine, Options, Outcome};
 use updater::events::{Event, EventSink as _};
-use updater::source::SourceError;
+use updater::source::{Location, SourceError};
 use updater::terminal::{ProgressStyle, Terminal};
 
 /// Apply a bundle to the slot that is not running; the next boot tries it
@@ -21,6 +21,9 @@ use updater::terminal::{ProgressStyle, Terminal};
 pub(super) struct Apply {
     #[command(flatten)]
     network: Network,
+    /// For a delta bundle: the whole bundle of the same release, to turn to if the running slot is damaged
+    #[arg(long, value_name = "BUNDLE")]
+    full: Option<Location>,
     #[command(flatten)]
     place: Place,
     /// Show what would be done, and stop
@@ -30,7 +33,7 @@ pub(super) struct Apply {
     #[arg(long, help_heading = "Work")]
     no_read_back: bool,
     /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
-    #[arg(long)]
+    #[arg(long, help_heading = "Work")]
     no_adaptive: bool,
     /// Threads that decompress, hash and write; each takes a few chunks of memory
     #[arg(long, value_name = "N", help_heading = "Work")]
@@ -82,6 +85,10 @@ impl Apply {
         signals::stop_on_signal(Arc::clone(&events), self.json)?;
         let trust = self.network.trust()?;
         let source = self.network.source()?;
+        if matches!(self.full, Some(Location::Stdin)) {
+            anyhow::bail!("--full -: the whole bundle is read out of order, which standard input cannot be");
+        }
+        let full = self.full.as_ref().map(|full| self.network.other(full)).transpose()?;
         let opened = self.place.open(Access::Write)?;
         let machine = Machine {
             vars: self.place.has_variables().then_some(opened.vars.as_ref()),
@@ -106,6 +113,10 @@ impl Apply {
         let outcome = runtime.block_on(async {
             let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
             let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
+            let incoming = match full {
+                Some(full) => incoming.with_full(full, &on_retry),
+                None => incoming,
+            };
             incoming.apply(&machine, &options, events.as_ref()).await
         });
         events.done();

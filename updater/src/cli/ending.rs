@@ -170,7 +170,11 @@ impl From<&Error> for Ending {
 fn of_apply(error: &ApplyError) -> Reason {
     match error {
         ApplyError::Refused(_) => Reason::Refused,
-        ApplyError::Bundle(_) | ApplyError::Decode(_) | ApplyError::Whole(_) => Reason::Bundle,
+        ApplyError::Bundle(_)
+        | ApplyError::Decode(_)
+        | ApplyError::Whole(_)
+        | ApplyError::OtherFull { .. } => Reason::Bundle,
+        ApplyError::DamagedBase(_) => Reason::Damaged,
         ApplyError::Fetch(FetchError::Source(error)) => of_source(error),
         ApplyError::Fetch(FetchError::Short { .. } | FetchError::Trailing { .. }) => Reason::Length,
         ApplyError::Record(_) => Reason::Record,

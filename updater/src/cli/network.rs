@@ -28,6 +28,11 @@ impl Network {
         self.reaching.source(&self.bundle)
     }
 
+    /// Another bundle, reached in the same way.
+    pub(super) fn other(&self, bundle: &Location) -> Result<AnySource> {
+        self.reaching.source(bundle)
+    }
+
     pub(super) fn retries(&self) -> Retries {
         self.reaching.retries()
     }

@@ -1,10 +1,11 @@
 //! What the program prints as JSON is what `docs/schemas` says.
 
-use crate::fixture::{Bench, bundle};
+use crate::fixture::{Bench, bundle, server_that};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-use tests::hostile::{HostileServer, Step, cut, honestly};
+use std::sync::mpsc::channel;
+use tests::hostile::Step;
 use tests::schema::misfits;
 
 fn schema(name: &str) -> Value {
@@ -49,12 +50,7 @@ fn apply_and_its_progress() {
         results.insert(json["result"].as_str().expect("result").to_owned());
         said
     };
-    let bytes = bundle("1.1.0", 2, 1);
-    let server = HostileServer::start(move |asked| match asked.number {
-        0 => honestly(&bytes, asked),
-        _ => cut(&bytes, asked, 0, Step::Close),
-    })
-    .expect("server");
+    let server = server_that(Step::Close, bundle("1.1.0", 2, 1), channel().0);
     let interrupted = apply(&[&server.url("x")]);
     assert_eq!(interrupted.json()["invalid_slot"], "b");
     apply(&["missing"]);

@@ -1,7 +1,6 @@
-//! Any bytes in both copies: the pair is read, decided by, and never panics; the decision runs out of candidates.
-#![no_main]
+//! Any bytes in both copies of the record: the pair is read and decided by, never panics, and runs out of candidates.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a check")]
 
-use libfuzzer_sys::fuzz_target;
 use record::{Copies, Decision, Pair, RECORD_LEN, Record, Request, Tried, decide};
 
 /// The bytes as a block, with a checksum that is right: else nothing would ever come past it.
@@ -15,11 +14,14 @@ fn block(bytes: &[u8]) -> [u8; RECORD_LEN] {
     block
 }
 
-fuzz_target!(|input: (Vec<u8>, Vec<u8>, bool)| {
-    let (first, second) = (block(&input.0), block(&input.1));
+/// A byte for what is asked for, then the two copies, half of the rest each.
+pub fn check(data: &[u8]) {
+    let Some((asked, rest)) = data.split_first() else { return };
+    let (first, second) = rest.split_at(rest.len() / 2);
+    let (first, second) = (block(first), block(second));
     let Pair::Valid { mut record, .. } = Pair::read(Copies([Some(&first), Some(&second)])) else { return };
     assert_eq!(Record::decode(&record.encode(0), 0), Ok(record));
-    let request = if input.2 { Request::Recovery } else { Request::Plain };
+    let request = if asked & 1 == 1 { Request::Recovery } else { Request::Plain };
     let mut tried = Tried::default();
     for _ in 0..4 {
         match decide(&record, request, tried) {
@@ -31,4 +33,4 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, bool)| {
         }
     }
     panic!("three candidates, and a fourth launch");
-});
+}

@@ -1,0 +1,184 @@
+//! The release that a delta builds upon: what the other slot was signed to hold, and what is wrong with it where a chunk does not come out.
+
+use crate::apply::ApplyError;
+use crate::kept;
+use crate::places::Place;
+use crate::plan::Refusal;
+use crate::survey::is;
+use bootctl::device::BlockDevice;
+use bootctl::disk::Disk;
+use bundle::manifest::{Base, BaseImage};
+use bundle::{BaseRange, DecodeError, ImageRole, Release};
+use record::Slot;
+use seal::{Statement, Trust};
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that are hashed at a time.
+const PIECE: usize = 1 << 20;
+
+/// The slot that a delta builds upon. It was signed as the delta's base; its bytes are believed by nobody, since what is made of them must have
+/// the SHA-256 of the new release.
+pub(crate) struct Basis {
+    version: String,
+    boot: Place,
+    root: Place,
+    kept: Option<Arc<Release>>,
+}
+
+/// A chunk that could not be made of the base.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) frame: usize,
+    pub(crate) error: DecodeError,
+}
+
+/// The base is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{partition}: bytes {start} to {} are not as release {base} was signed ({error}): the whole bundle of release {version} has what is missing (--full)",
+    start + len.saturating_sub(1)
+)]
+pub struct DamagedBase {
+    /// The partition.
+    pub partition: &'static str,
+    /// Where the damage begins in it, in bytes, or the bytes that it must be among.
+    pub start: u64,
+    /// How many bytes it is among.
+    pub len: u64,
+    /// The release that the slot holds.
+    pub base: String,
+    /// The release that was to be applied.
+    pub version: String,
+    /// What was found.
+    pub error: DecodeError,
+}
+
+impl Basis {
+    /// The slot that `release` builds upon, if that is `slot`; `None` for a whole bundle. *Reads* the slot's seal and what it keeps of its
+    /// bundle; where that is not there, its root image.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the slot holds something else, or it cannot be told what.
+    pub(crate) async fn find(
+        disk: &Disk,
+        slot: Slot,
+        trust: &Trust,
+        release: &Release,
+    ) -> Result<Option<Self>, ApplyError> {
+        let Some(base) = &release.manifest().base else { return Ok(None) };
+        let place = (Place::boot(disk, slot)?, Place::root(disk, slot)?);
+        let version = || release.manifest().version.clone();
+        let unknown = |error: &dyn std::fmt::Display| Refusal::BaseUnknown {
+            version: version(),
+            base: base.version.clone(),
+            slot,
+            error: error.to_string(),
+        };
+        let (statement, kept) = kept::read(&place.0.window, trust).map_err(|error| unknown(&error))?;
+        if statement.version.as_str() != base.version {
+            let (base, holds) = (base.version.clone(), statement.version.to_string());
+            return Err(Refusal::OtherBase { version: version(), base, slot, holds }.into());
+        }
+        let basis = Self { version: base.version.clone(), boot: place.0, root: place.1, kept };
+        for image in &base.images {
+            let same = match image.role {
+                ImageRole::Boot => statement.boot.sha256 == image.sha256.0,
+                _ => basis.is_signed_for(image).await.map_err(|error| unknown(&error))?,
+            };
+            if !same {
+                let (base, role) = (base.version.clone(), image.role);
+                return Err(Refusal::OtherBuild { version: version(), base, slot, role }.into());
+            }
+        }
+        basis.has_room(base, &statement).map_err(|error| unknown(&error))?;
+        Ok(Some(basis))
+    }
+
+    /// Whether the slot was signed to hold `image`; where that cannot be told, whether it does.
+    async fn is_signed_for(&self, image: &BaseImage) -> io::Result<bool> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.image(image.role).is_some_and(|held| held.sha256 == image.sha256.0));
+        }
+        let (place, size) = (self.place(image.role).cloned().ok_or(io::ErrorKind::NotFound)?, image.size);
+        let hashed = tokio::task::spawn_blocking(move || digest(&place, size));
+        Ok(hashed.await.map_err(io::Error::other)?? == image.sha256.0)
+    }
+
+    /// Whether the partitions are as long as the images that they are said to hold.
+    fn has_room(&self, base: &Base, statement: &Statement) -> io::Result<()> {
+        let fits = base.images.iter().all(|image| {
+            let size = if image.role == ImageRole::Boot { statement.boot.len } else { image.size };
+            let place = self.place(image.role);
+            size == image.size
+                && place.is_some_and(|place| {
+                    size.checked_add(place.base).is_some_and(|end| end <= place.window.len())
+                })
+        });
+        if fits { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn place(&self, role: ImageRole) -> Option<&Place> {
+        match role {
+            ImageRole::Boot => Some(&self.boot),
+            ImageRole::Root => Some(&self.root),
+            ImageRole::Recovery | ImageRole::Guard => None,
+        }
+    }
+
+    /// Reads a range of the base.
+    pub(crate) fn read(&self, range: BaseRange, into: &mut [u8]) -> io::Result<()> {
+        let place = self.place(range.role).ok_or(io::ErrorKind::Unsupported)?;
+        // Neighbouring chunks build upon the same ranges: the cache should keep them.
+        place.window.read_at(place.offset(range.offset), into)
+    }
+
+    /// What is wrong with the base, as far as it can be told, where a chunk does not come out. *Reads* what the chunk builds upon.
+    pub(crate) fn damage(&self, release: &Release, lost: Lost) -> DamagedBase {
+        let ranges = release.frame(lost.frame).map(|frame| release.base_ranges(frame)).unwrap_or_default();
+        let found = ranges.iter().find_map(|range| self.damage_in(*range));
+        let whole = |range: &BaseRange| (*range, range.len);
+        let (range, len) = found
+            .or_else(|| ranges.first().map(whole))
+            .unwrap_or((BaseRange { role: ImageRole::Root, offset: 0, len: 0 }, 0));
+        let place = self.place(range.role).unwrap_or(&self.root);
+        DamagedBase {
+            partition: place.name,
+            start: place.offset(range.offset),
+            len: u64::from(len),
+            base: self.version.clone(),
+            version: release.manifest().version.clone(),
+            error: lost.error,
+        }
+    }
+
+    /// The first chunk in a range that is not as it was signed, if the slot keeps its index.
+    fn damage_in(&self, range: BaseRange) -> Option<(BaseRange, u32)> {
+        let kept = self.kept.as_ref()?;
+        let image = kept.image(range.role)?;
+        let place = self.place(range.role)?;
+        let frames = kept.frames().get(image.frames.clone())?;
+        let end = range.offset + u64::from(range.len);
+        let touched = |frame: &&bundle::FrameEntry| {
+            frame.offset < end && range.offset < frame.offset + u64::from(frame.len)
+        };
+        let damaged = frames.iter().filter(touched).find(|frame| {
+            let mut bytes = vec![0; frame.len as usize];
+            place.window.read_at(place.offset(frame.offset), &mut bytes).is_err() || !is(frame, &bytes)
+        })?;
+        let (role, offset, len) = (range.role, damaged.offset, damaged.len);
+        Some((BaseRange { role, offset, len }, len))
+    }
+}
+
+fn digest(place: &Place, size: u64) -> io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; PIECE];
+    for at in (0..size).step_by(PIECE) {
+        let piece = &mut buffer[..(size - at).min(PIECE as u64) as usize];
+        place.window.read_at(place.offset(at), piece)?;
+        hash.update(piece);
+    }
+    Ok(hash.finalize().into())
+}
