@@ -225,12 +225,20 @@ impl<'a, S: Source> Incoming<'a, S> {
         let role = |frame: &FrameEntry| release.images()[frame.image].role;
         let wanted = |frame: &&FrameEntry| roles.contains(&role(frame));
         let repeated: BTreeSet<usize> = release.frames().iter().filter(wanted).filter_map(repeated).collect();
+        // A frame that is repeated from another image may build upon those before it in its run.
+        let needed: BTreeSet<usize> =
+            repeated.iter().flat_map(|&number| release.run_of(number).start..=number).collect();
         let mut kept: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
+        // The run that is being decoded, up to the present frame.
+        let mut run = Vec::new();
         let mut decoder = Decoder::default();
         let mut taken = BTreeMap::new();
         for (number, frame) in release.frames().iter().enumerate() {
-            if !wanted(&frame) && !repeated.contains(&number) {
+            if !wanted(&frame) && !needed.contains(&number) {
                 continue;
+            }
+            if frame.before == 0 {
+                run.clear();
             }
             let stored = match frame.stored_len {
                 0 => Bytes::new(),
@@ -243,10 +251,14 @@ impl<'a, S: Source> Incoming<'a, S> {
                     into.copy_from_slice(kept.get(&earlier).ok_or(io::ErrorKind::NotFound)?);
                     Ok(())
                 }
-                bundle::Source::Base(_) | bundle::Source::Before { .. } => {
-                    Err(io::ErrorKind::Unsupported.into())
+                bundle::Source::Before { .. } => {
+                    let from = run.len().checked_sub(into.len()).ok_or(io::ErrorKind::NotFound)?;
+                    into.copy_from_slice(&run[from..]);
+                    Ok(())
                 }
+                bundle::Source::Base(_) => Err(io::ErrorKind::Unsupported.into()),
             })?;
+            run.extend_from_slice(&plain);
             if wanted(&frame) {
                 let image: &mut Vec<u8> = taken.entry(role(frame)).or_default();
                 image.extend_from_slice(&plain);
