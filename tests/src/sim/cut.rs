@@ -242,7 +242,7 @@ impl Trace {
         let small = (512..len).step_by(512).take(if len <= 8192 { 16 } else { 0 });
         cuts.extend(small.filter(|count| count % self.sector != 0).map(|count| Cut::Head(at, count)));
         let around = inside.iter().map(|count| count * self.sector).flat_map(|edge| [edge - 1, edge + 1]);
-        let bytes = around.chain([1, 8, 255, self.sector / 2, len.saturating_sub(1)]);
+        let bytes = around.chain([1, 8, 16, 64, 128, 255, self.sector / 2, 384, len.saturating_sub(1)]);
         cuts.extend(bytes.filter(|count| (1..len).contains(count)).map(|count| Cut::Head(at, count)));
         cuts.extend(inside.iter().chain([&0]).map(|sector| Cut::Shorn(at, *sector)));
     }

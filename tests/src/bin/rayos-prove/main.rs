@@ -92,7 +92,7 @@ fn say(line: &str) {
 impl Crash {
     fn effort(&self) -> Effort {
         Effort {
-            first: Thoroughness { all_subsets: 8, random: 96, tears: 20, faulty: 4, seed: self.seed },
+            first: Thoroughness { all_subsets: 8, random: 160, tears: 28, faulty: 4, seed: self.seed },
             second: Thoroughness { all_subsets: 4, random: 4, tears: 2, faulty: 0, seed: self.seed },
             double_every: self.double_every,
             limit: Duration::from_secs(self.seconds),
