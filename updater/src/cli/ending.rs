@@ -228,6 +228,13 @@ mod tests {
         VerifySlotError::OtherRelease { slot: record::Slot::B, holds, offered }
     }
 
+    fn damaged_base() -> Box<updater::DamagedBase> {
+        let fault = bundle::DecodeFault::Foreign;
+        let error = bundle::DecodeError { image: bundle::ImageRole::Root, frame: 1, fault };
+        let (base, version) = ("1.0.0".to_owned(), "1.1.0".to_owned());
+        Box::new(updater::DamagedBase { partition: "root-a", start: 0, len: 4096, base, version, error })
+    }
+
     /// Every reason with an error that leads to it. Codes and words must never change.
     #[test]
     fn codes_and_words_are_as_documented() {
@@ -254,6 +261,8 @@ mod tests {
                 "damaged",
             ),
             (other_release().into(), 3, "refused"),
+            (ApplyError::from(damaged_base()).into(), 6, "damaged"),
+            (ApplyError::OtherFull { version: what(), found: what() }.into(), 3, "bundle"),
             (MachineError::NotGuarded.into(), 77, "not-guarded"),
             (MachineError::from(OpenError::Busy("x".into())).into(), 5, "busy"),
             (MachineError::from(OpenError::NotADevice("x".into())).into(), 5, "unsuitable"),
