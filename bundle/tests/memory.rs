@@ -61,5 +61,4 @@ fn the_largest_index_is_read_in_64_mib() {
     let ranges = MAX_BASE_RANGES / MAX_FRAMES;
     let delta = peak(folder.path(), &largest(4, 1, ranges as u32, MAX_BASE_RANGES));
     assert!((plain..112 << 10).contains(&delta), "{delta} KiB");
-    println!("{plain} KiB for {MAX_FRAMES} frames, {delta} KiB with {MAX_BASE_RANGES} base ranges");
 }
