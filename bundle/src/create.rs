@@ -114,8 +114,7 @@ fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError
     })
 }
 
-/// The images, opened, with their frame sizes: where none is asked for, the smallest from the default on with which they cannot have more frames
-/// than a bundle may.
+/// The images, opened, with their frame sizes.
 fn open_images(inputs: Vec<&ImageInput>) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
     let mut images = Vec::new();
     for input in inputs {
@@ -127,13 +126,23 @@ fn open_images(inputs: Vec<&ImageInput>) -> Result<Vec<(&ImageInput, ImageFile, 
         }
         images.push((input, file));
     }
-    let all: u64 = images.iter().map(|(_, file)| file.size()).sum();
-    let mut smallest = DEFAULT_FRAME_SIZE;
-    while all / u64::from(smallest) >= MAX_FRAMES && smallest < MAX_FRAME_LEN {
-        smallest *= 2;
-    }
+    let sizes: Vec<_> = images.iter().map(|(input, file)| (file.size(), input.frame_size)).collect();
+    let otherwise = frame_size_for(&sizes);
     let images = images.into_iter();
-    Ok(images.map(|(input, file)| (input, file, input.frame_size.unwrap_or(smallest))).collect())
+    Ok(images.map(|(input, file)| (input, file, input.frame_size.unwrap_or(otherwise))).collect())
+}
+
+/// The frame size of the images that ask for none: the smallest from the default on, doubled, with which the images cannot have more
+/// frames than a bundle may, whatever is in them. *Pure.* `images`: the size of each, and the frame size that it asks for.
+fn frame_size_for(images: &[(u64, Option<u32>)]) -> u32 {
+    let frames = |otherwise: u32| -> u64 {
+        images.iter().map(|(size, asked)| size.div_ceil(u64::from(asked.unwrap_or(otherwise)))).sum()
+    };
+    let mut size = DEFAULT_FRAME_SIZE;
+    while frames(size) > MAX_FRAMES && size < MAX_FRAME_LEN {
+        size *= 2;
+    }
+    size
 }
 
 /// How an image is cut and compressed.
@@ -386,5 +395,34 @@ impl Stored {
     /// A frame for which nothing is stored.
     const fn nothing(kind: FrameKind) -> Self {
         Self { kind, before: 0, len: 0, digest: [0; 16] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_grow_with_the_images_and_never_are_too_many() {
+        const GIB: u64 = 1 << 30;
+        for (images, expected) in [
+            (vec![(1, None)], 16),
+            (vec![(4 * GIB, None)], 16),
+            (vec![(4 * GIB + 1, None)], 32),
+            // As many bytes as fit, but each image has a last frame of its own.
+            (vec![(1, None), (4 * GIB - 1, None)], 32),
+            (vec![(8 * GIB, None)], 32),
+            (vec![(100 << 20, None), (8 * GIB, None)], 64),
+            (vec![(32 * GIB, None)], 128),
+            (vec![(1 << 40, None)], 4096),
+            // More than a bundle can hold: creating it says so once it is reached, since zeroes may make it fit.
+            (vec![(1 << 41, None)], 4096),
+            // What an image asks for is left alone, and counts.
+            (vec![(32 * GIB, Some(MAX_FRAME_LEN)), (3 * GIB, None)], 16),
+            (vec![(1 << 29, Some(4096)), (3 * GIB, None)], 32),
+        ] {
+            let size = frame_size_for(&images);
+            assert_eq!(size, expected << 10, "{images:?}");
+        }
     }
 }

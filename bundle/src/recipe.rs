@@ -1,34 +1,8 @@
 //! `bundle.toml`: what a release is made of.
 //!
+//! Every key, in an example that is tested:
 //! ```toml
-//! [release]
-//! version = "1.2.0"                  # for people: 1 to 64 printable characters without spaces
-//! rollback_index = 7                 # for decisions: machines refuse one below their floor
-//! compatible = ["rayos-x86_64"]      # hardware names, any of which is enough
-//! key_epoch = 0                      # optional: generation of the trust file that is signed under
-//! revoke = false                     # optional: committing this release makes every older one unbootable
-//! watchdog = false                   # optional: the release feeds a hardware watchdog, so the guard may arm one
-//! min_updater = "0.1.0"              # optional: the oldest updater that may apply it
-//! notes = "What is new."             # optional; or notes_file = "NOTES.md"
-//! created = 1700000000               # optional: seconds since 1970; default SOURCE_DATE_EPOCH, else absent
-//!
-//! [build]                            # optional: facts for people, text to text
-//! commit = "0123abc"
-//!
-//! [sbom]                             # optional: its digest goes into the bundle, the document does not
-//! path = "rayos.spdx.json"
-//! media_type = "application/spdx+json"
-//!
-//! [compression]                      # optional
-//! level = 9                          # zstd level, 1 to 19
-//! frame_size = 16384                 # for all images that do not say otherwise: 4096 to 4194304, a multiple of 4096
-//! window = 65536                     # likewise: how far back a frame may refer, 0 to 524288, a multiple of 4096
-//!
-//! [[image]]                          # one or more, each role once
-//! role = "root"                      # boot, root, recovery, guard
-//! path = "root.img"                  # relative to this file
-//! frame_size = 16384                 # optional
-//! window = 65536                     # optional
+#![doc = include_str!("../../docs/bundle.example.toml")]
 //! ```
 
 use crate::cbor::{Blob, Key};

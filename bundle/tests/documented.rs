@@ -1,0 +1,113 @@
+//! What the documents say of the command's input and output: JSON schemas, and the example of a `bundle.toml`.
+
+mod sample;
+
+use fixtures::schema::misfits;
+use sample::{RECIPE, noise, root_image, run};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+/// Runs a command line in `folder` and returns its exit code and standard output.
+fn bundle(folder: &Path, args: &str) -> (Option<i32>, Vec<u8>) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
+    let output = command.args(args.split_whitespace()).current_dir(folder).output().unwrap();
+    (output.status.code(), output.stdout)
+}
+
+/// A folder with the images and the other files that the example names, and a key.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("root.img"), root_image()).unwrap();
+    fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
+    fs::write(path.join("rayos.spdx.json"), "{}").unwrap();
+    fs::write(path.join("bundle.toml"), RECIPE).unwrap();
+    assert_eq!(bundle(path, "keygen --out k").0, Some(0));
+    folder
+}
+
+fn schema(name: &str) -> Value {
+    let text = fs::read_to_string(docs().join(format!("schemas/rayos-bundle.{name}-1.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Runs a command line whose output must be what the schema says, and returns it.
+#[track_caller]
+fn fits(folder: &Path, name: &str, code: i32, args: &str) -> Value {
+    let (found, printed) = bundle(folder, args);
+    assert_eq!(found, Some(code), "{args}");
+    let value = serde_json::from_slice(&printed).unwrap();
+    assert_eq!(misfits(&schema(name), &value), [""; 0], "{args}: {value:#}");
+    value
+}
+
+#[test]
+fn every_verb_prints_what_its_schema_says() {
+    let folder = folder();
+    let path = folder.path();
+    fits(path, "inspect", 0, "create bundle.toml --key k.key -o x.bundle --json");
+    assert_eq!(fits(path, "inspect", 0, "inspect x.bundle --json")["verified"], false);
+    assert_eq!(fits(path, "inspect", 0, "verify x.bundle --trust k.pub --json")["verified"], true);
+    fits(path, "list", 0, "list x.bundle --json");
+    assert_eq!(fits(path, "list", 0, "list x.bundle --json --frames")["frames"][0]["image"], "boot");
+    // With every key, and with a base.
+    fs::copy(docs().join("bundle.example.toml"), path.join("example.toml")).unwrap();
+    let mut root = root_image();
+    root[4096..5000].copy_from_slice(&noise(9, 904));
+    fs::write(path.join("root.img"), root).unwrap();
+    fits(path, "inspect", 0, "create example.toml --key k.key -o y.bundle --json");
+    let delta = fits(path, "inspect", 0, "delta x.bundle y.bundle --key k.key -o d.bundle --json");
+    assert_eq!(delta["base"], "1.2.3");
+    let frames = fits(path, "list", 0, "list d.bundle --json --frames")["frames"].clone();
+    assert!(frames.as_array().unwrap().iter().any(|frame| frame["kind"] == "delta"), "{frames}");
+    fits(path, "diff", 0, "diff x.bundle y.bundle --json");
+    assert_eq!(
+        fits(path, "compare", 0, "compare y.bundle --against root.img --json")["differing"],
+        Value::from([0; 0])
+    );
+    let differing = fits(path, "compare", 3, "compare x.bundle --against root.img --json");
+    assert_eq!(differing["differing"][0]["offset"], 4096);
+}
+
+/// The keys of a table of the example, those that are commented out too.
+fn keys(example: &str, table: &str) -> Vec<String> {
+    let stands = example.split(&format!("\n{table}\n")).nth(1).unwrap_or_else(|| panic!("{table}"));
+    let lines = stands.lines().take_while(|line| !line.starts_with('['));
+    let keys = lines.filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
+    keys.map(|(key, _)| key.to_owned()).filter(|key| !key.contains(' ')).collect()
+}
+
+#[test]
+fn the_example_has_every_key_and_no_other() {
+    let folder = folder();
+    let path = folder.path();
+    let example = fs::read_to_string(docs().join("bundle.example.toml")).unwrap();
+    fs::write(path.join("x.toml"), &example).unwrap();
+    let shown = fits(path, "inspect", 0, "create x.toml --key k.key -o x.bundle --json");
+    assert_eq!((&shown["created"], &shown["build"]["commit"]), (&1_700_000_000.into(), &"0123abc".into()));
+    let frame_sizes = [&shown["images"][0]["frame_size"], &shown["images"][1]["frame_size"]];
+    assert_eq!(frame_sizes, [16384, 32768]);
+    for table in ["[release]", "[sbom]", "[compression]", "[[image]]"] {
+        // A key that is not known is refused with a list of those that are.
+        let wrong = example.replacen(&format!("\n{table}\n"), &format!("\n{table}\nwrong = 1\n"), 1);
+        let refused =
+            bundle::recipe::Recipe::parse(&wrong, &path.join("x.toml"), None).unwrap_err().to_string();
+        let (_, known) =
+            refused.split_once("unknown field `wrong`, expected").unwrap_or_else(|| panic!("{refused}"));
+        let mut known: Vec<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let mut shown = keys(&example, table);
+        known.sort_unstable();
+        shown.sort_unstable();
+        assert_eq!(shown, known, "{table}");
+    }
+    // The bill of materials is named by its digest.
+    let sum = run("sha256sum", &["rayos.spdx.json"], path);
+    assert!(String::from_utf8(sum).unwrap().starts_with(shown["sbom"]["sha256"].as_str().unwrap()));
+}
