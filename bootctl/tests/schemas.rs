@@ -2,9 +2,6 @@
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
-#[path = "../../tests/src/schema.rs"]
-#[allow(dead_code, reason = "shared")]
-mod schema;
 
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::disk::Disk;
@@ -14,6 +11,7 @@ use bootctl::log::EventLog;
 use bootctl::status::Status as MachineStatus;
 use bootctl::store::RecordStore;
 use bootctl::watch::Watch;
+use fixtures::schema::misfits;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Slot, Status, Text64, VENDOR, Why};
 use serde_json::Value;
@@ -64,7 +62,7 @@ fn fits(verb: &str, value: &Value) {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
     let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(schema::misfits(&schema, value), [""; 0], "{value:#}");
+    assert_eq!(misfits(&schema, value), [""; 0], "{value:#}");
 }
 
 #[test]
@@ -111,5 +109,5 @@ fn a_schema_refuses_what_is_not_so() {
     status["slots"][0]["status"] = "excellent".into();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas/rayos-bootctl.status-1.json");
     let schema = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(schema::misfits(&schema, &status).len(), 1, "{:?}", schema::misfits(&schema, &status));
+    assert_eq!(misfits(&schema, &status).len(), 1, "{:?}", misfits(&schema, &status));
 }

@@ -1,5 +1,5 @@
-//! The machine that scenarios run on: QEMU with UEFI firmware, its console, its disks and a web server beside it,
-//! and a web server that misbehaves.
+//! The machine that scenarios run on: QEMU with UEFI firmware, its console, its disks and a web server beside it; and
+//! the simulated machine.
 //!
 //! A scenario says what it waits for and for how long at most; nothing here sleeps for luck. When a step does not
 //! come about, the [`Failure`] names it, with the end of the console, the full log's path and QEMU's command line.
@@ -18,13 +18,11 @@
 mod accelerator;
 mod console;
 mod failure;
-pub mod hostile;
 mod image;
 mod machine;
 mod qmp;
 mod running;
 mod sample;
-pub mod schema;
 mod scratch;
 pub mod sim;
 mod terminal;

@@ -118,9 +118,7 @@ pub enum Refusal {
         holds: String,
     },
     /// It holds a release of that name, but not those images.
-    #[error(
-        "release {version} comes as a delta to {base}: the {role} image in slot {slot} is another build of it"
-    )]
+    #[error("release {version} comes as a delta to {base}: the {role} image in slot {slot} is another one")]
     OtherBuild {
         /// The release.
         version: String,

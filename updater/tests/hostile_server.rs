@@ -1,8 +1,8 @@
 //! Downloads from a server that misbehaves: either the bytes come all the same, or the error says what the server did.
 //! Whatever it does, the fetcher ends, and takes no more memory than a piece and a range.
 
+use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use std::time::Duration;
-use tests::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use updater::fetch::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource, Patience, Rate};
 

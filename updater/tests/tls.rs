@@ -1,5 +1,6 @@
 //! HTTPS against a real TLS server, with certificates made by openssl.
 
+use fixtures::hostile::{Asked, HostileServer, Step, Stream, Wrap, head, honestly};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -9,7 +10,6 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::hostile::{Asked, HostileServer, Step, Stream, Wrap, head, honestly};
 use updater::fetch::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource};
 

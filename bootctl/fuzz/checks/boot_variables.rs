@@ -40,7 +40,7 @@ fn variables(data: &[u8]) -> Option<BootVars> {
 }
 
 /// Variables as [`variables`] reads them.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some(mut vars) = variables(data) else { return };
     let facts = Facts { esp: esp(5), retired: Vec::new() };
     let record = Record { seq: 1, ..Record::unused(&Partitions::default()) };

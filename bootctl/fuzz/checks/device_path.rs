@@ -3,7 +3,7 @@
 use bootctl::entry::LoadOption;
 
 /// A device path list.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let option = LoadOption {
         attributes: 1,
         description: String::new(),

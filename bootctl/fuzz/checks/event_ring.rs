@@ -4,7 +4,7 @@
 use record::event::{EVENT_LEN, Event, events, next_seq};
 
 /// Blocks, each with a checksum that is right.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let mut ring = data.to_vec();
     ring.resize(ring.len().next_multiple_of(EVENT_LEN), 0);
     for block in ring.chunks_exact_mut(EVENT_LEN) {

@@ -3,7 +3,7 @@
 use bootctl::entry::LoadOption;
 
 /// The data of a `Boot####` variable.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Ok(option) = LoadOption::parse(data) else { return };
     assert!(option.hard_drive().is_none() || option.device_path.len() >= 42);
     assert!(option.starts().is_none() || option.file().is_some());

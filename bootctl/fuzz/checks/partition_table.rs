@@ -6,7 +6,7 @@ use bootctl::disk::Disk;
 use std::sync::Arc;
 
 /// A byte for the length of sectors, then the disk.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some((large, rest)) = data.split_first() else { return };
     let size = if large & 1 == 1 { 4096 } else { 512 };
     let mut bytes = rest.to_vec();

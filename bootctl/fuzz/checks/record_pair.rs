@@ -15,7 +15,7 @@ fn block(bytes: &[u8]) -> [u8; RECORD_LEN] {
 }
 
 /// A byte for what is asked for, then the two copies, half of the rest each.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Some((asked, rest)) = data.split_first() else { return };
     let (first, second) = rest.split_at(rest.len() / 2);
     let (first, second) = (block(first), block(second));

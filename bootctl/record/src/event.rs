@@ -56,7 +56,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
         Self::Activated,
         Self::Disarmed,
         Self::Launched,

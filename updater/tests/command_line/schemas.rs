@@ -1,12 +1,12 @@
 //! What the program prints as JSON is what `docs/schemas` says.
 
 use crate::fixture::{Bench, bundle, server_that};
+use fixtures::hostile::Step;
+use fixtures::schema::misfits;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::mpsc::channel;
-use tests::hostile::Step;
-use tests::schema::misfits;
 
 fn schema(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas").join(name);

@@ -1,13 +1,13 @@
 //! `rayos-updater` as a person or a timer uses it, on a machine in an image file.
 
 use crate::fixture::{Bench, Said, bundle, bundle_for, server_that};
+use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
 use record::{Reason, Slot, Status};
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
-use tests::hostile::{Asked, HostileServer, Step, cut, honestly};
 
 fn text(path: &std::path::Path) -> &str {
     path.to_str().expect("path")
