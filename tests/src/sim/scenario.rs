@@ -74,7 +74,7 @@ const ONE: Start = Start::Installed(&["1.0.0"]);
 const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 28] = {
+pub const SCENARIOS: [Scenario; 29] = {
     use Damage::{
         BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull, Worn,
     };
@@ -111,6 +111,12 @@ pub const SCENARIOS: [Scenario; 28] = {
             // By evidence alone a release gets one launch: a cut in it costs the release.
             or_with: Some("1.0.0"),
             ..scenario("rebuild-record", TWO, BothRecords, Wish::Nothing, "1.1.0")
+        },
+        Scenario {
+            // By evidence alone a release gets one launch: a cut in it costs the release, and the slot that is free
+            // then is another one.
+            or_with: Some("1.2.0"),
+            ..scenario("update-after-loss", TWO, BothRecords, Wish::Run("1.2.0"), "1.2.0")
         },
         scenario("good-release-wears-out", TWO, Worn, Wish::Nothing, "1.0.0"),
         scenario("update-from-recovery", ONE, BootImage, Wish::Run("1.1.0"), "1.1.0"),

@@ -18,10 +18,9 @@ use bootctl::store::RecordStore;
 use installer::install::{Job, install};
 use record::{Choice, Guid, Handoff, Pair, Slot, Status, Text64};
 use std::sync::Arc;
-use updater::apply::{ApplyError, Failure, Incoming, Options, Outcome};
+use updater::apply::{Failure, Incoming, Options, Outcome};
 use updater::events::Silent;
 use updater::fetch::Retries;
-use updater::plan::Refusal;
 use updater::source::{Fault as SourceFault, MemorySource};
 
 /// What the machine's owner wants of it. Each is pursued anew after every start, until it is so.
@@ -81,6 +80,17 @@ pub struct Life {
     pub violation: Option<String>,
     /// The machine, switched off.
     pub state: State,
+}
+
+/// A record that was made anew does not know what the machine is: the system tells it, as `rayos-bootctl commit` does.
+fn identify(machine: &Machine) -> Result<(), String> {
+    let name = Text64::new(COMPATIBLE).unwrap_or(Text64::EMPTY);
+    match machine.store.read() {
+        Ok(record) if record.compatible == Text64::EMPTY => {
+            machine.identify(name).map(drop).map_err(|error| error.to_string())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What to do after the system has done its part.
@@ -279,6 +289,9 @@ impl<'a> World<'a> {
         if let Err(error) = machine.commit(0) {
             return self.stopped(&error.to_string());
         }
+        if let Err(words) = identify(machine) {
+            return self.stopped(&words);
+        }
         match self.wish {
             Wish::Nothing | Wish::Install(_) => Then::Rest,
             Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::RunDamaged(wanted) => {
@@ -315,6 +328,9 @@ impl<'a> World<'a> {
                 return self.stopped(&error.to_string());
             }
             return if machine.store.read().is_ok() { Then::Restart } else { Then::Rest };
+        }
+        if let Err(words) = identify(machine) {
+            return self.stopped(&words);
         }
         match self.wish {
             Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::Install(wanted) => {
@@ -365,12 +381,6 @@ impl<'a> World<'a> {
             Ok(Outcome::Activated(_)) => Then::Restart,
             Ok(_) => Then::Rest,
             Err(_) if matches!(self.wish, Wish::RunDamaged(_)) => Then::Rest,
-            // A machine that has forgotten what it is runs on, and asks a person: see docs/reliability.md.
-            Err(Failure { error: ApplyError::Refused(Refusal::Incompatible { .. }), .. })
-                if self.demand == Demand::Safety =>
-            {
-                Then::Rest
-            }
             Err(error) => self.stopped(&error.to_string()),
         }
     }

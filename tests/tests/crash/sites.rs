@@ -79,7 +79,7 @@ fn sites() -> BTreeMap<(String, u32), Site> {
 
 impl Site {
     fn is_tail(&self) -> bool {
-        !self.text.ends_with(';') && !self.text.contains('?')
+        (self.text.starts_with("return ") || !self.text.ends_with(';')) && !self.text.contains('?')
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::installed::{Installed, LOST, blank_disk, copy, machine, media};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tests::sim::cut::Dice;
@@ -39,8 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(240);
 struct Kills<'a> {
     installed: &'a Installed,
     scratch: &'a Scratch,
+    /// The installed machine, kept here, since the next run of the tests makes its own in that one's place.
+    base: [PathBuf; 2],
     /// A machine on which 1.1.0 was applied and not started yet.
-    activated: [std::path::PathBuf; 2],
+    activated: [PathBuf; 2],
     web: &'a WebServer,
     dice: Dice,
 }
@@ -56,9 +58,14 @@ fn killed_at_random() -> Result<()> {
     let scratch = Scratch::new("kills")?;
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
+        let base = ["base.img", "base.fd"].map(|name| scratch.file(name));
         let activated = ["activated.img", "activated.fd"].map(|name| scratch.file(name));
-        let mut kills =
-            Kills { installed: &installed, scratch: &scratch, activated, web: &web, dice: Dice::new(seed) };
+        installed.copy_to(&scratch)?;
+        for (from, to) in ["disk.img", "vars.fd"].iter().zip(&base) {
+            copy(&scratch.file(from), to)?;
+        }
+        let dice = Dice::new(seed);
+        let mut kills = Kills { installed: &installed, scratch: &scratch, base, activated, web: &web, dice };
         kills.activate()?;
         let mut told = Vec::new();
         for number in 0..count {
@@ -76,9 +83,23 @@ fn killed_at_random() -> Result<()> {
 }
 
 impl Kills<'_> {
+    /// Puts a kept machine in place.
+    fn take(&self, kept: &[PathBuf; 2]) -> Result<()> {
+        copy(&kept[0], &self.scratch.file("disk.img"))?;
+        copy(&kept[1], &self.scratch.file("vars.fd"))
+    }
+
+    fn start_base(&self) -> Result<Running> {
+        self.take(&self.base)?;
+        let mut running = machine(self.scratch).start("update")?;
+        running.fatal(&LOST).step("the installed release comes up").expect(UP_OLD)?;
+        running.expect_shell()?;
+        Ok(running)
+    }
+
     /// Applies 1.1.0 once, for all trials.
     fn activate(&self) -> Result<()> {
-        let mut running = self.installed.start(self.scratch)?;
+        let mut running = self.start_base()?;
         running.check(&format!("rayos-updater apply {}", self.web.guest_url("rayos-1.1.0.bundle")))?;
         running.check("sync")?;
         running.power_off()?;
@@ -95,7 +116,7 @@ impl Kills<'_> {
         }
         let running = match doing {
             Doing::Update => {
-                let mut running = self.installed.start(self.scratch)?;
+                let mut running = self.start_base()?;
                 running.send_line(&format!(
                     "rayos-updater apply {}",
                     self.web.guest_url("rayos-1.1.0.bundle")
@@ -103,8 +124,7 @@ impl Kills<'_> {
                 running
             }
             Doing::Trial | Doing::Commit => {
-                copy(&self.activated[0], &self.scratch.file("disk.img"))?;
-                copy(&self.activated[1], &self.scratch.file("vars.fd"))?;
+                self.take(&self.activated)?;
                 let mut running = machine(self.scratch).start("killed")?;
                 running.step("the guard starts the trial").expect("rayos-guard: starting slot B")?;
                 if doing == Doing::Commit {
@@ -113,7 +133,7 @@ impl Kills<'_> {
                 running
             }
             Doing::Recovery | Doing::Install => {
-                self.installed.copy_to(self.scratch)?;
+                self.take(&self.base)?;
                 let asked = Command::new(self.installed.sample.program("rayos-bootctl"))
                     .arg("--disk")
                     .arg(self.scratch.file("disk.img"))

@@ -12,17 +12,39 @@ const REFUSED: i32 = 3;
 /// The target slot holds no release now; the booted one is untouched.
 const SLOT_INVALID: i32 = 8;
 
+/// A bundle or a trust file that the machine must not go along with, and a word of its answer.
+struct Case {
+    name: &'static str,
+    /// The file with the machine's trust, if not its own.
+    trust: Option<&'static str>,
+    words: &'static str,
+}
+
+const fn case(name: &'static str, trust: Option<&'static str>, words: &'static str) -> Case {
+    Case { name, trust, words }
+}
+
+const CASES: [Case; 10] = [
+    case("flipped-seal", None, "seal"),
+    case("flipped-manifest", None, "manifest"),
+    case("stranger", None, "trusted"),
+    case("old", None, "rollback index"),
+    case("other-product", None, "this machine is rayos-x86_64"),
+    case("mixed", None, "manifest"),
+    case("cut-in-the-head", None, "ends after"),
+    case("cut-in-the-payload", None, "ends after"),
+    case("good", Some("two.toml"), "signed by 1 trusted release key(s), expected 2"),
+    case("good", Some("revoked.toml"), "signed by 0 trusted release key(s), expected 1"),
+];
+
 #[test]
-fn damaged_foreign_and_old_bundles() -> Result<()> {
+fn damaged_foreign_old_and_mixed_bundles() -> Result<()> {
     let installed = Installed::ready()?;
     let scratch = Scratch::new("refuse")?;
     let result = || -> Result<()> {
         let bad = scratch.file("bundles");
         fs::create_dir(&bad)?;
-        flipped(&installed.sample, &bad.join("seal.bundle"), 100)?;
-        flipped(&installed.sample, &bad.join("manifest.bundle"), 4096 + 40)?;
-        foreign(&installed.sample, &bad.join("foreign.bundle"))?;
-        fs::copy(installed.sample.bundle("0.9.0"), bad.join("old.bundle"))?;
+        make_cases(&installed.sample, &bad)?;
         let web = WebServer::start(&bad)?;
 
         let mut machine = installed.start(&scratch)?;
@@ -30,27 +52,72 @@ fn damaged_foreign_and_old_bundles() -> Result<()> {
         let len = fs::metadata(&disk)?.len();
         // Until the boot has committed, the boot record may still change by itself.
         machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done; sync")?;
+        for trust in ["two.toml", "revoked.toml"] {
+            machine.check(&format!("wget -q -O /tmp/{trust} {}", web.guest_url(trust)))?;
+        }
         let before = digest_of(&disk, 0, len)?;
-        for (name, words) in [
-            ("seal", ["sign", "seal", "statement"]),
-            ("manifest", ["manifest", "digest", "SHA-256"]),
-            ("foreign", ["sign", "trust", "key"]),
-            ("old", ["rollback index", "floor", "older"]),
-        ] {
+        for Case { name, trust, words } in CASES {
             let url = web.guest_url(&format!("{name}.bundle"));
-            let shell = machine.run(&format!("rayos-updater apply {url}"))?;
-            ensure!(shell.code == REFUSED, "{name}: exit code {}: {}", shell.code, shell.output);
-            ensure!(
-                words.iter().any(|word| shell.output.contains(word)),
-                "{name}: said only: {}",
-                shell.output
-            );
+            let trust = trust.map_or(String::new(), |trust| format!("--trust /tmp/{trust} "));
+            let shell = machine.run(&format!("rayos-updater apply {trust}{url}"))?;
+            ensure!(shell.code == REFUSED, "{name} {trust}: exit code {}: {}", shell.code, shell.output);
+            ensure!(shell.output.contains(words), "{name} {trust}: said only: {}", shell.output);
         }
         machine.check("sync")?;
         ensure!(digest_of(&disk, 0, len)? == before, "a refused bundle left a trace on the disk");
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)
+}
+
+/// The files of all cases.
+fn make_cases(sample: &Sample, to: &Path) -> Result<()> {
+    let file = |name: &str| to.join(format!("{name}.bundle"));
+    let good = fs::read(sample.bundle("1.1.0"))?;
+    fs::write(file("good"), &good)?;
+    flipped(sample, &file("flipped-seal"), 100)?;
+    flipped(sample, &file("flipped-manifest"), 4096 + 40)?;
+    foreign(sample, &file("stranger"))?;
+    fs::copy(sample.bundle("0.9.0"), file("old"))?;
+    // The seal of one release, and everything else of another.
+    let mut mixed = fs::read(sample.bundle("1.0.0"))?;
+    mixed[..4096].copy_from_slice(&good[..4096]);
+    fs::write(file("mixed"), mixed)?;
+    fs::write(file("cut-in-the-head"), &good[..4200])?;
+    fs::write(file("cut-in-the-payload"), &good[..good.len() / 2])?;
+    other_product(sample, to)?;
+    trust_files(sample, to)
+}
+
+/// The release 1.1.0 for other hardware, signed as the true one is.
+fn other_product(sample: &Sample, to: &Path) -> Result<()> {
+    let folder = to.join("other");
+    fs::create_dir(&folder)?;
+    let recipe = fs::read_to_string(sample.file("releases/1.1.0/bundle.toml"))?;
+    fs::write(folder.join("bundle.toml"), recipe.replace("rayos-x86_64", "toaster").replace("../../", ""))?;
+    for (from, name) in [
+        ("releases/1.1.0/boot.efi", "boot.efi"),
+        ("releases/1.1.0/root.erofs", "root.erofs"),
+        ("recovery.efi", "recovery.efi"),
+        ("guard.efi", "guard.efi"),
+    ] {
+        std::os::unix::fs::symlink(sample.file(from).canonicalize()?, folder.join(name))?;
+    }
+    create(sample, &folder.join("bundle.toml"), "keys/release.key", &to.join("other-product.bundle"))
+}
+
+/// Trust that asks for two signatures, and trust that has revoked the key that signed.
+fn trust_files(sample: &Sample, to: &Path) -> Result<()> {
+    let key = |name: &str| -> Result<String> {
+        let pem = fs::read_to_string(sample.file(&format!("keys/{name}.pub")))?;
+        Ok(format!("[[key]]\nname = \"{name}\"\nroles = [\"release\"]\npublic_key = \"\"\"\n{pem}\"\"\"\n"))
+    };
+    let keys = key("release")? + &key("stranger")?;
+    fs::write(to.join("two.toml"), format!("epoch = 0\n[threshold]\nrelease = 2\n{keys}"))?;
+    let public = bundle::keys::load_public(&sample.file("keys/release.pub"))?;
+    let revoked = format!("revoked = [\"{}\"]", seal::KeyId::of(&public));
+    fs::write(to.join("revoked.toml"), format!("epoch = 0\n{revoked}\n[threshold]\nrelease = 1\n{keys}"))?;
+    Ok(())
 }
 
 #[test]
@@ -85,12 +152,16 @@ fn flipped(sample: &Sample, to: &Path, offset: u64) -> Result<()> {
 
 /// The release 1.1.0, signed by somebody whom the machine does not trust.
 fn foreign(sample: &Sample, to: &Path) -> Result<()> {
+    create(sample, &sample.file("releases/1.1.0/bundle.toml"), "keys/stranger.key", to)
+}
+
+fn create(sample: &Sample, recipe: &Path, key: &str, to: &Path) -> Result<()> {
     let made = Command::new(sample.program("rayos-bundle"))
         .current_dir(project())
         .arg("create")
-        .arg(sample.file("releases/1.1.0/bundle.toml"))
+        .arg(recipe)
         .arg("--key")
-        .arg(sample.file("keys/stranger.key"))
+        .arg(sample.file(key))
         .arg("-o")
         .arg(to)
         .output()?;

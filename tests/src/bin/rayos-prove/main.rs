@@ -40,7 +40,7 @@ struct Crash {
     #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// Of the first cuts, one in so many is cut again
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 11)]
     double_every: usize,
     /// Let no operation of the disk fail
     #[arg(long)]

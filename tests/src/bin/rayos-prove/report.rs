@@ -52,7 +52,7 @@ impl Report {
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
             "# Reliability: what was tried, and what came of it\n\nMade by `scripts/prove --report` on {} from commit {}. \
-             Every figure is of this one run, and the command beside it repeats it.\n\n",
+             The command beside a figure repeats it; virtual machines are killed in runs of their own, of which the last one counts.\n\n",
             self.date, self.commit
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
