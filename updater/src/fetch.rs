@@ -8,8 +8,9 @@ use spans::Spans;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A gap of at most this many bytes is read and dropped: a new request costs more than that.
-const READ_THROUGH: u64 = 128 * 1024;
+/// A gap of at most this many bytes is read and dropped: a new request costs more than that. An adaptive download of 70 MB out of
+/// 340 MB took 205 requests and 28 MB of gaps at 128 KiB, 492 and 9 MB at 32 KiB, 670 and 4 MB at 16 KiB, 908 and 1 MB at 8 KiB.
+const READ_THROUGH: u64 = 16 * 1024;
 /// Bytes after which failures are counted anew. Less would let a server go on for ever that gives a byte to each
 /// request.
 const PROGRESS: u64 = 16 * 1024;

@@ -1,13 +1,12 @@
 //! What comparing and mending a slot has come to.
 
-use super::{mebibytes, output_line};
+use super::{APPLY, mebibytes, output_line};
 use crate::cli::Ending;
 use serde_json::json;
 use updater::repair::Repaired;
 use updater::verify_slot::{ImageReport, SlotReport};
 
 const VERIFY_SLOT: &str = "rayos-updater.verify-slot/1";
-const REPAIR: &str = "rayos-updater.repair/1";
 
 /// What `verify-slot` found.
 pub(crate) fn compared(report: &SlotReport, json: bool) {
@@ -75,10 +74,10 @@ pub(crate) fn failed_compare(error: &anyhow::Error, json: bool) -> Ending {
 pub(crate) fn repaired(repaired: &Repaired, json: bool) {
     match repaired {
         Repaired::Whole(slot) if json => {
-            output_line(&json!({ "schema": REPAIR, "result": "whole", "slot": slot.letter() }).to_string());
+            output_line(&json!({ "schema": APPLY, "result": "whole", "slot": slot.letter() }).to_string());
         }
         Repaired::Mended(report) if json => {
-            output_line(&json!({ "schema": REPAIR, "result": "mended", "report": report }).to_string());
+            output_line(&json!({ "schema": APPLY, "result": "mended", "report": report }).to_string());
         }
         Repaired::Whole(slot) => output_line(&format!("Slot {slot} is whole: nothing to do.")),
         Repaired::Mended(report) => output_line(&format!(

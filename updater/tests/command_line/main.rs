@@ -2,5 +2,6 @@
 
 mod fixture;
 mod schemas;
+mod slots;
 mod units;
 mod verbs;

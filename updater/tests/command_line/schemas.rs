@@ -1,8 +1,10 @@
 //! What the program prints as JSON is what `docs/schemas` says.
 
 use crate::fixture::{Bench, bundle, server_that};
+use bootctl::device::BlockDevice as _;
 use fixtures::hostile::Step;
 use fixtures::schema::misfits;
+use record::Slot;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -86,4 +88,34 @@ fn check() {
         fits(&schema, &answer);
         assert_eq!(answer["verdict"], verdict);
     }
+}
+
+#[test]
+fn verify_slot_and_repair() {
+    let (bench, schema, result) =
+        (Bench::new(), schema("rayos-updater.verify-slot-1.json"), schema("rayos-updater.apply-1.json"));
+    let path = bench.file("1.1.0.bundle");
+    let path = path.to_str().expect("path");
+    let verified = |slot: &str| {
+        let json = bench.run("verify-slot", &[slot, "--json"]).json();
+        fits(&schema, &json);
+        json["result"].clone()
+    };
+    assert_eq!((verified("a"), verified("b")), ("whole".into(), "failed".into()));
+    bench.run("apply", &[path]);
+    assert_eq!(verified("b"), "whole");
+    let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
+    fits(&result, &repaired);
+    assert_eq!(repaired["result"], "failed");
+    // As if B had committed, and then gone back to A.
+    bench.commit(Slot::B);
+    bench.change(|record| record::Record { default: Slot::A, ..*record });
+    let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
+    fits(&result, &repaired);
+    assert_eq!(repaired["result"], "whole");
+    bench.disk().root(Slot::B).expect("root").write_at(12_345, &[0; 100]).expect("write");
+    assert_eq!(verified("b"), "damaged");
+    let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
+    fits(&result, &repaired);
+    assert_eq!(repaired["result"], "mended");
 }
