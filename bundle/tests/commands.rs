@@ -375,7 +375,10 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
     bundle(path, "extract big.bundle --trust keys/release.pub --image root -o big.img");
     let out = fs::File::open(path.join("big.img")).unwrap();
     assert_eq!(out.metadata().unwrap().len(), 8 << 30);
-    assert!(std::os::unix::fs::MetadataExt::blocks(&out.metadata().unwrap()) < 100);
+    // Two frames hold anything; some blocks are the file system's own.
+    let two_frames = 2 * (32 << 10) / 512;
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&out.metadata().unwrap());
+    assert!(blocks <= two_frames + 16, "{blocks} blocks");
     let mut bytes = [0; 21];
     out.read_exact_at(&mut bytes, 5 << 30).unwrap();
     assert_eq!(&bytes, b"beyond four gibibytes");
