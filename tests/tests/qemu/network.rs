@@ -135,7 +135,7 @@ fn that_misbehave() -> Result<()> {
             let file = Arc::new(fs::read(installed.sample.bundle(case.release))?);
             let server = HostileServer::start(move |asked| (case.script)(&file, asked))?;
             let shell = machine.run(&format!(
-                "rayos-updater apply --progress none --time-out 2 --retries 1 {}",
+                "rayos-updater apply --no-adaptive --progress none --time-out 2 --retries 1 {}",
                 server.guest_url("x.bundle")
             ))?;
             // 1 before the slot is disarmed, 8 after it.
