@@ -32,7 +32,7 @@ const CASES: [Case; 8] = [
     Case {
         name: "a stall",
         release: "1.1.0",
-        script: |file, asked| after(file, asked, MIB, |_, _| vec![Step::Stall]),
+        script: |file, asked| after(file, asked, MIB, |head, _| vec![Step::Send(head), Step::Stall]),
         succeeds: false,
         words: "no data for 2 s",
     },
