@@ -15,6 +15,7 @@ use std::time::Duration;
 use tests::recorded::Recording;
 use tests::sim::cut::{Cut, Dice, Thoroughness, Trace};
 use tests::sim::image::Image;
+use tests::sim::journal::Op;
 use tests::sim::state::{State, Witness};
 use tests::{Disk, Machine, Scratch};
 
@@ -29,18 +30,33 @@ const BOOTED: u64 = 2;
 struct Replay {
     trace: Trace,
     cuts: Vec<Cut>,
+    sector: u32,
     seed: u64,
+}
+
+const fn how(seed: u64) -> Thoroughness {
+    Thoroughness { all_subsets: 6, random: 24, tears: 4, faulty: 0, seed }
 }
 
 impl Replay {
     fn new(base: Image, recording: &Path) -> Result<Self> {
         let recording = Recording::read(recording, base.len())?;
         let seed = setting("RAYOS_SEED", 1)?;
-        let how = Thoroughness { all_subsets: 6, random: 24, tears: 4, faulty: 0, seed };
         let base = State { image: base, vars: Arc::default(), witness: Witness::default() };
-        let trace = Trace::new(base, recording.ops, recording.sector as u32);
-        let cuts = trace.cuts(&how);
-        Ok(Self { trace, cuts, seed })
+        let sector = recording.sector as u32;
+        let trace = Trace::new(base, recording.ops, sector);
+        let cuts = trace.cuts(&how(seed));
+        Ok(Self { trace, cuts, sector, seed })
+    }
+
+    /// The same recording, in which nothing is durable before the end: a mutant.
+    fn without_flushes(&self) -> Self {
+        let writes = (0..self.trace.len()).filter_map(|at| self.trace.operation(at));
+        let mut ops: Vec<Op> = writes.filter(|op| matches!(op, Op::Write { .. })).cloned().collect();
+        ops.push(Op::Flush);
+        let trace = Trace::new(self.trace.after(0).clone(), ops, self.sector);
+        let cuts = trace.cuts(&how(self.seed));
+        Self { trace, cuts, ..*self }
     }
 
     /// Judges the disk of every cut: one of `allowed` must start, and `kept` must hold. Says how many cuts there are and
@@ -139,7 +155,12 @@ pub(crate) fn judge_update(installed: &Installed, recording: &Path) -> Result<()
             }
             Ok(())
         };
-        let starts = replay.judge(&mut Judge::new(&installed.sample)?, &allowed, untouched)?;
+        let mut judge = Judge::new(&installed.sample)?;
+        let starts = replay.judge(&mut judge, &allowed, untouched)?;
+        ensure!(
+            replay.without_flushes().judge(&mut judge, &allowed, untouched).is_err(),
+            "the judge does not notice that an update never flushes"
+        );
         let count = setting("RAYOS_BOOTED", BOOTED)?;
         for cut in replay.drawn(count) {
             replay.trace.state(cut).image.to_file(&scratch.file("disk.img"))?;
