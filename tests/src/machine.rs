@@ -128,6 +128,7 @@ pub struct Machine<'a> {
     network: bool,
     accelerator: Option<Accelerator>,
     extra: Vec<OsString>,
+    memory: Option<PathBuf>,
     sink: Option<LineSink>,
 }
 
@@ -148,6 +149,7 @@ impl<'a> Machine<'a> {
             network: false,
             accelerator: None,
             extra: Vec::new(),
+            memory: None,
             sink: None,
         }
     }
@@ -195,6 +197,14 @@ impl<'a> Machine<'a> {
         S: Into<OsString>,
     {
         self.extra.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Goes on where a machine of the same parts was stopped by [`Running::freeze`], instead of being switched on.
+    /// Disks and variables must be copies of what they were then. *Pure.*
+    #[must_use]
+    pub fn resume(mut self, memory: impl Into<PathBuf>) -> Self {
+        self.memory = Some(memory.into());
         self
     }
 
@@ -265,6 +275,9 @@ impl<'a> Machine<'a> {
         });
         let mut running = Running::new(child, console, log, command_line);
         running.attach(qmp?, socket);
+        if self.memory.is_some() {
+            running.until_resumed()?;
+        }
         Ok(running)
     }
 
@@ -296,6 +309,9 @@ impl<'a> Machine<'a> {
             );
         } else {
             arguments.extend(["-nic", "none"].map(Into::into));
+        }
+        if let Some(memory) = &self.memory {
+            arguments.extend(["-incoming".into(), format!("exec:cat '{}'", memory.display()).into()]);
         }
         arguments.extend(self.extra.iter().cloned());
         Ok(arguments)

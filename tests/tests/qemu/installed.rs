@@ -139,6 +139,11 @@ pub(crate) fn install(machine: &mut Running) -> Result<()> {
     Ok(())
 }
 
+/// A number from the environment.
+pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
+}
+
 /// The project's folder.
 pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))

@@ -4,7 +4,7 @@
 //! `RAYOS_BOOTED` sets how many of each are started (`scripts/prove recorded N`), `RAYOS_SEED` which, and `RAYOS_FIGURES`
 //! where the figures go.
 
-use crate::installed::{Installed, LOST, copy, machine, media};
+use crate::installed::{Installed, LOST, copy, machine, media, setting};
 use crate::judge::{Judge, KEPT_BY_B, Starts, content};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeMap, HashSet};
@@ -88,10 +88,6 @@ impl Replay {
         let mut dice = Dice::new(self.seed);
         (0..count).map(|_| self.cuts[dice.below(self.cuts.len() as u64) as usize]).collect()
     }
-}
-
-fn setting(name: &str, otherwise: u64) -> Result<u64> {
-    std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
 }
 
 /// Adds what was found to the figures.
