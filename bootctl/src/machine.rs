@@ -1,10 +1,11 @@
 //! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
 
 use crate::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError, Table};
+use crate::disk::{Disk, DiskError, Table, Window};
 use crate::efivars::{EfiVars, VarError, VarName};
 use crate::log::EventLog;
 use crate::reconcile::{self, BootVars, Facts, Report, Warning};
+use crate::secure_boot::{SecureBoot, partition_is_signed};
 use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
@@ -161,7 +162,32 @@ impl Machine {
             }
             _ => {}
         }
+        match SecureBoot::read(self.vars.as_ref()) {
+            Ok(found) => status.secure_boot = found,
+            Err(error) => status.warnings.push(format!("Secure Boot: {error}")),
+        }
+        if let (Some(SecureBoot::On), Some(record)) = (status.secure_boot, status.record) {
+            status.warnings.extend(self.unsigned(&record));
+        }
         status
+    }
+
+    /// What Secure Boot, which is on, will not let start, in words. *Reads.* The guard itself is not looked at: that
+    /// this system runs shows that the firmware accepts it.
+    fn unsigned(&self, record: &Record) -> Vec<String> {
+        let slots = Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable());
+        let slots = slots.map(|slot| (format!("slot {slot}"), self.disk.boot(slot)));
+        let all = slots.chain([("recovery".to_owned(), self.disk.recovery())]);
+        let words = |(name, partition): (String, Result<Window, DiskError>)| match partition_is_signed(
+            &partition.ok()?,
+        ) {
+            Ok(true) => None,
+            Ok(false) => Some(format!(
+                "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
+            )),
+            Err(error) => Some(format!("boot image of {name}: {error}")),
+        };
+        all.filter_map(words).collect()
     }
 
     /// Brings the boot entries in line with `record`. *Writes.*

@@ -7,6 +7,7 @@ use crate::table::{Table, TableError};
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
+use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::{RecordStore, StoreError};
 use record::gpt::{Partition, Partitions};
 use record::{Choice, Guid, Record, Text64};
@@ -117,7 +118,15 @@ pub async fn install<S: Source>(
     plan(&facts, incoming.release())?;
     let disk = prepare(&job.device, &planned, &table, &record)?;
     let esp = disk.esp()?;
-    let place_guard = |guard: &[u8]| place_guard(&esp, &planned, guard);
+    let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
+    let place_guard = |guard: &[u8]| {
+        if must_be_signed && is_signed(guard) != Ok(true) {
+            let words =
+                "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
+            return Err(io::Error::other(words));
+        }
+        place_guard(&esp, &planned, guard)
+    };
     let store = RecordStore::open(&disk)?;
     let machine = Machine { disk, store, vars: job.vars, booted: Choice::Recovery, now: job.now };
     let options = Options {

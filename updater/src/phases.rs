@@ -13,6 +13,7 @@ use crate::kept;
 use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
 use crate::read_back;
+use crate::secure_boot;
 use crate::seeds::Seeds;
 use crate::sink::Sinks;
 use crate::source::Source;
@@ -338,6 +339,9 @@ impl Proven<'_> {
         let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
         let Disarmed { work, record, scanned } = disarmed;
         let release = work.sinks.release();
+        if let Intent::Trial(_) = work.intent {
+            secure_boot::check_written(work.machine.vars, release, work.sinks.boot())?;
+        }
         // Without it the slot is as good, but cannot be checked by itself.
         if let Err(error) = kept::write(work.sinks.boot(), release) {
             work.warn(format!("boot partition: {error}"));
