@@ -221,11 +221,17 @@ impl Machine {
     /// # Errors
     /// [`StoreError`].
     pub fn identify(&self, compatible: Text64) -> Result<bool, StoreError> {
-        let record = self.store.read()?;
-        if record.compatible != Text64::EMPTY || compatible == Text64::EMPTY {
+        if compatible == Text64::EMPTY {
             return Ok(false);
         }
-        self.store.write(&Record { compatible, ..record }).map(|_| true)
+        let (before, after) = self.store.update(|record| {
+            let unknown = record.compatible == Text64::EMPTY;
+            Ok::<_, StoreError>(Record {
+                compatible: if unknown { compatible } else { record.compatible },
+                ..*record
+            })
+        })?;
+        Ok(before.compatible != after.compatible)
     }
 
     /// Goes back to the other slot at the next boot. *Writes*, durable on return.
@@ -282,9 +288,12 @@ impl Machine {
         subject: Option<Choice>,
         to: impl FnOnce(&Record) -> Result<(Record, Option<Kind>), Refusal>,
     ) -> Result<Change, MachineError> {
-        let before = self.store.read()?;
-        let (wanted, kind) = to(&before)?;
-        let after = self.store.write(&wanted)?;
+        let mut kind = None;
+        let (before, after) = self.store.update(|before| {
+            let (wanted, event) = to(before)?;
+            kind = event;
+            Ok::<_, MachineError>(wanted)
+        })?;
         // From here on it is so, whether or not it also stands in the second copy.
         let copy = self.store.settle().err();
         let event = match kind {

@@ -99,6 +99,29 @@ impl RecordStore {
     /// # Power loss
     /// Leaves the old record or the new one: the copy that counted until now is not touched.
     pub fn write(&self, record: &Record) -> Result<Record, StoreError> {
+        let _alone = Alone::with(&self.state)?;
+        self.write_alone(record)
+    }
+
+    /// Reads the record, lets `to` say what it shall be, and writes that, with no other program in between: the record
+    /// before and after. Otherwise as [`RecordStore::write`].
+    ///
+    /// # Errors
+    /// As [`RecordStore::write`], and what `to` says.
+    ///
+    /// # Power loss
+    /// As [`RecordStore::write`].
+    pub fn update<E: From<StoreError>>(
+        &self,
+        to: impl FnOnce(&Record) -> Result<Record, E>,
+    ) -> Result<(Record, Record), E> {
+        let _alone = Alone::with(&self.state)?;
+        let before = self.read()?;
+        let after = self.write_alone(&to(&before)?)?;
+        Ok((before, after))
+    }
+
+    fn write_alone(&self, record: &Record) -> Result<Record, StoreError> {
         let (current, next_copy, both) = self.current()?;
         if record.seq != current.seq {
             return Err(StoreError::Changed { expected: record.seq, found: current.seq });
@@ -121,6 +144,7 @@ impl RecordStore {
     /// # Power loss
     /// Leaves the record that counts: its copy is not touched, and the other one is as before, damaged, or the same.
     pub fn settle(&self) -> Result<bool, StoreError> {
+        let _alone = Alone::with(&self.state)?;
         let (record, other, _) = self.current()?;
         if !hangs_on_one_copy(&record, self.copy(other).as_ref()) {
             return Ok(false);
@@ -146,6 +170,7 @@ impl RecordStore {
     /// # Power loss
     /// Leaves the record that was there before (or none), or the new one.
     pub fn initialise(&self, record: &Record) -> Result<Record, StoreError> {
+        let _alone = Alone::with(&self.state)?;
         self.check_disk(record)?;
         let (seq, first) = match self.pair() {
             Pair::Newer(major) => return Err(StoreError::Newer(major)),
@@ -200,5 +225,22 @@ impl RecordStore {
         let mut found = [0; RECORD_LEN];
         self.state.read_medium_at(offset, &mut found)?;
         if found == block { Ok(()) } else { Err(StoreError::ReadBack(copy)) }
+    }
+}
+
+/// Others are kept out of the record and the ring for as long as this lives.
+pub(crate) struct Alone<'a>(&'a Window);
+
+impl<'a> Alone<'a> {
+    /// Waits for its turn: a few writes of others at most.
+    pub(crate) fn with(state: &'a Window) -> Result<Self, StoreError> {
+        state.keep_others_out()?;
+        Ok(Self(state))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.let_others();
     }
 }

@@ -310,7 +310,7 @@ impl<'a, S: Source> Incoming<'a, S> {
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        work.carry_out(&record, scanned, fetcher, full).await.map(Outcome::Activated)
+        work.carry_out(scanned, fetcher, full).await.map(Outcome::Activated)
     }
 }
 
