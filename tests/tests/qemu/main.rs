@@ -14,4 +14,5 @@ mod medium;
 mod network;
 mod recovery;
 mod refuse;
+mod secure_boot;
 mod update;

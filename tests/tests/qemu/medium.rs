@@ -57,7 +57,9 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.fatal(&LOST).step("the stick installs");
         machine.expect("RAYOS_INSTALLER:WRITE_STARTED disk=/dev/vda")?;
         machine.expect("RAYOS_INSTALLER:ACTIVATED version=1.0.0")?;
-        machine.fatal(&["RAYOS_INSTALLER:WRITE_STARTED"]).step("the stick is started again, and knows the disk");
+        machine
+            .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
+            .step("the stick is started again, and knows the disk");
         machine.expect("/dev/vda was installed by this very medium.")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release is started, with the stick still in");
