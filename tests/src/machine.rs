@@ -29,13 +29,21 @@ pub struct Disk {
     sector_size: u32,
     read_only: bool,
     bootindex: Option<u32>,
+    recording: Option<PathBuf>,
 }
 
 impl Disk {
     /// A disk at `bus`, of the raw image `path`, with sectors of 512 bytes. *Pure.*
     #[must_use]
     pub fn new(bus: Bus, path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), bus, sector_size: 512, read_only: bus == Bus::Cd, bootindex: None }
+        Self {
+            path: path.into(),
+            bus,
+            sector_size: 512,
+            read_only: bus == Bus::Cd,
+            bootindex: None,
+            recording: None,
+        }
     }
 
     /// A virtio disk. *Pure.*
@@ -72,13 +80,29 @@ impl Disk {
         self
     }
 
+    /// QEMU writes down in `file` what the machine does to the disk, for [`crate::recorded::Recording`]. The
+    /// file is made anew by [`Machine::start`]. *Pure.*
+    #[must_use]
+    pub fn recording(mut self, file: impl Into<PathBuf>) -> Self {
+        self.recording = Some(file.into());
+        self
+    }
+
     /// QEMU's arguments for the disk with this number.
     fn arguments(&self, number: usize) -> Vec<OsString> {
         let id = format!("disk{number}");
         let mut drive = OsString::from(format!(
-            "if=none,id={id},format=raw,cache=writeback,discard=unmap,readonly={},file=",
+            "if=none,id={id},cache=writeback,discard=unmap,readonly={},",
             if self.read_only { "on" } else { "off" }
         ));
+        match &self.recording {
+            None => drive.push("format=raw,file="),
+            Some(recording) => {
+                drive.push("driver=blklogwrites,log-super-update-interval=1,log.driver=file,log.filename=");
+                drive.push(recording);
+                drive.push(",file.driver=file,file.filename=");
+            }
+        }
         drive.push(&self.path);
         let blocks = format!("logical_block_size={0},physical_block_size={0}", self.sector_size.max(512));
         let mut device = match self.bus {
@@ -219,6 +243,9 @@ impl<'a> Machine<'a> {
             std::fs::copy(template, &self.variables)
                 .map_err(|error| Failure::new(&step, format!("{template}: {error}")))?;
         }
+        for recording in self.disks.iter().filter_map(|disk| disk.recording.as_ref()) {
+            std::fs::File::create(recording).map_err(Failure::of(&step))?;
+        }
         // A short path: the name of a socket has 108 bytes.
         let socket = tempfile::Builder::new().prefix("rayos-").tempdir().map_err(Failure::of(&step))?;
         let monitor = socket.path().join("qmp");
@@ -328,6 +355,9 @@ mod tests {
         let words = Disk::virtio("d.img").sectors_4096().bootindex(1).arguments(3);
         let device = words[3].to_string_lossy();
         assert!(device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"), "{device}");
-        assert!(words[1].to_string_lossy().ends_with("readonly=off,file=d.img"));
+        assert!(words[1].to_string_lossy().ends_with("readonly=off,format=raw,file=d.img"));
+        let words = Disk::virtio("d.img").recording("d.log").arguments(0);
+        let drive = words[1].to_string_lossy();
+        assert!(drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"), "{drive}");
     }
 }

@@ -4,14 +4,14 @@
 //! `RAYOS_KILLS` sets how many (`scripts/prove kills N`), `RAYOS_SEED` the seed, and `RAYOS_FIGURES` where the figures go.
 
 use crate::installed::{Installed, LOST, blank_disk, copy, machine, media};
+use crate::judge::{Judge, Starts};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tests::sim::cut::Dice;
 use tests::sim::image::Image;
-use tests::sim::oracle::Reader;
 use tests::{Disk, Machine, Running, Scratch, WebServer};
 
 /// What the machine is doing when it is killed.
@@ -44,6 +44,7 @@ struct Kills<'a> {
     /// A machine on which 1.1.0 was applied and not started yet.
     activated: [PathBuf; 2],
     web: &'a WebServer,
+    judge: Judge,
     dice: Dice,
 }
 
@@ -65,7 +66,9 @@ fn killed_at_random() -> Result<()> {
             copy(&scratch.file(from), to)?;
         }
         let dice = Dice::new(seed);
-        let mut kills = Kills { installed: &installed, scratch: &scratch, base, activated, web: &web, dice };
+        let judge = Judge::new(&installed.sample)?;
+        let mut kills =
+            Kills { installed: &installed, scratch: &scratch, base, activated, web: &web, judge, dice };
         kills.activate()?;
         let mut told = Vec::new();
         for number in 0..count {
@@ -151,7 +154,8 @@ impl Kills<'_> {
             Doing::Commit | Doing::Install => 3_000,
         };
         self.kill_within(running, window)?;
-        judge(&self.scratch.file("disk.img"))?;
+        let image = Image::of_file(&self.scratch.file("disk.img"))?;
+        self.judge.verdict(&image, &["1.0.0", "1.1.0"].map(Starts::Release))?;
         let mut again = machine(self.scratch).start("again")?;
         again.fatal(&LOST).step("the machine comes up again");
         let (which, _) = again.expect_any(&[UP_OLD, UP_NEW], PATIENCE)?;
@@ -183,6 +187,7 @@ impl Kills<'_> {
             .expect_within("RAYOS_INSTALLER:WRITE_STARTED", PATIENCE)?;
         let wait = Duration::from_millis(self.dice.below(15_000));
         wait_and_kill(running, wait)?;
+        self.judge.verdict(&Image::of_file(&disk)?, &[Starts::Nothing, Starts::Release("1.0.0")])?;
         let mut again = with_stick("again")?;
         again.fatal(&LOST).step("the stick starts, or what is installed does");
         let (which, _) = again.expect_any(&["RAYOS:RECOVERY", UP_OLD], PATIENCE)?;
@@ -206,15 +211,4 @@ fn wait_and_kill(mut running: Running, wait: Duration) -> Result<()> {
     // Only time ends this: the line does not exist.
     drop(running.expect_any(&["RAYOS:NO_SUCH_LINE"], wait));
     Ok(running.kill()?)
-}
-
-/// Reads the disk of a machine that was killed, with the reader of the simulated machine.
-fn judge(disk: &Path) -> Result<()> {
-    let bytes = fs::read(disk)?;
-    let mut image = Image::new(bytes.len().next_multiple_of(1 << 20) as u64);
-    image.write(0, &bytes);
-    let reader = Reader { image: &image, sector: 512 };
-    let record = reader.record().context("the boot record is lost")?;
-    ensure!(record.slots[0].status == 2, "slot A is not Good any more: {record:?}");
-    Ok(())
 }
