@@ -315,7 +315,11 @@ fn changed(change: &Change) -> Done {
     warn(change);
     let status = Status { record: Some(change.after), ..Status::default() };
     print(&(status.sentence() + "\n"))?;
-    Ok(if change.is_change() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+    if change.is_change() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    show::say(format_args!("nothing to do: it is so already"));
+    Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
 fn warn(change: &Change) {

@@ -57,13 +57,18 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.fatal(&LOST).step("the stick installs");
         machine.expect("RAYOS_INSTALLER:WRITE_STARTED disk=/dev/vda")?;
         machine.expect("RAYOS_INSTALLER:ACTIVATED version=1.0.0")?;
-        machine
-            .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
-            .step("the stick is started again, and knows the disk");
-        machine.expect("/dev/vda was installed by this very medium.")?;
+        machine.step("the installed release is started and commits");
+        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+        machine.send_line("")?;
+        machine.expect_shell()?;
+        machine.fatal(&["RAYOS_INSTALLER:WRITE_STARTED"]).step("the stick is started again");
+        machine.send_line("reboot")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.step("it knows the disk").expect("/dev/vda was installed by this very medium.")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release is started, with the stick still in");
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+        machine.expect("rayos-guard: starting slot A, release 1.0.0 (default")?;
+        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)
