@@ -140,8 +140,8 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
     assert_eq!(plan, expected);
     assert_eq!(vars.names().unwrap().len(), 2, "a plan changes nothing");
     assert_eq!(bench.run(&["repair", "--entries-only"]).0, 0);
-    let (code, said, _) = bench.run(&["repair", "--entries-only"]);
-    assert_eq!((code, said.as_str()), (7, "nothing to do: the boot entries are as they should be\n"));
+    let (code, out, _) = bench.run(&["repair", "--entries-only"]);
+    assert_eq!((code, out.as_str()), (7, "nothing to do: the boot entries are as they should be\n"));
     assert_eq!(vars.get(&VarName::global("Boot0001")).unwrap().unwrap().data, foreign);
 
     // libefivar reads variables from where EFIVARFS_PATH says.
