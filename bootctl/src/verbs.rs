@@ -90,7 +90,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
         Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
-        Verb::Commit(options) => commit(&machine(place, Access::Write)?, options),
+        Verb::Commit(options) => commit(&machine(place, Access::Record)?, options),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
         Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
@@ -226,7 +226,7 @@ fn root_device(handoff: &record::Handoff) -> Result<PathBuf, Failure> {
 }
 
 fn milestone(place: &Place, options: &Milestone) -> Done {
-    let machine = machine(place, Access::Write)?;
+    let machine = machine(place, Access::Record)?;
     let kind = match options.stage {
         Stage::Initramfs => Kind::Initramfs,
         Stage::RootMounted => Kind::RootMounted,
@@ -237,7 +237,7 @@ fn milestone(place: &Place, options: &Milestone) -> Done {
 }
 
 fn collect_panics(place: &Place, pstore: &Path) -> Done {
-    let machine = machine(place, Access::Write)?;
+    let machine = machine(place, Access::Record)?;
     machine.require_booted()?;
     let count = collect(&machine.log, pstore)?;
     if count == 0 {
@@ -248,7 +248,6 @@ fn collect_panics(place: &Place, pstore: &Path) -> Done {
 }
 
 fn check_health(place: &Place, options: &Health) -> Done {
-    // The disk is opened when the checks are done: its lock is not for holding.
     let booted = machine(place, Access::Read)?.require_booted()?;
     if let Err(failure) = collect_panics(place, &options.panics.pstore) {
         show::say(format_args!("warning: {failure}"));
@@ -269,7 +268,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
     let outcome =
         health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
     let (kind, failure) = match outcome {
-        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?, &options.commit),
+        Outcome::Passed { .. } => return commit(&machine(place, Access::Record)?, &options.commit),
         Outcome::Failed(failure) => {
             show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
             (Kind::HealthFailed, failure)
@@ -280,7 +279,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
         }
     };
     let text = format!("{failure}\n{}", failure.output);
-    let noted = machine(place, Access::Write)
+    let noted = machine(place, Access::Record)
         .and_then(|machine| Ok(machine.note(kind, Some(booted), &text, now())?));
     if let Err(error) = noted {
         show::say(format_args!("warning: event not written: {error}"));
@@ -316,10 +315,17 @@ fn changed(change: &Change) -> Done {
     warn(change);
     let status = Status { record: Some(change.after), ..Status::default() };
     print(&(status.sentence() + "\n"))?;
-    Ok(if change.is_change() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+    if change.is_change() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    show::say(format_args!("nothing to do: it is so already"));
+    Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
 fn warn(change: &Change) {
+    if let Some(error) = &change.copy {
+        show::say(format_args!("warning: only one copy of the boot record says so: {error}"));
+    }
     if let Some(error) = &change.event {
         show::say(format_args!("warning: event not written: {error}"));
     }

@@ -124,6 +124,7 @@ pub struct Machine<'a> {
     disks: Vec<Disk>,
     firmware: PathBuf,
     variables: PathBuf,
+    variables_template: &'static str,
     memory_mib: u32,
     network: bool,
     accelerator: Option<Accelerator>,
@@ -135,6 +136,11 @@ pub struct Machine<'a> {
 /// Firmware and an empty variable store, in the folders of Debian and Ubuntu.
 const FIRMWARE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd");
 
+/// The same with Secure Boot, whose variables are kept from the system by system management mode; and a variable store in
+/// which it is on.
+const SECURE_FIRMWARE: (&str, &str) =
+    ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd");
+
 impl<'a> Machine<'a> {
     /// A machine without disks. Its EFI variables are in `vars.fd` of the scratch folder: machines that follow each
     /// other in one folder are the same machine, switched off and on. *Pure.*
@@ -145,6 +151,7 @@ impl<'a> Machine<'a> {
             disks: Vec::new(),
             firmware: FIRMWARE.0.into(),
             variables: scratch.file("vars.fd"),
+            variables_template: FIRMWARE.1,
             memory_mib: 768,
             network: false,
             accelerator: None,
@@ -179,6 +186,13 @@ impl<'a> Machine<'a> {
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
+        self
+    }
+
+    /// The firmware with Secure Boot on, which accepts what the test key of the package `ovmf` has signed. *Pure.*
+    #[must_use]
+    pub fn secure_boot(mut self) -> Self {
+        (self.firmware, self.variables_template) = (SECURE_FIRMWARE.0.into(), SECURE_FIRMWARE.1);
         self
     }
 
@@ -235,8 +249,9 @@ impl<'a> Machine<'a> {
     pub fn start(mut self, name: &str) -> Result<Running, Failure> {
         let step = format!("start machine {name}");
         if !self.variables.exists() {
-            std::fs::copy(FIRMWARE.1, &self.variables)
-                .map_err(|error| Failure::new(&step, format!("{}: {error}", FIRMWARE.1)))?;
+            let template = self.variables_template;
+            std::fs::copy(template, &self.variables)
+                .map_err(|error| Failure::new(&step, format!("{template}: {error}")))?;
         }
         for recording in self.disks.iter().filter_map(|disk| disk.recording.as_ref()) {
             std::fs::File::create(recording).map_err(Failure::of(&step))?;
@@ -287,8 +302,13 @@ impl<'a> Machine<'a> {
             Some(accelerator) => accelerator,
             None => Accelerator::choose()?,
         };
-        let mut arguments: Vec<OsString> =
-            ["-machine", "q35", "-nodefaults", "-display", "none"].map(Into::into).into();
+        let mut arguments: Vec<OsString> = ["-nodefaults", "-display", "none"].map(Into::into).into();
+        if self.firmware == Path::new(SECURE_FIRMWARE.0) {
+            let guarded = "driver=cfi.pflash01,property=secure,value=on";
+            arguments.extend(["-machine", "q35,smm=on", "-global", guarded].map(Into::into));
+        } else {
+            arguments.extend(["-machine", "q35"].map(Into::into));
+        }
         arguments.extend(accelerator.arguments().map(Into::into));
         arguments.extend(["-m".into(), self.memory_mib.to_string().into()]);
         arguments.extend(pflash(0, &self.firmware, true));

@@ -10,6 +10,7 @@ use crate::full::Unopened;
 use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
 use crate::read_back::ReadBackError;
+use crate::secure_boot;
 use crate::sink::Sinks;
 use crate::source::Source;
 use crate::survey::Amounts;
@@ -297,6 +298,7 @@ impl<'a, S: Source> Incoming<'a, S> {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
+        secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
         let basis = Basis::find(&machine.disk, plan.target.slot().other(), options.trust, &release).await?;
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
         let intent = Intent::Trial(options.tries);
@@ -308,7 +310,7 @@ impl<'a, S: Source> Incoming<'a, S> {
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        work.carry_out(&record, scanned, fetcher, full).await.map(Outcome::Activated)
+        work.carry_out(scanned, fetcher, full).await.map(Outcome::Activated)
     }
 }
 

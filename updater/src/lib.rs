@@ -20,6 +20,7 @@ mod places;
 pub mod plan;
 mod read_back;
 pub mod repair;
+mod secure_boot;
 mod seeds;
 mod sink;
 pub mod source;

@@ -13,6 +13,7 @@ use crate::kept;
 use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
 use crate::read_back;
+use crate::secure_boot;
 use crate::seeds::Seeds;
 use crate::sink::Sinks;
 use crate::source::Source;
@@ -60,7 +61,6 @@ pub(crate) struct Scanned {
 /// The target slot cannot be started any more, durably.
 pub(crate) struct Disarmed<'w> {
     work: &'w Work<'w>,
-    record: Record,
     scanned: Scanned,
 }
 
@@ -166,7 +166,6 @@ impl Work<'_> {
     /// A [`Failure`], which says whether the target slot was disarmed.
     pub(crate) async fn carry_out<S: Source>(
         &self,
-        record: &Record,
         scanned: Scanned,
         mut fetcher: Fetcher<'_, S>,
         full: Unopened<'_, S>,
@@ -175,7 +174,7 @@ impl Work<'_> {
             self.verify(&scanned, &mut fetcher).await?;
         }
         let done = async {
-            let disarmed = self.disarm(record, scanned)?;
+            let disarmed = self.disarm(scanned)?;
             let written = disarmed.write(fetcher, full).await?;
             let proven = written.read_back().await?;
             proven.activate()
@@ -184,13 +183,14 @@ impl Work<'_> {
     }
 
     /// Makes the target slot Unbootable, then destroys its header, each durably.
-    pub(crate) fn disarm(&self, record: &Record, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
+    pub(crate) fn disarm(&self, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
         let slot = self.slot();
-        let disarmed = match self.intent {
-            Intent::Trial(_) => transition::disarm(record, self.plan.target),
-            Intent::Repair => transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?,
+        // The record as it is now: the running release may have committed since the plan was made.
+        let disarm = |record: &Record| match self.intent {
+            Intent::Trial(_) => Ok(transition::disarm(record, self.plan.target)),
+            Intent::Repair => Ok(transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?),
         };
-        let record = if disarmed == *record { disarmed } else { self.machine.store.write(&disarmed)? };
+        let (_, record) = self.machine.store.update(disarm).map_err(|error: ApplyError| error)?;
         for header in self.sinks.headers() {
             let write = |error| ApplyError::Write { what: "header of the boot image", error };
             header.write_at(0, &[0; SEAL_LEN]).map_err(write)?;
@@ -198,7 +198,7 @@ impl Work<'_> {
         }
         self.log(&record, Kind::Disarmed, "");
         self.events.event(Event::Disarmed { slot: slot.letter() });
-        Ok(Disarmed { work: self, record, scanned })
+        Ok(Disarmed { work: self, scanned })
     }
 
     pub(crate) fn warn(&self, message: String) {
@@ -336,8 +336,11 @@ impl Proven<'_> {
     /// Writes the headers, places the guard, and arms the trial: in this order, each durable before the next.
     pub(crate) fn activate(self) -> Result<Report, ApplyError> {
         let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
-        let Disarmed { work, record, scanned } = disarmed;
+        let Disarmed { work, scanned } = disarmed;
         let release = work.sinks.release();
+        if let Intent::Trial(_) = work.intent {
+            secure_boot::check_written(work.machine.vars, release, work.sinks.boot())?;
+        }
         // Without it the slot is as good, but cannot be checked by itself.
         if let Err(error) = kept::write(work.sinks.boot(), release) {
             work.warn(format!("boot partition: {error}"));
@@ -350,7 +353,7 @@ impl Proven<'_> {
             let guard = work.sinks.take_memory().unwrap_or_default();
             place(&guard).map_err(|error| ApplyError::Write { what: "EFI system partition", error })?;
         }
-        let (record, tries) = work.arm(&record)?;
+        let (record, tries) = work.arm()?;
         let warnings = work.arm_entries(&record);
         if tries > 0 {
             work.events.event(Event::Activated { slot: work.slot().letter(), tries });
@@ -378,15 +381,20 @@ impl Proven<'_> {
 
 impl Work<'_> {
     /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
-    fn arm(&self, record: &Record) -> Result<(Record, u8), ApplyError> {
+    fn arm(&self) -> Result<(Record, u8), ApplyError> {
         let Plan { target, release, revoke, .. } = self.plan;
-        let (next, kind, tries) = match self.intent {
-            Intent::Trial(tries) => {
-                (transition::activate(record, target, release, revoke, tries), Kind::Activated, tries)
-            }
-            Intent::Repair => (transition::end_repair(record, target), Kind::Repaired, 0),
+        let arm = |record: &Record| {
+            let armed = match self.intent {
+                Intent::Trial(tries) => transition::activate(record, target, release, revoke, tries),
+                Intent::Repair => transition::end_repair(record, target),
+            };
+            Ok::<_, ApplyError>(armed.map_err(Refusal::from)?)
         };
-        let record = self.machine.store.write(&next.map_err(Refusal::from)?)?;
+        let (_, record) = self.machine.store.update(arm)?;
+        let (kind, tries) = match self.intent {
+            Intent::Trial(tries) => (Kind::Activated, tries),
+            Intent::Repair => (Kind::Repaired, 0),
+        };
         self.log(&record, kind, "");
         Ok((record, tries))
     }

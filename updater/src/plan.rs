@@ -97,6 +97,12 @@ pub enum Refusal {
         /// What this is.
         have: UpdaterVersion,
     },
+    /// The firmware starts only what is signed for Secure Boot, and the boot image is not.
+    #[error("release {version} is not signed for Secure Boot, which is on: the firmware would not start it")]
+    Unsigned {
+        /// The release.
+        version: String,
+    },
     /// The bundle holds only what changed since another release, and there is none to start from.
     #[error("release {version} comes as a delta to {base}: an installation needs a whole bundle")]
     Delta {

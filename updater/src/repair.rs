@@ -64,7 +64,7 @@ impl<S: Source> Incoming<'_, S> {
         if is_whole && has_seal(&work.sinks) && record.slot(slot).is_good() {
             return Ok(Repaired::Whole(slot));
         }
-        work.carry_out(&record, scanned, fetcher, full).await.map(Repaired::Mended)
+        work.carry_out(scanned, fetcher, full).await.map(Repaired::Mended)
     }
 }
 

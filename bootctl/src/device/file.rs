@@ -20,6 +20,10 @@ const DIRECT_WRITE_MIN: usize = 64 * 1024;
 pub enum Access {
     /// Reading. Takes no lock.
     Read,
+    /// Reading and writing the boot record and the event ring, and nothing else. Takes no lock, so that an update, which
+    /// holds that of the whole disk, does not stand in the way of a commit; each change of the record keeps others out
+    /// for its moment.
+    Record,
     /// Reading and writing, under an exclusive advisory lock that is held until the device is dropped. It is
     /// the lock that udev and systemd honour on whole disks.
     Write,
@@ -97,7 +101,7 @@ impl FileDevice {
             options.custom_flags(OFlags::EXCL.bits() as i32);
         }
         let mut file = options.open(path).map_err(failed)?;
-        if access != Access::Read {
+        if matches!(access, Access::Write | Access::Claim) {
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
                 .map_err(|errno| failed(errno.into()))?;
         }
@@ -222,6 +226,21 @@ impl BlockDevice for FileDevice {
 
     fn flush(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    /// By a lock of fcntl(2), which those of flock(2) know nothing of; it goes with a program that is killed.
+    fn keep_others_out(&self) -> io::Result<()> {
+        loop {
+            match rustix::fs::fcntl_lock(&self.file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn let_others(&self) {
+        // A lock that is there can be given back.
+        if rustix::fs::fcntl_lock(&self.file, FlockOperation::Unlock).is_err() {}
     }
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {

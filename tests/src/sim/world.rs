@@ -15,7 +15,7 @@ use bootctl::evidence;
 use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::RecordStore;
-use installer::install::{Job, install};
+use installer::install::{Job, Others, install};
 use record::{Choice, Guid, Handoff, Pair, Slot, Status, Text64};
 use std::sync::Arc;
 use updater::apply::{Failure, Incoming, Options, Outcome};
@@ -247,6 +247,7 @@ impl<'a> World<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
+            others: Others::default(),
         };
         let bundle = self.releases.get(version).bundle.clone();
         match self.runtime.block_on(install(MemorySource::new(bundle, 4096), &job, &Silent)) {

@@ -98,6 +98,21 @@ pub(crate) fn media() -> Result<[PathBuf; 2]> {
     Ok([project().join("build/rayos-installer-usb.img"), project().join("build/rayos-installer.iso")])
 }
 
+/// The sample's answers file.
+pub(crate) fn sample_answers() -> PathBuf {
+    project().join("tests/sample/install.toml")
+}
+
+/// Makes a stick of a bundle and answers, by the sample's own program.
+pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &Path) -> Result<()> {
+    let mut installer = Command::new(sample.program("rayos-installer"));
+    installer.arg("media").arg("--bundle").arg(bundle).arg("--trust").arg(sample.file("trust.toml"));
+    let made = installer.arg("--answers").arg(answers).arg("--out").arg(out).output()?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    anyhow::ensure!(made.status.success(), "rayos-installer media: {}: {said}", made.status);
+    Ok(())
+}
+
 /// Installs from the stick, then starts the machine without it until it has committed.
 fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     let [stick, _] = media()?;

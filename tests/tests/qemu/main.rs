@@ -16,4 +16,5 @@ mod network;
 mod recorded;
 mod recovery;
 mod refuse;
+mod secure_boot;
 mod update;

@@ -80,3 +80,34 @@ fn what_runs_already_is_nothing_to_do() -> Result<()> {
     }();
     scratch.finish(result)
 }
+
+/// The lock of the disk is the update's until it ends. A commit in the meantime is quick, and neither loses the other.
+#[test]
+fn a_commit_does_not_wait_for_it() -> Result<()> {
+    let installed = Installed::ready()?;
+    let scratch = Scratch::new("update-commit")?;
+    let result = || -> Result<()> {
+        let web = WebServer::start(installed.sample.folder())?;
+        let mut machine = installed.start(&scratch)?;
+        machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
+        let url = web.guest_url("rayos-1.1.0.bundle");
+        machine
+            .check(&format!("rayos-updater apply --no-adaptive --limit-rate 512K {url} >/tmp/said 2>&1 &"))?;
+        machine.step("the update has disarmed slot B");
+        machine.check(
+            "until rayos-bootctl status | grep -q 'was begun and not finished'; do usleep 100000; done",
+        )?;
+        let said =
+            machine.check("rayos-bootctl milestone userspace --text beside && rayos-bootctl commit")?;
+        ensure!(said.contains("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0"), "{said}");
+        let busy = machine.run("rayos-bootctl mark-bad b")?;
+        ensure!(busy.code == 5 && busy.output.contains("busy"), "{}: {}", busy.code, busy.output);
+        machine.step("the update ends as it would have");
+        machine
+            .check("until rayos-bootctl status | grep -q 'Pending, 3 tries left'; do usleep 100000; done")?;
+        let log = machine.check("rayos-bootctl log")?;
+        ensure!(log.contains("beside"), "the milestone was lost:\n{log}");
+        Ok(machine.power_off()?)
+    }();
+    scratch.finish(result)
+}
