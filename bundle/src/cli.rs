@@ -1,10 +1,11 @@
 //! The command line: one struct for each verb.
 
+use crate::files::is_dash;
 use crate::{deltas, look, trusted, verbs};
 use anyhow::Result;
 use bundle::ImageRole;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
 
 /// Make, sign, check and open RayOS releases.
 ///
@@ -78,17 +79,26 @@ pub(crate) struct Keygen {
     pub(crate) out: PathBuf,
 }
 
+/// Two results cannot both go to standard output: ends the program like any other misuse of the command line.
+pub(crate) fn refuse_json(json: bool, output: &Path) {
+    if json && is_dash(output) {
+        let what = "--json cannot be used where the bundle goes to standard output";
+        command().error(clap::error::ErrorKind::ArgumentConflict, what).exit();
+    }
+}
+
 /// Make a bundle of what a bundle.toml describes.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])))]
 pub(crate) struct Create {
-    /// The description; paths in it are relative to it
+    /// The description; paths in it are relative to it, or to the current directory if it is - for standard input
     #[arg(value_name = "BUNDLE.TOML")]
     pub(crate) recipe: PathBuf,
     /// Private key to sign with; may be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) key: Vec<PathBuf>,
     /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
-    #[arg(long, conflicts_with = "key")]
+    #[arg(long)]
     pub(crate) unsigned: bool,
     /// The bundle to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
@@ -111,16 +121,17 @@ pub(crate) struct Create {
 /// It holds the boot and the root image of NEW. Recovery and guard are left out: an update leaves them as they are. OLD and NEW are
 /// verified against --trust, or, without it, must be signed by one of the keys that sign the delta.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])))]
 pub(crate) struct Delta {
     /// The bundle of the release that machines run
     pub(crate) old: PathBuf,
     /// The bundle of the release to update to
     pub(crate) new: PathBuf,
     /// Private key to sign with; may be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "unsigned")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) key: Vec<PathBuf>,
     /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
-    #[arg(long, conflicts_with = "key", requires = "trust")]
+    #[arg(long, requires = "trust")]
     pub(crate) unsigned: bool,
     /// Public key (PEM) or trust file (TOML) to verify OLD and NEW against, instead of the signing keys
     #[arg(long, value_name = "FILE")]
@@ -152,7 +163,7 @@ pub(crate) struct Sign {
 /// Write the 512 bytes that are to be signed, for a key that is kept elsewhere.
 #[derive(Args, Debug)]
 pub(crate) struct DigestArgs {
-    /// The bundle
+    /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     /// Where to write them; - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -218,9 +229,9 @@ pub(crate) struct List {
 /// Show what is new in a bundle against an older one, by their indexes.
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
-    /// The older bundle
+    /// The older bundle; - for standard input
     pub(crate) old: PathBuf,
-    /// The newer bundle
+    /// The newer bundle; - for standard input
     pub(crate) new: PathBuf,
     #[command(flatten)]
     pub(crate) trust: TrustOption,
@@ -304,14 +315,15 @@ pub(crate) struct TrustOption {
 
 /// Write an image of a bundle to a file.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("access").required(true).args(["trust", "insecure_no_verify"])))]
 pub(crate) struct Extract {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     /// Public key (PEM) or trust file (TOML) to verify against
-    #[arg(long, value_name = "FILE", required_unless_present = "insecure_no_verify")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
     /// Accept a bundle whoever made it
-    #[arg(long, conflicts_with = "trust")]
+    #[arg(long)]
     pub(crate) insecure_no_verify: bool,
     #[command(flatten)]
     pub(crate) base: BaseOption,

@@ -1,7 +1,7 @@
 //! Making a bundle: images in, one file out; the same bytes on every machine and with any number of threads.
 
 use crate::cbor::Blob;
-use crate::frame::Encoder;
+use crate::encoder::Encoder;
 use crate::hint;
 use crate::image_file::ImageFile;
 use crate::index::{BaseRange, FrameEntry, FrameKind, Index, zero_digests};

@@ -9,7 +9,7 @@ mod samples;
 use crate::base::{Extracted, SLOT_ROLES};
 use crate::cbor::Blob;
 use crate::create::{CreateError, Created, Frame, Payload, Terms, stored_digest};
-use crate::frame::Encoder;
+use crate::encoder::Encoder;
 use crate::image_file::ImageFile;
 use crate::index::FrameKind;
 use crate::keys::SecretKey;
@@ -202,7 +202,6 @@ impl Maker<'_> {
     fn frame(&self, encoders: &mut Encoders, data: &[u8]) -> Result<Frame, FrameError> {
         let ranges = self.likeness.ranges(data);
         let prefix_len: usize = ranges.iter().map(|range| range.len as usize).sum();
-        // One buffer: zstd is quicker, and finds more, when the prefix lies directly before the frame.
         let mut buffer = vec![0; prefix_len + data.len()];
         let mut at = 0;
         for range in &ranges {
@@ -237,14 +236,13 @@ impl Encoders {
 
     /// What follows the first `prefix_len` bytes of `buffer`, compressed with these as prefix; `None` if that does not become shorter.
     fn compress(&mut self, buffer: &[u8], prefix_len: usize) -> io::Result<Option<Vec<u8>>> {
-        let (prefix, bytes) = buffer.split_at(prefix_len);
-        let quick = self.quick.compress_with_prefix(bytes, prefix)?;
+        let quick = self.quick.compress_upon(buffer, prefix_len)?;
         let Some(thorough) =
             self.thorough.as_mut().filter(|_| quick.as_ref().is_none_or(|it| it.len() >= SHORT))
         else {
             return Ok(quick);
         };
-        let again = thorough.compress_with_prefix(bytes, prefix)?;
+        let again = thorough.compress_upon(buffer, prefix_len)?;
         Ok([quick, again].into_iter().flatten().min_by_key(Vec::len))
     }
 }

@@ -1,7 +1,7 @@
 //! The verb that makes delta bundles, and the base that opening one needs.
 
-use crate::cli::{BaseOption, Delta, Work};
-use crate::files::{PartFile, is_dash, unnamed_file};
+use crate::cli::{BaseOption, Delta, Work, refuse_json};
+use crate::files::{PartFile, is_dash, open_stdout, unnamed_file};
 use crate::terminal;
 use crate::verbs::workers;
 use anyhow::{Context as _, Result, ensure};
@@ -18,13 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) fn delta(args: &Delta) -> Result<()> {
+    refuse_json(args.json, &args.output);
     let keys = args.key.iter().map(|path| SecretKey::load(path)).collect::<Result<Vec<_>, _>>()?;
     let trust = match &args.trust {
         Some(path) => trust::load(path)?,
         None => trust_in(&keys)?,
     };
     let created = if is_dash(&args.output) {
-        make(args, &keys, &trust, &std::env::temp_dir(), &mut io::stdout().lock())?
+        make(args, &keys, &trust, &std::env::temp_dir(), &mut open_stdout()?)?
     } else {
         let part = PartFile::new(&args.output)?;
         let mut file = &part.file;
@@ -32,7 +33,7 @@ pub(crate) fn delta(args: &Delta) -> Result<()> {
         part.finish()?;
         created
     };
-    if args.json && !is_dash(&args.output) {
+    if args.json {
         let file = File::open(&args.output)?;
         terminal::json(&describe::json(Opener::open(file, Access::WithoutVerifying, 1)?.release()))?;
     }

@@ -1,14 +1,22 @@
 //! Files as the command line names them: `-` is standard input or output, and a result gets its name when it is complete.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Read, StdoutLock, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
+
+/// What an input is called in messages.
+pub(crate) fn name_of(path: &Path) -> String {
+    if is_dash(path) { STANDARD_INPUT.to_owned() } else { path.display().to_string() }
+}
+
+/// The name of standard input; as a path it lies in the current directory, and so does what is named relative to it.
+pub(crate) const STANDARD_INPUT: &str = "standard input";
 
 pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>> {
     if is_dash(path) {
@@ -18,7 +26,15 @@ pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>> {
     Ok(Box::new(file))
 }
 
+/// Standard output for bytes that nobody wants to see on a terminal.
+pub(crate) fn open_stdout() -> Result<StdoutLock<'static>> {
+    let out = io::stdout();
+    ensure!(!out.is_terminal(), "standard output is a terminal: name a file, or a program behind a pipe");
+    Ok(out.lock())
+}
+
 pub(crate) fn open_to_sign(path: &Path) -> Result<File> {
+    ensure!(!is_dash(path), "a bundle is signed in its place, and standard input has none: name a file");
     OpenOptions::new().read(true).write(true).open(path).with_context(|| path.display().to_string())
 }
 
@@ -32,7 +48,7 @@ pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
 
 pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
     if is_dash(path) {
-        let mut out = io::stdout().lock();
+        let mut out = open_stdout()?;
         out.write_all(bytes)?;
         return Ok(out.flush()?);
     }
@@ -73,7 +89,7 @@ impl PartFile {
         let part = PathBuf::from(part);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(&part);
-        let file = file.with_context(|| part.display().to_string())?;
+        let file = file.with_context(|| path.display().to_string())?;
         Ok(Self { file, part, path: path.to_owned(), finished: false })
     }
 

@@ -1,4 +1,4 @@
-//! One frame: how it is compressed, and how its authenticated stored bytes become the image's bytes again.
+//! One frame: how its authenticated stored bytes become the image's bytes again.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use crate::hex;
@@ -8,7 +8,7 @@ use crate::read::StoredFrame;
 use crate::release::Release;
 use sha2::{Digest as _, Sha256};
 use std::io;
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
+use zstd::zstd_safe::{self, DCtx};
 
 /// Bytes that a frame needs besides its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,101 +262,4 @@ pub fn check_header(stored: &[u8], len: u64) -> Result<(), HeaderFault> {
         return Err(HeaderFault::Joined { found, stored: stored.len() as u64 });
     }
     Ok(())
-}
-
-/// Compresses frames; keeps its memory from one frame to the next. One for each thread.
-pub struct Encoder {
-    context: CCtx<'static>,
-    level: i32,
-    buffer: Vec<u8>,
-}
-
-impl Encoder {
-    /// An encoder of zstd's `level`.
-    ///
-    /// # Errors
-    /// The library's own words, if it does not know the level.
-    pub fn new(level: i32) -> io::Result<Self> {
-        Ok(Self { context: context(level)?, level, buffer: Vec::new() })
-    }
-
-    /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the same bytes give the same frame.
-    ///
-    /// # Errors
-    /// The library's own words.
-    pub fn compress(&mut self, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let result = compress_into(&mut self.context, &mut self.buffer, bytes)?;
-        Ok(result.then(|| self.buffer.clone()))
-    }
-
-    /// One zstd frame for each `frame_size` bytes of `run`, which builds upon up to `window` bytes of it before; `None` for those that would not be
-    /// shorter. *Pure*: the same bytes give the same frames.
-    ///
-    /// # Errors
-    /// The library's own words.
-    pub fn compress_run(
-        &mut self,
-        run: &[u8],
-        frame_size: usize,
-        window: usize,
-    ) -> io::Result<Vec<Option<Vec<u8>>>> {
-        if run.len() <= frame_size {
-            return Ok(vec![self.compress(run)?]);
-        }
-        // One context for a run: it may refer to bytes only while they stay where they are.
-        let mut context = context(self.level)?;
-        let mut frames = Vec::new();
-        for start in (0..run.len()).step_by(frame_size.max(1)) {
-            let (before, rest) = run.split_at_checked(start).unwrap_or_default();
-            let bytes = rest.get(..frame_size).unwrap_or(rest);
-            let before = before.get(before.len().saturating_sub(window)..).unwrap_or_default();
-            if !before.is_empty() {
-                context.ref_prefix(before).map_err(zstd_io)?;
-            }
-            let shorter = compress_into(&mut context, &mut self.buffer, bytes)?;
-            frames.push(shorter.then(|| self.buffer.clone()));
-        }
-        Ok(frames)
-    }
-
-    /// As [`Encoder::compress`], with `prefix` in front of what may be referred to.
-    ///
-    /// # Errors
-    /// The library's own words.
-    pub fn compress_with_prefix(&mut self, bytes: &[u8], prefix: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let mut context = context(self.level)?;
-        let window = usize::BITS.saturating_sub(prefix.len().saturating_add(bytes.len()).leading_zeros());
-        context.set_parameter(CParameter::WindowLog(window.max(10))).map_err(zstd_io)?;
-        context.ref_prefix(prefix).map_err(zstd_io)?;
-        let result = compress_into(&mut context, &mut self.buffer, bytes)?;
-        Ok(result.then(|| self.buffer.clone()))
-    }
-}
-
-fn context<'a>(level: i32) -> io::Result<CCtx<'a>> {
-    let mut context = CCtx::create();
-    for parameter in parameters(level) {
-        context.set_parameter(parameter).map_err(zstd_io)?;
-    }
-    Ok(context)
-}
-
-fn parameters(level: i32) -> [CParameter; 4] {
-    [
-        CParameter::CompressionLevel(level),
-        CParameter::ContentSizeFlag(true),
-        CParameter::ChecksumFlag(false),
-        CParameter::DictIdFlag(false),
-    ]
-}
-
-fn compress_into(context: &mut CCtx<'_>, buffer: &mut Vec<u8>, bytes: &[u8]) -> io::Result<bool> {
-    buffer.clear();
-    buffer.reserve(zstd_safe::compress_bound(bytes.len()));
-    let len = context.compress2(buffer, bytes).map_err(zstd_io)?;
-    Ok(len < bytes.len())
-}
-
-fn zstd_io(code: usize) -> io::Error {
-    io::Error::other(zstd_safe::get_error_name(code))
 }

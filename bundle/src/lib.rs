@@ -13,6 +13,7 @@ pub mod create;
 pub mod delta;
 pub mod describe;
 pub mod differ;
+mod encoder;
 mod frame;
 mod head;
 mod hint;
@@ -34,7 +35,8 @@ pub mod trust;
 pub mod trust_update;
 
 pub use create::create;
-pub use frame::{DecodeError, DecodeFault, Decoder, Encoder, HeaderFault, Source, check_header};
+pub use encoder::Encoder;
+pub use frame::{DecodeError, DecodeFault, Decoder, HeaderFault, Source, check_header};
 pub use head::HeadParser;
 pub use hint::{block_hint, hint_count, hints_of};
 pub use index::{

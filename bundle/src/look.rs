@@ -1,10 +1,10 @@
 //! Verbs that look at bundles without changing anything.
 
 use crate::cli::{CatManifest, Compare, Diff, Generate, Inspect, List, TrustOption, command};
-use crate::files::{open_input, write_output};
+use crate::files::{is_dash, name_of, open_input, write_output};
 use crate::terminal;
 use crate::verbs::workers;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bundle::open::{Access, Opener};
 use bundle::{Release, cbor, describe, differ, trust};
 use seal::Purpose;
@@ -50,6 +50,7 @@ pub(crate) fn cat_manifest(args: &CatManifest) -> Result<()> {
 }
 
 pub(crate) fn diff(args: &Diff) -> Result<()> {
+    ensure!(!is_dash(&args.old) || !is_dash(&args.new), "standard input cannot be both bundles: name a file");
     let (old, new) = (head(&args.old, &args.trust)?, head(&args.new, &args.trust)?);
     let images = differ::releases(&old, &new);
     if args.json {
@@ -126,6 +127,6 @@ fn head(path: &Path, option: &TrustOption) -> Result<Arc<Release>> {
         Some(trust) => Access::Verify(trust, Purpose::Release),
         None => Access::WithoutVerifying,
     };
-    let opener = Opener::open(source, access, 1).with_context(|| path.display().to_string())?;
+    let opener = Opener::open(source, access, 1).with_context(|| name_of(path))?;
     Ok(Arc::clone(opener.release()))
 }

@@ -63,7 +63,7 @@ pub struct ImageInput {
 pub enum RecipeError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {}", path.display(), error.to_string().trim_end())]
     Toml { path: PathBuf, error: Box<toml::de::Error> },
     #[error("{}:{line}: {key}: {fault}", path.display())]
     Value { path: PathBuf, line: usize, key: &'static str, fault: String },

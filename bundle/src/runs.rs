@@ -54,7 +54,10 @@ impl Runs {
             match next {
                 Some(Next::Zeroes(len)) if run.is_empty() => return Ok(Some(Stretch::Zeroes(len))),
                 Some(Next::Seen(data)) if run.is_empty() => return Ok(Some(Stretch::Run(data))),
-                Some(Next::Fresh(data)) if run.is_empty() => run = data,
+                Some(Next::Fresh(data)) if run.is_empty() => {
+                    run = data;
+                    run.reserve_exact((self.run_len as usize).saturating_sub(run.len()));
+                }
                 Some(Next::Fresh(data)) if run.len() + data.len() <= self.run_len as usize => {
                     run.extend_from_slice(&data);
                 }

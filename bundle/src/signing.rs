@@ -3,7 +3,7 @@
 use crate::keys::SecretKey;
 use seal::{KeyError, KeyId, SEAL_LEN, Seal, SealError, parse_public_key};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
 /// Why a bundle cannot be signed.
@@ -22,11 +22,17 @@ pub enum SignError {
     Mismatch(KeyId),
 }
 
-/// The seal of a bundle file. *Reads* its first 4096 bytes.
+/// The seal of a bundle. *Reads* its first 4096 bytes.
 ///
 /// # Errors
 /// [`SignError::Io`] or [`SignError::Seal`].
-pub fn read_seal(file: &File) -> Result<Seal, SignError> {
+pub fn read_seal(mut bundle: impl Read) -> Result<Seal, SignError> {
+    let mut bytes = [0; SEAL_LEN];
+    bundle.read_exact(&mut bytes)?;
+    Ok(Seal::from_bytes(&bytes)?)
+}
+
+fn seal_in(file: &File) -> Result<Seal, SignError> {
     let mut bytes = [0; SEAL_LEN];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(Seal::from_bytes(&bytes)?)
@@ -40,7 +46,7 @@ pub fn read_seal(file: &File) -> Result<Seal, SignError> {
 /// # Power loss
 /// A torn write leaves a seal whose checksum does not match, which everything refuses. Sign a copy again.
 pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
-    let mut seal = read_seal(file)?;
+    let mut seal = seal_in(file)?;
     keys.iter().try_for_each(|key| key.sign_seal(&mut seal))?;
     write_seal(file, &seal)?;
     Ok(seal)
@@ -54,7 +60,7 @@ pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
 /// # Power loss
 /// As [`sign`].
 pub fn attach(file: &File, public_key: &[u8; 32], signature: &[u8]) -> Result<Seal, SignError> {
-    let mut seal = read_seal(file)?;
+    let mut seal = seal_in(file)?;
     let found = signature.len();
     let signature: &[u8; 64] = signature.try_into().map_err(|_| SignError::SignatureLength { found })?;
     let id = KeyId::of(public_key);

@@ -1,8 +1,11 @@
 //! What each verb does: open the files, call the library, print.
 
-use crate::cli::{Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work};
+use crate::cli::{Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work, refuse_json};
 use crate::deltas;
-use crate::files::{PartFile, is_dash, open_input, open_to_sign, unnamed_file, write_new, write_output};
+use crate::files::{
+    PartFile, STANDARD_INPUT, is_dash, name_of, open_input, open_stdout, open_to_sign, unnamed_file,
+    write_new, write_output,
+};
 use crate::look::Differs;
 use crate::terminal;
 use anyhow::{Context as _, Result};
@@ -19,7 +22,7 @@ use bundle::{ReadError, describe, parallel, signing};
 use seal::Purpose;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// 3 if a bundle, a key or a trust file was refused, else 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
@@ -57,7 +60,8 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
 }
 
 pub(crate) fn create(args: &Create) -> Result<()> {
-    let mut recipe = Recipe::load(&args.recipe, args.source_date_epoch.as_deref())?;
+    refuse_json(args.json, &args.output);
+    let mut recipe = recipe(&args.recipe, args.source_date_epoch.as_deref())?;
     recipe.level = args.level.unwrap_or(recipe.level);
     let keys = args.key.iter().map(|path| SecretKey::load(path)).collect::<Result<Vec<_>, _>>()?;
     let len = recipe
@@ -71,7 +75,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     let workers = workers(&args.work);
     let created = if is_dash(&args.output) {
         let mut spool = unnamed_file(&std::env::temp_dir())?;
-        bundle::create(&recipe, &keys, workers, &mut spool, &mut io::stdout().lock(), &mut progress)?
+        bundle::create(&recipe, &keys, workers, &mut spool, &mut open_stdout()?, &mut progress)?
     } else {
         let part = PartFile::new(&args.output)?;
         let mut spool = unnamed_file(part.folder())?;
@@ -81,7 +85,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
         created
     };
     bar.finish_and_clear();
-    if args.json && !is_dash(&args.output) {
+    if args.json {
         let file = File::open(&args.output)?;
         terminal::json(&describe::json(Opener::open(file, Access::WithoutVerifying, 1)?.release()))?;
     }
@@ -89,6 +93,15 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     let signed = if keys.is_empty() { "unsigned" } else { "signed" };
     terminal::note(&format!("{}: {signed} release {version}, {len}", args.output.display()));
     Ok(())
+}
+
+/// The description of a release in a file, or on standard input: paths in it then begin at the current directory.
+fn recipe(path: &Path, epoch: Option<&str>) -> Result<Recipe> {
+    if !is_dash(path) {
+        return Ok(Recipe::load(path, epoch)?);
+    }
+    let text = io::read_to_string(io::stdin().lock()).context(STANDARD_INPUT)?;
+    Ok(Recipe::parse(&text, Path::new(STANDARD_INPUT), epoch)?)
 }
 
 pub(crate) fn sign(args: &Sign) -> Result<()> {
@@ -100,8 +113,7 @@ pub(crate) fn sign(args: &Sign) -> Result<()> {
 }
 
 pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
-    let file = File::open(&args.bundle).with_context(|| args.bundle.display().to_string())?;
-    let seal = signing::read_seal(&file).with_context(|| args.bundle.display().to_string())?;
+    let seal = signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
     write_output(&args.output, &seal.to_be_signed())
 }
 
@@ -123,7 +135,7 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
         PurposeName::Release => Purpose::Release,
         PurposeName::Recovery => Purpose::Recovery,
     };
-    let name = args.bundle.display().to_string();
+    let name = name_of(&args.bundle);
     let source = open_input(&args.bundle)?;
     let access = Access::Verify(&trust, purpose);
     let mut opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
@@ -152,7 +164,7 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
         Some(trust) => Access::Verify(trust, Purpose::Release),
         None => Access::WithoutVerifying,
     };
-    let name = args.bundle.display().to_string();
+    let name = name_of(&args.bundle);
     let mut opener = Opener::open(source, access, workers(&args.work)).context(name.clone())?;
     if let Some(base) = deltas::base(&args.base, access, &args.work)? {
         opener = opener.with_base(base).context(name.clone())?;
@@ -161,12 +173,13 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
     let bar = terminal::bar(size, "extract");
     let mut progress = |bytes| bar.inc(bytes);
     if is_dash(&args.output) {
+        let mut out = open_stdout()?;
         // Nothing is handed on before all of it has been checked.
         let mut file = unnamed_file(&std::env::temp_dir())?;
         opener.extract(args.image, &file, &mut progress).context(name)?;
         bar.finish_and_clear();
         file.rewind()?;
-        io::copy(&mut file, &mut io::stdout().lock())?;
+        io::copy(&mut file, &mut out)?;
         return Ok(());
     }
     let part = PartFile::new(&args.output)?;

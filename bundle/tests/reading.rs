@@ -134,8 +134,8 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     let base = sample::noise(77, 20_000);
     let mut target = [&base[12_000..14_000], b"something new", &base[300..2300]].concat();
     target.resize(4096, b'!');
-    let prefix = [&base[12_000..14_000], &base[300..2400]].concat();
-    let stored = Encoder::new(9).unwrap().compress_with_prefix(&target, &prefix).unwrap().unwrap();
+    let buffer = [&base[12_000..14_000], &base[300..2400], &target].concat();
+    let stored = Encoder::new(9).unwrap().compress_upon(&buffer, 4100).unwrap().unwrap();
     assert!(stored.len() < 200, "{}", stored.len());
     let mut parts = Parts::sample();
     let lengths: Vec<usize> = (0..2)

@@ -47,9 +47,9 @@ fn a_frame_that_refers_to_other_bytes_than_those_before_it() {
     let mut parts = Parts::sample();
     let stored = parts.entry(6)[4..8].try_into().map(u32::from_le_bytes).unwrap() as usize;
     let image = sample::root_image();
-    let mut prefix = image[24576..28672].to_vec();
-    prefix.rotate_left(8);
-    let other = Encoder::new(9).unwrap().compress_with_prefix(&image[28672..], &prefix).unwrap().unwrap();
+    let mut buffer = image[24576..].to_vec();
+    buffer[..4096].rotate_left(8);
+    let other = Encoder::new(9).unwrap().compress_upon(&buffer, 4096).unwrap().unwrap();
     let end = parts.payload.len() - stored;
     parts.payload.splice(end.., other.iter().copied());
     parts.manifest.payload = parts.payload.len() as u64;

@@ -1,0 +1,167 @@
+//! Standard input and output in the place of files, for every verb.
+
+mod sample;
+
+use sample::{RECIPE, noise, root_image};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// Runs a command line with `input` in a pipe. It need not read all of it.
+fn piped(folder: &Path, args: &str, input: &[u8]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
+    program.args(args.split_whitespace()).current_dir(folder).env_remove("SOURCE_DATE_EPOCH");
+    let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    match writer.join().unwrap() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => panic!("{args}: {error}"),
+        _ => output,
+    }
+}
+
+fn succeeds(folder: &Path, args: &str, input: &[u8]) -> Vec<u8> {
+    let output = piped(folder, args, input);
+    assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn fails(folder: &Path, code: i32, args: &str, input: &[u8]) -> String {
+    let output = piped(folder, args, input);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{args}: {told}");
+    told
+}
+
+/// A folder with the sample's images and recipe and a key, and a signed bundle.
+fn folder() -> (TempDir, Vec<u8>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    fs::write(path.join("root.img"), root_image()).unwrap();
+    fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
+    fs::write(path.join("bundle.toml"), RECIPE).unwrap();
+    succeeds(path, "keygen --out k", b"");
+    succeeds(path, "create bundle.toml --key k.key -o x.bundle", b"");
+    let bundle = fs::read(path.join("x.bundle")).unwrap();
+    (folder, bundle)
+}
+
+#[test]
+fn a_description_from_a_pipe_names_files_of_the_current_directory() {
+    let (folder, bundle) = folder();
+    let path = folder.path();
+    assert!(succeeds(path, "create - --key k.key -o y.bundle", RECIPE.as_bytes()).is_empty());
+    assert!(fs::read(path.join("y.bundle")).unwrap() == bundle);
+    assert!(succeeds(path, "create - --key k.key -o -", RECIPE.as_bytes()) == bundle);
+    let wrong = RECIPE.replacen("version = \"1.2.3\"", "version = \"1 2\"", 1);
+    let told = fails(path, 1, "create - --key k.key -o -", wrong.as_bytes());
+    assert!(told.starts_with("error: standard input:3: version: \"1 2\" is not 1 to 64 printable"), "{told}");
+    let told = fails(path, 1, "create - --key k.key -o -", b"[release]\nversion = \"\xff\"");
+    assert!(told.starts_with("error: standard input: "), "{told}");
+}
+
+#[test]
+fn a_bundle_from_a_pipe_is_read_by_every_verb_that_only_reads() {
+    let (folder, bundle) = folder();
+    let path = folder.path();
+    let told = succeeds(path, "verify - --trust k.pub", &bundle);
+    assert_eq!(told, b"standard input: release 1.2.3 is complete, and signed as asked for\n");
+    assert!(succeeds(path, "extract - --trust k.pub --image root -o -", &bundle) == root_image());
+    for verb in ["inspect", "list", "cat-manifest", "digest"] {
+        let from_file = succeeds(path, &format!("{verb} x.bundle"), b"");
+        assert!(
+            !from_file.is_empty() && succeeds(path, &format!("{verb} -"), &bundle) == from_file,
+            "{verb}"
+        );
+    }
+    assert_eq!(succeeds(path, "digest -", &bundle), bundle[..512]);
+    assert!(succeeds(path, "compare - --against root.img", &bundle).is_empty());
+    let same = succeeds(path, "diff x.bundle x.bundle", b"");
+    for pair in ["- x.bundle", "x.bundle -"] {
+        assert_eq!(succeeds(path, &format!("diff {pair}"), &bundle), same);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_bundle_from_a_pipe_is_told_as_of_a_file() {
+    let (folder, mut bundle) = folder();
+    let path = folder.path();
+    let (last, len) = (bundle.len() - 1, bundle.len());
+    let cut = fails(path, 3, "verify - --trust k.pub", &bundle[..last]);
+    assert!(cut.starts_with("error: standard input: block hints ends after "), "{cut}");
+    bundle[last] ^= 1;
+    for verb in ["verify -", "extract - --image root -o -"] {
+        let told = fails(path, 3, &format!("{verb} --trust k.pub"), &bundle);
+        assert!(told.starts_with("error: standard input: block hints: digest mismatch"), "{told}");
+    }
+    bundle[last] ^= 1;
+    bundle.push(0);
+    let told = fails(path, 3, "verify - --trust k.pub", &bundle);
+    assert_eq!(told, format!("error: standard input: data after the end of the bundle, at byte {len}\n"));
+    let told = fails(path, 3, "inspect -", &noise(3, 5000));
+    assert_eq!(told, "error: standard input: not a RayOS bundle or boot image\n");
+    assert!(fails(path, 1, "digest -", &bundle[..4000]).starts_with("error: standard input: "));
+}
+
+#[test]
+fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
+    let (folder, bundle) = folder();
+    let path = folder.path();
+    fs::write(path.join("sig"), [0; 64]).unwrap();
+    for (code, args, told) in [
+        (
+            1,
+            "sign - --key k.key",
+            "a bundle is signed in its place, and standard input has none: name a file",
+        ),
+        (
+            1,
+            "attach - --public-key k.pub --signature sig",
+            "a bundle is signed in its place, and standard input",
+        ),
+        (1, "diff - -", "standard input cannot be both bundles: name a file"),
+        (1, "delta - x.bundle --key k.key -o d", "standard input cannot be read twice: name a file"),
+        (1, "verify x.bundle --trust k.pub --base -", "standard input cannot be read twice: name a file"),
+        (2, "create bundle.toml --key k.key --json -o -", "--json cannot be used where the bundle goes to"),
+        (
+            2,
+            "delta x.bundle x.bundle --key k.key --json -o -",
+            "--json cannot be used where the bundle goes to",
+        ),
+        (2, "create bundle.toml -o y", "<--key <FILE>|--unsigned>"),
+        (2, "create bundle.toml --key k.key --unsigned -o y", "cannot be used with"),
+        (2, "extract x.bundle --image root -o y", "<--trust <FILE>|--insecure-no-verify>"),
+    ] {
+        let said = fails(path, code, args, &bundle);
+        assert!(said.contains(told), "{args}: {said}");
+    }
+    assert!(!path.join("y").exists() && !path.join("d").exists());
+}
+
+#[test]
+fn bytes_are_not_poured_onto_a_terminal() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let (folder, _) = folder();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    for args in [
+        "create bundle.toml --unsigned -o -",
+        "extract x.bundle --trust k.pub --image root -o -",
+        "cat-manifest x.bundle",
+        "digest x.bundle",
+        "trust-block --trust k.pub -o -",
+    ] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
+        program.args(args.split_whitespace()).current_dir(folder.path());
+        let output = program.stdout(File::options().write(true).open(&name).unwrap()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args}: {told}");
+        assert!(told.starts_with("error: standard output is a terminal: name a file"), "{args}: {told}");
+    }
+}
