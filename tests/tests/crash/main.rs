@@ -7,7 +7,10 @@ mod sites;
 
 use tests::sim::cut::Thoroughness;
 use tests::sim::matrix::{Effort, Explorer};
+use tests::sim::network::{NetFault, NetFaultKind};
+use tests::sim::reduce::Case;
 use tests::sim::scenario::{Lab, SCENARIOS, find};
+use tests::sim::trouble::Mishap;
 
 /// A few cuts of each kind.
 const SOME: Thoroughness = Thoroughness { all_subsets: 3, random: 4, tears: 1, faulty: 1, seed: 5 };
@@ -52,6 +55,44 @@ fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyho
     let counts = Explorer::new(&lab, find("update-b-to-a").unwrap(), 512)?.explore(&effort)?;
     assert_eq!(counts.violations, [""; 0]);
     assert!(counts.unique > 300 && counts.double_unique > 100, "{counts:?}");
+    Ok(())
+}
+
+#[test]
+fn the_whole_bundle_is_asked_for_only_where_the_base_is_damaged() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for (name, damaged) in [
+        ("update-by-delta", false),
+        ("update-by-delta-base-unreadable", true),
+        ("update-by-delta-base-lies", true),
+    ] {
+        let scenario = find(name).unwrap();
+        let mut world = lab.run(scenario, &lab.start(scenario, 512)?, 512)?;
+        world.live();
+        let (delta, whole) = world.requests();
+        assert!(delta > 0 && (whole > 0) == damaged, "{name}: {delta} and {whole} requests");
+    }
+    let delta = lab.releases.get("1.6.0");
+    let whole = delta.whole.as_ref().unwrap();
+    assert!(delta.bundle.len() * 3 < whole.len(), "{} of {}", delta.bundle.len(), whole.len());
+    Ok(())
+}
+
+#[test]
+fn what_a_bad_network_does_is_overcome_or_told_and_the_same_command_goes_on() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let explorer = Explorer::new(&lab, find("update-a-to-b").unwrap(), 512)?;
+    for kind in NetFaultKind::ALL {
+        let mut most = 0;
+        for at in 0..4 {
+            let case = Case { mishap: Some(Mishap::Network(NetFault { at, kind })), cuts: Vec::new() };
+            let (life, violation) = explorer.repeat(&case)?;
+            assert_eq!(violation, None, "{case}");
+            most = most.max(life.starts);
+        }
+        // What passes costs no further start; what does not is told, and the update is started again.
+        assert_eq!(most, if kind.is_passing() { 2 } else { 3 }, "{kind:?}");
+    }
     Ok(())
 }
 
