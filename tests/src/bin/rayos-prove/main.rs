@@ -39,7 +39,7 @@ struct Crash {
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Seconds after which no second cuts are begun, for each scenario
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Of the first cuts, one in so many is cut again
     #[arg(long, default_value_t = 11)]
