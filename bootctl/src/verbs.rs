@@ -1,6 +1,8 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
-use crate::cli::{Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
+use crate::cli::{
+    Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling, Verb,
+};
 use crate::{print, show};
 use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
@@ -83,7 +85,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
     let place = &cli.place;
     match &cli.verb {
         Verb::Status(options) => status(place, options.json),
-        Verb::Why(options) => why(place, options.json),
+        Verb::Why(told) => why(place, told),
         Verb::Booted(options) => booted(place, options),
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
@@ -94,7 +96,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
         Verb::Entries(options) => entries(place, options),
         Verb::Repair(options) => crate::repair::repair(place, options),
-        Verb::Log(options) => log(place, options.json),
+        Verb::Log(told) => log(place, told),
         Verb::Generate(options) => generate(options),
     }
 }
@@ -152,31 +154,32 @@ fn status(place: &Place, json: bool) -> Done {
     Ok(if status.record.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn why(place: &Place, json: bool) -> Done {
+/// Lines of a release's last words that are shown without `--full`.
+const MOST_LAST_WORDS: usize = 10;
+
+fn why(place: &Place, told: &Telling) -> Done {
     let machine = machine(place, Access::Read)?;
     machine.store.read()?;
     let status = machine.status();
     let Some(failure) = status.failure() else {
-        let text = if json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
+        let text =
+            if told.json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
         print(&(text + "\n"))?;
         return Ok(ExitCode::from(NOTHING_TO_DO));
     };
-    if json {
+    if told.json {
         print(&(serde_json::to_string_pretty(&FailureJson::new(&failure))? + "\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!("{failure}\n");
-    for line in failure.last_words.iter().flat_map(|words| words.lines()) {
-        text.push_str("  | ");
-        text.push_str(line);
-        text.push('\n');
+    if let Some(words) = &failure.last_words {
+        text.push_str(&show::quoted(words, "  ", MOST_LAST_WORDS, told.full));
     }
     let about = Some(Choice::Slot(failure.slot));
     let from =
         status.events.iter().rposition(|event| event.kind == Kind::Activated && event.subject == about);
     for event in status.events.iter().skip(from.unwrap_or(0)) {
-        text.push_str(&show::event_line(event));
-        text.push('\n');
+        text.push_str(&show::event_lines(event, told.full));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -345,12 +348,12 @@ fn entries(place: &Place, options: &Entries) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn log(place: &Place, json: bool) -> Done {
+fn log(place: &Place, told: &Telling) -> Done {
     let events = machine(place, Access::Read)?.log.events()?;
-    if json {
+    if told.json {
         print(&(show::log_json(&events)? + "\n"))?;
     } else {
-        print(&events.iter().map(|event| show::event_line(event) + "\n").collect::<String>())?;
+        print(&events.iter().map(|event| show::event_lines(event, told.full)).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -29,13 +29,21 @@ pub struct Disk {
     sector_size: u32,
     read_only: bool,
     bootindex: Option<u32>,
+    recording: Option<PathBuf>,
 }
 
 impl Disk {
     /// A disk at `bus`, of the raw image `path`, with sectors of 512 bytes. *Pure.*
     #[must_use]
     pub fn new(bus: Bus, path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), bus, sector_size: 512, read_only: bus == Bus::Cd, bootindex: None }
+        Self {
+            path: path.into(),
+            bus,
+            sector_size: 512,
+            read_only: bus == Bus::Cd,
+            bootindex: None,
+            recording: None,
+        }
     }
 
     /// A virtio disk. *Pure.*
@@ -72,13 +80,29 @@ impl Disk {
         self
     }
 
+    /// QEMU writes down in `file` what the machine does to the disk, for [`crate::recorded::Recording`]. The
+    /// file is made anew by [`Machine::start`]. *Pure.*
+    #[must_use]
+    pub fn recording(mut self, file: impl Into<PathBuf>) -> Self {
+        self.recording = Some(file.into());
+        self
+    }
+
     /// QEMU's arguments for the disk with this number.
     fn arguments(&self, number: usize) -> Vec<OsString> {
         let id = format!("disk{number}");
         let mut drive = OsString::from(format!(
-            "if=none,id={id},format=raw,cache=writeback,discard=unmap,readonly={},file=",
+            "if=none,id={id},cache=writeback,discard=unmap,readonly={},",
             if self.read_only { "on" } else { "off" }
         ));
+        match &self.recording {
+            None => drive.push("format=raw,file="),
+            Some(recording) => {
+                drive.push("driver=blklogwrites,log-super-update-interval=1,log.driver=file,log.filename=");
+                drive.push(recording);
+                drive.push(",file.driver=file,file.filename=");
+            }
+        }
         drive.push(&self.path);
         let blocks = format!("logical_block_size={0},physical_block_size={0}", self.sector_size.max(512));
         let mut device = match self.bus {
@@ -104,6 +128,7 @@ pub struct Machine<'a> {
     network: bool,
     accelerator: Option<Accelerator>,
     extra: Vec<OsString>,
+    memory: Option<PathBuf>,
     sink: Option<LineSink>,
 }
 
@@ -124,6 +149,7 @@ impl<'a> Machine<'a> {
             network: false,
             accelerator: None,
             extra: Vec::new(),
+            memory: None,
             sink: None,
         }
     }
@@ -174,6 +200,14 @@ impl<'a> Machine<'a> {
         self
     }
 
+    /// Goes on where a machine of the same parts was stopped by [`Running::freeze`], instead of being switched on.
+    /// Disks and variables must be copies of what they were then. *Pure.*
+    #[must_use]
+    pub fn resume(mut self, memory: impl Into<PathBuf>) -> Self {
+        self.memory = Some(memory.into());
+        self
+    }
+
     /// Calls `sink` with every line of the console. *Pure.*
     #[must_use]
     pub fn lines(mut self, sink: impl FnMut(&str) + Send + 'static) -> Self {
@@ -203,6 +237,9 @@ impl<'a> Machine<'a> {
         if !self.variables.exists() {
             std::fs::copy(FIRMWARE.1, &self.variables)
                 .map_err(|error| Failure::new(&step, format!("{}: {error}", FIRMWARE.1)))?;
+        }
+        for recording in self.disks.iter().filter_map(|disk| disk.recording.as_ref()) {
+            std::fs::File::create(recording).map_err(Failure::of(&step))?;
         }
         // A short path: the name of a socket has 108 bytes.
         let socket = tempfile::Builder::new().prefix("rayos-").tempdir().map_err(Failure::of(&step))?;
@@ -238,6 +275,9 @@ impl<'a> Machine<'a> {
         });
         let mut running = Running::new(child, console, log, command_line);
         running.attach(qmp?, socket);
+        if self.memory.is_some() {
+            running.until_resumed()?;
+        }
         Ok(running)
     }
 
@@ -269,6 +309,9 @@ impl<'a> Machine<'a> {
             );
         } else {
             arguments.extend(["-nic", "none"].map(Into::into));
+        }
+        if let Some(memory) = &self.memory {
+            arguments.extend(["-incoming".into(), format!("exec:cat '{}'", memory.display()).into()]);
         }
         arguments.extend(self.extra.iter().cloned());
         Ok(arguments)
@@ -308,6 +351,9 @@ mod tests {
         let words = Disk::virtio("d.img").sectors_4096().bootindex(1).arguments(3);
         let device = words[3].to_string_lossy();
         assert!(device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"), "{device}");
-        assert!(words[1].to_string_lossy().ends_with("readonly=off,file=d.img"));
+        assert!(words[1].to_string_lossy().ends_with("readonly=off,format=raw,file=d.img"));
+        let words = Disk::virtio("d.img").recording("d.log").arguments(0);
+        let drive = words[1].to_string_lossy();
+        assert!(drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"), "{drive}");
     }
 }

@@ -44,7 +44,7 @@ impl Installed {
     }
 
     /// A file of it: `installed.img` and `installed.fd` (before the first boot), `disk.img` and `vars.fd` (committed),
-    /// `install.log` and `first.log` (the consoles).
+    /// `install.log` and `first.log` (the consoles), `install.writes` (what the installation did to the disk).
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -106,7 +106,8 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     let disk = scratch.file("disk.img");
     blank_disk(&disk)?;
     let stick = Disk::usb(stick).read_only();
-    let mut machine = Machine::new(&scratch).disk(Disk::virtio(&disk)).disk(stick).start("install")?;
+    let recorded = Disk::virtio(&disk).recording(scratch.file("install.writes"));
+    let mut machine = Machine::new(&scratch).disk(recorded).disk(stick).start("install")?;
     install(&mut machine)?;
     machine.power_off()?;
     copy(&disk, &scratch.file("installed.img"))?;
@@ -136,6 +137,11 @@ pub(crate) fn install(machine: &mut Running) -> Result<()> {
     machine.step("the installation ends").expect("RAYOS_INSTALLER:COMPLETE")?;
     machine.step("the machine restarts").expect("reboot: Restarting system")?;
     Ok(())
+}
+
+/// A number from the environment.
+pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
 }
 
 /// The project's folder.

@@ -1,9 +1,10 @@
 //! A good release over HTTP: into the other slot, on trial, committed.
 
 use crate::installed::{Installed, LOST};
+use crate::recorded;
 use anyhow::{Result, ensure};
 use std::fs;
-use tests::{Scratch, WebServer, digest_of, partition};
+use tests::{Disk, Machine, Scratch, WebServer, digest_of, partition};
 
 #[test]
 fn over_http_into_the_other_slot() -> Result<()> {
@@ -11,8 +12,16 @@ fn over_http_into_the_other_slot() -> Result<()> {
     let scratch = Scratch::new("update-http")?;
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
-        let mut machine = installed.start(&scratch)?;
+        installed.copy_to(&scratch)?;
         let disk = scratch.file("disk.img");
+        let recording = scratch.file("update.writes");
+        let recorded = Disk::virtio(&disk).recording(&recording);
+        let mut machine = Machine::new(&scratch).disk(recorded).network().start("update")?;
+        machine
+            .fatal(&LOST)
+            .step("the installed release comes up")
+            .expect("RAYOS:UP version=1.0.0 slot=a")?;
+        machine.expect_shell()?;
         let before = ["boot-a", "root-a", "recovery"]
             .map(|name| partition(&disk, name).and_then(|it| it.digest(&disk)));
 
@@ -53,7 +62,7 @@ fn over_http_into_the_other_slot() -> Result<()> {
         for (before, after) in before.into_iter().zip(after) {
             ensure!(before? == after?, "the update wrote to what it was not to touch");
         }
-        Ok(())
+        recorded::judge_update(&installed, &recording)
     }();
     scratch.finish(result)
 }
