@@ -176,7 +176,10 @@ impl Machine {
     /// in seconds since 1970, 0 if unknown.
     ///
     /// # Errors
-    /// [`MachineError`]; what happens to the event and to the entries is no error.
+    /// [`MachineError`]; what happens to the second copy of the record, to the event and to the entries is no error.
+    ///
+    /// # Power loss
+    /// Leaves a trial, or a release that is committed in one copy of the record or in both.
     pub fn commit(&self, time: u64) -> Result<Change, MachineError> {
         let booted = self.require_booted()?;
         let first = |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
@@ -256,6 +259,8 @@ impl Machine {
         let before = self.store.read()?;
         let (wanted, kind) = to(&before)?;
         let after = self.store.write(&wanted)?;
+        // From here on it is so, whether or not it also stands in the second copy.
+        let copy = self.store.settle().err();
         let event = match kind {
             Some(kind) if after != before => {
                 let text = if kind == Kind::Note { "asked for at the next boot alone" } else { "" };
@@ -264,7 +269,7 @@ impl Machine {
             _ => None,
         };
         let entries = self.reconcile(&after);
-        Ok(Change { before, after, event, entries })
+        Ok(Change { before, after, copy, event, entries })
     }
 }
 
@@ -275,6 +280,8 @@ pub struct Change {
     pub before: Record,
     /// The record as it was written; the same if there was nothing to do.
     pub after: Record,
+    /// Why what was decided stands in one copy of the record alone: it counts, but is lost with that copy.
+    pub copy: Option<StoreError>,
     /// Why the event could not be appended. The story has a gap, the machine has none.
     pub event: Option<StoreError>,
     /// What was done to the boot entries.

@@ -2,6 +2,7 @@
 
 use crate::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
+use crate::transition::hangs_on_one_copy;
 use record::{COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Record, STATE_LEN};
 use std::io;
 
@@ -108,6 +109,31 @@ impl RecordStore {
         let record = Record { seq: current.seq.saturating_add(1), ..*record };
         self.put(&record, next_copy)?;
         Ok(record)
+    }
+
+    /// Writes the record that counts into the other copy too, if the loss of its only copy would take back what was
+    /// decided. Durable on return. Returns whether it wrote: the same record, under the same sequence number.
+    ///
+    /// # Errors
+    /// As [`RecordStore::read`]; [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record that counts
+    /// still does.
+    ///
+    /// # Power loss
+    /// Leaves the record that counts: its copy is not touched, and the other one is as before, damaged, or the same.
+    pub fn settle(&self) -> Result<bool, StoreError> {
+        let (record, other, _) = self.current()?;
+        if !hangs_on_one_copy(&record, self.copy(other).as_ref()) {
+            return Ok(false);
+        }
+        self.put(&record, other)?;
+        Ok(true)
+    }
+
+    /// What stands in one of the copies, if that is readable. *Reads.*
+    fn copy(&self, copy: u32) -> Option<Record> {
+        let mut block = [0; RECORD_LEN];
+        self.state.read_at(COPY_OFFSETS[copy as usize], &mut block).ok()?;
+        Record::decode(&block, copy).ok().filter(|record| record.disk_guid == self.disk_guid)
     }
 
     /// Writes `record` to both copies, for a disk that had none, or whose record was lost or is replaced by a

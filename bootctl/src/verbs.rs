@@ -320,6 +320,9 @@ fn changed(change: &Change) -> Done {
 }
 
 fn warn(change: &Change) {
+    if let Some(error) = &change.copy {
+        show::say(format_args!("warning: only one copy of the boot record says so: {error}"));
+    }
     if let Some(error) = &change.event {
         show::say(format_args!("warning: event not written: {error}"));
     }
