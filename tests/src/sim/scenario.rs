@@ -119,11 +119,7 @@ pub const SCENARIOS: [Scenario; 35] = {
         scenario("mark-bad", TWO, None, Wish::MarkBad(Slot::A), "1.1.0"),
         scenario("recovery-once", ONE, None, Wish::RecoveryOnce, "1.0.0"),
         scenario("repair-variables", TWO, NoVariables, Wish::Nothing, "1.1.0"),
-        Scenario {
-            // The other copy knows of the trial and not of the commit: two cuts spend the tries that it tells of.
-            or_ends: &[(2, BACK_TO_FIRST)],
-            ..scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0")
-        },
+        scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0"),
         scenario("repair-record-1", TWO, OneRecord(1), Wish::Nothing, "1.1.0"),
         Scenario {
             // By evidence alone a release gets one launch: a cut in it costs the release, and two cost both.

@@ -111,3 +111,32 @@ fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
     assert_eq!(life.end.running, Some((Choice::Recovery, "1.0.0")), "{life:?}");
     Ok(())
 }
+
+/// What a person or a commit decided stands in both copies of the record: the loss of either changes nothing, even where
+/// the power fails in the start after it.
+#[test]
+fn a_decision_outlives_the_loss_of_either_copy_of_the_record() -> anyhow::Result<()> {
+    use tests::sim::cut::Trace;
+    use tests::sim::firmware::Demand;
+    use tests::sim::place::Place;
+    let lab = Lab::new()?;
+    for name in ["install-blank", "update-a-to-b", "update-hangs-over-good", "rollback", "mark-bad"] {
+        let scenario = find(name).unwrap();
+        for (sector_size, copy) in [(512, 0), (512, 1), (4096, 0), (4096, 1)] {
+            let explorer = Explorer::new(&lab, scenario, sector_size)?;
+            let expected = explorer.repeat(&Case::default())?.0.end;
+            let mut lost = explorer.trace().after(usize::MAX).clone();
+            lost.image.write(Place::State.start() + copy * 1020 * 1024 + 100, &[0xff; 64]);
+            let mut world = lab.run(scenario, &lost, sector_size)?;
+            assert_eq!(world.live().end, expected, "{name} {sector_size}: copy {copy} is lost");
+            let trace = Trace::new(lost, world.journal().take(), sector_size);
+            for cut in trace.cuts(&Thoroughness { faulty: 0, ..SOME }) {
+                let state = trace.state(cut);
+                let life = lab.live_on(scenario, &state, sector_size, Demand::Everything)?;
+                assert_eq!(life.violation, None, "{name} {sector_size}: copy {copy} is lost, then {cut}");
+                assert_eq!(life.end, expected, "{name} {sector_size}: copy {copy} is lost, then {cut}");
+            }
+        }
+    }
+    Ok(())
+}
