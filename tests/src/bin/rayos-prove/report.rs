@@ -93,7 +93,7 @@ impl Report {
             ),
             ("runs with one read of the disk (or all from one on) that fails", sum(|counts| counts.reads)),
             (
-                "runs with one request of a download that goes wrong, in seven ways; every other one cut off, too",
+                "runs with one request of a download that goes wrong, in seven ways; one in five is cut off at each operation, too",
                 sum(|counts| counts.requests),
             ),
         ] {
