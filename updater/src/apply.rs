@@ -129,7 +129,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The boot record could not be read or written.
-    #[error("boot record: {0}")]
+    #[error(transparent)]
     Record(#[from] StoreError),
     /// The disk lacks something.
     #[error("disk: {0}")]

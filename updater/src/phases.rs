@@ -173,8 +173,10 @@ impl Work<'_> {
         if fetcher.is_local() {
             self.verify(&scanned, &mut fetcher).await?;
         }
+        // A disk that takes no write at all leaves the slot as it was.
+        let untouched = |error| Failure { error, disarmed: self.is_disarmed().then(|| self.slot()) };
+        let disarmed = self.disarm(scanned).map_err(untouched)?;
         let done = async {
-            let disarmed = self.disarm(scanned)?;
             let written = disarmed.write(fetcher, full).await?;
             let proven = written.read_back().await?;
             proven.activate()
@@ -199,6 +201,11 @@ impl Work<'_> {
         self.log(&record, Kind::Disarmed, "");
         self.events.event(Event::Disarmed { slot: slot.letter() });
         Ok(Disarmed { work: self, scanned })
+    }
+
+    /// Whether the record says that the target slot cannot be started, or cannot be asked.
+    fn is_disarmed(&self) -> bool {
+        self.machine.store.read().map_or(true, |record| !record.slot(self.slot()).is_bootable())
     }
 
     pub(crate) fn warn(&self, message: String) {

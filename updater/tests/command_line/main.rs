@@ -1,5 +1,6 @@
 //! The program as it is used: its verbs, its JSON against the schemas, its units.
 
+mod faults;
 mod fixture;
 mod schemas;
 mod slots;
