@@ -14,6 +14,7 @@ use crate::secure_boot;
 use crate::sink::Sinks;
 use crate::source::Source;
 use crate::survey::Amounts;
+use crate::twin::as_seen_by;
 use crate::workers::StopOnDrop;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
@@ -294,7 +295,7 @@ impl<'a, S: Source> Incoming<'a, S> {
             rollback_index: statement.rollback_index,
         });
         let record = machine.store.read().map_err(ApplyError::from)?;
-        let plan = match make_plan(machine, options, &record, &release)? {
+        let plan = match make_plan(machine, options, &record, &release).await? {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
@@ -314,20 +315,18 @@ impl<'a, S: Source> Incoming<'a, S> {
     }
 }
 
-fn make_plan(
+async fn make_plan(
     machine: &Machine<'_>,
     options: &Options<'_>,
     record: &Record,
     release: &Release,
 ) -> Result<Planned, ApplyError> {
-    let facts = Facts {
-        record,
-        partitions: machine.disk.partitions(),
-        sector_size: machine.disk.device().sector_size(),
-        booted: machine.booted,
-        scope: if options.place_guard.is_some() { Scope::Install } else { Scope::Update },
+    let scope = if options.place_guard.is_some() { Scope::Install } else { Scope::Update };
+    let seen = match machine.booted {
+        Choice::Slot(slot) => as_seen_by(record, slot, &machine.disk, options.trust, release).await,
+        Choice::Recovery => *record,
     };
-    Ok(plan(&facts, release)?)
+    Ok(plan(&Facts::of(&machine.disk, &seen, machine.booted, scope), release)?)
 }
 
 /// Reads and verifies seal, manifest and index, and leaves the source where the payload begins.

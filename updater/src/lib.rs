@@ -28,6 +28,7 @@ pub mod status;
 mod supply;
 mod survey;
 pub mod terminal;
+pub mod twin;
 pub mod verify_slot;
 mod workers;
 

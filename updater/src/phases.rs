@@ -106,7 +106,8 @@ impl Work<'_> {
             let seeds = Seeds::of(&self.machine.disk, self.slot().other());
             survey.find_seeds(seeds, &hints, release, self.workers()).await?;
         }
-        let amounts = survey.amounts(release);
+        let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
+        let amounts = Amounts { fetch_bytes, ..survey.amounts(release) };
         Ok(Scanned { survey, amounts, took: began.elapsed() })
     }
 
@@ -139,19 +140,19 @@ impl Work<'_> {
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<(), ApplyError> {
         let release = self.sinks.release();
-        let mut progress = self.progress(Phase::Verify, scanned.amounts.fetch_bytes);
+        let total = scanned.survey.stored(release).iter().map(|range| range.end - range.start).sum();
+        let mut progress = self.progress(Phase::Verify, total);
         let mut told = |bytes| progress.add(bytes);
         let mark = fetcher.mark();
         let mut supply = Supply::new(fetcher).await;
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let hand = Hand::new(&self.sinks, &scanned.survey.composition);
+            let hand = Hand::new(&self.sinks, &scanned.survey.composition, false);
             move |order| hand.verify(order)
         });
         let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
         for batch in jobs {
-            let order = supply.order(release, batch).await?;
-            if !workers.send(order, &mut told).await {
+            if workers.send(supply.order(release, batch), &mut told).await?.is_none() {
                 break;
             }
         }
@@ -284,7 +285,7 @@ impl Work<'_> {
         let jobs = batches(release, &survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let mut hand = Hand::new(&self.sinks, &survey.composition);
+            let mut hand = Hand::new(&self.sinks, &survey.composition, self.options.read_back);
             move |order| hand.write(order)
         });
         let mut missing = Missing::default();
@@ -307,15 +308,13 @@ impl Work<'_> {
         };
         let mut fetched = Ok(());
         for batch in jobs {
-            let order = match supply.order(release, batch).await {
-                Ok(order) => order,
+            match workers.send(supply.order(release, batch), &mut told).await {
+                Ok(Some(())) => {}
+                Ok(None) => break,
                 Err(error) => {
                     fetched = Err(error);
                     break;
                 }
-            };
-            if !workers.send(order, &mut told).await {
-                break;
             }
         }
         // What was fetched before an error is written nevertheless: the next run need not fetch it again.

@@ -93,11 +93,19 @@ impl Sample {
 pub(crate) struct Lab {
     pub(crate) device: Arc<MemDevice>,
     pub(crate) vars: MemVars,
+    /// MiB that a root partition has.
+    root: u64,
 }
 
 impl Lab {
     pub(crate) fn new(sector_size: u32) -> Self {
-        Self { device: Arc::new(MemDevice::new(96 << 20, sector_size)), vars: MemVars::default() }
+        Self::with_root(sector_size, 8)
+    }
+
+    pub(crate) fn with_root(sector_size: u32, root: u64) -> Self {
+        let len = (80 + 2 * root) << 20;
+        let device = Arc::new(MemDevice::new(len as usize, sector_size));
+        Self { device, vars: MemVars::default(), root }
     }
 
     pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
@@ -112,7 +120,7 @@ impl Lab {
         others: Others,
     ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
-        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2) };
+        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2) };
         let job = Job {
             device: Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             layout: &layout,

@@ -2,6 +2,7 @@
 
 mod faults;
 mod fixture;
+mod killed;
 mod schemas;
 mod slots;
 mod units;
