@@ -9,7 +9,7 @@ use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use installer::install::{Job, install};
+use installer::install::{Job, Others, install};
 use installer::layout::{Layout, Size};
 use record::{Choice, Guid, Slot, Text64};
 use seal::{Purpose, Role, Trust, TrustedKey};
@@ -86,6 +86,7 @@ async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
         vars: None,
         jobs: JOBS,
         now: 0,
+        others: Others::default(),
     };
     install(source(bundle), &job, &Silent).await.unwrap();
     let disk = Disk::open(Arc::clone(&device) as Arc<dyn BlockDevice>).unwrap();
