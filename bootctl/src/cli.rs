@@ -37,7 +37,7 @@ pub(crate) enum Verb {
     /// Say in one sentence what runs and why, then show the slots
     Status(Json),
     /// Tell the story of the last fallback: which release failed, how far it got, its last words
-    Why(Json),
+    Why(Telling),
     /// Print which slot was started: a, b or recovery
     Booted(Booted),
     /// Note in the event ring how far this boot has come
@@ -65,10 +65,21 @@ pub(crate) enum Verb {
     /// Mend the boot record and the boot entries
     Repair(Repair),
     /// Print the event ring, oldest first
-    Log(Json),
+    Log(Telling),
     /// Write completions or man pages
     #[command(hide = true)]
     Generate(Generate),
+}
+
+/// How a story is told.
+#[derive(Debug, Args)]
+pub(crate) struct Telling {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show every line of what releases said, not the few that tell most
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 /// Output for programs.

@@ -66,6 +66,19 @@ pub trait BlockDevice: Send + Sync {
     /// After an error, all writes since the last flush that succeeded are in doubt.
     fn flush(&self) -> io::Result<()>;
 
+    /// Keeps all other programs that ask for the same from this device until [`BlockDevice::let_others`], and waits for
+    /// them: for the moment in which the boot record or the event ring is read, changed and written. This is another
+    /// lock than that of [`Access::Write`], which an update holds from its beginning to its end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn keep_others_out(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Ends [`BlockDevice::keep_others_out`].
+    fn let_others(&self) {}
+
     /// Reads as [`BlockDevice::read_at`] does, but from the medium and not from a cache of what was written.
     ///
     /// # Errors

@@ -252,6 +252,14 @@ impl BlockDevice for Window {
         self.device.flush()
     }
 
+    fn keep_others_out(&self) -> io::Result<()> {
+        self.device.keep_others_out()
+    }
+
+    fn let_others(&self) {
+        self.device.let_others();
+    }
+
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.device.read_medium_at(self.offset(offset, into.len())?, into)
     }

@@ -12,6 +12,7 @@ pub mod log;
 pub mod machine;
 pub mod pstore;
 pub mod reconcile;
+pub mod secure_boot;
 pub mod status;
 pub mod store;
 pub mod story;

@@ -2,7 +2,7 @@
 
 use crate::device::BlockDevice;
 use crate::disk::{Disk, Window};
-use crate::store::StoreError;
+use crate::store::{Alone, StoreError};
 use record::event::{self, Event};
 use record::{RING_LEN, RING_OFFSET, STATE_LEN};
 
@@ -44,6 +44,7 @@ impl EventLog {
     /// # Power loss
     /// Leaves the ring with the event, or without it and without the oldest one.
     pub fn append(&self, event: &Event) -> Result<u64, StoreError> {
+        let _alone = Alone::with(&self.state)?;
         let seq = event::next_seq(&self.ring()?);
         let mut event = *event;
         event.seq = seq;

@@ -1,10 +1,11 @@
 //! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
 
 use crate::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError, Table};
+use crate::disk::{Disk, DiskError, Table, Window};
 use crate::efivars::{EfiVars, VarError, VarName};
 use crate::log::EventLog;
 use crate::reconcile::{self, BootVars, Facts, Report, Warning};
+use crate::secure_boot::{SecureBoot, partition_is_signed};
 use crate::status::Status;
 use crate::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, FindError, Node};
@@ -161,7 +162,32 @@ impl Machine {
             }
             _ => {}
         }
+        match SecureBoot::read(self.vars.as_ref()) {
+            Ok(found) => status.secure_boot = found,
+            Err(error) => status.warnings.push(format!("Secure Boot: {error}")),
+        }
+        if let (Some(SecureBoot::On), Some(record)) = (status.secure_boot, status.record) {
+            status.warnings.extend(self.unsigned(&record));
+        }
         status
+    }
+
+    /// What Secure Boot, which is on, will not let start, in words. *Reads.* The guard itself is not looked at: that
+    /// this system runs shows that the firmware accepts it.
+    fn unsigned(&self, record: &Record) -> Vec<String> {
+        let slots = Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable());
+        let slots = slots.map(|slot| (format!("slot {slot}"), self.disk.boot(slot)));
+        let all = slots.chain([("recovery".to_owned(), self.disk.recovery())]);
+        let words = |(name, partition): (String, Result<Window, DiskError>)| match partition_is_signed(
+            &partition.ok()?,
+        ) {
+            Ok(true) => None,
+            Ok(false) => Some(format!(
+                "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
+            )),
+            Err(error) => Some(format!("boot image of {name}: {error}")),
+        };
+        all.filter_map(words).collect()
     }
 
     /// Brings the boot entries in line with `record`. *Writes.*
@@ -176,7 +202,10 @@ impl Machine {
     /// in seconds since 1970, 0 if unknown.
     ///
     /// # Errors
-    /// [`MachineError`]; what happens to the event and to the entries is no error.
+    /// [`MachineError`]; what happens to the second copy of the record, to the event and to the entries is no error.
+    ///
+    /// # Power loss
+    /// Leaves a trial, or a release that is committed in one copy of the record or in both.
     pub fn commit(&self, time: u64) -> Result<Change, MachineError> {
         let booted = self.require_booted()?;
         let first = |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
@@ -192,11 +221,17 @@ impl Machine {
     /// # Errors
     /// [`StoreError`].
     pub fn identify(&self, compatible: Text64) -> Result<bool, StoreError> {
-        let record = self.store.read()?;
-        if record.compatible != Text64::EMPTY || compatible == Text64::EMPTY {
+        if compatible == Text64::EMPTY {
             return Ok(false);
         }
-        self.store.write(&Record { compatible, ..record }).map(|_| true)
+        let (before, after) = self.store.update(|record| {
+            let unknown = record.compatible == Text64::EMPTY;
+            Ok::<_, StoreError>(Record {
+                compatible: if unknown { compatible } else { record.compatible },
+                ..*record
+            })
+        })?;
+        Ok(before.compatible != after.compatible)
     }
 
     /// Goes back to the other slot at the next boot. *Writes*, durable on return.
@@ -253,9 +288,14 @@ impl Machine {
         subject: Option<Choice>,
         to: impl FnOnce(&Record) -> Result<(Record, Option<Kind>), Refusal>,
     ) -> Result<Change, MachineError> {
-        let before = self.store.read()?;
-        let (wanted, kind) = to(&before)?;
-        let after = self.store.write(&wanted)?;
+        let mut kind = None;
+        let (before, after) = self.store.update(|before| {
+            let (wanted, event) = to(before)?;
+            kind = event;
+            Ok::<_, MachineError>(wanted)
+        })?;
+        // From here on it is so, whether or not it also stands in the second copy.
+        let copy = self.store.settle().err();
         let event = match kind {
             Some(kind) if after != before => {
                 let text = if kind == Kind::Note { "asked for at the next boot alone" } else { "" };
@@ -264,7 +304,7 @@ impl Machine {
             _ => None,
         };
         let entries = self.reconcile(&after);
-        Ok(Change { before, after, event, entries })
+        Ok(Change { before, after, copy, event, entries })
     }
 }
 
@@ -275,6 +315,8 @@ pub struct Change {
     pub before: Record,
     /// The record as it was written; the same if there was nothing to do.
     pub after: Record,
+    /// Why what was decided stands in one copy of the record alone: it counts, but is lost with that copy.
+    pub copy: Option<StoreError>,
     /// Why the event could not be appended. The story has a gap, the machine has none.
     pub event: Option<StoreError>,
     /// What was done to the boot entries.

@@ -34,7 +34,12 @@ pub(crate) fn repair(place: &Place, options: &Repair) -> Done {
             return Err(Failure::Entries(warning));
         }
     }
-    Ok(if mended || !plan.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+    if mended || !plan.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = if options.entries_only { "" } else { "the boot record and " };
+    print(&format!("nothing to do: {what}the boot entries are as they should be\n"))?;
+    Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
 /// The record as it shall be, and whether that differs from what is on the disk; written unless only a plan is

@@ -54,8 +54,36 @@ pub(crate) fn log_json(events: &[Event]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&LogJson { schema: "rayos-bootctl.log/1", events })
 }
 
+/// The first line of a kernel that gives up: what came before it is the boot, what comes after it is a stack.
+const PANIC: &str = "Kernel panic - not syncing";
+
+/// The lines of a text that tell most, at most `most`: those from a panic on, else its end.
+fn excerpt(text: &str, most: usize) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.len().saturating_sub(most);
+    let from = lines.iter().position(|line| line.contains(PANIC)).unwrap_or(last);
+    lines.into_iter().skip(from).take(most).collect()
+}
+
+/// `text` with `margin` before each line: whole where `full`, else an excerpt of `most` lines and the number of those
+/// left out.
+pub(crate) fn quoted(text: &str, margin: &str, most: usize, full: bool) -> String {
+    let all = text.lines().count();
+    let lines = if full { text.lines().collect() } else { excerpt(text, most) };
+    let mut quoted: String = lines.iter().map(|line| format!("{margin}| {line}\n")).collect();
+    let left_out = all - lines.len();
+    let noun = if left_out == 1 { "line" } else { "lines" };
+    if left_out > 0 {
+        quoted += &format!("{margin}  ({left_out} more {noun}: --full)\n");
+    }
+    quoted
+}
+
+/// Lines of an event's text that are shown without `--full`.
+const MOST_OF_EVENT: usize = 3;
+
 /// One event on one line, its text indented below it.
-pub(crate) fn event_line(event: &Event) -> String {
+pub(crate) fn event_lines(event: &Event, full: bool) -> String {
     let subject = event.subject.map_or("", choice_word);
     let reason = if event.reason == Reason::None { "" } else { event.reason.words() };
     let mut line =
@@ -66,12 +94,7 @@ pub(crate) fn event_line(event: &Event) -> String {
             line.push_str(word);
         }
     }
-    let mut line = line.trim_end().to_owned();
-    for text in event.text().lines() {
-        line.push_str("\n         | ");
-        line.push_str(text);
-    }
-    line
+    format!("{}\n{}", line.trim_end(), quoted(event.text(), "         ", MOST_OF_EVENT, full))
 }
 
 /// Seconds since 1970 as `2026-01-31 12:00:00Z`, `-` for 0 (unknown).
@@ -173,6 +196,16 @@ pub(crate) fn entries_text(vars: &BootVars, facts: Option<&Facts>, verbose: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_panic_the_words_are_shown_and_not_the_boot_before_it_or_the_stack_after_it() {
+        let text = "loading\nRun /init\nKernel panic - not syncing: no init\nCPU: 0\nCall Trace:\n f\n g\n";
+        let shown = "  | Kernel panic - not syncing: no init\n  | CPU: 0\n    (5 more lines: --full)\n";
+        assert_eq!(quoted(text, "  ", 2, false), shown);
+        assert_eq!(quoted(text, "", 2, true).lines().count(), 7);
+        assert_eq!(quoted("a\nb\nc\n", "", 2, false), "| b\n| c\n  (1 more line: --full)\n");
+        assert_eq!(quoted("a\nb\n", "", 2, false), "| a\n| b\n");
+    }
 
     /// Golden values by `date -u -d @N`.
     #[test]

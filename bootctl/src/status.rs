@@ -1,5 +1,6 @@
 //! The state of a machine in one sentence, in a table, and as JSON.
 
+use crate::secure_boot::SecureBoot;
 use crate::story::{self, Failure};
 use crate::watch::Watch;
 use record::event::Event;
@@ -24,6 +25,8 @@ pub struct Status {
     pub events: Vec<Event>,
     /// The health checks that are running, if any.
     pub watch: Option<Watch>,
+    /// What the firmware says of Secure Boot; `None` offline, or where it says nothing.
+    pub secure_boot: Option<SecureBoot>,
     /// What stands in the way of knowing or doing more.
     pub warnings: Vec<String>,
 }
@@ -112,7 +115,16 @@ impl Status {
             compatible => compatible,
         };
         let Record { floor, seq, .. } = record;
-        write_into(&mut text, format_args!("floor {floor}, compatible {compatible}, record {seq}\n"));
+        let secure_boot = match self.secure_boot {
+            None => "",
+            Some(SecureBoot::Off) => ", Secure Boot off",
+            Some(SecureBoot::Setup) => ", Secure Boot off (setup mode)",
+            Some(SecureBoot::On) => ", Secure Boot on",
+        };
+        write_into(
+            &mut text,
+            format_args!("floor {floor}, compatible {compatible}, record {seq}{secure_boot}\n"),
+        );
         text
     }
 
@@ -144,6 +156,7 @@ impl Status {
             health: self
                 .watch
                 .map(|watch| HealthJson { checks: watch.checks, seconds_left: watch.left.as_secs() }),
+            secure_boot: self.secure_boot.map(SecureBoot::word),
             warnings: self.warnings.clone(),
         }
     }
@@ -283,6 +296,7 @@ pub struct Json {
     slots: Vec<SlotJson>,
     failure: Option<FailureJson>,
     health: Option<HealthJson>,
+    secure_boot: Option<&'static str>,
     warnings: Vec<String>,
 }
 

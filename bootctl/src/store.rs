@@ -2,6 +2,7 @@
 
 use crate::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
+use crate::transition::hangs_on_one_copy;
 use record::{COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Record, STATE_LEN};
 use std::io;
 
@@ -98,6 +99,29 @@ impl RecordStore {
     /// # Power loss
     /// Leaves the old record or the new one: the copy that counted until now is not touched.
     pub fn write(&self, record: &Record) -> Result<Record, StoreError> {
+        let _alone = Alone::with(&self.state)?;
+        self.write_alone(record)
+    }
+
+    /// Reads the record, lets `to` say what it shall be, and writes that, with no other program in between: the record
+    /// before and after. Otherwise as [`RecordStore::write`].
+    ///
+    /// # Errors
+    /// As [`RecordStore::write`], and what `to` says.
+    ///
+    /// # Power loss
+    /// As [`RecordStore::write`].
+    pub fn update<E: From<StoreError>>(
+        &self,
+        to: impl FnOnce(&Record) -> Result<Record, E>,
+    ) -> Result<(Record, Record), E> {
+        let _alone = Alone::with(&self.state)?;
+        let before = self.read()?;
+        let after = self.write_alone(&to(&before)?)?;
+        Ok((before, after))
+    }
+
+    fn write_alone(&self, record: &Record) -> Result<Record, StoreError> {
         let (current, next_copy, both) = self.current()?;
         if record.seq != current.seq {
             return Err(StoreError::Changed { expected: record.seq, found: current.seq });
@@ -110,6 +134,32 @@ impl RecordStore {
         Ok(record)
     }
 
+    /// Writes the record that counts into the other copy too, if the loss of its only copy would take back what was
+    /// decided. Durable on return. Returns whether it wrote: the same record, under the same sequence number.
+    ///
+    /// # Errors
+    /// As [`RecordStore::read`]; [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record that counts
+    /// still does.
+    ///
+    /// # Power loss
+    /// Leaves the record that counts: its copy is not touched, and the other one is as before, damaged, or the same.
+    pub fn settle(&self) -> Result<bool, StoreError> {
+        let _alone = Alone::with(&self.state)?;
+        let (record, other, _) = self.current()?;
+        if !hangs_on_one_copy(&record, self.copy(other).as_ref()) {
+            return Ok(false);
+        }
+        self.put(&record, other)?;
+        Ok(true)
+    }
+
+    /// What stands in one of the copies, if that is readable. *Reads.*
+    fn copy(&self, copy: u32) -> Option<Record> {
+        let mut block = [0; RECORD_LEN];
+        self.state.read_at(COPY_OFFSETS[copy as usize], &mut block).ok()?;
+        Record::decode(&block, copy).ok().filter(|record| record.disk_guid == self.disk_guid)
+    }
+
     /// Writes `record` to both copies, for a disk that had none, or whose record was lost or is replaced by a
     /// new install. Its sequence number is raised above any that is on the disk. Durable on return.
     ///
@@ -120,6 +170,7 @@ impl RecordStore {
     /// # Power loss
     /// Leaves the record that was there before (or none), or the new one.
     pub fn initialise(&self, record: &Record) -> Result<Record, StoreError> {
+        let _alone = Alone::with(&self.state)?;
         self.check_disk(record)?;
         let (seq, first) = match self.pair() {
             Pair::Newer(major) => return Err(StoreError::Newer(major)),
@@ -174,5 +225,22 @@ impl RecordStore {
         let mut found = [0; RECORD_LEN];
         self.state.read_medium_at(offset, &mut found)?;
         if found == block { Ok(()) } else { Err(StoreError::ReadBack(copy)) }
+    }
+}
+
+/// Others are kept out of the record and the ring for as long as this lives.
+pub(crate) struct Alone<'a>(&'a Window);
+
+impl<'a> Alone<'a> {
+    /// Waits for its turn: a few writes of others at most.
+    pub(crate) fn with(state: &'a Window) -> Result<Self, StoreError> {
+        state.keep_others_out()?;
+        Ok(Self(state))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.let_others();
     }
 }

@@ -1,6 +1,8 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
-use crate::cli::{Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Verb};
+use crate::cli::{
+    Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling, Verb,
+};
 use crate::{print, show};
 use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
@@ -83,18 +85,18 @@ pub(crate) fn run(cli: &Cli) -> Done {
     let place = &cli.place;
     match &cli.verb {
         Verb::Status(options) => status(place, options.json),
-        Verb::Why(options) => why(place, options.json),
+        Verb::Why(told) => why(place, told),
         Verb::Booted(options) => booted(place, options),
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
         Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
-        Verb::Commit(options) => commit(&machine(place, Access::Write)?, options),
+        Verb::Commit(options) => commit(&machine(place, Access::Record)?, options),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
         Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
         Verb::Entries(options) => entries(place, options),
         Verb::Repair(options) => crate::repair::repair(place, options),
-        Verb::Log(options) => log(place, options.json),
+        Verb::Log(told) => log(place, told),
         Verb::Generate(options) => generate(options),
     }
 }
@@ -152,31 +154,32 @@ fn status(place: &Place, json: bool) -> Done {
     Ok(if status.record.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn why(place: &Place, json: bool) -> Done {
+/// Lines of a release's last words that are shown without `--full`.
+const MOST_LAST_WORDS: usize = 10;
+
+fn why(place: &Place, told: &Telling) -> Done {
     let machine = machine(place, Access::Read)?;
     machine.store.read()?;
     let status = machine.status();
     let Some(failure) = status.failure() else {
-        let text = if json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
+        let text =
+            if told.json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
         print(&(text + "\n"))?;
         return Ok(ExitCode::from(NOTHING_TO_DO));
     };
-    if json {
+    if told.json {
         print(&(serde_json::to_string_pretty(&FailureJson::new(&failure))? + "\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!("{failure}\n");
-    for line in failure.last_words.iter().flat_map(|words| words.lines()) {
-        text.push_str("  | ");
-        text.push_str(line);
-        text.push('\n');
+    if let Some(words) = &failure.last_words {
+        text.push_str(&show::quoted(words, "  ", MOST_LAST_WORDS, told.full));
     }
     let about = Some(Choice::Slot(failure.slot));
     let from =
         status.events.iter().rposition(|event| event.kind == Kind::Activated && event.subject == about);
     for event in status.events.iter().skip(from.unwrap_or(0)) {
-        text.push_str(&show::event_line(event));
-        text.push('\n');
+        text.push_str(&show::event_lines(event, told.full));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -223,7 +226,7 @@ fn root_device(handoff: &record::Handoff) -> Result<PathBuf, Failure> {
 }
 
 fn milestone(place: &Place, options: &Milestone) -> Done {
-    let machine = machine(place, Access::Write)?;
+    let machine = machine(place, Access::Record)?;
     let kind = match options.stage {
         Stage::Initramfs => Kind::Initramfs,
         Stage::RootMounted => Kind::RootMounted,
@@ -234,7 +237,7 @@ fn milestone(place: &Place, options: &Milestone) -> Done {
 }
 
 fn collect_panics(place: &Place, pstore: &Path) -> Done {
-    let machine = machine(place, Access::Write)?;
+    let machine = machine(place, Access::Record)?;
     machine.require_booted()?;
     let count = collect(&machine.log, pstore)?;
     if count == 0 {
@@ -245,7 +248,6 @@ fn collect_panics(place: &Place, pstore: &Path) -> Done {
 }
 
 fn check_health(place: &Place, options: &Health) -> Done {
-    // The disk is opened when the checks are done: its lock is not for holding.
     let booted = machine(place, Access::Read)?.require_booted()?;
     if let Err(failure) = collect_panics(place, &options.panics.pstore) {
         show::say(format_args!("warning: {failure}"));
@@ -266,7 +268,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
     let outcome =
         health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
     let (kind, failure) = match outcome {
-        Outcome::Passed { .. } => return commit(&machine(place, Access::Write)?, &options.commit),
+        Outcome::Passed { .. } => return commit(&machine(place, Access::Record)?, &options.commit),
         Outcome::Failed(failure) => {
             show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
             (Kind::HealthFailed, failure)
@@ -277,7 +279,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
         }
     };
     let text = format!("{failure}\n{}", failure.output);
-    let noted = machine(place, Access::Write)
+    let noted = machine(place, Access::Record)
         .and_then(|machine| Ok(machine.note(kind, Some(booted), &text, now())?));
     if let Err(error) = noted {
         show::say(format_args!("warning: event not written: {error}"));
@@ -313,10 +315,17 @@ fn changed(change: &Change) -> Done {
     warn(change);
     let status = Status { record: Some(change.after), ..Status::default() };
     print(&(status.sentence() + "\n"))?;
-    Ok(if change.is_change() { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_TO_DO) })
+    if change.is_change() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    show::say(format_args!("nothing to do: it is so already"));
+    Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
 fn warn(change: &Change) {
+    if let Some(error) = &change.copy {
+        show::say(format_args!("warning: only one copy of the boot record says so: {error}"));
+    }
     if let Some(error) = &change.event {
         show::say(format_args!("warning: event not written: {error}"));
     }
@@ -345,12 +354,12 @@ fn entries(place: &Place, options: &Entries) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn log(place: &Place, json: bool) -> Done {
+fn log(place: &Place, told: &Telling) -> Done {
     let events = machine(place, Access::Read)?.log.events()?;
-    if json {
+    if told.json {
         print(&(show::log_json(&events)? + "\n"))?;
     } else {
-        print(&events.iter().map(|event| show::event_line(event) + "\n").collect::<String>())?;
+        print(&events.iter().map(|event| show::event_lines(event, told.full)).collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,8 @@ mod event_ring;
 mod load_option;
 #[path = "../fuzz/checks/partition_table.rs"]
 mod partition_table;
+#[path = "../fuzz/checks/program.rs"]
+mod program;
 #[path = "../fuzz/checks/record_pair.rs"]
 mod record_pair;
 
@@ -35,5 +37,6 @@ fn every_file_of_every_corpus_passes() {
     replay("event_ring", event_ring::check);
     replay("load_option", load_option::check);
     replay("partition_table", partition_table::check);
+    replay("program", program::check);
     replay("record_pair", record_pair::check);
 }

@@ -37,6 +37,7 @@ fn machine(dir: &Path) -> Disk {
     set(VarName::global("Boot0000"), LoadOption::ours(Choice::Slot(Slot::A), &esp).encode());
     set(VarName::global("Boot0001"), vec![1]);
     set(VarName::global("BootOrder"), vec![1, 0, 0, 0]);
+    set(VarName::global("SecureBoot"), vec![1]);
     let handoff = Handoff {
         choice: Choice::Slot(Slot::B),
         why: Why::Trial,
@@ -77,6 +78,14 @@ fn every_verb_prints_what_its_schema_says() {
         fits(verb, &printed(dir.path(), verb));
     }
     assert_eq!(printed(dir.path(), "why"), Value::Null);
+    let status = printed(dir.path(), "status");
+    assert_eq!(status["secure_boot"], "on");
+    for name in ["slot A", "slot B", "recovery"] {
+        let words = format!(
+            "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
+        );
+        assert!(status["warnings"].as_array().unwrap().contains(&words.into()), "{status:#}");
+    }
 
     // Every kind of event, and a release that failed.
     let log = EventLog::open(&disk).unwrap();

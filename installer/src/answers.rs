@@ -22,6 +22,10 @@ pub struct Answers {
     pub compatible: Option<String>,
     /// Serial number, or name where it has none, of a disk that may be erased.
     pub erase: Option<String>,
+    /// Accept releases that the installation before on this disk did not accept any more. Without it the floor of a
+    /// readable boot record of the same product is kept.
+    #[serde(default)]
+    pub forget_floor: bool,
     /// Sizes of the partitions.
     #[serde(default)]
     pub layout: Layout,

@@ -6,7 +6,7 @@ use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
 use installer::answers::{Answers, Then};
 use installer::host::{block_on, jobs, now, random_guid, restart};
-use installer::install::{InstallError, Job, install};
+use installer::install::{InstallError, Job, Others, install};
 use installer::layout::{Layout, Size};
 use installer::marker::Marker;
 use installer::media::{Content, stick_len, write_stick};
@@ -74,6 +74,9 @@ struct Apply {
     /// Erase this disk: its serial number, or its name where it has none
     #[arg(long, value_name = "ID")]
     erase: Option<String>,
+    /// Accept older releases than the installation before on this disk did; else its floor is kept
+    #[arg(long)]
+    forget_floor: bool,
     /// Go ahead without an answers file that says `unattended = true`
     #[arg(long)]
     yes: bool,
@@ -185,6 +188,7 @@ impl Apply {
         if self.erase.is_some() {
             answers.erase.clone_from(&self.erase);
         }
+        answers.forget_floor |= self.forget_floor;
         if !answers.unattended && !self.yes {
             bail!(Unconfirmed);
         }
@@ -204,6 +208,7 @@ impl Apply {
             vars: Some(&vars as &dyn EfiVars),
             now: now(),
             jobs: jobs(),
+            medium: None,
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(unattended::run(&answers, &around, &terminal, |disk| {
@@ -254,6 +259,7 @@ impl Image {
             vars: vars.as_ref().map(|vars| vars as &dyn EfiVars),
             jobs: jobs(),
             now: now(),
+            others: Others::default(),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(install(source, &job, &terminal))??;

@@ -2,16 +2,20 @@
 //! later update.
 
 use crate::esp::{self, EspFile, GUARD_PATHS};
+use crate::floor;
 use crate::layout::{Layout, LayoutError, PlannedDisk, Purpose};
+use crate::mark::Mark;
 use crate::table::{Table, TableError};
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
+use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::{RecordStore, StoreError};
 use record::gpt::{Partition, Partitions};
 use record::{Choice, Guid, Record, Text64};
 use seal::{SEAL_LEN, Trust};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use updater::apply::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
 use updater::events::EventSink;
@@ -37,6 +41,17 @@ pub struct Job<'a> {
     pub jobs: usize,
     /// Seconds since 1970.
     pub now: u64,
+    /// How it stands with other installations.
+    pub others: Others,
+}
+
+/// How an installation stands with the one before it on the disk, and with the next start of its medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Forget the floor of the installation before, if it was of the same product; else it is kept.
+    pub forget_floor: bool,
+    /// The medium that installs, to know it again.
+    pub medium: Option<Mark>,
 }
 
 /// Why nothing was installed, or not all of it.
@@ -106,7 +121,9 @@ pub async fn install<S: Source>(
     let first = incoming.release().manifest().compatible.first().and_then(|name| Text64::new(name));
     let found = partitions(&planned);
     let compatible = job.compatible.or(first).unwrap_or(Text64::EMPTY);
-    let record = Record { install_id: planned.install_id, compatible, ..Record::unused(&found) };
+    let state = planned.partition(Purpose::RayosState).map(|partition| partition.offset);
+    let floor = if job.others.forget_floor { 0 } else { floor::remembered(&job.device, state, compatible) };
+    let record = Record { install_id: planned.install_id, compatible, floor, ..Record::unused(&found) };
     let facts = Facts {
         record: &record,
         partitions: &found,
@@ -115,9 +132,17 @@ pub async fn install<S: Source>(
         scope: Scope::Install,
     };
     plan(&facts, incoming.release())?;
-    let disk = prepare(&job.device, &planned, &table, &record)?;
+    let disk = prepare(job, &planned, &table, &record)?;
     let esp = disk.esp()?;
-    let place_guard = |guard: &[u8]| place_guard(&esp, &planned, guard);
+    let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
+    let place_guard = |guard: &[u8]| {
+        if must_be_signed && is_signed(guard) != Ok(true) {
+            let words =
+                "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
+            return Err(io::Error::other(words));
+        }
+        place_guard(&esp, &planned, guard)
+    };
     let store = RecordStore::open(&disk)?;
     let machine = Machine { disk, store, vars: job.vars, booted: Choice::Recovery, now: job.now };
     let options = Options {
@@ -160,31 +185,39 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
 }
 
 /// Clears what an earlier system may have left where ours looks, writes the first record, and then the table:
-/// whoever finds the table finds the record.
+/// whoever finds the table finds the record. The copies of the record are not cleared, but written over one after the
+/// other: at any cut one of them knows the floor.
 fn prepare(
-    device: &Arc<dyn BlockDevice>,
+    job: &Job<'_>,
     planned: &PlannedDisk,
     table: &Table,
     record: &Record,
 ) -> Result<Disk, InstallError> {
-    let zero = |what, purpose, len: u64| {
-        let Some(partition) = planned.partition(purpose) else { return Ok(()) };
-        let zeroes = vec![0; len.min(partition.size) as usize];
-        device.write_at(partition.offset, &zeroes).map_err(|error| InstallError::Prepare { what, error })
+    let device = job.device.as_ref();
+    let start = |purpose| planned.partition(purpose).map(|partition| partition.offset);
+    let zero = |what, purpose, range: Range<u64>| {
+        let Some(start) = start(purpose) else { return Ok(()) };
+        let zeroes = vec![0; (range.end - range.start) as usize];
+        device.write_at(start + range.start, &zeroes).map_err(|error| InstallError::Prepare { what, error })
     };
-    zero("boot-a", Purpose::BootA, SEAL_LEN as u64)?;
-    zero("boot-b", Purpose::BootB, SEAL_LEN as u64)?;
-    zero("recovery", Purpose::Recovery, SEAL_LEN as u64)?;
-    zero("data", Purpose::Data, crate::layout::ALIGNMENT)?;
-    zero("rayos-state", Purpose::RayosState, record::STATE_LEN)?;
-    for (copy, offset) in (0..).zip(record::COPY_OFFSETS) {
-        let start = planned.partition(Purpose::RayosState).map_or(0, |partition| partition.offset);
-        let written = device.write_at(start + offset, &record.encode(copy));
-        written.map_err(|error| InstallError::Prepare { what: "boot record", error })?;
+    zero("boot-a", Purpose::BootA, 0..SEAL_LEN as u64)?;
+    zero("boot-b", Purpose::BootB, 0..SEAL_LEN as u64)?;
+    zero("recovery", Purpose::Recovery, 0..SEAL_LEN as u64)?;
+    zero("data", Purpose::Data, 0..crate::layout::ALIGNMENT)?;
+    let [first, second] = record::COPY_OFFSETS;
+    zero("rayos-state", Purpose::RayosState, first + record::RECORD_LEN as u64..second)?;
+    let failed = |what| move |error| InstallError::Prepare { what, error };
+    if let Some(state) = start(Purpose::RayosState) {
+        if let Some(mark) = job.others.medium {
+            mark.write(device, state).map_err(failed("mark of the medium"))?;
+        }
+        for (copy, offset) in (0..).zip([first, second]) {
+            device.write_at(state + offset, &record.encode(copy)).map_err(failed("boot record"))?;
+            device.flush().map_err(failed("flush"))?;
+        }
     }
-    device.flush().map_err(|error| InstallError::Prepare { what: "flush", error })?;
-    table.commit(device.as_ref())?;
-    Ok(Disk::open(Arc::clone(device))?)
+    table.commit(device)?;
+    Ok(Disk::open(Arc::clone(&job.device))?)
 }
 
 /// Makes the EFI system partition with the guard in all its places, and reads it back.

@@ -3,7 +3,8 @@
 use crate::answers::Answers;
 use crate::choose::{Candidate, NoChoice, candidates, choose};
 use crate::disks::{self, Disk, Roots};
-use crate::install::{InstallError, Job, install};
+use crate::install::{InstallError, Job, Others, install};
+use crate::mark::Mark;
 use crate::safety;
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
@@ -56,6 +57,8 @@ pub struct Surroundings<'a> {
     pub now: u64,
     /// Threads.
     pub jobs: usize,
+    /// The medium that this system was started from, if it was.
+    pub medium: Option<Mark>,
 }
 
 /// Every disk, judged for an installation with `answers`. *Reads.*
@@ -94,6 +97,7 @@ pub async fn run(
         vars: around.vars,
         jobs: around.jobs,
         now: around.now,
+        others: Others { forget_floor: answers.forget_floor, medium: around.medium },
     };
     Ok(install(source, &job, events).await?)
 }

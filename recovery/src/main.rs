@@ -7,7 +7,6 @@ use bootctl::machine::Machine;
 use bootctl::system::{SYSTEM_FILE, System};
 use clap::Parser;
 use installer::answers::{Answers, Then};
-use installer::choose::choose;
 use installer::disks::Roots;
 use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::marker::Marker;
@@ -115,10 +114,9 @@ impl Cli {
             medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
         let media = vec![medium.disk.clone()];
         let candidates = survey(answers, &Roots::default(), &media)?;
-        if let Err(refusal) = choose(&candidates, &answers.target)
-            && let Some(disk) = onward::installed(&candidates)
-        {
-            say(&format!("{refusal}"));
+        let mark = medium.mark(&bundle)?;
+        if let Some((disk, why)) = onward::instead(&candidates, &answers.target, mark, onward::mark_of) {
+            say(&why);
             return start_installed(&disk.disk.path, answers.then);
         }
         let around = Surroundings {
@@ -131,6 +129,7 @@ impl Cli {
             vars: Some(vars),
             now: now(),
             jobs: jobs(),
+            medium: Some(mark),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));

@@ -2,11 +2,14 @@
 
 use installer::answers::{Answers, AnswersError};
 use installer::disks::Roots;
+use installer::mark::Mark;
 use installer::media::{ANSWERS_NAME, MEDIA_DIR};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use seal::SEAL_LEN;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use updater::source::Location;
 
 /// File systems that media have.
 const FILE_SYSTEMS: [&str; 2] = ["vfat", "iso9660"];
@@ -82,6 +85,28 @@ impl Medium {
         }
     }
 
+    /// By what a disk that this medium installed is known: its answers, and the seal or address of the bundle. *Reads.*
+    ///
+    /// # Errors
+    /// [`MediumError::Io`].
+    pub fn mark(&self, bundle: &Location) -> Result<Mark, MediumError> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error| MediumError::Io { what, error }
+        };
+        let answers = fs::read(self.root.join(MEDIA_DIR).join(ANSWERS_NAME)).map_err(failed(ANSWERS_NAME))?;
+        let bundle = match bundle {
+            Location::File(path) => {
+                let mut seal = vec![0; SEAL_LEN];
+                let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut seal));
+                read.map_err(failed(&path.display().to_string()))?;
+                seal
+            }
+            other => other.to_string().into_bytes(),
+        };
+        Ok(Mark::of(&answers, &bundle))
+    }
+
     /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only one there is.
     /// *Reads.*
     ///
@@ -141,6 +166,24 @@ mod tests {
         assert!(matches!(none.bundle(None), Err(MediumError::NoBundle)));
         let (_dir, two) = medium(&["a.bundle", "b.bundle"]);
         assert!(matches!(two.bundle(None), Err(MediumError::SeveralBundles(_))));
+    }
+
+    #[test]
+    fn a_medium_is_known_by_its_answers_and_its_bundle() {
+        let (dir, medium) = medium(&[]);
+        let path = dir.path().join("RAYOS/a.bundle");
+        fs::write(dir.path().join("RAYOS/install.toml"), "version = 1").expect("file");
+        fs::write(&path, vec![7; SEAL_LEN + 10]).expect("file");
+        let (file, url) = (Location::File(path.clone()), Location::Http("http://x/y".to_owned()));
+        let marks = [medium.mark(&file).expect("mark"), medium.mark(&url).expect("mark")];
+        assert_eq!(marks[0], medium.mark(&file).expect("mark"));
+        assert_ne!(marks[0], marks[1]);
+        fs::write(&path, vec![8; SEAL_LEN]).expect("file");
+        assert_ne!(marks[0], medium.mark(&file).expect("another bundle"));
+        fs::write(dir.path().join("RAYOS/install.toml"), "version = 1 # again").expect("file");
+        assert_ne!(marks[1], medium.mark(&url).expect("other answers"));
+        fs::write(&path, b"short").expect("file");
+        assert!(matches!(medium.mark(&file), Err(MediumError::Io { .. })));
     }
 
     #[test]

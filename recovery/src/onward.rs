@@ -1,13 +1,18 @@
 //! The stick stays plugged in, and the firmware prefers it: what is installed already is started instead of being
 //! refused again and again.
 
+use bootctl::device::{Access, FileDevice, SectorSize};
+use bootctl::disk::Disk;
 use bootctl::machine::Machine;
 use bootctl::reconcile;
 use bootctl::store::StoreError;
-use installer::choose::Candidate;
+use installer::answers::Target;
+use installer::choose::{Candidate, choose};
+use installer::mark::Mark;
 use installer::safety::Content;
 use record::event::{Event, Kind};
 use record::{Choice, Decision, Request, Tried, decide};
+use std::sync::Arc;
 
 /// How often in a row the machine is restarted for it. A firmware that does not heed `BootNext` comes back here each
 /// time: after that a person has to pull the stick.
@@ -41,6 +46,40 @@ pub fn installed(candidates: &[Candidate]) -> Option<&Candidate> {
     let mut found = candidates.iter().filter(|it| matches!(it.content, Some(Content::Installed { .. })));
     let first = found.next();
     if found.next().is_some() { None } else { first }
+}
+
+/// The disk that is started instead of being installed to, and why. *Pure*, but for `mark_of`, which is asked what stands
+/// on the chosen disk.
+///
+/// Either nothing can be installed to, and one disk holds an installation; or the chosen one holds what this very medium
+/// installed. Answers with `erase` would have it installed anew at each start otherwise.
+#[must_use]
+pub fn instead<'a>(
+    candidates: &'a [Candidate],
+    target: &Target,
+    medium: Mark,
+    mark_of: impl Fn(&Candidate) -> Option<Mark>,
+) -> Option<(&'a Candidate, String)> {
+    match choose(candidates, target) {
+        Err(refusal) => Some((installed(candidates)?, refusal.to_string())),
+        Ok(chosen) => {
+            let holds = matches!(chosen.content, Some(Content::Installed { .. }));
+            let path = chosen.disk.path.display();
+            let why = || {
+                format!(
+                    "{path} was installed by this very medium. To install anew, change anything in its install.toml."
+                )
+            };
+            (holds && mark_of(chosen) == Some(medium)).then(|| (chosen, why()))
+        }
+    }
+}
+
+/// The mark on a disk of this machine. *Reads.* One that cannot be read is none.
+#[must_use]
+pub fn mark_of(candidate: &Candidate) -> Option<Mark> {
+    let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect).ok()?;
+    Mark::read(&Disk::open(Arc::new(device)).ok()?).ok().flatten()
 }
 
 /// Asks the firmware to start what is installed on `machine` at the next boot. The caller restarts. `time` is in
@@ -91,5 +130,23 @@ mod tests {
         assert_eq!(installed(&[blank.clone(), second.clone()]), Some(&second));
         assert_eq!(installed(&[first, second]), None);
         assert_eq!(installed(&[blank]), None);
+    }
+
+    #[test]
+    fn what_this_medium_installed_is_started_and_what_another_one_did_is_erased() {
+        let ours = candidate(0, Content::Installed { version: "1.0.0".to_owned() });
+        let unfinished = candidate(0, Content::Unfinished);
+        let (medium, other) = (Mark::of(b"erase", b"seal"), Mark::of(b"erase ", b"seal"));
+        let instead = |candidate: &Candidate, mark| {
+            let candidates = [candidate.clone()];
+            instead(&candidates, &Target::OnlyBlankDisk, medium, |_| mark).map(|(_, why)| why)
+        };
+        let why = instead(&ours, Some(medium)).unwrap();
+        assert!(why.contains("was installed by this very medium"), "{why}");
+        assert_eq!(instead(&ours, Some(other)), None);
+        assert_eq!(instead(&ours, None), None);
+        assert_eq!(instead(&unfinished, Some(medium)), None, "cut off: it goes on");
+        let refused = Candidate { problems: vec!["RayOS 1.0.0 is installed on it".to_owned()], ..ours };
+        assert!(instead(&refused, None).unwrap().contains("RayOS 1.0.0 is installed on it"));
     }
 }

@@ -59,6 +59,15 @@ need_rust() {
     [ "$RAYOS_RUST" != none ] || missing "no Rust $rust_needed or later was found; scripts/setup says how to get one"
 }
 
+# need_space GIB: ends the script with one sentence where the disk cannot hold what is still to be built, of GIB in all.
+need_space() {
+    local have built
+    have=$(df --output=avail -BM . | tail -n 1 | tr -dc 0-9)
+    built=$(du -smc target build 2>/dev/null | tail -n 1 | cut -f 1)
+    [ $((have + built)) -ge $(($1 * 1024)) ] ||
+        missing "this takes $1 GiB of disk in all, and there are $((have / 1024)) GiB free beside the $((built / 1024)) GiB built already"
+}
+
 # Steps. `step WORDS...` starts one and `done_step` ends it with its time, on one line.
 step() {
     step_words=$*

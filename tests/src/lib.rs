@@ -21,6 +21,7 @@ mod failure;
 mod image;
 mod machine;
 mod qmp;
+pub mod recorded;
 mod running;
 mod sample;
 mod scratch;

@@ -29,13 +29,21 @@ pub struct Disk {
     sector_size: u32,
     read_only: bool,
     bootindex: Option<u32>,
+    recording: Option<PathBuf>,
 }
 
 impl Disk {
     /// A disk at `bus`, of the raw image `path`, with sectors of 512 bytes. *Pure.*
     #[must_use]
     pub fn new(bus: Bus, path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), bus, sector_size: 512, read_only: bus == Bus::Cd, bootindex: None }
+        Self {
+            path: path.into(),
+            bus,
+            sector_size: 512,
+            read_only: bus == Bus::Cd,
+            bootindex: None,
+            recording: None,
+        }
     }
 
     /// A virtio disk. *Pure.*
@@ -72,13 +80,29 @@ impl Disk {
         self
     }
 
+    /// QEMU writes down in `file` what the machine does to the disk, for [`crate::recorded::Recording`]. The
+    /// file is made anew by [`Machine::start`]. *Pure.*
+    #[must_use]
+    pub fn recording(mut self, file: impl Into<PathBuf>) -> Self {
+        self.recording = Some(file.into());
+        self
+    }
+
     /// QEMU's arguments for the disk with this number.
     fn arguments(&self, number: usize) -> Vec<OsString> {
         let id = format!("disk{number}");
         let mut drive = OsString::from(format!(
-            "if=none,id={id},format=raw,cache=writeback,discard=unmap,readonly={},file=",
+            "if=none,id={id},cache=writeback,discard=unmap,readonly={},",
             if self.read_only { "on" } else { "off" }
         ));
+        match &self.recording {
+            None => drive.push("format=raw,file="),
+            Some(recording) => {
+                drive.push("driver=blklogwrites,log-super-update-interval=1,log.driver=file,log.filename=");
+                drive.push(recording);
+                drive.push(",file.driver=file,file.filename=");
+            }
+        }
         drive.push(&self.path);
         let blocks = format!("logical_block_size={0},physical_block_size={0}", self.sector_size.max(512));
         let mut device = match self.bus {
@@ -100,15 +124,22 @@ pub struct Machine<'a> {
     disks: Vec<Disk>,
     firmware: PathBuf,
     variables: PathBuf,
+    variables_template: &'static str,
     memory_mib: u32,
     network: bool,
     accelerator: Option<Accelerator>,
     extra: Vec<OsString>,
+    memory: Option<PathBuf>,
     sink: Option<LineSink>,
 }
 
 /// Firmware and an empty variable store, in the folders of Debian and Ubuntu.
 const FIRMWARE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd");
+
+/// The same with Secure Boot, whose variables are kept from the system by system management mode; and a variable store in
+/// which it is on.
+const SECURE_FIRMWARE: (&str, &str) =
+    ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd");
 
 impl<'a> Machine<'a> {
     /// A machine without disks. Its EFI variables are in `vars.fd` of the scratch folder: machines that follow each
@@ -120,10 +151,12 @@ impl<'a> Machine<'a> {
             disks: Vec::new(),
             firmware: FIRMWARE.0.into(),
             variables: scratch.file("vars.fd"),
+            variables_template: FIRMWARE.1,
             memory_mib: 768,
             network: false,
             accelerator: None,
             extra: Vec::new(),
+            memory: None,
             sink: None,
         }
     }
@@ -156,6 +189,13 @@ impl<'a> Machine<'a> {
         self
     }
 
+    /// The firmware with Secure Boot on, which accepts what the test key of the package `ovmf` has signed. *Pure.*
+    #[must_use]
+    pub fn secure_boot(mut self) -> Self {
+        (self.firmware, self.variables_template) = (SECURE_FIRMWARE.0.into(), SECURE_FIRMWARE.1);
+        self
+    }
+
     /// This accelerator, instead of the one that works here. *Pure.*
     #[must_use]
     pub fn accelerator(mut self, accelerator: Accelerator) -> Self {
@@ -171,6 +211,14 @@ impl<'a> Machine<'a> {
         S: Into<OsString>,
     {
         self.extra.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Goes on where a machine of the same parts was stopped by [`Running::freeze`], instead of being switched on.
+    /// Disks and variables must be copies of what they were then. *Pure.*
+    #[must_use]
+    pub fn resume(mut self, memory: impl Into<PathBuf>) -> Self {
+        self.memory = Some(memory.into());
         self
     }
 
@@ -201,8 +249,12 @@ impl<'a> Machine<'a> {
     pub fn start(mut self, name: &str) -> Result<Running, Failure> {
         let step = format!("start machine {name}");
         if !self.variables.exists() {
-            std::fs::copy(FIRMWARE.1, &self.variables)
-                .map_err(|error| Failure::new(&step, format!("{}: {error}", FIRMWARE.1)))?;
+            let template = self.variables_template;
+            std::fs::copy(template, &self.variables)
+                .map_err(|error| Failure::new(&step, format!("{template}: {error}")))?;
+        }
+        for recording in self.disks.iter().filter_map(|disk| disk.recording.as_ref()) {
+            std::fs::File::create(recording).map_err(Failure::of(&step))?;
         }
         // A short path: the name of a socket has 108 bytes.
         let socket = tempfile::Builder::new().prefix("rayos-").tempdir().map_err(Failure::of(&step))?;
@@ -238,6 +290,9 @@ impl<'a> Machine<'a> {
         });
         let mut running = Running::new(child, console, log, command_line);
         running.attach(qmp?, socket);
+        if self.memory.is_some() {
+            running.until_resumed()?;
+        }
         Ok(running)
     }
 
@@ -247,8 +302,13 @@ impl<'a> Machine<'a> {
             Some(accelerator) => accelerator,
             None => Accelerator::choose()?,
         };
-        let mut arguments: Vec<OsString> =
-            ["-machine", "q35", "-nodefaults", "-display", "none"].map(Into::into).into();
+        let mut arguments: Vec<OsString> = ["-nodefaults", "-display", "none"].map(Into::into).into();
+        if self.firmware == Path::new(SECURE_FIRMWARE.0) {
+            let guarded = "driver=cfi.pflash01,property=secure,value=on";
+            arguments.extend(["-machine", "q35,smm=on", "-global", guarded].map(Into::into));
+        } else {
+            arguments.extend(["-machine", "q35"].map(Into::into));
+        }
         arguments.extend(accelerator.arguments().map(Into::into));
         arguments.extend(["-m".into(), self.memory_mib.to_string().into()]);
         arguments.extend(pflash(0, &self.firmware, true));
@@ -269,6 +329,9 @@ impl<'a> Machine<'a> {
             );
         } else {
             arguments.extend(["-nic", "none"].map(Into::into));
+        }
+        if let Some(memory) = &self.memory {
+            arguments.extend(["-incoming".into(), format!("exec:cat '{}'", memory.display()).into()]);
         }
         arguments.extend(self.extra.iter().cloned());
         Ok(arguments)
@@ -308,6 +371,9 @@ mod tests {
         let words = Disk::virtio("d.img").sectors_4096().bootindex(1).arguments(3);
         let device = words[3].to_string_lossy();
         assert!(device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"), "{device}");
-        assert!(words[1].to_string_lossy().ends_with("readonly=off,file=d.img"));
+        assert!(words[1].to_string_lossy().ends_with("readonly=off,format=raw,file=d.img"));
+        let words = Disk::virtio("d.img").recording("d.log").arguments(0);
+        let drive = words[1].to_string_lossy();
+        assert!(drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"), "{drive}");
     }
 }

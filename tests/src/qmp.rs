@@ -65,6 +65,33 @@ impl Qmp {
         }
     }
 
+    /// Runs `command`, which changes nothing, until its answer's `field` is one of `values`; which one it was.
+    ///
+    /// # Errors
+    /// `TimedOut`; what QEMU answers, or what the socket says.
+    pub(crate) fn until<'a>(
+        &mut self,
+        command: &str,
+        field: &str,
+        values: &[&'a str],
+    ) -> io::Result<&'a str> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let answer = self.execute(command, json!({}))?;
+            let found = answer.get(field).and_then(Value::as_str).unwrap_or_default();
+            if let Some(value) = values.iter().find(|value| **value == found) {
+                return Ok(value);
+            }
+            if Instant::now() > until {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("{command}: {field} is {found}"),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// How often the machine was reset so far.
     ///
     /// # Errors

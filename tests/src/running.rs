@@ -215,6 +215,31 @@ impl Running {
         self.wait(LIMIT).map(|_| ())
     }
 
+    /// Stops the machine where it is, and keeps in `memory` what [`crate::Machine::resume`] goes on from, together
+    /// with copies of its disks and variables as they are now.
+    ///
+    /// # Errors
+    /// When QEMU cannot write the file, or does not end.
+    pub fn freeze(mut self, memory: &Path) -> Result<(), Failure> {
+        let uri = format!("exec:cat >'{}'", memory.display());
+        self.execute("migrate", json!({"uri": uri}))?;
+        let ended =
+            self.qmp.as_mut().map(|qmp| qmp.until("query-migrate", "status", &["completed", "failed"]));
+        match ended {
+            Some(Ok("completed")) => self.power_off(),
+            other => Err(self.failure(format!("keep the machine's memory: {other:?}"))),
+        }
+    }
+
+    /// Waits until a machine that goes on from kept memory does.
+    pub(crate) fn until_resumed(&mut self) -> Result<(), Failure> {
+        let runs = self.qmp.as_mut().map(|qmp| qmp.until("query-status", "status", &["running"]));
+        match runs {
+            Some(Ok(_)) => Ok(()),
+            other => Err(self.failure(format!("go on from kept memory: {other:?}"))),
+        }
+    }
+
     /// Kills QEMU in the middle of whatever it does.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
 use bundle::base::Extracted;
-use bundle::delta::{self, Options};
+use bundle::delta;
 use bundle::open::{Access, Opener};
 use lab::{FIRST, Lab, Sample, image, installed, key, options, trust};
 use record::{Choice, Slot};
@@ -15,10 +15,13 @@ use std::fs::File;
 use std::io::{self, Cursor, Seek as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
-use updater::apply::{Failure, Incoming, Machine, Outcome, Report};
+use updater::apply::{Failure, Incoming, Machine, Options, Outcome, Report};
 use updater::events::Silent;
 use updater::fetch::Retries;
+use updater::plan::UpToDate;
+use updater::repair::Repaired;
 use updater::source::MemorySource;
+use updater::verify_slot::{Question, verify_slot};
 
 const SECOND: Sample = Sample { version: "1.1.0", index: 2, seed: 0 };
 const THIRD: Sample = Sample { version: "1.2.0", index: 3, seed: 0 };
@@ -39,7 +42,7 @@ fn extracted(bundle: &[u8]) -> Extracted {
 /// The delta that leads from one bundle to another.
 fn delta(old: &[u8], new: &[u8]) -> Vec<u8> {
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
-    let how = Options { level: 9, workers: 2 };
+    let how = delta::Options { level: 9, workers: 2 };
     delta::make(&extracted(old), &extracted(new), how, &[key(1)], &mut spool, &mut out, &mut |_| ())
         .expect("delta");
     out
@@ -325,4 +328,115 @@ fn a_delta_is_as_signed_as_any_bundle() {
     let bundle = delta(&FIRST.bundle(), &release(&SECOND, 1));
     let opened = Opener::open(Cursor::new(&bundle), Access::Verify(&trust(), Purpose::Release), 1);
     opened.expect("opened").check(&mut |_| ()).expect("checked");
+}
+
+/// Slot A runs a release that leads on from the one in slot B, which was made by a delta.
+async fn fallback_made_by_delta(second: &[u8]) -> Lab {
+    let lab = installed(512).await;
+    report(lab.update(delta(&FIRST.bundle(), second), Slot::A).await);
+    lab.commit(Slot::B);
+    report(lab.update(delta(second, &release(&THIRD, 2)), Slot::B).await);
+    lab.commit(Slot::A);
+    lab
+}
+
+async fn repair(lab: &Lab, bundle: &[u8]) -> Result<Repaired, Failure> {
+    let disk = lab.disk();
+    let store = RecordStore::open(&disk).expect("store");
+    let machine = Machine { disk, store, vars: None, booted: A, now: 0 };
+    let (trust, on_retry) = (trust(), |_: &_, _| ());
+    let source = MemorySource::new(bundle.to_vec(), 10_000);
+    let incoming = Incoming::open(source, &trust, Retries::default(), &on_retry).await?;
+    let options = Options { adaptive: false, ..options(&trust) };
+    incoming.repair(Slot::B, &machine, &options, &Silent).await
+}
+
+/// Slot B compared by what it keeps itself, or with a bundle.
+async fn is_whole(lab: &Lab, bundle: Option<&[u8]>) -> bool {
+    let (disk, record, trust) = (lab.disk(), lab.record(), trust());
+    let release = match bundle {
+        Some(bundle) => {
+            let source = MemorySource::new(bundle.to_vec(), 10_000);
+            let incoming =
+                Incoming::open(source, &trust, Retries::default(), &|_, _| ()).await.expect("head");
+            Some(Arc::clone(incoming.release()))
+        }
+        None => None,
+    };
+    let state = record.slot(Slot::B);
+    let question = Question { disk: &disk, state, slot: Slot::B, trust: &trust, release, jobs: 2 };
+    verify_slot(&question, &Silent).await.expect("compared").is_whole()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_runs_is_known_whichever_bundle_it_came_by() {
+    let (first, second) = (FIRST.bundle(), release(&SECOND, 1));
+    let bundles = [second.clone(), delta(&first, &second)];
+    for (installed_by, offered) in [(0, 1), (1, 0)] {
+        let lab = installed(512).await;
+        report(lab.update(bundles[installed_by].clone(), Slot::A).await);
+        lab.commit(Slot::B);
+        let before = lab.device.bytes();
+        let again = lab.update(bundles[offered].clone(), Slot::B).await;
+        assert!(matches!(again, Ok(Outcome::UpToDate(UpToDate { slot: Slot::B }))), "{again:?}");
+        // The same version with other images is another release.
+        let rebuilt = release(&SECOND, 5);
+        let failure = lab.update(delta(&first, &rebuilt), Slot::B).await.expect_err("refused");
+        assert_eq!(failure.to_string(), "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0");
+        assert!(lab.device.bytes() == before);
+        report(lab.update(rebuilt, Slot::B).await);
+        holds(&lab, Slot::A, 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_keeps_no_index_is_known_by_its_root_image() {
+    let (first, second) = (FIRST.bundle(), release(&SECOND, 1));
+    let lab = installed(512).await;
+    report(lab.update(second.clone(), Slot::A).await);
+    lab.commit(Slot::B);
+    forget_index(&lab);
+    let again = lab.update(delta(&first, &second), Slot::B).await;
+    assert!(matches!(again, Ok(Outcome::UpToDate(_))), "{again:?}");
+    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
+    let failure = lab.update(delta(&first, &second), Slot::B).await.expect_err("not known");
+    assert_eq!(failure.to_string(), "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0");
+}
+
+/// Makes slot B forget what it keeps of its bundle.
+fn forget_index(lab: &Lab) {
+    let kept = (SEAL_LEN + boot(1).len()).next_multiple_of(4096) as u64;
+    lab.disk().boot(Slot::B).expect("boot").write_at(kept, &[0; 4096]).expect("forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_made_by_a_delta_is_compared_with_and_repaired_by_the_whole_bundle() {
+    let second = release(&SECOND, 1);
+    let lab = fallback_made_by_delta(&second).await;
+    assert!(is_whole(&lab, None).await && is_whole(&lab, Some(&second)).await);
+    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
+    assert!(!is_whole(&lab, None).await && !is_whole(&lab, Some(&second)).await);
+    let repaired = repair(&lab, &second).await;
+    let Ok(Repaired::Mended(report)) = repaired else { panic!("not mended: {repaired:?}") };
+    assert!(report.written_bytes <= 64 << 10, "{report:?}");
+    holds(&lab, Slot::B, 1);
+    assert!(lab.record().slot(Slot::B).is_good() && lab.record().default == Slot::A);
+    assert!(is_whole(&lab, None).await, "it has the seal and the index of the whole bundle now");
+    let again = repair(&lab, &second).await;
+    assert!(matches!(again, Ok(Repaired::Whole(Slot::B))), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_cannot_be_told_that_the_images_are_the_same_nothing_is_repaired() {
+    let second = release(&SECOND, 1);
+    let lab = fallback_made_by_delta(&second).await;
+    let before = lab.device.bytes();
+    let failure = repair(&lab, &release(&SECOND, 7)).await.expect_err("other images");
+    let words = "slot B holds release 1.1.0, but not by this bundle, and it cannot be told that the images are the same: ";
+    assert!(failure.to_string().starts_with(words), "{failure}");
+    assert!(lab.device.bytes() == before);
+    forget_index(&lab);
+    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
+    let failure = repair(&lab, &second).await.expect_err("not known");
+    assert!(failure.to_string().starts_with(words), "{failure}");
 }

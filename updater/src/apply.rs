@@ -10,9 +10,11 @@ use crate::full::Unopened;
 use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Plan, Planned, Refusal, Scope, UpToDate, plan};
 use crate::read_back::ReadBackError;
+use crate::secure_boot;
 use crate::sink::Sinks;
 use crate::source::Source;
 use crate::survey::Amounts;
+use crate::twin::as_seen_by;
 use crate::workers::StopOnDrop;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
@@ -128,7 +130,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The boot record could not be read or written.
-    #[error("boot record: {0}")]
+    #[error(transparent)]
     Record(#[from] StoreError),
     /// The disk lacks something.
     #[error("disk: {0}")]
@@ -293,10 +295,11 @@ impl<'a, S: Source> Incoming<'a, S> {
             rollback_index: statement.rollback_index,
         });
         let record = machine.store.read().map_err(ApplyError::from)?;
-        let plan = match make_plan(machine, options, &record, &release)? {
+        let plan = match make_plan(machine, options, &record, &release).await? {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
+        secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
         let basis = Basis::find(&machine.disk, plan.target.slot().other(), options.trust, &release).await?;
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
         let intent = Intent::Trial(options.tries);
@@ -308,24 +311,22 @@ impl<'a, S: Source> Incoming<'a, S> {
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        work.carry_out(&record, scanned, fetcher, full).await.map(Outcome::Activated)
+        work.carry_out(scanned, fetcher, full).await.map(Outcome::Activated)
     }
 }
 
-fn make_plan(
+async fn make_plan(
     machine: &Machine<'_>,
     options: &Options<'_>,
     record: &Record,
     release: &Release,
 ) -> Result<Planned, ApplyError> {
-    let facts = Facts {
-        record,
-        partitions: machine.disk.partitions(),
-        sector_size: machine.disk.device().sector_size(),
-        booted: machine.booted,
-        scope: if options.place_guard.is_some() { Scope::Install } else { Scope::Update },
+    let scope = if options.place_guard.is_some() { Scope::Install } else { Scope::Update };
+    let seen = match machine.booted {
+        Choice::Slot(slot) => as_seen_by(record, slot, &machine.disk, options.trust, release).await,
+        Choice::Recovery => *record,
     };
-    Ok(plan(&facts, release)?)
+    Ok(plan(&Facts::of(&machine.disk, &seen, machine.booted, scope), release)?)
 }
 
 /// Reads and verifies seal, manifest and index, and leaves the source where the payload begins.

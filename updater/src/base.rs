@@ -172,7 +172,8 @@ impl Basis {
     }
 }
 
-fn digest(place: &Place, size: u64) -> io::Result<[u8; 32]> {
+/// SHA-256 of the first `size` bytes of an image. *Reads.*
+pub(crate) fn digest(place: &Place, size: u64) -> io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; PIECE];
     for at in (0..size).step_by(PIECE) {

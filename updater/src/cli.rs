@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod ending;
 mod generate;
+mod manner;
 mod network;
 mod place;
 mod repair;
@@ -47,11 +48,6 @@ impl Cli {
         }
         .into()
     }
-}
-
-/// As many threads as there are processors.
-fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Seconds since 1970, 0 for a clock that stands before that.

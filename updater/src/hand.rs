@@ -22,12 +22,14 @@ pub(crate) struct Hand {
     composition: Arc<Composition>,
     decoder: Decoder,
     plain: AlignedBuffer,
+    /// Whether anybody will ask for checksums.
+    sums: bool,
 }
 
 /// What became of a batch.
 #[derive(Default)]
 pub(crate) struct Done {
-    /// Frames that are in their place now, with a checksum of their bytes.
+    /// Frames that are in their place now, with a checksum of their bytes if one is wanted.
     pub(crate) written: Vec<(usize, u64)>,
     /// Frames that the disk did not have after all: they must be fetched.
     pub(crate) failed: Vec<usize>,
@@ -52,9 +54,9 @@ impl Found {
 }
 
 impl Hand {
-    pub(crate) fn new(sinks: &Arc<Sinks>, composition: &Arc<Composition>) -> Self {
+    pub(crate) fn new(sinks: &Arc<Sinks>, composition: &Arc<Composition>, sums: bool) -> Self {
         let (sinks, composition) = (Arc::clone(sinks), Arc::clone(composition));
-        Self { sinks, composition, decoder: Decoder::default(), plain: AlignedBuffer::default() }
+        Self { sinks, composition, decoder: Decoder::default(), plain: AlignedBuffer::default(), sums }
     }
 
     /// Verifies the stored bytes of a batch, and does no more.
@@ -127,7 +129,7 @@ impl Hand {
                     continue;
                 }
             }
-            let sum = checksum(&self.plain[place.clone()]);
+            let sum = if self.sums { checksum(&self.plain[place.clone()]) } else { 0 };
             done.written.extend(part.places().map(|frame| (frame, sum)));
         }
         Ok(done)

@@ -20,6 +20,7 @@ mod places;
 pub mod plan;
 mod read_back;
 pub mod repair;
+mod secure_boot;
 mod seeds;
 mod sink;
 pub mod source;
@@ -27,6 +28,7 @@ pub mod status;
 mod supply;
 mod survey;
 pub mod terminal;
+pub mod twin;
 pub mod verify_slot;
 mod workers;
 

@@ -13,6 +13,7 @@ use crate::kept;
 use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
 use crate::read_back;
+use crate::secure_boot;
 use crate::seeds::Seeds;
 use crate::sink::Sinks;
 use crate::source::Source;
@@ -60,7 +61,6 @@ pub(crate) struct Scanned {
 /// The target slot cannot be started any more, durably.
 pub(crate) struct Disarmed<'w> {
     work: &'w Work<'w>,
-    record: Record,
     scanned: Scanned,
 }
 
@@ -106,7 +106,8 @@ impl Work<'_> {
             let seeds = Seeds::of(&self.machine.disk, self.slot().other());
             survey.find_seeds(seeds, &hints, release, self.workers()).await?;
         }
-        let amounts = survey.amounts(release);
+        let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
+        let amounts = Amounts { fetch_bytes, ..survey.amounts(release) };
         Ok(Scanned { survey, amounts, took: began.elapsed() })
     }
 
@@ -139,19 +140,19 @@ impl Work<'_> {
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<(), ApplyError> {
         let release = self.sinks.release();
-        let mut progress = self.progress(Phase::Verify, scanned.amounts.fetch_bytes);
+        let total = scanned.survey.stored(release).iter().map(|range| range.end - range.start).sum();
+        let mut progress = self.progress(Phase::Verify, total);
         let mut told = |bytes| progress.add(bytes);
         let mark = fetcher.mark();
         let mut supply = Supply::new(fetcher).await;
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let hand = Hand::new(&self.sinks, &scanned.survey.composition);
+            let hand = Hand::new(&self.sinks, &scanned.survey.composition, false);
             move |order| hand.verify(order)
         });
         let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
         for batch in jobs {
-            let order = supply.order(release, batch).await?;
-            if !workers.send(order, &mut told).await {
+            if workers.send(supply.order(release, batch), &mut told).await?.is_none() {
                 break;
             }
         }
@@ -166,7 +167,6 @@ impl Work<'_> {
     /// A [`Failure`], which says whether the target slot was disarmed.
     pub(crate) async fn carry_out<S: Source>(
         &self,
-        record: &Record,
         scanned: Scanned,
         mut fetcher: Fetcher<'_, S>,
         full: Unopened<'_, S>,
@@ -174,8 +174,10 @@ impl Work<'_> {
         if fetcher.is_local() {
             self.verify(&scanned, &mut fetcher).await?;
         }
+        // A disk that takes no write at all leaves the slot as it was.
+        let untouched = |error| Failure { error, disarmed: self.is_disarmed().then(|| self.slot()) };
+        let disarmed = self.disarm(scanned).map_err(untouched)?;
         let done = async {
-            let disarmed = self.disarm(record, scanned)?;
             let written = disarmed.write(fetcher, full).await?;
             let proven = written.read_back().await?;
             proven.activate()
@@ -184,13 +186,14 @@ impl Work<'_> {
     }
 
     /// Makes the target slot Unbootable, then destroys its header, each durably.
-    pub(crate) fn disarm(&self, record: &Record, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
+    pub(crate) fn disarm(&self, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
         let slot = self.slot();
-        let disarmed = match self.intent {
-            Intent::Trial(_) => transition::disarm(record, self.plan.target),
-            Intent::Repair => transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?,
+        // The record as it is now: the running release may have committed since the plan was made.
+        let disarm = |record: &Record| match self.intent {
+            Intent::Trial(_) => Ok(transition::disarm(record, self.plan.target)),
+            Intent::Repair => Ok(transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?),
         };
-        let record = if disarmed == *record { disarmed } else { self.machine.store.write(&disarmed)? };
+        let (_, record) = self.machine.store.update(disarm).map_err(|error: ApplyError| error)?;
         for header in self.sinks.headers() {
             let write = |error| ApplyError::Write { what: "header of the boot image", error };
             header.write_at(0, &[0; SEAL_LEN]).map_err(write)?;
@@ -198,7 +201,12 @@ impl Work<'_> {
         }
         self.log(&record, Kind::Disarmed, "");
         self.events.event(Event::Disarmed { slot: slot.letter() });
-        Ok(Disarmed { work: self, record, scanned })
+        Ok(Disarmed { work: self, scanned })
+    }
+
+    /// Whether the record says that the target slot cannot be started, or cannot be asked.
+    fn is_disarmed(&self) -> bool {
+        self.machine.store.read().map_or(true, |record| !record.slot(self.slot()).is_bootable())
     }
 
     pub(crate) fn warn(&self, message: String) {
@@ -277,7 +285,7 @@ impl Work<'_> {
         let jobs = batches(release, &survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let mut hand = Hand::new(&self.sinks, &survey.composition);
+            let mut hand = Hand::new(&self.sinks, &survey.composition, self.options.read_back);
             move |order| hand.write(order)
         });
         let mut missing = Missing::default();
@@ -300,15 +308,13 @@ impl Work<'_> {
         };
         let mut fetched = Ok(());
         for batch in jobs {
-            let order = match supply.order(release, batch).await {
-                Ok(order) => order,
+            match workers.send(supply.order(release, batch), &mut told).await {
+                Ok(Some(())) => {}
+                Ok(None) => break,
                 Err(error) => {
                     fetched = Err(error);
                     break;
                 }
-            };
-            if !workers.send(order, &mut told).await {
-                break;
             }
         }
         // What was fetched before an error is written nevertheless: the next run need not fetch it again.
@@ -336,8 +342,11 @@ impl Proven<'_> {
     /// Writes the headers, places the guard, and arms the trial: in this order, each durable before the next.
     pub(crate) fn activate(self) -> Result<Report, ApplyError> {
         let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
-        let Disarmed { work, record, scanned } = disarmed;
+        let Disarmed { work, scanned } = disarmed;
         let release = work.sinks.release();
+        if let Intent::Trial(_) = work.intent {
+            secure_boot::check_written(work.machine.vars, release, work.sinks.boot())?;
+        }
         // Without it the slot is as good, but cannot be checked by itself.
         if let Err(error) = kept::write(work.sinks.boot(), release) {
             work.warn(format!("boot partition: {error}"));
@@ -350,7 +359,7 @@ impl Proven<'_> {
             let guard = work.sinks.take_memory().unwrap_or_default();
             place(&guard).map_err(|error| ApplyError::Write { what: "EFI system partition", error })?;
         }
-        let (record, tries) = work.arm(&record)?;
+        let (record, tries) = work.arm()?;
         let warnings = work.arm_entries(&record);
         if tries > 0 {
             work.events.event(Event::Activated { slot: work.slot().letter(), tries });
@@ -378,15 +387,20 @@ impl Proven<'_> {
 
 impl Work<'_> {
     /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
-    fn arm(&self, record: &Record) -> Result<(Record, u8), ApplyError> {
+    fn arm(&self) -> Result<(Record, u8), ApplyError> {
         let Plan { target, release, revoke, .. } = self.plan;
-        let (next, kind, tries) = match self.intent {
-            Intent::Trial(tries) => {
-                (transition::activate(record, target, release, revoke, tries), Kind::Activated, tries)
-            }
-            Intent::Repair => (transition::end_repair(record, target), Kind::Repaired, 0),
+        let arm = |record: &Record| {
+            let armed = match self.intent {
+                Intent::Trial(tries) => transition::activate(record, target, release, revoke, tries),
+                Intent::Repair => transition::end_repair(record, target),
+            };
+            Ok::<_, ApplyError>(armed.map_err(Refusal::from)?)
         };
-        let record = self.machine.store.write(&next.map_err(Refusal::from)?)?;
+        let (_, record) = self.machine.store.update(arm)?;
+        let (kind, tries) = match self.intent {
+            Intent::Trial(tries) => (Kind::Activated, tries),
+            Intent::Repair => (Kind::Repaired, 0),
+        };
         self.log(&record, kind, "");
         Ok((record, tries))
     }

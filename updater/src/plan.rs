@@ -1,5 +1,6 @@
 //! The plan: from facts to what would be written, or to the reason why nothing will be. Pure.
 
+use bootctl::disk::Disk;
 use bootctl::transition::{self, TargetSlot};
 use bundle::{ImageRole, Release, UpdaterVersion};
 use record::gpt::{Partition, Partitions};
@@ -22,6 +23,20 @@ pub struct Facts<'a> {
     pub booted: Choice,
     /// What the bundle is applied for.
     pub scope: Scope,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of `disk`, with `record` as its boot record. *Pure.*
+    #[must_use]
+    pub fn of(disk: &'a Disk, record: &'a Record, booted: Choice, scope: Scope) -> Self {
+        Self {
+            record,
+            partitions: disk.partitions(),
+            sector_size: disk.device().sector_size(),
+            booted,
+            scope,
+        }
+    }
 }
 
 /// What a bundle is applied for.
@@ -97,6 +112,12 @@ pub enum Refusal {
         /// What this is.
         have: UpdaterVersion,
     },
+    /// The firmware starts only what is signed for Secure Boot, and the boot image is not.
+    #[error("release {version} is not signed for Secure Boot, which is on: the firmware would not start it")]
+    Unsigned {
+        /// The release.
+        version: String,
+    },
     /// The bundle holds only what changed since another release, and there is none to start from.
     #[error("release {version} comes as a delta to {base}: an installation needs a whole bundle")]
     Delta {
@@ -140,6 +161,16 @@ pub enum Refusal {
         slot: Slot,
         /// Why.
         error: String,
+    },
+    /// The slot is to be repaired with another bundle of its release, and it cannot be told that the images are the same.
+    #[error(
+        "slot {slot} holds release {version}, but not by this bundle, and it cannot be told that the images are the same: the bundle it was made of can repair it, or this one can be applied"
+    )]
+    OtherBundle {
+        /// The slot.
+        slot: Slot,
+        /// The release.
+        version: String,
     },
     /// The slot is to be repaired with another release than it holds.
     #[error("slot {slot} holds release {holds}: the bundle is release {offered}")]
@@ -218,6 +249,9 @@ pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<P
     let holds = facts.record.slot(slot).release;
     if holds != identity {
         let (holds, offered) = (holds.version.to_string(), identity.version.to_string());
+        if holds == offered {
+            return Err(Refusal::OtherBundle { slot, version: offered });
+        }
         return Err(Refusal::OtherRelease { slot, holds, offered });
     }
     check_base(facts, release, slot)?;

@@ -7,6 +7,7 @@ use crate::phases::{Intent, Work};
 use crate::plan::{Facts, Scope, plan_repair};
 use crate::sink::Sinks;
 use crate::source::Source;
+use crate::twin::as_seen_by;
 use crate::workers::StopOnDrop;
 use bootctl::device::BlockDevice;
 use record::Slot;
@@ -46,13 +47,9 @@ impl<S: Source> Incoming<'_, S> {
             rollback_index: statement.rollback_index,
         });
         let record = machine.store.read().map_err(ApplyError::from)?;
-        let facts = Facts {
-            record: &record,
-            partitions: machine.disk.partitions(),
-            sector_size: machine.disk.device().sector_size(),
-            booted: machine.booted,
-            scope: Scope::Update,
-        };
+        // From the disarming on the slot belongs to the bundle that mends it, seal and all.
+        let record = as_seen_by(&record, slot, &machine.disk, options.trust, &release).await;
+        let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
         let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
         let basis = Basis::find(&machine.disk, slot.other(), options.trust, &release).await?;
         let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
@@ -64,7 +61,7 @@ impl<S: Source> Incoming<'_, S> {
         if is_whole && has_seal(&work.sinks) && record.slot(slot).is_good() {
             return Ok(Repaired::Whole(slot));
         }
-        work.carry_out(&record, scanned, fetcher, full).await.map(Repaired::Mended)
+        work.carry_out(scanned, fetcher, full).await.map(Repaired::Mended)
     }
 }
 

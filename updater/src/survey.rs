@@ -15,6 +15,12 @@ use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Bytes at the beginning of an image that are always looked at: whatever an apply wrote, it began there.
+const SAMPLED_FIRST: u64 = 8 << 20;
+/// Behind them one frame is looked at in each stretch of this many bytes. In a slot of which one part in a hundred is right, and not
+/// at its beginning, a sample of a GiB misses that once in thirteen times, and it is fetched anew.
+const SAMPLED_EACH: u64 = 4 << 20;
+
 /// How many bytes come from where. Those of the images add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amounts {
@@ -28,7 +34,8 @@ pub struct Amounts {
     pub filled_bytes: u64,
     /// Of them: become of what is fetched.
     pub decoded_bytes: u64,
-    /// Compressed bytes of chunks to be fetched.
+    /// Bytes that will have been taken from the source in all: the head and the block hints, which were by the time of planning, the compressed
+    /// bytes of chunks, and the gaps between them that are not worth a request of their own.
     pub fetch_bytes: u64,
 }
 
@@ -45,19 +52,46 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.*
+    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.* Unless it is to be read from the medium, a sample of what is not zero
+    /// is looked at first, and the rest only if anything of that is there: a slot that holds nothing, or something quite
+    /// different, is not read in vain.
     pub(crate) async fn in_place(
         (places, reading): (&Arc<Places>, Reading),
         wanted: impl Fn(usize) -> bool,
         hints: Option<&Arc<Hints>>,
-        (jobs, stop): (usize, &Stop),
+        workers: (usize, &Stop),
         progress: &mut Progress<'_>,
     ) -> Result<Self, ApplyError> {
         let release = places.release();
-        let missing =
-            |frame| if wanted(frame) { missing(&release.frames()[frame]) } else { Origin::Unwanted };
-        let mut origins: Vec<Origin> = (0..release.frames().len()).map(missing).collect();
-        let mut sums = vec![0; origins.len()];
+        let frames = release.frames();
+        let missing = |frame| if wanted(frame) { missing(&frames[frame]) } else { Origin::Unwanted };
+        let origins: Vec<Origin> = (0..frames.len()).map(missing).collect();
+        let sums = vec![0; origins.len()];
+        let mut survey = Self { origins, sums, composition: Arc::default() };
+        let first = |frame| wanted(frame) && (reading == Reading::Medium || is_sampled(&frames[frame]));
+        survey.look((places, reading), hints, stretches(release, first), workers, progress).await?;
+        let rest = stretches(release, |frame| wanted(frame) && !first(frame));
+        let held = |(origin, frame): (&Origin, &FrameEntry)| {
+            *origin == Origin::Held && frame.kind != FrameKind::Zero
+        };
+        if survey.origins.iter().zip(frames).any(held) {
+            survey.look((places, reading), hints, rest, workers, progress).await?;
+        } else {
+            progress.add(rest.into_iter().flatten().map(|frame| u64::from(frames[frame].len)).sum());
+        }
+        Ok(survey)
+    }
+
+    /// Looks at what lies in the places of neighbouring frames.
+    async fn look(
+        &mut self,
+        (places, reading): (&Arc<Places>, Reading),
+        hints: Option<&Arc<Hints>>,
+        stretches: Vec<Range<usize>>,
+        (jobs, stop): (usize, &Stop),
+        progress: &mut Progress<'_>,
+    ) -> Result<(), ApplyError> {
+        let release = places.release();
         let look = || {
             let (places, hints) = (Arc::clone(places), hints.cloned());
             let mut buffer = AlignedBuffer::default();
@@ -69,12 +103,11 @@ impl Survey {
         let told = |(frames, held): (Range<usize>, Vec<(usize, u64)>)| {
             progress.add(frames.map(|frame| u64::from(release.frames()[frame].len)).sum());
             for (frame, sum) in held {
-                origins[frame] = Origin::Held;
-                sums[frame] = sum;
+                self.origins[frame] = Origin::Held;
+                self.sums[frame] = sum;
             }
         };
-        Workers::start(jobs, stop, look).all(stretches(release, wanted), told).await?;
-        Ok(Self { origins, sums, composition: Arc::default() })
+        Workers::start(jobs, stop, look).all(stretches, told).await
     }
 
     /// Looks in the other slot for what would have to be fetched. *Reads.*
@@ -90,7 +123,7 @@ impl Survey {
         Ok(())
     }
 
-    /// What it comes to. *Pure.*
+    /// What it comes to, but for what has to be fetched. *Pure.*
     pub(crate) fn amounts(&self, release: &Release) -> Amounts {
         let mut amounts = Amounts::default();
         for (origin, frame) in self.origins.iter().zip(release.frames()) {
@@ -104,10 +137,13 @@ impl Survey {
             *part += u64::from(frame.len);
             amounts.image_bytes += u64::from(frame.len);
         }
-        let batches = batch::batches(release, &self.origins, BATCH_LEN);
-        let stored = batches.iter().flat_map(batch::stored);
-        amounts.fetch_bytes = stored.map(|frame| u64::from(release.frames()[frame].stored_len)).sum();
         amounts
+    }
+
+    /// Ranges of the bundle that have to be fetched, in rising order. *Pure.*
+    pub(crate) fn stored(&self, release: &Release) -> Vec<Range<u64>> {
+        let batches = batch::batches(release, &self.origins, BATCH_LEN);
+        batch::joined(release, batches.iter().flat_map(batch::stored))
     }
 
     /// Bytes that have to be written. *Pure.*
@@ -116,6 +152,16 @@ impl Survey {
         let frames = self.origins.iter().zip(release.frames()).filter(|(origin, _)| missing(origin));
         frames.map(|(_, frame)| u64::from(frame.len)).sum()
     }
+}
+
+/// Whether a frame is looked at in any case: where an apply that was cut off would have begun, at places that are spread evenly, and where zeroes
+/// should be, since they are found quickly and may be slow to write.
+const fn is_sampled(frame: &FrameEntry) -> bool {
+    let reaches = frame.offset.saturating_add(frame.len as u64).saturating_sub(1);
+    matches!(frame.kind, FrameKind::Zero)
+        || frame.offset < SAMPLED_FIRST
+        || frame.offset.is_multiple_of(SAMPLED_EACH)
+        || frame.offset / SAMPLED_EACH != reaches / SAMPLED_EACH
 }
 
 /// The origin of a frame that is not in its place.

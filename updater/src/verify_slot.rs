@@ -7,6 +7,7 @@ use crate::kept;
 use crate::phases::Progress;
 use crate::places::{Place, Places, Reading};
 use crate::survey::Survey;
+use crate::twin::signs_the_same;
 use crate::workers::{StopOnDrop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, DiskError};
@@ -151,8 +152,8 @@ pub async fn verify_slot(
         Err(error) => return Err(VerifySlotError::Seal { partition: boot.name, error }),
     };
     let (release, known_by) = match (&question.release, kept) {
-        (Some(release), _) => {
-            same_release(slot, &statement, release)?;
+        (Some(release), kept) => {
+            same_release(slot, &statement, kept.as_deref(), release)?;
             (Some(Arc::clone(release)), "bundle")
         }
         (None, Some(kept)) => (Some(kept), "slot"),
@@ -172,8 +173,13 @@ pub async fn verify_slot(
     })
 }
 
-fn same_release(slot: Slot, holds: &seal::Statement, offered: &Release) -> Result<(), VerifySlotError> {
-    if holds.manifest.sha256 == offered.statement().manifest.sha256 {
+fn same_release(
+    slot: Slot,
+    holds: &seal::Statement,
+    kept: Option<&Release>,
+    offered: &Release,
+) -> Result<(), VerifySlotError> {
+    if holds.manifest.sha256 == offered.statement().manifest.sha256 || signs_the_same(holds, kept, offered) {
         return Ok(());
     }
     let (holds, offered) = (holds.version.to_string(), offered.statement().version.to_string());

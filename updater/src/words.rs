@@ -50,7 +50,8 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
 }
 
 /// Why `apply` failed, and how the machine stands.
-pub(crate) fn failure(error: &anyhow::Error, ending: Ending, json: bool) {
+pub(crate) fn failure(error: &anyhow::Error, json: bool) -> Ending {
+    let ending = Ending::from(error);
     let disarmed = error.downcast_ref::<Failure>().and_then(|failure| failure.disarmed);
     let words = format!("{error:#}");
     if json {
@@ -58,6 +59,7 @@ pub(crate) fn failure(error: &anyhow::Error, ending: Ending, json: bool) {
     }
     error_line(&format!("rayos-updater: {words}"));
     error_line(&standing(ending, disarmed));
+    ending
 }
 
 /// A signal ended `apply`.

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use updater::fetch::{Fetcher, Retries};
-use updater::source::{HttpOptions, HttpSource};
+use updater::source::{HttpOptions, HttpSource, SourceError};
 
 const FILE: &[u8] = b"what came over TLS";
 const RETRIES: Retries = Retries { in_a_row: 3, seed: 0, first_pause: Duration::from_millis(1) };
@@ -89,11 +89,12 @@ fn options(dir: &Path, ca: &str) -> HttpOptions {
     HttpOptions { ca_pem, ..HttpOptions::default() }
 }
 
-/// What comes from `server` if only the certificates in `ca` are trusted.
+/// What comes from `server` if only the certificates in `ca` are trusted. A certificate is accepted or not: it is never asked for again.
 fn fetch(server: &HostileServer, options: HttpOptions) -> Result<Vec<u8>, String> {
     let url = format!("https://{}/x", server.address());
     let source = HttpSource::new(&url, options).expect("source");
-    let mut fetcher = Fetcher::new(source, RETRIES, &|_, _| {});
+    let never = |error: &SourceError, _| panic!("asked again: {error}");
+    let mut fetcher = Fetcher::new(source, RETRIES, &never);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     let got = runtime.block_on(fetcher.range(0, FILE.len()));
     got.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string().replace(&url, "URL"))
@@ -108,8 +109,24 @@ fn the_authority_that_is_given_is_trusted_and_no_other() {
     assert_eq!(fetch(&server, options(dir.path(), "ours.pem")).expect("trusted"), FILE);
     let words = fetch(&server, options(dir.path(), "other.pem")).expect_err("not trusted");
     assert_eq!(words, "URL: client error (Connect): invalid peer certificate: UnknownIssuer");
-    // It was not asked again: the certificate will not get better.
-    assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn an_authority_that_serves_its_own_certificate_is_told_what_is_wrong() {
+    let dir = tempfile::tempdir().expect("directory");
+    // What `openssl req -x509` makes without more words: signed by itself, and CA:TRUE.
+    openssl(
+        dir.path(),
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout self-server.key -out self-server.pem -days 30 -subj /CN=self -addext subjectAltName=IP:127.0.0.1",
+    );
+    let server = serve(dir.path(), "self", |asked| honestly(FILE, asked));
+    let words = fetch(&server, options(dir.path(), "self-server.pem")).expect_err("not accepted");
+    assert!(
+        words.ends_with(
+            "(the server shows an authority's own certificate, CA:TRUE, and not one that was issued by it)"
+        ),
+        "{words}"
+    );
 }
 
 #[test]

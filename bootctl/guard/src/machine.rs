@@ -67,6 +67,8 @@ pub enum Ended {
     TookOver,
     /// The firmware did not load the image, in its own words.
     NotLoaded(String),
+    /// The firmware did not load the image since Secure Boot is on and does not accept it, in its own words.
+    NotTrusted(String),
     /// The image was started and came back, with the status in the firmware's words.
     Returned(String),
 }

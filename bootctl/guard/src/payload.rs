@@ -57,6 +57,10 @@ mod program {
             Ok((data, _)) => println!("guard-payload: {:?}", Handoff::decode(&data)),
             Err(error) => println!("guard-payload: no RayosBoot: {:?}", error.status()),
         }
+        let global = VariableVendor::GLOBAL_VARIABLE;
+        if let Ok((data, _)) = runtime::get_variable_boxed(cstr16!("SecureBoot"), &global) {
+            println!("guard-payload: SecureBoot={}", data.first().copied().unwrap_or_default());
+        }
         let loader = VariableVendor(guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
         for name in [cstr16!("LoaderInfo"), cstr16!("LoaderEntrySelected"), cstr16!("LoaderDevicePartUUID")] {
             let value = runtime::get_variable_boxed(name, &loader).map(|(data, _)| data).unwrap_or_default();

@@ -248,13 +248,14 @@ fn start<M: Machine>(
     let launch = Launch { handoff, image, origin };
     match machine.start(&launch) {
         Ended::TookOver => Ok(Outcome::TookOver(handoff.choice)),
-        Ended::NotLoaded(status) => {
-            Err((Reason::LoadFailed, format!("{} ({status})", Reason::LoadFailed.words())))
-        }
-        Ended::Returned(status) => {
-            Err((Reason::Returned, format!("{} ({status})", Reason::Returned.words())))
-        }
+        Ended::NotLoaded(status) => Err(failed(Reason::LoadFailed, &status)),
+        Ended::NotTrusted(status) => Err(failed(Reason::SecureBoot, &status)),
+        Ended::Returned(status) => Err(failed(Reason::Returned, &status)),
     }
+}
+
+fn failed(reason: Reason, status: &str) -> (Reason, String) {
+    (reason, format!("{} ({status})", reason.words()))
 }
 
 fn name(choice: Choice) -> String {

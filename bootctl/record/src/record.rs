@@ -178,12 +178,14 @@ pub enum Reason {
     Missing = 16,
     /// Damaged chunks of a committed release are being written anew, or that was cut off; when it is done the slot is Good again.
     Repairing = 17,
+    /// Secure Boot is on, and the firmware does not accept the image's signature for it, or it has none.
+    SecureBoot = 18,
     /// A reason that a later minor version wrote.
     Other = 255,
 }
 
 impl Reason {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::None,
         Self::Empty,
         Self::Updating,
@@ -202,6 +204,7 @@ impl Reason {
         Self::OtherRelease,
         Self::Missing,
         Self::Repairing,
+        Self::SecureBoot,
     ];
 
     /// The number that stands on disk.
@@ -238,6 +241,7 @@ impl Reason {
             Self::OtherRelease => "it holds another release than the boot record says",
             Self::Missing => "its partition is missing",
             Self::Repairing => "a repair of it was begun and not finished",
+            Self::SecureBoot => "the firmware's Secure Boot does not accept its boot image",
             Self::Other => "a reason that this version does not know",
         }
     }

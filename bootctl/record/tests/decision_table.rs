@@ -174,7 +174,7 @@ fn lasting_damage_rules_a_slot_out_and_passing_trouble_does_not() {
         assert_eq!((after.slot(Slot::B).status, after.slot(Slot::B).reason), (Status::Unbootable, reason));
         assert_eq!(after.slot(Slot::A), record.slot(Slot::A));
     }
-    for reason in [Reason::ReadFailed, Reason::LoadFailed, Reason::Returned] {
+    for reason in [Reason::ReadFailed, Reason::LoadFailed, Reason::SecureBoot, Reason::Returned] {
         assert_eq!(passed_over(&record, Slot::B, reason), record);
     }
 }

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -20,6 +20,10 @@ const DIRECT_WRITE_MIN: usize = 64 * 1024;
 pub enum Access {
     /// Reading. Takes no lock.
     Read,
+    /// Reading and writing the boot record and the event ring, and nothing else. Takes no lock, so that an update, which
+    /// holds that of the whole disk, does not stand in the way of a commit; each change of the record keeps others out
+    /// for its moment.
+    Record,
     /// Reading and writing, under an exclusive advisory lock that is held until the device is dropped. It is
     /// the lock that udev and systemd honour on whole disks.
     Write,
@@ -50,6 +54,9 @@ pub enum OpenError {
     /// Another program holds the lock, or uses the device.
     #[error("{}: busy: in use by another program", .0.display())]
     Busy(PathBuf),
+    /// The disk takes no writes.
+    #[error("{}: write-protected", .0.display())]
+    ReadOnly(PathBuf),
     /// Neither a block device nor a regular file.
     #[error("{}: neither a block device nor a file", .0.display())]
     NotADevice(PathBuf),
@@ -84,11 +91,17 @@ impl FileDevice {
     pub fn open(path: &Path, access: Access, sector_size: SectorSize) -> Result<Self, OpenError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock => OpenError::Busy(path.to_owned()),
+            io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path.to_owned()),
             _ => OpenError::Io { path: path.to_owned(), source },
         };
-        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::NotADevice(path.to_owned()));
+        }
+        // The kernel opens a write-protected disk for writing, and refuses the first write.
+        if access != Access::Read && kind.is_block_device() && is_write_protected(metadata.rdev()) {
+            return Err(OpenError::ReadOnly(path.to_owned()));
         }
         let mut options = OpenOptions::new();
         options.read(true).write(access != Access::Read);
@@ -97,7 +110,7 @@ impl FileDevice {
             options.custom_flags(OFlags::EXCL.bits() as i32);
         }
         let mut file = options.open(path).map_err(failed)?;
-        if access != Access::Read {
+        if matches!(access, Access::Write | Access::Claim) {
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
                 .map_err(|errno| failed(errno.into()))?;
         }
@@ -156,26 +169,21 @@ impl FileDevice {
     }
 }
 
-impl BlockDevice for FileDevice {
-    fn sector_size(&self) -> u32 {
-        self.sector_size
+impl FileDevice {
+    fn check(&self, offset: u64, count: usize) -> io::Result<()> {
+        if is_inside(offset, count, self.len) { Ok(()) } else { Err(outside(offset, count, self.len)) }
     }
 
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if !is_inside(offset, into.len(), self.len) {
-            return Err(outside(offset, into.len(), self.len));
+    /// What the kernel said, with the device and the place in it.
+    fn failed<'a>(&'a self, what: &'a str, offset: u64, count: u64) -> impl Fn(io::Error) -> io::Error + 'a {
+        move |error| {
+            let path = self.path.display();
+            let words = format!("{path}: {what} {count} bytes at offset {offset}: {error}");
+            io::Error::new(error.kind(), words)
         }
-        self.file.read_exact_at(into, offset)
     }
 
-    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if !is_inside(offset, into.len(), self.len) {
-            return Err(outside(offset, into.len(), self.len));
-        }
+    fn read_once(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         if is_aligned(offset, into)
             && let Some(direct) = self.direct()
         {
@@ -187,10 +195,7 @@ impl BlockDevice for FileDevice {
         self.file.read_exact_at(into, offset)
     }
 
-    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if !is_inside(offset, data.len(), self.len) {
-            return Err(outside(offset, data.len(), self.len));
-        }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let whole = data.len() - data.len() % ALIGNMENT;
         let (aligned, rest) = data.split_at(whole);
         if self.takes_direct(offset, aligned) && self.write_direct(offset, aligned)? {
@@ -203,31 +208,7 @@ impl BlockDevice for FileDevice {
         self.file.write_all_at(data, offset)
     }
 
-    fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
-        let len = usize::try_from(count).unwrap_or(usize::MAX);
-        if !is_inside(offset, len, self.len) {
-            return Err(outside(offset, len, self.len));
-        }
-        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses is written out.
-        let flags = if self.is_block_device {
-            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE
-        } else {
-            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE
-        };
-        match rustix::fs::fallocate(&self.file, flags, offset, count) {
-            Ok(()) => Ok(()),
-            Err(_) => write_zeroes(self, offset, count),
-        }
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.file)?)
-    }
-
-    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if !is_inside(offset, into.len(), self.len) {
-            return Err(outside(offset, into.len(), self.len));
-        }
+    fn read_medium(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         if let Some(direct) = self.direct() {
             let read = match is_aligned(offset, into) {
                 true => read_exact_direct(direct, offset, into),
@@ -241,6 +222,71 @@ impl BlockDevice for FileDevice {
         }
         self.drop_cached(offset, into.len())?;
         self.file.read_exact_at(into, offset)
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.check(offset, into.len())?;
+        self.file.read_exact_at(into, offset).map_err(self.failed("reading", offset, into.len() as u64))
+    }
+
+    fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.check(offset, into.len())?;
+        self.read_once(offset, into).map_err(self.failed("reading", offset, into.len() as u64))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check(offset, data.len())?;
+        self.write(offset, data).map_err(self.failed("writing", offset, data.len() as u64))
+    }
+
+    fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        self.check(offset, usize::try_from(count).unwrap_or(usize::MAX))?;
+        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses is written out.
+        let flags = if self.is_block_device {
+            FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE
+        } else {
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE
+        };
+        match rustix::fs::fallocate(&self.file, flags, offset, count) {
+            Ok(()) => Ok(()),
+            Err(_) => write_zeroes(self, offset, count),
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let path = self.path.display();
+        let failed = |error: io::Error| io::Error::new(error.kind(), format!("{path}: flush: {error}"));
+        rustix::fs::fdatasync(&self.file).map_err(|errno| failed(errno.into()))
+    }
+
+    /// By a lock of fcntl(2), which those of flock(2) know nothing of; it goes with a program that is killed.
+    fn keep_others_out(&self) -> io::Result<()> {
+        loop {
+            match rustix::fs::fcntl_lock(&self.file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn let_others(&self) {
+        // A lock that is there can be given back.
+        if rustix::fs::fcntl_lock(&self.file, FlockOperation::Unlock).is_err() {}
+    }
+
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.check(offset, into.len())?;
+        self.read_medium(offset, into).map_err(self.failed("reading", offset, into.len() as u64))
     }
 }
 
@@ -291,6 +337,13 @@ fn read_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
         done += count;
     }
     Ok(())
+}
+
+/// What sysfs says of the block device with this number.
+fn is_write_protected(number: u64) -> bool {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let path = format!("/sys/dev/block/{major}:{minor}/ro");
+    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
 fn detect_sector_size(file: &File) -> u32 {
@@ -382,6 +435,21 @@ mod tests {
             assert!(device.write_at(offset, &into).is_err());
         }
         assert_eq!(std::fs::metadata(file.path()).unwrap().len(), 4096);
+    }
+
+    #[test]
+    fn an_error_names_device_and_place() {
+        let file = image(&[0; 8192]);
+        let device = FileDevice::open(file.path(), Access::Read, SectorSize::Detect).unwrap();
+        let error = device.write_at(4096, &[1; 512]).unwrap_err();
+        let words = format!("{}: writing 512 bytes at offset 4096: ", file.path().display());
+        assert!(error.to_string().starts_with(&words), "{error}");
+        // Cut short behind our back.
+        file.as_file().set_len(4096).unwrap();
+        let error = device.read_at(4096, &mut [0; 512]).unwrap_err();
+        let words = format!("{}: reading 512 bytes at offset 4096: ", file.path().display());
+        assert!(error.to_string().starts_with(&words), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

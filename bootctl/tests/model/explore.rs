@@ -1,6 +1,6 @@
 //! Every state that can be reached, every step out of it, and what must hold in all of them.
 
-use crate::world::{Behaviour, Content, Mutant, Phase, RELEASES, Rules, Task, World, facts};
+use crate::world::{Behaviour, Content, Copies, Mutant, Phase, RELEASES, Rules, Task, World, facts};
 use bootctl::entry::LoadOption;
 use bootctl::reconcile::{BootVars, next_action};
 use bootctl::transition::{self, TargetSlot};
@@ -19,6 +19,8 @@ pub(crate) struct Fate {
     pub(crate) wear: bool,
     /// Both copies of the record are lost, once.
     pub(crate) loss: bool,
+    /// The newest copy of the record is lost, once.
+    pub(crate) rot: bool,
     /// How often firmware loses, reorders, reuses, invents or refuses.
     pub(crate) misdeeds: u8,
 }
@@ -52,7 +54,8 @@ pub(crate) fn explore(rules: &Rules, fate: Fate) -> Found {
     let mut found = Found::default();
     let mut seen = HashSet::new();
     let mut rests: HashMap<Key, Rest> = HashMap::new();
-    let start = World::installing();
+    let mut start = World::installing();
+    start.copies = fate.rot.then(Copies::default);
     seen.insert(key(&start));
     // All worlds in the order in which they were reached, each with the one before it.
     let mut worlds = vec![(start, 0)];
@@ -95,6 +98,7 @@ fn story(worlds: &[(World, usize)], mut at: usize) -> String {
 
 fn events(world: &World, rules: &Rules, fate: Fate) -> Vec<World> {
     let mut next = Vec::new();
+    next.extend(rot(world));
     if world.phase == Phase::Off {
         next.extend(wear_and_loss(world, fate));
         if world.misdeeds < fate.misdeeds {
@@ -104,7 +108,12 @@ fn events(world: &World, rules: &Rules, fate: Fate) -> Vec<World> {
     }
     // A power cut, anywhere: what is written is written, what was in memory is gone. A torn write of a record
     // copy leaves the record that counted before, which is the state before that step.
-    next.push(world.with(|world| world.phase = Phase::Off));
+    next.push(world.with(|world| {
+        if let (Phase::Up { task: Task::Settling, .. }, Some(copies)) = (world.phase, &mut world.copies) {
+            copies.cut = true;
+        }
+        world.phase = Phase::Off;
+    }));
     // A system that has not committed yet may be told to update, too.
     if let (Phase::Up { choice, task: task @ (Task::Idle | Task::Booting) }, Some(record)) =
         (world.phase, world.record)
@@ -140,11 +149,34 @@ fn wishes(world: &World, record: &Record, choice: Choice) -> Vec<World> {
     wanted.extend(choices.map(|choice| transition::boot_once(record, choice)));
     let done = |record| {
         world.with(|world| {
-            world.record = Some(record);
+            world.put(record);
             world.phase = Phase::Up { choice, task: Task::Reconciling };
         })
     };
     wanted.into_iter().flatten().map(done).collect()
+}
+
+/// The newest copy of the record becomes unreadable, so that the older one counts. Not in the middle of a commit, nor
+/// after a power cut there: that is two faults at once, and what is there then is the trial as it was.
+fn rot(world: &World) -> Option<World> {
+    let copies = world.copies.filter(|copies| !copies.lost && !copies.cut)?;
+    let older = world.older?;
+    if matches!(world.phase, Phase::Up { task: Task::Settling, .. }) {
+        return None;
+    }
+    Some(world.with(|world| {
+        // What the older copy says was true when it was written.
+        for slot in Slot::ALL {
+            world.proven[slot as usize] |= older.slot(slot).is_good();
+        }
+        world.record = Some(older);
+        world.copies = Some(Copies { lost: true, ..copies });
+        // An update ends with its next write of the record: it is not the one that it was planned on. Then the checks
+        // go on, if they have not passed yet.
+        if let Phase::Up { choice, task: Task::Applying { .. } } = world.phase {
+            world.phase = Phase::Up { choice, task: Task::Booting };
+        }
+    }))
 }
 
 fn wear_and_loss(world: &World, fate: Fate) -> Vec<World> {
@@ -238,6 +270,15 @@ fn check_state(world: &World) -> Result<(), String> {
 }
 
 fn check_step(before: &World, after: &World) -> Result<(), String> {
+    if before.copies.is_some_and(|copies| !copies.lost) && after.copies.is_some_and(|copies| copies.lost) {
+        for slot in Slot::ALL {
+            let on_trial =
+                after.state(slot).is_some_and(|state| matches!(state.status, Status::Pending { .. }));
+            if before.state(slot).is_some_and(SlotState::is_good) && on_trial {
+                return fail("a committed release is on trial again, since one copy of the record was lost");
+            }
+        }
+    }
     if let (Some(old), Some(new)) = (before.record, after.record)
         && new.floor < old.floor
     {
@@ -282,7 +323,9 @@ fn check_launch(before: &World, after: &World, slot: Slot) -> Result<(), String>
     if state.status == Status::Unbootable {
         return fail("I1: an Unbootable slot was started");
     }
-    if !before.proven[slot as usize] && after.launches[slot as usize] > state.tries_granted {
+    // A copy that is lost gives back the try that was counted in it, and no more.
+    let given_back = u8::from(before.copies.is_some_and(|copies| copies.lost));
+    if !before.proven[slot as usize] && after.launches[slot as usize] > state.tries_granted + given_back {
         return fail("I3: a release was started more often than it has tries");
     }
     Ok(())
@@ -341,6 +384,18 @@ fn rest_of(world: &World, rules: &Rules, rests: &mut HashMap<Key, Rest>) -> Rest
     rest
 }
 
+/// The machine at rest again after a restart.
+fn boot_again(world: &World, rules: &Rules) -> World {
+    let mut again = world.with(|world| world.phase = Phase::Off);
+    for _ in 0..20 {
+        match again.next(rules) {
+            Some(next) => again = next,
+            None => break,
+        }
+    }
+    again
+}
+
 /// What holds when nothing is left to do: the entries are as derived, and another boot changes nothing.
 fn check_settled(world: &World, rules: &Rules) -> Rest {
     let Phase::Up { choice, .. } = world.phase else { return Err("I6: at rest, and not running".to_owned()) };
@@ -356,17 +411,19 @@ fn check_settled(world: &World, rules: &Rules) -> Rest {
         }
     }
     if let Choice::Slot(slot) = choice {
-        let mut again = world.with(|world| world.phase = Phase::Off);
-        for _ in 0..20 {
-            match again.next(rules) {
-                Some(next) => again = next,
-                None => break,
-            }
-        }
+        let mut again = boot_again(world, rules);
         if again.vars != world.vars {
             return Err("a plain boot wrote to NVRAM".to_owned());
         }
-        if again != *world {
+        let mut settled = world.clone();
+        if world.copies.is_some_and(|copies| copies.lost) {
+            // Lost while the machine ran: what the guard had ruled out for want of tries, it rules out once more.
+            settled = again;
+            again = boot_again(&settled, rules);
+        }
+        // A plain boot spends from the budget and refills it: the copy before the last one may differ in that.
+        again.older = settled.older;
+        if again != settled {
             return Err(format!("I7: a plain boot of slot {slot} changed the machine"));
         }
     }

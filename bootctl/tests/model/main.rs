@@ -9,12 +9,20 @@ use explore::{Fate, explore};
 use std::io::Write as _;
 use world::{Mutant, Rules};
 
-const PROTOCOL: Fate = Fate { releases: &[0, 1, 2], person: false, wear: true, loss: false, misdeeds: 0 };
-const PERSON: Fate = Fate { releases: &[0, 2], person: true, wear: false, loss: false, misdeeds: 0 };
-const REVOKING: Fate = Fate { releases: &[1, 3, 4], person: false, wear: false, loss: false, misdeeds: 0 };
-const LOSS: Fate = Fate { releases: &[0, 1], person: false, wear: false, loss: true, misdeeds: 0 };
-const TWICE_HOSTILE: Fate = Fate { releases: &[0], person: false, wear: false, loss: false, misdeeds: 2 };
-const HOSTILE: Fate = Fate { releases: &[0, 2], person: false, wear: false, loss: false, misdeeds: 1 };
+const PROTOCOL: Fate =
+    Fate { releases: &[0, 1, 2], person: false, wear: true, loss: false, rot: false, misdeeds: 0 };
+const PERSON: Fate =
+    Fate { releases: &[0, 2], person: true, wear: false, loss: false, rot: false, misdeeds: 0 };
+const REVOKING: Fate =
+    Fate { releases: &[1, 3, 4], person: false, wear: false, loss: false, rot: false, misdeeds: 0 };
+const LOSS: Fate =
+    Fate { releases: &[0, 1], person: false, wear: false, loss: true, rot: false, misdeeds: 0 };
+const ROT: Fate =
+    Fate { releases: &[0, 1, 2], person: false, wear: false, loss: false, rot: true, misdeeds: 0 };
+const TWICE_HOSTILE: Fate =
+    Fate { releases: &[0], person: false, wear: false, loss: false, rot: false, misdeeds: 2 };
+const HOSTILE: Fate =
+    Fate { releases: &[0, 2], person: false, wear: false, loss: false, rot: false, misdeeds: 1 };
 
 fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
@@ -48,6 +56,11 @@ fn the_record_is_lost_once() {
 }
 
 #[test]
+fn the_newest_copy_of_the_record_is_lost_once() {
+    holds("rot", ROT);
+}
+
+#[test]
 fn firmware_that_works_against_us() {
     holds("hostile", HOSTILE);
 }
@@ -61,7 +74,7 @@ fn firmware_that_works_against_us_twice() {
 #[test]
 fn every_missing_barrier_is_noticed() {
     use Mutant::*;
-    let mutants: [(&[Mutant], Fate); 19] = [
+    let mutants: [(&[Mutant], Fate); 20] = [
         (&[NoSpend], PROTOCOL),
         (&[NoDisarm, NoVerify], PROTOCOL),
         (&[ActivateFirst, NoVerify], PROTOCOL),
@@ -81,6 +94,7 @@ fn every_missing_barrier_is_noticed() {
         (&[EntriesNotRepaired], HOSTILE),
         (&[BootNextKept], PERSON),
         (&[ForeignDropped], HOSTILE),
+        (&[CommitInOneCopy], ROT),
     ];
     let mut survivors = Vec::new();
     for (mutants, fate) in mutants {

@@ -45,11 +45,19 @@ pub(crate) enum Content {
     Whole { release: u8, behaviour: Behaviour },
 }
 
+/// Forgets what no decision looks at in a slot that is Unbootable.
+fn forget(state: &mut SlotState) {
+    (state.reason, state.release, state.tries_granted) = (Reason::Empty, Release::NONE, 0);
+    state.revoke = false;
+}
+
 /// What the running system is doing; it is lost with the power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Task {
     /// Started, not yet declared good.
     Booting,
+    /// Declared good in one copy of the record, and not yet in the other.
+    Settling,
     /// Bringing the entries in line.
     Reconciling,
     /// Waiting for someone.
@@ -84,6 +92,8 @@ pub(crate) enum Phase {
 pub(crate) struct World {
     /// The record that counts; `None` if both copies are lost.
     pub(crate) record: Option<Record>,
+    /// The record in the other copy; looked at where one copy may be lost.
+    pub(crate) older: Option<Record>,
     pub(crate) content: [Content; 2],
     pub(crate) vars: BootVars,
     pub(crate) phase: Phase,
@@ -97,6 +107,17 @@ pub(crate) struct World {
     pub(crate) rebuilt: bool,
     /// Ghost: how often the firmware worked against us.
     pub(crate) misdeeds: u8,
+    /// Ghost: the newest copy of the record may be lost, once; `None` where that is not looked at.
+    pub(crate) copies: Option<Copies>,
+}
+
+/// Ghost: how it stands with the two copies of the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Copies {
+    /// The newest one was lost once.
+    pub(crate) lost: bool,
+    /// The power went between the two writes of a commit, and nothing was written since: the commit hangs on one copy.
+    pub(crate) cut: bool,
 }
 
 /// One barrier of the protocol taken away.
@@ -122,6 +143,7 @@ pub(crate) enum Mutant {
     EntriesNotRepaired,
     BootNextKept,
     ForeignDropped,
+    CommitInOneCopy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +199,7 @@ impl World {
         let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
         Self {
             record: Some(Record::unused(&partitions)),
+            older: None,
             content: [Content::Open; 2],
             vars: BootVars::default(),
             phase: Phase::Up { choice: Choice::Recovery, task: Task::Idle },
@@ -185,6 +208,18 @@ impl World {
             proven: [false; 2],
             rebuilt: false,
             misdeeds: 0,
+            copies: None,
+        }
+    }
+
+    /// Writes a record: into the copy that does not count, so that the one that counted until now is the older one.
+    pub(crate) fn put(&mut self, record: Record) {
+        if self.record == Some(record) {
+            return;
+        }
+        self.older = self.record.replace(record);
+        if let Some(copies) = &mut self.copies {
+            copies.cut = false;
         }
     }
 
@@ -215,12 +250,18 @@ impl World {
     /// Forgets what no decision looks at, so that equal situations are equal states.
     fn normalise(&mut self) {
         self.vars.current = None;
+        if self.copies.is_none_or(|copies| copies.lost) {
+            self.older = None;
+        }
+        if let Some(older) = &mut self.older {
+            older.seq = 0;
+            older.slots.iter_mut().filter(|state| state.status == Status::Unbootable).for_each(forget);
+        }
         let Some(record) = &mut self.record else { return };
         record.seq = 0;
         for (state, place) in record.slots.iter_mut().zip(0..) {
             if state.status == Status::Unbootable {
-                (state.reason, state.release, state.tries_granted) = (Reason::Empty, Release::NONE, 0);
-                state.revoke = false;
+                forget(state);
                 self.launches[place] = 0;
                 self.proven[place] = false;
             }
@@ -237,6 +278,7 @@ impl World {
             Phase::Guard { request, tried } => Some(self.guard(rules, request, tried)),
             Phase::Loading { choice, request, tried } => Some(self.load(rules, choice, request, tried)),
             Phase::Up { choice, task: Task::Booting } => Some(self.boot(rules, choice)),
+            Phase::Up { choice, task: Task::Settling } => Some(self.settle(rules, choice)),
             Phase::Up { choice, task: Task::Reconciling } => Some(self.reconcile(rules, choice)),
             Phase::Up { choice, task: Task::Applying { .. } } => Some(self.apply_step(rules, choice)),
             Phase::Up { choice, task: Task::Idle } => {
@@ -312,12 +354,12 @@ impl World {
                     spent = spent.with_slot(slot, state);
                 }
                 self.with(|world| {
-                    world.record = Some(spent);
+                    world.put(spent);
                     world.phase = Phase::Loading { choice, request, tried };
                 })
             }
             Decision::GiveUp { record } => self.with(|world| {
-                world.record = Some(record);
+                world.put(record);
                 world.phase = Phase::Off;
             }),
         }
@@ -369,7 +411,7 @@ impl World {
         let again = |reason| {
             let after = passed_over(&record, slot, reason);
             self.with(|world| {
-                world.record = Some(after);
+                world.put(after);
                 world.phase = Phase::Guard { request, tried: tried.with(choice) };
             })
         };
@@ -425,12 +467,26 @@ impl World {
             after
         });
         self.with(|world| {
+            let mut task = Task::Reconciling;
             if let (Some(after), Choice::Slot(slot)) = (committed, choice) {
-                world.record = Some(after);
+                world.put(after);
                 world.proven[at(slot)] |= works;
+                if world.copies.is_some_and(|copies| !copies.lost) {
+                    task = Task::Settling;
+                }
             }
-            let task = Task::Reconciling;
             world.phase = if works { Phase::Up { choice, task } } else { Phase::Off };
+        })
+    }
+
+    /// The second write of a commit: the other copy gets to say it, too.
+    fn settle(&self, rules: &Rules, choice: Choice) -> Self {
+        self.with(|world| {
+            let hangs = |newest| transition::hangs_on_one_copy(newest, world.older.as_ref());
+            if world.record.as_ref().is_some_and(hangs) && !rules.has(Mutant::CommitInOneCopy) {
+                world.older = world.record;
+            }
+            world.phase = Phase::Up { choice, task: Task::Reconciling };
         })
     }
 
@@ -475,10 +531,10 @@ impl World {
             match step {
                 Step::Disarm => {
                     if let Ok(target) = TargetSlot::of(&record, choice, target) {
-                        world.record = Some(transition::disarm(&record, target));
+                        world.put(transition::disarm(&record, target));
                     } else if rules.has(Mutant::FallbackOverwritten) {
                         let state = record.slot(target).unbootable(Reason::Updating);
-                        world.record = Some(record.with_slot(target, state));
+                        world.put(record.with_slot(target, state));
                     }
                 }
                 Step::Open => world.content[at(target)] = Content::Open,
@@ -505,7 +561,7 @@ impl World {
                     if rules.has(Mutant::DefaultAtActivate) {
                         armed.default = target;
                     }
-                    world.record = Some(armed);
+                    world.put(armed);
                     world.launches[at(target)] = 0;
                     world.proven[at(target)] = false;
                 }

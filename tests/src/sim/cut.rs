@@ -3,6 +3,7 @@
 use super::journal::Op;
 use super::place::Place;
 use super::state::{State, Witness};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,6 +37,9 @@ pub enum Cut {
     Last(usize, usize),
     /// Before a flush: of the sectors written since the last one, those that a seed chooses are kept.
     Random(usize, u64),
+    /// Before a flush: of the places written since the last one, those that a seed chooses hold what was written there
+    /// last, and the others what they held before: a cache that puts writes to one place together.
+    Cached(usize, u64),
     /// The disk has lied about its last flushes: of the sectors written since the third last one, those that a
     /// seed chooses are kept.
     Lie(usize, u64),
@@ -63,10 +67,32 @@ impl Cut {
         match self {
             Self::Prefix(_) => Class::Prefix,
             Self::Head(..) | Self::Tail(..) | Self::Shorn(..) => Class::Torn,
-            Self::Sectors(..) | Self::Only(..) | Self::Without(..) | Self::Last(..) | Self::Random(..) => {
-                Class::Subset
-            }
+            Self::Sectors(..)
+            | Self::Only(..)
+            | Self::Without(..)
+            | Self::Last(..)
+            | Self::Random(..)
+            | Self::Cached(..) => Class::Subset,
             Self::Lie(..) | Self::Rot(..) => Class::Faulty,
+        }
+    }
+
+    /// The same at another operation.
+    #[must_use]
+    pub const fn moved_to(self, at: usize) -> Self {
+        match self {
+            Self::Prefix(_) => Self::Prefix(at),
+            Self::Head(_, bytes) => Self::Head(at, bytes),
+            Self::Tail(_, bytes) => Self::Tail(at, bytes),
+            Self::Shorn(_, sector) => Self::Shorn(at, sector),
+            Self::Sectors(_, mask) => Self::Sectors(at, mask),
+            Self::Only(_, write) => Self::Only(at, write),
+            Self::Without(_, write) => Self::Without(at, write),
+            Self::Last(_, count) => Self::Last(at, count),
+            Self::Random(_, seed) => Self::Random(at, seed),
+            Self::Cached(_, seed) => Self::Cached(at, seed),
+            Self::Lie(_, seed) => Self::Lie(at, seed),
+            Self::Rot(_, seed) => Self::Rot(at, seed),
         }
     }
 
@@ -81,6 +107,7 @@ impl Cut {
             Self::Without(at, write) => ("without", at, write as u64),
             Self::Last(at, count) => ("last", at, count as u64),
             Self::Random(at, seed) => ("random", at, seed),
+            Self::Cached(at, seed) => ("cached", at, seed),
             Self::Lie(at, seed) => ("lie", at, seed),
             Self::Rot(at, seed) => ("rot", at, seed),
         }
@@ -118,6 +145,7 @@ impl FromStr for Cut {
             "without" => Self::Without(at, count),
             "last" => Self::Last(at, count),
             "random" => Self::Random(at, more),
+            "cached" => Self::Cached(at, more),
             "lie" => Self::Lie(at, more),
             "rot" => Self::Rot(at, more),
             _ => return Err(wrong()),
@@ -149,6 +177,11 @@ impl Dice {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// The sequence that chooses sectors before operation `at`.
+    const fn of(at: usize, seed: u64) -> Self {
+        Self(seed ^ ((at as u64) << 20))
     }
 
     /// The next number.
@@ -248,7 +281,7 @@ impl Trace {
     }
 
     /// Indices of the writes before operation `at` that no flush has made durable.
-    fn pending(&self, at: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
+    pub(super) fn pending(&self, at: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
         self.writes_since(at, 1)
     }
 
@@ -273,6 +306,9 @@ impl Trace {
             cuts.extend((2..writes - 1).map(|count| Cut::Last(at, count)));
         }
         cuts.extend((0..how.random).map(|number| Cut::Random(at, how.seed.wrapping_add(number))));
+        if self.last_pieces(at).len() < sectors {
+            cuts.extend((0..how.random).map(|number| Cut::Cached(at, how.seed.wrapping_add(number))));
+        }
     }
 
     /// The sectors of these writes, in order: place on the disk and bytes.
@@ -284,6 +320,11 @@ impl Trace {
             }
         }
         pieces
+    }
+
+    /// What was written last to each sector since the last flush before operation `at`.
+    fn last_pieces(&self, at: usize) -> BTreeMap<u64, &[u8]> {
+        self.pieces(self.pending(at)).into_iter().collect()
     }
 
     /// The machine as `cut` leaves it.
@@ -319,6 +360,10 @@ impl Trace {
                 self.with(at, 1, self.pieces(self.pending(at).skip(all.saturating_sub(count))))
             }
             Cut::Random(at, seed) => self.chosen(at, 1, seed),
+            Cut::Cached(at, seed) => {
+                let mut dice = Dice::of(at, seed);
+                self.with(at, 1, self.last_pieces(at).into_iter().filter(|_| dice.roll() & 1 == 1))
+            }
             Cut::Lie(at, seed) => self.chosen(at, 3, seed),
             Cut::Rot(at, seed) => {
                 let mut state = self.after(at).clone();
@@ -336,8 +381,16 @@ impl Trace {
         state
     }
 
+    /// The sectors that [`Cut::Random`] keeps, as [`Cut::Sectors`] names them; `None` if there are too many.
+    pub(super) fn mask_of(&self, at: usize, seed: u64) -> Option<u64> {
+        let mut dice = Dice::of(at, seed);
+        let sectors = self.pieces(self.pending(at)).len();
+        let kept = (0..sectors).map(|bit| (dice.roll() & 1) << bit);
+        (sectors <= 64).then(|| kept.fold(0, |mask, bit| mask | bit))
+    }
+
     fn chosen(&self, at: usize, flushes: usize, seed: u64) -> State {
-        let mut dice = Dice::new(seed ^ ((at as u64) << 20));
+        let mut dice = Dice::of(at, seed);
         let pieces = self.pieces(self.writes_since(at, flushes));
         self.with(at, flushes, pieces.into_iter().filter(|_| dice.roll() & 1 == 1))
     }
@@ -436,6 +489,20 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 15, "all subsets of four sectors but the empty one");
+    }
+
+    #[test]
+    fn a_cache_puts_writes_to_one_place_together() {
+        let base = State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
+        let write = |byte: u8| Op::Write { at: 0, data: vec![byte; 8 * 512].into() };
+        let trace = Trace::new(base, vec![write(1), write(2), Op::Flush], 512);
+        let cuts = trace.cuts(&Thoroughness { random: 20, ..HOW });
+        let cached: Vec<Cut> = cuts.into_iter().filter(|cut| matches!(cut, Cut::Cached(..))).collect();
+        assert_eq!(cached.len(), 20);
+        for cut in cached {
+            let first = trace.state(cut).image.bytes(0, 8 * 512);
+            assert!(first.chunks(512).all(|sector| sector[0] == 0 || sector[0] == 2), "{cut}");
+        }
     }
 
     #[test]

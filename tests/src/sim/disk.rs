@@ -39,6 +39,26 @@ pub struct Fault {
     pub forever: bool,
 }
 
+/// A fault at one of the reads of a disk, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadFault {
+    /// The first read that fails.
+    pub at: usize,
+    /// Whether all later ones do, too.
+    pub forever: bool,
+}
+
+/// A place of the disk that has worn out under the one who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// Its first byte.
+    pub start: u64,
+    /// The byte after its last.
+    pub end: u64,
+    /// Whether it gives other bytes than were written, instead of an error.
+    pub lies: bool,
+}
+
 /// The order of writes as the machine's programs want it, or changed on purpose: a mutant of the programs, made
 /// without a line in them.
 pub type Meddle = Arc<dyn Fn(u64, &[u8]) -> Meddled + Send + Sync>;
@@ -64,6 +84,9 @@ struct State {
     delayed: Vec<(u32, u64, Arc<[u8]>)>,
     operations: usize,
     fault: Option<Fault>,
+    reads: usize,
+    read_fault: Option<ReadFault>,
+    bad: Option<Bad>,
     meddle: Option<Meddle>,
 }
 
@@ -88,6 +111,9 @@ impl SimDisk {
             delayed: Vec::new(),
             operations: 0,
             fault: None,
+            reads: 0,
+            read_fault: None,
+            bad: None,
             meddle: None,
         };
         Self { state: Arc::new(Mutex::new(state)), journal, len, sector_size }
@@ -100,6 +126,24 @@ impl SimDisk {
         state.fault = fault;
     }
 
+    /// From now on this read fails; reads are counted anew.
+    pub fn fail_read(&self, fault: Option<ReadFault>) {
+        let mut state = self.lock();
+        state.reads = 0;
+        state.read_fault = fault;
+    }
+
+    /// From now on this place is bad.
+    pub fn wear(&self, bad: Option<Bad>) {
+        self.lock().bad = bad;
+    }
+
+    /// Whether a place is bad.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.lock().bad.is_some()
+    }
+
     /// From now on writes are meddled with.
     pub fn meddle(&self, meddle: Option<Meddle>) {
         self.lock().meddle = meddle;
@@ -109,6 +153,12 @@ impl SimDisk {
     #[must_use]
     pub fn operations(&self) -> usize {
         self.lock().operations
+    }
+
+    /// Reads since the last [`SimDisk::fail_read`].
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.lock().reads
     }
 
     /// What the medium holds.
@@ -143,6 +193,26 @@ impl State {
         let met = self.fault.filter(|fault| number == fault.at || (fault.forever && number > fault.at));
         met.map(|fault| fault.kind)
     }
+
+    /// What becomes of a read that found `into`.
+    fn pass(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let number = self.reads;
+        self.reads += 1;
+        if self.read_fault.is_some_and(|fault| number == fault.at || (fault.forever && number > fault.at)) {
+            return Err(failed(FaultKind::Error));
+        }
+        let Some(bad) = self.bad else { return Ok(()) };
+        let end = offset + into.len() as u64;
+        let (from, to) = (bad.start.max(offset), bad.end.min(end));
+        if from >= to {
+            return Ok(());
+        }
+        if !bad.lies {
+            return Err(failed(FaultKind::Error));
+        }
+        into[(from - offset) as usize..(to - offset) as usize].iter_mut().for_each(|byte| *byte = !*byte);
+        Ok(())
+    }
 }
 
 fn failed(kind: FaultKind) -> io::Error {
@@ -164,12 +234,12 @@ impl BlockDevice for SimDisk {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
         if !state.cache.holds(offset, into.len()) {
             return Err(outside(offset, into.len()));
         }
         state.cache.read(offset, into);
-        Ok(())
+        state.pass(offset, into)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -215,14 +285,14 @@ impl BlockDevice for SimDisk {
     }
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
         if !state.medium.holds(offset, into.len()) {
             return Err(outside(offset, into.len()));
         }
         // What a mutant delays or leaves out must not be found by a read-back, or the mutant would be a fault.
         let from = if state.meddle.is_some() { &state.cache } else { &state.medium };
         from.read(offset, into);
-        Ok(())
+        state.pass(offset, into)
     }
 }
 

@@ -1,5 +1,9 @@
 //! The bytes of a disk, of which only what is not zero takes room; a copy costs next to nothing.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
@@ -40,6 +44,40 @@ impl Image {
         let empty: Arc<Chunk> = Arc::new(vec![None; PAGES]);
         let chunks = vec![empty; len.div_ceil(CHUNK as u64) as usize];
         Self { chunks, len, hash: 0 }
+    }
+
+    /// The content of a file, and zeroes up to a multiple of 1 MiB. *Reads.*
+    ///
+    /// # Errors
+    /// What the kernel says about the file.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len().next_multiple_of(CHUNK as u64);
+        let (mut image, mut chunk, mut at) = (Self::new(len), Vec::with_capacity(CHUNK), 0);
+        loop {
+            chunk.clear();
+            let count = file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk)?;
+            if count == 0 {
+                return Ok(image);
+            }
+            image.write(at, &chunk);
+            at += count as u64;
+        }
+    }
+
+    /// Makes a file with this content, with holes for what is zero. *Writes.*
+    ///
+    /// # Errors
+    /// What the kernel says about the file.
+    pub fn to_file(&self, path: &Path) -> io::Result<()> {
+        let file = File::create(path)?;
+        file.set_len(self.len)?;
+        for number in 0..self.chunks.len() * PAGES {
+            if let Some(page) = self.page(number) {
+                file.write_all_at(page.bytes.as_ref(), (number * PAGE) as u64)?;
+            }
+        }
+        Ok(())
     }
 
     /// Length in bytes.
@@ -166,5 +204,14 @@ mod tests {
         image.write(4000, &[0; 300]);
         assert_eq!(image, Image::new(4 << 20));
         assert_ne!(copy.hash_of(0..4096), copy.hash_of(4096..8192));
+    }
+
+    #[test]
+    fn a_file_holds_the_same() {
+        let mut image = Image::new(4 << 20);
+        image.write((2 << 20) - 100, &[7; 300]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        image.to_file(file.path()).unwrap();
+        assert_eq!(Image::of_file(file.path()).unwrap(), image);
     }
 }

@@ -1,14 +1,16 @@
 //! All cuts of a scenario, the cuts of what follows each, and what came of them.
 
 use super::cut::{Class, Cut, Thoroughness, Trace};
-use super::disk::{Fault, FaultKind, Meddle};
+use super::disk::Meddle;
 use super::firmware::Demand;
 use super::journal::Op;
 use super::oracle::record_copy;
 use super::place::Place;
+use super::reduce::{Case, Runs, reduce};
 use super::scenario::{Damage, Lab, Scenario};
 use super::state::{State, hash_of};
-use super::world::{End, Life, Trouble};
+use super::trouble::{Mishap, Trouble};
+use super::world::{End, Life, World};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ pub struct Effort {
     pub double_every: usize,
     /// After this long no second cuts are begun.
     pub limit: Duration,
-    /// Whether each operation is made to fail, too.
+    /// Whether each write, read and request is made to fail, too.
     pub faults: bool,
 }
 
@@ -54,6 +56,10 @@ pub struct Counts {
     pub double_unique: usize,
     /// Runs with a disk or a store that fails at one operation.
     pub faults: usize,
+    /// Runs with a disk that cannot be read at one place, or from then on.
+    pub reads: usize,
+    /// Runs with a network that goes wrong at one request, and cuts of such runs.
+    pub requests: usize,
     /// Most starts until rest.
     pub most_starts: usize,
     /// What must not be, with a command that repeats it.
@@ -64,12 +70,16 @@ pub struct Counts {
 
 /// One scenario on one size of sectors, while it is explored.
 pub struct Explorer<'a> {
-    lab: &'a Lab,
-    scenario: &'static Scenario,
+    pub(super) lab: &'a Lab,
+    pub(super) scenario: &'static Scenario,
     sector_size: u32,
-    expected: End,
-    trace: Trace,
-    counts: Counts,
+    pub(super) expected: End,
+    pub(super) trace: Trace,
+    /// Reads of the run without a cut.
+    pub(super) reads: usize,
+    /// Requests of the run without a cut.
+    pub(super) requests: usize,
+    pub(super) counts: Counts,
 }
 
 /// Most violations that are told of one scenario.
@@ -100,7 +110,8 @@ impl<'a> Explorer<'a> {
             ..Counts::default()
         };
         let trace = Trace::new(start, ops, sector_size);
-        Ok(Self { lab, scenario, sector_size, expected: life.end, trace, counts })
+        let (reads, (requests, _)) = (world.reads(), world.requests());
+        Ok(Self { lab, scenario, sector_size, expected: life.end, trace, reads, requests, counts })
     }
 
     /// The run without a cut.
@@ -109,101 +120,67 @@ impl<'a> Explorer<'a> {
         &self.trace
     }
 
-    /// Lets the machine live on after `cuts`, one after the other; the words of a violation, if there is one.
+    /// Lets the machine live through `case`; how it lived on after the last thing that went wrong, and the words of a
+    /// violation, if there is one.
     ///
     /// # Errors
     /// As [`Lab::live_on`].
-    pub fn repeat(&self, cuts: &[Cut]) -> anyhow::Result<(Life, Option<String>)> {
-        let mut trace = self.trace.clone();
-        let mut demand = Demand::Everything;
-        for (number, cut) in cuts.iter().enumerate() {
-            let state = trace.state(*cut);
-            demand = demand_of(demand, *cut);
-            if number + 1 < cuts.len() {
-                trace = self.trace_from(state, demand)?;
-            } else {
-                let life = self.lab.live_on(self.scenario, &state, self.sector_size, demand)?;
-                let violation = self.verdict(&life, demand);
-                return Ok((life, violation));
-            }
-        }
-        let life = self.lab.live_on(self.scenario, self.trace.after(0), self.sector_size, demand)?;
-        let violation = self.verdict(&life, demand);
+    pub fn repeat(&self, case: &Case) -> anyhow::Result<(Life, Option<String>)> {
+        let Some((last, before)) = case.cuts.split_last() else {
+            return match case.mishap {
+                Some(mishap) => self.mishap(mishap),
+                None => self.live_on(self.trace.after(0), case),
+            };
+        };
+        let before = Case { cuts: before.to_vec(), ..case.clone() };
+        let state = self.trace_of(&before)?.state(*last);
+        self.live_on(&state, case)
+    }
+
+    /// Lets the machine live on from `state`, which `case` has brought about.
+    pub(super) fn live_on(&self, state: &State, case: &Case) -> anyhow::Result<(Life, Option<String>)> {
+        let life = self.lab.live_on(self.scenario, state, self.sector_size, demand_of(case))?;
+        let violation = self.verdict(&life, case);
         Ok((life, violation))
     }
 
-    /// The violations that the cuts of a run show in which `meddle` changes the order of what is written, or leaves
-    /// something out: a mutant of the programs. The machine lives on after the cut without it.
+    /// The first case in which a cut of a run shows a violation in which `meddle` changes the order of what is written, or
+    /// leaves something out: a mutant of the programs. The machine lives on after the cut without it. The case is reduced.
     ///
     /// # Errors
     /// As [`Lab::live_on`].
-    pub fn mutant(&self, meddle: &Meddle, first: &Thoroughness) -> anyhow::Result<Option<String>> {
+    pub fn mutant(
+        mut self,
+        meddle: &Meddle,
+        first: &Thoroughness,
+    ) -> anyhow::Result<Option<(Self, Case, String)>> {
         let start = self.trace.after(0).clone();
-        let mut world = self.lab.world(&start, self.sector_size, self.scenario.wish, Demand::Everything)?;
         let trouble = Trouble { meddle: Some(Meddle::clone(meddle)), ..self.scenario.trouble() };
-        world.trouble(&trouble);
+        let mut world = self.world(&start, &trouble, Demand::Everything)?;
         let life = world.live();
-        if life.violation.is_some() {
-            return Ok(life.violation);
+        self.trace = Trace::new(start, world.journal().take(), self.sector_size);
+        if let Some(words) = life.violation {
+            return Ok(Some((self, Case::default(), words)));
         }
-        let trace = Trace::new(start, world.journal().take(), self.sector_size);
-        for cut in trace.cuts(first) {
-            let state = trace.state(cut);
-            let life = self.lab.live_on(self.scenario, &state, self.sector_size, Demand::Everything)?;
-            if let Some(words) = self.verdict(&life, Demand::Everything) {
-                return Ok(Some(format!("{cut}: {words}")));
+        for cut in self.trace.cuts(first) {
+            let case = Case::of(&[cut]);
+            if let Some(words) = self.fails(&case)? {
+                let (case, words) = reduce(&self, case, words)?;
+                return Ok(Some((self, case, words)));
             }
         }
         Ok(None)
     }
 
-    /// Lets each operation of the disk fail in each way, once and from then on, and each write to the variables;
-    /// then the machine is mended and switched on again.
-    ///
-    /// # Errors
-    /// As [`Lab::live_on`].
-    pub fn faults(&mut self) -> anyhow::Result<()> {
-        let start = self.trace.after(0).clone();
-        let operations = (0..=self.trace.len())
-            .map(|at| self.trace.operation(at))
-            .filter(|op| matches!(op, Some(Op::Write { .. } | Op::Flush)))
-            .count();
-        let mut troubles = Vec::new();
-        for at in 0..operations {
-            for kind in FaultKind::ALL {
-                for forever in [false, true] {
-                    let fault = Some(Fault { at, kind, forever });
-                    troubles.push(Trouble { fault, patience: 6, ..self.scenario.trouble() });
-                }
-            }
-        }
-        let full = |writes| Trouble { full_after: Some(writes), ..Trouble::default() };
-        troubles.extend((0..8).map(full));
-        for trouble in troubles {
-            self.counts.faults += 1;
-            self.fault(&start, &trouble)?;
-        }
-        Ok(())
-    }
-
-    fn fault(&mut self, start: &State, trouble: &Trouble) -> anyhow::Result<()> {
-        let demand = Demand::Safety;
-        let mut world = self.lab.world(start, self.sector_size, self.scenario.wish, demand)?;
+    pub(super) fn world(
+        &self,
+        state: &State,
+        trouble: &Trouble,
+        demand: Demand,
+    ) -> anyhow::Result<World<'a>> {
+        let mut world = self.lab.world(state, self.sector_size, self.scenario.wish, demand)?;
         world.trouble(trouble);
-        let life = world.live();
-        let mended = self.lab.live_on(self.scenario, &life.state, self.sector_size, demand)?;
-        let restless = |words: &&String| !words.starts_with("still restless");
-        let words =
-            life.violation.as_ref().filter(restless).cloned().or_else(|| self.verdict(&mended, demand));
-        if let Some(words) = words
-            && self.counts.violations.len() < MOST_TOLD
-        {
-            let Trouble { fault, full_after, .. } = trouble;
-            self.counts
-                .violations
-                .push(format!("{words}\n    with {fault:?}, variables full after {full_after:?}"));
-        }
-        Ok(())
+        Ok(world)
     }
 
     /// Takes every cut, and cuts again.
@@ -224,7 +201,7 @@ impl<'a> Explorer<'a> {
                 continue;
             }
             self.counts.unique += 1;
-            self.judge(&state, &[*cut], demand_of(Demand::Everything, *cut))?;
+            self.judge(&state, Case::of(&[*cut]))?;
             let again = effort.double_every > 0
                 && number % effort.double_every == 0
                 && cut.class() != Class::Faulty
@@ -234,7 +211,9 @@ impl<'a> Explorer<'a> {
             }
         }
         if effort.faults {
-            self.faults()?;
+            self.writes_fail()?;
+            self.reads_fail()?;
+            self.requests_fail()?;
         }
         self.counts.seconds = began.elapsed().as_secs();
         Ok(self.counts)
@@ -247,7 +226,7 @@ impl<'a> Explorer<'a> {
         effort: &Effort,
         seen: &mut HashSet<(u64, u64)>,
     ) -> anyhow::Result<()> {
-        let trace = self.trace_from(state, Demand::Everything)?;
+        let trace = self.trace_from(state, &self.scenario.trouble(), Demand::Everything)?;
         for cut in trace.cuts(&effort.second) {
             if cut.class() == Class::Faulty {
                 continue;
@@ -256,40 +235,47 @@ impl<'a> Explorer<'a> {
             let state = trace.state(cut);
             if seen.insert(essence(&state)) {
                 self.counts.double_unique += 1;
-                self.judge(&state, &[first, cut], Demand::Everything)?;
+                self.judge(&state, Case::of(&[first, cut]))?;
             }
         }
         Ok(())
     }
 
-    fn trace_from(&self, state: State, demand: Demand) -> anyhow::Result<Trace> {
-        let mut world = self.lab.world(&state, self.sector_size, self.scenario.wish, demand)?;
-        world.trouble(&self.scenario.trouble());
+    fn trace_from(&self, state: State, trouble: &Trouble, demand: Demand) -> anyhow::Result<Trace> {
+        let mut world = self.world(&state, trouble, demand)?;
         world.live();
         let ops: Vec<Op> = world.journal().take();
         Ok(Trace::new(state, ops, self.sector_size))
     }
 
-    fn judge(&mut self, state: &State, cuts: &[Cut], demand: Demand) -> anyhow::Result<()> {
-        let life = self.lab.live_on(self.scenario, state, self.sector_size, demand)?;
+    fn judge(&mut self, state: &State, case: Case) -> anyhow::Result<()> {
+        let (life, violation) = self.live_on(state, &case)?;
         self.counts.most_starts = self.counts.most_starts.max(life.starts);
-        if let Some(words) = self.verdict(&life, demand)
-            && self.counts.violations.len() < MOST_TOLD
-        {
-            let cuts: Vec<String> = cuts.iter().map(|cut| format!(" --cut {cut}")).collect();
-            let (name, sector) = (self.scenario.name, self.sector_size);
-            let command = format!("scripts/prove one --scenario {name} --sector {sector}{}", cuts.concat());
-            self.counts.violations.push(format!("{words}\n    repeat: {command}"));
-        }
+        self.told(case, violation)
+    }
+
+    /// Keeps a violation, with the smallest case that shows one and a command that repeats it.
+    pub(super) fn told(&mut self, case: Case, violation: Option<String>) -> anyhow::Result<()> {
+        let Some(words) = violation.filter(|_| self.counts.violations.len() < MOST_TOLD) else {
+            return Ok(());
+        };
+        let first = case.to_string();
+        let (case, words) = reduce(self, case, words)?;
+        let (name, sector) = (self.scenario.name, self.sector_size);
+        let command = format!("scripts/prove one --scenario {name} --sector {sector}");
+        self.counts
+            .violations
+            .push(format!("{words}\n    repeat: {command}{case}\n    reduced from:{first}"));
         Ok(())
     }
 
-    fn verdict(&self, life: &Life, demand: Demand) -> Option<String> {
+    /// What must not be at the end of a life after `case`, and is.
+    pub(super) fn verdict(&self, life: &Life, case: &Case) -> Option<String> {
         if life.violation.is_some() {
             return life.violation.clone();
         }
-        match demand {
-            Demand::Everything if life.end != self.expected && !self.may_end(&life.end) => {
+        match demand_of(case) {
+            Demand::Everything if life.end != self.expected && !self.may_end(&life.end, case) => {
                 Some(format!("ends with {:?} instead of {:?}", life.end, self.expected))
             }
             // An installation that was cut off may leave a disk that nothing starts from.
@@ -300,8 +286,8 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    fn may_end(&self, end: &End) -> bool {
-        self.scenario.or_with.is_some() && end.running.map(|(_, version)| version) == self.scenario.or_with
+    fn may_end(&self, end: &End, case: &Case) -> bool {
+        self.scenario.or_ends.iter().any(|(cuts, other)| case.cuts.len() >= *cuts && end == other)
     }
 
     const fn count(&mut self, cut: Cut) {
@@ -314,8 +300,31 @@ impl<'a> Explorer<'a> {
     }
 }
 
-fn demand_of(before: Demand, cut: Cut) -> Demand {
-    if cut.class() == Class::Faulty { Demand::Safety } else { before }
+impl Runs for Explorer<'_> {
+    fn trace_of(&self, case: &Case) -> anyhow::Result<Trace> {
+        let mut trace = match case.mishap {
+            None => self.trace.clone(),
+            Some(mishap) => {
+                let trouble = self.scenario.trouble().with(mishap);
+                self.trace_from(self.trace.after(0).clone(), &trouble, demand_of(case))?
+            }
+        };
+        for cut in &case.cuts {
+            trace = self.trace_from(trace.state(*cut), &self.scenario.trouble(), demand_of(case))?;
+        }
+        Ok(trace)
+    }
+
+    fn fails(&self, case: &Case) -> anyhow::Result<Option<String>> {
+        self.repeat(case).map(|(_, violation)| violation)
+    }
+}
+
+/// A disk that lies, rots or gives errors may cost a release; a power cut and a bad network may not.
+fn demand_of(case: &Case) -> Demand {
+    let faulty = case.cuts.iter().any(|cut| cut.class() == Class::Faulty);
+    let by_disk = matches!(case.mishap, Some(Mishap::Write(_) | Mishap::Read(_) | Mishap::Full(_)));
+    if faulty || by_disk { Demand::Safety } else { Demand::Everything }
 }
 
 /// A number that is the same for machines that differ in nothing that any decision looks at: the event ring, how

@@ -9,13 +9,18 @@
 //! journal    what was done, in order
 //! disk       the disk that keeps the list, and fails on command
 //! vars       EFI variables that do the same
+//! network    a server that goes wrong at one request
+//! trouble    what goes wrong besides the power
 //! state      what survives a cut, and what an onlooker remembers
 //! oracle     the reader that judges: partition table, FAT, boot record, load options
 //! firmware   the boot manager, and the machine that the real guard finds
 //! world      a machine from power-on to rest
+//! owner      what its system does because its owner wants it
 //! scenario   what is done to it
 //! cut        where the power fails, and what of the last writes is kept
 //! matrix     all cuts of a scenario, and what came of them
+//! sweep      the same for everything else that goes wrong
+//! reduce     a failing case made smaller
 //! ```
 
 pub mod cut;
@@ -24,10 +29,15 @@ pub mod firmware;
 pub mod image;
 pub mod journal;
 pub mod matrix;
+pub mod network;
 pub mod oracle;
+mod owner;
 pub mod place;
+pub mod reduce;
 pub mod releases;
 pub mod scenario;
 pub mod state;
+mod sweep;
+pub mod trouble;
 pub mod vars;
 pub mod world;

@@ -1,10 +1,14 @@
 //! Releases of a few KiB, signed as real ones are.
 
+use bundle::base::Extracted;
+use bundle::create::Created;
+use bundle::delta;
 use bundle::keys::SecretKey;
+use bundle::open::Access;
 use bundle::recipe::Recipe;
-use seal::{Role, Trust, TrustedKey};
+use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
-use std::io::Cursor;
+use std::io::{Cursor, Write as _};
 
 /// The hardware that they are for.
 pub const COMPATIBLE: &str = "simulated";
@@ -16,8 +20,10 @@ pub struct Release {
     pub version: &'static str,
     /// Its rollback index.
     pub index: u64,
-    /// The signed file.
+    /// The signed file: a delta where the release is like an older one.
     pub bundle: Vec<u8>,
+    /// The whole bundle of a release that comes as a delta.
+    pub whole: Option<Vec<u8>>,
     /// Boot image.
     pub boot: Vec<u8>,
     /// Root image.
@@ -51,17 +57,23 @@ pub struct Releases {
 }
 
 /// One line of the table of releases: version, rollback index, revoke, signing key.
-const TABLE: [(&str, u64, bool, u8); 9] = [
+type Line = (&'static str, u64, bool, u8);
+
+const TABLE: [Line; 10] = [
     ("1.0.0", 1, false, 1),
     ("1.1.0", 2, false, 1),
     ("1.2.0", 3, false, 1),
     ("1.3.0", 4, true, 1),
     ("1.4.0", 5, false, 2),
     ("1.5.0", 6, false, 1),
+    ("1.6.0", 7, false, 1),
     ("1.1.1-restarts", 2, false, 1),
     ("1.1.2-returns", 2, false, 1),
     ("1.1.3-refused", 2, false, 1),
 ];
+
+/// The release that comes as a delta, and the one that it builds upon.
+const DELTA: (&str, &str) = ("1.6.0", "1.0.0");
 
 impl Releases {
     /// Makes and signs them all.
@@ -69,8 +81,17 @@ impl Releases {
     /// # Errors
     /// What making a bundle says.
     pub fn make() -> anyhow::Result<Self> {
-        let all = TABLE.iter().zip(1..).map(|(line, seed)| release(*line, seed)).collect::<Result<_, _>>()?;
-        Ok(Self { all, trust: trust()? })
+        let trust = trust()?;
+        let mut all: Vec<Release> = Vec::new();
+        for (line, seed) in TABLE.into_iter().zip(1..) {
+            let base = all.iter().find(|base| (line.0, base.version) == DELTA);
+            let made = match base {
+                Some(base) => as_delta(base, release(line, later(base))?, &trust)?,
+                None => release(line, images(line, seed))?,
+            };
+            all.push(made);
+        }
+        Ok(Self { all, trust })
     }
 
     /// The release with this version.
@@ -121,35 +142,64 @@ fn trust() -> anyhow::Result<Trust> {
     Ok(Trust::new(1, [1, 0, 1], &keys)?)
 }
 
-fn release(
-    (version, index, revoke, signer): (&'static str, u64, bool, u8),
-    seed: u64,
-) -> anyhow::Result<Release> {
+/// The images of a release: boot, root, recovery, guard.
+fn images((version, ..): Line, seed: u64) -> [Vec<u8>; 4] {
+    // None is a multiple of a sector, so that every image has an end inside of one.
+    // One is larger than what the updater writes in one piece.
+    let root = if version == "1.5.0" { 1_250_003 } else { 30_003 };
+    let image = |(len, salt)| noise(seed * 16 + salt, len);
+    [(13_001, 1), (root, 2), (9_007, 3), (5_011, 4)].map(image)
+}
+
+/// Images like those of `base`, with something put in and something overwritten.
+fn later(base: &Release) -> [Vec<u8>; 4] {
+    let (mut boot, mut root) = (base.boot.clone(), base.root.clone());
+    boot[5000..5100].copy_from_slice(&noise(901, 100));
+    root.splice(9000..9000, noise(902, 700));
+    root[26_000..26_050].copy_from_slice(&noise(903, 50));
+    [boot, root, base.recovery.clone(), base.guard.clone()]
+}
+
+fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
+    let (version, index, revoke, signer) = line;
     let dir = tempfile::tempdir()?;
     let mut recipe = format!(
         "[release]\nversion = \"{version}\"\nrollback_index = {index}\nrevoke = {revoke}\n\
          compatible = [\"{COMPATIBLE}\"]\n[compression]\nframe_size = 4096\nlevel = 1\n"
     );
-    // None is a multiple of a sector, so that every image has an end inside of one.
-    // One is larger than what the updater writes in one piece.
-    let root = if version == "1.5.0" { 1_250_003 } else { 30_003 };
-    let lengths = [("boot", 13_001), ("root", root), ("recovery", 9_007), ("guard", 5_011)];
-    let mut images = Vec::new();
-    for ((role, len), salt) in lengths.into_iter().zip(1..) {
-        let bytes = noise(seed * 16 + salt, len);
-        std::fs::write(dir.path().join(role), &bytes)?;
+    for (role, bytes) in ["boot", "root", "recovery", "guard"].into_iter().zip(&images) {
+        std::fs::write(dir.path().join(role), bytes)?;
         recipe += &format!("[[image]]\nrole = \"{role}\"\npath = \"{role}\"\n");
-        images.push(bytes);
     }
     let path = dir.path().join("bundle.toml");
     let recipe = Recipe::parse(&recipe, &path, None)?;
     let mut bundle = Vec::new();
     let made =
         bundle::create(&recipe, &[key(signer)], 1, &mut Cursor::new(Vec::new()), &mut bundle, &mut |_| {})?;
-    let manifest_len = made.statement.manifest.len as usize;
-    let manifest = Sha256::digest(&bundle[seal::SEAL_LEN..seal::SEAL_LEN + manifest_len]).into();
-    let [boot, root, recovery, guard] = images.try_into().map_err(|_| anyhow::anyhow!("four images"))?;
-    Ok(Release { version, index, bundle, boot, root, recovery, guard, manifest })
+    let manifest = manifest(&bundle, &made);
+    let [boot, root, recovery, guard] = images;
+    Ok(Release { version, index, bundle, whole: None, boot, root, recovery, guard, manifest })
+}
+
+fn manifest(bundle: &[u8], made: &Created) -> [u8; 32] {
+    let len = made.statement.manifest.len as usize;
+    Sha256::digest(&bundle[seal::SEAL_LEN..seal::SEAL_LEN + len]).into()
+}
+
+/// `release`, which comes as a delta to `base`.
+fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<Release> {
+    let extracted = |bundle: &[u8]| -> anyhow::Result<Extracted> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bundle)?;
+        let access = Access::Verify(trust, Purpose::Release);
+        Ok(Extracted::open(&file, access, 1, tempfile::tempfile, &mut |_| ())?)
+    };
+    let (old, new) = (extracted(&base.bundle)?, extracted(&release.bundle)?);
+    let (mut spool, mut delta) = (Cursor::new(Vec::new()), Vec::new());
+    let how = delta::Options { level: 9, workers: 1 };
+    let made = delta::make(&old, &new, how, &[key(1)], &mut spool, &mut delta, &mut |_| ())?;
+    let manifest = manifest(&delta, &made);
+    Ok(Release { bundle: delta, whole: Some(release.bundle), manifest, ..release })
 }
 
 /// Bytes that do not compress, with zeroes and a repeat in them where there is room for that.

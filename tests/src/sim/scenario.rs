@@ -1,12 +1,15 @@
 //! What is done to a machine while the power fails: one line each.
 
+use super::disk::Bad;
 use super::firmware::Demand;
 use super::image::Image;
 use super::place::{DISK_LEN, Place};
 use super::releases::Releases;
 use super::state::{State, Vars, Witness};
-use super::world::{Life, Trouble, Wish, World};
+use super::trouble::Trouble;
+use super::world::{End, Life, Wish, World};
 use anyhow::{Context as _, ensure};
+use record::Choice;
 use std::sync::Arc;
 
 /// How a machine stands before a scenario.
@@ -37,6 +40,12 @@ pub enum Damage {
     BothRecords,
     /// The boot image in slot A is.
     BootImage,
+    /// Boot and root image in slot A are.
+    BothImages,
+    /// A place of the root image in slot A cannot be read any more.
+    RootUnreadable,
+    /// A place of the root image in slot A is read as something else than it is.
+    RootLies,
     /// The store of variables is full.
     StoreFull,
     /// The release in slot B works no longer, though all of it is as it was.
@@ -56,8 +65,9 @@ pub struct Scenario {
     pub wish: Wish,
     /// The version that runs at its end.
     pub ends_with: &'static str,
-    /// Another one that may, where a cut costs a trial that is not repeated.
-    pub or_with: Option<&'static str>,
+    /// Other ends, where a cut costs a trial that is not repeated, and how many cuts it takes to come there. No others
+    /// may be.
+    pub or_ends: &'static [(usize, End)],
 }
 
 const fn scenario(
@@ -67,16 +77,24 @@ const fn scenario(
     wish: Wish,
     ends_with: &'static str,
 ) -> Scenario {
-    Scenario { name, start, damage, wish, ends_with, or_with: None }
+    Scenario { name, start, damage, wish, ends_with, or_ends: &[] }
 }
 
 const ONE: Start = Start::Installed(&["1.0.0"]);
 const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
 
+/// The newer release is given up, and the older one runs.
+const BACK_TO_FIRST: End =
+    End { running: Some((Choice::Slot(record::Slot::A), "1.0.0")), slots: [2, 0], floor: 1 };
+
+/// No release is left.
+const RECOVERY_ALONE: End = End { running: Some((Choice::Recovery, "1.0.0")), slots: [0, 0], floor: 1 };
+
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 29] = {
+pub const SCENARIOS: [Scenario; 35] = {
     use Damage::{
-        BackupTable, BootImage, BothRecords, NoVariables, None, OneRecord, PrimaryTable, StoreFull, Worn,
+        BackupTable, BootImage, BothImages, BothRecords, NoVariables, None, OneRecord, PrimaryTable,
+        RootLies, RootUnreadable, StoreFull, Worn,
     };
     use record::Slot;
     [
@@ -101,26 +119,32 @@ pub const SCENARIOS: [Scenario; 29] = {
         scenario("mark-bad", TWO, None, Wish::MarkBad(Slot::A), "1.1.0"),
         scenario("recovery-once", ONE, None, Wish::RecoveryOnce, "1.0.0"),
         scenario("repair-variables", TWO, NoVariables, Wish::Nothing, "1.1.0"),
-        Scenario {
-            // The other copy knows of the trial and not of the commit: two cuts spend the tries that it tells of.
-            or_with: Some("1.0.0"),
-            ..scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0")
-        },
+        scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0"),
         scenario("repair-record-1", TWO, OneRecord(1), Wish::Nothing, "1.1.0"),
         Scenario {
-            // By evidence alone a release gets one launch: a cut in it costs the release.
-            or_with: Some("1.0.0"),
+            // By evidence alone a release gets one launch: a cut in it costs the release, and two cost both.
+            or_ends: &[(1, BACK_TO_FIRST), (2, RECOVERY_ALONE)],
             ..scenario("rebuild-record", TWO, BothRecords, Wish::Nothing, "1.1.0")
         },
         Scenario {
             // By evidence alone a release gets one launch: a cut in it costs the release, and the slot that is free
-            // then is another one.
-            or_with: Some("1.2.0"),
+            // then is another one. The floor stays, since 1.0.0 runs and stays as the fallback. Two cuts cost both
+            // releases, and recovery applies the new one: it is the only one, so the floor is its own index.
+            or_ends: &[
+                (1, End { running: Some((Choice::Slot(Slot::B), "1.2.0")), slots: [2, 2], floor: 1 }),
+                (2, End { running: Some((Choice::Slot(Slot::A), "1.2.0")), slots: [2, 0], floor: 3 }),
+            ],
             ..scenario("update-after-loss", TWO, BothRecords, Wish::Run("1.2.0"), "1.2.0")
         },
         scenario("good-release-wears-out", TWO, Worn, Wish::Nothing, "1.0.0"),
         scenario("update-from-recovery", ONE, BootImage, Wish::Run("1.1.0"), "1.1.0"),
         scenario("update-large", ONE, None, Wish::Run("1.5.0"), "1.5.0"),
+        scenario("update-by-delta", ONE, None, Wish::RunDelta("1.6.0"), "1.6.0"),
+        scenario("update-by-delta-base-unreadable", ONE, RootUnreadable, Wish::RunDelta("1.6.0"), "1.6.0"),
+        scenario("update-by-delta-base-lies", ONE, RootLies, Wish::RunDelta("1.6.0"), "1.6.0"),
+        scenario("repair-slot", TWO, BothImages, Wish::Repair(Slot::A, "1.0.0"), "1.1.0"),
+        scenario("repair-slot-in-vain", TWO, None, Wish::Repair(Slot::A, "1.0.0"), "1.1.0"),
+        scenario("compare-slots", TWO, BothImages, Wish::Compare, "1.1.0"),
         scenario("boot-image-rots", TWO, BootImage, Wish::RollBack(Slot::A), "1.1.0"),
     ]
 };
@@ -236,7 +260,14 @@ impl Scenario {
     #[must_use]
     pub fn trouble(&self) -> Trouble {
         let full_after = (self.damage == Damage::StoreFull).then_some(0);
-        Trouble { full_after, ..Trouble::default() }
+        let start = Place::Root(record::Slot::A).start() + 14_000;
+        let bad = |lies| Some(Bad { start, end: start + 512, lies });
+        let bad = match self.damage {
+            Damage::RootUnreadable => bad(false),
+            Damage::RootLies => bad(true),
+            _ => None,
+        };
+        Trouble { full_after, bad, ..Trouble::default() }
     }
 }
 
@@ -280,8 +311,10 @@ fn foreign(sector_size: u32) -> State {
 
 fn damage(state: &mut State, damage: Damage, sector_size: u32) {
     let copy = |copy: u8| Place::State.start() + u64::from(copy) * 1020 * 1024;
+    let boot_a = Place::Boot(record::Slot::A).start() + 8000;
     match damage {
-        Damage::None | Damage::StoreFull => {}
+        // These two wear out at every read, not once.
+        Damage::RootUnreadable | Damage::RootLies | Damage::None | Damage::StoreFull => {}
         Damage::Worn => state.witness.worn = Some(record::Slot::B),
         Damage::NoVariables => state.vars = Arc::new(Vars::new()),
         Damage::PrimaryTable => state.image.write(u64::from(sector_size) + 24, &[0xff; 8]),
@@ -293,6 +326,10 @@ fn damage(state: &mut State, damage: Damage, sector_size: u32) {
             state.image.write(copy(0) + 100, &[0xff; 64]);
             state.image.write(copy(1) + 100, &[0xff; 64]);
         }
-        Damage::BootImage => state.image.write(Place::Boot(record::Slot::A).start() + 8000, &[0xff; 64]),
+        Damage::BootImage => state.image.write(boot_a, &[0xff; 64]),
+        Damage::BothImages => {
+            state.image.write(boot_a, &[0xff; 64]);
+            state.image.write(Place::Root(record::Slot::A).start() + 20_000, &[0xff; 64]);
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! A whole machine from one power-on to rest: firmware, the real guard, and a system that commits, updates,
 //! repairs and restarts as its owner wishes, with nobody there to help.
 
-use super::disk::{Fault, Meddle, SimDisk};
+use super::disk::SimDisk;
 use super::firmware::{Demand, Firmware, Started};
 use super::journal::{Journal, Op, Seen};
+use super::network::SimNetwork;
 use super::oracle::Reader;
 use super::place::{DISK_LEN, Place, layout};
 use super::releases::{COMPATIBLE, Releases};
 use super::state::State;
+use super::trouble::Trouble;
 use super::vars::SimVars;
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
@@ -15,13 +17,11 @@ use bootctl::evidence;
 use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::RecordStore;
-use installer::install::{Job, install};
-use record::{Choice, Guid, Handoff, Pair, Slot, Status, Text64};
+use installer::install::{Job, Others, install};
+use record::{Choice, Guid, Handoff, Pair, Slot, Text64};
+use seal::SEAL_LEN;
 use std::sync::Arc;
-use updater::apply::{Failure, Incoming, Options, Outcome};
 use updater::events::Silent;
-use updater::fetch::Retries;
-use updater::source::{Fault as SourceFault, MemorySource};
 
 /// What the machine's owner wants of it. Each is pursued anew after every start, until it is so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,25 +36,18 @@ pub enum Wish {
     RunInterrupted(&'static str),
     /// Run this release, whose bundle is damaged in the middle.
     RunDamaged(&'static str),
+    /// Run this release, that comes as a delta, with the whole bundle to turn to.
+    RunDelta(&'static str),
+    /// Mend the slot, which holds this release.
+    Repair(Slot, &'static str),
+    /// Compare both slots with what was signed.
+    Compare,
     /// Run what is in the other slot.
     RollBack(Slot),
     /// Never start the slot again.
     MarkBad(Slot),
     /// Start recovery once.
     RecoveryOnce,
-}
-
-/// What goes wrong besides the power.
-#[derive(Clone, Default)]
-pub struct Trouble {
-    /// A fault of the disk.
-    pub fault: Option<Fault>,
-    /// Writes to variables after which the store is full.
-    pub full_after: Option<usize>,
-    /// A mutant of the programs.
-    pub meddle: Option<Meddle>,
-    /// Starts after which nobody waits any longer; 0 for the usual number.
-    pub patience: usize,
 }
 
 /// Where a machine came to rest.
@@ -94,7 +87,7 @@ fn identify(machine: &Machine) -> Result<(), String> {
 }
 
 /// What to do after the system has done its part.
-enum Then {
+pub(super) enum Then {
     Restart,
     Rest,
 }
@@ -104,12 +97,15 @@ const MOST_STARTS: usize = 32;
 
 /// A machine.
 pub struct World<'a> {
-    releases: &'a Releases,
-    runtime: &'a tokio::runtime::Runtime,
-    wish: Wish,
-    demand: Demand,
-    disk: SimDisk,
-    vars: SimVars,
+    pub(super) releases: &'a Releases,
+    pub(super) runtime: &'a tokio::runtime::Runtime,
+    pub(super) wish: Wish,
+    pub(super) demand: Demand,
+    pub(super) disk: SimDisk,
+    pub(super) vars: SimVars,
+    pub(super) network: SimNetwork,
+    /// Where whole bundles are, for who has no use for a delta.
+    pub(super) elsewhere: SimNetwork,
     journal: Journal,
     data: u64,
     violation: Option<String>,
@@ -142,6 +138,8 @@ impl<'a> World<'a> {
             demand,
             disk,
             vars,
+            network: SimNetwork::default(),
+            elsewhere: SimNetwork::default(),
             journal,
             data,
             violation: None,
@@ -155,6 +153,9 @@ impl<'a> World<'a> {
     /// Lets things go wrong from now on.
     pub fn trouble(&mut self, trouble: &Trouble) {
         self.disk.fail(trouble.fault);
+        self.disk.fail_read(trouble.read_fault);
+        self.disk.wear(trouble.bad);
+        self.network.fail(trouble.network);
         self.disk.meddle(trouble.meddle.clone());
         if trouble.patience > 0 {
             self.patience = trouble.patience;
@@ -168,6 +169,18 @@ impl<'a> World<'a> {
     #[must_use]
     pub fn operations(&self) -> usize {
         self.disk.operations()
+    }
+
+    /// Reads of the disk so far.
+    #[must_use]
+    pub fn reads(&self) -> usize {
+        self.disk.reads()
+    }
+
+    /// Requests for bundles so far, and for whole ones where there is a delta.
+    #[must_use]
+    pub fn requests(&self) -> (usize, usize) {
+        (self.network.requests(), self.elsewhere.requests())
     }
 
     /// What is done to the machine.
@@ -215,7 +228,7 @@ impl<'a> World<'a> {
         Life { end, starts, violation: self.violation.take(), state }
     }
 
-    fn violate(&mut self, words: String) {
+    pub(super) fn violate(&mut self, words: String) {
         self.violation.get_or_insert(words);
     }
 
@@ -247,9 +260,10 @@ impl<'a> World<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
+            others: Others::default(),
         };
         let bundle = self.releases.get(version).bundle.clone();
-        match self.runtime.block_on(install(MemorySource::new(bundle, 4096), &job, &Silent)) {
+        match self.runtime.block_on(install(self.network.file(bundle), &job, &Silent)) {
             Ok(_) => {
                 self.journal.push(Op::Seen(Seen::StickPulled));
                 Then::Restart
@@ -258,9 +272,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Something did not work: that is allowed only where the disk is not to be trusted, and is tried again.
-    fn stopped(&mut self, words: &str) -> Then {
-        if self.demand == Demand::Everything {
+    /// Something did not work: that is allowed only where the disk is not to be trusted or the network went wrong in
+    /// a way that waiting does not mend, and is tried again.
+    pub(super) fn stopped(&mut self, words: &str) -> Then {
+        let by_network = self.network.fault().is_some_and(|fault| !fault.kind.is_passing());
+        if self.demand == Demand::Everything && !by_network {
             self.violate(format!("stopped: {words}"));
         }
         self.last_stop = Some(words.to_owned());
@@ -294,9 +310,13 @@ impl<'a> World<'a> {
         }
         match self.wish {
             Wish::Nothing | Wish::Install(_) => Then::Rest,
-            Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::RunDamaged(wanted) => {
-                self.pursue(machine, wanted, version)
-            }
+            Wish::Run(wanted)
+            | Wish::RunInterrupted(wanted)
+            | Wish::RunDamaged(wanted)
+            | Wish::RunDelta(wanted) => self.pursue(machine, wanted, version),
+            Wish::Repair(damaged, held) if damaged != slot => self.repair(machine, damaged, held),
+            Wish::Repair(..) => Then::Rest,
+            Wish::Compare => self.compare(machine),
             Wish::RollBack(to) if to != slot => match machine.rollback(0) {
                 Ok(_) => Then::Restart,
                 // There is nothing to go back to.
@@ -333,80 +353,14 @@ impl<'a> World<'a> {
             return self.stopped(&words);
         }
         match self.wish {
-            Wish::Run(wanted) | Wish::RunInterrupted(wanted) | Wish::Install(wanted) => {
-                self.pursue(machine, wanted, "recovery")
-            }
+            Wish::Run(wanted)
+            | Wish::RunInterrupted(wanted)
+            | Wish::RunDelta(wanted)
+            | Wish::Install(wanted) => self.pursue(machine, wanted, "recovery"),
             // Once it is left; where it comes back there is nothing else.
             Wish::RecoveryOnce if !std::mem::replace(&mut self.left, true) => Then::Restart,
             _ => Then::Rest,
         }
-    }
-
-    /// Applies `wanted`, unless it runs already or is known to fail.
-    fn pursue(&mut self, machine: &Machine, wanted: &str, version: &str) -> Then {
-        let release = self.releases.get(wanted);
-        let record = match machine.store.read() {
-            Ok(record) => record,
-            Err(error) => return self.stopped(&error.to_string()),
-        };
-        let failed = record.slots.iter().any(|slot| {
-            let given_up = !matches!(slot.reason, record::Reason::Updating | record::Reason::None);
-            slot.release.manifest_sha256 == release.manifest && slot.status == Status::Unbootable && given_up
-        });
-        if version == wanted || failed {
-            return Then::Rest;
-        }
-        let on_trial = record.slots.iter().any(|slot| {
-            slot.release.manifest_sha256 == release.manifest
-                && matches!(slot.status, Status::Pending { tries_left: 1.. })
-        });
-        if on_trial {
-            return Then::Restart;
-        }
-        if matches!(self.wish, Wish::RunInterrupted(_)) {
-            let half = release.bundle.len() as u64 / 2;
-            let mut pipe =
-                MemorySource::new(release.bundle.clone(), 4096).with_faults([SourceFault::DropAfter(half)]);
-            pipe.seekable = false;
-            if self.apply(machine, pipe).is_ok() {
-                self.violate("an update from half a bundle succeeded".to_owned());
-            }
-        }
-        let mut bundle = release.bundle.clone();
-        if matches!(self.wish, Wish::RunDamaged(_)) {
-            let middle = bundle.len() * 3 / 5;
-            bundle[middle] ^= 4;
-        }
-        match self.apply(machine, MemorySource::new(bundle, 4096)) {
-            Ok(Outcome::Activated(_)) => Then::Restart,
-            Ok(_) => Then::Rest,
-            Err(_) if matches!(self.wish, Wish::RunDamaged(_)) => Then::Rest,
-            Err(error) => self.stopped(&error.to_string()),
-        }
-    }
-
-    fn apply(&self, machine: &Machine, source: MemorySource) -> Result<Outcome, Failure> {
-        let target = updater::apply::Machine {
-            disk: machine.disk.clone(),
-            store: machine.store.clone(),
-            vars: Some(&self.vars),
-            booted: machine.booted().unwrap_or(Choice::Recovery),
-            now: 0,
-        };
-        let options = Options {
-            trust: &self.releases.trust,
-            place_guard: None,
-            tries: record::TRIAL_TRIES,
-            read_back: true,
-            adaptive: true,
-            jobs: 1,
-            retries: Retries::default(),
-            plan_only: false,
-        };
-        self.runtime.block_on(async {
-            let incoming = Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
-            incoming.apply(&target, &options, &Silent).await
-        })
     }
 
     fn end(&mut self, running: Option<(Choice, &'static str)>, state: &State) -> End {
@@ -462,6 +416,23 @@ impl<'a> World<'a> {
         if record.one_shot != 0 {
             return Err("a request for one boot is left over".to_owned());
         }
-        Ok(())
+        match self.wish {
+            Wish::Repair(slot, held) => self.check_mended(slot, held, state),
+            _ => Ok(()),
+        }
+    }
+    /// A slot that was mended has every byte that was signed, its seal too.
+    fn check_mended(&self, slot: Slot, held: &str, state: &State) -> Result<(), String> {
+        let release = self.releases.get(held);
+        let boot = Place::Boot(slot).start();
+        let pieces = [
+            ("seal", boot, &release.bundle[..SEAL_LEN]),
+            ("boot image", boot + SEAL_LEN as u64, &release.boot),
+            ("root image", Place::Root(slot).start(), &release.root),
+        ];
+        match pieces.into_iter().find(|(_, at, bytes)| !state.image.is(*at, bytes)) {
+            Some((what, ..)) => Err(format!("slot {slot} was mended, and its {what} is not that of {held}")),
+            None => Ok(()),
+        }
     }
 }

@@ -7,7 +7,10 @@ mod sites;
 
 use tests::sim::cut::Thoroughness;
 use tests::sim::matrix::{Effort, Explorer};
+use tests::sim::network::{NetFault, NetFaultKind};
+use tests::sim::reduce::Case;
 use tests::sim::scenario::{Lab, SCENARIOS, find};
+use tests::sim::trouble::Mishap;
 
 /// A few cuts of each kind.
 const SOME: Thoroughness = Thoroughness { all_subsets: 3, random: 4, tears: 1, faulty: 1, seed: 5 };
@@ -56,6 +59,44 @@ fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyho
 }
 
 #[test]
+fn the_whole_bundle_is_asked_for_only_where_the_base_is_damaged() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    for (name, damaged) in [
+        ("update-by-delta", false),
+        ("update-by-delta-base-unreadable", true),
+        ("update-by-delta-base-lies", true),
+    ] {
+        let scenario = find(name).unwrap();
+        let mut world = lab.run(scenario, &lab.start(scenario, 512)?, 512)?;
+        world.live();
+        let (delta, whole) = world.requests();
+        assert!(delta > 0 && (whole > 0) == damaged, "{name}: {delta} and {whole} requests");
+    }
+    let delta = lab.releases.get("1.6.0");
+    let whole = delta.whole.as_ref().unwrap();
+    assert!(delta.bundle.len() * 3 < whole.len(), "{} of {}", delta.bundle.len(), whole.len());
+    Ok(())
+}
+
+#[test]
+fn what_a_bad_network_does_is_overcome_or_told_and_the_same_command_goes_on() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let explorer = Explorer::new(&lab, find("update-a-to-b").unwrap(), 512)?;
+    for kind in NetFaultKind::ALL {
+        let mut most = 0;
+        for at in 0..4 {
+            let case = Case { mishap: Some(Mishap::Network(NetFault { at, kind })), cuts: Vec::new() };
+            let (life, violation) = explorer.repeat(&case)?;
+            assert_eq!(violation, None, "{case}");
+            most = most.max(life.starts);
+        }
+        // What passes costs no further start; what does not is told, and the update is started again.
+        assert_eq!(most, if kind.is_passing() { 2 } else { 3 }, "{kind:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
     use record::{Choice, Slot};
     use tests::sim::firmware::Demand;
@@ -68,5 +109,34 @@ fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
     }
     let life = lab.live_on(scenario, &state, 512, Demand::Everything)?;
     assert_eq!(life.end.running, Some((Choice::Recovery, "1.0.0")), "{life:?}");
+    Ok(())
+}
+
+/// What a person or a commit decided stands in both copies of the record: the loss of either changes nothing, even where
+/// the power fails in the start after it.
+#[test]
+fn a_decision_outlives_the_loss_of_either_copy_of_the_record() -> anyhow::Result<()> {
+    use tests::sim::cut::Trace;
+    use tests::sim::firmware::Demand;
+    use tests::sim::place::Place;
+    let lab = Lab::new()?;
+    for name in ["install-blank", "update-a-to-b", "update-hangs-over-good", "rollback", "mark-bad"] {
+        let scenario = find(name).unwrap();
+        for (sector_size, copy) in [(512, 0), (512, 1), (4096, 0), (4096, 1)] {
+            let explorer = Explorer::new(&lab, scenario, sector_size)?;
+            let expected = explorer.repeat(&Case::default())?.0.end;
+            let mut lost = explorer.trace().after(usize::MAX).clone();
+            lost.image.write(Place::State.start() + copy * 1020 * 1024 + 100, &[0xff; 64]);
+            let mut world = lab.run(scenario, &lost, sector_size)?;
+            assert_eq!(world.live().end, expected, "{name} {sector_size}: copy {copy} is lost");
+            let trace = Trace::new(lost, world.journal().take(), sector_size);
+            for cut in trace.cuts(&Thoroughness { faulty: 0, ..SOME }) {
+                let state = trace.state(cut);
+                let life = lab.live_on(scenario, &state, sector_size, Demand::Everything)?;
+                assert_eq!(life.violation, None, "{name} {sector_size}: copy {copy} is lost, then {cut}");
+                assert_eq!(life.end, expected, "{name} {sector_size}: copy {copy} is lost, then {cut}");
+            }
+        }
+    }
     Ok(())
 }

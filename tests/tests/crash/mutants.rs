@@ -4,9 +4,11 @@
 use crate::SOME;
 use record::Slot;
 use std::sync::Arc;
+use tests::sim::cut::Cut;
 use tests::sim::disk::{Meddle, Meddled};
 use tests::sim::matrix::Explorer;
 use tests::sim::place::Place;
+use tests::sim::reduce::{Case, Runs as _, reduce};
 use tests::sim::scenario::{Lab, find};
 
 /// Status and what is left of slot B, if these bytes are a boot record.
@@ -73,8 +75,34 @@ fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     for (words, scenario, meddle) in mutants() {
         let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
-        let found = explorer.mutant(&meddle, &SOME)?;
-        assert!(found.is_some(), "not seen: {words}");
+        let Some((mutant, case, violation)) = explorer.mutant(&meddle, &SOME)? else {
+            panic!("not seen: {words}")
+        };
+        // One is seen even where the power does not fail.
+        if case != Case::default() {
+            assert_eq!(mutant.repeat(&case)?.1.as_ref(), Some(&violation), "{words}: told to repeat{case}");
+        }
     }
+    Ok(())
+}
+
+/// A second cut, bytes of a sector and sectors that do not matter are taken out of what is told.
+#[test]
+fn what_is_told_of_a_mutant_is_the_smallest_case() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let durable = "the release is put on trial before its root image is durable";
+    let (_, scenario, meddle) = mutants().into_iter().find(|(words, ..)| *words == durable).unwrap();
+    let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
+    let (mutant, ..) = explorer.mutant(&meddle, &SOME)?.unwrap();
+    let random = mutant.trace().cuts(&SOME).into_iter().filter(|cut| matches!(cut, Cut::Random(..)));
+    let fails = |case: &Case| mutant.fails(case).unwrap();
+    let cases = random.map(|cut| Case::of(&[cut, Cut::Head(3, 700)]));
+    let (large, words) = cases.rev().find_map(|case| Some((case.clone(), fails(&case)?))).unwrap();
+    let (small, words) = reduce(&mutant, large.clone(), words)?;
+    assert_eq!(small.cuts.len(), 1, "{large} became {small}");
+    assert!(matches!(small.cuts[0], Cut::Prefix(_)), "{large} became {small}");
+    assert_eq!(fails(&small), Some(words));
+    let Cut::Prefix(at) = small.cuts[0] else { panic!() };
+    assert_eq!(fails(&Case::of(&[Cut::Prefix(at - 1)])), None, "it is the first place");
     Ok(())
 }

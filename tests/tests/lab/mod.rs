@@ -8,7 +8,7 @@ use bootctl::store::RecordStore;
 use bootctl::transition;
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
-use installer::install::{Job, install};
+use installer::install::{InstallError, Job, Others, install};
 use installer::layout::{Layout, Size};
 use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
@@ -93,25 +93,44 @@ impl Sample {
 pub(crate) struct Lab {
     pub(crate) device: Arc<MemDevice>,
     pub(crate) vars: MemVars,
+    /// MiB that a root partition has.
+    root: u64,
 }
 
 impl Lab {
     pub(crate) fn new(sector_size: u32) -> Self {
-        Self { device: Arc::new(MemDevice::new(96 << 20, sector_size)), vars: MemVars::default() }
+        Self::with_root(sector_size, 8)
     }
 
-    pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, installer::install::InstallError> {
+    pub(crate) fn with_root(sector_size: u32, root: u64) -> Self {
+        let len = (80 + 2 * root) << 20;
+        let device = Arc::new(MemDevice::new(len as usize, sector_size));
+        Self { device, vars: MemVars::default(), root }
+    }
+
+    pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
+        self.install_after(bundle, "test-machine", Others::default()).await
+    }
+
+    /// An installation over whatever is there, for a machine that is `compatible`.
+    pub(crate) async fn install_after(
+        &self,
+        bundle: Vec<u8>,
+        compatible: &str,
+        others: Others,
+    ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
-        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2) };
+        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2) };
         let job = Job {
             device: Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             layout: &layout,
             install_id: INSTALL_ID,
-            compatible: Text64::new("test-machine"),
+            compatible: Text64::new(compatible),
             trust: &trust(),
             vars: Some(&self.vars),
             jobs: 2,
             now: 0,
+            others,
         };
         install(MemorySource::new(bundle, 10_000), &job, &Silent).await
     }

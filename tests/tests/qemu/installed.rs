@@ -44,7 +44,7 @@ impl Installed {
     }
 
     /// A file of it: `installed.img` and `installed.fd` (before the first boot), `disk.img` and `vars.fd` (committed),
-    /// `install.log` and `first.log` (the consoles).
+    /// `install.log` and `first.log` (the consoles), `install.writes` (what the installation did to the disk).
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -98,6 +98,21 @@ pub(crate) fn media() -> Result<[PathBuf; 2]> {
     Ok([project().join("build/rayos-installer-usb.img"), project().join("build/rayos-installer.iso")])
 }
 
+/// The sample's answers file.
+pub(crate) fn sample_answers() -> PathBuf {
+    project().join("tests/sample/install.toml")
+}
+
+/// Makes a stick of a bundle and answers, by the sample's own program.
+pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &Path) -> Result<()> {
+    let mut installer = Command::new(sample.program("rayos-installer"));
+    installer.arg("media").arg("--bundle").arg(bundle).arg("--trust").arg(sample.file("trust.toml"));
+    let made = installer.arg("--answers").arg(answers).arg("--out").arg(out).output()?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    anyhow::ensure!(made.status.success(), "rayos-installer media: {}: {said}", made.status);
+    Ok(())
+}
+
 /// Installs from the stick, then starts the machine without it until it has committed.
 fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     let [stick, _] = media()?;
@@ -106,7 +121,8 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     let disk = scratch.file("disk.img");
     blank_disk(&disk)?;
     let stick = Disk::usb(stick).read_only();
-    let mut machine = Machine::new(&scratch).disk(Disk::virtio(&disk)).disk(stick).start("install")?;
+    let recorded = Disk::virtio(&disk).recording(scratch.file("install.writes"));
+    let mut machine = Machine::new(&scratch).disk(recorded).disk(stick).start("install")?;
     install(&mut machine)?;
     machine.power_off()?;
     copy(&disk, &scratch.file("installed.img"))?;
@@ -136,6 +152,11 @@ pub(crate) fn install(machine: &mut Running) -> Result<()> {
     machine.step("the installation ends").expect("RAYOS_INSTALLER:COMPLETE")?;
     machine.step("the machine restarts").expect("reboot: Restarting system")?;
     Ok(())
+}
+
+/// A number from the environment.
+pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
 }
 
 /// The project's folder.

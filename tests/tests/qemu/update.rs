@@ -1,9 +1,10 @@
 //! A good release over HTTP: into the other slot, on trial, committed.
 
 use crate::installed::{Installed, LOST};
+use crate::recorded;
 use anyhow::{Result, ensure};
 use std::fs;
-use tests::{Scratch, WebServer, digest_of, partition};
+use tests::{Disk, Machine, Scratch, WebServer, digest_of, partition};
 
 #[test]
 fn over_http_into_the_other_slot() -> Result<()> {
@@ -11,8 +12,16 @@ fn over_http_into_the_other_slot() -> Result<()> {
     let scratch = Scratch::new("update-http")?;
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
-        let mut machine = installed.start(&scratch)?;
+        installed.copy_to(&scratch)?;
         let disk = scratch.file("disk.img");
+        let recording = scratch.file("update.writes");
+        let recorded = Disk::virtio(&disk).recording(&recording);
+        let mut machine = Machine::new(&scratch).disk(recorded).network().start("update")?;
+        machine
+            .fatal(&LOST)
+            .step("the installed release comes up")
+            .expect("RAYOS:UP version=1.0.0 slot=a")?;
+        machine.expect_shell()?;
         let before = ["boot-a", "root-a", "recovery"]
             .map(|name| partition(&disk, name).and_then(|it| it.digest(&disk)));
 
@@ -53,7 +62,7 @@ fn over_http_into_the_other_slot() -> Result<()> {
         for (before, after) in before.into_iter().zip(after) {
             ensure!(before? == after?, "the update wrote to what it was not to touch");
         }
-        Ok(())
+        recorded::judge_update(&installed, &recording)
     }();
     scratch.finish(result)
 }
@@ -67,6 +76,37 @@ fn what_runs_already_is_nothing_to_do() -> Result<()> {
         let mut machine = installed.start(&scratch)?;
         let shell = machine.run(&format!("rayos-updater apply {}", web.guest_url("rayos-1.0.0.bundle")))?;
         ensure!(shell.code == 7, "exit code {}: {}", shell.code, shell.output);
+        Ok(machine.power_off()?)
+    }();
+    scratch.finish(result)
+}
+
+/// The lock of the disk is the update's until it ends. A commit in the meantime is quick, and neither loses the other.
+#[test]
+fn a_commit_does_not_wait_for_it() -> Result<()> {
+    let installed = Installed::ready()?;
+    let scratch = Scratch::new("update-commit")?;
+    let result = || -> Result<()> {
+        let web = WebServer::start(installed.sample.folder())?;
+        let mut machine = installed.start(&scratch)?;
+        machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
+        let url = web.guest_url("rayos-1.1.0.bundle");
+        machine
+            .check(&format!("rayos-updater apply --no-adaptive --limit-rate 512K {url} >/tmp/said 2>&1 &"))?;
+        machine.step("the update has disarmed slot B");
+        machine.check(
+            "until rayos-bootctl status | grep -q 'was begun and not finished'; do usleep 100000; done",
+        )?;
+        let said =
+            machine.check("rayos-bootctl milestone userspace --text beside && rayos-bootctl commit")?;
+        ensure!(said.contains("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0"), "{said}");
+        let busy = machine.run("rayos-bootctl mark-bad b")?;
+        ensure!(busy.code == 5 && busy.output.contains("busy"), "{}: {}", busy.code, busy.output);
+        machine.step("the update ends as it would have");
+        machine
+            .check("until rayos-bootctl status | grep -q 'Pending, 3 tries left'; do usleep 100000; done")?;
+        let log = machine.check("rayos-bootctl log")?;
+        ensure!(log.contains("beside"), "the milestone was lost:\n{log}");
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)

@@ -1,20 +1,19 @@
 //! `rayos-updater apply`.
 
+use super::Ending;
+use super::manner::Manner;
 use super::network::Network;
 use super::place::Place;
-use super::{Ending, default_jobs, now};
 use crate::signals;
 use crate::watched::Watched;
 use crate::words;
 use anyhow::{Context as _, Result};
-use bootctl::device::Access;
 use clap::Args;
 use std::fs::File;
 use std::sync::Arc;
-use updater::apply::{Incoming, Machine, Options, Outcome};
+use updater::apply::{Incoming, Options, Outcome};
 use updater::events::{Event, EventSink as _};
 use updater::source::{Location, SourceError};
-use updater::terminal::{ProgressStyle, Terminal};
 
 /// Apply a bundle to the slot that is not running; the next boot tries it
 #[derive(Args)]
@@ -35,18 +34,11 @@ pub(super) struct Apply {
     /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
     #[arg(long, help_heading = "Work")]
     no_adaptive: bool,
-    /// Threads that decompress, hash and write; each takes a few chunks of memory
-    #[arg(long, value_name = "N", help_heading = "Work")]
-    jobs: Option<usize>,
     /// Give way to other programs: 1 to 19, more is more; the kernel derives the priority on the disk from it
     #[arg(long, value_name = "N", help_heading = "Work", value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: Option<i32>,
-    /// Print the result as JSON on standard output
-    #[arg(long, help_heading = "Output")]
-    json: bool,
-    /// How to show progress on standard error
-    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW", help_heading = "Output")]
-    progress: ProgressStyle,
+    #[command(flatten)]
+    manner: Manner,
     /// Write progress as JSON lines to this open file descriptor too
     #[arg(long, value_name = "FD", help_heading = "Output")]
     progress_fd: Option<u32>,
@@ -54,7 +46,7 @@ pub(super) struct Apply {
 
 impl Apply {
     pub(super) fn run(self) -> Ending {
-        let json = self.json;
+        let json = self.manner.json;
         match self.apply() {
             Ok(outcome) => {
                 words::outcome(&outcome, json);
@@ -63,11 +55,7 @@ impl Apply {
                     _ => Ending::Done,
                 }
             }
-            Err(error) => {
-                let ending = Ending::from(&error);
-                words::failure(&error, ending, json);
-                ending
-            }
+            Err(error) => words::failure(&error, json),
         }
     }
 
@@ -76,49 +64,41 @@ impl Apply {
             // Before any thread is started: each takes it over from the one that starts it.
             rustix::process::setpriority_process(None, nice).context("nice")?;
         }
-        let terminal = Terminal::new(self.progress);
+        let terminal = self.manner.terminal();
         let terminal = match self.progress_fd {
             Some(fd) => terminal.with_json_lines(open_fd(fd)?),
             None => terminal,
         };
         let events = Arc::new(Watched::new(terminal));
-        signals::stop_on_signal(Arc::clone(&events), self.json)?;
+        signals::stop_on_signal(Arc::clone(&events), self.manner.json)?;
         let trust = self.network.trust()?;
         let source = self.network.source()?;
         if matches!(self.full, Some(Location::Stdin)) {
             anyhow::bail!("--full -: the whole bundle is read out of order, which standard input cannot be");
         }
         let full = self.full.as_ref().map(|full| self.network.other(full)).transpose()?;
-        let opened = self.place.open(Access::Write)?;
-        let machine = Machine {
-            vars: self.place.has_variables().then_some(opened.vars.as_ref()),
-            booted: self.place.booted(&opened),
-            disk: opened.disk,
-            store: opened.store,
-            now: now(),
-        };
-        let jobs = self.jobs.unwrap_or_else(default_jobs);
         let options = Options {
             trust: &trust,
             place_guard: None,
             tries: record::TRIAL_TRIES,
             read_back: !self.no_read_back,
             adaptive: !self.no_adaptive,
-            jobs,
+            jobs: self.manner.jobs(),
             retries: self.network.retries(),
             plan_only: self.plan,
         };
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
-        let outcome = runtime.block_on(async {
-            let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
-            let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
-            let incoming = match full {
-                Some(full) => incoming.with_full(full, &on_retry),
-                None => incoming,
-            };
-            incoming.apply(&machine, &options, events.as_ref()).await
-        });
+        let runtime = self.manner.runtime()?;
+        let outcome = self.place.work_on(|machine| {
+            runtime.block_on(async {
+                let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+                let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
+                let incoming = match full {
+                    Some(full) => incoming.with_full(full, &on_retry),
+                    None => incoming,
+                };
+                incoming.apply(machine, &options, events.as_ref()).await
+            })
+        })?;
         events.done();
         Ok(outcome?)
     }

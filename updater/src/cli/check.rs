@@ -7,9 +7,11 @@ use crate::words::{self, Checked};
 use anyhow::Result;
 use bootctl::device::Access;
 use clap::Args;
+use record::Slot;
 use updater::apply::{Failure, Incoming};
 use updater::check::{Verdict, running, verdict};
 use updater::plan::{Facts, Scope};
+use updater::twin::as_seen_by;
 
 /// Say whether a bundle is newer than what runs: exit code 0 if so, 7 if there is nothing to do
 ///
@@ -51,14 +53,13 @@ impl Check {
         let retries = self.network.retries();
         let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
         let incoming = incoming.map_err(Failure::from)?;
-        let facts = Facts {
-            record: &record,
-            partitions: machine.disk.partitions(),
-            sector_size: machine.disk.device().sector_size(),
-            booted: self.place.booted(&machine),
-            scope: Scope::Update,
-        };
         let release = incoming.release();
+        let (disk, booted) = (&machine.disk, self.place.booted(&machine));
+        let seen = runtime.block_on(async {
+            let seen = as_seen_by(&record, Slot::A, disk, &trust, release).await;
+            as_seen_by(&seen, Slot::B, disk, &trust, release).await
+        });
+        let facts = Facts::of(disk, &seen, booted, Scope::Update);
         Ok(Checked {
             verdict: verdict(&facts, release),
             offered: release.statement().version.to_string(),

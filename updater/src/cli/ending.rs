@@ -216,7 +216,11 @@ const fn of_machine(error: &MachineError) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bootctl::disk::DiskError;
+    use bootctl::store::StoreError;
+    use bootctl::sysfs::FindError;
     use std::io::ErrorKind;
+    use updater::ReadBackError;
     use updater::plan::Refusal;
 
     fn source(error: SourceError) -> ApplyError {
@@ -240,6 +244,7 @@ mod tests {
     fn codes_and_words_are_as_documented() {
         let what = || "x".to_owned();
         let status = |status| SourceError::Status { what: what(), status, retry_after: None };
+        let disk = record::Guid([1; 16]);
         let io = || std::io::Error::from(ErrorKind::NotFound);
         let table: Vec<(Error, u8, &str)> = vec![
             (Failure::from(ApplyError::from(Refusal::PartitionMissing("boot-b"))).into(), 3, "refused"),
@@ -266,6 +271,16 @@ mod tests {
             (MachineError::NotGuarded.into(), 77, "not-guarded"),
             (MachineError::from(OpenError::Busy("x".into())).into(), 5, "busy"),
             (MachineError::from(OpenError::NotADevice("x".into())).into(), 5, "unsuitable"),
+            (MachineError::from(OpenError::ReadOnly("x".into())).into(), 5, "unsuitable"),
+            (
+                MachineError::from(FindError::Twice { disk, first: "x".into(), second: "y".into() }).into(),
+                5,
+                "unsuitable",
+            ),
+            (MachineError::from(StoreError::Newer(2)).into(), 1, "record"),
+            (ApplyError::from(StoreError::Newer(2)).into(), 1, "record"),
+            (ApplyError::from(DiskError::Beyond { number: 4 }).into(), 1, "device"),
+            (ApplyError::from(ReadBackError::Differs { partition: "root-b", offset: 0 }).into(), 1, "device"),
             (anyhow::anyhow!("something else"), 1, "failed"),
         ];
         for (error, code, word) in table {

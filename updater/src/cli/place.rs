@@ -1,5 +1,6 @@
 //! Which machine: the running one, or one on a disk.
 
+use super::now;
 use anyhow::Result;
 use bootctl::device::{Access, OpenError};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
@@ -8,6 +9,7 @@ use bootctl::sysfs::BlockDevices;
 use clap::Args;
 use record::Choice;
 use std::path::{Path, PathBuf};
+use updater::apply;
 use updater::holder::{Holder, holder};
 
 /// Where no EFI variables are: an image of another machine's disk.
@@ -53,6 +55,18 @@ impl Place {
             },
             _ => error.into(),
         })
+    }
+
+    /// Does `work` on it, under its disk's lock.
+    pub(super) fn work_on<R>(&self, work: impl FnOnce(&apply::Machine<'_>) -> R) -> Result<R> {
+        let opened = self.open(Access::Write)?;
+        Ok(work(&apply::Machine {
+            vars: self.has_variables().then_some(opened.vars.as_ref()),
+            booted: self.booted(&opened),
+            disk: opened.disk,
+            store: opened.store,
+            now: now(),
+        }))
     }
 
     /// What runs, or is to be taken as running; recovery where nothing of this disk does.

@@ -1,8 +1,9 @@
 //! `rayos-updater verify-slot`.
 
+use super::Ending;
+use super::manner::Manner;
 use super::network::Reaching;
 use super::place::Place;
-use super::{Ending, default_jobs};
 use crate::words;
 use anyhow::Result;
 use bootctl::device::Access;
@@ -11,7 +12,6 @@ use record::Slot;
 use std::sync::Arc;
 use updater::apply::Incoming;
 use updater::source::Location;
-use updater::terminal::{ProgressStyle, Terminal};
 use updater::verify_slot::{Question, SlotReport, verify_slot};
 
 /// Compare a slot with what was signed, reading all of it from the medium; exit code 0 if it is whole, 6 if it is damaged or
@@ -28,20 +28,13 @@ pub(super) struct VerifySlot {
     reaching: Reaching,
     #[command(flatten)]
     place: Place,
-    /// Threads that read and hash
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
-    /// Print the result as JSON on standard output
-    #[arg(long)]
-    json: bool,
-    /// How to show progress on standard error
-    #[arg(long, value_enum, default_value_t = ProgressStyle::Auto, value_name = "HOW")]
-    progress: ProgressStyle,
+    #[command(flatten)]
+    manner: Manner,
 }
 
 impl VerifySlot {
     pub(super) fn run(self) -> Ending {
-        let json = self.json;
+        let json = self.manner.json;
         match self.compare() {
             Ok(report) => {
                 words::compared(&report, json);
@@ -55,9 +48,7 @@ impl VerifySlot {
         let trust = self.reaching.trust()?;
         let machine = self.place.open(Access::Read)?;
         let record = machine.store.read()?;
-        let jobs = self.jobs.unwrap_or_else(default_jobs);
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(jobs.max(2)).enable_all().build()?;
+        let runtime = self.manner.runtime()?;
         let release = match &self.bundle {
             None => None,
             Some(location) => {
@@ -66,9 +57,10 @@ impl VerifySlot {
                 Some(Arc::clone(runtime.block_on(incoming)?.release()))
             }
         };
-        let terminal = Terminal::new(self.progress);
+        let terminal = self.manner.terminal();
         let slot = self.slot;
         let (disk, state) = (&machine.disk, record.slot(slot));
+        let jobs = self.manner.jobs();
         let question = Question { disk, state, slot, trust: &trust, release, jobs };
         let report = runtime.block_on(verify_slot(&question, &terminal));
         terminal.done();

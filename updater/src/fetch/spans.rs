@@ -26,6 +26,11 @@ impl Spans {
         Self { spans, read_through }
     }
 
+    /// Bytes in all stretches. *Pure.*
+    pub(super) fn total(&self) -> u64 {
+        self.spans.iter().map(|span| span.end - span.start).sum()
+    }
+
     /// Where the stretch ends that the byte at `at` lies in, or little before; `None` if there is none. Those that lie
     /// before it are over.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
@@ -46,6 +51,7 @@ mod tests {
     fn small_gaps_are_read_through() {
         let mut spans = Spans::new([0..10, 15..20, 30..40, 51..60, 60..60, 60..70], 10);
         assert_eq!(spans.spans, [0..40, 51..70]);
+        assert_eq!(spans.total(), 59);
         assert_eq!(spans.end_at(0), Some(40));
         assert_eq!(spans.end_at(39), Some(40));
         assert_eq!(spans.end_at(40), None);

@@ -109,7 +109,13 @@ impl HttpSource {
             return SourceError::Answer { what, message };
         }
         if error.is_connect() && is_untrusted(error) {
-            return SourceError::Untrusted { what, message };
+            // What webpki says is no more than this name.
+            let hint = if message.contains("CaUsedAsEndEntity") {
+                " (the server shows an authority's own certificate, CA:TRUE, and not one that was issued by it)"
+            } else {
+                ""
+            };
+            return SourceError::Untrusted { what, message: message + hint };
         }
         SourceError::Network { what, message }
     }
@@ -249,12 +255,16 @@ fn redirects() -> Policy {
 
 /// Whether TLS failed since the server's certificate is not accepted: trying again would not help.
 fn is_untrusted(error: &reqwest::Error) -> bool {
-    chain(error).any(|cause| {
-        let tls = cause.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = tls.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>());
-        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
-    })
+    chain(error)
+        .any(|cause| matches!(innermost(cause).downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// What lies in I/O errors that lie in each other: they do not name it as their source.
+fn innermost<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
+    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = inner;
+    }
+    error
 }
 
 fn chain<'e>(

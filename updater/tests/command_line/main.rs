@@ -1,6 +1,8 @@
 //! The program as it is used: its verbs, its JSON against the schemas, its units.
 
+mod faults;
 mod fixture;
+mod killed;
 mod schemas;
 mod slots;
 mod units;

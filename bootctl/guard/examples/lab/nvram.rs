@@ -12,6 +12,14 @@ const STORE_LEN_AT: usize = 0x48 + 16;
 const HEADER: usize = 60;
 const GLOBAL: [u8; 16] =
     [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+/// Vendor of `db` (UEFI 2.10, 32.3).
+const IMAGE_SECURITY: [u8; 16] =
+    [0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f];
+/// A list of X.509 certificates.
+const X509: [u8; 16] =
+    [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
+/// Persistent, seen by boot and run time, and written only by a signer: `TIME_BASED_AUTHENTICATED_WRITE_ACCESS`.
+const AUTHENTICATED: u32 = 0x27;
 /// States of a variable that counts: added, or being replaced by one that is not there yet.
 const ADDED: u8 = 0x3f;
 const IN_TRANSITION: u8 = 0x3e;
@@ -89,19 +97,46 @@ pub(crate) fn change(store: &Path, changes: &[(&str, Option<Vec<u8>>)]) -> Resul
             bytes[old.at + 2] &= !DELETED;
         }
         let Some(data) = data else { continue };
-        let mut variable = vec![0xaa, 0x55, ADDED, 0];
-        variable.extend(7_u32.to_le_bytes());
-        variable.resize(36, 0);
-        variable.extend((name.len() as u32).to_le_bytes());
-        variable.extend((data.len() as u32).to_le_bytes());
-        variable.extend(GLOBAL);
-        variable.extend(name);
-        variable.extend(data);
+        let variable = encode(GLOBAL, &name, 7, data);
         ensure!(at + variable.len() <= 0x48 + len, "the store is full");
         bytes[at..at + variable.len()].copy_from_slice(&variable);
     }
     std::fs::write(store, bytes)?;
     Ok(())
+}
+
+/// Enrols a certificate as platform key, key exchange key and the one signer of programs: from the next start on Secure
+/// Boot is on. A person does that in the firmware's menu.
+pub(crate) fn enrol(store: &Path, certificate: &[u8]) -> Result<()> {
+    // EFI_SIGNATURE_LIST (UEFI 2.10, 32.4.1): type, lengths of list, header and signature, owner, certificate.
+    let signature_len = 16 + certificate.len() as u32;
+    let mut list = X509.to_vec();
+    for len in [28 + signature_len, 0, signature_len] {
+        list.extend(len.to_le_bytes());
+    }
+    list.extend([7; 16]);
+    list.extend(certificate);
+    let mut bytes = std::fs::read(store)?;
+    for (vendor, name) in [(GLOBAL, "PK"), (GLOBAL, "KEK"), (IMAGE_SECURITY, "db")] {
+        let (_, at) = scan(&bytes)?;
+        let variable = encode(vendor, &utf16(name), AUTHENTICATED, &list);
+        bytes.get_mut(at..at + variable.len()).context("the store is full")?.copy_from_slice(&variable);
+    }
+    std::fs::write(store, bytes)?;
+    Ok(())
+}
+
+/// A variable as it stands in the store.
+fn encode(vendor: [u8; 16], name: &[u8], attributes: u32, data: &[u8]) -> Vec<u8> {
+    let mut variable = vec![0xaa, 0x55, ADDED, 0];
+    variable.extend(attributes.to_le_bytes());
+    variable.resize(36, 0);
+    variable.extend((name.len() as u32).to_le_bytes());
+    variable.extend((data.len() as u32).to_le_bytes());
+    variable.extend(vendor);
+    variable.extend(name);
+    variable.extend(data);
+    variable
 }
 
 fn utf16(text: &str) -> Vec<u8> {

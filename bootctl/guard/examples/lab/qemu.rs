@@ -8,6 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// The same with Secure Boot, whose variables only code in system management mode can write.
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// A machine that says nothing new for so long is given up: two minutes of the guard's watchdog, and a margin.
 /// `RAYOS_PATIENCE` (a number) multiplies it, for a machine that has other things to do.
@@ -15,14 +17,19 @@ const SILENCE: Duration = Duration::from_secs(180);
 
 /// Whether everything that a boot needs is on this machine.
 pub(crate) fn missing() -> Option<&'static str> {
-    if !Path::new(CODE).exists() || !Path::new(VARS).exists() {
+    if ![CODE, SECURE_CODE, VARS].iter().all(|file| Path::new(file).exists()) {
         return Some("OVMF");
     }
     let runs = |program: &str, version: &str| {
         let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         quiet(Command::new(program).arg(version)).is_ok_and(|status| status.success())
     };
-    let needed = [("qemu-system-x86_64", "--version"), ("xorriso", "-version")];
+    let needed = [
+        ("qemu-system-x86_64", "--version"),
+        ("xorriso", "-version"),
+        ("openssl", "version"),
+        ("sbsign", "--version"),
+    ];
     needed.into_iter().find(|(program, version)| !runs(program, version)).map(|(program, _)| program)
 }
 
@@ -31,6 +38,8 @@ pub(crate) struct Machine {
     dir: PathBuf,
     pub(crate) extra: Vec<String>,
     pub(crate) read_only: bool,
+    /// Whether the firmware is the one that knows Secure Boot; it is on as soon as keys are enrolled.
+    pub(crate) secure: bool,
     /// What is typed on the serial line as soon as the firmware says that it starts the guard.
     pub(crate) typed: &'static str,
 }
@@ -40,7 +49,7 @@ impl Machine {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         std::fs::copy(VARS, dir.join("vars.fd"))?;
-        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false, typed: "" })
+        Ok(Self { dir: dir.to_owned(), extra: Vec::new(), read_only: false, secure: false, typed: "" })
     }
 
     pub(crate) fn vars(&self) -> PathBuf {
@@ -51,10 +60,16 @@ impl Machine {
     /// machine switches itself off or resets. Returns the console.
     pub(crate) fn boot(&self, disks: &mut [(&mut Vec<u8>, usize)], until: &[&str]) -> Result<String> {
         let mut command = Command::new("qemu-system-x86_64");
-        command
-            .args("-machine q35,accel=tcg -m 256 -nodefaults -net none -display none -no-reboot".split(' '));
+        command.args("-m 256 -nodefaults -net none -display none -no-reboot".split(' '));
+        let code = if self.secure { SECURE_CODE } else { CODE };
+        if self.secure {
+            command.args(["-machine", "q35,smm=on,accel=tcg"]);
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        } else {
+            command.args(["-machine", "q35,accel=tcg"]);
+        }
         command.args(["-serial", "stdio"]);
-        command.args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}")]);
+        command.args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={code}")]);
         let vars = self.vars();
         command.args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", vars.display())]);
         for (number, (bytes, sector)) in disks.iter().enumerate() {

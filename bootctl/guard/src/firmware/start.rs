@@ -37,7 +37,7 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     let source = LoadImageSource::FromBuffer { buffer: &launch.image.bytes, file_path };
     let image = match boot::load_image(boot::image_handle(), source) {
         Ok(image) => image,
-        Err(error) => return Ended::NotLoaded(words(error.status())),
+        Err(error) => return not_loaded(error.status()),
     };
     set_watchdog(WATCHDOG_SECONDS);
     // A release that does not feed it would be reset in good health. Recovery waits for people.
@@ -52,6 +52,15 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     });
     set_watchdog(WATCHDOG_DEFAULT);
     Ended::Returned(words(status))
+}
+
+/// Under Secure Boot an image from memory is verified like one from a file: EDK2 then answers ACCESS_DENIED, or
+/// SECURITY_VIOLATION for one that it would let a person decide about (UEFI 2.10, 7.4.1).
+fn not_loaded(status: Status) -> Ended {
+    match status {
+        Status::ACCESS_DENIED | Status::SECURITY_VIOLATION => Ended::NotTrusted(words(status)),
+        _ => Ended::NotLoaded(words(status)),
+    }
 }
 
 fn words(status: Status) -> String {

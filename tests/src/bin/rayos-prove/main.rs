@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tests::sim::cut::{Cut, Thoroughness};
 use tests::sim::matrix::{Counts, Effort, Explorer};
+use tests::sim::reduce::Case;
 use tests::sim::scenario::{Lab, SCENARIOS, Scenario, find};
+use tests::sim::trouble::Mishap;
 
 /// Cuts the power of simulated machines at every write, and counts what came of it.
 #[derive(Parser)]
@@ -25,7 +27,7 @@ struct Cli {
 enum Verb {
     /// Every cut of every scenario, and what follows it cut again
     Crash(Crash),
-    /// One scenario with the cuts that are named
+    /// One scenario with the cuts and the mishap that are named
     One(One),
     /// docs/reliability.md from the figures of runs
     Report(report::Report),
@@ -37,12 +39,12 @@ struct Crash {
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
     /// Seconds after which no second cuts are begun, for each scenario
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Of the first cuts, one in so many is cut again
     #[arg(long, default_value_t = 11)]
     double_every: usize,
-    /// Let no operation of the disk fail
+    /// Let no operation of the disk and no request fail
     #[arg(long)]
     no_faults: bool,
     /// Seed of what is chosen at random
@@ -67,6 +69,9 @@ struct One {
     /// Where the power fails, as a violation names it; a second one is of what follows the first
     #[arg(long, value_name = "CUT")]
     cut: Vec<Cut>,
+    /// What else goes wrong, as a violation names it
+    #[arg(long, value_name = "MISHAP")]
+    mishap: Option<Mishap>,
 }
 
 fn main() -> ExitCode {
@@ -116,7 +121,7 @@ fn crash(options: &Crash) -> Result<()> {
     let done = Mutex::new(Vec::new());
     let effort = options.effort();
     say(
-        "scenario                      sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults  bad    s",
+        "scenario                       sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults   reads requests  bad    s",
     );
     let share = || -> Result<()> {
         let lab = Lab::new()?;
@@ -148,9 +153,9 @@ fn crash(options: &Crash) -> Result<()> {
 
 fn line(counts: &Counts) -> String {
     let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
-    let Counts { double, double_unique, faults, violations, seconds, .. } = counts;
+    let Counts { double, double_unique, faults, reads, requests, violations, seconds, .. } = counts;
     format!(
-        "{scenario:<30}{sector_size:>6}{operations:>7}{prefix:>8}{torn:>8}{subset:>8}{faulty:>8}{unique:>8}{double:>10}{double_unique:>8}{faults:>8}{:>5}{seconds:>5}",
+        "{scenario:<31}{sector_size:>6}{operations:>7}{prefix:>8}{torn:>8}{subset:>8}{faulty:>8}{unique:>8}{double:>10}{double_unique:>8}{faults:>8}{reads:>8}{requests:>9}{:>5}{seconds:>5}",
         violations.len()
     )
 }
@@ -167,6 +172,8 @@ fn sum(all: &[Counts]) -> Counts {
         sum.double += counts.double;
         sum.double_unique += counts.double_unique;
         sum.faults += counts.faults;
+        sum.reads += counts.reads;
+        sum.requests += counts.requests;
         sum.seconds += counts.seconds;
         let named = counts
             .violations
@@ -181,7 +188,7 @@ fn one(options: &One) -> Result<()> {
     let scenario = find(&options.scenario).with_context(|| format!("no scenario {}", options.scenario))?;
     let lab = Lab::new()?;
     let explorer = Explorer::new(&lab, scenario, options.sector)?;
-    let (life, violation) = explorer.repeat(&options.cut)?;
+    let (life, violation) = explorer.repeat(&Case { mishap: options.mishap, cuts: options.cut.clone() })?;
     say(&format!("{} starts, then {:?}", life.starts, life.end));
     match violation {
         Some(words) => bail!("{words}"),

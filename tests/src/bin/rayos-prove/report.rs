@@ -91,6 +91,11 @@ impl Report {
                 "runs with one operation (or all from one on) that fails, is lost or misdirected",
                 sum(|counts| counts.faults),
             ),
+            ("runs with one read of the disk (or all from one on) that fails", sum(|counts| counts.reads)),
+            (
+                "runs with one request of a download that goes wrong, in seven ways; one in five is cut off at each operation, too",
+                sum(|counts| counts.requests),
+            ),
         ] {
             writeln!(text, "| {what} | {count} | {violations} | {command} |")?;
         }
@@ -131,15 +136,15 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
     )?;
     writeln!(
         text,
-        "| scenario | sector | ops | prefix | torn | subset | faulty | unique | double | unique | faults | starts |"
+        "| scenario | sector | ops | prefix | torn | subset | faulty | unique | double | unique | faults | reads | requests | starts |"
     )?;
-    writeln!(text, "| --- |{}", " ---: |".repeat(11))?;
+    writeln!(text, "| --- |{}", " ---: |".repeat(13))?;
     for counts in crash {
         let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
-        let Counts { double, double_unique, faults, most_starts, .. } = counts;
+        let Counts { double, double_unique, faults, reads, requests, most_starts, .. } = counts;
         writeln!(
             text,
-            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {most_starts} |"
+            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {most_starts} |"
         )?;
     }
     Ok(())
