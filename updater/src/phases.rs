@@ -24,7 +24,7 @@ use bootctl::device::BlockDevice;
 use bootctl::log::EventLog;
 use bootctl::{reconcile, transition};
 use record::event::{self, Kind};
-use record::{Choice, Record};
+use record::{Choice, Record, SlotState};
 use seal::SEAL_LEN;
 use std::io;
 use std::sync::Arc;
@@ -191,7 +191,12 @@ impl Work<'_> {
         // The record as it is now: the running release may have committed since the plan was made.
         let disarm = |record: &Record| match self.intent {
             Intent::Trial(_) => Ok(transition::disarm(record, self.plan.target)),
-            Intent::Repair => Ok(transition::begin_repair(record, self.plan.target).map_err(Refusal::from)?),
+            Intent::Repair => {
+                // From here on the slot belongs to the bundle that mends it, seal and all.
+                let state = SlotState { release: self.plan.release, ..*record.slot(slot) };
+                let adopted = record.with_slot(slot, state);
+                Ok(transition::begin_repair(&adopted, self.plan.target).map_err(Refusal::from)?)
+            }
         };
         let (_, record) = self.machine.store.update(disarm).map_err(|error: ApplyError| error)?;
         for header in self.sinks.headers() {

@@ -47,7 +47,7 @@ impl<S: Source> Incoming<'_, S> {
             rollback_index: statement.rollback_index,
         });
         let record = machine.store.read().map_err(ApplyError::from)?;
-        // From the disarming on the slot belongs to the bundle that mends it, seal and all.
+        // A slot that was made by a delta to the same images is one that this bundle can mend.
         let record = as_seen_by(&record, slot, &machine.disk, options.trust, &release).await;
         let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
         let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
