@@ -42,6 +42,15 @@ struct Kills {
 struct Kill {
     doing: String,
     then: String,
+    started: bool,
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    operations: usize,
+    cuts: usize,
+    judged: usize,
+    booted: usize,
 }
 
 /// The part that no run changes.
@@ -112,14 +121,23 @@ impl Report {
             }
             let detail: Vec<String> =
                 by.iter().map(|((doing, then), count)| format!("{doing} {count}, then {then}")).collect();
+            let started = kills.kills.iter().filter(|kill| kill.started).count();
             writeln!(
                 text,
-                "| virtual machines killed ({}) | {} | 0 | `scripts/prove kills {} {}` |",
+                "| virtual machines killed, their disks judged byte by byte, {started} of them started again ({}) | {} | 0 | `scripts/prove kills {} {}` |",
                 detail.join("; "),
                 kills.kills.len(),
                 kills.kills.len(),
                 kills.seed
             )?;
+        }
+        for (what, file) in [("installation", "recorded.install.json"), ("update", "recorded.update.json")] {
+            if let Ok(Recorded { operations, cuts, judged, booted }) = self.read(file) {
+                writeln!(
+                    text,
+                    "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started) | {cuts} | 0 | `scripts/prove recorded {booted}` |"
+                )?;
+            }
         }
         text.push('\n');
         Ok(())
