@@ -1,6 +1,6 @@
 //! What the boot needs is damaged: copies of the guard, and of the boot record.
 
-use crate::installed::{Installed, LOST, machine};
+use crate::installed::{Installed, LOST, machine, settled};
 use anyhow::{Context as _, Result, ensure};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -63,9 +63,7 @@ fn the_boot_record_is_mended_from_one_copy_and_rebuilt_from_none() -> Result<()>
         machine.fatal(&LOST).step("the guard goes by the sealed slot");
         machine.expect("rayos-guard: both copies of the boot record are lost")?;
         machine.expect("rayos-guard: starting slot A, release 1.0.0 (trial, 0 tries left)")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         let status = machine.check("rayos-bootctl status")?;
         ensure!(status.starts_with("running A 1.0.0, committed"), "{status}");
         ensure!(status.contains("compatible rayos-x86_64"), "{status}");

@@ -1,7 +1,7 @@
 //! Firmware that forgets, rearranges, is full, or dies in the middle of a write: the guard needs none of it, and the
 //! entries are mended.
 
-use crate::installed::{Installed, LOST, machine};
+use crate::installed::{Installed, LOST, machine, settled};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use tests::{Disk, Machine, Running, Scratch};
@@ -14,9 +14,7 @@ fn comes_up(machine: &mut Running) -> Result<()> {
     machine.fatal(&LOST).step("slot A is started");
     machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
     machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
-    machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
-    machine.send_line("")?;
-    Ok(machine.expect_shell()?)
+    settled(machine, "a", "1.0.0")
 }
 
 /// Our three entries are there, once each, by the word of a tool that is not ours.
@@ -144,9 +142,7 @@ fn that_is_full() -> Result<()> {
 
         machine.step("the trial is started without BootNext").send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "b", "1.1.0")?;
         // Foreign variables were not touched to make room.
         machine.check(&format!("test -e {EFIVARS}/Fill1-5f3a1f2e-0f0a-4c0b-9d55-3d9f1c2b7a10"))?;
         machine.check(&format!("chattr -i {EFIVARS}/Fill* && rm {EFIVARS}/Fill*"))?;
@@ -154,9 +150,7 @@ fn that_is_full() -> Result<()> {
         // The store is tidied up when the machine starts; then the entries can be brought in line.
         machine.step("with room again, the entries are mended").send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "b", "1.1.0")?;
         let entries = entries_are_whole(&mut machine)?;
         ensure!(
             order(&entries).first().copied() == number(&entries, "RayOS B"),

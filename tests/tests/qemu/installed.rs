@@ -65,9 +65,17 @@ impl Installed {
             .step("the installed release comes up")
             .fatal(&LOST)
             .expect("RAYOS:UP version=1.0.0 slot=a")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         Ok(machine)
     }
+}
+
+/// Waits until the release has committed and the shell listens: from then on nothing but what is asked for comes to the
+/// console, where until then the health checks write.
+pub(crate) fn settled(machine: &mut Running, slot: &str, version: &str) -> Result<()> {
+    machine.expect(&format!("RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"))?;
+    machine.send_line("")?;
+    Ok(machine.expect_shell()?)
 }
 
 /// The machine in `scratch`: one disk, a network card.

@@ -5,7 +5,7 @@
 //! time. `RAYOS_KILLS` sets how many are killed (`scripts/prove kills N`), `RAYOS_SEED` the seed, `RAYOS_START_EVERY` that only
 //! every so many are really started again (all are judged), and `RAYOS_FIGURES` where the figures go.
 
-use crate::installed::{Installed, LOST, blank_disk, copy, machine, media, setting};
+use crate::installed::{Installed, LOST, blank_disk, copy, machine, media, setting, settled};
 use crate::judge::{Judge, Starts};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::HashSet;
@@ -188,7 +188,7 @@ impl Kills<'_> {
         self.take("base", &PARTS[..2])?;
         let mut running = machine(self.scratch).start("update")?;
         running.fatal(&LOST).step("the installed release comes up").expect(UP_OLD)?;
-        running.expect_shell()?;
+        settled(&mut running, "a", "1.0.0")?;
         Ok(running)
     }
 

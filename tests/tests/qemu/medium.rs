@@ -1,7 +1,7 @@
 //! The medium and the machine's own odd sides: the stick stays plugged in, the disk has large sectors, the clock is
 //! wrong.
 
-use crate::installed::{Installed, LOST, blank_disk, install, make_stick, media, sample_answers};
+use crate::installed::{Installed, LOST, blank_disk, install, make_stick, media, sample_answers, settled};
 use anyhow::{Result, ensure};
 use std::os::unix::fs::FileExt as _;
 use tests::{Disk, Machine, Sample, Scratch};
@@ -23,9 +23,7 @@ fn a_stick_that_stays_in_starts_what_is_installed() -> Result<()> {
         machine.step("the installed release is started, with the stick still in");
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
         machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         let log = machine.check("rayos-bootctl log")?;
         ensure!(
             log.matches("from the installation medium").count() == 1,
@@ -58,9 +56,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.expect("RAYOS_INSTALLER:WRITE_STARTED disk=/dev/vda")?;
         machine.expect("RAYOS_INSTALLER:ACTIVATED version=1.0.0")?;
         machine.step("the installed release is started and commits");
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         machine.fatal(&["RAYOS_INSTALLER:WRITE_STARTED"]).step("the stick is started again");
         machine.send_line("reboot")?;
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
@@ -93,9 +89,7 @@ fn a_disk_with_large_sectors_and_a_clock_of_1970() -> Result<()> {
         machine.fatal(&LOST).step("the first release is tried and committed");
         machine.expect("rayos-guard: starting slot A, release 1.0.0 (trial, 2 tries left)")?;
         machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         let size = machine.check("cat /sys/block/vda/queue/logical_block_size; date +%Y")?;
         ensure!(size.contains("4096") && size.contains("2070"), "sector size and year: {size}");
         Ok(machine.power_off()?)

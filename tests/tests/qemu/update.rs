@@ -1,6 +1,6 @@
 //! A good release over HTTP: into the other slot, on trial, committed.
 
-use crate::installed::{Installed, LOST};
+use crate::installed::{Installed, LOST, settled};
 use crate::recorded;
 use anyhow::{Result, ensure};
 use std::fs;
@@ -21,7 +21,7 @@ fn over_http_into_the_other_slot() -> Result<()> {
             .fatal(&LOST)
             .step("the installed release comes up")
             .expect("RAYOS:UP version=1.0.0 slot=a")?;
-        machine.expect_shell()?;
+        settled(&mut machine, "a", "1.0.0")?;
         let before = ["boot-a", "root-a", "recovery"]
             .map(|name| partition(&disk, name).and_then(|it| it.digest(&disk)));
 
@@ -89,7 +89,6 @@ fn a_commit_does_not_wait_for_it() -> Result<()> {
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
         let mut machine = installed.start(&scratch)?;
-        machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
         let url = web.guest_url("rayos-1.1.0.bundle");
         machine
             .check(&format!("rayos-updater apply --no-adaptive --limit-rate 512K {url} >/tmp/said 2>&1 &"))?;

@@ -95,7 +95,7 @@ impl Story<'_> {
         machine.send_line("reboot")?;
         machine
             .step("the machine comes back by itself")
-            .expect_within("RAYOS:UP version=1.1.0 slot=b", LIMIT)?;
+            .expect_within("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0", LIMIT)?;
         prompt(machine)?;
         teller.say("It came back with the release that works. Why is 1.2.0-panic not running?");
         guest(machine, teller, "rayos-bootctl status")?;
