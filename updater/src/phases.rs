@@ -103,7 +103,7 @@ impl Work<'_> {
         let mut survey =
             Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
         if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
-            let seeds = Seeds::of(&self.machine.disk, self.slot().other());
+            let seeds = Seeds::of(&self.machine.disk, self.slot().other(), self.options.trust);
             survey.find_seeds(seeds, &hints, release, self.workers()).await?;
         }
         let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
