@@ -240,3 +240,34 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
 pub(crate) fn is(frame: &FrameEntry, bytes: &[u8]) -> bool {
     if frame.kind == FrameKind::Zero { is_zero(bytes) } else { Sha256::digest(bytes)[..] == frame.sha256 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_place_of_one_image_tells_nothing_of_another() {
+        let frame = |image, kind| FrameEntry {
+            image,
+            offset: 0,
+            len: BLOCK_LEN,
+            kind,
+            before: 0,
+            payload_offset: 0,
+            stored_len: 0,
+            sha256: [0; 32],
+            stored_digest: [0; 16],
+        };
+        let frames = [
+            frame(0, FrameKind::Raw),
+            frame(1, FrameKind::Raw),
+            frame(1, FrameKind::Zero),
+            frame(2, FrameKind::Zstd),
+            frame(2, FrameKind::Zstd),
+        ];
+        // Zeroes are everywhere: that they are in place tells nothing either.
+        let origins = vec![Origin::Held, Origin::Stored, Origin::Held, Origin::Stored, Origin::Held];
+        let survey = Survey { origins, ..Survey::default() };
+        assert_eq!(survey.images_held(&frames), BTreeSet::from([0, 2]));
+    }
+}
