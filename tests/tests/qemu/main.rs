@@ -4,6 +4,7 @@
 //! and side by side.
 
 mod damage;
+mod esp;
 mod fallback;
 mod firmware;
 mod install;
@@ -17,4 +18,6 @@ mod recorded;
 mod recovery;
 mod refuse;
 mod secure_boot;
+mod stranger;
+mod systemd;
 mod update;
