@@ -13,49 +13,17 @@ mod trust;
 #[path = "../fuzz/checks/whole.rs"]
 mod whole;
 
-use std::fs;
-use std::path::Path;
-
-fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut tried = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        let data = fs::read(&path).unwrap();
-        if std::panic::catch_unwind(|| check(&data)).is_err() {
-            panic!("{}", path.display());
-        }
-        tried += 1;
-    }
-    assert!(tried > 0, "{}", folder.display());
-}
-
 #[test]
-fn seals() {
-    replay("seal", seal::check);
-}
-
-#[test]
-fn manifests() {
-    replay("manifest", manifest::check);
-}
-
-#[test]
-fn indexes() {
-    replay("index", index::check);
-}
-
-#[test]
-fn trust_files() {
-    replay("trust", trust::check);
-}
-
-#[test]
-fn frames() {
-    replay("decode", decode::check);
-}
-
-#[test]
-fn whole_bundles() {
-    replay("whole", whole::check);
+fn every_file_of_every_corpus_passes() {
+    fixtures::corpus::replay(
+        env!("CARGO_MANIFEST_DIR"),
+        &[
+            ("seal", seal::check),
+            ("manifest", manifest::check),
+            ("index", index::check),
+            ("trust", trust::check),
+            ("decode", decode::check),
+            ("whole", whole::check),
+        ],
+    );
 }
