@@ -125,6 +125,12 @@ struct Changing {
 }
 
 impl Changing {
+    /// The disk of `lab`, of which `range` changes after `reads_until` bytes of it were read.
+    fn of(lab: &Lab, range: std::ops::Range<u64>, reads_until: u64) -> Arc<Self> {
+        let (inner, reads, changed) = (Arc::clone(&lab.device), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { inner, range, reads, reads_until, changed })
+    }
+
     fn read(&self, offset: u64, into: &mut [u8]) {
         if self.range.contains(&offset) {
             let reads = self.reads.fetch_add(into.len() as u64, Ordering::SeqCst);
@@ -164,14 +170,9 @@ async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
     let lab = installed(512).await;
     let root = moved(64);
     let window = lab.disk().root(Slot::A).expect("root");
-    // It is read once to look for blocks; whatever is read of it after that is something else.
-    let changing = Arc::new(Changing {
-        inner: Arc::clone(&lab.device),
-        range: window.start()..window.start() + window.len(),
-        reads: AtomicU64::new(0),
-        reads_until: window.len(),
-        changed: AtomicBool::new(false),
-    });
+    // Its image is read once to look for blocks; whatever is read of it after that is something else.
+    let image_len = 3_000_000_u64.next_multiple_of(BLOCK as u64);
+    let changing = Changing::of(&lab, window.start()..window.start() + window.len(), image_len);
     let trust = trust();
     let device = Arc::clone(&changing) as Arc<dyn BlockDevice>;
     let bundle = second(&root);
@@ -180,6 +181,59 @@ async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
     assert!(changing.changed.load(Ordering::SeqCst), "the disk has lied");
     slot_b_holds(&lab, &root);
     assert!(report.fetched_bytes > bundle.len() as u64 * 6 / 10, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
+    let lab = installed(512).await;
+    let window = lab.disk().root(Slot::A).expect("root");
+    let behind = window.start() + 3_000_000_u64.next_multiple_of(BLOCK as u64);
+    let counted = Changing::of(&lab, behind..window.start() + window.len(), u64::MAX);
+    let (trust, root) = (trust(), moved(64));
+    let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
+    let done = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &options(&trust)).await;
+    assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
+    slot_b_holds(&lab, &root);
+    assert_eq!(counted.reads.load(Ordering::SeqCst), 0);
+
+    // A slot that does not tell how long its root image is may have something anywhere.
+    let lab = installed(512).await;
+    let boot = lab.disk().boot(Slot::A).expect("boot");
+    let kept = 4096 + 700_000_u64.next_multiple_of(4096);
+    boot.write_at(kept, &vec![0; (boot.len() - kept) as usize]).expect("written");
+    let counted = Changing { inner: Arc::clone(&lab.device), ..Arc::into_inner(counted).expect("alone") };
+    let counted = Arc::new(counted);
+    let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
+    let done = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &options(&trust)).await;
+    assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
+    slot_b_holds(&lab, &root);
+    assert!(counted.reads.load(Ordering::SeqCst) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
+    let mut root = image(21, 3_000_000);
+    let zeroes = 65_536..65_536 + 2_097_152;
+    root[zeroes.clone()].fill(0);
+    for (filling, most) in [(0x5a, 64 * 1024), (0, 2_097_152 + 64 * 1024)] {
+        let lab = installed(512).await;
+        let window = lab.disk().root(Slot::B).expect("root");
+        window.write_at(0, &vec![filling; window.len() as usize]).expect("written");
+        let range = window.start() + zeroes.start as u64..window.start() + zeroes.end as u64;
+        let counted = Changing::of(&lab, range, u64::MAX);
+        let trust = trust();
+        let planning = updater::apply::Options { plan_only: true, ..options(&trust) };
+        let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
+        let planned = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &planning).await;
+        let Ok(Outcome::Planned(_, amounts)) = planned else { panic!("{planned:?}") };
+        // All of what is there, and next to nothing of what is not.
+        let read = counted.reads.load(Ordering::SeqCst);
+        assert!(read > 0 && read <= most, "{filling}: {read}");
+        assert_eq!(amounts.in_place_bytes > 2_000_000, filling == 0, "{amounts:?}");
+        // What was there does not show through.
+        lab.update(second(&root), Slot::A).await.expect("updated");
+        slot_b_holds(&lab, &root);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,12 @@
 //! The phases of an apply, as types: what disarms gives what can write, what was written can be read back, and
 //! only what was read back can be activated.
 
-use crate::apply::{ApplyError, Failure, Machine, Options, PhaseMs, Report};
+mod activate;
+mod progress;
+
+pub(crate) use progress::Progress;
+
+use crate::apply::{ApplyError, Failure, Machine, Options, Report};
 use crate::base::Lost;
 use crate::batch::{Origin, batches};
 use crate::events::{Event, EventSink, Phase};
@@ -9,11 +14,9 @@ use crate::fetch::Fetcher;
 use crate::full::Unopened;
 use crate::hand::{Done, Hand};
 use crate::hints::Hints;
-use crate::kept;
 use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
 use crate::read_back;
-use crate::secure_boot;
 use crate::seeds::Seeds;
 use crate::sink::Sinks;
 use crate::source::Source;
@@ -22,11 +25,10 @@ use crate::survey::{Amounts, Survey};
 use crate::workers::{Stop, StopOnDrop, Workers};
 use bootctl::device::BlockDevice;
 use bootctl::log::EventLog;
-use bootctl::{reconcile, transition};
+use bootctl::transition;
 use record::event::{self, Kind};
 use record::{Choice, Record, SlotState};
 use seal::SEAL_LEN;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,7 +105,7 @@ impl Work<'_> {
         let mut survey =
             Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
         if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
-            let seeds = Seeds::of(&self.machine.disk, self.slot().other());
+            let seeds = Seeds::of(&self.machine.disk, self.slot().other(), self.options.trust);
             survey.find_seeds(seeds, &hints, release, self.workers()).await?;
         }
         let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
@@ -340,122 +342,5 @@ impl<'w> Written<'w> {
         let frames_too = work.options.read_back;
         read_back::compare(&work.sinks, &survey, frames_too, work.workers(), &mut progress).await?;
         Ok(Proven { written: self, took: began.elapsed() })
-    }
-}
-
-impl Proven<'_> {
-    /// Writes the headers, places the guard, and arms the trial: in this order, each durable before the next.
-    pub(crate) fn activate(self) -> Result<Report, ApplyError> {
-        let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
-        let Disarmed { work, scanned } = disarmed;
-        let release = work.sinks.release();
-        if let Intent::Trial(_) = work.intent {
-            secure_boot::check_written(work.machine.vars, release, work.sinks.boot())?;
-        }
-        // Without it the slot is as good, but cannot be checked by itself.
-        if let Err(error) = kept::write(work.sinks.boot(), release) {
-            work.warn(format!("boot partition: {error}"));
-        }
-        for header in work.sinks.headers() {
-            write_header(header, release.seal().as_bytes())
-                .map_err(|error| ApplyError::Write { what: "header of the boot image", error })?;
-        }
-        if let Some(place) = work.options.place_guard {
-            let guard = work.sinks.take_memory().unwrap_or_default();
-            place(&guard).map_err(|error| ApplyError::Write { what: "EFI system partition", error })?;
-        }
-        let (record, tries) = work.arm()?;
-        let warnings = work.arm_entries(&record);
-        if tries > 0 {
-            work.events.event(Event::Activated { slot: work.slot().letter(), tries });
-        }
-        let milliseconds = |took: Duration| took.as_millis() as u64;
-        let amounts = scanned.amounts;
-        Ok(Report {
-            slot: work.slot().letter(),
-            version: work.plan.release.version.to_string(),
-            tries,
-            image_bytes: amounts.image_bytes,
-            fetched_bytes: fetched,
-            reused_bytes: amounts.in_place_bytes,
-            composed_bytes: amounts.composed_bytes,
-            written_bytes: amounts.image_bytes - amounts.in_place_bytes,
-            phase_ms: PhaseMs {
-                scan: milliseconds(scanned.took),
-                write: milliseconds(writing),
-                read_back: milliseconds(reading),
-            },
-            warnings,
-        })
-    }
-}
-
-impl Work<'_> {
-    /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
-    fn arm(&self) -> Result<(Record, u8), ApplyError> {
-        let Plan { target, release, revoke, .. } = self.plan;
-        let arm = |record: &Record| {
-            let armed = match self.intent {
-                Intent::Trial(tries) => transition::activate(record, target, release, revoke, tries),
-                Intent::Repair => transition::end_repair(record, target),
-            };
-            Ok::<_, ApplyError>(armed.map_err(Refusal::from)?)
-        };
-        let (_, record) = self.machine.store.update(arm)?;
-        let (kind, tries) = match self.intent {
-            Intent::Trial(tries) => (Kind::Activated, tries),
-            Intent::Repair => (Kind::Repaired, 0),
-        };
-        self.log(&record, kind, "");
-        Ok((record, tries))
-    }
-
-    /// Brings boot entries and `BootNext` in line with the record. They are a cache: what fails is a warning.
-    fn arm_entries(&self, record: &Record) -> Vec<String> {
-        let (Some(vars), Some(esp)) = (self.machine.vars, self.machine.disk.partitions().esp) else {
-            return Vec::new();
-        };
-        let facts = reconcile::Facts { esp, retired: Vec::new() };
-        let report = reconcile::run(record, vars, &facts, Some(self.machine.booted));
-        let warnings: Vec<String> = report.warning.iter().map(ToString::to_string).collect();
-        for message in &warnings {
-            self.events.event(Event::Warning { message: message.clone() });
-        }
-        warnings
-    }
-}
-
-fn write_header(window: &impl BlockDevice, seal: &[u8; SEAL_LEN]) -> io::Result<()> {
-    window.write_at(0, seal)?;
-    window.flush()?;
-    let mut found = [0; SEAL_LEN];
-    window.read_medium_at(0, &mut found)?;
-    if found != *seal {
-        return Err(io::Error::other("read back other bytes than were written"));
-    }
-    Ok(())
-}
-
-/// Counts bytes and tells about it, at most a hundred times a phase.
-pub(crate) struct Progress<'a> {
-    events: &'a dyn EventSink,
-    phase: Phase,
-    total: u64,
-    done: u64,
-    /// The bytes done when it was last told.
-    told: u64,
-}
-
-impl<'a> Progress<'a> {
-    pub(crate) const fn new(events: &'a dyn EventSink, phase: Phase, total: u64) -> Self {
-        Self { events, phase, total, done: 0, told: 0 }
-    }
-
-    pub(crate) fn add(&mut self, bytes: u64) {
-        self.done += bytes;
-        if self.done == self.total || self.done - self.told >= self.total / 100 {
-            self.told = self.done;
-            self.events.event(Event::Progress { phase: self.phase, done: self.done, total: self.total });
-        }
     }
 }

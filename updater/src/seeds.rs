@@ -5,12 +5,14 @@
 use crate::apply::ApplyError;
 use crate::batch::Origin;
 use crate::hints::Hints;
+use crate::kept;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, Window};
 use bundle::limits::{BLOCK_LEN, HINT_LEN};
-use bundle::{Release, block_hint};
+use bundle::{ImageRole, Release, block_hint};
 use record::Slot;
+use seal::{SEAL_LEN, Statement, Trust};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,13 +34,19 @@ pub(crate) struct Seeds {
 }
 
 impl Seeds {
-    /// Boot and root partition of `slot`, as far as they are there.
-    pub(crate) fn of(disk: &Disk, slot: Slot) -> Self {
+    /// Boot and root partition of `slot`, as far as they are there, and as far as they hold anything: how long its images are stands in
+    /// its seal and in what it keeps of its bundle. Where that cannot be told, all of a partition. *Reads* these.
+    pub(crate) fn of(disk: &Disk, slot: Slot, trust: &Trust) -> Self {
+        let partitions = [(disk.boot(slot), ImageRole::Boot), (disk.root(slot), ImageRole::Root)];
+        let known = disk.boot(slot).ok().and_then(|boot| kept::read(&boot, trust).ok());
         let mut windows = Vec::new();
         let mut first = 0_u32;
-        for window in [disk.boot(slot), disk.root(slot)].into_iter().flatten() {
+        for (window, role) in partitions {
+            let Ok(window) = window else { continue };
+            let len = known.as_ref().and_then(|known| held_len(known, role)).unwrap_or(u64::MAX);
             // 16 TiB in all; of what goes beyond nothing is looked at.
-            let blocks = u32::try_from(window.len() / u64::from(BLOCK_LEN)).unwrap_or(ZERO);
+            let len = len.div_ceil(u64::from(BLOCK_LEN)).min(window.len() / u64::from(BLOCK_LEN));
+            let blocks = u32::try_from(len).unwrap_or(ZERO);
             let end = first.saturating_add(blocks);
             windows.push((window, first..end));
             // One number is left out, so that nothing seems to go on from one partition to the next.
@@ -77,6 +85,14 @@ impl Seeds {
             let end = self.windows.iter().find(|(_, held)| held.contains(&at)).map(|(_, held)| held.end)?;
             Some(at..end.min(at + blocks))
         })
+    }
+}
+
+/// How much of a slot partition holds the image with this role, in bytes, by what the slot says of itself. *Pure.*
+fn held_len((statement, kept): &(Statement, Option<Arc<Release>>), role: ImageRole) -> Option<u64> {
+    match role {
+        ImageRole::Boot => Some(statement.boot.len.saturating_add(SEAL_LEN as u64)),
+        _ => kept.as_ref().and_then(|kept| kept.image(role)).map(|image| image.size),
     }
 }
 

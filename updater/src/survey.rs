@@ -4,7 +4,7 @@ use crate::apply::ApplyError;
 use crate::batch::{self, BATCH_LEN, Origin, stretches};
 use crate::hints::{Hints, checksum};
 use crate::phases::Progress;
-use crate::places::{Places, Reading};
+use crate::places::{Place, Places, Reading};
 use crate::seeds::{self, Composition, Seeds};
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, is_zero};
@@ -12,6 +12,7 @@ use bundle::limits::BLOCK_LEN;
 use bundle::{FrameEntry, FrameKind, Release, block_hint};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -70,16 +71,23 @@ impl Survey {
         let mut survey = Self { origins, sums, composition: Arc::default() };
         let first = |frame| wanted(frame) && (reading == Reading::Medium || is_sampled(&frames[frame]));
         survey.look((places, reading), hints, stretches(release, first), workers, progress).await?;
-        let rest = stretches(release, |frame| wanted(frame) && !first(frame));
-        let held = |(origin, frame): (&Origin, &FrameEntry)| {
-            *origin == Origin::Held && frame.kind != FrameKind::Zero
-        };
-        if survey.origins.iter().zip(frames).any(held) {
-            survey.look((places, reading), hints, rest, workers, progress).await?;
-        } else {
-            progress.add(rest.into_iter().flatten().map(|frame| u64::from(frames[frame].len)).sum());
-        }
+        // Image by image: that the boot image is the same as ever tells nothing of the root image.
+        let held = survey.images_held(frames);
+        let rest = |frame: usize| wanted(frame) && !first(frame);
+        let worth_it = |frame: usize| held.contains(&frames[frame].image);
+        let left = (0..frames.len()).filter(|frame| rest(*frame) && !worth_it(*frame));
+        progress.add(left.map(|frame| u64::from(frames[frame].len)).sum());
+        let rest = stretches(release, |frame| rest(frame) && worth_it(frame));
+        survey.look((places, reading), hints, rest, workers, progress).await?;
         Ok(survey)
+    }
+
+    /// The images of which something that is not zero lies in its place.
+    fn images_held(&self, frames: &[FrameEntry]) -> BTreeSet<usize> {
+        let found = |(origin, frame): &(&Origin, &FrameEntry)| {
+            **origin == Origin::Held && frame.kind != FrameKind::Zero
+        };
+        self.origins.iter().zip(frames).filter(found).map(|(_, frame)| frame.image).collect()
     }
 
     /// Looks at what lies in the places of neighbouring frames.
@@ -185,6 +193,10 @@ fn look_at(
     let (Some(first), Some(place)) = (entries.first(), places.of(entries[0].image)) else {
         return Vec::new();
     };
+    let zeroes = entries.iter().all(|frame| frame.kind == FrameKind::Zero);
+    if zeroes && reading == Reading::Anywhere && !begins_with_zeroes(place, first, buffer) {
+        return Vec::new();
+    }
     buffer.resize(entries.iter().map(|frame| frame.len as usize).sum());
     let is_read = place.read(reading, first.offset, buffer).is_ok();
     let mut held = Vec::new();
@@ -201,6 +213,12 @@ fn look_at(
         }
     }
     held
+}
+
+/// Whether it is worth reading all of a stretch that should be zero: in a slot that holds something else the first block tells.
+fn begins_with_zeroes(place: &Place, first: &FrameEntry, buffer: &mut AlignedBuffer) -> bool {
+    buffer.resize(first.len.min(BLOCK_LEN) as usize);
+    place.read(Reading::Anywhere, first.offset, buffer).is_ok() && is_zero(buffer)
 }
 
 /// Whether it is worth hashing `bytes`.
@@ -221,4 +239,35 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
 /// Whether `bytes` are the frame's. A frame of zeroes is told without hashing.
 pub(crate) fn is(frame: &FrameEntry, bytes: &[u8]) -> bool {
     if frame.kind == FrameKind::Zero { is_zero(bytes) } else { Sha256::digest(bytes)[..] == frame.sha256 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_place_of_one_image_tells_nothing_of_another() {
+        let frame = |image, kind| FrameEntry {
+            image,
+            offset: 0,
+            len: BLOCK_LEN,
+            kind,
+            before: 0,
+            payload_offset: 0,
+            stored_len: 0,
+            sha256: [0; 32],
+            stored_digest: [0; 16],
+        };
+        let frames = [
+            frame(0, FrameKind::Raw),
+            frame(1, FrameKind::Raw),
+            frame(1, FrameKind::Zero),
+            frame(2, FrameKind::Zstd),
+            frame(2, FrameKind::Zstd),
+        ];
+        // Zeroes are everywhere: that they are in place tells nothing either.
+        let origins = vec![Origin::Held, Origin::Stored, Origin::Held, Origin::Stored, Origin::Held];
+        let survey = Survey { origins, ..Survey::default() };
+        assert_eq!(survey.images_held(&frames), BTreeSet::from([0, 2]));
+    }
 }
