@@ -3,6 +3,7 @@
 use super::journal::Op;
 use super::place::Place;
 use super::state::{State, Witness};
+use fixtures::dice::Dice;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -168,35 +169,9 @@ pub struct Thoroughness {
     pub seed: u64,
 }
 
-/// A pure generator (SplitMix64): one seed, one sequence.
-#[derive(Clone, Copy, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The sequence of this seed.
-    #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The sequence that chooses sectors before operation `at`.
-    const fn of(at: usize, seed: u64) -> Self {
-        Self(seed ^ ((at as u64) << 20))
-    }
-
-    /// The next number.
-    pub const fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// The next number below `bound`, which is not 0.
-    pub const fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
+/// The sequence that chooses sectors before operation `at`.
+const fn dice(at: usize, seed: u64) -> Dice {
+    Dice::new(seed ^ ((at as u64) << 20))
 }
 
 impl Trace {
@@ -361,7 +336,7 @@ impl Trace {
             }
             Cut::Random(at, seed) => self.chosen(at, 1, seed),
             Cut::Cached(at, seed) => {
-                let mut dice = Dice::of(at, seed);
+                let mut dice = self::dice(at, seed);
                 self.with(at, 1, self.last_pieces(at).into_iter().filter(|_| dice.roll() & 1 == 1))
             }
             Cut::Lie(at, seed) => self.chosen(at, 3, seed),
@@ -383,14 +358,14 @@ impl Trace {
 
     /// The sectors that [`Cut::Random`] keeps, as [`Cut::Sectors`] names them; `None` if there are too many.
     pub(super) fn mask_of(&self, at: usize, seed: u64) -> Option<u64> {
-        let mut dice = Dice::of(at, seed);
+        let mut dice = self::dice(at, seed);
         let sectors = self.pieces(self.pending(at)).len();
         let kept = (0..sectors).map(|bit| (dice.roll() & 1) << bit);
         (sectors <= 64).then(|| kept.fold(0, |mask, bit| mask | bit))
     }
 
     fn chosen(&self, at: usize, flushes: usize, seed: u64) -> State {
-        let mut dice = Dice::of(at, seed);
+        let mut dice = self::dice(at, seed);
         let pieces = self.pieces(self.writes_since(at, flushes));
         self.with(at, flushes, pieces.into_iter().filter(|_| dice.roll() & 1 == 1))
     }
