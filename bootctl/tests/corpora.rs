@@ -48,3 +48,18 @@ fn no_input_of_any_target_fails() {
         }
     });
 }
+
+/// What is never accepted is refused by the first check that it comes to, and leads to no other. The rest of what a target reads begins with
+/// bytes of its own.
+#[test]
+fn the_corpora_hold_what_is_accepted() {
+    let corpus = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+        let files =
+            std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.collect::<Vec<_>>()
+    };
+    assert!(corpus("event_ring").iter().all(|data| record::event::events(data).count() == data.len() / 4096));
+    assert!(corpus("load_option").iter().any(|data| bootctl::entry::LoadOption::parse(data).is_ok()));
+    assert!(corpus("program").iter().any(|data| bootctl::secure_boot::is_signed(data) == Ok(true)));
+}

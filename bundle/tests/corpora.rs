@@ -45,3 +45,20 @@ fn no_input_of_any_target_fails() {
         }
     });
 }
+
+/// What is never accepted is refused by the first check that it comes to, and leads to no other.
+#[test]
+fn the_corpora_hold_what_is_accepted() {
+    let corpus = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+        let files =
+            std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.collect::<Vec<_>>()
+    };
+    let accepted = |data: &Vec<u8>| matches!(index::read(data), Some((_, _, Ok(_))));
+    assert!(corpus("index").iter().any(accepted), "index");
+    assert!(corpus("manifest").iter().any(|data| bundle::Manifest::decode(data).is_ok()), "manifest");
+    let sealed =
+        |data: &Vec<u8>| data.first_chunk().is_some_and(|bytes| ::seal::Seal::from_bytes(bytes).is_ok());
+    assert!(corpus("seal").iter().any(sealed), "seal");
+}
