@@ -14,10 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::recorded::Recording;
-use tests::sim::cut::{Cut, Thoroughness, Trace};
+use tests::sim::cut::{Cut, Thoroughness};
 use tests::sim::image::Image;
 use tests::sim::journal::Op;
 use tests::sim::state::{State, Witness};
+use tests::sim::trace::Trace;
 use tests::{Disk, Machine, Scratch};
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
