@@ -120,6 +120,8 @@ pub(crate) enum Stage {
     RootMounted,
     /// Services are started
     Userspace,
+    /// It is not well: what the release is not committed for, told by --text
+    Failed,
 }
 
 /// `health`.

@@ -231,6 +231,7 @@ fn milestone(place: &Place, options: &Milestone) -> Done {
         Stage::Initramfs => Kind::Initramfs,
         Stage::RootMounted => Kind::RootMounted,
         Stage::Userspace => Kind::Userspace,
+        Stage::Failed => Kind::HealthFailed,
     };
     machine.note(kind, Some(machine.require_booted()?), &options.text, now())?;
     Ok(ExitCode::SUCCESS)

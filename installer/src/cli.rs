@@ -1,10 +1,12 @@
 //! The command line of `rayos-installer`.
 
+use crate::repair_esp::RepairEsp;
 use anyhow::{Context as _, Result, bail};
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
 use installer::answers::{Answers, Then};
+use installer::guards::MendError;
 use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::install::{InstallError, Job, Others, install};
 use installer::layout::{Layout, Size};
@@ -27,6 +29,7 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
 const UNSUITABLE: u8 = 5;
 const CONFIRMATION: u8 = 6;
+const NOTHING_TO_DO: u8 = 7;
 
 /// Installs RayOS: creates the slots, then applies the first bundle to one of them.
 ///
@@ -46,6 +49,7 @@ enum Verb {
     Apply(Apply),
     Image(Image),
     Media(Media),
+    RepairEsp(RepairEsp),
 }
 
 /// Show as JSON which disk would be installed to and how it would be divided; nothing is written
@@ -141,6 +145,11 @@ impl Cli {
             Verb::Apply(apply) => apply.run(),
             Verb::Image(image) => image.run(),
             Verb::Media(media) => media.run(),
+            Verb::RepairEsp(repair) => match repair.run() {
+                Ok(true) => Ok(()),
+                Ok(false) => return ExitCode::from(NOTHING_TO_DO),
+                Err(error) => Err(error),
+            },
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -310,6 +319,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<Unconfirmed>() {
         return CONFIRMATION;
     }
+    match error.downcast_ref() {
+        Some(MendError::Older { .. } | MendError::Unsigned) => return REFUSED,
+        Some(MendError::Disk(_) | MendError::Foreign(_)) => return UNSUITABLE,
+        _ => {}
+    }
     let installing = error.downcast_ref::<InstallError>().or_else(|| match error.downcast_ref() {
         Some(UnattendedError::Install(error)) => Some(error),
         _ => None,
@@ -358,6 +372,6 @@ fn sector_size(text: &str) -> Result<u32, &'static str> {
     }
 }
 
-fn output_line(text: &str) -> Result<()> {
+pub(crate) fn output_line(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }

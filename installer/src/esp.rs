@@ -26,6 +26,9 @@ pub const REMOVABLE_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 pub const GUARD_PATHS: [&str; 4] =
     [REMOVABLE_PATH, "EFI/RAYOS/GUARDA.EFI", "EFI/RAYOS/GUARDB.EFI", "EFI/RAYOS/GUARDR.EFI"];
 
+/// How many files [`look`] lists.
+pub const FILES: usize = 1000;
+
 /// Makes a file system of `len` bytes at `offset` of `device`, with `files` in it. *Writes*, durable on return.
 ///
 /// It is FAT32 wherever that is possible (33 MiB with sectors of 512 bytes, 257 MiB with 4096). The same input
@@ -49,18 +52,7 @@ pub fn make(
     device.flush()?;
     let mut extent = Buffered::new(Extent { device, offset, len, at: 0 });
     extent.boot_sector = Some(vec![0; sector_size as usize]);
-    let mut options = FormatVolumeOptions::new()
-        .bytes_per_sector(sector_size as u16)
-        .volume_id(volume_id)
-        .volume_label(*b"RAYOS ESP  ");
-    // Below 65,525 clusters a file system is FAT16 by definition, whatever it says of itself.
-    if len / u64::from(sector_size) > 66_600 {
-        options = options.fat_type(FatType::Fat32);
-        if len / u64::from(sector_size) < 8 * 66_600 {
-            options = options.bytes_per_cluster(sector_size);
-        }
-    }
-    fatfs::format_volume(&mut extent, options)?;
+    format(&mut extent, volume_id)?;
     {
         let fs = FileSystem::new(&mut extent, FsOptions::new().time_provider(&AtTheBeginning))?;
         for file in files {
@@ -87,18 +79,109 @@ pub fn make(
     device.flush()
 }
 
+/// An empty file system in all of `extent`. *Writes*, what is not in memory.
+fn format(extent: &mut Buffered<'_>, volume_id: u32) -> io::Result<()> {
+    let (sector_size, len) = (extent.extent.device.sector_size(), extent.extent.len);
+    let mut options = FormatVolumeOptions::new()
+        .bytes_per_sector(sector_size as u16)
+        .volume_id(volume_id)
+        .volume_label(*b"RAYOS ESP  ");
+    // Below 65,525 clusters a file system is FAT16 by definition, whatever it says of itself.
+    if len / u64::from(sector_size) > 66_600 {
+        options = options.fat_type(FatType::Fat32);
+        if len / u64::from(sector_size) < 8 * 66_600 {
+            options = options.bytes_per_cluster(sector_size);
+        }
+    }
+    fatfs::format_volume(extent, options)
+}
+
+/// The file system on all of `device`, if its boot sector is one that [`make`] writes: `fatfs` trusts what it finds there,
+/// and a damaged one must not lead it astray. *Reads.*
+fn open<'a, 'b>(extent: &'a mut Buffered<'b>) -> io::Result<FileSystem<&'a mut Buffered<'b>>> {
+    let device = extent.extent.device;
+    let (len, sector_size) = (device.len(), device.sector_size());
+    let nowhere = Nowhere { len, sector_size };
+    let mut expected = Buffered::new(Extent { device: &nowhere, offset: 0, len, at: 0 });
+    expected.boot_sector = Some(vec![0; sector_size as usize]);
+    format(&mut expected, 0)?;
+    expected.flush()?;
+    let mut found = vec![0; sector_size as usize];
+    device.read_medium_at(0, &mut found)?;
+    let mut made = expected.boot_sector.unwrap_or_default();
+    // The serial number of the file system, wherever its kind keeps it; who has mounted it leaves a mark before that.
+    let fat32 = u16::from_le_bytes([made[22], made[23]]) == 0;
+    let number = if fat32 { 67 } else { 39 };
+    made[number - 2..number + 4].copy_from_slice(&found[number - 2..number + 4]);
+    made[number - 1] = 0x29;
+    if made != found {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file system that was made here"));
+    }
+    FileSystem::new(extent, FsOptions::new().update_accessed_date(false))
+}
+
 /// Reads `path` from a file system that [`make`] made, at most `limit` bytes and one more. *Reads*, from the
 /// medium.
 ///
 /// # Errors
-/// What the device says; `NotFound`.
+/// What the device says; `NotFound`; `InvalidData` for another file system, or none.
 pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Vec<u8>> {
     let mut extent = Buffered::new(Extent { device, offset: 0, len: device.len(), at: 0 });
     extent.from_medium = true;
-    let fs = FileSystem::new(&mut extent, FsOptions::new().update_accessed_date(false))?;
+    let fs = open(&mut extent)?;
     let mut content = Vec::new();
     fs.root_dir().open_file(path)?.take(limit as u64 + 1).read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// What is on an EFI system partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing that a firmware would take for a file system.
+    Nothing,
+    /// A file system that is not, or not any more, one that [`make`] made.
+    Other,
+    /// One that it made, with these files, as far as it can be read; at most [`FILES`] of them.
+    Files(Vec<String>),
+}
+
+/// Looks at what is on an EFI system partition. *Reads*, from the medium.
+///
+/// Nothing of it is trusted: of a damaged one some files are found, or none, and a directory that leads back into itself
+/// comes to an end.
+///
+/// # Errors
+/// What the device says of its first sector.
+pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
+    let mut first = vec![0; device.sector_size() as usize];
+    device.read_medium_at(0, &mut first)?;
+    if first[510..512] != [0x55, 0xaa] {
+        return Ok(Content::Nothing);
+    }
+    let mut extent = Buffered::new(Extent { device, offset: 0, len: device.len(), at: 0 });
+    extent.from_medium = true;
+    let Ok(fs) = open(&mut extent) else { return Ok(Content::Other) };
+    let mut found = Vec::new();
+    let mut dirs = vec![(String::new(), fs.root_dir())];
+    while let Some((path, dir)) = dirs.pop() {
+        for entry in dir.iter() {
+            let Ok(entry) = entry else { break };
+            let name = entry.file_name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+            if found.len() + dirs.len() >= FILES {
+                return Ok(Content::Files(found));
+            }
+            if entry.is_dir() {
+                dirs.push((path, entry.to_dir()));
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    Ok(Content::Files(found))
 }
 
 /// The same time for every file system, so that the same files make the same bytes: the first day that FAT knows.
@@ -123,6 +206,39 @@ struct Extent<'a> {
     at: u64,
 }
 
+/// A device of zeroes that forgets what is written: for what a boot sector is to be like.
+struct Nowhere {
+    len: u64,
+    sector_size: u32,
+}
+
+impl BlockDevice for Nowhere {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, _offset: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, _offset: u64, _data: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, into)
+    }
+}
+
 /// `fatfs` reads and writes a few bytes at a time: one block of the device is kept in memory.
 struct Buffered<'a> {
     extent: Extent<'a>,
@@ -131,6 +247,8 @@ struct Buffered<'a> {
     number: Option<u64>,
     dirty: bool,
     from_medium: bool,
+    /// How many more times something is read: chains of clusters that a damaged file system leads in a circle end.
+    reads: u64,
     /// What the first sector is to hold: on the device there are zeroes in its place.
     boot_sector: Option<Vec<u8>>,
 }
@@ -139,7 +257,17 @@ impl<'a> Buffered<'a> {
     const BLOCK: u64 = 64 * 1024;
 
     fn new(extent: Extent<'a>) -> Self {
-        Self { extent, block: Vec::new(), number: None, dirty: false, from_medium: false, boot_sector: None }
+        // A whole file system, read an entry at a time, several times over.
+        let reads = extent.len / 4 + (1 << 20);
+        Self {
+            extent,
+            block: Vec::new(),
+            number: None,
+            dirty: false,
+            from_medium: false,
+            reads,
+            boot_sector: None,
+        }
     }
 
     fn write_back(&mut self) -> io::Result<()> {
@@ -184,6 +312,7 @@ impl<'a> Buffered<'a> {
 impl Read for Buffered<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let range = self.load()?;
+        self.reads = self.reads.checked_sub(1).ok_or_else(|| io::Error::other("it leads in a circle"))?;
         let len = range.len().min(into.len());
         into[..len].copy_from_slice(&self.block[range][..len]);
         self.extent.at += len as u64;

@@ -1,8 +1,8 @@
 //! Installing: create the slots, then apply the first bundle to one of them by the same procedure as every
 //! later update.
 
-use crate::esp::{self, EspFile, GUARD_PATHS};
 use crate::floor;
+use crate::guards;
 use crate::layout::{Layout, LayoutError, PlannedDisk, Purpose};
 use crate::mark::Mark;
 use crate::table::{Table, TableError};
@@ -111,6 +111,22 @@ pub async fn install<S: Source>(
     job: &Job<'_>,
     events: &dyn EventSink,
 ) -> Result<Report, InstallError> {
+    install_announced(source, job, events, || {}).await
+}
+
+/// [`install`]; `writing` is called when nothing speaks against it any more, just before the first byte is written.
+///
+/// # Errors
+/// [`InstallError`].
+///
+/// # Power loss
+/// As [`install`].
+pub async fn install_announced<S: Source>(
+    source: S,
+    job: &Job<'_>,
+    events: &dyn EventSink,
+    writing: impl FnOnce(),
+) -> Result<Report, InstallError> {
     let on_retry = |error: &updater::source::SourceError, pause| {
         events.event(updater::events::Event::retry(error, pause));
     };
@@ -132,6 +148,7 @@ pub async fn install<S: Source>(
         scope: Scope::Install,
     };
     plan(&facts, incoming.release())?;
+    writing();
     let disk = prepare(job, &planned, &table, &record)?;
     let esp = disk.esp()?;
     let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
@@ -141,7 +158,7 @@ pub async fn install<S: Source>(
                 "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
             return Err(io::Error::other(words));
         }
-        place_guard(&esp, &planned, guard)
+        guards::place(&esp, guards::volume_id(planned.disk_guid), guard)
     };
     let store = RecordStore::open(&disk)?;
     let machine = Machine { disk, store, vars: job.vars, booted: Choice::Recovery, now: job.now };
@@ -218,17 +235,4 @@ fn prepare(
     }
     table.commit(device)?;
     Ok(Disk::open(Arc::clone(&job.device))?)
-}
-
-/// Makes the EFI system partition with the guard in all its places, and reads it back.
-fn place_guard(esp: &dyn BlockDevice, planned: &PlannedDisk, guard: &[u8]) -> io::Result<()> {
-    let [a, b, c, d, ..] = planned.disk_guid.0;
-    let mut files: Vec<EspFile<'_>> = GUARD_PATHS.iter().map(|path| EspFile::new(path, guard)).collect();
-    esp::make(esp, 0, esp.len(), u32::from_le_bytes([a, b, c, d]), &mut files)?;
-    for path in GUARD_PATHS {
-        if esp::read(esp, path, guard.len())? != guard {
-            return Err(io::Error::other(format!("{path} reads back differently than it was written")));
-        }
-    }
-    Ok(())
 }

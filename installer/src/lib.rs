@@ -9,6 +9,7 @@ pub mod disks;
 mod dots;
 pub mod esp;
 mod floor;
+pub mod guards;
 pub mod host;
 pub mod install;
 pub mod layout;

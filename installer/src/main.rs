@@ -1,6 +1,7 @@
 //! `rayos-installer`: chooses a disk, creates the slots, and applies the first bundle to one of them.
 
 mod cli;
+mod repair_esp;
 
 use clap::Parser as _;
 use std::process::ExitCode;

@@ -67,6 +67,8 @@ pub struct Images {
     pub recovery: Vec<u8>,
     /// A GUID derived from the release, for the medium.
     pub id: Guid,
+    /// Rollback index of the release.
+    pub rollback_index: u64,
 }
 
 /// Takes guard and recovery out of the bundle at `path`. *Reads*: everything that is taken is verified.
@@ -85,7 +87,8 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     recovery.extend_from_slice(&image);
     let mut id = [0; 16];
     id.copy_from_slice(&release.statement().manifest.sha256[..16]);
-    Ok(Images { guard, recovery, id: Guid(id) })
+    let rollback_index = release.manifest().rollback_index;
+    Ok(Images { guard, recovery, id: Guid(id), rollback_index })
 }
 
 impl Content<'_> {

@@ -3,7 +3,7 @@
 use crate::answers::Answers;
 use crate::choose::{Candidate, NoChoice, candidates, choose};
 use crate::disks::{self, Disk, Roots};
-use crate::install::{InstallError, Job, Others, install};
+use crate::install::{InstallError, Job, Others, install_announced};
 use crate::mark::Mark;
 use crate::safety;
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
@@ -73,7 +73,7 @@ pub fn survey(answers: &Answers, roots: &Roots, media: &[String]) -> io::Result<
     Ok(candidates(disks::enumerate(roots)?, &answers.layout, media, answers.erase.as_deref(), content))
 }
 
-/// Chooses the disk and installs. *Writes*; see [`install`].
+/// Chooses the disk and installs. *Writes*; see [`install_announced`], which calls `writing` with the disk.
 ///
 /// # Errors
 /// [`UnattendedError`].
@@ -81,13 +81,12 @@ pub async fn run(
     answers: &Answers,
     around: &Surroundings<'_>,
     events: &dyn EventSink,
-    chosen: impl FnOnce(&PathBuf),
+    writing: impl FnOnce(&PathBuf),
 ) -> Result<Report, UnattendedError> {
     let candidates = survey(answers, &around.roots, &around.media)?;
     let disk = &choose(&candidates, &answers.target)?.disk;
     let source = AnySource::new(&around.bundle, HttpOptions::default())?;
     let device = Arc::new(FileDevice::open(&disk.path, Access::Claim, SectorSize::Detect)?);
-    chosen(&disk.path);
     let job = Job {
         device,
         layout: &answers.layout,
@@ -99,5 +98,5 @@ pub async fn run(
         now: around.now,
         others: Others { forget_floor: answers.forget_floor, medium: around.medium },
     };
-    Ok(install(source, &job, events).await?)
+    Ok(install_announced(source, &job, events, || writing(&disk.path)).await?)
 }

@@ -1,9 +1,11 @@
 //! The EFI system partition and the partition table, judged by tools that are not ours.
 
 use bootctl::device::{BlockDevice as _, MemDevice};
-use installer::esp::{self, EspFile, GUARD_PATHS};
+use installer::esp::{self, Content, EspFile, GUARD_PATHS};
+use installer::guards::lacking;
 use installer::layout::{Layout, Size};
 use installer::table::Table;
+use proptest::prelude::*;
 use record::Guid;
 use std::path::Path;
 use std::process::Command;
@@ -113,5 +115,52 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
         for write in before.iter().filter(boot_sector) {
             assert!(write.1[..sector_size as usize].iter().all(|byte| *byte == 0));
         }
+    }
+}
+
+#[test]
+fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
+    let device = MemDevice::new(34 << 20, 512);
+    let mut files = vec![EspFile::new("EFI/RAYOS/GUARDA.EFI", b"guard")];
+    esp::make(&device, 0, device.len(), 9, &mut files).expect("made");
+    let whole = Content::Files(vec!["EFI/RAYOS/GUARDA.EFI".to_owned()]);
+    assert_eq!(esp::look(&device).expect("look"), whole);
+    // Both tables: each cluster of the root directory and of EFI is followed by itself.
+    let mut bytes = device.bytes();
+    let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]) as usize;
+    let (reserved, table_len) = (word(14), word(36));
+    for table in 0..2 {
+        for cluster in 2_u32..6 {
+            let at = (reserved + table * table_len) * 512 + cluster as usize * 4;
+            bytes[at..at + 4].copy_from_slice(&cluster.to_le_bytes());
+        }
+    }
+    device.write_at(0, &bytes).expect("write");
+    assert!(matches!(esp::look(&device), Ok(Content::Files(files)) if files.len() <= esp::FILES));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever a file system looks like, it is looked at without harm and mended.
+    #[test]
+    fn any_damage_is_looked_at_without_harm(
+        damage in prop::collection::vec((0_usize..4 << 20, prop::collection::vec(any::<u8>(), 1..600)), 1..40),
+        near in prop::collection::vec((0_usize..4096, any::<u8>()), 0..20),
+    ) {
+        let device = MemDevice::new(34 << 20, 512);
+        let program = vec![0x4d; 120_000];
+        let mut files: Vec<_> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &program)).collect();
+        esp::make(&device, 0, device.len(), 9, &mut files).expect("made");
+        let mut bytes = device.bytes();
+        for (at, garbage) in damage {
+            bytes[at..at + garbage.len()].copy_from_slice(&garbage);
+        }
+        for (at, byte) in near {
+            bytes[at] = byte;
+        }
+        device.write_at(0, &bytes).expect("write");
+        prop_assert!(lacking(&device, &program).len() <= GUARD_PATHS.len());
+        prop_assert!(!matches!(esp::look(&device).expect("look"), Content::Files(files) if files.len() > esp::FILES));
     }
 }

@@ -1,22 +1,27 @@
 //! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine stands.
 
 use anyhow::{Context as _, Result, bail};
-use bootctl::device::Access;
+use bootctl::device::{Access, FileDevice, SectorSize};
+use bootctl::disk::Disk;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
 use bootctl::machine::Machine;
+use bootctl::secure_boot::SecureBoot;
 use bootctl::system::{SYSTEM_FILE, System};
 use clap::Parser;
 use installer::answers::{Answers, Then};
 use installer::disks::Roots;
+use installer::esp;
+use installer::guards::Guard;
 use installer::host::{block_on, jobs, now, random_guid, restart};
 use installer::marker::Marker;
 use installer::unattended::{Surroundings, run, survey};
 use record::{Guid, HANDOFF_LEN, Handoff};
-use recovery::medium::Medium;
+use recovery::medium::{Medium, MediumError};
 use recovery::onward;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
@@ -74,6 +79,8 @@ impl Cli {
             let answers = medium.answers()?.map_or_else(|| Answers::parse("version = 1"), Ok)?;
             let candidates = survey(&answers, &Roots::default(), std::slice::from_ref(&medium.disk))?;
             let disk = onward::installed(&candidates).context("not one disk holds an installation")?;
+            let bundle = medium.bundle(answers.bundle.as_deref());
+            self.mend_guard(&disk.disk.path, bundle, &vars);
             return start_installed(&disk.disk.path, Then::Reboot);
         }
         match medium.answers()? {
@@ -93,6 +100,32 @@ impl Cli {
             std::process::Command::new("rayos-bootctl").arg(verb).status().context("rayos-bootctl")?;
         }
         Ok(())
+    }
+
+    /// Makes the EFI system partition of an installed disk anew if there is no file system left on it: no firmware starts
+    /// that disk, which may be why the medium was put in. Less than that is a matter of `rayos-installer repair-esp`, and no
+    /// reason to write unasked.
+    fn mend_guard(&self, path: &Path, bundle: Result<String, MediumError>, vars: &Efivarfs) {
+        let mend = || -> Result<bool> {
+            let disk = Disk::open(Arc::new(FileDevice::open(path, Access::Write, SectorSize::Detect)?))?;
+            if esp::look(&disk.esp()?)? != esp::Content::Nothing {
+                return Ok(false);
+            }
+            say(&format!(
+                "{} has lost its boot guard: the EFI system partition is made anew.",
+                path.display()
+            ));
+            let trust = bundle::trust::load(&self.trust)?;
+            let images = block_on(installer::media::images(Path::new(&bundle?), &trust))??;
+            let guard = Guard { program: &images.guard, rollback_index: images.rollback_index };
+            guard.mend(&disk, SecureBoot::is_on(vars), false)?;
+            Ok(true)
+        };
+        match mend() {
+            Ok(true) => say("The boot guard is in its places again."),
+            Ok(false) => {}
+            Err(error) => say(&format!("rayos-recovery: the boot guard was not put back: {error:#}")),
+        }
     }
 
     fn find_medium(&self) -> Result<Medium> {
@@ -117,6 +150,7 @@ impl Cli {
         let mark = medium.mark(&bundle)?;
         if let Some((disk, why)) = onward::instead(&candidates, &answers.target, mark, onward::mark_of) {
             say(&why);
+            self.mend_guard(&disk.disk.path, medium.bundle(answers.bundle.as_deref()), vars);
             return start_installed(&disk.disk.path, answers.then);
         }
         let around = Surroundings {

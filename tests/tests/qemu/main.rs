@@ -5,6 +5,7 @@
 
 mod bad_disk;
 mod damage;
+mod esp;
 mod fallback;
 mod firmware;
 mod install;
@@ -18,4 +19,6 @@ mod recorded;
 mod recovery;
 mod refuse;
 mod secure_boot;
+mod stranger;
+mod systemd;
 mod update;

@@ -153,7 +153,7 @@ fn flipped(sample: &Sample, to: &Path, offset: u64) -> Result<()> {
 }
 
 /// The release 1.1.0, signed by somebody whom the machine does not trust.
-fn foreign(sample: &Sample, to: &Path) -> Result<()> {
+pub(crate) fn foreign(sample: &Sample, to: &Path) -> Result<()> {
     create(sample, &sample.file("releases/1.1.0/bundle.toml"), "keys/stranger.key", to)
 }
 
