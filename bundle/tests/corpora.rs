@@ -14,13 +14,11 @@ mod trust;
 #[path = "../fuzz/checks/whole.rs"]
 mod whole;
 
-use fixtures::corpus::{Target, targets};
-use std::path::Path;
-
-type Check = fn(&[u8]);
+use fixtures::corpus::{Listed, corpus, try_targets};
+use std::path::{Path, PathBuf};
 
 /// Each target, how many inputs are made for it (some seconds' worth), and what is checked.
-const TARGETS: [(&str, u32, Check); 6] = [
+const TARGETS: [Listed<'_>; 6] = [
     ("decode", 8_000, decode::check),
     ("index", 300_000, index::check),
     ("manifest", 400_000, manifest::check),
@@ -29,32 +27,19 @@ const TARGETS: [(&str, u32, Check); 6] = [
     ("whole", 2_000, whole::check),
 ];
 
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
 #[test]
 fn no_input_of_any_target_fails() {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
-    let mut named = targets(&fuzz).unwrap();
-    named.sort_unstable();
-    assert_eq!(named, TARGETS.map(|(name, ..)| name), "every target of fuzz/Cargo.toml is tried");
-    let fuzz = &fuzz;
-    std::thread::scope(|scope| {
-        let tried = TARGETS.map(|(name, mutants, check)| {
-            scope.spawn(move || Target::new(fuzz, name).try_all(mutants, check))
-        });
-        for tried in tried {
-            assert_eq!(tried.join().unwrap(), Ok(()));
-        }
-    });
+    assert_eq!(try_targets(&fuzz(), &TARGETS), Ok(()));
 }
 
 /// What is never accepted is refused by the first check that it comes to, and leads to no other.
 #[test]
 fn the_corpora_hold_what_is_accepted() {
-    let corpus = |name: &str| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-        let files =
-            std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        files.collect::<Vec<_>>()
-    };
+    let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
     let accepted = |data: &Vec<u8>| matches!(index::read(data), Some((_, _, Ok(_))));
     assert!(corpus("index").iter().any(accepted), "index");
     assert!(corpus("manifest").iter().any(|data| bundle::Manifest::decode(data).is_ok()), "manifest");
