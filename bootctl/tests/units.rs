@@ -51,10 +51,12 @@ fn scripts_are_shell_and_name_verbs_that_there_are() {
         }
         for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
             let Some((_, rest)) = line.split_once("rayos-bootctl ") else { continue };
-            // Up to whatever the shell does with the rest of the line.
+            // Up to whatever the shell does with the rest of the line; what it fills in is a word, whatever it is.
+            let (rest, filled) = rest.split_once("\"$").map_or((rest, false), |(rest, _)| (rest, true));
             let ends = |word: &&str| word.contains(['>', '|', '&', ';']);
-            let words: Vec<&str> = rest.split_whitespace().take_while(|word| !ends(word)).collect();
-            let words: Vec<&str> = words.iter().map(|word| word.trim_end_matches([')', '"'])).collect();
+            let words = rest.split_whitespace().take_while(|word| !ends(word));
+            let words = words.map(|word| word.trim_end_matches([')', '"'])).chain(filled.then_some("word"));
+            let words: Vec<&str> = words.collect();
             // Its help is refused for a verb or an option that there is not.
             let output = Command::new(PROGRAM).args(&words).arg("--help").output().unwrap();
             assert!(

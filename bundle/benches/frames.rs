@@ -59,6 +59,18 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("SHA-256", |bench| bench.iter(|| Sha256::digest(black_box(frame))));
     group.finish();
 
+    // What `create` does of an image: small frames that build upon the bytes before them.
+    let mut group = criterion.benchmark_group("run");
+    let run = &image[..512 << 10];
+    group.throughput(Throughput::Bytes(run.len() as u64));
+    for level in [3, 9, 10] {
+        let mut encoder = Encoder::new(level).unwrap();
+        group.bench_function(format!("compress at level {level}"), |bench| {
+            bench.iter(|| encoder.compress_run(black_box(run), 16 << 10, 64 << 10).unwrap())
+        });
+    }
+    group.finish();
+
     let mut group = criterion.benchmark_group("bundle");
     group.bench_function("head", |bench| {
         bench.iter(|| {

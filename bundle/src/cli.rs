@@ -1,5 +1,6 @@
 //! The command line: one struct for each verb.
 
+use crate::examples::{ELSEWHERE, LEAST_RECIPE, RELEASE};
 use crate::files::is_dash;
 use crate::{deltas, look, trusted, verbs};
 use anyhow::Result;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Exit codes: 0 done; 1 failed; 2 usage; 3 refused: signature, digest or format.
 #[derive(Debug, Parser)]
-#[command(name = "rayos-bundle", version, arg_required_else_help = true)]
+#[command(name = "rayos-bundle", version, arg_required_else_help = true, after_long_help = RELEASE)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -89,7 +90,7 @@ pub(crate) fn refuse_json(json: bool, output: &Path) {
 
 /// Make a bundle of what a bundle.toml describes.
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])))]
+#[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])), after_long_help = LEAST_RECIPE)]
 pub(crate) struct Create {
     /// The description; paths in it are relative to it, or to the current directory if it is - for standard input
     #[arg(value_name = "BUNDLE.TOML")]
@@ -103,7 +104,7 @@ pub(crate) struct Create {
     /// The bundle to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// zstd level instead of the description's
+    /// zstd level, 1 to 19, instead of the description's, which is 9 unless it says otherwise
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..=i64::from(bundle::recipe::MAX_LEVEL)))]
     pub(crate) level: Option<i32>,
     #[command(flatten)]
@@ -139,7 +140,7 @@ pub(crate) struct Delta {
     /// The delta bundle to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// zstd level
+    /// zstd level, 1 to 19
     #[arg(long, default_value_t = bundle::delta::DEFAULT_LEVEL,
         value_parser = clap::value_parser!(i32).range(1..=i64::from(bundle::recipe::MAX_LEVEL)))]
     pub(crate) level: i32,
@@ -150,7 +151,7 @@ pub(crate) struct Delta {
     pub(crate) json: bool,
 }
 
-/// Add a signature to a finished bundle.
+/// Add signatures to a finished bundle; its payload is not written again.
 #[derive(Args, Debug)]
 pub(crate) struct Sign {
     /// The bundle
@@ -162,6 +163,7 @@ pub(crate) struct Sign {
 
 /// Write the 512 bytes that are to be signed, for a key that is kept elsewhere.
 #[derive(Args, Debug)]
+#[command(after_long_help = ELSEWHERE)]
 pub(crate) struct DigestArgs {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
@@ -172,6 +174,7 @@ pub(crate) struct DigestArgs {
 
 /// Add a signature made elsewhere, 64 raw bytes over what `digest` wrote.
 #[derive(Args, Debug)]
+#[command(after_long_help = ELSEWHERE)]
 pub(crate) struct Attach {
     /// The bundle
     pub(crate) bundle: PathBuf,
@@ -184,6 +187,8 @@ pub(crate) struct Attach {
 }
 
 /// Check signatures and every byte of a bundle.
+///
+/// Exit code 3 if it is refused. Of a delta bundle the stored bytes are checked, and without --base not what they decode to.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
     /// The bundle; - for standard input
@@ -211,14 +216,14 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 }
 
-/// List the images of a bundle, and their frames.
+/// List the images of a bundle: role, size, stored size, number of frames, SHA-256.
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
     pub(crate) trust: TrustOption,
-    /// List every frame
+    /// List every frame too: offset in the image, length, kind, stored length, SHA-256
     #[arg(long)]
     pub(crate) frames: bool,
     /// Show it as JSON
@@ -300,7 +305,7 @@ pub(crate) struct TrustUpdate {
     /// The trust file to be replaced
     #[arg(long, value_name = "FILE")]
     pub(crate) current: PathBuf,
-    /// The newer, signed trust file
+    /// The newer trust file, signed by `trust-sign`
     #[arg(long, value_name = "FILE")]
     pub(crate) new: PathBuf,
 }
@@ -357,7 +362,7 @@ pub(crate) struct EmbedTrust {
     /// Public key (PEM) or trust file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: PathBuf,
-    /// Where to write the guard with its keys
+    /// Where to write the guard with its keys, a file that is made or replaced
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }
@@ -393,7 +398,7 @@ pub(crate) struct BaseOption {
 /// How to work.
 #[derive(Args, Debug)]
 pub(crate) struct Work {
-    /// Threads that compress or decompress; default: one for each processor
+    /// Threads to work on; default: one for each processor
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<std::num::NonZeroUsize>,
 }

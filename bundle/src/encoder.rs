@@ -2,7 +2,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
 
 use std::io;
-use zstd::zstd_safe::{self, CCtx, CParameter, Strategy};
+use zstd::zstd_safe::{self, CCtx, CParameter, ParamSwitch, Strategy};
 
 /// Compresses frames; keeps its memory from one frame to the next. One for each thread.
 pub struct Encoder {
@@ -86,17 +86,24 @@ impl Encoder {
 /// Frames that have at most this many bytes to search, themselves and before them, are searched as [`small_search`] says.
 const SMALL: usize = 128 << 10;
 
-/// How frames of a run are searched at the levels at which most of the time goes into filling hash tables with the bytes before a frame: as zstd itself does
-/// up to 128 KiB, but with tables of half the length. The first frame of a run likewise, for which zstd would take a slower search that finds no more.
-/// docs/decisions/0102-runs.md has the figures.
-fn small_search(level: i32) -> Option<[CParameter; 3]> {
+/// How frames of a run are searched at the levels at which most of the time goes into filling tables with the bytes before a frame. The zstd library means its rows
+/// of tags for long inputs: here a table of hashes and chains behind it are filled in half the time, and what is found in them is as short. The first
+/// frame of a run likewise. docs/decisions/0102-runs.md has the figures.
+fn small_search(level: i32) -> Option<[CParameter; 5]> {
     let (strategy, search_log) = match level {
-        5 => (Strategy::ZSTD_greedy, 3),
-        6 => (Strategy::ZSTD_lazy, 3),
-        7..=10 => (Strategy::ZSTD_lazy2, level.unsigned_abs().saturating_sub(4).max(3)),
+        5 => (Strategy::ZSTD_greedy, 4),
+        6 => (Strategy::ZSTD_greedy, 5),
+        7..=9 => (Strategy::ZSTD_lazy, level.unsigned_abs().saturating_sub(5)),
+        10 => (Strategy::ZSTD_lazy2, 5),
         _ => return None,
     };
-    Some([CParameter::Strategy(strategy), CParameter::SearchLog(search_log), CParameter::HashLog(16)])
+    Some([
+        CParameter::Strategy(strategy),
+        CParameter::SearchLog(search_log),
+        CParameter::HashLog(SMALL.ilog2()),
+        CParameter::ChainLog(SMALL.ilog2()),
+        CParameter::UseRowMatchFinder(ParamSwitch::Disable),
+    ])
 }
 
 fn context<'a>(level: i32) -> io::Result<CCtx<'a>> {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod deltas;
+mod examples;
 mod files;
 mod look;
 mod terminal;

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why opening a bundle ended.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +174,8 @@ impl<R: Read + Unpin> Opener<R> {
     ) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
         let reader = &mut self.reader;
+        let buffers = Mutex::new(Vec::new());
+        let buffers = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
         parallel::ordered(
             self.workers,
             || loop {
@@ -185,7 +187,7 @@ impl<R: Read + Unpin> Opener<R> {
             Decoder::default,
             |decoder, run: Vec<UncheckedFrame>| {
                 let frames = run.first().map_or(0..0, |frame| release.run_of(frame.number()));
-                let mut bytes = Vec::new();
+                let mut bytes = buffers().pop().unwrap_or_default();
                 work(decoder, run, &mut bytes).map(|()| (frames, bytes))
             },
             |result: Result<(Range<usize>, Vec<u8>), OpenError>| {
@@ -198,6 +200,7 @@ impl<R: Read + Unpin> Opener<R> {
                     done(number, own.map(|(own, _)| own))?;
                     progress(u64::from(len));
                 }
+                buffers().push(bytes);
                 Ok(())
             },
         )
@@ -226,7 +229,11 @@ fn decode_run(
     run: Vec<UncheckedFrame>,
     into: &mut Vec<u8>,
 ) -> Result<(), OpenError> {
-    let mut known = true;
+    let lengths = run.iter().filter_map(|frame| release.frame(frame.number()));
+    let stored = lengths.filter(|entry| entry.stored_len > 0).map(|entry| entry.len as usize);
+    // A buffer that held a run as long before is neither allocated nor cleared again.
+    into.resize(stored.sum(), 0);
+    let (mut known, mut at) = (true, 0);
     for frame in run {
         let frame = frame.check(release)?;
         let Some(entry) = release.frame(frame.number()) else { continue };
@@ -238,13 +245,14 @@ fn decode_run(
                 FrameKind::Zero | FrameKind::Repeat { .. } => false,
             };
         if known {
-            let at = into.len();
-            into.resize(at.saturating_add(entry.len as usize), 0);
-            let (before, own) = into.split_at_mut(at);
+            let (before, rest) = into.split_at_mut(at);
             let before = before.get(at.saturating_sub(entry.before as usize)..).unwrap_or_default();
+            let own = rest.get_mut(..entry.len as usize).unwrap_or_default();
             decoder.decode_slice(release, &frame, before, own, |what, into| from_base(base, what, into))?;
+            at = at.saturating_add(entry.len as usize);
         }
     }
+    into.truncate(at);
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! Work on many threads whose results come back in order, with a bounded number of pieces under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
 /// Pieces under way for each worker: one in hand, the others ready, so that no worker waits for the caller.
@@ -10,9 +10,9 @@ const PIECES_PER_WORKER: usize = 4;
 
 /// Calls `consume` with the result of `work` for every piece that `produce` gives, in that order.
 ///
-/// `produce` and `consume` run on the calling thread, `work` on `workers` threads, each with a state made by
-/// `state`. No more than four pieces per worker are under way, so memory does not depend on how many there are. The
-/// outcome does not depend on `workers`.
+/// `produce` and `consume` run on the calling thread; `work` there too, whenever enough pieces are ready, and on `workers` - 1 more threads: as many
+/// threads as workers in all, and one worker is one thread. Each has a state made by `state`. No more than four pieces per worker are under way, so
+/// memory does not depend on how many there are. The outcome does not depend on `workers`.
 ///
 /// # Errors
 /// The first error of `produce` or `consume`; pieces under way are then dropped.
@@ -27,18 +27,16 @@ pub fn ordered<P: Send, R: Send, S, E>(
     mut consume: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
     let workers = workers.max(1);
-    let window = workers.saturating_mul(PIECES_PER_WORKER);
-    let (send_piece, pieces) = mpsc::channel::<(u64, P)>();
-    let pieces = Mutex::new(pieces);
+    let queue = Queue::default();
     let (send_result, results) = mpsc::channel::<(u64, thread::Result<R>)>();
     thread::scope(|scope| {
-        for _ in 0..workers {
-            let (pieces, send_result, state, work) = (&pieces, send_result.clone(), &state, &work);
+        // Dropped on every way out, also when something panics: workers must not wait for pieces that never come.
+        let _closing = Closing(&queue);
+        for _ in 1..workers {
+            let (queue, send_result, state, work) = (&queue, send_result.clone(), &state, &work);
             scope.spawn(move || {
                 let mut state = state();
-                loop {
-                    let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((number, piece)) = next else { break };
+                while let Some((number, piece)) = queue.wait() {
                     let result = panic::catch_unwind(AssertUnwindSafe(|| work(&mut state, piece)));
                     if send_result.send((number, result)).is_err() {
                         break;
@@ -46,44 +44,109 @@ pub fn ordered<P: Send, R: Send, S, E>(
                 }
             });
         }
-        let outcome = drive(window, &mut produce, &send_piece, &results, &mut consume);
-        // On an error, let workers drain instead of working off what is queued.
-        drop((send_piece, send_result, results));
-        outcome
+        let mut own = state();
+        let line = Line { queue: &queue, results: &results, window: (workers * PIECES_PER_WORKER) as u64 };
+        line.drive(&mut produce, &mut |piece| work(&mut own, piece), &mut consume)
     })
 }
 
-fn drive<P, R, E>(
-    window: usize,
-    produce: &mut impl FnMut() -> Result<Option<P>, E>,
-    pieces: &mpsc::Sender<(u64, P)>,
-    results: &mpsc::Receiver<(u64, thread::Result<R>)>,
-    consume: &mut impl FnMut(R) -> Result<(), E>,
-) -> Result<(), E> {
-    let (mut sent, mut consumed) = (0_u64, 0_u64);
-    let mut early = BTreeMap::new();
-    let mut more = true;
-    loop {
-        while more && sent - consumed < window as u64 {
-            match produce()? {
-                Some(piece) => {
-                    pieces
-                        .send((sent, piece))
-                        .unwrap_or_else(|_| unreachable!("the receiver outlives this call"));
-                    sent += 1;
+/// What the calling thread has of the others.
+struct Line<'a, P, R> {
+    queue: &'a Queue<P>,
+    results: &'a mpsc::Receiver<(u64, thread::Result<R>)>,
+    window: u64,
+}
+
+impl<P, R> Line<'_, P, R> {
+    fn drive<E>(
+        &self,
+        produce: &mut impl FnMut() -> Result<Option<P>, E>,
+        work: &mut impl FnMut(P) -> R,
+        consume: &mut impl FnMut(R) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut sent, mut consumed) = (0_u64, 0_u64);
+        let mut early = BTreeMap::new();
+        let mut more = true;
+        loop {
+            for (number, result) in self.results.try_iter() {
+                early.insert(number, result.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+            }
+            while let Some(result) = early.remove(&consumed) {
+                consume(result)?;
+                consumed += 1;
+            }
+            if more && sent - consumed < self.window {
+                match produce()? {
+                    Some(piece) => {
+                        self.queue.put(sent, piece);
+                        sent += 1;
+                    }
+                    None => more = false,
                 }
-                None => more = false,
+            } else if let Some((number, piece)) = self.queue.take() {
+                early.insert(number, work(piece));
+            } else if sent > consumed {
+                // All that is left is in the hands of others.
+                let (number, result) =
+                    self.results.recv().unwrap_or_else(|_| unreachable!("a sender outlives this call"));
+                early.insert(number, result.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+            } else {
+                return Ok(());
             }
         }
-        if sent == consumed {
-            return Ok(());
-        }
-        let (number, result) = results.recv().unwrap_or_else(|_| unreachable!("a sender outlives this call"));
-        early.insert(number, result.unwrap_or_else(|payload| panic::resume_unwind(payload)));
-        while let Some(result) = early.remove(&consumed) {
-            consume(result)?;
-            consumed += 1;
-        }
+    }
+}
+
+/// Numbered pieces that nobody works on yet.
+struct Queue<P> {
+    waiting: Mutex<Waiting<P>>,
+    changed: Condvar,
+}
+
+struct Waiting<P> {
+    pieces: VecDeque<(u64, P)>,
+    closed: bool,
+}
+
+impl<P> Default for Queue<P> {
+    fn default() -> Self {
+        let waiting = Waiting { pieces: VecDeque::new(), closed: false };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
+    }
+}
+
+impl<P> Queue<P> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<P>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, number: u64, piece: P) {
+        self.lock().pieces.push_back((number, piece));
+        self.changed.notify_one();
+    }
+
+    /// The next piece, if there is one.
+    fn take(&self) -> Option<(u64, P)> {
+        self.lock().pieces.pop_front()
+    }
+
+    /// The next piece, once there is one; `None` when the queue is closed.
+    fn wait(&self) -> Option<(u64, P)> {
+        let idle = |waiting: &mut Waiting<P>| waiting.pieces.is_empty() && !waiting.closed;
+        let waiting = self.changed.wait_while(self.lock(), idle);
+        waiting.unwrap_or_else(PoisonError::into_inner).pieces.pop_front()
+    }
+}
+
+/// Closes a queue when it goes out of scope; what still waits in it is not worked on.
+struct Closing<'a, P>(&'a Queue<P>);
+
+impl<P> Drop for Closing<'_, P> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.closed = true;
+        waiting.pieces.clear();
+        self.0.changed.notify_all();
     }
 }
 
@@ -96,6 +159,8 @@ pub fn default_workers() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+    use std::sync::Barrier;
 
     #[test]
     fn results_come_in_order_whatever_the_number_of_workers() {
@@ -132,5 +197,58 @@ mod tests {
         );
         assert_eq!(outcome, Err("full"));
         assert!(produced <= 2 * PIECES_PER_WORKER, "{produced}");
+    }
+
+    #[test]
+    fn there_are_as_many_threads_as_workers_and_the_caller_is_one_of_them() {
+        for workers in [1, 3] {
+            let (mut left, mut threads) = (64, HashSet::new());
+            // As many pieces are held at once as there are workers: fewer threads than that would wait for ever.
+            let together = Barrier::new(workers);
+            let outcome: Result<(), ()> = ordered(
+                workers,
+                || {
+                    left -= 1;
+                    Ok((left >= 0 && left as usize >= 64 % workers).then_some(()))
+                },
+                || (),
+                |(), ()| {
+                    together.wait();
+                    thread::current().id()
+                },
+                |thread| {
+                    threads.insert(thread);
+                    Ok(())
+                },
+            );
+            assert_eq!(outcome, Ok(()));
+            assert!(threads.contains(&thread::current().id()), "{workers}");
+            assert_eq!(threads.len(), workers);
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_wherever_it_comes_from_and_nobody_waits() {
+        for (workers, place) in [(1, "work"), (3, "work"), (3, "produce"), (3, "consume")] {
+            let at = |here: &str, number: i32| assert!(place != here || number < 20, "{here}");
+            let mut next = 0..100;
+            let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+                ordered::<_, _, _, ()>(
+                    workers,
+                    || Ok(next.next().inspect(|number| at("produce", *number))),
+                    || (),
+                    |(), number| {
+                        at("work", number);
+                        number
+                    },
+                    |number| {
+                        at("consume", number);
+                        Ok(())
+                    },
+                )
+            }));
+            let said = outcome.unwrap_err();
+            assert_eq!(said.downcast_ref::<String>().map(String::as_str), Some(place));
+        }
     }
 }

@@ -358,6 +358,27 @@ fn what_is_there_is_not_overwritten_by_mistake() {
 }
 
 #[test]
+fn a_bundle_that_is_refused_at_its_end_leaves_nothing_and_replaces_nothing() {
+    let folder = folder();
+    let path = folder.path();
+    let mut bytes = fs::read(path.join("x.bundle")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(path.join("bad.bundle"), &bytes).unwrap();
+    fs::write(path.join("old.img"), b"an older image").unwrap();
+    let files = || fs::read_dir(path).unwrap().count();
+    let before = files();
+    for (jobs, access) in [(1, "--trust keys/release.pub"), (4, "--insecure-no-verify")] {
+        for out in ["new.img", "old.img"] {
+            let told =
+                fails(path, 3, &format!("extract bad.bundle {access} --image root -o {out} --jobs {jobs}"));
+            assert!(told.contains("block hints: digest mismatch"), "{told}");
+        }
+    }
+    assert_eq!(files(), before);
+    assert_eq!(fs::read(path.join("old.img")).unwrap(), b"an older image");
+}
+
+#[test]
 fn an_image_of_8_gib_is_a_matter_of_its_data() {
     let folder = folder();
     let path = folder.path();

@@ -111,3 +111,35 @@ fn the_example_has_every_key_and_no_other() {
     let sum = run("sha256sum", &["rayos.spdx.json"], path);
     assert!(String::from_utf8(sum).unwrap().starts_with(shown["sbom"]["sha256"].as_str().unwrap()));
 }
+
+/// The lines of a verb's `--help` that are indented like examples.
+fn example(verb: &str) -> Vec<String> {
+    let (code, help) = bundle(Path::new("."), &format!("{verb} --help"));
+    assert_eq!(code, Some(0), "{verb}");
+    let help = String::from_utf8(help).unwrap();
+    let (_, example) = help.split_once("\nExample:\n").unwrap_or_else(|| panic!("{verb}: {help}"));
+    example.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_examples_of_the_help_do_what_they_say() {
+    let folder = folder();
+    let path = folder.path();
+    let act = |line: &str| match line.split_once(' ').unwrap() {
+        ("rayos-bundle", args) => assert_eq!(bundle(path, args).0, Some(0), "{line}"),
+        (program, args) => drop(run(program, &args.split(' ').collect::<Vec<_>>(), path)),
+    };
+    // The least description is what the first example makes a bundle of.
+    let help = String::from_utf8(bundle(path, "create --help").1).unwrap();
+    let (_, least) = help.split_once("The least BUNDLE.TOML:\n").unwrap();
+    let least: String =
+        least.lines().filter_map(|line| line.strip_prefix("  ")).map(|line| line.to_owned() + "\n").collect();
+    fs::write(path.join("bundle.toml"), least).unwrap();
+    let lines = example("");
+    assert_eq!(lines.len(), 4);
+    lines.iter().for_each(|line| act(line));
+    assert_eq!(fs::read(path.join("root.img")).unwrap(), root_image());
+    assert_eq!(example("digest"), example("attach"));
+    example("attach").iter().for_each(|line| act(line));
+    assert_eq!(bundle(path, "verify x.bundle --trust keys/release.pub").0, Some(0));
+}

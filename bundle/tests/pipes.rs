@@ -143,6 +143,24 @@ fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_failure_unless_it_was_to_get_an_image() {
+    let (folder, _) = folder();
+    let run = |args: &str| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
+        let output = program.args(args.split_whitespace()).current_dir(folder.path()).stdout(writer).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for args in ["list x.bundle --frames", "inspect x.bundle --json"] {
+        assert_eq!(run(args), (Some(0), String::new()), "{args}");
+    }
+    let (code, told) = run("extract x.bundle --trust k.pub --image root -o -");
+    assert!(code == Some(1) && told.contains("Broken pipe"), "{told}");
+}
+
+#[test]
 fn bytes_are_not_poured_onto_a_terminal() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let (folder, _) = folder();

@@ -7,89 +7,73 @@
 
 mod sample;
 
+use fixtures::dice::Dice;
 use sample::{Parts, check, key, sample, trust};
 use seal::SEAL_LEN;
 use sha2::{Digest as _, Sha256};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
-/// One seed, one sequence (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.roll() % bound as u64) as usize
-    }
-
-    /// Changes a few bytes, mostly to what is at the edge of something.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(3) {
-            if bytes.is_empty() {
-                return;
-            }
-            let at = self.below(bytes.len());
-            match self.below(7) {
-                0 => bytes[at] = 0,
-                1 => bytes[at] = 0xff,
-                2 => bytes[at] ^= 1 << self.below(8),
-                3 => bytes[at] = bytes[at].wrapping_add(1),
-                4 => bytes[at] = self.roll() as u8,
-                5 => drop(bytes.remove(at)),
-                _ => bytes.insert(at, self.roll() as u8),
-            }
+/// Changes a few bytes, mostly to what is at the edge of something.
+fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
+    for _ in 0..=dice.index(3) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = dice.index(bytes.len());
+        match dice.index(7) {
+            0 => bytes[at] = 0,
+            1 => bytes[at] = 0xff,
+            2 => bytes[at] ^= 1 << dice.index(8),
+            3 => bytes[at] = bytes[at].wrapping_add(1),
+            4 => bytes[at] = dice.roll() as u8,
+            5 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, dice.roll() as u8),
         }
     }
 }
 
 /// A bundle of this seed: some valid, some broken, most of them broken and signed all the same.
 fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut parts = Parts::of(valid);
-    match dice.below(20) {
+    match dice.index(20) {
         12..=18 => built(&mut dice, parts),
         0 | 19 => made(&mut dice),
         1 => {
             let mut bytes = valid.to_vec();
-            dice.mutate(&mut bytes);
+            mutate(&mut dice, &mut bytes);
             bytes
         }
-        2 => valid[..dice.below(valid.len())].to_vec(),
+        2 => valid[..dice.index(valid.len())].to_vec(),
         3 => manifest(&mut dice, parts),
         4 | 5 => {
             let mut bytes = bundle::cbor::encode(&parts.manifest).unwrap();
-            dice.mutate(&mut bytes);
+            mutate(&mut dice, &mut bytes);
             parts.manifest_bytes = Some(bytes);
             parts.seal()
         }
         6..=8 => {
             // One field of one entry.
             let frames = parts.manifest.index.frames as usize;
-            let entry = dice.below(frames);
-            let at = [0, 1, 2, 3, 4, 5, 8, 9, 12, 16, 48][dice.below(11)];
-            let value = match dice.below(3) {
+            let entry = dice.index(frames);
+            let at = [0, 1, 2, 3, 4, 5, 8, 9, 12, 16, 48][dice.index(11)];
+            let value = match dice.index(3) {
                 0 => 0,
-                1 => dice.below(8) as u8,
+                1 => dice.index(8) as u8,
                 _ => dice.roll() as u8,
             };
             parts.entry(entry)[at] = value;
             parts.seal()
         }
         9 => {
-            dice.mutate(&mut parts.payload);
+            mutate(&mut dice, &mut parts.payload);
             parts.seal()
         }
         10 => statement(&mut dice, parts),
         _ => {
-            dice.mutate(&mut parts.hints);
-            parts.manifest.hints = parts.manifest.hints.filter(|_| dice.below(2) == 0);
+            mutate(&mut dice, &mut parts.hints);
+            parts.manifest.hints = parts.manifest.hints.filter(|_| dice.index(2) == 0);
             parts.seal()
         }
     }
@@ -97,15 +81,15 @@ fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
 
 /// A bundle as they are made, of images and a recipe of this seed.
 fn made(dice: &mut Dice) -> Vec<u8> {
-    let frame_size = 4096 << dice.below(4);
-    let window = frame_size * [0, 1, 4][dice.below(3)];
+    let frame_size = 4096 << dice.index(4);
+    let window = frame_size * [0, 1, 4][dice.index(3)];
     let recipe = sample::RECIPE
         .replace("frame_size = 4096", &format!("frame_size = {frame_size}"))
-        .replace("frame_size = 8192", &format!("frame_size = {}", 4096 << dice.below(3)))
+        .replace("frame_size = 8192", &format!("frame_size = {}", 4096 << dice.index(3)))
         .replace("window = 65536", &format!("window = {window}"))
         .replace(
             "rollback_index = 7",
-            &format!("rollback_index = {}\nrevoke = {}", dice.below(9), dice.below(2) == 0),
+            &format!("rollback_index = {}\nrevoke = {}", dice.index(9), dice.index(2) == 0),
         );
     sample::bundle_of(&recipe, &[key()], 1)
 }
@@ -113,17 +97,17 @@ fn made(dice: &mut Dice) -> Vec<u8> {
 /// A bundle of one image of raw frames, zeroes and repeats, of which every digest is right, but hardly a rule about
 /// lengths, runs, arguments, flags and order is kept for sure.
 fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
-    let frame_size = [4096, 8192][dice.below(2)];
+    let frame_size = [4096, 8192][dice.index(2)];
     let (mut image, mut index, mut payload) = (Vec::new(), Vec::new(), Vec::new());
     let mut entries: Vec<(u8, usize, usize)> = Vec::new();
-    let frames = 1 + dice.below(6);
-    let rare = |dice: &mut Dice| dice.below(24) == 0;
+    let frames = 1 + dice.index(6);
+    let rare = |dice: &mut Dice| dice.index(24) == 0;
     for number in 0..frames {
-        let repeat = (number > 0 && dice.below(4) == 0).then(|| dice.below(number));
-        let kind = repeat.map_or([0, 1, 1, 1][dice.below(4)], |_| 3);
-        let mut len = 4096 * (1 + dice.below(2));
+        let repeat = (number > 0 && dice.index(4) == 0).then(|| dice.index(number));
+        let kind = repeat.map_or([0, 1, 1, 1][dice.index(4)], |_| 3);
+        let mut len = 4096 * (1 + dice.index(2));
         if number + 1 == frames || rare(dice) {
-            len -= dice.below(3);
+            len -= dice.index(3);
         }
         let plain = match (kind, repeat) {
             (0, _) => vec![0; len],
@@ -131,12 +115,12 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
                 let (_, at, len) = entries[other];
                 image[at..at + len].to_vec()
             }
-            _ => sample::noise(1 + dice.below(250) as u8, len),
+            _ => sample::noise(1 + dice.index(250) as u8, len),
         };
         entries.push((kind, image.len(), plain.len()));
         let stored = kind == 1;
-        let before = if stored && dice.below(3) == 0 {
-            4096 * dice.below(4)
+        let before = if stored && dice.index(3) == 0 {
+            4096 * dice.index(4)
         } else {
             usize::from(stored && rare(dice))
         };
@@ -166,7 +150,7 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     parts.statement.boot = seal::ImageDigest::NONE;
     let mut bytes = parts.seal();
     if odd_flags {
-        (bytes[34], bytes[36], bytes[38]) = (1, [0, 1, 4, 0x80][dice.below(4)], dice.below(2) as u8);
+        (bytes[34], bytes[36], bytes[38]) = (1, [0, 1, 4, 0x80][dice.index(4)], dice.index(2) as u8);
         sign(&mut bytes);
     }
     bytes
@@ -174,10 +158,10 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
 
 /// A manifest with another value in one of its fields.
 fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
-    let odd = [0, 1, 4095, 4096, 1 << 22, (1 << 22) + 1, u64::MAX][dice.below(7)];
+    let odd = [0, 1, 4095, 4096, 1 << 22, (1 << 22) + 1, u64::MAX][dice.index(7)];
     let manifest = &mut parts.manifest;
-    let image = dice.below(manifest.images.len());
-    match dice.below(9) {
+    let image = dice.index(manifest.images.len());
+    match dice.index(9) {
         0 => manifest.images[image].size = odd,
         1 => manifest.images[image].frames = odd,
         2 => manifest.images[image].frame_size = odd as u32,
@@ -185,8 +169,8 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
         4 => manifest.index.frames = odd,
         5 => manifest.index.ranges = odd,
         6 => manifest.created = Some(odd),
-        7 => manifest.notes = ["", "new", "\u{e4}\u{1f980}", "\0"][dice.below(4)].to_owned(),
-        _ => manifest.compatible = vec![["x", "", "a b", "\u{e4}"][dice.below(4)].to_owned(); dice.below(3)],
+        7 => manifest.notes = ["", "new", "\u{e4}\u{1f980}", "\0"][dice.index(4)].to_owned(),
+        _ => manifest.compatible = vec![["x", "", "a b", "\u{e4}"][dice.index(4)].to_owned(); dice.index(3)],
     }
     parts.seal()
 }
@@ -195,8 +179,8 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
 fn statement(dice: &mut Dice, parts: Parts) -> Vec<u8> {
     let mut bytes = parts.seal();
     let at = [32, 34, 36, 37, 38, 39, 40, 48, 56, 64, 96, 104, 136, 144, 176, 200, 239, 240, 248, 511]
-        [dice.below(20)];
-    bytes[at] = [0, 1, 2, 4, 0x80, dice.roll() as u8][dice.below(6)];
+        [dice.index(20)];
+    bytes[at] = [0, 1, 2, 4, 0x80, dice.roll() as u8][dice.index(6)];
     sign(&mut bytes);
     bytes
 }

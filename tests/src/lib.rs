@@ -17,6 +17,7 @@
 
 mod accelerator;
 mod console;
+mod failing;
 mod failure;
 mod image;
 mod machine;
@@ -30,6 +31,7 @@ mod terminal;
 mod web;
 
 pub use accelerator::Accelerator;
+pub use failing::Broken;
 pub use failure::Failure;
 pub use image::{Fat, Partition, digest_of, partition, partitions};
 pub use machine::{Bus, Disk, Machine};

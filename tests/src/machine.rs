@@ -96,7 +96,10 @@ impl Disk {
             if self.read_only { "on" } else { "off" }
         ));
         match &self.recording {
-            None => drive.push("format=raw,file="),
+            // The names are for [`Running::break_disk`].
+            None => drive.push(format!(
+                "driver=raw,node-name={id}-raw,file.driver=file,file.node-name={id}-file,file.filename="
+            )),
             Some(recording) => {
                 drive.push("driver=blklogwrites,log-super-update-interval=1,log.driver=file,log.filename=");
                 drive.push(recording);
@@ -371,7 +374,7 @@ mod tests {
         let words = Disk::virtio("d.img").sectors_4096().bootindex(1).arguments(3);
         let device = words[3].to_string_lossy();
         assert!(device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"), "{device}");
-        assert!(words[1].to_string_lossy().ends_with("readonly=off,format=raw,file=d.img"));
+        assert!(words[1].to_string_lossy().ends_with("file.node-name=disk3-file,file.filename=d.img"));
         let words = Disk::virtio("d.img").recording("d.log").arguments(0);
         let drive = words[1].to_string_lossy();
         assert!(drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"), "{drive}");

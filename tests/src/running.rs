@@ -283,7 +283,7 @@ impl Running {
         }
     }
 
-    fn execute(&mut self, command: &str, arguments: serde_json::Value) -> Result<(), Failure> {
+    pub(crate) fn execute(&mut self, command: &str, arguments: serde_json::Value) -> Result<(), Failure> {
         let done = self.qmp.as_mut().map(|qmp| qmp.execute(command, arguments));
         match done {
             Some(Ok(_)) => Ok(()),

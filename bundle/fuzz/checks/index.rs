@@ -3,12 +3,13 @@
 use bundle::cbor::Blob;
 use bundle::limits::MAX_RUN_LEN;
 use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
-use bundle::{BASE_RANGE_LEN, FRAME_ENTRY_LEN, Index};
+use bundle::{BASE_RANGE_LEN, FRAME_ENTRY_LEN, Index, IndexError};
 use std::collections::BTreeMap;
 
-/// Panics if the property does not hold.
-pub(crate) fn check(data: &[u8]) {
-    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else { return };
+/// Numbers of frames, of base ranges and of frames of the boot image, a sixteenth of the length of both images, and the index: as bytes, for
+/// a manifest that fits it, and as it is read.
+pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, IndexError>)> {
+    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else { return None };
     let (frames, ranges) = (u64::from(frames % 32), u64::from(ranges % 8));
     let boot = u64::from(*boot) % (frames + 1);
     let size = u64::from(u16::from_le_bytes([*size_low, *size_high])) * 16 + 1;
@@ -38,7 +39,14 @@ pub(crate) fn check(data: &[u8]) {
         .take(frames as usize)
         .map(|entry| u64::from(u32::from_le_bytes(entry[4..8].try_into().unwrap())))
         .sum();
-    if let Ok(decoded) = Index::decode(&index, &manifest) {
+    let decoded = Index::decode(&index, &manifest);
+    Some((index, manifest, decoded))
+}
+
+/// Panics if the property does not hold.
+pub(crate) fn check(data: &[u8]) {
+    if let Some((index, manifest, Ok(decoded))) = read(data) {
+        let size = manifest.images[0].size;
         assert_eq!(decoded.encode(), index);
         let (mut payload, mut run) = (0, 0);
         for (number, frame) in decoded.frames.iter().enumerate() {

@@ -2,9 +2,12 @@
 
 use crate::forged;
 use crate::sample::{Parts, check, refusal, trust};
-use bundle::cbor::Blob;
-use bundle::limits::{MAX_FRAME_LEN, MAX_FRAMES, MAX_NOTES_LEN};
-use bundle::manifest::ImageRole;
+use bundle::cbor::{Blob, Key};
+use bundle::limits::{
+    MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_EXTENSIONS, MAX_FRAME_LEN, MAX_FRAMES,
+    MAX_NOTES_LEN,
+};
+use bundle::manifest::{Base, BaseImage, ImageRole, Manifest, Sbom};
 use sha2::{Digest as _, Sha256};
 
 /// The sample with the bytes of its manifest replaced.
@@ -126,6 +129,97 @@ fn texts_out_of_their_limits() {
     .unwrap();
 }
 
+/// Accepts the sample with `good` in its manifest, and says how it is refused with `bad`.
+fn limit(good: impl FnOnce(&mut Manifest), bad: impl FnOnce(&mut Manifest)) -> String {
+    let mut parts = Parts::sample();
+    good(&mut parts.manifest);
+    check(&parts.seal(), &trust()).unwrap();
+    forged(|parts| bad(&mut parts.manifest))
+}
+
+#[test]
+fn build_facts_and_extensions_out_of_their_limits() {
+    let facts =
+        |number: usize| (0..number).map(|number| (Key(format!("fact-{number}")), String::new())).collect();
+    assert_eq!(
+        limit(|m| m.build = facts(MAX_BUILD_FACTS), |m| m.build = facts(MAX_BUILD_FACTS + 1)),
+        "manifest: number of build facts is 257, at most 256"
+    );
+    let fact = |key: &str, len| [(Key(key.to_owned()), "ü".repeat(len / 2))].into();
+    assert_eq!(
+        limit(|m| m.build = fact("x", MAX_BUILD_VALUE_LEN), |m| m.build = fact("x", MAX_BUILD_VALUE_LEN + 2)),
+        "manifest: length of a build fact is 4098, at most 4096"
+    );
+    let (longest, longer) = ("x".repeat(64), "x".repeat(65));
+    for bad in ["", "with space", &longer] {
+        let refused = limit(|m| m.build = fact(&longest, 2), |m| m.build = fact(bad, 2));
+        assert!(refused.starts_with("manifest: build fact "), "{refused}");
+    }
+    let extensions =
+        |number: usize| (0..number).map(|number| (Key(format!("x{number}")), Blob(vec![]))).collect();
+    assert_eq!(
+        limit(|m| m.ext = extensions(MAX_EXTENSIONS), |m| m.ext = extensions(MAX_EXTENSIONS + 1)),
+        "manifest: number of extensions is 65, at most 64"
+    );
+    let extension = |key: &str| [(Key(key.to_owned()), Blob(vec![0; 1000]))].into();
+    for bad in ["", "ü", &longer] {
+        let refused = limit(|m| m.ext = extension(&longest), |m| m.ext = extension(bad));
+        assert!(refused.starts_with("manifest: extension "), "{refused}");
+    }
+}
+
+#[test]
+fn a_bill_of_materials_and_a_base_that_are_named_wrongly() {
+    let sbom = |media_type: &str| Some(Sbom { sha256: Blob([1; 32]), media_type: media_type.to_owned() });
+    let (longest, longer) = ("x".repeat(64), "x".repeat(65));
+    let base = |version: &str, images: &[(ImageRole, u64)]| {
+        let image =
+            |(role, size): &(ImageRole, u64)| BaseImage { role: *role, size: *size, sha256: Blob([1; 32]) };
+        Some(Base { version: version.to_owned(), images: images.iter().map(image).collect() })
+    };
+    let both = [(ImageRole::Boot, 1), (ImageRole::Root, u64::MAX)];
+    for bad in ["", "a b", &longer] {
+        let refused = limit(|m| m.sbom = sbom(&longest), |m| m.sbom = sbom(bad));
+        assert!(refused.starts_with("manifest: SBOM media type "), "{refused}");
+        let refused = limit(|m| m.base = base(&longest, &both), |m| m.base = base(bad, &both));
+        assert!(refused.starts_with("manifest: base version "), "{refused}");
+    }
+    for (bad, said) in [
+        ([(ImageRole::Root, 1), (ImageRole::Boot, 1)], "image boot stands behind image root"),
+        ([(ImageRole::Root, 1), (ImageRole::Root, 1)], "image root appears twice"),
+        ([(ImageRole::Boot, 1), (ImageRole::Root, 0)], "image root is empty"),
+    ] {
+        assert_eq!(forged(|p| p.manifest.base = base("1", &bad)), format!("manifest: {said}"));
+    }
+}
+
+#[test]
+fn an_updater_version_that_is_none() {
+    let with = |text: &str| {
+        let mut parts = Parts::sample();
+        parts.manifest.min_updater = Some("1.2.3".parse().unwrap());
+        let bytes = bundle::cbor::encode(&parts.manifest).unwrap();
+        let length = 0x60 + u8::try_from(text.len()).unwrap();
+        assert!(text.len() < 24, "one byte of length");
+        let text = [&[length], text.as_bytes()].concat();
+        parts.manifest_bytes = Some(replace(
+            bytes,
+            b"\x6bmin_updater\x651.2.3",
+            &[b"\x6bmin_updater", text.as_slice()].concat(),
+        ));
+        parts.seal()
+    };
+    for good in ["0.0.0", "1.2.3", "4294967295.0.1"] {
+        check(&with(good), &trust()).unwrap();
+    }
+    for bad in
+        ["", "1", "1.2", "1.2.3.4", "01.2.3", "+1.2.3", "-1.2.3", "1.2.x", "1..3", " 1.2.3", "4294967296.0.0"]
+    {
+        let refused = refusal(&with(bad));
+        assert!(refused.contains("is not three numbers with dots"), "{bad}: {refused}");
+    }
+}
+
 #[test]
 fn an_extension_that_must_be_understood() {
     let extend = |name: &str| {
@@ -156,6 +250,10 @@ fn frame_sizes_out_of_their_limits() {
         let refused = forged(|p| p.manifest.images[1].frame_size = bad);
         assert!(refused.starts_with(&format!("manifest: image root: frame size {bad} is not")), "{refused}");
     }
+    // As much as may be is accepted; that frames are not longer is checked with the index.
+    let mut parts = Parts::sample();
+    parts.manifest.images[1].frame_size = MAX_FRAME_LEN;
+    check(&parts.seal(), &trust()).unwrap();
 }
 
 #[test]
@@ -179,6 +277,14 @@ fn an_index_longer_than_the_bundle() {
         p.manifest.index.frames += 1000;
     });
     assert!(refused.starts_with("bundle is signed for "), "{refused}");
+}
+
+#[test]
+fn more_base_ranges_than_a_bundle_may_have() {
+    let refused = |ranges| forged(|p| p.manifest.index.ranges = ranges);
+    assert_eq!(refused(MAX_BASE_RANGES + 1), "manifest: number of base ranges is 1048577, at most 1048576");
+    // As many as may be, which are not there.
+    assert_eq!(refused(MAX_BASE_RANGES), "manifest: base ranges without a base release");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Seals and statements.
 
-use crate::sample::{Parts, check, key, refusal, sample, trust_in};
+use crate::sample::{Parts, RECIPE, bundle_of, check, key, refusal, sample, trust, trust_in};
 use bundle::keys::SecretKey;
 use bundle::limits::MAX_MANIFEST_LEN;
-use seal::{SEAL_LEN, Seal, Statement};
+use seal::{SEAL_LEN, STATEMENT_LEN, Seal, Statement};
 
 /// The seal of the sample with its first 512 bytes changed, signed anew.
 fn resealed(change: impl FnOnce(&mut Statement)) -> String {
@@ -34,6 +34,65 @@ fn another_major_version() {
     bytes[32] = 2;
     crc(&mut bytes);
     assert_eq!(refusal(&bytes), "format version 2 is not known: this program reads 1");
+}
+
+/// The sample with bytes of its statement changed that no program of ours would write, signed anew.
+fn signed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = sample();
+    change(&mut bytes[..STATEMENT_LEN]);
+    let signature = key().sign(&bytes[..STATEMENT_LEN]);
+    bytes[560..624].copy_from_slice(&signature);
+    crc(&mut bytes);
+    bytes
+}
+
+#[test]
+fn signed_flags_and_bytes_that_are_not_known() {
+    // Bits 0 and 1 are known; 2 to 15 must be, in any minor version.
+    for (minor, flags) in [(0_u8, 4_u32), (0, 1 << 15), (0, 0xffff_ffff), (9, 4), (9, 1 << 15)] {
+        let said = refusal(&signed(|statement| {
+            statement[34] = minor;
+            statement[36..40].copy_from_slice(&flags.to_le_bytes());
+        }));
+        assert_eq!(said, format!("statement has flags {:#x} that are not known", flags & 0xfffc));
+    }
+    // Bits 16 to 31, and what lies behind the fields, belong to later minor versions.
+    for (at, byte) in [(38, 1), (39, 0x80), (248, 1), (511, 1)] {
+        let with = |minor: u8| {
+            signed(|statement| {
+                statement[34] = minor;
+                statement[at] = byte;
+            })
+        };
+        assert_eq!(refusal(&with(0)), "statement has data where it must be zero");
+        check(&with(1), &trust()).unwrap();
+    }
+    check(&signed(|statement| statement[36] = 3), &trust()).unwrap();
+}
+
+#[test]
+fn signed_versions_and_images_that_are_none() {
+    let version = |text: &[u8]| {
+        refusal(&signed(|statement| {
+            statement[176..240].fill(0);
+            statement[176..176 + text.len()].copy_from_slice(text);
+        }))
+    };
+    for bad in [b"".as_slice(), b"1.2.3\0x", b"\x001.2.3", b"1 2", b"1.2.\x7f", "1.2.ü".as_bytes()] {
+        assert_eq!(version(bad), "version in the statement is not 1 to 64 printable characters", "{bad:?}");
+    }
+    let longest = version(&[b'x'; 64]);
+    assert!(longest.ends_with("in the signed statement, and 1.2.3 in the manifest"), "{longest}");
+    // Manifest, boot and recovery: a length without a digest, and a digest without a length.
+    for at in [56, 96, 136] {
+        for change in [at, at + 8] {
+            let half = refusal(&signed(|statement| {
+                statement[at..at + 40].fill(0);
+                statement[change] = 1;
+            }));
+            assert_eq!(half, "statement has an image with a length or a digest, but not both");
+        }
+    }
 }
 
 #[test]
@@ -67,6 +126,12 @@ fn more_signatures_than_fit() {
     bytes[512] = 17;
     crc(&mut bytes);
     assert_eq!(refusal(&bytes), "seal claims 17 signatures: at most 16 fit");
+    // Sixteen fit: one by the key and fifteen by people of whom nobody knows.
+    let mut keys = vec![key()];
+    keys.extend((8..23).map(|seed| SecretKey::from_seed(&[seed; 32])));
+    let full = bundle_of(RECIPE, &keys, 1);
+    assert_eq!(full[512], 16);
+    check(&full, &trust()).unwrap();
 }
 
 #[test]

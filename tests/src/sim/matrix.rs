@@ -1,6 +1,6 @@
 //! All cuts of a scenario, the cuts of what follows each, and what came of them.
 
-use super::cut::{Class, Cut, Thoroughness, Trace};
+use super::cut::{Class, Cut, Thoroughness};
 use super::disk::Meddle;
 use super::firmware::Demand;
 use super::journal::Op;
@@ -9,6 +9,7 @@ use super::place::Place;
 use super::reduce::{Case, Runs, reduce};
 use super::scenario::{Damage, Lab, Scenario};
 use super::state::{State, hash_of};
+use super::trace::Trace;
 use super::trouble::{Mishap, Trouble};
 use super::world::{End, Life, World};
 use serde::{Deserialize, Serialize};

@@ -18,6 +18,7 @@
 //! owner      what its system does because its owner wants it
 //! scenario   what is done to it
 //! cut        where the power fails, and what of the last writes is kept
+//! trace      a run that is cut off, and the machine as each cut leaves it
 //! matrix     all cuts of a scenario, and what came of them
 //! sweep      the same for everything else that goes wrong
 //! reduce     a failing case made smaller
@@ -38,6 +39,7 @@ pub mod releases;
 pub mod scenario;
 pub mod state;
 mod sweep;
+pub mod trace;
 pub mod trouble;
 pub mod vars;
 pub mod world;

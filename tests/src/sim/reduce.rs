@@ -1,7 +1,8 @@
 //! A failing case made smaller before anybody has to read it: fewer things that go wrong, earlier, and of the last
 //! writes fewer sectors that are kept, as long as it still fails.
 
-use super::cut::{Cut, Trace};
+use super::cut::Cut;
+use super::trace::Trace;
 use super::trouble::Mishap;
 use anyhow::Result;
 use std::fmt;

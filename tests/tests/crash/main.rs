@@ -116,9 +116,9 @@ fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
 /// the power fails in the start after it.
 #[test]
 fn a_decision_outlives_the_loss_of_either_copy_of_the_record() -> anyhow::Result<()> {
-    use tests::sim::cut::Trace;
     use tests::sim::firmware::Demand;
     use tests::sim::place::Place;
+    use tests::sim::trace::Trace;
     let lab = Lab::new()?;
     for name in ["install-blank", "update-a-to-b", "update-hangs-over-good", "rollback", "mark-bad"] {
         let scenario = find(name).unwrap();

@@ -8,11 +8,11 @@
 use crate::installed::{Installed, LOST, blank_disk, copy, machine, media, setting, settled};
 use crate::judge::{Judge, Starts};
 use anyhow::{Context as _, Result, ensure};
+use fixtures::dice::Dice;
 use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
-use tests::sim::cut::Dice;
 use tests::sim::image::Image;
 use tests::{Disk, Machine, Running, Scratch, WebServer};
 

@@ -3,6 +3,7 @@
 //! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they run in any order
 //! and side by side.
 
+mod bad_disk;
 mod damage;
 mod esp;
 mod fallback;

@@ -7,16 +7,18 @@
 use crate::installed::{Installed, LOST, copy, machine, media, setting};
 use crate::judge::{Judge, KEPT_BY_B, Starts, content};
 use anyhow::{Context as _, Result, ensure};
+use fixtures::dice::Dice;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tests::recorded::Recording;
-use tests::sim::cut::{Cut, Dice, Thoroughness, Trace};
+use tests::sim::cut::{Cut, Thoroughness};
 use tests::sim::image::Image;
 use tests::sim::journal::Op;
 use tests::sim::state::{State, Witness};
+use tests::sim::trace::Trace;
 use tests::{Disk, Machine, Scratch};
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
