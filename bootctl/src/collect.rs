@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// The event ring could not be read or written; nothing was taken away.
-    #[error("event ring: {0}")]
+    #[error(transparent)]
     Ring(#[from] StoreError),
     /// Something in pstore could not be read or taken away.
     #[error("{}: {source}", path.display())]

@@ -28,7 +28,7 @@ impl EventLog {
     /// All readable events, oldest first. *Reads* 896 KiB.
     ///
     /// # Errors
-    /// [`StoreError::Io`] if the ring cannot be read as a whole.
+    /// [`StoreError::Ring`] if the ring cannot be read as a whole.
     pub fn events(&self) -> Result<Vec<Event>, StoreError> {
         let mut events: Vec<Event> = event::events(&self.ring()?).collect();
         events.sort_unstable_by_key(|event| event.seq);
@@ -39,23 +39,23 @@ impl EventLog {
     /// return. `event.time` is the caller's: seconds since 1970, 0 if unknown.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Ring`].
     ///
     /// # Power loss
     /// Leaves the ring with the event, or without it and without the oldest one.
     pub fn append(&self, event: &Event) -> Result<u64, StoreError> {
-        let _alone = Alone::with(&self.state)?;
+        let _alone = Alone::with(&self.state).map_err(StoreError::Ring)?;
         let seq = event::next_seq(&self.ring()?);
         let mut event = *event;
         event.seq = seq;
-        self.state.write_at(RING_OFFSET + Event::offset(seq), &event.encode())?;
-        self.state.flush()?;
+        let written = self.state.write_at(RING_OFFSET + Event::offset(seq), &event.encode());
+        written.and_then(|()| self.state.flush()).map_err(StoreError::Ring)?;
         Ok(seq)
     }
 
     fn ring(&self) -> Result<Vec<u8>, StoreError> {
         let mut ring = vec![0; RING_LEN as usize];
-        self.state.read_at(RING_OFFSET, &mut ring)?;
+        self.state.read_at(RING_OFFSET, &mut ring).map_err(StoreError::Ring)?;
         Ok(ring)
     }
 }

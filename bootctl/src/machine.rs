@@ -147,7 +147,7 @@ impl Machine {
         }
         match self.log.events() {
             Ok(events) => status.events = events,
-            Err(error) => status.warnings.push(format!("event ring: {error}")),
+            Err(error) => status.warnings.push(error.to_string()),
         }
         if let Table::Backup(error) = self.disk.table() {
             status.warnings.push(format!("primary partition table: {error}; the backup is used"));

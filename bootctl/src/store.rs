@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The device gave an error.
     #[error("boot record: {0}")]
     Io(#[from] io::Error),
+    /// The device gave an error in the event ring.
+    #[error("event ring: {0}")]
+    Ring(io::Error),
     /// A copy was written by a later version of this program: it is neither used nor overwritten.
     #[error("boot record has version {0}, this program reads 1")]
     Newer(u16),
@@ -115,7 +118,7 @@ impl RecordStore {
         &self,
         to: impl FnOnce(&Record) -> Result<Record, E>,
     ) -> Result<(Record, Record), E> {
-        let _alone = Alone::with(&self.state)?;
+        let _alone = Alone::with(&self.state).map_err(StoreError::from)?;
         let before = self.read()?;
         let after = self.write_alone(&to(&before)?)?;
         Ok((before, after))
@@ -233,7 +236,7 @@ pub(crate) struct Alone<'a>(&'a Window);
 
 impl<'a> Alone<'a> {
     /// Waits for its turn: a few writes of others at most.
-    pub(crate) fn with(state: &'a Window) -> Result<Self, StoreError> {
+    pub(crate) fn with(state: &'a Window) -> io::Result<Self> {
         state.keep_others_out()?;
         Ok(Self(state))
     }

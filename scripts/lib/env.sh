@@ -63,7 +63,8 @@ need_rust() {
 need_space() {
     local have built
     have=$(df --output=avail -BM . | tail -n 1 | tr -dc 0-9)
-    built=$(du -smc target build 2>/dev/null | tail -n 1 | cut -f 1)
+    # In a fresh clone neither is there.
+    built=$({ du -smc target build 2>/dev/null || true; } | tail -n 1 | cut -f 1)
     [ $((have + built)) -ge $(($1 * 1024)) ] ||
         missing "this takes $1 GiB of disk in all, and there are $((have / 1024)) GiB free beside the $((built / 1024)) GiB built already"
 }

@@ -229,7 +229,7 @@ impl Work<'_> {
         event.time = self.machine.now;
         let appended = EventLog::open(&self.machine.disk).and_then(|log| log.append(&event));
         if let Err(error) = appended {
-            self.warn(format!("event ring: {error}"));
+            self.warn(error.to_string());
         }
     }
 }
