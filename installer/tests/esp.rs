@@ -142,7 +142,7 @@ fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever a file system looks like, it is looked at without harm and mended.
+    /// Whatever a file system looks like, it is looked at without harm, and made anew over it.
     #[test]
     fn any_damage_is_looked_at_without_harm(
         damage in prop::collection::vec((0_usize..4 << 20, prop::collection::vec(any::<u8>(), 1..600)), 1..40),
@@ -162,5 +162,8 @@ proptest! {
         device.write_at(0, &bytes).expect("write");
         prop_assert!(lacking(&device, &program).len() <= GUARD_PATHS.len());
         prop_assert!(!matches!(esp::look(&device).expect("look"), Content::Files(files) if files.len() > esp::FILES));
+        let mut files: Vec<_> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &program)).collect();
+        esp::make(&device, 0, device.len(), 9, &mut files).expect("made anew");
+        prop_assert!(lacking(&device, &program).is_empty());
     }
 }
