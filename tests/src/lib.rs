@@ -17,6 +17,7 @@
 
 mod accelerator;
 mod console;
+mod effort;
 mod failing;
 mod failure;
 mod image;

@@ -2,12 +2,13 @@
 
 use crate::Failure;
 use crate::console::{Console, Waited};
+use crate::effort;
 use crate::failure::Scene;
 use crate::qmp::Qmp;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a step may take where nothing else is said. Under translation on a busy machine everything takes ten
@@ -16,6 +17,12 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// Lines of the console that a failure shows.
 const TAIL: usize = 40;
+
+/// A machine that uses less than a twenty-fifth of this has nothing to do: its clock ticks.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Between two looks at how much it has used.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// The prompt of the sample system's shell.
 const PROMPT: &str = "rayos# ";
@@ -247,6 +254,40 @@ impl Running {
     pub fn kill(mut self) -> Result<(), Failure> {
         self.child.kill().map_err(|error| self.failure(format!("kill: {error}")))?;
         self.wait(LIMIT).map(|_| ())
+    }
+
+    /// Processor time that the machine has used since it was switched on: what goes by slowly on a busy host goes by slowly in it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn effort(&self) -> Result<Duration, Failure> {
+        effort::used(self.child.id()).map_err(|error| self.failure(format!("ask for its effort: {error}")))
+    }
+
+    /// Lets the machine go on until it has used so much more of the processor, or does nothing any more, and kills it.
+    ///
+    /// # Errors
+    /// When it ends before that.
+    pub fn kill_after(self, more: Duration) -> Result<(), Failure> {
+        let goal = self.effort()? + more;
+        let (mut looked, mut then) = (Instant::now(), self.effort()?);
+        loop {
+            let now = self.effort()?;
+            if now >= goal {
+                break;
+            }
+            if looked.elapsed() > IDLE {
+                if now.saturating_sub(then) < IDLE / 25 {
+                    break;
+                }
+                (looked, then) = (Instant::now(), now);
+            }
+            // Nothing is waited for: only the end of the machine ends this earlier.
+            if self.console.wait(&[], GLANCE) == Waited::Ended {
+                return Err(self.failure("ended before it was killed".to_owned()));
+            }
+        }
+        self.kill()
     }
 
     /// Waits until the guest has switched the machine off.

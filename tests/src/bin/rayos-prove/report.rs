@@ -35,6 +35,9 @@ struct Bundles {
 #[derive(Deserialize)]
 struct Kills {
     seed: u64,
+    /// Runs of an hour are not made anew for each report.
+    #[serde(default)]
+    commit: String,
     kills: Vec<Kill>,
 }
 
@@ -47,6 +50,8 @@ struct Kill {
 
 #[derive(Deserialize)]
 struct Recorded {
+    #[serde(default)]
+    commit: String,
     operations: usize,
     cuts: usize,
     judged: usize,
@@ -61,7 +66,7 @@ impl Report {
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
             "# Reliability: what was tried, and what came of it\n\nMade by `scripts/prove --report` on {} from commit {}. \
-             The command beside a figure repeats it; virtual machines are killed in runs of their own, of which the last one counts.\n\n",
+             The command beside a figure repeats it; virtual machines are killed and recorded in runs of their own, of which the last one counts, with the commit it was of.\n\n",
             self.date, self.commit
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
@@ -114,6 +119,13 @@ impl Report {
             "| bundles judged alike by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
             bundles.accepted, bundles.first_seed, bundles.bundles, bundles.bundles
         )?;
+        self.machines(text)?;
+        text.push('\n');
+        Ok(())
+    }
+
+    /// What was done to virtual machines, if it was.
+    fn machines(&self, text: &mut String) -> Result<()> {
         if let Ok(kills) = self.read::<Kills>("kills.json") {
             let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
             for kill in &kills.kills {
@@ -124,23 +136,29 @@ impl Report {
             let started = kills.kills.iter().filter(|kill| kill.started).count();
             writeln!(
                 text,
-                "| virtual machines killed, their disks judged byte by byte, {started} of them started again ({}) | {} | 0 | `scripts/prove kills {} {}` |",
+                "| virtual machines killed, their disks judged byte by byte, {started} of them started again ({}){} | {} | 0 | `scripts/prove kills {} {}` |",
                 detail.join("; "),
+                self.other(&kills.commit),
                 kills.kills.len(),
                 kills.kills.len(),
                 kills.seed
             )?;
         }
         for (what, file) in [("installation", "recorded.install.json"), ("update", "recorded.update.json")] {
-            if let Ok(Recorded { operations, cuts, judged, booted }) = self.read(file) {
+            if let Ok(Recorded { commit, operations, cuts, judged, booted }) = self.read(file) {
                 writeln!(
                     text,
-                    "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started) | {cuts} | 0 | `scripts/prove recorded {booted}` |"
+                    "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
+                    self.other(&commit)
                 )?;
             }
         }
-        text.push('\n');
         Ok(())
+    }
+
+    /// Which commit a figure is of, if it is of another one than the report. *Pure.*
+    fn other(&self, commit: &str) -> String {
+        if commit.is_empty() || commit == self.commit { String::new() } else { format!("; commit {commit}") }
     }
 }
 
