@@ -294,7 +294,7 @@ impl<'a> Machine<'a> {
         let mut running = Running::new(child, console, log, command_line);
         running.attach(qmp?, socket);
         if self.memory.is_some() {
-            running.until_resumed()?;
+            running.go_on()?;
         }
         Ok(running)
     }

@@ -225,9 +225,13 @@ impl Running {
     /// Stops the machine where it is, and keeps in `memory` what [`crate::Machine::resume`] goes on from, together
     /// with copies of its disks and variables as they are now.
     ///
+    /// It stands still first, with every read and write of its disks done. Kept while it ran, as QEMU offers, the memory now and then
+    /// was not that of one moment, and the kernel that went on from it fell over or hung.
+    ///
     /// # Errors
     /// When QEMU cannot write the file, or does not end.
     pub fn freeze(mut self, memory: &Path) -> Result<(), Failure> {
+        self.execute("stop", json!({}))?;
         let uri = format!("exec:cat >'{}'", memory.display());
         self.execute("migrate", json!({"uri": uri}))?;
         let ended =
@@ -238,11 +242,11 @@ impl Running {
         }
     }
 
-    /// Waits until a machine that goes on from kept memory does.
-    pub(crate) fn until_resumed(&mut self) -> Result<(), Failure> {
-        let runs = self.qmp.as_mut().map(|qmp| qmp.until("query-status", "status", &["running"]));
-        match runs {
-            Some(Ok(_)) => Ok(()),
+    /// Lets a machine that has its kept memory again go on.
+    pub(crate) fn go_on(&mut self) -> Result<(), Failure> {
+        let stands = self.qmp.as_mut().map(|qmp| qmp.until("query-status", "status", &["paused"]));
+        match stands {
+            Some(Ok(_)) => self.execute("cont", json!({})),
             other => Err(self.failure(format!("go on from kept memory: {other:?}"))),
         }
     }
