@@ -16,6 +16,7 @@
 //! ```
 
 mod accelerator;
+pub mod catalogue;
 mod console;
 mod effort;
 mod failing;

@@ -72,6 +72,9 @@ struct Kill {
     again: bool,
 }
 
+/// How many are killed, and every which of each kind is started again, where nothing else is said.
+const KILLS: u64 = 50;
+const START_EVERY: u64 = 5;
 const MILLION: u64 = 1_000_000;
 
 /// All that is to be done, and what came of it.
@@ -95,8 +98,8 @@ impl Kills {
     fn asked_for() -> Result<Self> {
         Ok(Self {
             seed: setting("RAYOS_SEED", 1)?,
-            count: setting("RAYOS_KILLS", 2 * DOINGS.len() as u64)?,
-            start_every: setting("RAYOS_START_EVERY", 1)?.max(1),
+            count: setting("RAYOS_KILLS", KILLS)?,
+            start_every: setting("RAYOS_START_EVERY", START_EVERY)?.max(1),
             figures: std::env::var_os("RAYOS_FIGURES").map(Into::into),
             done: Mutex::default(),
         })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use tests::catalogue::{NOTHING, rows};
 use tests::sim::matrix::Counts;
 
 /// What the report is made of.
@@ -58,6 +59,9 @@ struct Recorded {
     booted: usize,
 }
 
+/// What is to be survived, and which test shows it.
+const CATALOGUE: &str = include_str!("../../../../docs/threat-model.md");
+
 /// The part that no run changes.
 const LIMITS: &str = include_str!("limits.md");
 
@@ -71,6 +75,7 @@ impl Report {
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
         self.totals(&crash, &mut text)?;
+        text.push_str(&covered(CATALOGUE));
         text.push_str(LIMITS);
         scenarios(&crash, &mut text)?;
         fs::write(&self.out, text).with_context(|| self.out.display().to_string())
@@ -160,6 +165,23 @@ impl Report {
     fn other(&self, commit: &str) -> String {
         if commit.is_empty() || commit == self.commit { String::new() } else { format!("; commit {commit}") }
     }
+}
+
+/// How much of the catalogue a test shows. *Pure.*
+fn covered(catalogue: &str) -> String {
+    let rows: Vec<(&str, &str)> = rows(catalogue).collect();
+    let saying = |words: &str| -> Vec<&str> {
+        rows.iter().filter(|(_, cells)| cells.contains(words)).map(|(id, _)| *id).collect()
+    };
+    let [open, moot] = NOTHING.map(saying);
+    format!(
+        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue: tests show {} of them, which it names. \
+         Not covered: {}. There is nothing to be tested, by the way it is built: {}.\n\n",
+        rows.len(),
+        rows.len() - open.len() - moot.len(),
+        open.join(", "),
+        moot.join(", ")
+    )
 }
 
 fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
