@@ -24,6 +24,11 @@ pub trait BlockDevice: Send + Sync {
         self.len() == 0
     }
 
+    /// Whether a head has to move from one place of it to another, so that reading here and writing there by turns is slow.
+    fn is_rotating(&self) -> bool {
+        false
+    }
+
     /// Reads exactly `into.len()` bytes.
     ///
     /// # Errors

@@ -231,6 +231,10 @@ impl BlockDevice for Window {
         self.len
     }
 
+    fn is_rotating(&self) -> bool {
+        self.device.is_rotating()
+    }
+
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.device.read_at(self.offset(offset, into.len())?, into)
     }

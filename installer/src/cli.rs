@@ -6,14 +6,14 @@ use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
 use installer::answers::{Answers, Then};
-use installer::guards::MendError;
+use installer::ending::{self, CONFIRMATION, NOTHING_TO_DO};
 use installer::host::{block_on, jobs, now, random_guid, restart};
-use installer::install::{InstallError, Job, Others, install};
+use installer::install::{Job, Others, install};
 use installer::layout::{Layout, Size};
 use installer::marker::Marker;
 use installer::media::{Content, stick_len, write_stick};
 use installer::report::PlanReport;
-use installer::unattended::{self, Surroundings, UnattendedError, survey};
+use installer::unattended::{self, Surroundings, survey};
 use installer::{choose, disks, safety};
 use record::{Guid, Text64};
 use std::fs::File;
@@ -24,12 +24,6 @@ use std::sync::Arc;
 use updater::apply::Report;
 use updater::source::{AnySource, HttpOptions, Location};
 use updater::terminal::{ProgressStyle, Terminal};
-
-const FAILED: u8 = 1;
-const REFUSED: u8 = 3;
-const UNSUITABLE: u8 = 5;
-const CONFIRMATION: u8 = 6;
-const NOTHING_TO_DO: u8 = 7;
 
 /// Installs RayOS: creates the slots, then applies the first bundle to one of them.
 ///
@@ -316,29 +310,7 @@ impl Media {
 struct Unconfirmed;
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Unconfirmed>() {
-        return CONFIRMATION;
-    }
-    match error.downcast_ref() {
-        Some(MendError::Older { .. } | MendError::Unsigned) => return REFUSED,
-        Some(MendError::Disk(_) | MendError::Foreign(_)) => return UNSUITABLE,
-        _ => {}
-    }
-    let installing = error.downcast_ref::<InstallError>().or_else(|| match error.downcast_ref() {
-        Some(UnattendedError::Install(error)) => Some(error),
-        _ => None,
-    });
-    match installing {
-        Some(InstallError::Bundle(_) | InstallError::Refused(_)) => REFUSED,
-        Some(InstallError::Layout(_)) => UNSUITABLE,
-        Some(_) => FAILED,
-        None => match error.downcast_ref::<UnattendedError>() {
-            Some(UnattendedError::Choice(_) | UnattendedError::Open(_)) => UNSUITABLE,
-            _ if error.is::<bootctl::device::OpenError>() => UNSUITABLE,
-            _ if error.is::<installer::media::MediaError>() => FAILED,
-            _ => FAILED,
-        },
-    }
+    if error.is::<Unconfirmed>() { CONFIRMATION } else { ending::exit_code(error.chain()) }
 }
 
 fn finish(report: &Report) -> Result<()> {

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod choose;
 pub mod disks;
 mod dots;
+pub mod ending;
 pub mod esp;
 mod floor;
 pub mod guards;

@@ -10,6 +10,7 @@ use bootctl::system::{SYSTEM_FILE, System};
 use clap::Parser;
 use installer::answers::{Answers, Then};
 use installer::disks::Roots;
+use installer::ending::exit_code;
 use installer::esp;
 use installer::guards::Guard;
 use installer::host::{block_on, jobs, now, random_guid, restart};
@@ -54,8 +55,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("rayos-recovery: {error:#}"));
-            Marker::Failed(1).emit();
-            ExitCode::FAILURE
+            let code = exit_code(error.chain());
+            Marker::Failed(code).emit();
+            ExitCode::from(code)
         }
     }
 }

@@ -108,9 +108,11 @@ pub struct Report {
 pub struct PhaseMs {
     /// Looking at what the disk has.
     pub scan: u64,
-    /// Fetching, verifying and writing.
+    /// Verifying a file of this machine before anything is changed; 0 for what comes over a network or through a pipe.
+    pub verify: u64,
+    /// Fetching, verifying and writing, and reading back what was written first.
     pub write: u64,
-    /// Reading back.
+    /// Reading back the rest.
     pub read_back: u64,
 }
 

@@ -6,6 +6,7 @@ use crate::batch::{Origin, original};
 use crate::fetch::{Fetcher, OnRetry};
 use crate::hints::checksum;
 use crate::phases::{Progress, Work};
+use crate::proving::Proving;
 use crate::source::Source;
 use crate::survey::{Survey, is};
 use bundle::{Decoder, FrameKind, ImageRole, Release, StoredFrame};
@@ -117,7 +118,7 @@ impl Work<'_> {
         &self,
         mut lost: Vec<Lost>,
         full: &mut Unopened<'_, S>,
-        survey: &mut Survey,
+        (survey, proving): (&mut Survey, &Proving),
         progress: &mut Progress<'_>,
     ) -> Result<u64, ApplyError> {
         let release = Arc::clone(self.sinks.release());
@@ -147,7 +148,8 @@ impl Work<'_> {
                 let at = release.frames()[place].offset;
                 let written = self.sinks.write(frame.image, at, &bytes);
                 written.map_err(|error| ApplyError::Write { what: self.sinks.name(frame.image), error })?;
-                (survey.origins[place], survey.sums[place]) = (Origin::Held, checksum(&bytes));
+                survey.origins[place] = Origin::Held;
+                proving.wrote(vec![(place, checksum(&bytes))]);
                 progress.add(u64::from(frame.len));
             }
         }

@@ -18,6 +18,7 @@ mod kept;
 mod phases;
 mod places;
 pub mod plan;
+mod proving;
 mod read_back;
 pub mod repair;
 mod secure_boot;

@@ -3,20 +3,21 @@
 
 mod activate;
 mod progress;
+mod read;
+mod write;
 
 pub(crate) use progress::Progress;
 
 use crate::apply::{ApplyError, Failure, Machine, Options, Report};
-use crate::base::Lost;
-use crate::batch::{Origin, batches};
+use crate::batch::batches;
 use crate::events::{Event, EventSink, Phase};
 use crate::fetch::Fetcher;
 use crate::full::Unopened;
-use crate::hand::{Done, Hand};
+use crate::hand::Hand;
 use crate::hints::Hints;
 use crate::places::Reading;
 use crate::plan::{Plan, Refusal};
-use crate::read_back;
+use crate::proving::Ledger;
 use crate::seeds::Seeds;
 use crate::sink::Sinks;
 use crate::source::Source;
@@ -58,6 +59,8 @@ pub(crate) struct Scanned {
     /// What it comes to.
     pub(crate) amounts: Amounts,
     took: Duration,
+    /// How long it took to verify the bundle, if that was done.
+    verifying: Duration,
 }
 
 /// The target slot cannot be started any more, durably.
@@ -66,9 +69,13 @@ pub(crate) struct Disarmed<'w> {
     scanned: Scanned,
 }
 
-/// Everything was written and flushed.
+/// Everything was written and flushed, and some of it read back.
 pub(crate) struct Written<'w> {
     disarmed: Disarmed<'w>,
+    /// What of it was read back.
+    ledger: Ledger,
+    /// The flush that made all of it durable.
+    flushed: u32,
     fetched: u64,
     took: Duration,
 }
@@ -110,7 +117,7 @@ impl Work<'_> {
         }
         let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
         let amounts = Amounts { fetch_bytes, ..survey.amounts(release) };
-        Ok(Scanned { survey, amounts, took: began.elapsed() })
+        Ok(Scanned { survey, amounts, took: began.elapsed(), verifying: Duration::ZERO })
     }
 
     /// The block hints, if they can be had and may be of use. They lie behind the payload: a pipe cannot give them in time.
@@ -169,12 +176,14 @@ impl Work<'_> {
     /// A [`Failure`], which says whether the target slot was disarmed.
     pub(crate) async fn carry_out<S: Source>(
         &self,
-        scanned: Scanned,
+        mut scanned: Scanned,
         mut fetcher: Fetcher<'_, S>,
         full: Unopened<'_, S>,
     ) -> Result<Report, Failure> {
         if fetcher.is_local() {
+            let began = Instant::now();
             self.verify(&scanned, &mut fetcher).await?;
+            scanned.verifying = began.elapsed();
         }
         // A disk that takes no write at all leaves the slot as it was.
         let untouched = |error| Failure { error, disarmed: self.is_disarmed().then(|| self.slot()) };
@@ -231,116 +240,5 @@ impl Work<'_> {
         if let Err(error) = appended {
             self.warn(error.to_string());
         }
-    }
-}
-
-impl<'w> Disarmed<'w> {
-    /// Fetches, verifies and writes what is missing, with memory for a few batches per thread.
-    pub(crate) async fn write<S: Source>(
-        mut self,
-        mut fetcher: Fetcher<'_, S>,
-        mut full: Unopened<'_, S>,
-    ) -> Result<Written<'w>, ApplyError> {
-        let began = Instant::now();
-        let work = self.work;
-        let release = Arc::clone(work.sinks.release());
-        let survey = &mut self.scanned.survey;
-        let mut progress = work.progress(Phase::Write, survey.missing_bytes(&release));
-        let mut supply = Supply::new(&mut fetcher).await;
-        let mut made_up = 0;
-        loop {
-            let missing = work.write_once(survey, &mut supply, &mut progress).await?;
-            if !missing.lost.is_empty() {
-                made_up += work.make_up(missing.lost, &mut full, survey, &mut progress).await?;
-            }
-            if !missing.failed {
-                break;
-            }
-            // What the disk was thought to have is fetched after all.
-            supply.again(&release);
-        }
-        let read_locally = supply.read_locally();
-        let bundle_len = release.statement().bundle_len;
-        if !fetcher.can_skip() {
-            fetcher.range(bundle_len, 0).await?;
-        }
-        let fetched = fetcher.finish(bundle_len).await? + read_locally + made_up;
-        let flush = |error| ApplyError::Write { what: "flush", error };
-        work.sinks.flush().map_err(flush)?;
-        Ok(Written { disarmed: self, fetched, took: began.elapsed() })
-    }
-}
-
-/// What could not be brought to its place.
-#[derive(Default)]
-struct Missing {
-    /// Something turned out not to be on the disk, and is to be fetched.
-    failed: bool,
-    /// What the base should have had.
-    lost: Vec<Lost>,
-}
-
-impl Work<'_> {
-    /// Brings to its place what is missing.
-    async fn write_once<S: Source>(
-        &self,
-        survey: &mut Survey,
-        supply: &mut Supply<'_, '_, S>,
-        progress: &mut Progress<'_>,
-    ) -> Result<Missing, ApplyError> {
-        let release = self.sinks.release();
-        let jobs = batches(release, &survey.origins, supply.batch_len());
-        supply.expect(release, &jobs);
-        let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let mut hand = Hand::new(&self.sinks, &survey.composition, self.options.read_back);
-            move |order| hand.write(order)
-        });
-        let mut missing = Missing::default();
-        let (origins, sums) = (&mut survey.origins, &mut survey.sums);
-        let mut told = |done: Done| {
-            for (frame, sum) in done.written {
-                if origins[frame] != Origin::Held {
-                    progress.add(u64::from(release.frames()[frame].len));
-                }
-                (origins[frame], sums[frame]) = (Origin::Held, sum);
-            }
-            missing.failed |= !done.failed.is_empty();
-            for lost in done.lost {
-                origins[lost.frame] = Origin::Lost;
-                missing.lost.push(lost);
-            }
-            for frame in done.failed {
-                origins[frame] = Origin::Stored;
-            }
-        };
-        let mut fetched = Ok(());
-        for batch in jobs {
-            match workers.send(supply.order(release, batch), &mut told).await {
-                Ok(Some(())) => {}
-                Ok(None) => break,
-                Err(error) => {
-                    fetched = Err(error);
-                    break;
-                }
-            }
-        }
-        // What was fetched before an error is written nevertheless: the next run need not fetch it again.
-        workers.finish(&mut told).await?;
-        fetched?;
-        Ok(missing)
-    }
-}
-
-impl<'w> Written<'w> {
-    /// Compares what is on the medium with what was signed.
-    pub(crate) async fn read_back(mut self) -> Result<Proven<'w>, ApplyError> {
-        let began = Instant::now();
-        let work = self.disarmed.work;
-        let scanned = &mut self.disarmed.scanned;
-        let mut progress = work.progress(Phase::ReadBack, scanned.amounts.image_bytes);
-        let survey = Arc::new(std::mem::take(&mut scanned.survey));
-        let frames_too = work.options.read_back;
-        read_back::compare(&work.sinks, &survey, frames_too, work.workers(), &mut progress).await?;
-        Ok(Proven { written: self, took: began.elapsed() })
     }
 }

@@ -1,12 +1,9 @@
 //! Whether the medium has what was written.
 
 use crate::apply::ApplyError;
-use crate::batch::{Origin, stretches};
 use crate::hints::checksum;
-use crate::phases::Progress;
 use crate::places::Reading;
 use crate::sink::Sinks;
-use crate::survey::Survey;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice, is_zero};
 use bundle::{FrameEntry, FrameKind};
@@ -42,50 +39,47 @@ pub enum ReadBackError {
     },
 }
 
-enum Job {
-    /// Neighbouring frames of one image.
-    Frames(Range<usize>),
-    /// The whole image behind a seal: 0 boot, 1 recovery.
-    Whole(usize),
+/// Neighbouring frames of one image, with the checksums of their verified bytes.
+pub(crate) struct Stretch {
+    pub(crate) frames: Range<usize>,
+    pub(crate) sums: Vec<u64>,
 }
 
-/// Compares everything on the medium with what was verified before it was written, and the images that the guard will
-/// ask for with what was signed. *Reads.*
+/// Compares what is on the medium with what was verified before it was written, and tells which frames are the same. *Reads.*
 ///
 /// A frame is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what a disk does to it does not aim at a hash.
-pub(crate) async fn compare(
+pub(crate) async fn compare_all(
     sinks: &Arc<Sinks>,
-    survey: &Arc<Survey>,
-    frames_too: bool,
+    stretches: Vec<Stretch>,
     (jobs, stop): (usize, &Stop),
-    progress: &mut Progress<'_>,
+    same: impl FnMut(Range<usize>),
 ) -> Result<(), ApplyError> {
-    let release = sinks.release();
-    let whole = (0..sinks.headers().count()).map(Job::Whole);
-    let wanted = |frame| frames_too && survey.origins[frame] != Origin::Unwanted;
-    let frames = stretches(release, wanted).into_iter().map(Job::Frames);
     let look = || {
-        let (sinks, survey, mut buffer) = (Arc::clone(sinks), Arc::clone(survey), AlignedBuffer::default());
-        move |job| match job {
-            Job::Whole(header) => check_whole(&sinks, header, &mut buffer).map(|()| 0),
-            Job::Frames(frames) => compare_frames(&sinks, &survey, frames, &mut buffer),
-        }
+        let (sinks, mut buffer) = (Arc::clone(sinks), AlignedBuffer::default());
+        move |stretch| compare(&sinks, stretch, &mut buffer)
     };
-    Workers::start(jobs, stop, look).all(whole.chain(frames), |bytes| progress.add(bytes)).await
+    Workers::start(jobs, stop, look).all(stretches, same).await
 }
 
-fn compare_frames(
-    sinks: &Sinks,
-    survey: &Survey,
-    frames: Range<usize>,
-    buffer: &mut AlignedBuffer,
-) -> Result<u64, ApplyError> {
+/// Compares the images that the guard will ask for with what was signed. *Reads.*
+pub(crate) async fn check_wholes(sinks: &Arc<Sinks>, (jobs, stop): (usize, &Stop)) -> Result<(), ApplyError> {
+    let look = || {
+        let (sinks, mut buffer) = (Arc::clone(sinks), AlignedBuffer::default());
+        move |header| check_whole(&sinks, header, &mut buffer)
+    };
+    Workers::start(jobs, stop, look).all(0..sinks.headers().count(), |()| ()).await
+}
+
+fn compare(sinks: &Sinks, stretch: Stretch, buffer: &mut AlignedBuffer) -> Result<Range<usize>, ApplyError> {
+    let Stretch { frames, sums } = stretch;
     let entries = &sinks.release().frames()[frames.clone()];
     let len: u64 = entries.iter().map(|frame| u64::from(frame.len)).sum();
-    let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else { return Ok(len) };
+    let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else {
+        return Ok(frames);
+    };
     buffer.resize(len as usize);
     let is_read = place.read(Reading::Medium, first.offset, buffer).is_ok();
-    for (number, frame) in frames.zip(entries) {
+    for (sum, frame) in sums.into_iter().zip(entries) {
         let at = (frame.offset - first.offset) as usize;
         let bytes = &mut buffer[at..at + frame.len as usize];
         let (partition, offset) = (place.name, place.offset(frame.offset));
@@ -94,18 +88,18 @@ fn compare_frames(
             let error = |error| ReadBackError::Io { partition, offset, error };
             place.read(Reading::Medium, frame.offset, bytes).map_err(error)?;
         }
-        if !is_as_verified(frame, survey.sums[number], bytes) {
+        if !is_as_verified(frame, sum, bytes) {
             return Err(ReadBackError::Differs { partition, offset }.into());
         }
     }
-    Ok(len)
+    Ok(frames)
 }
 
 fn is_as_verified(frame: &FrameEntry, sum: u64, bytes: &[u8]) -> bool {
     if frame.kind == FrameKind::Zero { is_zero(bytes) } else { checksum(bytes) == sum }
 }
 
-/// The guard asks for the SHA-256 of the whole image: make sure that it will get what it asks for.
+/// The guard asks for the SHA-256 of the whole image behind a seal (0 boot, 1 recovery): make sure that it will get what it asks for.
 fn check_whole(sinks: &Sinks, header: usize, buffer: &mut AlignedBuffer) -> Result<(), ApplyError> {
     let statement = sinks.release().statement();
     let (image, name): (ImageDigest, _) =

@@ -117,6 +117,11 @@ impl Sinks {
         self.boot.flush()
     }
 
+    /// Whether reading and writing by turns is slow.
+    pub(crate) fn is_rotating(&self) -> bool {
+        self.boot.is_rotating()
+    }
+
     /// Name of the partition that an image goes to, for people.
     pub(crate) fn name(&self, image: usize) -> &'static str {
         self.place(image).map_or("memory", |place| place.name)

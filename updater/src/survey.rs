@@ -45,7 +45,7 @@ pub struct Amounts {
 pub(crate) struct Survey {
     /// For each frame where its bytes come from.
     pub(crate) origins: Vec<Origin>,
-    /// For each frame a checksum of its bytes, taken when they had the SHA-256 that was signed; it tells whether a
+    /// For each frame that lay in its place a checksum of its bytes, taken when they had the SHA-256 that was signed; it tells whether a
     /// device still has them.
     pub(crate) sums: Vec<u64>,
     /// Where the blocks of composed frames lie.

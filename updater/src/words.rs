@@ -23,10 +23,10 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
     match outcome {
         Outcome::Activated(report) => {
             let phases = report.phase_ms;
-            let [scan, write, read_back] =
-                [phases.scan, phases.write, phases.read_back].map(|ms| ms as f64 / 1000.0);
+            let [scan, verify, write, read_back] =
+                [phases.scan, phases.verify, phases.write, phases.read_back].map(|ms| ms as f64 / 1000.0);
             output_line(&format!(
-                "fetched {}, found {} in place and {} in the other slot, wrote {} (scan {scan:.1} s, write {write:.1} s, read back {read_back:.1} s)",
+                "fetched {}, found {} in place and {} in the other slot, wrote {} (scan {scan:.1} s, verify {verify:.1} s, write {write:.1} s, read back {read_back:.1} s)",
                 mebibytes(report.fetched_bytes),
                 mebibytes(report.reused_bytes),
                 mebibytes(report.composed_bytes),

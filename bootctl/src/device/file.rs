@@ -2,7 +2,7 @@
 
 use super::{ALIGNMENT, AlignedBuffer, BlockDevice, is_inside, outside, write_zeroes};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd as _;
@@ -234,6 +234,11 @@ impl BlockDevice for FileDevice {
         self.len
     }
 
+    fn is_rotating(&self) -> bool {
+        let number = |metadata: Metadata| if self.is_block_device { metadata.rdev() } else { metadata.dev() };
+        self.file.metadata().is_ok_and(|metadata| is_rotating(Path::new("/sys"), number(metadata)))
+    }
+
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.check(offset, into.len())?;
         self.file.read_exact_at(into, offset).map_err(self.failed("reading", offset, into.len() as u64))
@@ -346,6 +351,18 @@ fn is_write_protected(number: u64) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
+/// What sysfs at `sys` says of the block device with this number, or of the disk that it is a partition of. A virtio disk calls itself
+/// rotating whatever it stands on, and is not believed.
+fn is_rotating(sys: &Path, number: u64) -> bool {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let Ok(device) = sys.join(format!("dev/block/{major}:{minor}")).canonicalize() else { return false };
+    let is_virtio = device.iter().any(|part| part.to_str().is_some_and(|part| part.starts_with("virtio")));
+    let says_so = |folder: &Path| {
+        std::fs::read_to_string(folder.join("queue/rotational")).is_ok_and(|text| text.trim() == "1")
+    };
+    !is_virtio && (says_so(&device) || device.parent().is_some_and(says_so))
+}
+
 fn detect_sector_size(file: &File) -> u32 {
     let is_header_at = |offset| {
         let mut magic = [0; 8];
@@ -381,6 +398,26 @@ mod tests {
             device.read_medium_at(offset, &mut read).unwrap();
             assert_eq!(read, expected[offset as usize..offset as usize + count], "{offset} {count}");
         }
+    }
+
+    #[test]
+    fn a_disk_that_says_so_is_rotating_and_its_partitions_are_unless_it_is_a_virtual_one() {
+        let sys = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(sys.path().join("dev/block")).unwrap();
+        for (minor, folder, queue, rotational) in [
+            (0, "devices/pci0/ata1/block/sda", "devices/pci0/ata1/block/sda", "1\n"),
+            (1, "devices/pci0/ata1/block/sda/sda1", "devices/pci0/ata1/block/sda", "1\n"),
+            (2, "devices/pci0/nvme/nvme0n1", "devices/pci0/nvme/nvme0n1", "0\n"),
+            (3, "devices/pci0/virtio3/block/vda", "devices/pci0/virtio3/block/vda", "1\n"),
+        ] {
+            let [folder, queue] = [folder, queue].map(|path| sys.path().join(path));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::create_dir_all(queue.join("queue")).unwrap();
+            std::fs::write(queue.join("queue/rotational"), rotational).unwrap();
+            std::os::unix::fs::symlink(&folder, sys.path().join(format!("dev/block/8:{minor}"))).unwrap();
+        }
+        let says = [0, 1, 2, 3, 4].map(|minor| is_rotating(sys.path(), rustix::fs::makedev(8, minor)));
+        assert_eq!(says, [true, true, false, false, false]);
     }
 
     #[test]

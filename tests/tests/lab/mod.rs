@@ -202,7 +202,11 @@ pub(crate) fn options(trust: &Trust) -> Options<'_> {
 }
 
 pub(crate) async fn installed(sector_size: u32) -> Lab {
-    let lab = Lab::new(sector_size);
+    installed_on(Lab::new(sector_size)).await
+}
+
+/// The same on a disk of another size.
+pub(crate) async fn installed_on(lab: Lab) -> Lab {
     lab.install(FIRST.bundle()).await.expect("installed");
     lab.commit(Slot::A);
     lab

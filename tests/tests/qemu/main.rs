@@ -21,4 +21,5 @@ mod refuse;
 mod secure_boot;
 mod stranger;
 mod systemd;
+mod twin;
 mod update;

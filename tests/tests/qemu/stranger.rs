@@ -46,7 +46,7 @@ fn its_stick_installs_nothing_foreign_and_nothing_old() -> Result<()> {
                 .step("recovery starts from the stranger's stick");
             machine.expect("RAYOS_INSTALLER:REAL_MODE")?;
             machine.step("it refuses the bundle").expect(words)?;
-            machine.expect("RAYOS_INSTALLER:FAILED")?;
+            machine.expect("RAYOS_INSTALLER:FAILED code=3")?;
             machine.power_off()?;
             ensure!(digest_of(&image, 0, len)? == before, "the disk has changed");
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 impl Proven<'_> {
     /// Writes the headers, places the guard, and arms the trial: in this order, each durable before the next.
     pub(crate) fn activate(self) -> Result<Report, ApplyError> {
-        let Proven { written: Written { disarmed, fetched, took: writing }, took: reading } = self;
+        let Proven { written: Written { disarmed, fetched, took: writing, .. }, took: reading } = self;
         let Disarmed { work, scanned } = disarmed;
         let release = work.sinks.release();
         if let Intent::Trial(_) = work.intent {
@@ -53,6 +53,7 @@ impl Proven<'_> {
             written_bytes: amounts.image_bytes - amounts.in_place_bytes,
             phase_ms: PhaseMs {
                 scan: milliseconds(scanned.took),
+                verify: milliseconds(scanned.verifying),
                 write: milliseconds(writing),
                 read_back: milliseconds(reading),
             },
