@@ -54,5 +54,5 @@ impl Place {
 /// The layout with these places.
 #[must_use]
 pub const fn layout() -> Layout {
-    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB) }
+    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB), data: None }
 }

@@ -120,7 +120,8 @@ impl Lab {
         others: Others,
     ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
-        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2) };
+        let layout =
+            Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2), data: None };
         let job = Job {
             device: Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             layout: &layout,
