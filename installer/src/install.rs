@@ -118,7 +118,8 @@ impl InstallError {
 ///
 /// # Power loss
 /// Until the partition table is written the disk looks as before, to firmware and to people; from then on it is
-/// an unfinished installation, which the next run begins anew; after the activation it is installed.
+/// an unfinished installation, which the next run begins anew; after the activation it is installed. Beside another system
+/// the table has that in it at every cut, and until the activation it is what the firmware starts.
 pub async fn install<S: Source>(
     source: S,
     job: &Job<'_>,

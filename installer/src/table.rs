@@ -43,7 +43,8 @@ impl Table {
         })
     }
 
-    /// Writes the table and reads it back. *Writes*, durable on return.
+    /// Writes the table, and reads back each part of it before the next is begun: a disk that puts a write elsewhere, or
+    /// nowhere, does not get at the other copy. *Writes*, durable on return.
     ///
     /// # Errors
     /// [`TableError`].
@@ -56,12 +57,12 @@ impl Table {
                 device.write_at(lba * self.sector_size, bytes)?;
             }
             device.flush()?;
-        }
-        for (lba, bytes) in self.steps.iter().flatten() {
-            let mut found = vec![0; bytes.len()];
-            device.read_medium_at(lba * self.sector_size, &mut found)?;
-            if found != *bytes {
-                return Err(TableError::ReadBack(*lba));
+            for (lba, bytes) in step {
+                let mut found = vec![0; bytes.len()];
+                device.read_medium_at(lba * self.sector_size, &mut found)?;
+                if found != *bytes {
+                    return Err(TableError::ReadBack(*lba));
+                }
             }
         }
         Ok(())

@@ -3,14 +3,17 @@
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
+use installer::answers::Target;
 use installer::beside::Beside;
 use installer::choose::{Candidate, candidates};
 use installer::disks::{self, sample};
 use installer::layout::{Layout, Size};
+use installer::report::PlanReport;
 use installer::safety::{Content, Wanted, look};
 use installer::table::Existing;
 use proptest::prelude::*;
 use record::Guid;
+use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -63,7 +66,7 @@ impl Table {
         for theirs in &self.entries {
             let entry = &mut array[theirs.at * 128..theirs.at * 128 + 128];
             entry[..16].copy_from_slice(&theirs.kind);
-            entry[16..32].copy_from_slice(&[theirs.at as u8 + 1; 16]);
+            entry[16..32].copy_from_slice(&(theirs.at as u128 + 1).to_le_bytes());
             entry[24..32].copy_from_slice(&(theirs.at as u64 + 1).to_le_bytes());
             entry[32..40].copy_from_slice(&theirs.first.to_le_bytes());
             entry[40..48].copy_from_slice(&theirs.last.to_le_bytes());
@@ -277,7 +280,7 @@ fn tables() -> impl Strategy<Value = Table> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn what_others_have_stays_and_their_tools_find_nothing_wrong(table in tables(), how in 0_usize..5) {
@@ -508,4 +511,25 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
     let found = candidate(remains, true, None);
     assert_eq!(found.content, Some(Content::Remains));
     assert!(found.problems[0].contains("it has partitions of RayOS"), "{:?}", found.problems);
+}
+
+#[test]
+fn the_plan_shows_what_is_added_and_what_stays() {
+    let table = Table::of(512, &[(1, ESP, 1, 4), (3, [9; 16], 7, 12)]);
+    let target = Target::Disk("S-1".to_owned());
+    let report = PlanReport::new(vec![candidate(table.disk(), true, None)], &target, false);
+    let json = serde_json::to_value(&report).expect("json");
+    let (plan, disk) = (&json["plan"], Guid([0x33; 16]).to_string());
+    assert_eq!(plan["disk_guid"], disk);
+    let esp = &plan["partitions"][0];
+    assert_eq!(
+        (&esp["purpose"], &esp["number"], &esp["offset"]),
+        (&json!("esp"), &json!(2), &json!(12 * MIB))
+    );
+    let stays = plan["stays"].as_array().expect("stays");
+    assert_eq!(stays.len(), 2);
+    let theirs = (&stays[1]["number"], &stays[1]["offset"], &stays[1]["size"], &stays[1]["name"]);
+    assert_eq!(theirs, (&json!(3), &json!(7 * MIB), &json!(5 * MIB), &json!("t")));
+    let whole = PlanReport::new(vec![candidate(table.disk(), false, Some("S-1"))], &target, false);
+    assert_eq!(serde_json::to_value(&whole).expect("json")["plan"].get("stays"), None);
 }
