@@ -329,7 +329,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref() {
         Some(MendError::Older { .. } | MendError::Unsigned) => return REFUSED,
-        Some(MendError::Disk(_) | MendError::Foreign(_)) => return UNSUITABLE,
+        Some(MendError::Disk(_) | MendError::Foreign(_) | MendError::NotOurs) => return UNSUITABLE,
         _ => {}
     }
     let installing = error.downcast_ref::<InstallError>().or_else(|| match error.downcast_ref() {

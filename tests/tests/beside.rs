@@ -3,23 +3,33 @@
 mod lab;
 
 use bootctl::device::{BlockDevice, MemDevice};
+use bootctl::efivars::MemVars;
+use installer::answers::Answers;
+use installer::disks::Roots;
+use installer::esp::GUARD_PATHS;
+use installer::guards::Guard;
 use installer::install::{InstallError, Others};
 use installer::safety::{Content, look};
 use installer::table::Existing;
+use installer::unattended::{self, Surroundings};
 use lab::{FIRST, Lab, SECOND, image};
-use record::Slot;
+use record::{Guid, Slot, Text64};
 use std::io;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use updater::apply::Outcome;
-use updater::source::{Fault, MemorySource};
+use updater::events::Silent;
+use updater::source::{Fault, Location, MemorySource};
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 128 * MIB;
 /// The other system's partitions; between the last two there is room for ours.
 const THEIRS: [Range<u64>; 3] = [MIB..20 * MIB, 20 * MIB..30 * MIB, 120 * MIB..124 * MIB];
 const BESIDE: Others = Others { beside: true, forget_floor: false, medium: None };
+
+const ANSWERS: &str = "version = 1\nunattended = true\nbeside = true\n[layout]\nesp = \"34M\"\nboot = \"2M\"\nroot = \"8M\"\n\
+                       recovery = \"2M\"\n";
 
 /// A disk with another system, all of its partitions full.
 fn another_system() -> Lab {
@@ -187,4 +197,96 @@ async fn what_is_refused_leaves_no_trace() {
     assert!(done.expect_err("blank").to_string().starts_with("disk: it has no GPT to install beside"));
     assert_eq!(writes, []);
     assert!(lab.device.bytes() == before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
+    let (lab, program) = (another_system(), image(13, 100_000));
+    let before = theirs(&lab);
+    install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await.0.expect("installed");
+    let esp = lab.disk().esp().expect("esp");
+    esp.write_at(0, &vec![0; esp.len() as usize]).expect("zeroed");
+    let guard = Guard { program: &program, rollback_index: 1 };
+    assert_eq!(guard.mend(&lab.disk(), false, false).expect("mended"), GUARD_PATHS);
+    assert!(theirs(&lab) == before);
+    // Ours is not even in the table any more: the first one is found, and it is not ours.
+    let table = Existing::read(lab.device.as_ref()).expect("read").expect("table");
+    let ours: Vec<_> = table.ours().into_iter().filter(|entry| entry.kind == record::ESP_TYPE).collect();
+    table.patched(&ours, &[]).commit(lab.device.as_ref()).expect("commit");
+    let refused = guard.mend(&lab.disk(), false, true).expect_err("refused");
+    assert!(refused.to_string().contains("none on this disk is ours"), "{refused}");
+    assert!(theirs(&lab) == before);
+}
+
+/// A machine in files: one disk with the content of `lab`, and the kernel's views of it.
+fn machine(lab: &Lab) -> (tempfile::TempDir, Roots) {
+    let dir = tempfile::tempdir().expect("directory");
+    let put = |path: &str, bytes: &[u8]| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("directories");
+        std::fs::write(path, bytes).expect("file");
+    };
+    for (file, text) in [
+        ("size", (LEN / 512).to_string().as_str()),
+        ("dev", "8:0"),
+        ("queue/logical_block_size", "512"),
+        ("device/serial", "S-1"),
+        ("sda3/partition", "3"),
+        ("sda3/size", "20480"),
+        ("sda3/dev", "8:3"),
+    ] {
+        put(&format!("sys/block/sda/{file}"), text.as_bytes());
+    }
+    put("dev/sda", &lab.device.bytes());
+    put("first.bundle", &FIRST.bundle());
+    put("proc/self/mountinfo", b"");
+    let [sys, proc, dev] = ["sys", "proc", "dev"].map(|name| dir.path().join(name));
+    (dir, Roots { sys, proc, dev })
+}
+
+/// What `rayos-installer apply` and a medium do with these answers.
+async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Result<(), String> {
+    let (vars, trust) = (MemVars::default(), lab::trust());
+    let around = Surroundings {
+        roots: roots.clone(),
+        media: Vec::new(),
+        bundle: Location::File(dir.path().join("first.bundle")),
+        trust: &trust,
+        compatible: Text64::new("test-machine").expect("name"),
+        install_id: Guid([answers.len() as u8; 16]),
+        vars: Some(&vars),
+        now: 0,
+        jobs: 2,
+        medium: None,
+    };
+    let answers = Answers::parse(answers).expect("answers");
+    let done = unattended::run(&answers, &around, &Silent, |_| ()).await;
+    done.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_use() {
+    let lab = another_system();
+    let (dir, roots) = machine(&lab);
+    let mounts = roots.proc.join("self/mountinfo");
+    let read = || Lab::of(MemDevice::from_bytes(std::fs::read(roots.dev.join("sda")).expect("disk"), 512), 8);
+    std::fs::write(&mounts, "36 35 8:3 / /home rw - ext3 /dev/root rw\n").expect("mounts");
+    let busy = unattended(&dir, &roots, ANSWERS).await.expect_err("in use");
+    assert!(busy.contains("/sda: sda3 is mounted on /home"), "{busy}");
+    std::fs::write(&mounts, "").expect("mounts");
+    let whole = unattended(&dir, &roots, &ANSWERS.replace("beside = true", "")).await.expect_err("not blank");
+    assert!(whole.contains("it is not empty (it has a GPT)"), "{whole}");
+    assert!(read().device.bytes() == lab.device.bytes());
+
+    unattended(&dir, &roots, ANSWERS).await.expect("installed");
+    assert!(theirs(&read()) == theirs(&lab));
+    let first = read().disk().esp().expect("esp").start();
+    assert_eq!(first, 30 * MIB);
+    let again = unattended(&dir, &roots, ANSWERS).await.expect_err("installed");
+    assert!(again.contains("RayOS 1.0.0 is installed on it"), "{again}");
+    let before = read().record();
+    let erase = ANSWERS.replace("beside = true", "beside = true\nerase = \"S-1\"");
+    unattended(&dir, &roots, &erase).await.expect("installed anew");
+    assert_ne!(read().record().install_id, before.install_id);
+    assert!(theirs(&read()) == theirs(&lab));
 }
