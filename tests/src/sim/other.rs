@@ -3,7 +3,7 @@
 
 use super::image::Image;
 use super::oracle::Reader;
-use super::place::{DISK_LEN, OTHER_ESP, OTHER_ROOT};
+use super::place::{DISK_LEN, OTHER_ESP, OTHER_ROOT, Place};
 use super::state::{State, Vars};
 use bootctl::device::MemDevice;
 use bootctl::efivars::{VarName, Variable};
@@ -35,7 +35,7 @@ pub struct Other {
 }
 
 impl Other {
-    /// Puts the system onto a blank disk with sectors of this size.
+    /// Puts the system onto a blank disk with sectors of this size, and old bytes of nobody into what it leaves free.
     ///
     /// # Errors
     /// What making its file system says.
@@ -48,6 +48,7 @@ impl Other {
         for at in OTHER_ROOT.step_by(4096) {
             state.image.write(at, &(!at).to_le_bytes().repeat(512));
         }
+        old_bytes(state);
         let mut mbr = vec![0; sector_size as usize];
         mbr[..9].copy_from_slice(b"boot code");
         mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0]);
@@ -118,6 +119,13 @@ impl Other {
     #[must_use]
     pub const fn sector(&self) -> u64 {
         self.sector
+    }
+}
+
+/// What somebody has left where ours comes to lie.
+pub(super) fn old_bytes(state: &mut State) {
+    for at in (Place::Esp.start()..Place::Data.start() + (1 << 20)).step_by(4096) {
+        state.image.write(at, &at.to_le_bytes().repeat(512));
     }
 }
 

@@ -357,9 +357,7 @@ fn foreign(sector_size: u32) -> State {
     entry[32..40].copy_from_slice(&(1024 * 1024 / sector).to_le_bytes());
     entry[40..48].copy_from_slice(&(last - 40).to_le_bytes());
     other::table(&mut state, sector, [0x33; 16], &entry);
-    for at in (Place::Esp.start()..Place::Data.start() + (1 << 20)).step_by(4096) {
-        state.image.write(at, &at.to_le_bytes().repeat(512));
-    }
+    other::old_bytes(&mut state);
     state
 }
 
