@@ -1,10 +1,12 @@
 //! The block device seam: the one way to a disk, for everything above it.
 
 mod aligned;
+mod fenced;
 mod file;
 mod memory;
 
 pub use aligned::{ALIGNMENT, AlignedBuffer};
+pub use fenced::Fenced;
 pub use file::{Access, FileDevice, OpenError, SectorSize};
 pub use memory::MemDevice;
 

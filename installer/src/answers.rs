@@ -2,6 +2,7 @@
 //! of `rayos-installer apply`.
 
 use crate::layout::Layout;
+use crate::safety::Wanted;
 use serde::{Deserialize, Serialize};
 
 /// Answers, version 1.
@@ -20,8 +21,13 @@ pub struct Answers {
     pub bundle: Option<String>,
     /// What releases must be compatible with. Without it, what the recovery system says of itself.
     pub compatible: Option<String>,
-    /// Serial number, or name where it has none, of a disk that may be erased.
+    /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of one on which RayOS may be
+    /// replaced.
     pub erase: Option<String>,
+    /// Install beside what is on the disk, into free space of its partition table: every partition of another system stays
+    /// as it is.
+    #[serde(default)]
+    pub beside: bool,
     /// Accept releases that the installation before on this disk did not accept any more. Without it the floor of a
     /// readable boot record of the same product is kept.
     #[serde(default)]
@@ -38,7 +44,7 @@ pub struct Answers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// The only disk that is blank and large enough; refused if there are several.
+    /// The only disk that is blank and large enough, or has room beside what is on it; refused if there are several.
     #[default]
     OnlyBlankDisk,
     /// The disk with this serial number, or this name where it has none.
@@ -82,6 +88,12 @@ impl Answers {
         }
         Ok(answers)
     }
+
+    /// How a disk shall be used, in a machine with the medium on the disks `media`. *Pure.*
+    #[must_use]
+    pub fn wanted<'a>(&'a self, media: &'a [String]) -> Wanted<'a> {
+        Wanted { layout: &self.layout, beside: self.beside, media, erase: self.erase.as_deref() }
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +115,15 @@ mod tests {
         assert_eq!(answers.target, Target::Disk("S-1".to_owned()));
         assert_eq!(answers.layout.root.0, 512 << 20);
         assert_eq!(answers.then, Then::PowerOff);
+        assert_eq!((answers.beside, answers.layout.data), (false, None));
+    }
+
+    #[test]
+    fn beside_another_system_is_said_in_so_many_words() {
+        let answers =
+            Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n").expect("answers");
+        assert!(answers.beside && answers.wanted(&[]).beside);
+        assert_eq!(answers.layout.data.map(|size| size.0), Some(20 << 30));
     }
 
     #[test]

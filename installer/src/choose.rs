@@ -2,8 +2,8 @@
 
 use crate::answers::Target;
 use crate::disks::Disk;
-use crate::layout::Layout;
-use crate::safety::{Content, Problem, Question};
+use crate::layout::PlannedDisk;
+use crate::safety::{Content, Look, Problem, Wanted};
 use serde::Serialize;
 
 /// A disk, what lies on it, and what speaks against installing to it.
@@ -16,6 +16,9 @@ pub struct Candidate {
     pub content: Option<Content>,
     /// What speaks against it; nothing if it can be taken.
     pub problems: Vec<String>,
+    /// How it would be divided, if it can be.
+    #[serde(skip)]
+    pub plan: Option<PlannedDisk>,
 }
 
 /// Why no disk was chosen. Each names the disks and the reasons.
@@ -43,21 +46,17 @@ pub enum NoChoice {
     Several(String),
 }
 
-/// Looks at every disk. *Pure*, but for `content`, which is asked what lies on a disk.
+/// Judges every disk. *Pure*, but for `look`, which is asked what lies on a disk.
 pub fn candidates(
     disks: Vec<Disk>,
-    layout: &Layout,
-    media: &[String],
-    erase: Option<&str>,
-    content: impl Fn(&Disk) -> Option<Content>,
+    wanted: &Wanted<'_>,
+    look: impl Fn(&Disk) -> Option<Look>,
 ) -> Vec<Candidate> {
     let judge = |disk: Disk| {
-        let content = content(&disk);
-        let unreadable = Content::Other("it cannot be read");
-        let question =
-            Question { disk: &disk, content: content.as_ref().unwrap_or(&unreadable), layout, media, erase };
-        let problems = question.problems().iter().map(Problem::to_string).collect();
-        Candidate { disk, content, problems }
+        let look = look(&disk);
+        let (plan, problems) = wanted.judge(&disk, look.as_ref());
+        let problems = problems.iter().map(Problem::to_string).collect();
+        Candidate { content: look.map(|look| look.content), disk, problems, plan }
     };
     disks.into_iter().map(judge).collect()
 }
@@ -109,10 +108,12 @@ fn reasons(candidates: &[Candidate]) -> String {
 mod tests {
     use super::*;
     use crate::disks::sample;
+    use crate::layout::Layout;
 
     fn judged(erase: Option<&str>, content: Content) -> Vec<Candidate> {
         let media = ["sda".to_owned()];
-        candidates(sample(), &Layout::default(), &media, erase, |_| Some(content.clone()))
+        let wanted = Wanted { layout: &Layout::default(), beside: false, media: &media, erase };
+        candidates(sample(), &wanted, |_| Some(Look { content: content.clone(), ..Look::blank() }))
     }
 
     #[test]
@@ -131,6 +132,14 @@ mod tests {
         assert!(error.contains("RayOS 1.0.0 is installed on it"), "{error}");
         let allowed = judged(Some("SAMPLE-NVME-0001"), content);
         assert!(choose(&allowed, &Target::Disk("SAMPLE-NVME-0001".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_was_cut_off_beside_another_system_is_no_leave_to_erase_that() {
+        let refused = judged(None, Content::UnfinishedBeside);
+        assert!(refused[0].problems[0].contains("it has another system"), "{:?}", refused[0].problems);
+        assert!(judged(None, Content::Unfinished)[0].problems.is_empty());
+        assert!(judged(None, Content::Remains)[0].problems[0].contains("it has partitions of RayOS"));
     }
 
     #[test]

@@ -55,6 +55,9 @@ struct Plan {
     /// Answers file
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
+    /// Into free space, beside other systems, whose partitions stay as they are
+    #[arg(long)]
+    beside: bool,
 }
 
 /// Install to a disk of this machine, as an answers file says
@@ -69,7 +72,10 @@ struct Apply {
     /// Who is trusted: a trust file (TOML) or one public key (PEM)
     #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
     trust: PathBuf,
-    /// Erase this disk: its serial number, or its name where it has none
+    /// Into free space, beside other systems, whose partitions stay as they are
+    #[arg(long)]
+    beside: bool,
+    /// Erase this disk: its serial number, or its name where it has none; with --beside, only RayOS on it
     #[arg(long, value_name = "ID")]
     erase: Option<String>,
     /// Accept older releases than the installation before on this disk did; else its floor is kept
@@ -160,21 +166,22 @@ impl Cli {
 impl Plan {
     fn run(&self) -> Result<()> {
         Marker::Started.emit();
-        let answers = match &self.answers {
+        let mut answers = match &self.answers {
             Some(path) => read_answers(path)?,
             None => Answers::parse("version = 1")?,
         };
+        answers.beside |= self.beside;
         let sample = !self.enumerate_local_disks;
         let candidates = if sample {
             Marker::SampleMode.emit();
-            let blank = |_: &disks::Disk| Some(safety::Content::Blank);
             let stick = ["sda".to_owned()];
-            choose::candidates(disks::sample(), &answers.layout, &stick, answers.erase.as_deref(), blank)
+            let look = |_: &disks::Disk| Some(safety::Look::blank());
+            choose::candidates(disks::sample(), &answers.wanted(&stick), look)
         } else {
             Marker::RealMode.emit();
             survey(&answers, &disks::Roots::default(), &[])?
         };
-        let report = PlanReport::new(candidates, &answers.target, &answers.layout, Guid::ZERO, sample);
+        let report = PlanReport::new(candidates, &answers.target, sample);
         Marker::PlanGenerated.emit();
         output_line(&serde_json::to_string_pretty(&report)?)?;
         Marker::JsonEmitted.emit();
@@ -192,6 +199,7 @@ impl Apply {
             answers.erase.clone_from(&self.erase);
         }
         answers.forget_floor |= self.forget_floor;
+        answers.beside |= self.beside;
         if !answers.unattended && !self.yes {
             bail!(Unconfirmed);
         }

@@ -38,7 +38,7 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
 const fn of_installing(error: &InstallError) -> u8 {
     match error {
         InstallError::Bundle(_) | InstallError::Refused(_) => REFUSED,
-        InstallError::Layout(_) => UNSUITABLE,
+        InstallError::Layout(_) | InstallError::Beside(_) => UNSUITABLE,
         _ => FAILED,
     }
 }
@@ -46,7 +46,7 @@ const fn of_installing(error: &InstallError) -> u8 {
 const fn of_mending(error: &MendError) -> u8 {
     match error {
         MendError::Older { .. } | MendError::Unsigned => REFUSED,
-        MendError::Disk(_) | MendError::Foreign(_) => UNSUITABLE,
+        MendError::Disk(_) | MendError::Foreign(_) | MendError::NotOurs => UNSUITABLE,
         MendError::Record(_) | MendError::Io(_) => FAILED,
     }
 }
@@ -78,6 +78,8 @@ mod tests {
         assert_eq!(code(OpenError::Busy("x".into())), UNSUITABLE);
         assert_eq!(code(MendError::Unsigned), REFUSED);
         assert_eq!(code(MendError::Foreign("x".to_owned())), UNSUITABLE);
+        assert_eq!(code(MendError::NotOurs), UNSUITABLE);
+        assert_eq!(code(InstallError::from(crate::beside::Reasons(Vec::new()))), UNSUITABLE);
         assert_eq!(code(io::Error::other("x")), FAILED);
     }
 }

@@ -28,6 +28,9 @@ pub enum MendError {
     /// The partition holds what an installation did not put there, and all of it would be lost.
     #[error("the EFI system partition holds {0}, which would be lost")]
     Foreign(String),
+    /// No EFI system partition is where ours has to be; what is there is another system's.
+    #[error("no EFI system partition ends where rayos-state begins: none on this disk is ours")]
+    NotOurs,
     /// Secure Boot is on.
     #[error("the guard is not signed for Secure Boot, which is on: the firmware would not start it")]
     Unsigned,
@@ -65,6 +68,9 @@ impl Guard<'_> {
         overwrite: bool,
     ) -> Result<Vec<&'static str>, MendError> {
         let esp = disk.esp()?;
+        if esp.start().checked_add(esp.len()) != Some(disk.state()?.start()) {
+            return Err(MendError::NotOurs);
+        }
         let floor = match RecordStore::open(disk)?.pair() {
             // Without a record the guard goes by the sealed slots, and their signatures.
             Pair::Lost(_) => 0,

@@ -1,11 +1,12 @@
 //! Installing: create the slots, then apply the first bundle to one of them by the same procedure as every
 //! later update.
 
+use crate::beside::{Beside, Reasons};
 use crate::floor;
 use crate::guards;
 use crate::layout::{Layout, LayoutError, PlannedDisk, Purpose};
 use crate::mark::Mark;
-use crate::table::{Table, TableError};
+use crate::table::{Existing, Table, TableError};
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
@@ -25,7 +26,7 @@ use updater::source::Source;
 
 /// What to install where.
 pub struct Job<'a> {
-    /// The disk; nothing on it is kept.
+    /// The disk. Nothing on it is kept, unless this is [`Others::beside`] another system.
     pub device: Arc<dyn BlockDevice>,
     /// The layout that it gets.
     pub layout: &'a Layout,
@@ -45,9 +46,12 @@ pub struct Job<'a> {
     pub others: Others,
 }
 
-/// How an installation stands with the one before it on the disk, and with the next start of its medium.
+/// How an installation stands with other systems, with the one before it on the disk, and with the next start of its medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Others {
+    /// Install into free space, beside other systems. Partitions of ours that are there already are replaced; whoever calls
+    /// this has seen to it that they may be.
+    pub beside: bool,
     /// Forget the floor of the installation before, if it was of the same product; else it is kept.
     pub forget_floor: bool,
     /// The medium that installs, to know it again.
@@ -66,6 +70,12 @@ pub enum InstallError {
     /// The layout does not fit the disk. The disk is as it was.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// There is no room beside what is on the disk. The disk is as it was.
+    #[error("disk: {0}")]
+    Beside(#[from] Reasons),
+    /// The disk could not be read. It is as it was.
+    #[error("partition table: {0}")]
+    Unreadable(io::Error),
     /// The partition table could not be written.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -92,7 +102,10 @@ impl InstallError {
     /// Whether the disk is as it was before.
     #[must_use]
     pub const fn disk_is_unchanged(&self) -> bool {
-        matches!(self, Self::Bundle(_) | Self::Refused(_) | Self::Layout(_))
+        matches!(
+            self,
+            Self::Bundle(_) | Self::Refused(_) | Self::Layout(_) | Self::Beside(_) | Self::Unreadable(_)
+        )
     }
 }
 
@@ -105,7 +118,8 @@ impl InstallError {
 ///
 /// # Power loss
 /// Until the partition table is written the disk looks as before, to firmware and to people; from then on it is
-/// an unfinished installation, which the next run begins anew; after the activation it is installed.
+/// an unfinished installation, which the next run begins anew; after the activation it is installed. Beside another system
+/// the table has that in it at every cut, and until the activation it is what the firmware starts.
 pub async fn install<S: Source>(
     source: S,
     job: &Job<'_>,
@@ -132,10 +146,10 @@ pub async fn install_announced<S: Source>(
     };
     let incoming = Incoming::open(source, job.trust, Retries::default(), &on_retry);
     let incoming = incoming.await.map_err(InstallError::Bundle)?;
-    let planned = job.layout.plan(job.device.len(), job.device.sector_size(), job.install_id)?;
-    let table = Table::build(&planned)?;
+    let site = Site::of(job)?;
+    let planned = &site.planned;
     let first = incoming.release().manifest().compatible.first().and_then(|name| Text64::new(name));
-    let found = partitions(&planned);
+    let found = partitions(planned);
     let compatible = job.compatible.or(first).unwrap_or(Text64::EMPTY);
     let state = planned.partition(Purpose::RayosState).map(|partition| partition.offset);
     let floor = if job.others.forget_floor { 0 } else { floor::remembered(&job.device, state, compatible) };
@@ -149,7 +163,7 @@ pub async fn install_announced<S: Source>(
     };
     plan(&facts, incoming.release())?;
     writing();
-    let disk = prepare(job, &planned, &table, &record)?;
+    let disk = prepare(&site, job.others, &record)?;
     let esp = disk.esp()?;
     let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
     let place_guard = |guard: &[u8]| {
@@ -179,6 +193,29 @@ pub async fn install_announced<S: Source>(
     }
 }
 
+/// Where it is installed: a disk, how it will be divided, and the table that says so.
+struct Site {
+    /// With another system on it, one that refuses writes to what is not ours.
+    device: Arc<dyn BlockDevice>,
+    planned: PlannedDisk,
+    table: Table,
+}
+
+impl Site {
+    fn of(job: &Job<'_>) -> Result<Self, InstallError> {
+        let (len, device) = (job.device.len(), Arc::clone(&job.device));
+        if !job.others.beside {
+            let planned = job.layout.plan(len, device.sector_size(), job.install_id)?;
+            return Ok(Self { device, table: Table::build(&planned)?, planned });
+        }
+        let existing = Existing::read(device.as_ref()).map_err(InstallError::Unreadable)?;
+        let existing = existing.map_err(|unfit| Reasons(vec![unfit.into()]))?;
+        let beside = Beside::plan(&existing, job.layout, len, job.install_id)?;
+        let device = Arc::new(beside.fence(device));
+        Ok(Self { device, planned: beside.planned, table: beside.table })
+    }
+}
+
 /// The partitions as they will be found once the table is written. *Pure.*
 fn partitions(disk: &PlannedDisk) -> Partitions {
     let sector = u64::from(disk.sector_size);
@@ -204,13 +241,9 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
 /// Clears what an earlier system may have left where ours looks, writes the first record, and then the table:
 /// whoever finds the table finds the record. The copies of the record are not cleared, but written over one after the
 /// other: at any cut one of them knows the floor.
-fn prepare(
-    job: &Job<'_>,
-    planned: &PlannedDisk,
-    table: &Table,
-    record: &Record,
-) -> Result<Disk, InstallError> {
-    let device = job.device.as_ref();
+fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, InstallError> {
+    let Site { device, planned, table } = site;
+    let device = device.as_ref();
     let start = |purpose| planned.partition(purpose).map(|partition| partition.offset);
     let zero = |what, purpose, range: Range<u64>| {
         let Some(start) = start(purpose) else { return Ok(()) };
@@ -221,11 +254,15 @@ fn prepare(
     zero("boot-b", Purpose::BootB, 0..SEAL_LEN as u64)?;
     zero("recovery", Purpose::Recovery, 0..SEAL_LEN as u64)?;
     zero("data", Purpose::Data, 0..crate::layout::ALIGNMENT)?;
+    if others.beside {
+        // A file system of old in what was free: firmware would see it once the table names the place.
+        zero("esp", Purpose::Esp, 0..4096)?;
+    }
     let [first, second] = record::COPY_OFFSETS;
     zero("rayos-state", Purpose::RayosState, first + record::RECORD_LEN as u64..second)?;
     let failed = |what| move |error| InstallError::Prepare { what, error };
     if let Some(state) = start(Purpose::RayosState) {
-        if let Some(mark) = job.others.medium {
+        if let Some(mark) = others.medium {
             mark.write(device, state).map_err(failed("mark of the medium"))?;
         }
         for (copy, offset) in (0..).zip([first, second]) {
@@ -234,5 +271,5 @@ fn prepare(
         }
     }
     table.commit(device)?;
-    Ok(Disk::open(Arc::clone(&job.device))?)
+    Ok(Disk::open(Arc::clone(&site.device))?)
 }

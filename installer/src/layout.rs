@@ -3,6 +3,7 @@
 
 use record::Guid;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use uuid::Uuid;
 
 /// Every partition starts at a multiple of this.
@@ -62,7 +63,7 @@ impl std::fmt::Display for Size {
     }
 }
 
-/// The sizes of a layout. The data partition takes the rest of the disk.
+/// The sizes of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layout {
@@ -74,11 +75,20 @@ pub struct Layout {
     pub root: Size,
     /// Recovery partition.
     pub recovery: Size,
+    /// Data partition. Without it, all the room that is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Size>,
 }
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { esp: Size(260 << 20), boot: Size(128 << 20), root: Size(2 << 30), recovery: Size(256 << 20) }
+        Self {
+            esp: Size(260 << 20),
+            boot: Size(128 << 20),
+            root: Size(2 << 30),
+            recovery: Size(256 << 20),
+            data: None,
+        }
     }
 }
 
@@ -167,6 +177,28 @@ pub struct PlannedDisk {
     pub sector_size: u32,
     /// The partitions, in the order of their numbers.
     pub partitions: Vec<PlannedPartition>,
+    /// Partitions of other systems, which stay as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stays: Vec<StayingPartition>,
+}
+
+/// A partition of another system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StayingPartition {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its label.
+    pub name: String,
+    /// Its type.
+    #[serde(serialize_with = "as_text")]
+    pub kind: Guid,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes; 0 for one that ends before it begins.
+    pub size: u64,
+    /// PARTUUID.
+    #[serde(serialize_with = "as_text")]
+    pub uuid: Guid,
 }
 
 /// Why a layout does not fit a disk.
@@ -193,16 +225,77 @@ pub enum LayoutError {
     SectorSize(u32),
 }
 
+/// Number of partitions of every layout.
+pub const PARTITIONS: usize = 8;
+
 impl Layout {
-    /// The disk as it will be. *Pure*: the same layout, disk and `install_id` give the same GUIDs.
+    /// The whole disk as it will be. *Pure*: the same layout, disk and `install_id` give the same GUIDs.
     ///
     /// # Errors
     /// [`LayoutError`].
     pub fn plan(&self, size: u64, sector_size: u32, install_id: Guid) -> Result<PlannedDisk, LayoutError> {
-        if !matches!(sector_size, 512 | 4096) {
-            return Err(LayoutError::SectorSize(sector_size));
+        check_sector_size(sector_size)?;
+        let need = self.least()?.saturating_add(2 * TABLE_ROOM);
+        if size < need {
+            return Err(LayoutError::TooSmall { have: size, need });
         }
-        let fixed = [
+        let room = TABLE_ROOM..size - TABLE_ROOM;
+        let partitions = self.fill(&room, [1, 2, 3, 4, 5, 6, 7, 8], install_id)?;
+        let disk_guid = derived(install_id, "disk");
+        Ok(PlannedDisk { disk_guid, install_id, size, sector_size, partitions, stays: Vec::new() })
+    }
+
+    /// The partitions side by side in `room`, a range of bytes that begins at a multiple of [`ALIGNMENT`]. *Pure.*
+    ///
+    /// # Errors
+    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than [`Layout::least`] bytes.
+    pub fn fill(
+        &self,
+        room: &Range<u64>,
+        numbers: [u32; PARTITIONS],
+        install_id: Guid,
+    ) -> Result<Vec<PlannedPartition>, LayoutError> {
+        let have = (room.end / ALIGNMENT * ALIGNMENT).saturating_sub(room.start);
+        let need = self.least()?;
+        if have < need {
+            return Err(LayoutError::TooSmall { have, need });
+        }
+        let fixed = self.fixed();
+        let rest = fixed.iter().fold(have, |rest, (_, size)| rest.saturating_sub(size.0));
+        let data = (Purpose::Data, self.data.unwrap_or(Size(rest)));
+        let mut offset = room.start;
+        let place = |((purpose, size), number): ((Purpose, Size), u32)| {
+            let start = offset;
+            offset += size.0;
+            PlannedPartition {
+                purpose,
+                number,
+                offset: start,
+                size: size.0,
+                uuid: derived(install_id, purpose.label()),
+            }
+        };
+        Ok(fixed.into_iter().chain([data]).zip(numbers).map(place).collect())
+    }
+
+    /// Bytes that all partitions need at least, side by side. *Pure.*
+    ///
+    /// # Errors
+    /// [`LayoutError::Misaligned`].
+    pub fn least(&self) -> Result<u64, LayoutError> {
+        let mut need = 0_u64;
+        for (purpose, size) in self.fixed().into_iter().chain(self.data.map(|size| (Purpose::Data, size))) {
+            if size.0 == 0 || size.0 % ALIGNMENT != 0 {
+                return Err(LayoutError::Misaligned { partition: purpose.label(), size });
+            }
+            need = need.saturating_add(size.0);
+        }
+        Ok(if self.data.is_none() { need.saturating_add(LEAST_DATA) } else { need })
+    }
+
+    /// Everything but the data partition.
+    const fn fixed(&self) -> [(Purpose, Size); PARTITIONS - 1] {
+        [
             (Purpose::Esp, self.esp),
             (Purpose::RayosState, Size(record::STATE_LEN)),
             (Purpose::BootA, self.boot),
@@ -210,25 +303,16 @@ impl Layout {
             (Purpose::BootB, self.boot),
             (Purpose::RootB, self.root),
             (Purpose::Recovery, self.recovery),
-        ];
-        let mut partitions = Vec::new();
-        let mut offset = TABLE_ROOM;
-        for ((purpose, size), number) in fixed.into_iter().zip(1..) {
-            if size.0 == 0 || size.0 % ALIGNMENT != 0 {
-                return Err(LayoutError::Misaligned { partition: purpose.label(), size });
-            }
-            partitions.push(planned(purpose, number, offset, size.0, install_id));
-            offset = offset.saturating_add(size.0);
-        }
-        let end = (size.saturating_sub(TABLE_ROOM) / ALIGNMENT) * ALIGNMENT;
-        let need = offset.saturating_add(LEAST_DATA).saturating_add(TABLE_ROOM);
-        if end < offset.saturating_add(LEAST_DATA) {
-            return Err(LayoutError::TooSmall { have: size, need });
-        }
-        partitions.push(planned(Purpose::Data, 8, offset, end - offset, install_id));
-        let disk_guid = derived(install_id, "disk");
-        Ok(PlannedDisk { disk_guid, install_id, size, sector_size, partitions })
+        ]
     }
+}
+
+/// Refuses sectors that are neither of 512 nor of 4096 bytes. *Pure.*
+///
+/// # Errors
+/// [`LayoutError::SectorSize`].
+pub(crate) const fn check_sector_size(sector_size: u32) -> Result<(), LayoutError> {
+    if matches!(sector_size, 512 | 4096) { Ok(()) } else { Err(LayoutError::SectorSize(sector_size)) }
 }
 
 impl PlannedDisk {
@@ -237,10 +321,6 @@ impl PlannedDisk {
     pub fn partition(&self, purpose: Purpose) -> Option<&PlannedPartition> {
         self.partitions.iter().find(|partition| partition.purpose == purpose)
     }
-}
-
-fn planned(purpose: Purpose, number: u32, offset: u64, size: u64, install_id: Guid) -> PlannedPartition {
-    PlannedPartition { purpose, number, offset, size, uuid: derived(install_id, purpose.label()) }
 }
 
 /// A GUID derived from the install id and a name (UUID version 5, RFC 9562), so that an installation has one
@@ -292,6 +372,25 @@ mod tests {
             odd.plan(1 << 40, 512, ID),
             Err(LayoutError::Misaligned { partition: "root-a", .. })
         ));
+    }
+
+    #[test]
+    fn data_take_the_rest_or_what_they_are_given() {
+        let data = |layout: &Layout, size| {
+            let planned = layout.plan(size, 512, ID).map(|disk| disk.partitions[7]);
+            planned.map(|data| (data.offset >> 20, data.size >> 20))
+        };
+        let mib = |mib: u64| Size(mib << 20);
+        let small = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2), data: None };
+        assert_eq!(data(&small, 200 << 20), Ok((58, 141)));
+        let given = Layout { data: Some(mib(5)), ..small };
+        assert_eq!(data(&given, 200 << 20), Ok((58, 5)), "the rest of the disk stays free");
+        assert_eq!(data(&given, 64 << 20), Ok((58, 5)));
+        let too_small = Err(LayoutError::TooSmall { have: (64 << 20) - 1, need: 64 << 20 });
+        assert_eq!(data(&given, (64 << 20) - 1), too_small);
+        let odd = Layout { data: Some(Size(7)), ..small };
+        let misaligned = Err(LayoutError::Misaligned { partition: "data", size: Size(7) });
+        assert_eq!(data(&odd, 200 << 20), misaligned);
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 //! [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is `updater::apply`.
 
 pub mod answers;
+pub mod beside;
 pub mod choose;
 pub mod disks;
 mod dots;

@@ -154,6 +154,7 @@ pub fn write_stick(device: &dyn BlockDevice, content: &Content<'_>, id: Guid) ->
         size: device.len(),
         sector_size: device.sector_size(),
         partitions: vec![esp],
+        stays: Vec::new(),
     };
     Table::build(&disk)?.commit(device)?;
     content.write_esp(device, ALIGNMENT, esp_len)

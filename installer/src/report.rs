@@ -2,8 +2,7 @@
 
 use crate::answers::Target;
 use crate::choose::{Candidate, choose};
-use crate::layout::{Layout, PlannedDisk};
-use record::Guid;
+use crate::layout::PlannedDisk;
 use serde::Serialize;
 
 /// What `rayos-installer plan` prints.
@@ -26,18 +25,9 @@ pub struct PlanReport {
 impl PlanReport {
     /// The plan for `target` among `candidates`. *Pure.*
     #[must_use]
-    pub fn new(
-        candidates: Vec<Candidate>,
-        target: &Target,
-        layout: &Layout,
-        install_id: Guid,
-        sample: bool,
-    ) -> Self {
+    pub fn new(candidates: Vec<Candidate>, target: &Target, sample: bool) -> Self {
         let (target, reason, plan) = match choose(&candidates, target) {
-            Ok(chosen) => {
-                let plan = layout.plan(chosen.disk.size, chosen.disk.sector_size, install_id).ok();
-                (Some(chosen.disk.path.clone()), None, plan)
-            }
+            Ok(chosen) => (Some(chosen.disk.path.clone()), None, chosen.plan.clone()),
             Err(error) => (None, Some(error.to_string()), None),
         };
         Self { schema: "rayos-installer.plan/1", sample, blockdevices: candidates, target, reason, plan }

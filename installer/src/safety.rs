@@ -1,10 +1,13 @@
 //! Whether a disk may be written: every reason against it, all at once.
 
+use crate::beside::{Beside, Reasons};
 use crate::disks;
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Layout, PlannedDisk};
+use crate::table::{Existing, Unfit};
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
+use record::gpt::GptError;
 use record::{Guid, Pair};
 use serde::Serialize;
 use std::sync::Arc;
@@ -22,6 +25,10 @@ pub enum Content {
     },
     /// One of our installations that was cut off before its first release was activated.
     Unfinished,
+    /// The same, beside partitions of another system.
+    UnfinishedBeside,
+    /// Partitions of ours without a boot record that can be found.
+    Remains,
     /// Something else.
     Other(&'static str),
 }
@@ -47,6 +54,9 @@ pub enum Problem {
     /// The layout does not fit.
     #[error("{0}")]
     Layout(String),
+    /// There is no room for an installation beside what is on it.
+    #[error("{0}")]
+    Beside(String),
     /// Something is on it, and nobody said that it may be erased.
     #[error("it is not empty ({what}): name it with --erase {id} to erase it")]
     NotEmpty {
@@ -65,25 +75,42 @@ pub enum Problem {
     },
 }
 
-/// What is asked about a disk.
-pub struct Question<'a> {
-    /// The disk.
-    pub disk: &'a disks::Disk,
+/// What was found on a disk.
+#[derive(Clone, Debug)]
+pub struct Look {
     /// What lies on it.
-    pub content: &'a Content,
+    pub content: Content,
+    /// Its partition table.
+    pub table: Result<Existing, Unfit>,
+}
+
+impl Look {
+    /// A disk with nothing on it.
+    #[must_use]
+    pub const fn blank() -> Self {
+        let none = GptError::NotAHeader;
+        Self { content: Content::Blank, table: Err(Unfit::NoTable { primary: none, backup: none }) }
+    }
+}
+
+/// How a disk shall be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
     /// The layout that it shall get.
     pub layout: &'a Layout,
+    /// Whether that shall lie beside what is there.
+    pub beside: bool,
     /// Kernel names of the disks that the installation medium is on.
     pub media: &'a [String],
     /// The id that someone named as the disk to be erased.
     pub erase: Option<&'a str>,
 }
 
-impl Question<'_> {
-    /// Every reason against writing the disk. *Pure*; an empty list is consent.
+impl Wanted<'_> {
+    /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is consent. `look` is
+    /// nothing where the disk could not be read.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let disk = self.disk;
+    pub fn judge(&self, disk: &disks::Disk, look: Option<&Look>) -> (Option<PlannedDisk>, Vec<Problem>) {
         let mut problems = Vec::new();
         if disk.ro {
             problems.push(Problem::ReadOnly);
@@ -94,34 +121,66 @@ impl Question<'_> {
         for (part, used) in disk.busy() {
             problems.push(Problem::Busy { part: part.to_owned(), reason: used.to_string() });
         }
-        if let Err(error) = self.fits() {
-            problems.push(Problem::Layout(error.to_string()));
-        }
+        let plan = self.plan(disk, look).map_err(|found| problems.extend(found)).ok();
         if self.erase != Some(disk.id()) {
-            let id = disk.id().to_owned();
-            match self.content {
-                Content::Blank | Content::Unfinished => {}
-                Content::Installed { version } => {
-                    problems.push(Problem::AlreadyInstalled { version: version.clone(), id });
-                }
-                Content::Other(what) => problems.push(Problem::NotEmpty { what: (*what).to_owned(), id }),
-            }
+            problems.extend(self.what_is_lost(look, disk.id()));
         }
-        problems
+        (plan, problems)
     }
 
-    fn fits(&self) -> Result<(), LayoutError> {
-        self.layout.plan(self.disk.size, self.disk.sector_size, Guid::ZERO).map(drop)
+    fn plan(&self, disk: &disks::Disk, look: Option<&Look>) -> Result<PlannedDisk, Vec<Problem>> {
+        if !self.beside {
+            let planned = self.layout.plan(disk.size, disk.sector_size, Guid::ZERO);
+            return planned.map_err(|error| vec![Problem::Layout(error.to_string())]);
+        }
+        let beside = |problem: &dyn std::fmt::Display| vec![Problem::Beside(problem.to_string())];
+        match look.map(|look| &look.table) {
+            Some(Ok(table)) => match Beside::plan(table, self.layout, disk.size, Guid::ZERO) {
+                Ok(plan) => Ok(plan.planned),
+                Err(Reasons(reasons)) => Err(reasons.iter().flat_map(|reason| beside(reason)).collect()),
+            },
+            Some(Err(unfit)) => Err(beside(unfit)),
+            None => Err(beside(&"it cannot be read")),
+        }
+    }
+
+    /// What nobody said that it may be lost.
+    fn what_is_lost(&self, look: Option<&Look>, id: &str) -> Option<Problem> {
+        let id = id.to_owned();
+        let not_empty = |what: &str| Problem::NotEmpty { what: what.to_owned(), id: id.clone() };
+        match look.map_or(&Content::Other("it cannot be read"), |look| &look.content) {
+            Content::Blank | Content::Unfinished => None,
+            Content::Installed { version } => {
+                Some(Problem::AlreadyInstalled { version: version.clone(), id: id.clone() })
+            }
+            Content::Remains => Some(not_empty("it has partitions of RayOS, and no boot record to go by")),
+            Content::UnfinishedBeside | Content::Other(_) if self.beside => None,
+            Content::UnfinishedBeside => {
+                Some(not_empty("it has another system, and beside it an installation that was cut off"))
+            }
+            Content::Other(what) => Some(not_empty(what)),
+        }
     }
 }
 
-/// Finds out what lies on a device. *Reads* its first MiB and its last 64 KiB, nothing of which is trusted.
+/// Finds out what lies on a device, and how it is divided. *Reads*; nothing of it is trusted.
 ///
 /// # Errors
 /// What the device says.
-pub fn content(device: &Arc<dyn BlockDevice>) -> std::io::Result<Content> {
-    if let Some(content) = installation(device) {
-        return Ok(content);
+pub fn look(device: &Arc<dyn BlockDevice>) -> std::io::Result<Look> {
+    let table = Existing::read(device.as_ref())?;
+    Ok(Look { content: content(device, table.as_ref().ok())?, table })
+}
+
+/// What lies on a device with this table, by its first MiB and its last 64 KiB.
+fn content(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> std::io::Result<Content> {
+    match (installation(device), table) {
+        (Some(Content::Unfinished), Some(table)) if !table.others().is_empty() => {
+            return Ok(Content::UnfinishedBeside);
+        }
+        (Some(content), _) => return Ok(content),
+        (None, Some(table)) if !table.ours().is_empty() => return Ok(Content::Remains),
+        (None, _) => {}
     }
     let mut start = vec![0; device.len().min(1024 * 1024) as usize];
     device.read_at(0, &mut start)?;
@@ -129,9 +188,9 @@ pub fn content(device: &Arc<dyn BlockDevice>) -> std::io::Result<Content> {
     let mut end = vec![0; end_len as usize];
     device.read_at(device.len() - end_len, &mut end)?;
     let has = |at: usize, magic: &[u8]| start.get(at..at + magic.len()) == Some(magic);
-    let table = [512, 4096].into_iter().any(|at| has(at, b"EFI PART"))
+    let has_table = [512, 4096].into_iter().any(|at| has(at, b"EFI PART"))
         || end.windows(8).any(|bytes| bytes == b"EFI PART");
-    if table {
+    if has_table {
         return Ok(Content::Other("it has a GPT"));
     }
     if has(510, &[0x55, 0xaa]) {

@@ -66,11 +66,11 @@ pub struct Surroundings<'a> {
 /// # Errors
 /// What listing the disks says.
 pub fn survey(answers: &Answers, roots: &Roots, media: &[String]) -> io::Result<Vec<Candidate>> {
-    let content = |disk: &Disk| {
+    let look = |disk: &Disk| {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
-        safety::content(&(Arc::new(device) as _)).ok()
+        safety::look(&(Arc::new(device) as _)).ok()
     };
-    Ok(candidates(disks::enumerate(roots)?, &answers.layout, media, answers.erase.as_deref(), content))
+    Ok(candidates(disks::enumerate(roots)?, &answers.wanted(media), look))
 }
 
 /// Chooses the disk and installs. *Writes*; see [`install_announced`], which calls `writing` with the disk.
@@ -96,7 +96,7 @@ pub async fn run(
         vars: around.vars,
         jobs: around.jobs,
         now: around.now,
-        others: Others { forget_floor: answers.forget_floor, medium: around.medium },
+        others: Others { beside: answers.beside, forget_floor: answers.forget_floor, medium: around.medium },
     };
     Ok(install_announced(source, &job, events, || writing(&disk.path)).await?)
 }

@@ -52,7 +52,7 @@ fn the_same_files_make_the_same_bytes() {
 #[test]
 fn sgdisk_finds_no_problem_in_a_table() {
     let mib = |mib: u64| Size(mib << 20);
-    let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2) };
+    let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2), data: None };
     let device = MemDevice::new(96 << 20, 512);
     let disk = layout.plan(device.len(), 512, Guid([3; 16])).expect("layout");
     Table::build(&disk).expect("table").commit(&device).expect("commit");

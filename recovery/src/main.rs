@@ -213,7 +213,8 @@ fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
     if onward::installed(&candidates).is_some() {
         say("To start what is installed: rayos-recovery --start-installed");
     }
-    say("To install without questions, put install.toml with `unattended = true` beside the bundle.");
+    say("To install without questions, put install.toml with `unattended = true` beside the bundle;");
+    say("with `beside = true` in it, a system that is on the disk already stays.");
     Ok(())
 }
 

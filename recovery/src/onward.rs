@@ -119,7 +119,7 @@ mod tests {
     use installer::disks::sample;
 
     fn candidate(place: usize, content: Content) -> Candidate {
-        Candidate { disk: sample()[place].clone(), content: Some(content), problems: Vec::new() }
+        Candidate { disk: sample()[place].clone(), content: Some(content), problems: Vec::new(), plan: None }
     }
 
     #[test]

@@ -76,7 +76,8 @@ fn bundle_of(version: &str, index: u64, root: &[u8]) -> Vec<u8> {
 async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
     let device = Arc::new(MemDevice::new((60 * MIB) as usize + 2 * (ROOT_LEN + (4 << 20)), 512));
     let mib = |mib| Size(mib * MIB);
-    let layout = Layout { esp: mib(34), boot: mib(2), root: Size(ROOT_LEN as u64), recovery: mib(2) };
+    let layout =
+        Layout { esp: mib(34), boot: mib(2), root: Size(ROOT_LEN as u64), recovery: mib(2), data: None };
     let job = Job {
         device: Arc::clone(&device) as Arc<dyn BlockDevice>,
         layout: &layout,

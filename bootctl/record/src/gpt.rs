@@ -13,7 +13,8 @@ use seal::field::get;
 /// Longest entry array that is read: 1024 entries of 128 bytes. Stops a hostile header from asking for more.
 pub const MAX_ARRAY_LEN: usize = 128 * 1024;
 const SIGNATURE: [u8; 8] = *b"EFI PART";
-const ENTRY_LEN: u32 = 128;
+/// Bytes of an entry.
+pub const ENTRY_LEN: u32 = 128;
 
 /// The fields of a header that matter to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +128,24 @@ impl Partition {
     pub const fn sectors(&self) -> u64 {
         self.last_lba.saturating_sub(self.first_lba).saturating_add(1)
     }
+
+    fn inside(self, (first, last): (u64, u64)) -> Result<Self, GptError> {
+        let inside = self.first_lba <= self.last_lba && self.first_lba >= first && self.last_lba <= last;
+        if inside { Ok(self) } else { Err(GptError::Field("partition range")) }
+    }
+}
+
+/// The entries of an array with their types, also the unused ones. *Pure*; nothing of them is checked.
+pub fn entries(array: &[u8]) -> impl Iterator<Item = (Guid, Partition)> + '_ {
+    array.chunks_exact(ENTRY_LEN as usize).zip(1_u32..).map(|(entry, number)| {
+        let partition = Partition {
+            uuid: Guid(get(entry, 16)),
+            number,
+            first_lba: u64::from_le_bytes(get(entry, 32)),
+            last_lba: u64::from_le_bytes(get(entry, 40)),
+        };
+        (Guid(get(entry, 0)), partition)
+    })
 }
 
 /// The partitions of ours that a table holds, by type GUID.
@@ -151,40 +170,31 @@ pub struct Partitions {
 impl Partitions {
     /// Picks our partitions out of an entry array. *Pure.*
     ///
+    /// Another system on the disk has an EFI system partition of its own. Ours is the one that ends where `rayos-state`
+    /// begins, as every layout of ours has it; without one there, the first. All others are passed over.
+    ///
     /// # Errors
-    /// [`GptError::Damaged`] if the array is not the one of `header`; [`GptError::Field`] for a partition
-    /// outside the usable range; [`GptError::Duplicate`] if a type of ours occurs twice. A second ESP is
-    /// passed over.
+    /// [`GptError::Damaged`] if the array is not the one of `header`; [`GptError::Field`] for a partition of ours
+    /// outside the usable range; [`GptError::Duplicate`] if a type of ours occurs twice.
     pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
         if crc32fast::hash(array) != header.array_crc {
             return Err(GptError::Damaged);
         }
         let mut found = Self { disk_guid: header.disk_guid, ..Self::default() };
-        for (entry, number) in array.chunks_exact(ENTRY_LEN as usize).zip(1_u32..) {
-            let kind = Guid(get(entry, 0));
-            let partition = Partition {
-                uuid: Guid(get(entry, 16)),
-                number,
-                first_lba: u64::from_le_bytes(get(entry, 32)),
-                last_lba: u64::from_le_bytes(get(entry, 40)),
-            };
+        for (kind, partition) in entries(array) {
             let Some((place, name)) = found.place(kind) else { continue };
             if place.is_some() {
-                if kind == ESP_TYPE {
-                    continue;
-                }
                 return Err(GptError::Duplicate(name));
             }
-            let (first, last) = header.usable;
-            if partition.first_lba > partition.last_lba
-                || partition.first_lba < first
-                || partition.last_lba > last
-            {
-                return Err(GptError::Field("partition range"));
-            }
-            *place = Some(partition);
+            *place = Some(partition.inside(header.usable)?);
         }
+        let ends_at_state = |esp: &Partition| {
+            found.state.is_some_and(|state| esp.last_lba.checked_add(1) == Some(state.first_lba))
+        };
+        let esps = || entries(array).filter(|(kind, _)| *kind == ESP_TYPE).map(|(_, esp)| esp);
+        let esp = esps().find(ends_at_state).or_else(|| esps().next());
+        found.esp = esp.map(|esp| esp.inside(header.usable)).transpose()?;
         Ok(found)
     }
 
@@ -212,7 +222,6 @@ impl Partitions {
         let [boot_a, boot_b] = &mut self.boot;
         let [root_a, root_b] = &mut self.root;
         Some(match kind {
-            ESP_TYPE => (&mut self.esp, "EFI system"),
             STATE_TYPE => (&mut self.state, "rayos-state"),
             BOOT_A_TYPE => (boot_a, "boot-a"),
             BOOT_B_TYPE => (boot_b, "boot-b"),
@@ -222,5 +231,62 @@ impl Partitions {
             DATA_TYPE => (&mut self.data, "data"),
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use std::vec;
+    use std::vec::Vec;
+
+    const USABLE: (u64, u64) = (34, 9_999);
+
+    /// What is found in a table with these entries: type, first and last sector.
+    fn found(list: &[(Guid, u64, u64)]) -> Result<Partitions, GptError> {
+        let mut array = vec![0; 128 * 128];
+        for ((kind, first, last), entry) in list.iter().zip(array.chunks_exact_mut(128)) {
+            entry[..16].copy_from_slice(&kind.0);
+            entry[32..40].copy_from_slice(&first.to_le_bytes());
+            entry[40..48].copy_from_slice(&last.to_le_bytes());
+        }
+        let header = Header {
+            disk_guid: Guid([1; 16]),
+            array_lba: 2,
+            array_len: array.len(),
+            array_crc: crc32fast::hash(&array),
+            other_lba: 10_032,
+            usable: USABLE,
+        };
+        Partitions::find(&header, &array)
+    }
+
+    fn esp(list: &[(Guid, u64, u64)]) -> Option<u32> {
+        found(list).unwrap().esp.map(|esp| esp.number)
+    }
+
+    #[test]
+    fn our_esp_is_the_one_that_ends_where_the_state_begins() {
+        let (theirs, ours, state) = ((ESP_TYPE, 40, 99), (ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
+        assert_eq!(esp(&[theirs, ours, state]), Some(2), "theirs is first");
+        assert_eq!(esp(&[state, theirs, ours]), Some(3), "in any order of entries");
+        assert_eq!(esp(&[ours, state, theirs]), Some(1), "ours is first");
+        assert_eq!(esp(&[theirs, (ESP_TYPE, 500, 599), state]), Some(1), "none is there: the first");
+        assert_eq!(esp(&[theirs, (ESP_TYPE, 500, 599)]), Some(1), "there is no state");
+        assert_eq!(esp(&[(ESP_TYPE, 200, 298), state]), Some(1), "a layout with a gap, as nobody makes it");
+        assert_eq!(esp(&[state]), None);
+    }
+
+    #[test]
+    fn an_esp_of_others_that_lies_nowhere_does_not_cost_us_ours() {
+        let (ours, state) = ((ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
+        for theirs in [(ESP_TYPE, 0, 3), (ESP_TYPE, 9, 8), (ESP_TYPE, 9_000, u64::MAX)] {
+            assert_eq!(esp(&[theirs, ours, state]), Some(2));
+            assert_eq!(found(&[theirs, state]), Err(GptError::Field("partition range")));
+        }
+        assert_eq!(found(&[ours, state, state]), Err(GptError::Duplicate("rayos-state")));
+        let types: Vec<_> = [BOOT_A_TYPE, DATA_TYPE].map(|kind| (kind, 33, 40)).to_vec();
+        assert_eq!(found(&types), Err(GptError::Field("partition range")));
     }
 }

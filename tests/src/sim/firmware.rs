@@ -3,6 +3,7 @@
 use super::disk::SimDisk;
 use super::journal::{Journal, Op, Seen};
 use super::oracle::{self, Reader};
+use super::other::LOADER;
 use super::place::Place;
 use super::releases::{Behaviour, Release, Releases};
 use super::vars::SimVars;
@@ -29,6 +30,15 @@ enum From {
     Stick,
 }
 
+/// Something that firmware would start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    /// A whole guard.
+    Guard,
+    /// The loader of another system.
+    Other,
+}
+
 /// How a start of the machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
@@ -43,6 +53,8 @@ pub enum Started {
     },
     /// What was started hung, and the machine restarted.
     Restarted,
+    /// The other system is up.
+    Other,
     /// Firmware found nothing to start.
     Nothing,
 }
@@ -92,7 +104,10 @@ impl<'a> Firmware<'a> {
 
     /// Starts the machine: a stick first, then `BootNext`, then `BootOrder`, then the removable path of the disk.
     pub fn start_machine(&mut self) -> Started {
-        for (from, request) in self.candidates() {
+        for (program, from, request) in self.candidates() {
+            if program == Program::Other {
+                return Started::Other;
+            }
             self.from = from;
             self.started = Started::Nothing;
             let block = self.releases.trust.to_block();
@@ -103,10 +118,10 @@ impl<'a> Firmware<'a> {
         Started::Nothing
     }
 
-    fn candidates(&mut self) -> Vec<(From, Request)> {
+    fn candidates(&mut self) -> Vec<(Program, From, Request)> {
         let mut found = Vec::new();
         if self.stick.is_some() {
-            found.push((From::Stick, Request::Plain));
+            found.push((Program::Guard, From::Stick, Request::Plain));
         }
         let next = self.vars.take(&VarName::global("BootNext")).ok().flatten();
         let vars = self.vars.all();
@@ -117,28 +132,31 @@ impl<'a> Firmware<'a> {
             let name = VarName::global(format!("Boot{:04X}", u16::from_le_bytes(*number)));
             let option = vars.get(&name).and_then(|variable| oracle::load_option(&variable.data));
             let Some((number, uuid, path, optional)) = option else { continue };
-            if self.guard_is_at(&path, Some((number, uuid))) {
-                found.push((From::Disk, guard::parse_options(&optional)));
-            }
+            let program = self.program_at(&path, Some((number, uuid)));
+            found.extend(program.map(|program| (program, From::Disk, guard::parse_options(&optional))));
         }
-        if self.guard_is_at("EFI/BOOT/BOOTX64.EFI", None) {
-            found.push((From::Disk, Request::Plain));
-        }
+        let program = self.program_at("EFI/BOOT/BOOTX64.EFI", None);
+        found.extend(program.map(|program| (program, From::Disk, Request::Plain)));
         found
     }
 
-    /// Whether a whole guard is found there. Firmware would start one that is torn, too.
-    fn guard_is_at(&mut self, path: &str, named: Option<(u32, [u8; 16])>) -> bool {
+    /// What is found there: on the partition that is named, else on the first EFI system partition that has such a file, as
+    /// EDK2 does it. Firmware would start a torn guard, too.
+    fn program_at(&mut self, path: &str, named: Option<(u32, [u8; 16])>) -> Option<Program> {
         let image = self.disk.medium();
         let reader =
             Reader { image: &image, sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)) };
-        let esp = reader.esp().filter(|esp| named.is_none_or(|named| named == (esp.number, esp.uuid)));
-        let Some(program) = esp.and_then(|esp| reader.file(esp, path)) else { return false };
+        let esps = reader.esps().into_iter();
+        let mut esps = esps.filter(|esp| named.is_none_or(|named| named == (esp.number, esp.uuid)));
+        let program = esps.find_map(|esp| reader.file(esp, path))?;
+        if program == LOADER {
+            return Some(Program::Other);
+        }
         let whole = self.releases.iter().any(|release| release.guard == program);
         if !whole {
             self.violate(format!("firmware finds a torn guard at {path}"));
         }
-        whole
+        whole.then_some(Program::Guard)
     }
 
     fn violate(&mut self, words: String) {

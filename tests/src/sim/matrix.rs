@@ -1,7 +1,7 @@
 //! All cuts of a scenario, the cuts of what follows each, and what came of them.
 
 use super::cut::{Class, Cut, Thoroughness};
-use super::disk::Meddle;
+use super::disk::{Fault, FaultKind, Meddle};
 use super::firmware::Demand;
 use super::journal::Op;
 use super::oracle::record_copy;
@@ -73,7 +73,7 @@ pub struct Counts {
 pub struct Explorer<'a> {
     pub(super) lab: &'a Lab,
     pub(super) scenario: &'static Scenario,
-    sector_size: u32,
+    pub(super) sector_size: u32,
     pub(super) expected: End,
     pub(super) trace: Trace,
     /// Reads of the run without a cut.
@@ -272,8 +272,12 @@ impl<'a> Explorer<'a> {
 
     /// What must not be at the end of a life after `case`, and is.
     pub(super) fn verdict(&self, life: &Life, case: &Case) -> Option<String> {
-        if life.violation.is_some() {
-            return life.violation.clone();
+        if let Some(words) = life.violation.as_ref().filter(|words| !self.is_for_want_of_a_table(words, case))
+        {
+            return Some(words.clone());
+        }
+        if let Some(words) = self.other_written(life, case) {
+            return Some(words);
         }
         match demand_of(case) {
             Demand::Everything if life.end != self.expected && !self.may_end(&life.end, case) => {
@@ -285,6 +289,20 @@ impl<'a> Explorer<'a> {
             }
             Demand::Everything | Demand::Safety => None,
         }
+    }
+
+    /// A disk that lies about flushes can lose both copies of a table that is being written: nothing is installed beside
+    /// another system then, ever.
+    fn is_for_want_of_a_table(&self, words: &str, case: &Case) -> bool {
+        let lied = case.cuts.iter().any(|cut| cut.class() == Class::Faulty);
+        lied && self.scenario.installs() && words.contains("it has no GPT to install beside")
+    }
+
+    /// The partitions of another system are never written, whatever the disk does; but for what goes astray.
+    fn other_written(&self, life: &Life, case: &Case) -> Option<String> {
+        let astray = matches!(case.mishap, Some(Mishap::Write(Fault { kind: FaultKind::Misdirected, .. })));
+        let other = self.lab.other(self.sector_size).filter(|_| life.state.witness.other && !astray)?;
+        other.check_content(&life.state.image).err()
     }
 
     fn may_end(&self, end: &End, case: &Case) -> bool {

@@ -12,6 +12,7 @@
 //! network    a server that goes wrong at one request
 //! trouble    what goes wrong besides the power
 //! state      what survives a cut, and what an onlooker remembers
+//! other      another system on the same disk
 //! oracle     the reader that judges: partition table, FAT, boot record, load options
 //! firmware   the boot manager, and the machine that the real guard finds
 //! world      a machine from power-on to rest
@@ -32,6 +33,7 @@ pub mod journal;
 pub mod matrix;
 pub mod network;
 pub mod oracle;
+pub mod other;
 mod owner;
 pub mod place;
 pub mod reduce;

@@ -84,14 +84,33 @@ impl Reader<'_> {
         self.image.holds(at, len).then(|| self.image.bytes(at, len))
     }
 
-    /// The partitions: by the primary header and its entries, else by the backup.
+    /// The partitions.
     #[must_use]
     pub fn table(&self) -> Option<Vec<Part>> {
-        let last = self.image.len() / self.sector - 1;
-        self.table_at(1).or_else(|| self.table_at(last))
+        let (_, entries) = self.entries()?;
+        let part = |(entry, number): (&[u8], u32)| {
+            let (first, last) = (le64(entry, 32), le64(entry, 40));
+            let start = first.checked_mul(self.sector)?;
+            let len = last.checked_sub(first)?.checked_add(1)?.checked_mul(self.sector)?;
+            (le::<16>(entry, 0) != [0; 16]).then(|| Part {
+                number,
+                kind: le(entry, 0),
+                uuid: le(entry, 16),
+                start,
+                len,
+            })
+        };
+        Some(entries.chunks_exact(128).zip(1..).filter_map(part).collect())
     }
 
-    fn table_at(&self, lba: u64) -> Option<Vec<Part>> {
+    /// GUID of the disk, and the entries of its table as they stand there: by the primary header, else by the backup.
+    #[must_use]
+    pub fn entries(&self) -> Option<([u8; 16], Vec<u8>)> {
+        let last = self.image.len() / self.sector - 1;
+        self.entries_at(1).or_else(|| self.entries_at(last))
+    }
+
+    fn entries_at(&self, lba: u64) -> Option<([u8; 16], Vec<u8>)> {
         let header = self.bytes(lba * self.sector, self.sector as usize)?;
         let len = le32(&header, 12) as usize;
         if !header.starts_with(b"EFI PART") || !(92..=512).contains(&len) || le64(&header, 24) != lba {
@@ -107,25 +126,19 @@ impl Reader<'_> {
         if crc32fast::hash(&entries) != le32(&header, 88) {
             return None;
         }
-        let part = |(entry, number): (&[u8], u32)| {
-            let (first, last) = (le64(entry, 32), le64(entry, 40));
-            let start = first.checked_mul(self.sector)?;
-            let len = last.checked_sub(first)?.checked_add(1)?.checked_mul(self.sector)?;
-            (le::<16>(entry, 0) != [0; 16]).then(|| Part {
-                number,
-                kind: le(entry, 0),
-                uuid: le(entry, 16),
-                start,
-                len,
-            })
-        };
-        Some(entries.chunks_exact(size).zip(1..).filter_map(part).collect())
+        Some((le(&header, 56), entries))
+    }
+
+    /// The partition of the boot record.
+    #[must_use]
+    pub fn state(&self) -> Option<Part> {
+        self.table()?.into_iter().find(|part| part.kind == STATE)
     }
 
     /// The boot record that counts; `None` if there is no table, no partition for it, or no whole copy.
     #[must_use]
     pub fn record(&self) -> Option<RecordView> {
-        let state = self.table()?.into_iter().find(|part| part.kind == STATE)?;
+        let state = self.state()?;
         let copies = [0_u32, 1].map(|copy| self.copy(state.start + u64::from(copy) * 1020 * 1024, copy));
         copies.into_iter().flatten().max_by_key(|record| record.seq)
     }
@@ -152,10 +165,19 @@ impl Reader<'_> {
         })
     }
 
-    /// The EFI system partition.
+    /// The EFI system partitions, in the order of the table.
+    #[must_use]
+    pub fn esps(&self) -> Vec<Part> {
+        self.table().unwrap_or_default().into_iter().filter(|part| part.kind == ESP).collect()
+    }
+
+    /// Our EFI system partition: the one with the state partition right behind it, or the first.
     #[must_use]
     pub fn esp(&self) -> Option<Part> {
-        self.table()?.into_iter().find(|part| part.kind == ESP)
+        let state = self.state();
+        let esps = self.esps();
+        let before = |esp: &&Part| state.is_some_and(|state| esp.start + esp.len == state.start);
+        esps.iter().find(before).or(esps.first()).copied()
     }
 
     /// A file of a FAT file system, by its path in capitals with `/`; `None` if firmware would not find it.

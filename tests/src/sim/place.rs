@@ -2,10 +2,16 @@
 
 use installer::layout::{Layout, Size};
 use record::Slot;
+use std::ops::Range;
 
 const MIB: u64 = 1 << 20;
 /// Length of the disk in bytes.
 pub const DISK_LEN: u64 = 30 * MIB;
+
+/// Where the EFI system partition of another system is, if there is one.
+pub const OTHER_ESP: Range<u64> = 27 * MIB..28 * MIB;
+/// Where its root is. Our data end before both.
+pub const OTHER_ROOT: Range<u64> = 28 * MIB..29 * MIB;
 
 /// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,7 @@ impl Place {
         }
     }
 
-    /// The byte after its last.
+    /// The byte after its last; of the data, where there is no other system: its partitions are data that nobody touches, too.
     #[must_use]
     pub const fn end(self) -> u64 {
         match self {
@@ -54,5 +60,5 @@ impl Place {
 /// The layout with these places.
 #[must_use]
 pub const fn layout() -> Layout {
-    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB) }
+    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB), data: None }
 }

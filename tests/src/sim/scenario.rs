@@ -3,12 +3,14 @@
 use super::disk::Bad;
 use super::firmware::Demand;
 use super::image::Image;
+use super::journal::Op;
+use super::other::{self, Other};
 use super::place::{DISK_LEN, Place};
 use super::releases::Releases;
 use super::state::{State, Vars, Witness};
 use super::trouble::Trouble;
 use super::world::{End, Life, Wish, World};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use record::Choice;
 use std::sync::Arc;
 
@@ -19,6 +21,12 @@ pub enum Start {
     Blank,
     /// A disk with somebody else's partitions and data on it.
     Foreign,
+    /// A disk that another system has the end of.
+    Other,
+    /// The same, and an installation beside it that was cut off while the first release was written.
+    OtherUnfinished,
+    /// The same with an installation beside it, as [`Start::Installed`].
+    Beside(&'static [&'static str]),
     /// An installation: these releases were installed, then applied and committed, in this order.
     Installed(&'static [&'static str]),
 }
@@ -91,7 +99,7 @@ const BACK_TO_FIRST: End =
 const RECOVERY_ALONE: End = End { running: Some((Choice::Recovery, "1.0.0")), slots: [0, 0], floor: 1 };
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 35] = {
+pub const SCENARIOS: [Scenario; 40] = {
     use Damage::{
         BackupTable, BootImage, BothImages, BothRecords, NoVariables, None, OneRecord, PrimaryTable,
         RootLies, RootUnreadable, StoreFull, Worn,
@@ -101,6 +109,23 @@ pub const SCENARIOS: [Scenario; 35] = {
         scenario("install-blank", Start::Blank, None, Wish::Install("1.0.0"), "1.0.0"),
         scenario("install-over-foreign", Start::Foreign, None, Wish::Install("1.0.0"), "1.0.0"),
         scenario("install-over-ours", TWO, None, Wish::Install("1.2.0"), "1.2.0"),
+        scenario("install-beside", Start::Other, None, Wish::Install("1.0.0"), "1.0.0"),
+        scenario("install-beside-again", Start::OtherUnfinished, None, Wish::Install("1.0.0"), "1.0.0"),
+        scenario(
+            "install-beside-on-backup-table",
+            Start::Other,
+            PrimaryTable,
+            Wish::Install("1.0.0"),
+            "1.0.0",
+        ),
+        scenario("update-beside", Start::Beside(&["1.0.0"]), None, Wish::Run("1.1.0"), "1.1.0"),
+        scenario(
+            "rollback-beside",
+            Start::Beside(&["1.0.0", "1.1.0"]),
+            None,
+            Wish::RollBack(Slot::A),
+            "1.0.0",
+        ),
         scenario("update-a-to-b", ONE, None, Wish::Run("1.1.0"), "1.1.0"),
         scenario("update-b-to-a", TWO, None, Wish::Run("1.2.0"), "1.2.0"),
         scenario("update-hangs", ONE, None, Wish::Run("1.1.1-restarts"), "1.0.0"),
@@ -161,6 +186,8 @@ pub struct Lab {
     pub releases: Releases,
     /// What the updater's threads and timers live in.
     pub runtime: tokio::runtime::Runtime,
+    /// The other system, on a disk with sectors of 512 and of 4096 bytes, and those disks.
+    others: [(Other, State); 2],
 }
 
 impl Lab {
@@ -174,7 +201,23 @@ impl Lab {
             .max_blocking_threads(4)
             .enable_time()
             .build()?;
-        Ok(Self { releases: Releases::make()?, runtime })
+        let other = |sector_size| {
+            let mut state = blank();
+            Ok::<_, anyhow::Error>((Other::put(&mut state, sector_size)?, state))
+        };
+        let others = [other(512)?, other(4096)?];
+        Ok(Self { releases: Releases::make()?, runtime, others })
+    }
+
+    fn other_disk(&self, sector_size: u32) -> anyhow::Result<&(Other, State)> {
+        let size = u64::from(sector_size);
+        self.others.iter().find(|(other, _)| other.sector() == size).context("no such sectors")
+    }
+
+    /// The other system as it is on disks with sectors of this size.
+    #[must_use]
+    pub fn other(&self, sector_size: u32) -> Option<&Other> {
+        self.other_disk(sector_size).ok().map(|(other, _)| other)
     }
 
     /// A machine in this state.
@@ -188,7 +231,8 @@ impl Lab {
         wish: Wish,
         demand: Demand,
     ) -> anyhow::Result<World<'_>> {
-        World::new((&self.releases, &self.runtime), state, sector_size, wish, demand)
+        let other = self.other(sector_size).filter(|_| state.witness.other);
+        World::new((&self.releases, &self.runtime), other, state, sector_size, wish, demand)
     }
 
     /// The machine as it stands before `scenario`.
@@ -199,7 +243,12 @@ impl Lab {
         let mut state = match scenario.start {
             Start::Blank => blank(),
             Start::Foreign => foreign(sector_size),
-            Start::Installed(versions) => self.installed(versions, sector_size)?,
+            Start::Other => self.other_disk(sector_size)?.1.clone(),
+            Start::OtherUnfinished => self.cut_off(sector_size)?,
+            Start::Beside(versions) => {
+                self.installed(self.other_disk(sector_size)?.1.clone(), versions, sector_size)?
+            }
+            Start::Installed(versions) => self.installed(blank(), versions, sector_size)?,
         };
         state.witness.stick = matches!(scenario.wish, Wish::Install(_));
         state.witness.recovery = false;
@@ -207,8 +256,29 @@ impl Lab {
         Ok(state)
     }
 
-    fn installed(&self, versions: &[&'static str], sector_size: u32) -> anyhow::Result<State> {
-        let mut state = blank();
+    /// An installation beside the other system, cut off when the root image has been begun.
+    fn cut_off(&self, sector_size: u32) -> anyhow::Result<State> {
+        let mut state = self.other_disk(sector_size)?.1.clone();
+        let mut world = self.world(&state, sector_size, Wish::Install("1.0.0"), Demand::Everything)?;
+        let life = world.live();
+        ensure!(life.violation.is_none(), "{:?}", life.violation);
+        let root = Place::Root(record::Slot::A);
+        let root = root.start()..root.end();
+        for op in world.journal().take() {
+            state.apply(&op);
+            if matches!(op, Op::Write { at, .. } if root.contains(&at)) {
+                return Ok(state);
+            }
+        }
+        bail!("no root image was written")
+    }
+
+    fn installed(
+        &self,
+        mut state: State,
+        versions: &[&'static str],
+        sector_size: u32,
+    ) -> anyhow::Result<State> {
         for (version, number) in versions.iter().zip(0..) {
             let wish = if number == 0 { Wish::Install(version) } else { Wish::Run(version) };
             let life = self.world(&state, sector_size, wish, Demand::Everything)?.live();
@@ -281,31 +351,13 @@ fn foreign(sector_size: u32) -> State {
     let mut state = blank();
     let sector = u64::from(sector_size);
     let last = DISK_LEN / sector - 1;
-    let mut entries = vec![0; 128 * 128];
-    entries[..16].copy_from_slice(&[0xaf; 16]);
-    entries[16..32].copy_from_slice(&[0x17; 16]);
-    entries[32..40].copy_from_slice(&(1024 * 1024 / sector).to_le_bytes());
-    entries[40..48].copy_from_slice(&(last - 40).to_le_bytes());
-    let array = entries.len() as u64 / sector;
-    for (lba, other, entries_at) in [(1, last, 2), (last, 1, last - array)] {
-        let mut header = vec![0; sector_size as usize];
-        header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
-        for (at, value) in [(24, lba), (32, other), (40, 2 + array), (48, last - array - 1), (72, entries_at)]
-        {
-            header[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        header[56..72].copy_from_slice(&[0x33; 16]);
-        header[80..84].copy_from_slice(&128_u32.to_le_bytes());
-        header[84..88].copy_from_slice(&128_u32.to_le_bytes());
-        header[88..92].copy_from_slice(&crc32fast::hash(&entries).to_le_bytes());
-        let crc = crc32fast::hash(&header[..92]);
-        header[16..20].copy_from_slice(&crc.to_le_bytes());
-        state.image.write(lba * sector, &header);
-        state.image.write(entries_at * sector, &entries);
-    }
-    for at in (Place::Esp.start()..Place::Data.start() + (1 << 20)).step_by(4096) {
-        state.image.write(at, &at.to_le_bytes().repeat(512));
-    }
+    let mut entry = [0; 128];
+    entry[..16].copy_from_slice(&[0xaf; 16]);
+    entry[16..32].copy_from_slice(&[0x17; 16]);
+    entry[32..40].copy_from_slice(&(1024 * 1024 / sector).to_le_bytes());
+    entry[40..48].copy_from_slice(&(last - 40).to_le_bytes());
+    other::table(&mut state, sector, [0x33; 16], &entry);
+    other::old_bytes(&mut state);
     state
 }
 

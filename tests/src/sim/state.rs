@@ -24,6 +24,8 @@ pub struct Witness {
     pub worn: Option<Slot>,
     /// Whether the installation stick is plugged in.
     pub stick: bool,
+    /// Whether another system is on the disk.
+    pub other: bool,
 }
 
 impl Witness {

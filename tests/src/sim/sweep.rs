@@ -6,6 +6,7 @@ use super::firmware::Demand;
 use super::journal::Op;
 use super::matrix::Explorer;
 use super::network::{NetFault, NetFaultKind};
+use super::oracle::Reader;
 use super::place::Place;
 use super::reduce::{Case, Runs as _};
 use super::state::State;
@@ -36,7 +37,7 @@ impl Explorer<'_> {
         let data = match mishap {
             // What goes astray may go anywhere.
             Mishap::Write(Fault { kind: FaultKind::Misdirected, .. }) => None,
-            _ => self.data_changed(start, &life.state),
+            _ => self.data_changed(start, &life.state).or_else(|| self.other_changed(&life.state)),
         };
         let (mended, later) = self.live_on(&life.state, &case)?;
         Ok((mended, violation.or(data).or(later)))
@@ -46,6 +47,11 @@ impl Explorer<'_> {
         let data = |state: &State| state.image.hash_of(Place::Data.start()..Place::Data.end());
         let changed = !self.scenario.installs() && data(before) != data(after);
         changed.then(|| "the user's data were written to".to_owned())
+    }
+
+    fn other_changed(&self, after: &State) -> Option<String> {
+        let other = self.lab.other(self.sector_size).filter(|_| after.witness.other)?;
+        other.check_disk(&Reader { image: &after.image, sector: other.sector() }).err()
     }
 
     fn try_mishap(&mut self, mishap: Mishap) -> anyhow::Result<()> {

@@ -3,9 +3,11 @@
 
 use super::disk::SimDisk;
 use super::firmware::{Demand, Firmware, Started};
+use super::image::Image;
 use super::journal::{Journal, Op, Seen};
 use super::network::SimNetwork;
 use super::oracle::Reader;
+use super::other::Other;
 use super::place::{DISK_LEN, Place, layout};
 use super::releases::{COMPATIBLE, Releases};
 use super::state::State;
@@ -107,6 +109,7 @@ pub struct World<'a> {
     /// Where whole bundles are, for who has no use for a delta.
     pub(super) elsewhere: SimNetwork,
     journal: Journal,
+    other: Option<&'a Other>,
     data: u64,
     violation: Option<String>,
     last_stop: Option<String>,
@@ -122,6 +125,7 @@ impl<'a> World<'a> {
     /// As [`SimVars::new`].
     pub fn new(
         (releases, runtime): (&'a Releases, &'a tokio::runtime::Runtime),
+        other: Option<&'a Other>,
         state: &State,
         sector_size: u32,
         wish: Wish,
@@ -141,6 +145,7 @@ impl<'a> World<'a> {
             network: SimNetwork::default(),
             elsewhere: SimNetwork::default(),
             journal,
+            other,
             data,
             violation: None,
             last_stop: None,
@@ -201,6 +206,11 @@ impl<'a> World<'a> {
                     last = None;
                     break;
                 }
+                // What a machine does that comes to it is not ours to say: it rests.
+                Started::Other => {
+                    last = None;
+                    break;
+                }
                 Started::Restarted => None,
                 Started::Up { handoff, version, from_stick } => {
                     let then = if from_stick { self.on_stick() } else { self.up(handoff, version) };
@@ -233,6 +243,7 @@ impl<'a> World<'a> {
     }
 
     fn start(&mut self) -> Started {
+        self.look_at_other();
         let mut firmware = Firmware::new(self.releases, &self.disk, &self.vars, &self.journal, self.demand);
         if let (Wish::Install(version), true) = (self.wish, self.journal.witness().stick) {
             firmware.stick = Some(self.releases.get(version));
@@ -243,14 +254,40 @@ impl<'a> World<'a> {
         started
     }
 
+    /// The other system is as it was, and without the stick the machine starts it or ours.
+    fn look_at_other(&mut self) {
+        let Some(other) = self.other.filter(|_| self.demand == Demand::Everything) else { return };
+        let image = self.disk.medium();
+        let reader = Reader { image: &image, sector: other.sector() };
+        let found = other.check_disk(&reader).and_then(|()| other.check_vars(&self.vars.all()));
+        if let Err(words) = found.and_then(|()| self.start_without_stick(other, &image)) {
+            self.violate(words);
+        }
+    }
+
+    fn start_without_stick(&self, other: &Other, image: &Image) -> Result<(), String> {
+        let journal = Journal::after(self.journal.witness());
+        let disk = SimDisk::new(image.clone(), other.sector() as u32, journal.clone());
+        let vars = SimVars::new(&self.vars.all(), journal.clone()).map_err(|error| error.to_string())?;
+        let mut firmware = Firmware::new(self.releases, &disk, &vars, &journal, self.demand);
+        let started = firmware.start_machine();
+        match firmware.violation.take() {
+            Some(words) => Err(format!("without the stick: {words}")),
+            None if started == Started::Nothing => Err("without the stick nothing can be started".to_owned()),
+            None => Ok(()),
+        }
+    }
+
     /// An installation from the stick, which is pulled out afterwards.
     fn on_stick(&mut self) -> Then {
         let Wish::Install(version) = self.wish else { return Then::Rest };
         // A random number in real life. Here it is one of two, the one that is not on the disk yet, so that a run
         // can be repeated and an installation over an unfinished one is still another one.
-        let table = self.disk.medium().bytes(u64::from(self.disk.sector_size()) + 56, 16);
-        let first = layout().plan(DISK_LEN, self.disk.sector_size(), Guid([0x5a; 16]));
-        let is_first = first.is_ok_and(|planned| planned.disk_guid.0 == table[..]);
+        let (image, sector) = (self.disk.medium(), self.disk.sector_size());
+        let table = Reader { image: &image, sector: u64::from(sector) }.table().unwrap_or_default();
+        let first = layout().plan(DISK_LEN, sector, Guid([0x5a; 16]));
+        let is_first =
+            first.is_ok_and(|planned| table.iter().any(|it| it.uuid == planned.partitions[0].uuid.0));
         let job = Job {
             device: Arc::new(self.disk.clone()),
             layout: &layout(),
@@ -260,7 +297,7 @@ impl<'a> World<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
-            others: Others::default(),
+            others: Others { beside: self.other.is_some(), ..Others::default() },
         };
         let bundle = self.releases.get(version).bundle.clone();
         match self.runtime.block_on(install(self.network.file(bundle), &job, &Silent)) {
@@ -387,6 +424,10 @@ impl<'a> World<'a> {
         let data = state.image.hash_of(Place::Data.start()..Place::Data.end());
         if !installs && data != self.data {
             return Err("the user's data were written to".to_owned());
+        }
+        if let Some(other) = self.other {
+            other.check_disk(reader)?;
+            other.check_vars(&state.vars)?;
         }
         let Some((choice, _)) = running else {
             return if installs && !state.witness.stick {

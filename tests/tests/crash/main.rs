@@ -58,6 +58,55 @@ fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyho
     Ok(())
 }
 
+/// The partitions, entries and boot entry of the other system are looked at in each start; and whether something starts
+/// without the stick.
+#[test]
+fn an_installation_beside_another_system_survives_some_cuts_of_each_kind() -> anyhow::Result<()> {
+    let lab = Lab::new()?;
+    let second = Thoroughness { faulty: 0, ..SOME };
+    let limit = std::time::Duration::MAX;
+    let effort = Effort { first: SOME, second, double_every: 100, limit, faults: false };
+    for (name, sector_size) in
+        [("install-beside", 512), ("install-beside-again", 4096), ("install-beside-on-backup-table", 512)]
+    {
+        let counts = Explorer::new(&lab, find(name).unwrap(), sector_size)?.explore(&effort)?;
+        assert_eq!(counts.violations, [""; 0], "{name} {sector_size}");
+        assert!(counts.unique > 300 && counts.double_unique > 50, "{counts:?}");
+    }
+    Ok(())
+}
+
+/// Before the release is activated the machine without its stick starts the other system, then ours.
+#[test]
+fn until_ours_is_activated_the_other_system_starts() -> anyhow::Result<()> {
+    use tests::sim::cut::Cut;
+    use tests::sim::firmware::{Demand, Firmware, Started};
+    use tests::sim::journal::Journal;
+    use tests::sim::{disk::SimDisk, vars::SimVars};
+    let lab = Lab::new()?;
+    for sector_size in [512, 4096] {
+        let explorer = Explorer::new(&lab, find("install-beside").unwrap(), sector_size)?;
+        let trace = explorer.trace();
+        let mut ups = Vec::new();
+        for at in 0..=trace.len() {
+            let state = trace.state(Cut::Prefix(at));
+            let journal = Journal::after(state.witness);
+            let disk = SimDisk::new(state.image.clone(), sector_size, journal.clone());
+            let vars = SimVars::new(&state.vars, journal.clone())?;
+            let mut firmware = Firmware::new(&lab.releases, &disk, &vars, &journal, Demand::Everything);
+            match firmware.start_machine() {
+                Started::Other => ups.push(false),
+                Started::Up { .. } => ups.push(true),
+                other => panic!("after {at} operations: {other:?}"),
+            }
+            assert_eq!(firmware.violation, None, "after {at} operations");
+        }
+        let others = ups.iter().take_while(|ours| !**ours).count();
+        assert!(others > 30 && ups[others..].iter().all(|ours| *ours), "{others} of {}", ups.len());
+    }
+    Ok(())
+}
+
 #[test]
 fn the_whole_bundle_is_asked_for_only_where_the_base_is_damaged() -> anyhow::Result<()> {
     let lab = Lab::new()?;

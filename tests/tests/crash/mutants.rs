@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tests::sim::cut::{Cut, Thoroughness};
 use tests::sim::disk::{Meddle, Meddled};
 use tests::sim::matrix::Explorer;
-use tests::sim::place::Place;
+use tests::sim::place::{DISK_LEN, Place};
 use tests::sim::reduce::{Case, Runs as _, reduce};
 use tests::sim::scenario::{Lab, find};
 
@@ -59,6 +59,18 @@ fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
         }),
         ("activation is told and not done", "update-a-to-b", {
             mutant(move |at, data| when(matches!(slot_b(at, data), Some((1, 3))), Meddled::LeftOut))
+        }),
+        (
+            "the table at the end of the disk is not durable before that at its beginning is written",
+            "install-beside",
+            {
+                let array = DISK_LEN - 512 - 128 * 128;
+                mutant(move |at, data| when(at == array && data.len() == 128 * 128, Meddled::Delayed(3)))
+            },
+        ),
+        ("the table that is not whole is written last", "install-beside-on-backup-table", {
+            // Until the primary is there, this one is all that there is.
+            mutant(move |at, data| when(at == 1024 && data.len() == 128 * 128, Meddled::Delayed(3)))
         }),
         ("the old boot sector of the ESP stays while the files are written", "install-over-ours", {
             let start = Place::Esp.start();

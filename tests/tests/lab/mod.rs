@@ -104,8 +104,12 @@ impl Lab {
 
     pub(crate) fn with_root(sector_size: u32, root: u64) -> Self {
         let len = (80 + 2 * root) << 20;
-        let device = Arc::new(MemDevice::new(len as usize, sector_size));
-        Self { device, vars: MemVars::default(), root }
+        Self::of(MemDevice::new(len as usize, sector_size), root)
+    }
+
+    /// A disk with something on it.
+    pub(crate) fn of(device: MemDevice, root: u64) -> Self {
+        Self { device: Arc::new(device), vars: MemVars::default(), root }
     }
 
     pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
@@ -119,10 +123,23 @@ impl Lab {
         compatible: &str,
         others: Others,
     ) -> Result<Report, InstallError> {
+        let source = MemorySource::new(bundle, 10_000);
+        self.install_on(Arc::clone(&self.device) as Arc<dyn BlockDevice>, source, compatible, others).await
+    }
+
+    /// An installation through `device`, which is this disk in some way.
+    pub(crate) async fn install_on(
+        &self,
+        device: Arc<dyn BlockDevice>,
+        source: MemorySource,
+        compatible: &str,
+        others: Others,
+    ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
-        let layout = Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2) };
+        let layout =
+            Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2), data: None };
         let job = Job {
-            device: Arc::clone(&self.device) as Arc<dyn BlockDevice>,
+            device,
             layout: &layout,
             install_id: INSTALL_ID,
             compatible: Text64::new(compatible),
@@ -132,7 +149,7 @@ impl Lab {
             now: 0,
             others,
         };
-        install(MemorySource::new(bundle, 10_000), &job, &Silent).await
+        install(source, &job, &Silent).await
     }
 
     pub(crate) fn disk(&self) -> Disk {

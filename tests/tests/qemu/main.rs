@@ -4,6 +4,7 @@
 //! and side by side.
 
 mod bad_disk;
+mod beside;
 mod damage;
 mod esp;
 mod fallback;
