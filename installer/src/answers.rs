@@ -1,5 +1,5 @@
 //! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are the options
-//! of `rayos-installer apply`.
+//! of `rayos-installer apply`. docs/install.example.toml has every key.
 
 use crate::layout::Layout;
 use crate::safety::Wanted;
@@ -124,6 +124,27 @@ mod tests {
             Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n").expect("answers");
         assert!(answers.beside && answers.wanted(&[]).beside);
         assert_eq!(answers.layout.data.map(|size| size.0), Some(20 << 30));
+    }
+
+    #[test]
+    fn the_documented_example_has_every_key_and_shows_what_is_so_without_it() {
+        let text = include_str!("../../docs/install.example.toml");
+        let answers = Answers::parse(text).expect("example");
+        let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
+        let (shown, all) = (text.parse().expect("toml"), toml::Table::try_from(&answers).expect("toml"));
+        assert_eq!(keys(&shown), keys(&all));
+        let layout = |table: &toml::Table| table["layout"].as_table().map(keys);
+        assert_eq!(layout(&shown), layout(&all));
+        let least = Answers::parse("version = 1").expect("answers");
+        let without = Answers {
+            unattended: false,
+            bundle: None,
+            compatible: None,
+            erase: None,
+            layout: Layout { data: None, ..answers.layout },
+            ..answers
+        };
+        assert_eq!(without, least);
     }
 
     #[test]

@@ -52,7 +52,7 @@ struct Plan {
     /// Look at this machine's disks; without it, at a made-up machine
     #[arg(long)]
     enumerate_local_disks: bool,
-    /// Answers file
+    /// Answers file; docs/install.example.toml has every key
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// Into free space, beside other systems, whose partitions stay as they are
@@ -63,7 +63,7 @@ struct Plan {
 /// Install to a disk of this machine, as an answers file says
 #[derive(Args)]
 struct Apply {
-    /// Answers file
+    /// Answers file; docs/install.example.toml has every key
     #[arg(long, value_name = "FILE")]
     answers: PathBuf,
     /// Bundle: a file or a URL; instead of the one that the answers name
