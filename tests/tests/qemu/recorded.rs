@@ -96,7 +96,7 @@ impl Replay {
 fn tell(what: &str, replay: &Replay, starts: &BTreeMap<Starts, usize>, booted: u64) -> Result<()> {
     let judged: usize = starts.values().sum();
     let line = format!(
-        "{{\"what\": \"{what}\", \"commit\": \"{}\", \"operations\": {}, \"cuts\": {}, \"judged\": {judged}, \"starts\": \"{starts:?}\", \"booted\": {booted}}}\n",
+        "{{\"what\": \"{what}\", \"commit\": \"{}\", \"operations\": {}, \"cuts\": {}, \"judged\": {judged}, \"booted\": {booted}}}\n",
         std::env::var("RAYOS_COMMIT").unwrap_or_default(),
         replay.trace.len(),
         replay.cuts.len(),

@@ -87,6 +87,11 @@ impl Report {
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
+    /// The figures of a run that need not have been.
+    fn read_if_there<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
+        self.figures.join(name).exists().then(|| self.read(name)).transpose()
+    }
+
     fn totals(&self, crash: &[Counts], text: &mut String) -> Result<()> {
         let sum = |of: fn(&Counts) -> usize| crash.iter().map(of).sum::<usize>();
         let violations = sum(|counts| counts.violations.len());
@@ -131,7 +136,7 @@ impl Report {
 
     /// What was done to virtual machines, if it was.
     fn machines(&self, text: &mut String) -> Result<()> {
-        if let Ok(kills) = self.read::<Kills>("kills.json") {
+        if let Some(kills) = self.read_if_there::<Kills>("kills.json")? {
             let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
             for kill in &kills.kills {
                 *by.entry((&kill.doing, &kill.then)).or_default() += 1;
@@ -150,7 +155,8 @@ impl Report {
             )?;
         }
         for (what, file) in [("installation", "recorded.install.json"), ("update", "recorded.update.json")] {
-            if let Ok(Recorded { commit, operations, cuts, judged, booted }) = self.read(file) {
+            if let Some(recorded) = self.read_if_there(file)? {
+                let Recorded { commit, operations, cuts, judged, booted } = recorded;
                 writeln!(
                     text,
                     "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
