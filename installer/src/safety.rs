@@ -73,6 +73,17 @@ pub enum Problem {
         /// What to name.
         id: String,
     },
+    /// The same, beside another system, and the whole disk would be taken.
+    #[error(
+        "RayOS {version} is installed on it, beside another system: start it, or name it with --erase {id} to erase both, \
+         or RayOS alone with --beside as well"
+    )]
+    InstalledBeside {
+        /// Release.
+        version: String,
+        /// What to name.
+        id: String,
+    },
 }
 
 /// What was found on a disk.
@@ -151,7 +162,13 @@ impl Wanted<'_> {
         match look.map_or(&Content::Other("it cannot be read"), |look| &look.content) {
             Content::Blank | Content::Unfinished => None,
             Content::Installed { version } => {
-                Some(Problem::AlreadyInstalled { version: version.clone(), id: id.clone() })
+                let (version, id) = (version.clone(), id.clone());
+                let others = look.and_then(|look| look.table.as_ref().ok()).map(Existing::others);
+                let is_all_lost = !self.beside && others.is_some_and(|others| !others.is_empty());
+                Some(match is_all_lost {
+                    true => Problem::InstalledBeside { version, id },
+                    false => Problem::AlreadyInstalled { version, id },
+                })
             }
             Content::Remains => Some(not_empty("it has partitions of RayOS, and no boot record to go by")),
             Content::UnfinishedBeside | Content::Other(_) if self.beside => None,

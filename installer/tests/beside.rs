@@ -9,7 +9,7 @@ use installer::choose::{Candidate, candidates};
 use installer::disks::{self, sample};
 use installer::layout::{Layout, Size};
 use installer::report::PlanReport;
-use installer::safety::{Content, Wanted, look};
+use installer::safety::{Content, Look, Wanted, look};
 use installer::table::Existing;
 use proptest::prelude::*;
 use record::Guid;
@@ -511,6 +511,27 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
     let found = candidate(remains, true, None);
     assert_eq!(found.content, Some(Content::Remains));
     assert!(found.problems[0].contains("it has partitions of RayOS"), "{:?}", found.problems);
+}
+
+#[test]
+fn who_would_erase_another_system_with_ours_is_told_of_it() {
+    let table = Table::of(512, &[(1, ESP, 1, 4)]);
+    let (device, _) = added(table.disk(), &table, &layout()).expect("added");
+    let found = || Existing::read(&device).expect("read");
+    let problems = |beside, table: Result<Existing, _>| {
+        let content = Content::Installed { version: "1.0.0".to_owned() };
+        let disk = disks::Disk { size: LEN, serial: Some("S-1".to_owned()), ..sample()[0].clone() };
+        let wanted = Wanted { layout: &layout(), beside, media: &[], erase: None };
+        candidates(vec![disk], &wanted, |_| Some(Look { content: content.clone(), table: table.clone() }))
+            .remove(0)
+            .problems
+    };
+    let alone = "RayOS 1.0.0 is installed on it: start it, or name it with --erase S-1 to install anew";
+    assert_eq!(problems(true, found()), [alone], "the other system stays");
+    assert_eq!(problems(false, Look::blank().table), [alone], "there is no other");
+    let both = "RayOS 1.0.0 is installed on it, beside another system: start it, or name it with --erase S-1 to erase \
+                both, or RayOS alone with --beside as well";
+    assert_eq!(problems(false, found()), [both]);
 }
 
 #[test]

@@ -11,14 +11,13 @@ use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition::Partition;
 use gpt::partition_types::{OperatingSystem, Type};
+use record::gpt::ENTRY_LEN;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use uuid::Uuid;
 
 /// Number of entries in a table, the least that the specification allows (UEFI 2.10, 5.3.1).
 const ENTRIES: u64 = 128;
-/// Bytes of an entry.
-const ENTRY_LEN: u64 = 128;
 
 impl Table {
     /// Builds the table of `disk`. *Pure.*
@@ -29,7 +28,7 @@ impl Table {
         let memory = in_memory(disk)?;
         let sector_size = u64::from(disk.sector_size);
         let last = disk.size / sector_size - 1;
-        let array = (ENTRIES * ENTRY_LEN).div_ceil(sector_size);
+        let array = (ENTRIES * u64::from(ENTRY_LEN)).div_ceil(sector_size);
         let take = |lba: u64, sectors: u64| (lba, memory.extent(lba * sector_size, sectors * sector_size));
         Ok(Self {
             sector_size,
