@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/env.sh"
 need_rust
 
-"$CARGO" build --quiet -p installer --bins
+"$CARGO" build --quiet -p rayos-installer --bins
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

@@ -26,7 +26,8 @@ pub(crate) struct Place {
     /// Work on this disk or image instead of the one that is running
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) disk: Option<PathBuf>,
-    /// Directory of EFI variables: efivarfs, or files in its format [default: /sys/firmware/efi/efivars; none with --disk]
+    /// Directory of EFI variables: efivarfs, or files in its format [default:
+    /// /sys/firmware/efi/efivars; none with --disk]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) efivars: Option<PathBuf>,
 }
@@ -93,7 +94,8 @@ pub(crate) struct Json {
 /// `booted`.
 #[derive(Debug, Args)]
 pub(crate) struct Booted {
-    /// Print the device node of the booted slot's root partition instead; exit code 5 if it is not there yet
+    /// Print the device node of the booted slot's root partition instead; exit code 5 if it is not
+    /// there yet
     #[arg(long, conflicts_with = "json")]
     pub(crate) root_device: bool,
     /// Print JSON
@@ -150,7 +152,8 @@ pub(crate) struct Health {
 /// `commit`.
 #[derive(Debug, Args)]
 pub(crate) struct Commit {
-    /// What this system says of itself: its compatible goes into a record that was rebuilt, and has lost it
+    /// What this system says of itself: its compatible goes into a record that was rebuilt, and has
+    /// lost it
     #[arg(long, default_value = bootctl::system::SYSTEM_FILE, value_name = "FILE")]
     pub(crate) system: PathBuf,
 }
@@ -186,7 +189,8 @@ pub(crate) struct Repair {
     /// What this machine is, if its record has lost that: a rebuilt one has
     #[arg(long, value_name = "NAME", value_parser = compatible, conflicts_with = "entries_only")]
     pub(crate) compatible: Option<Text64>,
-    /// Whom to trust when a lost record is rebuilt from sealed slots: a guard program or its trust block
+    /// Whom to trust when a lost record is rebuilt from sealed slots: a guard program or its trust
+    /// block
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! Kernel panics from pstore into the event ring, where they outlive the firmware's small store and are told to
-//! whoever asks why a release failed.
+//! Kernel panics from pstore into the event ring, where they outlive the firmware's small store and
+//! are told to whoever asks why a release failed.
 
 use crate::log::EventLog;
 use crate::pstore;
@@ -26,9 +26,9 @@ pub enum CollectError {
     },
 }
 
-/// Appends every panic in the directory `pstore` to the event ring, as the last words of the release that was started
-/// before the one that runs now, and takes it out of `pstore` when it is durable there. Returns how many there were.
-/// *Reads and writes.*
+/// Appends every panic in the directory `pstore` to the event ring, as the last words of the
+/// release that was started before the one that runs now, and takes it out of `pstore` when it is
+/// durable there. Returns how many there were. *Reads and writes.*
 ///
 /// # Errors
 /// [`CollectError`].
@@ -45,8 +45,9 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
         let events = log.events()?;
         let mut event = Event::new(Kind::Panic, None).with_text(&panic.text);
         event.time = panic.time;
-        let told =
-            |old: &Event| old.kind == Kind::Panic && (old.time, old.text()) == (event.time, event.text());
+        let told = |old: &Event| {
+            old.kind == Kind::Panic && (old.time, old.text()) == (event.time, event.text())
+        };
         if !events.iter().any(told) {
             if let Some(launch) = story::launched_before(&events, panic.time) {
                 event.subject = launch.subject;

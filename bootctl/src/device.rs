@@ -12,8 +12,8 @@ pub use memory::MemDevice;
 
 use std::io;
 
-/// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of metadata aligned
-/// to [`BlockDevice::sector_size`].
+/// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of
+/// metadata aligned to [`BlockDevice::sector_size`].
 pub trait BlockDevice: Send + Sync {
     /// Bytes in a logical sector: 512 or 4096.
     fn sector_size(&self) -> u32;
@@ -26,7 +26,8 @@ pub trait BlockDevice: Send + Sync {
         self.len() == 0
     }
 
-    /// Whether a head has to move from one place of it to another, so that reading here and writing there by turns is slow.
+    /// Whether a head has to move from one place of it to another, so that reading here and writing
+    /// there by turns is slow.
     fn is_rotating(&self) -> bool {
         false
     }
@@ -37,7 +38,8 @@ pub trait BlockDevice: Send + Sync {
     /// What the device says; `UnexpectedEof` past its end.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Reads as [`BlockDevice::read_at`] does what will not be read again soon, so that the cache need not keep it.
+    /// Reads as [`BlockDevice::read_at`] does what will not be read again soon, so that the cache
+    /// need not keep it.
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
@@ -54,9 +56,9 @@ pub trait BlockDevice: Send + Sync {
     /// Any subset of the sectors written since the last flush may have reached the medium.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Writes `count` zero bytes, by whatever means is quickest and leaves zeroes for certain; durable only after
-    /// [`BlockDevice::flush`]. An image file gets a hole. That a device was told to discard something is never
-    /// taken for zeroes.
+    /// Writes `count` zero bytes, by whatever means is quickest and leaves zeroes for certain;
+    /// durable only after [`BlockDevice::flush`]. An image file gets a hole. That a device was told
+    /// to discard something is never taken for zeroes.
     ///
     /// # Errors
     /// What the device says.
@@ -73,9 +75,10 @@ pub trait BlockDevice: Send + Sync {
     /// After an error, all writes since the last flush that succeeded are in doubt.
     fn flush(&self) -> io::Result<()>;
 
-    /// Keeps all other programs that ask for the same from this device until [`BlockDevice::let_others`], and waits for
-    /// them: for the moment in which the boot record or the event ring is read, changed and written. This is another
-    /// lock than that of [`Access::Write`], which an update holds from its beginning to its end.
+    /// Keeps all other programs that ask for the same from this device until
+    /// [`BlockDevice::let_others`], and waits for them: for the moment in which the boot record or
+    /// the event ring is read, changed and written. This is another lock than that of
+    /// [`Access::Write`], which an update holds from its beginning to its end.
     ///
     /// # Errors
     /// What the kernel says.
@@ -86,7 +89,8 @@ pub trait BlockDevice: Send + Sync {
     /// Ends [`BlockDevice::keep_others_out`].
     fn let_others(&self) {}
 
-    /// Reads as [`BlockDevice::read_at`] does, but from the medium and not from a cache of what was written.
+    /// Reads as [`BlockDevice::read_at`] does, but from the medium and not from a cache of what was
+    /// written.
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
@@ -108,7 +112,9 @@ fn write_zeroes(device: &(impl BlockDevice + ?Sized), offset: u64, count: u64) -
 /// Whether all of `bytes` are zero. *Pure.* As quick as comparing memory.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(ZEROES.len()).all(|part| *part == ZEROES[..part.len()])
+    bytes
+        .chunks(ZEROES.len())
+        .all(|part| *part == ZEROES[..part.len()])
 }
 
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -116,10 +122,15 @@ static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Error for a range that is not inside a device of `len` bytes.
 pub(crate) fn outside(offset: u64, count: usize, len: u64) -> io::Error {
     let kind = io::ErrorKind::UnexpectedEof;
-    io::Error::new(kind, format!("{count} bytes at {offset} are outside of a device of {len} bytes"))
+    io::Error::new(
+        kind,
+        format!("{count} bytes at {offset} are outside of a device of {len} bytes"),
+    )
 }
 
 /// Whether `count` bytes at `offset` are inside of `len` bytes.
 pub(crate) fn is_inside(offset: u64, count: usize, len: u64) -> bool {
-    offset.checked_add(count as u64).is_some_and(|end| end <= len)
+    offset
+        .checked_add(count as u64)
+        .is_some_and(|end| end <= len)
 }

@@ -54,18 +54,29 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Reads the partition table: the primary pair of header and entries, else the backup pair. *Reads.*
+    /// Reads the partition table: the primary pair of header and entries, else the backup pair.
+    /// *Reads.*
     ///
     /// # Errors
     /// [`DiskError::NoTable`] if neither pair is usable.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self, DiskError> {
         let sectors = device.len() / u64::from(device.sector_size());
         let primary = match read_table(device.as_ref(), 1, sectors)? {
-            Ok(partitions) => return Ok(Self { device, partitions, table: Table::Primary }),
+            Ok(partitions) => {
+                return Ok(Self {
+                    device,
+                    partitions,
+                    table: Table::Primary,
+                });
+            }
             Err(error) => error,
         };
         match read_table(device.as_ref(), sectors.saturating_sub(1), sectors)? {
-            Ok(partitions) => Ok(Self { device, partitions, table: Table::Backup(primary) }),
+            Ok(partitions) => Ok(Self {
+                device,
+                partitions,
+                table: Table::Backup(primary),
+            }),
             Err(backup) => Err(DiskError::NoTable { primary, backup }),
         }
     }
@@ -100,14 +111,20 @@ impl Disk {
     /// [`DiskError::Beyond`] if the device is too short for it.
     pub fn window(&self, partition: Partition) -> Result<Window, DiskError> {
         let size = u64::from(self.device.sector_size());
-        let beyond = DiskError::Beyond { number: partition.number };
+        let beyond = DiskError::Beyond {
+            number: partition.number,
+        };
         let range = || {
             let start = partition.first_lba.checked_mul(size)?;
             let len = partition.sectors().checked_mul(size)?;
             (start.checked_add(len)? <= self.device.len()).then_some((start, len))
         };
         let (start, len) = range().ok_or(beyond)?;
-        Ok(Window { device: Arc::clone(&self.device), start, len })
+        Ok(Window {
+            device: Arc::clone(&self.device),
+            start,
+            len,
+        })
     }
 
     /// The state partition.
@@ -159,12 +176,18 @@ impl Disk {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { partitions, table, .. } = self;
-        f.debug_struct("Disk").field("partitions", partitions).field("table", table).finish_non_exhaustive()
+        let Self {
+            partitions, table, ..
+        } = self;
+        f.debug_struct("Disk")
+            .field("partitions", partitions)
+            .field("table", table)
+            .finish_non_exhaustive()
     }
 }
 
-/// One header and its entries; the inner error is a table that is not usable, the outer one a broken device.
+/// One header and its entries; the inner error is a table that is not usable, the outer one a
+/// broken device.
 fn read_table(
     device: &dyn BlockDevice,
     lba: u64,
@@ -176,7 +199,12 @@ fn read_table(
     }
     let mut sector = vec![0; size as usize];
     let read = |offset, into: &mut [u8]| {
-        device.read_at(offset, into).map_err(|source| DiskError::Io { what: "partition table", source })
+        device
+            .read_at(offset, into)
+            .map_err(|source| DiskError::Io {
+                what: "partition table",
+                source,
+            })
     };
     read(lba.saturating_mul(size), &mut sector)?;
     let header = match Header::parse(&sector, lba, sectors) {
@@ -192,7 +220,8 @@ fn read_table(
     Ok(Partitions::find(&header, &array))
 }
 
-/// The bytes of one partition. What is asked of it outside of them is refused before the disk sees it.
+/// The bytes of one partition. What is asked of it outside of them is refused before the disk sees
+/// it.
 #[derive(Clone)]
 pub struct Window {
     device: Arc<dyn BlockDevice>,
@@ -240,7 +269,8 @@ impl BlockDevice for Window {
     }
 
     fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.device.read_once_at(self.offset(offset, into.len())?, into)
+        self.device
+            .read_once_at(self.offset(offset, into.len())?, into)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -249,7 +279,8 @@ impl BlockDevice for Window {
 
     fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
         let len = usize::try_from(count).unwrap_or(usize::MAX);
-        self.device.write_zeroes_at(self.offset(offset, len)?, count)
+        self.device
+            .write_zeroes_at(self.offset(offset, len)?, count)
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -265,6 +296,7 @@ impl BlockDevice for Window {
     }
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.device.read_medium_at(self.offset(offset, into.len())?, into)
+        self.device
+            .read_medium_at(self.offset(offset, into.len())?, into)
     }
 }

@@ -8,7 +8,12 @@
 //!    6+n      m  device path list: for ours HD(esp)/File(\EFI\RAYOS\GUARDx.EFI)/End
 //!  6+n+m         optional data: for ours a tag of 16 bytes and a byte for what is meant: 1 A, 2 B, 3 recovery
 //! ```
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use record::gpt::Partition;
 use record::{Choice, Guid, Slot};
@@ -94,14 +99,21 @@ impl LoadOption {
         // Partition format GPT, signature type GUID.
         device_path.extend([2, 2]);
         let file = utf16(file);
-        let len = u16::try_from(file.len()).unwrap_or(u16::MAX).saturating_add(4);
+        let len = u16::try_from(file.len())
+            .unwrap_or(u16::MAX)
+            .saturating_add(4);
         device_path.extend([MEDIA, FILE_PATH]);
         device_path.extend(len.to_le_bytes());
         device_path.extend(file);
         device_path.extend(END);
         let mut optional = TAG.0.to_vec();
         optional.push(choice_byte(choice));
-        Self { attributes: ACTIVE, description: description.to_owned(), device_path, optional }
+        Self {
+            attributes: ACTIVE,
+            description: description.to_owned(),
+            device_path,
+            optional,
+        }
     }
 
     /// The variable's data. *Pure.*
@@ -123,10 +135,17 @@ impl LoadOption {
     pub fn parse(bytes: &[u8]) -> Result<Self, EntryError> {
         let (fixed, rest) = bytes.split_at_checked(6).ok_or(EntryError::Short)?;
         let path_len = usize::from(u16::from_le_bytes(get(fixed, 4)));
-        let units = || rest.chunks_exact(2).map(|unit| u16::from_le_bytes(get(unit, 0)));
-        let chars = units().position(|unit| unit == 0).ok_or(EntryError::Description)?;
+        let units = || {
+            rest.chunks_exact(2)
+                .map(|unit| u16::from_le_bytes(get(unit, 0)))
+        };
+        let chars = units()
+            .position(|unit| unit == 0)
+            .ok_or(EntryError::Description)?;
         let description: Vec<u16> = units().take(chars).collect();
-        let after = rest.get(chars.saturating_add(1).saturating_mul(2)..).ok_or(EntryError::Short)?;
+        let after = rest
+            .get(chars.saturating_add(1).saturating_mul(2)..)
+            .ok_or(EntryError::Short)?;
         let (device_path, optional) = after.split_at_checked(path_len).ok_or(EntryError::Short)?;
         Ok(Self {
             attributes: u32::from_le_bytes(get(fixed, 0)),
@@ -154,24 +173,33 @@ impl LoadOption {
     pub fn file(&self) -> Option<String> {
         let mut path = String::new();
         for node in Nodes(&self.device_path).filter(|node| node.kind == (MEDIA, FILE_PATH)) {
-            let units = node.body.chunks_exact(2).map(|unit| u16::from_le_bytes(get(unit, 0)));
+            let units = node
+                .body
+                .chunks_exact(2)
+                .map(|unit| u16::from_le_bytes(get(unit, 0)));
             let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
             path.push_str(&String::from_utf16_lossy(&units));
         }
         (!path.is_empty()).then_some(path)
     }
 
-    /// What the entry starts, if its file is one of our copies of the guard. *Pure.* The partition is not looked at.
+    /// What the entry starts, if its file is one of our copies of the guard. *Pure.* The partition
+    /// is not looked at.
     #[must_use]
     pub fn starts(&self) -> Option<Choice> {
         let file = self.file()?;
-        let all = [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery];
+        let all = [
+            Choice::Slot(Slot::A),
+            Choice::Slot(Slot::B),
+            Choice::Recovery,
+        ];
         // FAT knows no case, and firmware is known to write paths back in its own.
-        all.into_iter().find(|choice| wording(*choice).1.eq_ignore_ascii_case(&file))
+        all.into_iter()
+            .find(|choice| wording(*choice).1.eq_ignore_ascii_case(&file))
     }
 
-    /// Whether firmware would do the same with this entry as with `wanted`: the description may differ, since
-    /// firmware is known to change it, and what follows the tag and its byte too.
+    /// Whether firmware would do the same with this entry as with `wanted`: the description may
+    /// differ, since firmware is known to change it, and what follows the tag and its byte too.
     #[must_use]
     pub fn does_the_same_as(&self, wanted: &Self) -> bool {
         self.attributes & ACTIVE == wanted.attributes & ACTIVE
@@ -201,12 +229,18 @@ impl<'a> Iterator for Nodes<'a> {
             return None;
         }
         self.0 = rest;
-        Some(Node { kind: (kind, subkind), body })
+        Some(Node {
+            kind: (kind, subkind),
+            body,
+        })
     }
 }
 
 fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+    text.encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect()
 }
 
 #[cfg(test)]
@@ -217,7 +251,12 @@ mod tests {
 
     fn esp() -> Partition {
         let uuid = Guid::parse("0fc63daf-8483-4772-8e79-3d69d8477de4").unwrap();
-        Partition { uuid, number: 1, first_lba: 2048, last_lba: 133_119 }
+        Partition {
+            uuid,
+            number: 1,
+            first_lba: 2048,
+            last_lba: 133_119,
+        }
     }
 
     /// Laid out by hand from the tables of UEFI 2.10, 3.1.3, 10.3.5.1 and 10.3.5.4.
@@ -248,7 +287,11 @@ mod tests {
 
     #[test]
     fn what_is_read_is_what_was_meant() {
-        for choice in [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery] {
+        for choice in [
+            Choice::Slot(Slot::A),
+            Choice::Slot(Slot::B),
+            Choice::Recovery,
+        ] {
             let ours = LoadOption::ours(choice, &esp());
             let read = LoadOption::parse(&ours.encode()).unwrap();
             assert_eq!(read, ours);
@@ -264,9 +307,27 @@ mod tests {
     #[test]
     fn a_changed_label_does_the_same_and_an_inactive_entry_does_not() {
         let ours = LoadOption::ours(Choice::Recovery, &esp());
-        assert!(LoadOption { description: "UEFI OS".to_owned(), ..ours.clone() }.does_the_same_as(&ours));
-        assert!(!LoadOption { attributes: 0, ..ours.clone() }.does_the_same_as(&ours));
-        assert!(!LoadOption { optional: vec![], ..ours.clone() }.does_the_same_as(&ours));
+        assert!(
+            LoadOption {
+                description: "UEFI OS".to_owned(),
+                ..ours.clone()
+            }
+            .does_the_same_as(&ours)
+        );
+        assert!(
+            !LoadOption {
+                attributes: 0,
+                ..ours.clone()
+            }
+            .does_the_same_as(&ours)
+        );
+        assert!(
+            !LoadOption {
+                optional: vec![],
+                ..ours.clone()
+            }
+            .does_the_same_as(&ours)
+        );
     }
 
     proptest! {

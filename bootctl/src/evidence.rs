@@ -53,19 +53,32 @@ impl EvidenceError {
     }
 }
 
-/// Gathers what a rebuilt record can rest on, and why a slot is no evidence. *Reads* both boot images whole.
+/// Gathers what a rebuilt record can rest on, and why a slot is no evidence. *Reads* both boot
+/// images whole.
 pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 2]) {
-    let [a, b] =
-        Slot::ALL.map(|slot| disk.boot(slot).map_err(Into::into).and_then(|boot| verified(&boot, trust)));
-    let events = EventLog::open(disk).and_then(|log| log.events()).unwrap_or_default();
-    let seq_seen = events.iter().map(|event| event.record_seq).max().unwrap_or(0);
-    let sealed =
-        [&a, &b].map(|found| found.as_ref().map_or_else(|error| Err(error.reason()), |found| Ok(*found)));
+    let [a, b] = Slot::ALL.map(|slot| {
+        disk.boot(slot)
+            .map_err(Into::into)
+            .and_then(|boot| verified(&boot, trust))
+    });
+    let events = EventLog::open(disk)
+        .and_then(|log| log.events())
+        .unwrap_or_default();
+    let seq_seen = events
+        .iter()
+        .map(|event| event.record_seq)
+        .max()
+        .unwrap_or(0);
+    let sealed = [&a, &b].map(|found| {
+        found
+            .as_ref()
+            .map_or_else(|error| Err(error.reason()), |found| Ok(*found))
+    });
     (Evidence { sealed, seq_seen }, [a.err(), b.err()])
 }
 
-/// The statement sealed in a boot partition, if the seal verifies and the image after it is the signed one.
-/// *Reads* the image whole.
+/// The statement sealed in a boot partition, if the seal verifies and the image after it is the
+/// signed one. *Reads* the image whole.
 ///
 /// # Errors
 /// [`EvidenceError`].

@@ -1,8 +1,9 @@
 //! Health: the checks that a release must pass before it is committed.
 //!
-//! A check is an executable file in a directory; they run one after the other, in the order of their names.
-//! Exit code 0 is passed; 75 (`EX_TEMPFAIL` of sysexits.h) is "not yet", and the check is run again until the
-//! deadline; anything else, and a time-out, is a failure at once. What a check prints is kept for the event ring.
+//! A check is an executable file in a directory; they run one after the other, in the order of
+//! their names. Exit code 0 is passed; 75 (`EX_TEMPFAIL` of sysexits.h) is "not yet", and the check
+//! is run again until the deadline; anything else, and a time-out, is a failure at once. What a
+//! check prints is kept for the event ring.
 
 use rustix::process::{Pid, Signal};
 use std::io::{self, PipeReader, Read as _};
@@ -66,7 +67,8 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// The checks in `dir`, by name. *Reads.* Files that are not executable, hidden or left by an editor are passed over.
+/// The checks in `dir`, by name. *Reads.* Files that are not executable, hidden or left by an
+/// editor are passed over.
 ///
 /// # Errors
 /// What the kernel says about the directory, unless it does not exist.
@@ -78,7 +80,11 @@ pub fn checks(dir: &Path) -> io::Result<Vec<PathBuf>> {
     };
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let meta = std::fs::metadata(&path)?;
         let executable = meta.is_file() && meta.permissions().mode() & 0o111 != 0;
         if executable && !name.starts_with('.') && !name.ends_with('~') {
@@ -92,17 +98,31 @@ pub fn checks(dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// Runs all checks. *Writes* nothing by itself; `told` hears what is going on.
 ///
 /// # Errors
-/// What the kernel says about the directory. That a check cannot be started is a failure of the check.
+/// What the kernel says about the directory. That a check cannot be started is a failure of the
+/// check.
 pub fn run(plan: &Plan, mut told: impl FnMut(&str)) -> io::Result<Outcome> {
     let start = Instant::now();
-    let left = || plan.deadline.checked_sub(start.elapsed()).filter(|left| !left.is_zero());
+    let left = || {
+        plan.deadline
+            .checked_sub(start.elapsed())
+            .filter(|left| !left.is_zero())
+    };
     let checks = checks(&plan.dir)?;
     for path in &checks {
-        let check = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut last =
-            Failure { check: check.clone(), what: "was not run".to_owned(), output: String::new() };
+        let check = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut last = Failure {
+            check: check.clone(),
+            what: "was not run".to_owned(),
+            output: String::new(),
+        };
         loop {
-            let Some(left_now) = left() else { return Ok(Outcome::DeadlinePassed(last)) };
+            let Some(left_now) = left() else {
+                return Ok(Outcome::DeadlinePassed(last));
+            };
             let (ended, output) = run_one(path, plan.time_out.min(left_now));
             let what = match ended {
                 Ended::Code(0) => {
@@ -112,19 +132,32 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&str)) -> io::Result<Outcome> {
                 Ended::Code(NOT_YET) => "is not ready yet".to_owned(),
                 Ended::Code(code) => format!("failed with exit code {code}"),
                 Ended::Signal(signal) => format!("was ended by signal {signal}"),
-                Ended::TimedOut => format!("did not end within {} s", plan.time_out.min(left_now).as_secs()),
+                Ended::TimedOut => format!(
+                    "did not end within {} s",
+                    plan.time_out.min(left_now).as_secs()
+                ),
                 Ended::NotStarted(ref error) => format!("cannot be started: {error}"),
             };
-            last = Failure { check: check.clone(), what, output };
+            last = Failure {
+                check: check.clone(),
+                what,
+                output,
+            };
             told(&last.to_string());
             if !matches!(ended, Ended::Code(NOT_YET)) {
                 let late = left().is_none();
-                return Ok(if late { Outcome::DeadlinePassed(last) } else { Outcome::Failed(last) });
+                return Ok(if late {
+                    Outcome::DeadlinePassed(last)
+                } else {
+                    Outcome::Failed(last)
+                });
             }
             thread::sleep(plan.pause.min(left().unwrap_or_default()));
         }
     }
-    Ok(Outcome::Passed { checks: checks.len() })
+    Ok(Outcome::Passed {
+        checks: checks.len(),
+    })
 }
 
 enum Ended {
@@ -150,8 +183,18 @@ fn start(path: &Path) -> io::Result<(Child, Output)> {
     let (reader, writer) = io::pipe()?;
     rustix::io::ioctl_fionbio(&reader, true)?;
     let mut command = Command::new(path);
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0);
-    Ok((command.spawn()?, Output { reader, end: Vec::new() }))
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0);
+    Ok((
+        command.spawn()?,
+        Output {
+            reader,
+            end: Vec::new(),
+        },
+    ))
 }
 
 /// What a check prints, its end kept.
@@ -161,8 +204,8 @@ struct Output {
 }
 
 impl Output {
-    /// Takes what is in the pipe, without waiting for more: a child that the check left behind may hold it open, or
-    /// write on without end.
+    /// Takes what is in the pipe, without waiting for more: a child that the check left behind may
+    /// hold it open, or write on without end.
     fn take(&mut self) {
         let mut buffer = [0; 4096];
         for _ in 0..PIPE_LEN / buffer.len() {
@@ -234,7 +277,11 @@ mod tests {
 
     #[test]
     fn all_checks_run_in_order_and_pass() {
-        let (_dir, plan) = plan(&[("20-b", "true"), ("10-a", "echo hello"), (".hidden", "false")]);
+        let (_dir, plan) = plan(&[
+            ("20-b", "true"),
+            ("10-a", "echo hello"),
+            (".hidden", "false"),
+        ]);
         let mut told = Vec::new();
         let outcome = run(&plan, |text| told.push(text.to_owned())).unwrap();
         assert_eq!(outcome, Outcome::Passed { checks: 2 });
@@ -243,8 +290,13 @@ mod tests {
 
     #[test]
     fn a_failing_check_ends_it_with_its_last_words() {
-        let (_dir, plan) = plan(&[("10-net", "echo no route to host >&2; exit 3"), ("20-never", "true")]);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must fail") };
+        let (_dir, plan) = plan(&[
+            ("10-net", "echo no route to host >&2; exit 3"),
+            ("20-never", "true"),
+        ]);
+        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+            panic!("it must fail")
+        };
         assert_eq!(failure.to_string(), "check 10-net failed with exit code 3");
         assert_eq!(failure.output, "no route to host\n");
     }
@@ -253,7 +305,9 @@ mod tests {
     fn the_end_of_a_long_output_is_kept_and_a_child_left_behind_is_not_waited_for() {
         let script = "yes | head -c 300000; sleep 1000 & echo $! >\"$0.pid\"; echo the end; exit 1";
         let (dir, plan) = plan(&[("10-long", script)]);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must fail") };
+        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+            panic!("it must fail")
+        };
         assert_eq!(failure.output.len(), OUTPUT_MAX);
         assert!(failure.output.ends_with("y\nthe end\n"));
         let left = std::fs::read_to_string(dir.path().join("10-long.pid")).unwrap();
@@ -268,14 +322,19 @@ mod tests {
             "n=$(cat \"$0.n\" 2>/dev/null); echo x$n >\"$0.n\"; [ \"$n\" = xx ] || exit 75",
         )]);
         assert_eq!(run(&plan, |_| ()).unwrap(), Outcome::Passed { checks: 1 });
-        assert_eq!(std::fs::read_to_string(dir.path().join("10-late.n")).unwrap(), "xxx\n");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("10-late.n")).unwrap(),
+            "xxx\n"
+        );
     }
 
     #[test]
     fn not_ready_by_the_deadline_is_named() {
         let (_dir, mut plan) = plan(&[("10-never", "echo waiting; exit 75")]);
         plan.deadline = Duration::from_millis(300);
-        let Outcome::DeadlinePassed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must pass") };
+        let Outcome::DeadlinePassed(failure) = run(&plan, |_| ()).unwrap() else {
+            panic!("it must pass")
+        };
         assert_eq!(failure.check, "10-never");
     }
 
@@ -283,7 +342,9 @@ mod tests {
     fn a_hanging_check_is_ended_with_its_children() {
         let (_dir, mut plan) = plan(&[("10-hang", "echo begun; sleep 1000 & sleep 1000")]);
         plan.time_out = Duration::from_millis(200);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else { panic!("it must fail") };
+        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+            panic!("it must fail")
+        };
         assert_eq!(failure.to_string(), "check 10-hang did not end within 0 s");
     }
 

@@ -1,4 +1,5 @@
-//! The boot record, the fallback counters and the `Boot####` entries of a machine, as Linux sees them.
+//! The boot record, the fallback counters and the `Boot####` entries of a machine, as Linux sees
+//! them.
 
 pub mod collect;
 pub mod device;

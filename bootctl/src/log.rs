@@ -35,8 +35,8 @@ impl EventLog {
         Ok(events)
     }
 
-    /// Appends `event` under the next sequence number, over the oldest one, and returns that number. Durable on
-    /// return. `event.time` is the caller's: seconds since 1970, 0 if unknown.
+    /// Appends `event` under the next sequence number, over the oldest one, and returns that
+    /// number. Durable on return. `event.time` is the caller's: seconds since 1970, 0 if unknown.
     ///
     /// # Errors
     /// [`StoreError::Ring`].
@@ -48,14 +48,20 @@ impl EventLog {
         let seq = event::next_seq(&self.ring()?);
         let mut event = *event;
         event.seq = seq;
-        let written = self.state.write_at(RING_OFFSET + Event::offset(seq), &event.encode());
-        written.and_then(|()| self.state.flush()).map_err(StoreError::Ring)?;
+        let written = self
+            .state
+            .write_at(RING_OFFSET + Event::offset(seq), &event.encode());
+        written
+            .and_then(|()| self.state.flush())
+            .map_err(StoreError::Ring)?;
         Ok(seq)
     }
 
     fn ring(&self) -> Result<Vec<u8>, StoreError> {
         let mut ring = vec![0; RING_LEN as usize];
-        self.state.read_at(RING_OFFSET, &mut ring).map_err(StoreError::Ring)?;
+        self.state
+            .read_at(RING_OFFSET, &mut ring)
+            .map_err(StoreError::Ring)?;
         Ok(ring)
     }
 }

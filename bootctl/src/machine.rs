@@ -1,4 +1,5 @@
-//! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about this boot.
+//! A machine as `rayos-bootctl` sees it: a disk, the EFI variables, and what the guard said about
+//! this boot.
 
 use crate::device::{Access, FileDevice, OpenError, SectorSize};
 use crate::disk::{Disk, DiskError, Table, Window};
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a busy disk is waited for: other programs hold its lock for moments, an update for longer.
+/// How long a busy disk is waited for: other programs hold its lock for moments, an update for
+/// longer.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
@@ -58,7 +60,10 @@ pub enum MachineError {
 /// # Errors
 /// [`VarError`] other than that there are no EFI variables.
 pub fn handoff(vars: &dyn EfiVars) -> Result<Option<Handoff>, VarError> {
-    let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: VENDOR };
+    let name = VarName {
+        name: Handoff::VARIABLE.to_owned(),
+        vendor: VENDOR,
+    };
     match vars.get(&name) {
         Ok(found) => Ok(found.and_then(|found| Handoff::decode(&found.data))),
         Err(VarError::Unsupported) => Ok(None),
@@ -83,8 +88,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine that is running: the disk is the one that the guard named. *Reads.* To write, the disk's lock
-    /// is waited for a while.
+    /// The machine that is running: the disk is the one that the guard named. *Reads.* To write,
+    /// the disk's lock is waited for a while.
     ///
     /// # Errors
     /// [`MachineError`].
@@ -93,11 +98,16 @@ impl Machine {
         devices: &BlockDevices,
         access: Access,
     ) -> Result<Self, MachineError> {
-        let handoff =
-            handoff(vars.as_ref()).map_err(MachineError::Handoff)?.ok_or(MachineError::NotGuarded)?;
+        let handoff = handoff(vars.as_ref())
+            .map_err(MachineError::Handoff)?
+            .ok_or(MachineError::NotGuarded)?;
         let node = devices.booted(&handoff)?;
         let path = node.path.clone();
-        Ok(Self { handoff: Some(handoff), node: Some(node), ..Self::open(&path, vars, access)? })
+        Ok(Self {
+            handoff: Some(handoff),
+            node: Some(node),
+            ..Self::open(&path, vars, access)?
+        })
     }
 
     /// Any disk or image, with any directory of variables. *Reads.*
@@ -106,11 +116,21 @@ impl Machine {
     /// [`MachineError`].
     pub fn open(path: &Path, vars: Box<dyn EfiVars>, access: Access) -> Result<Self, MachineError> {
         let device = open_when_free(path, access)?;
-        let failed = |source| MachineError::Disk { path: path.to_owned(), source };
+        let failed = |source| MachineError::Disk {
+            path: path.to_owned(),
+            source,
+        };
         let disk = Disk::open(Arc::new(device)).map_err(failed)?;
         let store = RecordStore::open(&disk)?;
         let log = EventLog::open(&disk)?;
-        Ok(Self { disk, store, log, vars, handoff: None, node: None })
+        Ok(Self {
+            disk,
+            store,
+            log,
+            vars,
+            handoff: None,
+            node: None,
+        })
     }
 
     /// What is running; `None` offline.
@@ -130,35 +150,54 @@ impl Machine {
     /// What reconciling must know about the disk; `None` without an EFI system partition.
     #[must_use]
     pub fn facts(&self) -> Option<Facts> {
-        self.disk.partitions().esp.map(|esp| Facts { esp, retired: Vec::new() })
+        self.disk.partitions().esp.map(|esp| Facts {
+            esp,
+            retired: Vec::new(),
+        })
     }
 
     /// What can be known of it: record, story, and what stands in the way. *Reads.*
     #[must_use]
     pub fn status(&self) -> Status {
-        let mut status = Status { handoff: self.handoff, ..Status::default() };
-        status.watch = self.booted().and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
+        let mut status = Status {
+            handoff: self.handoff,
+            ..Status::default()
+        };
+        status.watch = self
+            .booted()
+            .and_then(|_| watch::read(Path::new(WATCH_FILE), watch::uptime()));
         match self.store.read() {
             Ok(record) => status.record = Some(record),
             Err(error) => status.warnings.push(error.to_string()),
         }
         if matches!(self.store.pair(), Pair::Valid { both: false, .. }) {
-            status.warnings.push("one of the two copies of the boot record is damaged".to_owned());
+            status
+                .warnings
+                .push("one of the two copies of the boot record is damaged".to_owned());
         }
         match self.log.events() {
             Ok(events) => status.events = events,
             Err(error) => status.warnings.push(error.to_string()),
         }
         if let Table::Backup(error) = self.disk.table() {
-            status.warnings.push(format!("primary partition table: {error}; the backup is used"));
+            status.warnings.push(format!(
+                "primary partition table: {error}; the backup is used"
+            ));
         }
-        match (BootVars::read(self.vars.as_ref()), &status.record, self.facts()) {
-            (Err(error), ..) => status.warnings.push(format!("boot entries not looked at: {error}")),
+        match (
+            BootVars::read(self.vars.as_ref()),
+            &status.record,
+            self.facts(),
+        ) {
+            (Err(error), ..) => status
+                .warnings
+                .push(format!("boot entries not looked at: {error}")),
             (Ok(vars), Some(record), Some(facts)) => {
                 let due = reconcile::plan(record, &vars, &facts, self.booted());
-                status
-                    .warnings
-                    .extend(due.iter().map(|action| format!("boot entries differ: due: {action}")));
+                status.warnings.extend(
+                    due.iter()
+                        .map(|action| format!("boot entries differ: due: {action}")),
+                );
             }
             _ => {}
         }
@@ -172,20 +211,22 @@ impl Machine {
         status
     }
 
-    /// What Secure Boot, which is on, will not let start, in words. *Reads.* The guard itself is not looked at: that
-    /// this system runs shows that the firmware accepts it.
+    /// What Secure Boot, which is on, will not let start, in words. *Reads.* The guard itself is
+    /// not looked at: that this system runs shows that the firmware accepts it.
     fn unsigned(&self, record: &Record) -> Vec<String> {
-        let slots = Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable());
+        let slots = Slot::ALL
+            .into_iter()
+            .filter(|slot| record.slot(*slot).is_bootable());
         let slots = slots.map(|slot| (format!("slot {slot}"), self.disk.boot(slot)));
         let all = slots.chain([("recovery".to_owned(), self.disk.recovery())]);
-        let words = |(name, partition): (String, Result<Window, DiskError>)| match partition_is_signed(
-            &partition.ok()?,
-        ) {
-            Ok(true) => None,
-            Ok(false) => Some(format!(
-                "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
-            )),
-            Err(error) => Some(format!("boot image of {name}: {error}")),
+        let words = |(name, partition): (String, Result<Window, DiskError>)| {
+            match partition_is_signed(&partition.ok()?) {
+                Ok(true) => None,
+                Ok(false) => Some(format!(
+                    "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
+                )),
+                Err(error) => Some(format!("boot image of {name}: {error}")),
+            }
         };
         all.filter_map(words).collect()
     }
@@ -194,29 +235,34 @@ impl Machine {
     pub fn reconcile(&self, record: &Record) -> Report {
         match self.facts() {
             Some(facts) => reconcile::run(record, self.vars.as_ref(), &facts, self.booted()),
-            None => Report { warning: Some(Warning::NoEsp), ..Report::default() },
+            None => Report {
+                warning: Some(Warning::NoEsp),
+                ..Report::default()
+            },
         }
     }
 
-    /// Declares the running system good, and brings the entries in line. *Writes*, durable on return. `time` is
-    /// in seconds since 1970, 0 if unknown.
+    /// Declares the running system good, and brings the entries in line. *Writes*, durable on
+    /// return. `time` is in seconds since 1970, 0 if unknown.
     ///
     /// # Errors
-    /// [`MachineError`]; what happens to the second copy of the record, to the event and to the entries is no error.
+    /// [`MachineError`]; what happens to the second copy of the record, to the event and to the
+    /// entries is no error.
     ///
     /// # Power loss
     /// Leaves a trial, or a release that is committed in one copy of the record or in both.
     pub fn commit(&self, time: u64) -> Result<Change, MachineError> {
         let booted = self.require_booted()?;
-        let first = |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
+        let first =
+            |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
         self.change(time, Some(booted), |before| {
             let kind = first(before).then_some(Kind::Committed);
             Ok((transition::commit(before, booted)?, kind))
         })
     }
 
-    /// Writes what this machine is into a record that does not say it: one that was rebuilt. A record that says it is
-    /// left alone. *Writes*, durable on return. Returns whether it wrote.
+    /// Writes what this machine is into a record that does not say it: one that was rebuilt. A
+    /// record that says it is left alone. *Writes*, durable on return. Returns whether it wrote.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -227,7 +273,11 @@ impl Machine {
         let (before, after) = self.store.update(|record| {
             let unknown = record.compatible == Text64::EMPTY;
             Ok::<_, StoreError>(Record {
-                compatible: if unknown { compatible } else { record.compatible },
+                compatible: if unknown {
+                    compatible
+                } else {
+                    record.compatible
+                },
                 ..*record
             })
         })?;
@@ -242,7 +292,10 @@ impl Machine {
         let before = self.store.read()?;
         let booted = self.booted().unwrap_or(Choice::Slot(before.default));
         self.change(time, Some(booted), |before| {
-            Ok((transition::rollback(before, booted)?, Some(Kind::RolledBack)))
+            Ok((
+                transition::rollback(before, booted)?,
+                Some(Kind::RolledBack),
+            ))
         })
     }
 
@@ -262,15 +315,23 @@ impl Machine {
     /// [`MachineError`].
     pub fn mark_bad(&self, slot: Slot, time: u64) -> Result<Change, MachineError> {
         let subject = Some(Choice::Slot(slot));
-        self.change(time, subject, |before| Ok((transition::mark_bad(before, slot)?, Some(Kind::MarkedBad))))
+        self.change(time, subject, |before| {
+            Ok((transition::mark_bad(before, slot)?, Some(Kind::MarkedBad)))
+        })
     }
 
-    /// Appends an event about `subject`, with its release and the record's number filled in. *Writes*, durable on
-    /// return.
+    /// Appends an event about `subject`, with its release and the record's number filled in.
+    /// *Writes*, durable on return.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn note(&self, kind: Kind, subject: Option<Choice>, text: &str, time: u64) -> Result<(), StoreError> {
+    pub fn note(
+        &self,
+        kind: Kind,
+        subject: Option<Choice>,
+        text: &str,
+        time: u64,
+    ) -> Result<(), StoreError> {
         let mut event = Event::new(kind, subject).with_text(text);
         if let Ok(record) = self.store.read() {
             event.record_seq = record.seq;
@@ -298,13 +359,23 @@ impl Machine {
         let copy = self.store.settle().err();
         let event = match kind {
             Some(kind) if after != before => {
-                let text = if kind == Kind::Note { "asked for at the next boot alone" } else { "" };
+                let text = if kind == Kind::Note {
+                    "asked for at the next boot alone"
+                } else {
+                    ""
+                };
                 self.note(kind, subject, text, time).err()
             }
             _ => None,
         };
         let entries = self.reconcile(&after);
-        Ok(Change { before, after, copy, event, entries })
+        Ok(Change {
+            before,
+            after,
+            copy,
+            event,
+            entries,
+        })
     }
 }
 
@@ -315,7 +386,8 @@ pub struct Change {
     pub before: Record,
     /// The record as it was written; the same if there was nothing to do.
     pub after: Record,
-    /// Why what was decided stands in one copy of the record alone: it counts, but is lost with that copy.
+    /// Why what was decided stands in one copy of the record alone: it counts, but is lost with
+    /// that copy.
     pub copy: Option<StoreError>,
     /// Why the event could not be appended. The story has a gap, the machine has none.
     pub event: Option<StoreError>,

@@ -1,5 +1,6 @@
-//! Kernel panics that the firmware kept: pstore (Linux, Documentation/admin-guide/pstore-blk.rst and
-//! `fs/pstore`), which for efi-pstore holds one file for every kibibyte or so of the log, the last part first.
+//! Kernel panics that the firmware kept: pstore (Linux, Documentation/admin-guide/pstore-blk.rst
+//! and `fs/pstore`), which for efi-pstore holds one file for every kibibyte or so of the log, the
+//! last part first.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -32,30 +33,48 @@ struct Part {
     file: PathBuf,
 }
 
-/// All panics in `dir`, oldest first; none if there is no pstore. *Reads.* An oops that the kernel survived is none.
+/// All panics in `dir`, oldest first; none if there is no pstore. *Reads.* An oops that the kernel
+/// survived is none.
 ///
 /// # Errors
 /// What the kernel says about the directory. A part that cannot be read is left out.
 pub fn panics(dir: &Path) -> io::Result<Vec<Panic>> {
     let mut names = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?,
+        entries => entries?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<io::Result<Vec<_>>>()?,
     };
     names.sort_unstable();
     let is_log = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("dmesg-");
-    let parts = names.into_iter().filter(is_log).take(PARTS_MAX).filter_map(|name| part(dir.join(name)));
+    let parts = names
+        .into_iter()
+        .filter(is_log)
+        .take(PARTS_MAX)
+        .filter_map(|name| part(dir.join(name)));
     let mut found: Vec<(Panic, Vec<Part>)> = Vec::new();
-    // In the order of their names, which begin with the time: the parts of one panic count up from 1.
+    // In the order of their names, which begin with the time: the parts of one panic count up from
+    // 1.
     for part in parts {
-        match found.last_mut().filter(|(_, parts)| parts.last().is_some_and(|last| last.number < part.number))
+        match found
+            .last_mut()
+            .filter(|(_, parts)| parts.last().is_some_and(|last| last.number < part.number))
         {
             Some((_, parts)) => parts.push(part),
-            None => {
-                found.push((Panic { text: String::new(), time: part.time, files: Vec::new() }, vec![part]))
-            }
+            None => found.push((
+                Panic {
+                    text: String::new(),
+                    time: part.time,
+                    files: Vec::new(),
+                },
+                vec![part],
+            )),
         }
     }
-    Ok(found.into_iter().map(|(panic, parts)| joined(panic, parts)).collect())
+    Ok(found
+        .into_iter()
+        .map(|(panic, parts)| joined(panic, parts))
+        .collect())
 }
 
 /// Part 1 is the end of the log.
@@ -64,7 +83,12 @@ fn joined(mut panic: Panic, parts: Vec<Part>) -> Panic {
         panic.text.push_str(&part.text);
         panic.files.push(part.file);
     }
-    panic.text = panic.text.lines().map(without_level).collect::<Vec<_>>().join("\n");
+    panic.text = panic
+        .text
+        .lines()
+        .map(without_level)
+        .collect::<Vec<_>>()
+        .join("\n");
     panic
 }
 
@@ -84,11 +108,26 @@ fn part(file: PathBuf) -> Option<Part> {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs());
     let mut bytes = Vec::new();
-    fs::File::open(&file).ok()?.take(PART_MAX).read_to_end(&mut bytes).ok()?;
+    fs::File::open(&file)
+        .ok()?
+        .take(PART_MAX)
+        .read_to_end(&mut bytes)
+        .ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let (head, text) = text.split_once('\n')?;
-    let number = head.strip_prefix("Panic#")?.split_once(" Part")?.1.trim().parse().ok()?;
-    Some(Part { number, text: text.to_owned(), time, file })
+    let number = head
+        .strip_prefix("Panic#")?
+        .split_once(" Part")?
+        .1
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Part {
+        number,
+        text: text.to_owned(),
+        time,
+        file,
+    })
 }
 
 #[cfg(test)]
@@ -106,23 +145,39 @@ mod tests {
     #[test]
     fn parts_are_put_together_from_the_last_to_the_first() {
         let dir = dir(&[
-            ("dmesg-efi-176399000001001", "Panic#1 Part1\n<0>[    2.5] Kernel panic\n<0>[    2.6] end\n"),
-            ("dmesg-efi-176399000002001", "Panic#1 Part2\n<6>[    1.0] begin\n"),
+            (
+                "dmesg-efi-176399000001001",
+                "Panic#1 Part1\n<0>[    2.5] Kernel panic\n<0>[    2.6] end\n",
+            ),
+            (
+                "dmesg-efi-176399000002001",
+                "Panic#1 Part2\n<6>[    1.0] begin\n",
+            ),
             ("dmesg-efi-176399900001001", "Panic#1 Part1\nanother day\n"),
             ("dmesg-efi-176398000001001", "Oops#1 Part1\nit went on\n"),
             ("console-ramoops-0", "Panic#1 Part1\nnot a dump\n"),
         ]);
         let found = panics(dir.path()).unwrap();
         let texts: Vec<&str> = found.iter().map(|panic| panic.text.as_str()).collect();
-        assert_eq!(texts, ["[    1.0] begin\n[    2.5] Kernel panic\n[    2.6] end", "another day"]);
+        assert_eq!(
+            texts,
+            [
+                "[    1.0] begin\n[    2.5] Kernel panic\n[    2.6] end",
+                "another day"
+            ]
+        );
         assert_eq!((found[0].files.len(), found[1].files.len()), (2, 1));
     }
 
     #[test]
     fn no_pstore_and_strange_files_are_no_panic() {
         assert_eq!(panics(Path::new("/no/such/directory")).unwrap(), []);
-        let dir =
-            dir(&[("dmesg-a", ""), ("dmesg-b", "Panic#1 PartX\n"), ("dmesg-c", "Panic#1\n"), ("d", "\u{0}")]);
+        let dir = dir(&[
+            ("dmesg-a", ""),
+            ("dmesg-b", "Panic#1 PartX\n"),
+            ("dmesg-c", "Panic#1\n"),
+            ("d", "\u{0}"),
+        ]);
         fs::create_dir(dir.path().join("dmesg-dir")).unwrap();
         fs::write(dir.path().join("dmesg-bytes"), [0xff; 100]).unwrap();
         assert_eq!(panics(dir.path()).unwrap(), []);

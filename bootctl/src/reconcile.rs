@@ -1,9 +1,10 @@
 //! Boot entries as a cache of the boot record: what they should be, and the next step towards it.
 //!
-//! No program counter is kept. [`next_action`] is pure: from the record, the variables as they are, and where
-//! the EFI system partition is, to one change of one variable, or none. [`run`] does it until nothing is left.
-//! So going on after a power cut is the same as going on. Nothing here can fail an update or a commit: the
-//! guard needs no entry, and trouble with the firmware is a [`Warning`].
+//! No program counter is kept. [`next_action`] is pure: from the record, the variables as they are,
+//! and where the EFI system partition is, to one change of one variable, or none. [`run`] does it
+//! until nothing is left. So going on after a power cut is the same as going on. Nothing here can
+//! fail an update or a commit: the guard needs no entry, and trouble with the firmware is a
+//! [`Warning`].
 
 use crate::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
 use crate::entry::{LoadOption, wording};
@@ -14,7 +15,11 @@ use std::collections::BTreeMap;
 /// Most changes in one run; more means that the firmware works against us.
 pub const MAX_ACTIONS: usize = 12;
 
-const ALL: [Choice; 3] = [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery];
+const ALL: [Choice; 3] = [
+    Choice::Slot(Slot::A),
+    Choice::Slot(Slot::B),
+    Choice::Recovery,
+];
 
 /// The variables that decide what firmware starts, as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -38,14 +43,21 @@ impl BootVars {
         let data = |name: &VarName| Ok(vars.get(name)?.map(|found| found.data));
         let mut found = Self::default();
         for name in vars.names()? {
-            let Some(number) = entry_number(&name) else { continue };
+            let Some(number) = entry_number(&name) else {
+                continue;
+            };
             if let Some(bytes) = data(&name)? {
                 found.entries.insert(number, bytes);
             }
         }
         let numbers = |name: &str| -> Result<Vec<u16>, VarError> {
             let bytes = data(&VarName::global(name))?.unwrap_or_default();
-            Ok(bytes.as_chunks::<2>().0.iter().map(|number| u16::from_le_bytes(*number)).collect())
+            Ok(bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|number| u16::from_le_bytes(*number))
+                .collect())
         };
         found.order = numbers("BootOrder")?;
         found.next = numbers("BootNext")?.first().copied();
@@ -71,13 +83,19 @@ impl BootVars {
         vars
     }
 
-    /// Numbers of entries that start our guard from one of `esps`, in the order in which firmware would take them.
+    /// Numbers of entries that start our guard from one of `esps`, in the order in which firmware
+    /// would take them.
     fn ours(&self, choice: Choice, esps: &[Guid]) -> Vec<u16> {
         let is_ours = |number: &u16| {
-            let option = self.entries.get(number).and_then(|bytes| LoadOption::parse(bytes).ok());
+            let option = self
+                .entries
+                .get(number)
+                .and_then(|bytes| LoadOption::parse(bytes).ok());
             option.is_some_and(|option| {
                 option.starts() == Some(choice)
-                    && option.hard_drive().is_some_and(|drive| esps.contains(&drive.uuid))
+                    && option
+                        .hard_drive()
+                        .is_some_and(|drive| esps.contains(&drive.uuid))
             })
         };
         let place = |number: &u16| self.order.iter().position(|listed| listed == number);
@@ -88,15 +106,26 @@ impl BootVars {
 
     /// The lowest number that neither an entry nor the order speaks of.
     fn free_number(&self) -> Option<u16> {
-        (0..=u16::MAX).find(|number| !self.entries.contains_key(number) && !self.order.contains(number))
+        (0..=u16::MAX)
+            .find(|number| !self.entries.contains_key(number) && !self.order.contains(number))
     }
 }
 
 /// `Boot` and four hexadecimal digits in capitals (UEFI 2.10, 3.1.3), and nothing else.
 fn entry_number(name: &VarName) -> Option<u16> {
-    let digits = name.name.strip_prefix("Boot").filter(|_| name.vendor == crate::efivars::EFI_GLOBAL)?;
-    let valid = digits.len() == 4 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
-    if valid { u16::from_str_radix(digits, 16).ok() } else { None }
+    let digits = name
+        .name
+        .strip_prefix("Boot")
+        .filter(|_| name.vendor == crate::efivars::EFI_GLOBAL)?;
+    let valid = digits.len() == 4
+        && digits
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
+    if valid {
+        u16::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
 }
 
 /// What reconciling must know about the disk.
@@ -104,8 +133,8 @@ fn entry_number(name: &VarName) -> Option<u16> {
 pub struct Facts {
     /// The EFI system partition that holds the copies of the guard.
     pub esp: Partition,
-    /// PARTUUIDs of system partitions that are gone, such as that of the install before: entries of ours that
-    /// name them are removed.
+    /// PARTUUIDs of system partitions that are gone, such as that of the install before: entries of
+    /// ours that name them are removed.
     pub retired: Vec<Guid>,
 }
 
@@ -148,11 +177,17 @@ impl std::fmt::Display for Action {
                 write!(f, "write Boot{number:04X}, {}", wording(*choice).0)
             }
             Self::DeleteEntry { number, choice } => {
-                write!(f, "remove Boot{number:04X}, a stale entry for {}", wording(*choice).0)
+                write!(
+                    f,
+                    "remove Boot{number:04X}, a stale entry for {}",
+                    wording(*choice).0
+                )
             }
             Self::SetOrder(order) => {
                 f.write_str("write BootOrder:")?;
-                order.iter().try_for_each(|number| write!(f, " {number:04X}"))
+                order
+                    .iter()
+                    .try_for_each(|number| write!(f, " {number:04X}"))
             }
             Self::SetNext { number, choice } => {
                 write!(f, "write BootNext: {number:04X}, {}", wording(*choice).0)
@@ -164,7 +199,8 @@ impl std::fmt::Display for Action {
 
 /// The next change, or none if all is as it should be. *Pure.*
 ///
-/// `booted` is what is running, `None` if that is not known (offline): then `BootNext` is left alone.
+/// `booted` is what is running, `None` if that is not known (offline): then `BootNext` is left
+/// alone.
 #[must_use]
 pub fn next_action(
     record: &Record,
@@ -186,40 +222,65 @@ fn put_missing(vars: &BootVars, facts: &Facts) -> Option<Action> {
         if ours.iter().any(is_right) {
             return None;
         }
-        // An entry that went stale is written over under its number: no window in which there is none.
+        // An entry that went stale is written over under its number: no window in which there is
+        // none.
         let number = ours.first().copied().or_else(|| vars.free_number())?;
-        Some(Action::PutEntry { number, choice, data: wanted.encode() })
+        Some(Action::PutEntry {
+            number,
+            choice,
+            data: wanted.encode(),
+        })
     })
 }
 
 fn does_the_same(vars: &BootVars, number: u16, wanted: &LoadOption) -> bool {
-    let found = vars.entries.get(&number).and_then(|bytes| LoadOption::parse(bytes).ok());
+    let found = vars
+        .entries
+        .get(&number)
+        .and_then(|bytes| LoadOption::parse(bytes).ok());
     found.is_some_and(|found| found.does_the_same_as(wanted))
 }
 
 /// The entry of ours that counts: the first right one in the order.
 fn entry_of(vars: &BootVars, facts: &Facts, choice: Choice) -> Option<u16> {
     let wanted = LoadOption::ours(choice, &facts.esp);
-    vars.ours(choice, &[facts.esp.uuid]).into_iter().find(|number| does_the_same(vars, *number, &wanted))
+    vars.ours(choice, &[facts.esp.uuid])
+        .into_iter()
+        .find(|number| does_the_same(vars, *number, &wanted))
 }
 
 fn delete_stale(vars: &BootVars, facts: &Facts) -> Option<Action> {
     ALL.into_iter().find_map(|choice| {
         let keep = entry_of(vars, facts, choice);
         let esps = [&[facts.esp.uuid], facts.retired.as_slice()].concat();
-        let stale = vars.ours(choice, &esps).into_iter().find(|number| Some(*number) != keep)?;
-        Some(Action::DeleteEntry { number: stale, choice })
+        let stale = vars
+            .ours(choice, &esps)
+            .into_iter()
+            .find(|number| Some(*number) != keep)?;
+        Some(Action::DeleteEntry {
+            number: stale,
+            choice,
+        })
     })
 }
 
-/// Ours first: Good slots with the default ahead, then the other slots, then recovery; then the foreign ones as
-/// they were.
+/// Ours first: Good slots with the default ahead, then the other slots, then recovery; then the
+/// foreign ones as they were.
 fn set_order(record: &Record, vars: &BootVars, facts: &Facts) -> Option<Action> {
     let mut slots = [record.default, record.default.other()];
     slots.sort_by_key(|slot| rank(record.slot(*slot)));
-    let choices = slots.into_iter().map(Choice::Slot).chain([Choice::Recovery]);
-    let ours: Vec<u16> = choices.filter_map(|choice| entry_of(vars, facts, choice)).collect();
-    let foreign = vars.order.iter().copied().filter(|number| !ours.contains(number));
+    let choices = slots
+        .into_iter()
+        .map(Choice::Slot)
+        .chain([Choice::Recovery]);
+    let ours: Vec<u16> = choices
+        .filter_map(|choice| entry_of(vars, facts, choice))
+        .collect();
+    let foreign = vars
+        .order
+        .iter()
+        .copied()
+        .filter(|number| !ours.contains(number));
     let order: Vec<u16> = ours.iter().copied().chain(foreign).collect();
     (order != vars.order).then_some(Action::SetOrder(order))
 }
@@ -235,12 +296,23 @@ const fn rank(state: &SlotState) -> u8 {
 /// `BootNext` for a trial that is not running yet; one that someone else set is left alone.
 fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> Option<Action> {
     let on_trial = |slot: &Slot| {
-        record.slot(*slot).is_bootable() && !record.slot(*slot).is_good() && booted != Choice::Slot(*slot)
+        record.slot(*slot).is_bootable()
+            && !record.slot(*slot).is_good()
+            && booted != Choice::Slot(*slot)
     };
-    let trial = [record.default.other(), record.default].into_iter().find(on_trial);
-    let wanted =
-        trial.and_then(|slot| Some((entry_of(vars, facts, Choice::Slot(slot))?, Choice::Slot(slot))));
-    let is_ours = |number| ALL.into_iter().any(|choice| entry_of(vars, facts, choice) == Some(number));
+    let trial = [record.default.other(), record.default]
+        .into_iter()
+        .find(on_trial);
+    let wanted = trial.and_then(|slot| {
+        Some((
+            entry_of(vars, facts, Choice::Slot(slot))?,
+            Choice::Slot(slot),
+        ))
+    });
+    let is_ours = |number| {
+        ALL.into_iter()
+            .any(|choice| entry_of(vars, facts, choice) == Some(number))
+    };
     match (vars.next, wanted) {
         (Some(next), _) if !is_ours(next) && vars.entries.contains_key(&next) => None,
         (Some(next), Some((number, _))) if next == number => None,
@@ -252,7 +324,12 @@ fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> 
 
 /// All changes that are due, if the firmware does as it is told. *Pure.*
 #[must_use]
-pub fn plan(record: &Record, vars: &BootVars, facts: &Facts, booted: Option<Choice>) -> Vec<Action> {
+pub fn plan(
+    record: &Record,
+    vars: &BootVars,
+    facts: &Facts,
+    booted: Option<Choice>,
+) -> Vec<Action> {
     let mut vars = vars.clone();
     let mut actions = Vec::new();
     while let Some(action) = next_action(record, &vars, facts, booted) {
@@ -310,7 +387,9 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
             Ok(now) => now,
             Err(error) => break Some(Warning::Unreadable(error)),
         };
-        let Some(action) = next_action(record, &now, facts, booted) else { break None };
+        let Some(action) = next_action(record, &now, facts, booted) else {
+            break None;
+        };
         if report.done.contains(&action) {
             break Some(Warning::Ignored(action));
         }
@@ -325,27 +404,39 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
     report
 }
 
-/// Asks the firmware for `choice` at the next boot alone: entries as [`run`] leaves them, then `BootNext`. For a system
-/// that the guard did not start from this disk, such as an installation medium; a plain request for a slot is the
-/// record's one-shot. *Writes*, one variable at a time, durable each.
+/// Asks the firmware for `choice` at the next boot alone: entries as [`run`] leaves them, then
+/// `BootNext`. For a system that the guard did not start from this disk, such as an installation
+/// medium; a plain request for a slot is the record's one-shot. *Writes*, one variable at a time,
+/// durable each.
 ///
 /// # Errors
 /// [`Warning`]: then the firmware may start anything.
 ///
 /// # Power loss
 /// As [`run`].
-pub fn ask_next(record: &Record, vars: &dyn EfiVars, facts: &Facts, choice: Choice) -> Result<(), Warning> {
+pub fn ask_next(
+    record: &Record,
+    vars: &dyn EfiVars,
+    facts: &Facts,
+    choice: Choice,
+) -> Result<(), Warning> {
     if let Some(warning) = run(record, vars, facts, None).warning {
         return Err(warning);
     }
     let read = || BootVars::read(vars).map_err(Warning::Unreadable);
     // Without a warning there is an entry for everything.
-    let Some(number) = entry_of(&read()?, facts, choice) else { return Err(Warning::Restless) };
+    let Some(number) = entry_of(&read()?, facts, choice) else {
+        return Err(Warning::Restless);
+    };
     let action = Action::SetNext { number, choice };
     if let Err(error) = perform(vars, &action) {
         return Err(Warning::Refused { action, error });
     }
-    if read()?.next == Some(number) { Ok(()) } else { Err(Warning::Ignored(action)) }
+    if read()?.next == Some(number) {
+        Ok(())
+    } else {
+        Err(Warning::Ignored(action))
+    }
 }
 
 /// Does one action: one write to NVRAM.
@@ -354,14 +445,26 @@ pub fn ask_next(record: &Record, vars: &dyn EfiVars, facts: &Facts, choice: Choi
 /// [`VarError`].
 pub fn perform(vars: &dyn EfiVars, action: &Action) -> Result<(), VarError> {
     let set = |name: &str, data: Vec<u8>| {
-        vars.set(&VarName::global(name), &Variable { attributes: PERSISTENT, data })
+        vars.set(
+            &VarName::global(name),
+            &Variable {
+                attributes: PERSISTENT,
+                data,
+            },
+        )
     };
     match action {
         Action::PutEntry { number, data, .. } => set(&format!("Boot{number:04X}"), data.clone()),
-        Action::DeleteEntry { number, .. } => vars.delete(&VarName::global(format!("Boot{number:04X}"))),
-        Action::SetOrder(order) => {
-            set("BootOrder", order.iter().flat_map(|number| number.to_le_bytes()).collect())
+        Action::DeleteEntry { number, .. } => {
+            vars.delete(&VarName::global(format!("Boot{number:04X}")))
         }
+        Action::SetOrder(order) => set(
+            "BootOrder",
+            order
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect(),
+        ),
         Action::SetNext { number, .. } => set("BootNext", number.to_le_bytes().to_vec()),
         Action::DeleteNext => vars.delete(&VarName::global("BootNext")),
     }

@@ -1,4 +1,5 @@
-//! `rayos-bootctl repair`: a lost or half-lost record is written anew, then the boot entries are brought in line.
+//! `rayos-bootctl repair`: a lost or half-lost record is written anew, then the boot entries are
+//! brought in line.
 
 use crate::cli::{Place, Repair};
 use crate::verbs::{Done, Failure, NOTHING_TO_DO, machine, now};
@@ -14,9 +15,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) fn repair(place: &Place, options: &Repair) -> Done {
-    let machine = machine(place, if options.plan { Access::Read } else { Access::Write })?;
-    let (record, mended) =
-        if options.entries_only { (machine.store.read()?, false) } else { mend_record(&machine, options)? };
+    let machine = machine(
+        place,
+        if options.plan {
+            Access::Read
+        } else {
+            Access::Write
+        },
+    )?;
+    let (record, mended) = if options.entries_only {
+        (machine.store.read()?, false)
+    } else {
+        mend_record(&machine, options)?
+    };
     let plan = match (BootVars::read(machine.vars.as_ref()), machine.facts()) {
         (Ok(vars), Some(facts)) => reconcile::plan(&record, &vars, &facts, machine.booted()),
         _ => Vec::new(),
@@ -37,32 +48,60 @@ pub(crate) fn repair(place: &Place, options: &Repair) -> Done {
     if mended || !plan.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let what = if options.entries_only { "" } else { "the boot record and " };
-    print(&format!("nothing to do: {what}the boot entries are as they should be\n"))?;
+    let what = if options.entries_only {
+        ""
+    } else {
+        "the boot record and "
+    };
+    print(&format!(
+        "nothing to do: {what}the boot entries are as they should be\n"
+    ))?;
     Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
-/// The record as it shall be, and whether that differs from what is on the disk; written unless only a plan is
-/// asked for.
+/// The record as it shall be, and whether that differs from what is on the disk; written unless
+/// only a plan is asked for.
 fn mend_record(machine: &Machine, options: &Repair) -> Result<(Record, bool), Failure> {
     let (record, mended) = match machine.store.pair() {
         Pair::Valid { both: false, .. } => {
             print("write the damaged copy of the boot record\n")?;
             let record = machine.store.read()?;
-            (if options.plan { record } else { machine.store.write(&record)? }, true)
+            (
+                if options.plan {
+                    record
+                } else {
+                    machine.store.write(&record)?
+                },
+                true,
+            )
         }
         Pair::Lost(_) => (rebuild_record(machine, options)?, true),
         _ => (machine.store.read()?, false),
     };
-    let named = options.compatible.as_ref().filter(|name| **name != record.compatible);
-    let Some(name) = named else { return Ok((record, mended)) };
+    let named = options
+        .compatible
+        .as_ref()
+        .filter(|name| **name != record.compatible);
+    let Some(name) = named else {
+        return Ok((record, mended));
+    };
     if record.compatible != Text64::EMPTY {
         let (found, wanted) = (record.compatible.to_string(), name.to_string());
         return Err(Failure::OtherCompatible { found, wanted });
     }
     print(&format!("write into the boot record: compatible {name}\n"))?;
-    let record = Record { compatible: *name, ..record };
-    Ok((if options.plan { record } else { machine.store.write(&record)? }, true))
+    let record = Record {
+        compatible: *name,
+        ..record
+    };
+    Ok((
+        if options.plan {
+            record
+        } else {
+            machine.store.write(&record)?
+        },
+        true,
+    ))
 }
 
 /// A new record from the sealed slots; written unless only a plan is asked for.
@@ -80,16 +119,31 @@ fn rebuild_record(machine: &Machine, options: &Repair) -> Result<Record, Failure
     for reason in reasons {
         show::say(format_args!("warning: no evidence in {reason}"));
     }
-    for slot in Slot::ALL.into_iter().filter(|slot| record.slot(*slot).is_bootable()) {
-        print(&format!("rebuild the boot record: slot {slot} {}\n", record.slot(slot).release.version))?;
+    for slot in Slot::ALL
+        .into_iter()
+        .filter(|slot| record.slot(*slot).is_bootable())
+    {
+        print(&format!(
+            "rebuild the boot record: slot {slot} {}\n",
+            record.slot(slot).release.version
+        ))?;
     }
-    if options.plan { Ok(record) } else { Ok(machine.store.initialise(&record)?) }
+    if options.plan {
+        Ok(record)
+    } else {
+        Ok(machine.store.initialise(&record)?)
+    }
 }
 
 /// The trust in a file: a trust block, or a guard program that carries one in a section.
 fn load_trust(path: &Path) -> Result<Trust, Failure> {
-    let bytes = std::fs::read(path).map_err(|source| Failure::File { path: path.to_owned(), source })?;
-    let blocks = bytes.windows(TRUST_BLOCK_LEN).filter(|block| block.starts_with(&TRUST_BLOCK_MAGIC));
+    let bytes = std::fs::read(path).map_err(|source| Failure::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let blocks = bytes
+        .windows(TRUST_BLOCK_LEN)
+        .filter(|block| block.starts_with(&TRUST_BLOCK_MAGIC));
     let mut found = blocks.filter_map(|block| Trust::from_block(block.first_chunk()?).ok());
     Ok(found.next().ok_or(TrustError::Block)?)
 }

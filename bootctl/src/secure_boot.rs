@@ -1,16 +1,18 @@
-//! Secure Boot: whether the firmware checks what it starts, and whether an EFI program carries a signature at all.
+//! Secure Boot: whether the firmware checks what it starts, and whether an EFI program carries a
+//! signature at all.
 //!
-//! Whether the firmware would accept a signature is not decided here: only the firmware knows all of its keys, and
-//! the guard hears its answer. But what carries no signature is never started where Secure Boot is on, and that can
-//! be said before anybody restarts into it. (A program that the firmware knows by its SHA-256 alone is taken for
-//! unsigned.)
+//! Whether the firmware would accept a signature is not decided here: only the firmware knows all
+//! of its keys, and the guard hears its answer. But what carries no signature is never started
+//! where Secure Boot is on, and that can be said before anybody restarts into it. (A program that
+//! the firmware knows by its SHA-256 alone is taken for unsigned.)
 
 use crate::device::BlockDevice;
 use crate::efivars::{EfiVars, VarError, VarName};
 use seal::SEAL_LEN;
 use std::io;
 
-/// Bytes of an EFI program that hold its headers up to the table of sections. Those of a UKI end before 1 KiB.
+/// Bytes of an EFI program that hold its headers up to the table of sections. Those of a UKI end
+/// before 1 KiB.
 pub const HEADER_LEN: usize = 4096;
 
 /// `WIN_CERT_TYPE_PKCS_SIGNED_DATA` (UEFI 2.10, 32.2.4): an Authenticode signature.
@@ -28,8 +30,8 @@ pub enum SecureBoot {
 }
 
 impl SecureBoot {
-    /// What the variables `SecureBoot` and `SetupMode` say (UEFI 2.10, 3.3); `None` if the firmware knows nothing of
-    /// it, or the machine has no variables. *Reads.*
+    /// What the variables `SecureBoot` and `SetupMode` say (UEFI 2.10, 3.3); `None` if the firmware
+    /// knows nothing of it, or the machine has no variables. *Reads.*
     ///
     /// # Errors
     /// [`VarError`] if a variable is there and cannot be read.
@@ -47,8 +49,8 @@ impl SecureBoot {
         }))
     }
 
-    /// Whether the firmware starts only what it accepts the signature of; that it cannot be read counts as no.
-    /// *Reads.*
+    /// Whether the firmware starts only what it accepts the signature of; that it cannot be read
+    /// counts as no. *Reads.*
     #[must_use]
     pub fn is_on(vars: &dyn EfiVars) -> bool {
         matches!(Self::read(vars), Ok(Some(Self::On)))
@@ -84,16 +86,18 @@ pub enum Signature {
 #[error("not an EFI program: {0}")]
 pub struct NotAProgram(&'static str);
 
-/// Finds the signature of an EFI program by its first [`HEADER_LEN`] bytes, or all of a shorter one. *Pure.* Looks at
-/// the headers alone (PE/COFF 8.3): that a table is announced, not what stands in it.
+/// Finds the signature of an EFI program by its first [`HEADER_LEN`] bytes, or all of a shorter
+/// one. *Pure.* Looks at the headers alone (PE/COFF 8.3): that a table is announced, not what
+/// stands in it.
 ///
 /// # Errors
 /// [`NotAProgram`].
 pub fn signature(header: &[u8]) -> Result<Signature, NotAProgram> {
     let word = |at: usize| -> Result<u32, NotAProgram> {
         let bytes = at.checked_add(4).and_then(|end| header.get(at..end));
-        let bytes =
-            bytes.and_then(|bytes| bytes.first_chunk()).ok_or(NotAProgram("its headers are cut off"))?;
+        let bytes = bytes
+            .and_then(|bytes| bytes.first_chunk())
+            .ok_or(NotAProgram("its headers are cut off"))?;
         Ok(u32::from_le_bytes(*bytes))
     };
     if !header.starts_with(b"MZ") {
@@ -134,15 +138,19 @@ fn is_authenticode(head: [u8; 8], len: u32) -> bool {
 /// # Errors
 /// [`NotAProgram`].
 pub fn is_signed(bytes: &[u8]) -> Result<bool, NotAProgram> {
-    let Signature::Table { offset, len } = signature(bytes)? else { return Ok(false) };
+    let Signature::Table { offset, len } = signature(bytes)? else {
+        return Ok(false);
+    };
     let at = offset as usize;
-    let whole = at.checked_add(len as usize).is_some_and(|end| end <= bytes.len());
+    let whole = at
+        .checked_add(len as usize)
+        .is_some_and(|end| end <= bytes.len());
     let head = bytes.get(at..).and_then(<[u8]>::first_chunk);
     Ok(whole && head.is_some_and(|head| is_authenticode(*head, len)))
 }
 
-/// Whether the boot image in a boot or recovery partition, behind its seal, carries a signature; no if it is no EFI
-/// program. *Reads.*
+/// Whether the boot image in a boot or recovery partition, behind its seal, carries a signature; no
+/// if it is no EFI program. *Reads.*
 ///
 /// # Errors
 /// What the device says.
@@ -150,8 +158,12 @@ pub fn partition_is_signed(partition: &dyn BlockDevice) -> io::Result<bool> {
     let start = SEAL_LEN as u64;
     let mut header = [0; HEADER_LEN];
     partition.read_at(start, &mut header)?;
-    let Ok(Signature::Table { offset, len }) = signature(&header) else { return Ok(false) };
-    let end = start.saturating_add(u64::from(offset)).saturating_add(u64::from(len));
+    let Ok(Signature::Table { offset, len }) = signature(&header) else {
+        return Ok(false);
+    };
+    let end = start
+        .saturating_add(u64::from(offset))
+        .saturating_add(u64::from(len));
     if end > partition.len() {
         return Ok(false);
     }
@@ -169,7 +181,14 @@ mod tests {
         let vars = MemVars::new();
         for (name, value) in [("SecureBoot", secure), ("SetupMode", setup)] {
             if let Some(value) = value {
-                vars.set(&VarName::global(name), &Variable { attributes: 6, data: vec![value] }).unwrap();
+                vars.set(
+                    &VarName::global(name),
+                    &Variable {
+                        attributes: 6,
+                        data: vec![value],
+                    },
+                )
+                .unwrap();
             }
         }
         vars
@@ -186,7 +205,8 @@ mod tests {
         assert!(SecureBoot::is_on(&vars(Some(1), None)) && !SecureBoot::is_on(&vars(None, None)));
     }
 
-    /// The least that has the headers of a PE32+ program, with this table of certificates at its end.
+    /// The least that has the headers of a PE32+ program, with this table of certificates at its
+    /// end.
     fn program(directories: u32, table: Option<&[u8]>) -> Vec<u8> {
         let mut bytes = vec![0; 512];
         bytes[..2].copy_from_slice(b"MZ");
@@ -208,13 +228,25 @@ mod tests {
         let right = [16, 0, 0, 0, 0, 2, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(is_signed(&program(16, Some(&right))), Ok(true));
         assert_eq!(is_signed(&program(16, None)), Ok(false));
-        assert_eq!(is_signed(&program(4, Some(&right))), Ok(false), "no such directory");
+        assert_eq!(
+            is_signed(&program(4, Some(&right))),
+            Ok(false),
+            "no such directory"
+        );
         let mut other = right;
         other[6] = 1;
-        assert_eq!(is_signed(&program(16, Some(&other))), Ok(false), "an X.509 certificate is no signature");
+        assert_eq!(
+            is_signed(&program(16, Some(&other))),
+            Ok(false),
+            "an X.509 certificate is no signature"
+        );
         let mut long = right;
         long[0] = 17;
-        assert_eq!(is_signed(&program(16, Some(&long))), Ok(false), "longer than its table");
+        assert_eq!(
+            is_signed(&program(16, Some(&long))),
+            Ok(false),
+            "longer than its table"
+        );
         let whole = program(16, Some(&right));
         assert_eq!(is_signed(&whole[..whole.len() - 1]), Ok(false), "cut off");
         assert_eq!(

@@ -5,7 +5,8 @@ use crate::story::{self, Failure};
 use crate::watch::Watch;
 use record::event::Event;
 use record::{
-    Choice, Decision, Handoff, Record, Request, Slot, SlotState, Status as SlotStatus, Tried, Why, decide,
+    Choice, Decision, Handoff, Record, Request, Slot, SlotState, Status as SlotStatus, Tried, Why,
+    decide,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -45,7 +46,11 @@ impl Status {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         let booted = self.handoff.map(|handoff| handoff.choice);
-        story::explains(self.record.as_ref()?, &self.events, booted.or(self.next().map(|(choice, _)| choice)))
+        story::explains(
+            self.record.as_ref()?,
+            &self.events,
+            booted.or(self.next().map(|(choice, _)| choice)),
+        )
     }
 
     /// One sentence: what runs, why, and what comes next. *Pure.*
@@ -59,19 +64,27 @@ impl Status {
         };
         let mut text = match (self.handoff, self.next()) {
             (Some(handoff), _) => running(record, handoff.choice, handoff.why, self.watch),
-            (None, Some((choice, why))) => format!("not running; {}", next_boot(record, choice, why)),
+            (None, Some((choice, why))) => {
+                format!("not running; {}", next_boot(record, choice, why))
+            }
             (None, None) => "not running".to_owned(),
         };
         if let Some(failure) = self.failure() {
             // What failed in the other slot is why this one runs.
             let runs = self.handoff.map(|handoff| handoff.choice);
             let elsewhere = matches!(runs, Some(Choice::Slot(slot)) if slot != failure.slot);
-            write_into(&mut text, format_args!("{} {failure}", if elsewhere { ", since" } else { ";" }));
+            write_into(
+                &mut text,
+                format_args!("{} {failure}", if elsewhere { ", since" } else { ";" }),
+            );
         }
         if let (Some(handoff), Some((choice, why))) = (self.handoff, self.next())
             && choice != handoff.choice
         {
-            write_into(&mut text, format_args!("; {}", next_boot(record, choice, why)));
+            write_into(
+                &mut text,
+                format_args!("; {}", next_boot(record, choice, why)),
+            );
         }
         text
     }
@@ -81,7 +94,9 @@ impl Status {
     pub fn text(&self) -> String {
         let mut text = self.sentence();
         text.push('\n');
-        let Some(record) = &self.record else { return text };
+        let Some(record) = &self.record else {
+            return text;
+        };
         let booted = self.handoff.map(|handoff| handoff.choice);
         write_into(
             &mut text,
@@ -99,15 +114,24 @@ impl Status {
                 (false, false) => "",
             };
             let (status, index) = (status_words(state), state.release.rollback_index);
-            let version =
-                if state.release.version.as_str().is_empty() { "-" } else { state.release.version.as_str() };
-            let row = format!("{:<6}{status:<22}{version:<14}{index:<16}{role}", slot.letter());
+            let version = if state.release.version.as_str().is_empty() {
+                "-"
+            } else {
+                state.release.version.as_str()
+            };
+            let row = format!(
+                "{:<6}{status:<22}{version:<14}{index:<16}{role}",
+                slot.letter()
+            );
             write_into(&mut text, format_args!("{}\n", row.trim_end()));
         }
         for slot in Slot::ALL {
             let state = record.slot(slot);
             if state.status == SlotStatus::Unbootable {
-                write_into(&mut text, format_args!("slot {slot} is not started: {}\n", state.reason.words()));
+                write_into(
+                    &mut text,
+                    format_args!("slot {slot} is not started: {}\n", state.reason.words()),
+                );
             }
         }
         let compatible = match record.compatible.as_str() {
@@ -136,7 +160,10 @@ impl Status {
             why: why_word(handoff.why),
             left: handoff.left,
         });
-        let next = self.next().map(|(choice, why)| Next { choice: choice_word(choice), why: why_word(why) });
+        let next = self.next().map(|(choice, why)| Next {
+            choice: choice_word(choice),
+            why: why_word(why),
+        });
         let record = self.record.as_ref();
         Json {
             schema: SCHEMA,
@@ -150,12 +177,16 @@ impl Status {
             record_seq: record.map(|record| record.seq),
             disk_guid: record.map(|record| record.disk_guid.to_string()),
             slots: record.map_or_else(Vec::new, |record| {
-                Slot::ALL.into_iter().map(|slot| SlotJson::new(slot, record.slot(slot))).collect()
+                Slot::ALL
+                    .into_iter()
+                    .map(|slot| SlotJson::new(slot, record.slot(slot)))
+                    .collect()
             }),
             failure: self.failure().map(|failure| FailureJson::new(&failure)),
-            health: self
-                .watch
-                .map(|watch| HealthJson { checks: watch.checks, seconds_left: watch.left.as_secs() }),
+            health: self.watch.map(|watch| HealthJson {
+                checks: watch.checks,
+                seconds_left: watch.left.as_secs(),
+            }),
             secure_boot: self.secure_boot.map(SecureBoot::word),
             warnings: self.warnings.clone(),
         }
@@ -197,7 +228,10 @@ fn running(record: &Record, choice: Choice, why: Why, watch: Option<Watch>) -> S
                 outlook(record, slot, tries_left, watch)
             )
         }
-        SlotStatus::Unbootable => format!("{name}, which is not started again: {}", state.reason.words()),
+        SlotStatus::Unbootable => format!(
+            "{name}, which is not started again: {}",
+            state.reason.words()
+        ),
     }
 }
 
@@ -219,7 +253,9 @@ fn outlook(record: &Record, slot: Slot, tries_left: u8, watch: Option<Watch>) ->
         format!("commits when {checks}, else returns to {back}{when}")
     } else {
         let last = record.slot(slot).tries_granted;
-        format!("commits when {checks}, else starts again{when}; after trial {last} it returns to {back}")
+        format!(
+            "commits when {checks}, else starts again{when}; after trial {last} it returns to {back}"
+        )
     }
 }
 
@@ -338,7 +374,11 @@ impl SlotJson {
             SlotStatus::Pending { tries_left } => ("pending", Some(tries_left)),
             SlotStatus::Good { budget_left } => ("good", Some(budget_left)),
         };
-        let SlotState { tries_granted, release, .. } = state;
+        let SlotState {
+            tries_granted,
+            release,
+            ..
+        } = state;
         Self {
             slot: slot.letter(),
             status,
@@ -347,7 +387,11 @@ impl SlotJson {
             reason: (state.status == SlotStatus::Unbootable).then(|| state.reason.words()),
             version: release.version.to_string(),
             rollback_index: release.rollback_index,
-            manifest_sha256: release.manifest_sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            manifest_sha256: release
+                .manifest_sha256
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
         }
     }
 }

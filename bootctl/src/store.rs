@@ -3,7 +3,9 @@
 use crate::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
 use crate::transition::hangs_on_one_copy;
-use record::{COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Record, STATE_LEN};
+use record::{
+    COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Record, STATE_LEN,
+};
 use std::io;
 
 /// Why the record could not be read or written.
@@ -69,15 +71,22 @@ impl RecordStore {
         if state.len() < STATE_LEN {
             return Err(StoreError::TooShort(state.len()));
         }
-        Ok(Self { state, disk_guid: disk.guid() })
+        Ok(Self {
+            state,
+            disk_guid: disk.guid(),
+        })
     }
 
-    /// What the two copies say. *Reads.* A copy that cannot be read counts as unreadable, not as an error.
+    /// What the two copies say. *Reads.* A copy that cannot be read counts as unreadable, not as an
+    /// error.
     #[must_use]
     pub fn pair(&self) -> Pair {
         let blocks = COPY_OFFSETS.map(|offset| {
             let mut block = [0; RECORD_LEN];
-            self.state.read_at(offset, &mut block).is_ok().then_some(block)
+            self.state
+                .read_at(offset, &mut block)
+                .is_ok()
+                .then_some(block)
         });
         let [first, second] = &blocks;
         Pair::read(Copies([first.as_ref(), second.as_ref()]))
@@ -91,13 +100,14 @@ impl RecordStore {
         self.current().map(|(record, ..)| record)
     }
 
-    /// Writes `record`, which must be based on the one on the disk, under the next sequence number, and
-    /// returns it as written. Durable on return. A record that says nothing new is not written, unless the
-    /// other copy is unreadable and is thus mended.
+    /// Writes `record`, which must be based on the one on the disk, under the next sequence number,
+    /// and returns it as written. Durable on return. A record that says nothing new is not written,
+    /// unless the other copy is unreadable and is thus mended.
     ///
     /// # Errors
     /// As [`RecordStore::read`]; [`StoreError::Changed`] for a record that is based on another one;
-    /// [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record on disk is the old or the new one.
+    /// [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record on disk is the old
+    /// or the new one.
     ///
     /// # Power loss
     /// Leaves the old record or the new one: the copy that counted until now is not touched.
@@ -106,8 +116,8 @@ impl RecordStore {
         self.write_alone(record)
     }
 
-    /// Reads the record, lets `to` say what it shall be, and writes that, with no other program in between: the record
-    /// before and after. Otherwise as [`RecordStore::write`].
+    /// Reads the record, lets `to` say what it shall be, and writes that, with no other program in
+    /// between: the record before and after. Otherwise as [`RecordStore::write`].
     ///
     /// # Errors
     /// As [`RecordStore::write`], and what `to` says.
@@ -127,25 +137,33 @@ impl RecordStore {
     fn write_alone(&self, record: &Record) -> Result<Record, StoreError> {
         let (current, next_copy, both) = self.current()?;
         if record.seq != current.seq {
-            return Err(StoreError::Changed { expected: record.seq, found: current.seq });
+            return Err(StoreError::Changed {
+                expected: record.seq,
+                found: current.seq,
+            });
         }
         if *record == current && both {
             return Ok(current);
         }
-        let record = Record { seq: current.seq.saturating_add(1), ..*record };
+        let record = Record {
+            seq: current.seq.saturating_add(1),
+            ..*record
+        };
         self.put(&record, next_copy)?;
         Ok(record)
     }
 
-    /// Writes the record that counts into the other copy too, if the loss of its only copy would take back what was
-    /// decided. Durable on return. Returns whether it wrote: the same record, under the same sequence number.
+    /// Writes the record that counts into the other copy too, if the loss of its only copy would
+    /// take back what was decided. Durable on return. Returns whether it wrote: the same record,
+    /// under the same sequence number.
     ///
     /// # Errors
-    /// As [`RecordStore::read`]; [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record that counts
-    /// still does.
+    /// As [`RecordStore::read`]; [`StoreError::Io`] and [`StoreError::ReadBack`], after which the
+    /// record that counts still does.
     ///
     /// # Power loss
-    /// Leaves the record that counts: its copy is not touched, and the other one is as before, damaged, or the same.
+    /// Leaves the record that counts: its copy is not touched, and the other one is as before,
+    /// damaged, or the same.
     pub fn settle(&self) -> Result<bool, StoreError> {
         let _alone = Alone::with(&self.state)?;
         let (record, other, _) = self.current()?;
@@ -159,16 +177,22 @@ impl RecordStore {
     /// What stands in one of the copies, if that is readable. *Reads.*
     fn copy(&self, copy: u32) -> Option<Record> {
         let mut block = [0; RECORD_LEN];
-        self.state.read_at(COPY_OFFSETS[copy as usize], &mut block).ok()?;
-        Record::decode(&block, copy).ok().filter(|record| record.disk_guid == self.disk_guid)
+        self.state
+            .read_at(COPY_OFFSETS[copy as usize], &mut block)
+            .ok()?;
+        Record::decode(&block, copy)
+            .ok()
+            .filter(|record| record.disk_guid == self.disk_guid)
     }
 
-    /// Writes `record` to both copies, for a disk that had none, or whose record was lost or is replaced by a
-    /// new install. Its sequence number is raised above any that is on the disk. Durable on return.
+    /// Writes `record` to both copies, for a disk that had none, or whose record was lost or is
+    /// replaced by a new install. Its sequence number is raised above any that is on the disk.
+    /// Durable on return.
     ///
     /// # Errors
-    /// [`StoreError::Newer`]: [`RecordStore::erase`] first, if that is meant. [`StoreError::OtherDisk`] if
-    /// `record` names another disk. [`StoreError::Io`], [`StoreError::ReadBack`].
+    /// [`StoreError::Newer`]: [`RecordStore::erase`] first, if that is meant.
+    /// [`StoreError::OtherDisk`] if `record` names another disk. [`StoreError::Io`],
+    /// [`StoreError::ReadBack`].
     ///
     /// # Power loss
     /// Leaves the record that was there before (or none), or the new one.
@@ -177,16 +201,24 @@ impl RecordStore {
         self.check_disk(record)?;
         let (seq, first) = match self.pair() {
             Pair::Newer(major) => return Err(StoreError::Newer(major)),
-            Pair::Valid { record: old, next_copy, .. } => (old.seq.saturating_add(1), next_copy),
+            Pair::Valid {
+                record: old,
+                next_copy,
+                ..
+            } => (old.seq.saturating_add(1), next_copy),
             Pair::Lost(_) => (1, 0),
         };
-        let record = Record { seq: record.seq.max(seq), ..*record };
+        let record = Record {
+            seq: record.seq.max(seq),
+            ..*record
+        };
         self.put(&record, first)?;
         self.put(&record, 1 - first)?;
         Ok(record)
     }
 
-    /// Zeroes both copies and the event ring, for a new install over whatever was there. Durable on return.
+    /// Zeroes both copies and the event ring, for a new install over whatever was there. Durable on
+    /// return.
     ///
     /// # Errors
     /// What the device says.
@@ -197,13 +229,18 @@ impl RecordStore {
         for offset in COPY_OFFSETS {
             self.state.write_at(offset, &[0; RECORD_LEN])?;
         }
-        self.state.write_at(RING_OFFSET, &vec![0; RING_LEN as usize])?;
+        self.state
+            .write_at(RING_OFFSET, &vec![0; RING_LEN as usize])?;
         Ok(self.state.flush()?)
     }
 
     fn current(&self) -> Result<(Record, u32, bool), StoreError> {
         match self.pair() {
-            Pair::Valid { record, next_copy, both } => {
+            Pair::Valid {
+                record,
+                next_copy,
+                both,
+            } => {
                 self.check_disk(&record)?;
                 Ok((record, next_copy, both))
             }
@@ -216,7 +253,10 @@ impl RecordStore {
         if record.disk_guid == self.disk_guid {
             Ok(())
         } else {
-            Err(StoreError::OtherDisk { record: record.disk_guid, disk: self.disk_guid })
+            Err(StoreError::OtherDisk {
+                record: record.disk_guid,
+                disk: self.disk_guid,
+            })
         }
     }
 
@@ -227,7 +267,11 @@ impl RecordStore {
         self.state.flush()?;
         let mut found = [0; RECORD_LEN];
         self.state.read_medium_at(offset, &mut found)?;
-        if found == block { Ok(()) } else { Err(StoreError::ReadBack(copy)) }
+        if found == block {
+            Ok(())
+        } else {
+            Err(StoreError::ReadBack(copy))
+        }
     }
 }
 

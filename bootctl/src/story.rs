@@ -1,4 +1,5 @@
-//! Why a release is not running: its story, pieced together from the record and the event ring. Pure.
+//! Why a release is not running: its story, pieced together from the record and the event ring.
+//! Pure.
 
 use record::event::{Event, Kind};
 use record::{Choice, Reason, Record, Slot, SlotState, Status, Text64};
@@ -93,22 +94,40 @@ pub fn failure(record: &Record, events: &[Event], slot: Slot) -> Option<Failure>
         return None;
     }
     let events = life_of(state, events, slot);
-    let passed_over =
-        events.iter().rev().find(|event| event.kind == Kind::PassedOver).map(|event| event.reason);
+    let passed_over = events
+        .iter()
+        .rev()
+        .find(|event| event.kind == Kind::PassedOver)
+        .map(|event| event.reason);
     let reason = match state.status {
         Status::Unbootable if is_failure(state.reason) => state.reason,
         Status::Unbootable => return None,
         Status::Pending { .. } | Status::Good { .. } => passed_over?,
     };
-    let heard =
-        |event: &&&Event| matches!(event.kind, Kind::HealthFailed | Kind::DeadlinePassed | Kind::Panic);
-    let last_words = events.iter().rev().find(heard).map(|event| event.text().trim().to_owned());
+    let heard = |event: &&&Event| {
+        matches!(
+            event.kind,
+            Kind::HealthFailed | Kind::DeadlinePassed | Kind::Panic
+        )
+    };
+    let last_words = events
+        .iter()
+        .rev()
+        .find(heard)
+        .map(|event| event.text().trim().to_owned());
     Some(Failure {
         slot,
         version: state.release.version.to_string(),
-        launches: events.iter().filter(|event| event.kind == Kind::Launched).count() as u32,
+        launches: events
+            .iter()
+            .filter(|event| event.kind == Kind::Launched)
+            .count() as u32,
         granted: state.tries_granted,
-        stage: events.iter().map(|event| Stage::of(event.kind)).max().unwrap_or(Stage::Nowhere),
+        stage: events
+            .iter()
+            .map(|event| Stage::of(event.kind))
+            .max()
+            .unwrap_or(Stage::Nowhere),
         reason,
         last_words: last_words.filter(|text| !text.is_empty()),
         time: events.iter().map(|event| event.time).max().unwrap_or(0),
@@ -125,13 +144,15 @@ pub fn explains(record: &Record, events: &[Event], running: Option<Choice>) -> O
     failure(record, events, first).or_else(|| failure(record, events, second?))
 }
 
-/// The start that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.* `events` are oldest first, and
-/// the last start among them is the one that runs now. It is the last one before that which the clock allows; a start
-/// whose image returned to the guard is none.
+/// The start that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.* `events` are
+/// oldest first, and the last start among them is the one that runs now. It is the last one before
+/// that which the clock allows; a start whose image returned to the guard is none.
 #[must_use]
 pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
     let returned = |at: usize, launch: &Event| {
-        events.get(at + 1).is_some_and(|next| next.kind == Kind::PassedOver && next.subject == launch.subject)
+        events
+            .get(at + 1)
+            .is_some_and(|next| next.kind == Kind::PassedOver && next.subject == launch.subject)
     };
     let launches: Vec<&Event> = events
         .iter()
@@ -141,7 +162,12 @@ pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
         .collect();
     let (_, before) = launches.split_last()?;
     let possible = |launch: &&&Event| time == 0 || launch.time <= time;
-    before.iter().rev().find(possible).or(before.last()).copied()
+    before
+        .iter()
+        .rev()
+        .find(possible)
+        .or(before.last())
+        .copied()
 }
 
 /// Events of the slot's present release, since it was activated.
@@ -156,7 +182,8 @@ fn life_of<'a>(state: &SlotState, events: &'a [Event], slot: Slot) -> Vec<&'a Ev
     all.into_iter().skip(activated.unwrap_or(0)).collect()
 }
 
-/// Whether the release failed, rather than having been taken out on purpose or not being there at all.
+/// Whether the release failed, rather than having been taken out on purpose or not being there at
+/// all.
 const fn is_failure(reason: Reason) -> bool {
     !matches!(
         reason,
@@ -172,15 +199,35 @@ const fn is_failure(reason: Reason) -> bool {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { slot, version, launches, stage, reason, .. } = self;
-        let times = if *launches == 1 { "once".to_owned() } else { format!("{launches} times") };
+        let Self {
+            slot,
+            version,
+            launches,
+            stage,
+            reason,
+            ..
+        } = self;
+        let times = if *launches == 1 {
+            "once".to_owned()
+        } else {
+            format!("{launches} times")
+        };
         write!(f, "{version} in slot {slot} failed: ")?;
         match (stage, reason) {
             (Stage::Nowhere, reason) => write!(f, "{}", reason.words()),
             (stage, Reason::TriesExhausted | Reason::BudgetExhausted) => {
-                write!(f, "started {times}, it {} and used up its tries", stage.words())
+                write!(
+                    f,
+                    "started {times}, it {} and used up its tries",
+                    stage.words()
+                )
             }
-            (stage, reason) => write!(f, "started {times}, it {}; {}", stage.words(), reason.words()),
+            (stage, reason) => write!(
+                f,
+                "started {times}, it {}; {}",
+                stage.words(),
+                reason.words()
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Which disk is ours: block devices as the kernel shows them in sysfs and devtmpfs. There is no udev in the
-//! initramfs, and kernels before 6.9 do not tell a PARTUUID, so partition tables are read here.
+//! Which disk is ours: block devices as the kernel shows them in sysfs and devtmpfs. There is no
+//! udev in the initramfs, and kernels before 6.9 do not tell a PARTUUID, so partition tables are
+//! read here.
 
 use crate::device::{Access, FileDevice, SectorSize};
 use crate::disk::Disk;
@@ -78,26 +79,41 @@ impl BlockDevices {
     /// Those shown in sysfs at `sys`, with device nodes under `dev`.
     #[must_use]
     pub fn new(sys: &Path, dev: &Path) -> Self {
-        Self { class: sys.join("class/block"), dev: dev.to_owned() }
+        Self {
+            class: sys.join("class/block"),
+            dev: dev.to_owned(),
+        }
     }
 
-    /// All whole disks that firmware could have started from, by name. *Reads.* Loop devices, RAM disks, device
-    /// mapper and the like are left out, and so are drives without a medium.
+    /// All whole disks that firmware could have started from, by name. *Reads.* Loop devices, RAM
+    /// disks, device mapper and the like are left out, and so are drives without a medium.
     ///
     /// # Errors
     /// [`FindError::Io`].
     pub fn disks(&self) -> Result<Vec<Node>, FindError> {
-        let failed = |source| FindError::Io { path: self.class.clone(), source };
+        let failed = |source| FindError::Io {
+            path: self.class.clone(),
+            source,
+        };
         let mut disks = Vec::new();
         for entry in fs::read_dir(&self.class).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let name = entry
+                .map_err(failed)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
             let dir = self.class.join(&name);
             let virtual_disk = fs::canonicalize(&dir).is_ok_and(|real| {
                 real.components().any(|part| part.as_os_str() == "virtual")
-                    && real.parent().is_some_and(|parent| parent.ends_with("block"))
+                    && real
+                        .parent()
+                        .is_some_and(|parent| parent.ends_with("block"))
             });
             let whole = !dir.join("partition").exists() && number(&dir.join("hidden")) != Some(1);
-            if whole && !virtual_disk && number(&dir.join("size")).is_some_and(|sectors| sectors > 0) {
+            if whole
+                && !virtual_disk
+                && number(&dir.join("size")).is_some_and(|sectors| sectors > 0)
+            {
                 let path = self.node(&dir, &name);
                 disks.push(Node { name, path });
             }
@@ -109,8 +125,8 @@ impl BlockDevices {
     /// The disk that the guard started this system from. *Reads* the partition table of every disk.
     ///
     /// # Errors
-    /// [`FindError::NoRecord`] for a stick, [`FindError::NotFound`], [`FindError::Twice`] if a second disk
-    /// claims to be the same one.
+    /// [`FindError::NoRecord`] for a stick, [`FindError::NotFound`], [`FindError::Twice`] if a
+    /// second disk claims to be the same one.
     pub fn booted(&self, handoff: &Handoff) -> Result<Node, FindError> {
         let (disk, state) = (handoff.disk_guid, handoff.state_uuid);
         if state == Guid::ZERO {
@@ -122,42 +138,66 @@ impl BlockDevices {
                 continue;
             }
             if let Some(first) = found {
-                return Err(FindError::Twice { disk, first: first.path, second: node.path });
+                return Err(FindError::Twice {
+                    disk,
+                    first: first.path,
+                    second: node.path,
+                });
             }
             found = Some(node);
         }
         found.ok_or(FindError::NotFound { disk, state })
     }
 
-    /// The device node of `partition` on the disk `on`. *Reads.* That the kernel shows a partition with this
-    /// number is not enough: it must be at the same place as in the table.
+    /// The device node of `partition` on the disk `on`. *Reads.* That the kernel shows a partition
+    /// with this number is not enough: it must be at the same place as in the table.
     ///
     /// # Errors
     /// [`FindError::NoPartition`] if it is not there (yet).
-    pub fn partition(&self, on: &Node, disk: &Disk, partition: &Partition) -> Result<PathBuf, FindError> {
+    pub fn partition(
+        &self,
+        on: &Node,
+        disk: &Disk,
+        partition: &Partition,
+    ) -> Result<PathBuf, FindError> {
         let dir = self.class.join(&on.name);
         // sysfs counts in units of 512 bytes, whatever the sectors.
         let unit = u64::from(disk.device().sector_size()) / 512;
-        let place = (partition.first_lba.checked_mul(unit), partition.sectors().checked_mul(unit));
+        let place = (
+            partition.first_lba.checked_mul(unit),
+            partition.sectors().checked_mul(unit),
+        );
         let is_it = |child: &Path| {
             number(&child.join("partition")) == Some(u64::from(partition.number))
                 && (number(&child.join("start")), number(&child.join("size"))) == place
         };
-        let children = fs::read_dir(&dir).map_err(|source| FindError::Io { path: dir.clone(), source })?;
-        let child = children.flatten().map(|entry| entry.path()).find(|child| is_it(child));
+        let children = fs::read_dir(&dir).map_err(|source| FindError::Io {
+            path: dir.clone(),
+            source,
+        })?;
+        let child = children
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|child| is_it(child));
         let node = child.and_then(|child| {
             let name = child.file_name()?.to_string_lossy().into_owned();
             Some(self.node(&child, &name))
         });
         node.filter(|node| node.exists())
-            .ok_or(FindError::NoPartition { disk: on.name.clone(), number: partition.number })
+            .ok_or(FindError::NoPartition {
+                disk: on.name.clone(),
+                number: partition.number,
+            })
     }
 
     fn node(&self, dir: &Path, name: &str) -> PathBuf {
         let uevent = fs::read_to_string(dir.join("uevent")).unwrap_or_default();
-        let told = uevent.lines().find_map(|line| line.strip_prefix("DEVNAME="));
+        let told = uevent
+            .lines()
+            .find_map(|line| line.strip_prefix("DEVNAME="));
         // A slash in a device's name is a `!` in sysfs.
-        self.dev.join(told.map_or_else(|| name.replace('!', "/"), str::to_owned))
+        self.dev
+            .join(told.map_or_else(|| name.replace('!', "/"), str::to_owned))
     }
 }
 
@@ -167,7 +207,15 @@ fn number(path: &Path) -> Option<u64> {
 
 /// Whether a node can be opened and is the disk sought; one that cannot be read is passed over.
 fn is_disk(node: &Node, guid: Guid, state: Guid) -> bool {
-    let Ok(device) = FileDevice::open(&node.path, Access::Read, SectorSize::Detect) else { return false };
-    let Ok(disk) = Disk::open(Arc::new(device)) else { return false };
-    disk.guid() == guid && disk.partitions().state.is_some_and(|partition| partition.uuid == state)
+    let Ok(device) = FileDevice::open(&node.path, Access::Read, SectorSize::Detect) else {
+        return false;
+    };
+    let Ok(disk) = Disk::open(Arc::new(device)) else {
+        return false;
+    };
+    disk.guid() == guid
+        && disk
+            .partitions()
+            .state
+            .is_some_and(|partition| partition.uuid == state)
 }

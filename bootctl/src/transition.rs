@@ -1,5 +1,5 @@
-//! What may be done to the boot record, and what is refused. All of it is pure: a record in, a record out;
-//! [`crate::store::RecordStore::write`] makes it so.
+//! What may be done to the boot record, and what is refused. All of it is pure: a record in, a
+//! record out; [`crate::store::RecordStore::write`] makes it so.
 
 use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Status};
 
@@ -12,7 +12,8 @@ pub enum Refusal {
     /// The slot is running.
     #[error("slot {0} is the booted slot")]
     Booted(Slot),
-    /// The running system has not committed in this boot, and the other slot is the only way back from it.
+    /// The running system has not committed in this boot, and the other slot is the only way back
+    /// from it.
     #[error("slot {booted} has not committed in this boot: slot {fallback} is its only fallback")]
     OnlyFallback {
         /// Running, on trial or Good.
@@ -21,7 +22,9 @@ pub enum Refusal {
         fallback: Slot,
     },
     /// The slot is not running, but it is what the next boot takes.
-    #[error("slot {0} is the default slot though another one runs: restart, or roll back, before an update")]
+    #[error(
+        "slot {0} is the default slot though another one runs: restart, or roll back, before an update"
+    )]
     IsDefault(Slot),
     /// The slot was not disarmed before it was activated.
     #[error("slot {0} is not disarmed")]
@@ -59,14 +62,14 @@ pub enum Refusal {
     LastBootable(Slot),
 }
 
-/// The slot that an update writes to. It cannot be the booted one, nor the only way back from one that has not
-/// committed in this boot.
+/// The slot that an update writes to. It cannot be the booted one, nor the only way back from one
+/// that has not committed in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetSlot(Slot);
 
 impl TargetSlot {
-    /// The target for a system that was booted as `booted`. *Pure.* From a slot it is the other one; from
-    /// recovery a slot that cannot be started, else the one that is not the default.
+    /// The target for a system that was booted as `booted`. *Pure.* From a slot it is the other
+    /// one; from recovery a slot that cannot be started, else the one that is not the default.
     ///
     /// # Errors
     /// [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
@@ -86,8 +89,13 @@ impl TargetSlot {
     pub fn of(record: &Record, booted: Choice, slot: Slot) -> Result<Self, Refusal> {
         match booted {
             Choice::Slot(booted) if booted == slot => Err(Refusal::Booted(slot)),
-            Choice::Slot(booted) if record.slot(slot).is_good() && !has_committed(record.slot(booted)) => {
-                Err(Refusal::OnlyFallback { booted, fallback: slot })
+            Choice::Slot(booted)
+                if record.slot(slot).is_good() && !has_committed(record.slot(booted)) =>
+            {
+                Err(Refusal::OnlyFallback {
+                    booted,
+                    fallback: slot,
+                })
             }
             Choice::Slot(_) if slot == record.default && record.slot(slot).is_bootable() => {
                 Err(Refusal::IsDefault(slot))
@@ -103,21 +111,25 @@ impl TargetSlot {
     }
 }
 
-/// Whether the booted slot was declared good since it was started: the guard takes one from the budget, commit
-/// refills it. A Good slot that is on its way to being given up must not cost the other one.
+/// Whether the booted slot was declared good since it was started: the guard takes one from the
+/// budget, commit refills it. A Good slot that is on its way to being given up must not cost the
+/// other one.
 fn has_committed(booted: &SlotState) -> bool {
-    booted.status == Status::Good { budget_left: GOOD_BUDGET }
+    booted.status
+        == Status::Good {
+            budget_left: GOOD_BUDGET,
+        }
 }
 
-/// The record in which `target` is Unbootable, to be written to. *Pure.* If the target was the default, the
-/// other slot becomes the default, if it can be started.
+/// The record in which `target` is Unbootable, to be written to. *Pure.* If the target was the
+/// default, the other slot becomes the default, if it can be started.
 #[must_use]
 pub fn disarm(record: &Record, target: TargetSlot) -> Record {
     retire(record, target.slot(), Reason::Updating)
 }
 
-/// The record in which `release`, complete and read back, is on trial in `target`. *Pure.* `revoke` makes its
-/// commit rule out older releases.
+/// The record in which `release`, complete and read back, is on trial in `target`. *Pure.* `revoke`
+/// makes its commit rule out older releases.
 ///
 /// # Errors
 /// [`Refusal::NotDisarmed`], [`Refusal::BelowFloor`], [`Refusal::Tries`].
@@ -137,35 +149,72 @@ pub fn activate(
         return Err(Refusal::Tries(tries));
     }
     if release.rollback_index < record.floor {
-        return Err(Refusal::BelowFloor { index: release.rollback_index, floor: record.floor });
+        return Err(Refusal::BelowFloor {
+            index: release.rollback_index,
+            floor: record.floor,
+        });
     }
     let status = Status::Pending { tries_left: tries };
-    let state = SlotState { status, reason: Reason::None, tries_granted: tries, revoke, release, ..*state };
+    let state = SlotState {
+        status,
+        reason: Reason::None,
+        tries_granted: tries,
+        revoke,
+        release,
+        ..*state
+    };
     Ok(record.with_slot(slot, state))
 }
 
 /// The record in which the running system is declared good. *Pure.*
 ///
-/// A release on trial becomes Good and the default; the floor rises to the lowest rollback index among the Good
-/// slots, or to its own if it revokes older ones, which then cannot be started any more. For a slot that is Good
-/// already only the boot budget is refilled, and it becomes the default if the default cannot be started.
+/// A release on trial becomes Good and the default; the floor rises to the lowest rollback index
+/// among the Good slots, or to its own if it revokes older ones, which then cannot be started any
+/// more. For a slot that is Good already only the boot budget is refilled, and it becomes the
+/// default if the default cannot be started.
 ///
 /// # Errors
-/// [`Refusal::NotASlot`] in recovery; [`Refusal::NotBootable`] if the slot was marked bad or rolled back.
+/// [`Refusal::NotASlot`] in recovery; [`Refusal::NotBootable`] if the slot was marked bad or rolled
+/// back.
 pub fn commit(record: &Record, booted: Choice) -> Result<Record, Refusal> {
-    let Choice::Slot(slot) = booted else { return Err(Refusal::NotASlot) };
+    let Choice::Slot(slot) = booted else {
+        return Err(Refusal::NotASlot);
+    };
     let state = *record.slot(slot);
-    let good = SlotState { status: Status::Good { budget_left: GOOD_BUDGET }, ..state };
+    let good = SlotState {
+        status: Status::Good {
+            budget_left: GOOD_BUDGET,
+        },
+        ..state
+    };
     match state.status {
-        Status::Unbootable => Err(Refusal::NotBootable { slot, reason: state.reason }),
+        Status::Unbootable => Err(Refusal::NotBootable {
+            slot,
+            reason: state.reason,
+        }),
         Status::Good { .. } => {
-            let default = if record.slot(record.default).is_bootable() { record.default } else { slot };
-            Ok(Record { default, ..record.with_slot(slot, good) })
+            let default = if record.slot(record.default).is_bootable() {
+                record.default
+            } else {
+                slot
+            };
+            Ok(Record {
+                default,
+                ..record.with_slot(slot, good)
+            })
         }
         Status::Pending { .. } => {
             let revoke = state.revoke;
-            let record =
-                Record { default: slot, ..record.with_slot(slot, SlotState { revoke: false, ..good }) };
+            let record = Record {
+                default: slot,
+                ..record.with_slot(
+                    slot,
+                    SlotState {
+                        revoke: false,
+                        ..good
+                    },
+                )
+            };
             Ok(raise_floor(record, slot, revoke))
         }
     }
@@ -183,11 +232,15 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
     let floor = record.floor.max(lowest);
     let ruled_out = other.status != Status::Unbootable && other.release.rollback_index < floor;
     let record = Record { floor, ..record };
-    if ruled_out { retire(&record, committed.other(), Reason::Revoked) } else { record }
+    if ruled_out {
+        retire(&record, committed.other(), Reason::Revoked)
+    } else {
+        record
+    }
 }
 
-/// The record in which `target`, which is Good, is Unbootable while damaged chunks of it are written anew. *Pure.* One whose repair was
-/// begun before stays as it is.
+/// The record in which `target`, which is Good, is Unbootable while damaged chunks of it are
+/// written anew. *Pure.* One whose repair was begun before stays as it is.
 ///
 /// # Errors
 /// [`Refusal::NotGood`].
@@ -200,7 +253,8 @@ pub fn begin_repair(record: &Record, target: TargetSlot) -> Result<Record, Refus
     }
 }
 
-/// The record in which `target`, repaired and read back, is Good again. *Pure.* It does not become the default.
+/// The record in which `target`, repaired and read back, is Good again. *Pure.* It does not become
+/// the default.
 ///
 /// # Errors
 /// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`].
@@ -212,17 +266,31 @@ pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal
         return Err(Refusal::NotGood(slot));
     }
     if index < record.floor {
-        return Err(Refusal::BelowFloor { index, floor: record.floor });
+        return Err(Refusal::BelowFloor {
+            index,
+            floor: record.floor,
+        });
     }
-    let status = Status::Good { budget_left: GOOD_BUDGET };
-    Ok(record.with_slot(slot, SlotState { status, reason: Reason::None, ..state }))
+    let status = Status::Good {
+        budget_left: GOOD_BUDGET,
+    };
+    Ok(record.with_slot(
+        slot,
+        SlotState {
+            status,
+            reason: Reason::None,
+            ..state
+        },
+    ))
 }
 
-/// The record after a person asked to go back from `booted` to the other slot. *Pure.* A release on trial is
-/// given up; a Good one stays as the fallback. From recovery, the default gives way to the other slot.
+/// The record after a person asked to go back from `booted` to the other slot. *Pure.* A release on
+/// trial is given up; a Good one stays as the fallback. From recovery, the default gives way to the
+/// other slot.
 ///
 /// # Errors
-/// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is on trial.
+/// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is
+/// on trial.
 pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
     let from = match booted {
         Choice::Slot(slot) => slot,
@@ -231,13 +299,24 @@ pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
     let to = from.other();
     let state = record.slot(to);
     if !state.is_bootable() {
-        return Err(Refusal::NotBootable { slot: to, reason: state.reason });
+        return Err(Refusal::NotBootable {
+            slot: to,
+            reason: state.reason,
+        });
     }
     if !state.is_good() {
         return Err(Refusal::NotCommitted(to));
     }
-    let record = Record { default: to, one_shot: None, ..*record };
-    Ok(if record.slot(from).is_good() { record } else { retire(&record, from, Reason::RolledBack) })
+    let record = Record {
+        default: to,
+        one_shot: None,
+        ..*record
+    };
+    Ok(if record.slot(from).is_good() {
+        record
+    } else {
+        retire(&record, from, Reason::RolledBack)
+    })
 }
 
 /// The record that asks for `choice` at the next boot, and for that alone. *Pure.*
@@ -248,10 +327,16 @@ pub fn boot_once(record: &Record, choice: Choice) -> Result<Record, Refusal> {
     if let Choice::Slot(slot) = choice {
         let state = record.slot(slot);
         if !state.is_bootable() {
-            return Err(Refusal::NotBootable { slot, reason: state.reason });
+            return Err(Refusal::NotBootable {
+                slot,
+                reason: state.reason,
+            });
         }
     }
-    Ok(Record { one_shot: Some(choice), ..*record })
+    Ok(Record {
+        one_shot: Some(choice),
+        ..*record
+    })
 }
 
 /// The record in which a person ruled `slot` out. *Pure.*
@@ -268,9 +353,10 @@ pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
     Ok(retire(record, slot, Reason::MarkedBad))
 }
 
-/// Whether the loss of the copy with `newest` would take back what was decided, since `older` alone would then count.
-/// *Pure.* A release that committed must not be on trial again, nor a floor fall, nor a person's word be forgotten;
-/// a try that is given back, or an update that must be begun again, does no harm.
+/// Whether the loss of the copy with `newest` would take back what was decided, since `older` alone
+/// would then count. *Pure.* A release that committed must not be on trial again, nor a floor fall,
+/// nor a person's word be forgotten; a try that is given back, or an update that must be begun
+/// again, does no harm.
 #[must_use]
 pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
     let Some(older) = older else { return true };
@@ -279,18 +365,33 @@ pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
         let (now, then) = (newest.slot(*slot), older.slot(*slot));
         match now.status {
             Status::Good { .. } => !then.is_good() || then.release != now.release,
-            Status::Unbootable => given_up.contains(&now.reason) && then.status != Status::Unbootable,
+            Status::Unbootable => {
+                given_up.contains(&now.reason) && then.status != Status::Unbootable
+            }
             Status::Pending { .. } => false,
         }
     };
-    newest.default != older.default || newest.floor > older.floor || Slot::ALL.iter().any(taken_back)
+    newest.default != older.default
+        || newest.floor > older.floor
+        || Slot::ALL.iter().any(taken_back)
 }
 
 /// Makes a slot Unbootable, and lets go of whatever pointed to it.
 fn retire(record: &Record, slot: Slot, reason: Reason) -> Record {
-    // Not is_bootable: the other slot may be the running one, its budget spent and about to be refilled.
+    // Not is_bootable: the other slot may be the running one, its budget spent and about to be
+    // refilled.
     let other = record.slot(slot.other()).status != Status::Unbootable;
-    let default = if record.default == slot && other { slot.other() } else { record.default };
-    let one_shot = record.one_shot.filter(|choice| *choice != Choice::Slot(slot));
-    Record { default, one_shot, ..record.with_slot(slot, record.slot(slot).unbootable(reason)) }
+    let default = if record.default == slot && other {
+        slot.other()
+    } else {
+        record.default
+    };
+    let one_shot = record
+        .one_shot
+        .filter(|choice| *choice != Choice::Slot(slot));
+    Record {
+        default,
+        one_shot,
+        ..record.with_slot(slot, record.slot(slot).unbootable(reason))
+    }
 }

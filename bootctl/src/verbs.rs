@@ -1,7 +1,8 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
 use crate::cli::{
-    Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling, Verb,
+    Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling,
+    Verb,
 };
 use crate::{print, show};
 use bootctl::collect::{CollectError, collect};
@@ -92,7 +93,9 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
         Verb::Commit(options) => commit(&machine(place, Access::Record)?, options),
         Verb::Rollback => changed(&machine(place, Access::Write)?.rollback(now())?),
-        Verb::BootOnce { choice } => changed(&machine(place, Access::Write)?.boot_once(*choice, now())?),
+        Verb::BootOnce { choice } => {
+            changed(&machine(place, Access::Write)?.boot_once(*choice, now())?)
+        }
         Verb::MarkBad { slot } => changed(&machine(place, Access::Write)?.mark_bad(*slot, now())?),
         Verb::Entries(options) => entries(place, options),
         Verb::Repair(options) => crate::repair::repair(place, options),
@@ -103,20 +106,29 @@ pub(crate) fn run(cli: &Cli) -> Done {
 
 /// Seconds since 1970, 0 for a clock that stands before that.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 /// A machine without EFI variables, as a disk image is without a dump of them.
 struct NoVars;
 
 impl EfiVars for NoVars {
-    fn get(&self, _: &bootctl::efivars::VarName) -> Result<Option<bootctl::efivars::Variable>, VarError> {
+    fn get(
+        &self,
+        _: &bootctl::efivars::VarName,
+    ) -> Result<Option<bootctl::efivars::Variable>, VarError> {
         Err(VarError::Unsupported)
     }
     fn names(&self) -> Result<Vec<bootctl::efivars::VarName>, VarError> {
         Err(VarError::Unsupported)
     }
-    fn set(&self, _: &bootctl::efivars::VarName, _: &bootctl::efivars::Variable) -> Result<(), VarError> {
+    fn set(
+        &self,
+        _: &bootctl::efivars::VarName,
+        _: &bootctl::efivars::Variable,
+    ) -> Result<(), VarError> {
         Err(VarError::Unsupported)
     }
     fn delete(&self, _: &bootctl::efivars::VarName) -> Result<(), VarError> {
@@ -151,7 +163,11 @@ fn status(place: &Place, json: bool) -> Done {
     } else {
         print(&status.text())?;
     }
-    Ok(if status.record.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.record.is_some() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Lines of a release's last words that are shown without `--full`.
@@ -162,8 +178,11 @@ fn why(place: &Place, told: &Telling) -> Done {
     machine.store.read()?;
     let status = machine.status();
     let Some(failure) = status.failure() else {
-        let text =
-            if told.json { "null".to_owned() } else { format!("no release failed: {}", status.sentence()) };
+        let text = if told.json {
+            "null".to_owned()
+        } else {
+            format!("no release failed: {}", status.sentence())
+        };
         print(&(text + "\n"))?;
         return Ok(ExitCode::from(NOTHING_TO_DO));
     };
@@ -176,8 +195,10 @@ fn why(place: &Place, told: &Telling) -> Done {
         text.push_str(&show::quoted(words, "  ", MOST_LAST_WORDS, told.full));
     }
     let about = Some(Choice::Slot(failure.slot));
-    let from =
-        status.events.iter().rposition(|event| event.kind == Kind::Activated && event.subject == about);
+    let from = status
+        .events
+        .iter()
+        .rposition(|event| event.kind == Kind::Activated && event.subject == about);
     for event in status.events.iter().skip(from.unwrap_or(0)) {
         text.push_str(&show::event_lines(event, told.full));
     }
@@ -187,7 +208,9 @@ fn why(place: &Place, told: &Telling) -> Done {
 
 fn booted(place: &Place, options: &Booted) -> Done {
     let vars = variables(place);
-    let handoff = handoff(vars.as_ref()).map_err(MachineError::Handoff)?.ok_or(MachineError::NotGuarded)?;
+    let handoff = handoff(vars.as_ref())
+        .map_err(MachineError::Handoff)?
+        .ok_or(MachineError::NotGuarded)?;
     let choice = choice_word(handoff.choice);
     let text = if options.root_device {
         root_device(&handoff)?.display().to_string()
@@ -212,17 +235,30 @@ fn booted(place: &Place, options: &Booted) -> Done {
 
 /// The device node of the root partition that the guard named.
 fn root_device(handoff: &record::Handoff) -> Result<PathBuf, Failure> {
-    let Choice::Slot(slot) = handoff.choice else { return Err(Failure::NoRoot) };
+    let Choice::Slot(slot) = handoff.choice else {
+        return Err(Failure::NoRoot);
+    };
     let devices = BlockDevices::default();
     let node = devices.booted(handoff).map_err(MachineError::from)?;
-    let device =
-        FileDevice::open(&node.path, Access::Read, SectorSize::Detect).map_err(MachineError::from)?;
-    let failed = |source| MachineError::Disk { path: node.path.clone(), source };
+    let device = FileDevice::open(&node.path, Access::Read, SectorSize::Detect)
+        .map_err(MachineError::from)?;
+    let failed = |source| MachineError::Disk {
+        path: node.path.clone(),
+        source,
+    };
     let disk = Disk::open(Arc::new(device)).map_err(failed)?;
-    let root = disk.partitions().root(slot).filter(|root| root.uuid == handoff.root_uuid);
-    let missing = FindError::NotFound { disk: handoff.disk_guid, state: handoff.root_uuid };
+    let root = disk
+        .partitions()
+        .root(slot)
+        .filter(|root| root.uuid == handoff.root_uuid);
+    let missing = FindError::NotFound {
+        disk: handoff.disk_guid,
+        state: handoff.root_uuid,
+    };
     let root = root.ok_or(missing).map_err(MachineError::from)?;
-    Ok(devices.partition(&node, &disk, &root).map_err(MachineError::from)?)
+    Ok(devices
+        .partition(&node, &disk, &root)
+        .map_err(MachineError::from)?)
 }
 
 fn milestone(place: &Place, options: &Milestone) -> Done {
@@ -244,7 +280,9 @@ fn collect_panics(place: &Place, pstore: &Path) -> Done {
     if count == 0 {
         return Ok(ExitCode::from(NOTHING_TO_DO));
     }
-    show::say(format_args!("rayos-bootctl: {count} kernel panic(s) moved into the event ring"));
+    show::say(format_args!(
+        "rayos-bootctl: {count} kernel panic(s) moved into the event ring"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -253,29 +291,47 @@ fn check_health(place: &Place, options: &Health) -> Done {
     if let Err(failure) = collect_panics(place, &options.panics.pstore) {
         show::say(format_args!("warning: {failure}"));
     }
-    let Choice::Slot(_) = booted else { return Ok(ExitCode::from(NOTHING_TO_DO)) };
+    let Choice::Slot(_) = booted else {
+        return Ok(ExitCode::from(NOTHING_TO_DO));
+    };
     let plan = Plan {
         dir: options.dir.clone(),
         deadline: Duration::from_secs(options.deadline),
         time_out: Duration::from_secs(options.time_out),
         pause: Duration::from_secs(1),
     };
-    let failed = |source| Failure::File { path: plan.dir.clone(), source };
-    let told = health::checks(&plan.dir)
-        .and_then(|checks| Told::new(Path::new(WATCH_FILE), checks.len(), watch::uptime() + plan.deadline));
+    let failed = |source| Failure::File {
+        path: plan.dir.clone(),
+        source,
+    };
+    let told = health::checks(&plan.dir).and_then(|checks| {
+        Told::new(
+            Path::new(WATCH_FILE),
+            checks.len(),
+            watch::uptime() + plan.deadline,
+        )
+    });
     if let Err(error) = &told {
         show::say(format_args!("warning: {WATCH_FILE}: {error}"));
     }
-    let outcome =
-        health::run(&plan, |text| show::say(format_args!("rayos-bootctl: {text}"))).map_err(failed)?;
+    let outcome = health::run(&plan, |text| {
+        show::say(format_args!("rayos-bootctl: {text}"))
+    })
+    .map_err(failed)?;
     let (kind, failure) = match outcome {
         Outcome::Passed { .. } => return commit(&machine(place, Access::Record)?, &options.commit),
         Outcome::Failed(failure) => {
-            show::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check={}", failure.check));
+            show::say(format_args!(
+                "RAYOS_BOOTCTL:HEALTH_FAILED check={}",
+                failure.check
+            ));
             (Kind::HealthFailed, failure)
         }
         Outcome::DeadlinePassed(failure) => {
-            show::say(format_args!("RAYOS_BOOTCTL:DEADLINE_PASSED check={}", failure.check));
+            show::say(format_args!(
+                "RAYOS_BOOTCTL:DEADLINE_PASSED check={}",
+                failure.check
+            ));
             (Kind::DeadlinePassed, failure)
         }
     };
@@ -297,16 +353,19 @@ fn commit(machine: &Machine, options: &Commit) -> Done {
     if machine.store.read()?.compatible.as_str().is_empty() {
         match System::load(&options.system) {
             Ok(system) => drop(machine.identify(system.compatible())?),
-            Err(error) => {
-                show::say(format_args!("warning: the boot record does not say what this machine is: {error}"))
-            }
+            Err(error) => show::say(format_args!(
+                "warning: the boot record does not say what this machine is: {error}"
+            )),
         }
     }
     let change = machine.commit(now())?;
     warn(&change);
     if let Choice::Slot(slot) = booted {
         let version = change.after.slot(slot).release.version;
-        show::say(format_args!("RAYOS_BOOTCTL:COMMITTED slot={} version={version}", slot.letter()));
+        show::say(format_args!(
+            "RAYOS_BOOTCTL:COMMITTED slot={} version={version}",
+            slot.letter()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -314,7 +373,10 @@ fn commit(machine: &Machine, options: &Commit) -> Done {
 /// Says what came of a change; exit code 7 if there was none.
 fn changed(change: &Change) -> Done {
     warn(change);
-    let status = Status { record: Some(change.after), ..Status::default() };
+    let status = Status {
+        record: Some(change.after),
+        ..Status::default()
+    };
     print(&(status.sentence() + "\n"))?;
     if change.is_change() {
         return Ok(ExitCode::SUCCESS);
@@ -325,7 +387,9 @@ fn changed(change: &Change) -> Done {
 
 fn warn(change: &Change) {
     if let Some(error) = &change.copy {
-        show::say(format_args!("warning: only one copy of the boot record says so: {error}"));
+        show::say(format_args!(
+            "warning: only one copy of the boot record says so: {error}"
+        ));
     }
     if let Some(error) = &change.event {
         show::say(format_args!("warning: event not written: {error}"));
@@ -346,7 +410,9 @@ fn entries(place: &Place, options: &Entries) -> Done {
     let vars = variables(place);
     let found = BootVars::read(vars.as_ref()).map_err(Failure::Variables)?;
     // Which are ours is only known with the disk; the list is worth showing without it.
-    let facts = machine(place, Access::Read).ok().and_then(|machine| machine.facts());
+    let facts = machine(place, Access::Read)
+        .ok()
+        .and_then(|machine| machine.facts());
     if options.json {
         print(&(show::entries_json(&found, facts.as_ref())? + "\n"))?;
     } else {
@@ -360,21 +426,34 @@ fn log(place: &Place, told: &Telling) -> Done {
     if told.json {
         print(&(show::log_json(&events)? + "\n"))?;
     } else {
-        print(&events.iter().map(|event| show::event_lines(event, told.full)).collect::<String>())?;
+        print(
+            &events
+                .iter()
+                .map(|event| show::event_lines(event, told.full))
+                .collect::<String>(),
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn generate(options: &Generate) -> Done {
-    let failed = |source| Failure::File { path: options.out.clone(), source };
+    let failed = |source| Failure::File {
+        path: options.out.clone(),
+        source,
+    };
     std::fs::create_dir_all(&options.out).map_err(failed)?;
     match options.what {
         Generated::Man => clap_mangen::generate_to(Cli::command(), &options.out).map_err(failed)?,
         Generated::Completions => {
             use clap_complete::Shell;
             for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                clap_complete::generate_to(shell, &mut Cli::command(), "rayos-bootctl", &options.out)
-                    .map_err(failed)?;
+                clap_complete::generate_to(
+                    shell,
+                    &mut Cli::command(),
+                    "rayos-bootctl",
+                    &options.out,
+                )
+                .map_err(failed)?;
             }
         }
     }

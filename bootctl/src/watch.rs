@@ -1,7 +1,7 @@
 //! What a running `rayos-bootctl health` tells others: how many checks must pass, and until when.
 //!
-//! A file under `/run` that is locked for as long as the checks run. A file without a lock was left by a program that
-//! was killed, and says nothing.
+//! A file under `/run` that is locked for as long as the checks run. A file without a lock was left
+//! by a program that was killed, and says nothing.
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -50,11 +50,18 @@ impl Told {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir)?;
         }
-        let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.set_len(0)?;
         file.write_all(format!("{checks} {}\n", deadline.as_millis()).as_bytes())?;
-        Ok(Self { path: path.to_owned(), _file: file })
+        Ok(Self {
+            path: path.to_owned(),
+            _file: file,
+        })
     }
 }
 
@@ -77,7 +84,10 @@ pub fn read(path: &Path, now: Duration) -> Option<Watch> {
     file.take(MAX_LEN).read_to_string(&mut text).ok()?;
     let (checks, deadline) = text.trim_end().split_once(' ')?;
     let deadline = Duration::from_millis(deadline.parse().ok()?);
-    Some(Watch { checks: checks.parse().ok()?, left: deadline.saturating_sub(now) })
+    Some(Watch {
+        checks: checks.parse().ok()?,
+        left: deadline.saturating_sub(now),
+    })
 }
 
 #[cfg(test)]
@@ -91,9 +101,21 @@ mod tests {
         assert_eq!(read(&path, Duration::ZERO), None);
         let told = Told::new(&path, 4, Duration::from_secs(300)).unwrap();
         let watch = read(&path, Duration::from_secs(50)).unwrap();
-        assert_eq!(watch, Watch { checks: 4, left: Duration::from_secs(250) });
-        assert_eq!(read(&path, Duration::from_secs(301)).unwrap().left, Duration::ZERO);
-        assert_eq!(Told::new(&path, 1, Duration::ZERO).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            watch,
+            Watch {
+                checks: 4,
+                left: Duration::from_secs(250)
+            }
+        );
+        assert_eq!(
+            read(&path, Duration::from_secs(301)).unwrap().left,
+            Duration::ZERO
+        );
+        assert_eq!(
+            Told::new(&path, 1, Duration::ZERO).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         let kept = fs::read(&path).unwrap();
         drop(told);
         assert!(!path.exists());

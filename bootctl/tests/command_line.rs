@@ -22,14 +22,28 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        let bench = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir(bench.vars()).unwrap();
         fixture::partitioned(&bench.image());
         let disk = bench.disk();
-        let record = Record { floor: 1, ..fixture::unused(&disk) };
+        let record = Record {
+            floor: 1,
+            ..fixture::unused(&disk)
+        };
         let record = fixture::holding(record, Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
-        let record = fixture::holding(record, Slot::B, Status::Pending { tries_left: 3 }, "1.1.0", 2);
-        RecordStore::open(&disk).unwrap().initialise(&record).unwrap();
+        let record = fixture::holding(
+            record,
+            Slot::B,
+            Status::Pending { tries_left: 3 },
+            "1.1.0",
+            2,
+        );
+        RecordStore::open(&disk)
+            .unwrap()
+            .initialise(&record)
+            .unwrap();
         bench
     }
 
@@ -58,19 +72,31 @@ impl Bench {
     fn note(&self, kind: Kind, version: &str, text: &str) {
         let mut event = Event::new(kind, Some(Choice::Slot(Slot::B))).with_text(text);
         event.version = Text64::new(version).unwrap();
-        EventLog::open(&self.disk()).unwrap().append(&event).unwrap();
+        EventLog::open(&self.disk())
+            .unwrap()
+            .append(&event)
+            .unwrap();
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl"));
-        command.args(arguments).arg("--disk").arg(self.image()).arg("--efivars").arg(self.vars());
+        command
+            .args(arguments)
+            .arg("--disk")
+            .arg(self.image())
+            .arg("--efivars")
+            .arg(self.vars());
         said(&command.output().unwrap())
     }
 }
 
 fn said(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 #[test]
@@ -91,7 +117,13 @@ floor 1, compatible rayos-x86_64, record 1
     let (_, json, _) = bench.run(&["status", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["schema"], "rayos-bootctl.status/1");
-    assert_eq!((json["next"]["choice"].as_str(), json["next"]["why"].as_str()), (Some("b"), Some("trial")));
+    assert_eq!(
+        (
+            json["next"]["choice"].as_str(),
+            json["next"]["why"].as_str()
+        ),
+        (Some("b"), Some("trial"))
+    );
     assert_eq!(json["slots"][1]["left"], 3);
 }
 
@@ -104,8 +136,17 @@ fn why_tells_the_story_of_a_release_that_used_up_its_tries() {
         bench.note(Kind::Launched, "1.1.0", "");
         bench.note(Kind::Initramfs, "1.1.0", "");
     }
-    bench.note(Kind::HealthFailed, "1.1.0", "check 10-net failed with exit code 1\nno route");
-    bench.change(|record| record.with_slot(Slot::B, record.slot(Slot::B).unbootable(Reason::TriesExhausted)));
+    bench.note(
+        Kind::HealthFailed,
+        "1.1.0",
+        "check 10-net failed with exit code 1\nno route",
+    );
+    bench.change(|record| {
+        record.with_slot(
+            Slot::B,
+            record.slot(Slot::B).unbootable(Reason::TriesExhausted),
+        )
+    });
     let (code, out, _) = bench.run(&["why"]);
     assert_eq!(code, 0);
     let first = "1.1.0 in slot B failed: started 3 times, it came up, and its health checks did not pass \
@@ -120,16 +161,30 @@ fn why_tells_the_story_of_a_release_that_used_up_its_tries() {
     );
     let (_, json, _) = bench.run(&["why", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((json["stage"].as_str(), json["launches"].as_u64()), (Some("health"), Some(3)));
+    assert_eq!(
+        (json["stage"].as_str(), json["launches"].as_u64()),
+        (Some("health"), Some(3))
+    );
 }
 
 #[test]
 fn entries_are_repaired_kept_and_read_by_efibootmgr() {
     let bench = Bench::new();
     let vars = Efivarfs::new(&bench.vars());
-    let foreign = [1_u32.to_le_bytes().to_vec(), vec![4, 0, b'O', 0, 0, 0, 0x7f, 0xff, 4, 0]].concat();
+    let foreign = [
+        1_u32.to_le_bytes().to_vec(),
+        vec![4, 0, b'O', 0, 0, 0, 0x7f, 0xff, 4, 0],
+    ]
+    .concat();
     let set = |name: &str, data: Vec<u8>| {
-        vars.set(&VarName::global(name), &Variable { attributes: 7, data }).unwrap();
+        vars.set(
+            &VarName::global(name),
+            &Variable {
+                attributes: 7,
+                data,
+            },
+        )
+        .unwrap();
     };
     set("Boot0001", foreign.clone());
     set("BootOrder", vec![1, 0]);
@@ -141,19 +196,33 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
     assert_eq!(vars.names().unwrap().len(), 2, "a plan changes nothing");
     assert_eq!(bench.run(&["repair", "--entries-only"]).0, 0);
     let (code, out, _) = bench.run(&["repair", "--entries-only"]);
-    assert_eq!((code, out.as_str()), (7, "nothing to do: the boot entries are as they should be\n"));
-    assert_eq!(vars.get(&VarName::global("Boot0001")).unwrap().unwrap().data, foreign);
+    assert_eq!(
+        (code, out.as_str()),
+        (7, "nothing to do: the boot entries are as they should be\n")
+    );
+    assert_eq!(
+        vars.get(&VarName::global("Boot0001"))
+            .unwrap()
+            .unwrap()
+            .data,
+        foreign
+    );
 
     // libefivar reads variables from where EFIVARFS_PATH says.
     let path = format!("{}/", bench.vars().display());
-    let output = Command::new("efibootmgr").arg("-v").env("EFIVARFS_PATH", path).output();
+    let output = Command::new("efibootmgr")
+        .arg("-v")
+        .env("EFIVARFS_PATH", path)
+        .output();
     let (code, out, err) = said(&output.expect("efibootmgr runs"));
     assert_eq!(code, 0, "{err}");
     let esp = bench.disk().partitions().esp.unwrap();
     assert!(out.contains("BootOrder: 0000,0002,0003,0001"), "{out}");
-    for (number, label, file) in
-        [("0000", "RayOS A", "GUARDA"), ("0002", "RayOS B", "GUARDB"), ("0003", "RayOS Recovery", "GUARDR")]
-    {
+    for (number, label, file) in [
+        ("0000", "RayOS A", "GUARDA"),
+        ("0002", "RayOS B", "GUARDB"),
+        ("0003", "RayOS Recovery", "GUARDR"),
+    ] {
         let line = format!(
             "Boot{number}* {label}\tHD(1,GPT,{},0x{:x},0x{:x})/File(\\EFI\\RAYOS\\{file}.EFI)",
             esp.uuid,
@@ -164,7 +233,10 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
     }
     let (code, out, _) = bench.run(&["entries"]);
     assert_eq!(code, 0);
-    assert!(out.starts_with("  1  Boot0000  a         RayOS A\n"), "{out}");
+    assert!(
+        out.starts_with("  1  Boot0000  a         RayOS A\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -173,18 +245,36 @@ fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_mach
     let (code, out, _) = bench.run(&["boot-once", "recovery"]);
     assert_eq!(
         (code, out.as_str()),
-        (0, "not running; the next boot starts recovery, asked for, for one boot\n")
+        (
+            0,
+            "not running; the next boot starts recovery, asked for, for one boot\n"
+        )
     );
     assert_eq!(bench.record().one_shot, Some(Choice::Recovery));
 
     assert_eq!(bench.run(&["mark-bad", "b"]).0, 0);
     assert_eq!(bench.record().slot(Slot::B).reason, Reason::MarkedBad);
     let (code, _, said) = bench.run(&["mark-bad", "b"]);
-    assert!(code == 7 && said.contains("nothing to do: it is so already"), "{code}: {said}");
+    assert!(
+        code == 7 && said.contains("nothing to do: it is so already"),
+        "{code}: {said}"
+    );
     let (code, _, err) = bench.run(&["mark-bad", "a"]);
-    assert_eq!((code, err.as_str()), (5, "rayos-bootctl: slot A is the last one that can be started\n"));
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            5,
+            "rayos-bootctl: slot A is the last one that can be started\n"
+        )
+    );
     let (code, _, err) = bench.run(&["rollback"]);
-    assert_eq!((code, err.as_str()), (5, "rayos-bootctl: slot B cannot be started: it was marked bad\n"));
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            5,
+            "rayos-bootctl: slot B cannot be started: it was marked bad\n"
+        )
+    );
     let (_, log, _) = bench.run(&["log"]);
     assert!(log.contains("marked-bad"), "{log}");
 }
@@ -192,7 +282,12 @@ fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_mach
 #[test]
 fn what_was_not_started_by_the_guard_cannot_commit() {
     let bench = Bench::new();
-    for verb in [["commit"].as_slice(), &["booted"], &["milestone", "userspace"], &["health"]] {
+    for verb in [
+        ["commit"].as_slice(),
+        &["booted"],
+        &["milestone", "userspace"],
+        &["health"],
+    ] {
         let (code, out, err) = bench.run(verb);
         assert_eq!((code, out.as_str()), (77, ""), "{verb:?}: {err}");
         assert_eq!(
@@ -200,14 +295,20 @@ fn what_was_not_started_by_the_guard_cannot_commit() {
             "rayos-bootctl: this system was not started by the boot guard: no variable RayosBoot\n"
         );
     }
-    let nothing = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl")).arg("no-such-verb").output().unwrap();
+    let nothing = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl"))
+        .arg("no-such-verb")
+        .output()
+        .unwrap();
     assert_eq!(nothing.status.code(), Some(2));
 }
 
 #[test]
 fn completions_and_man_pages_are_written() {
     let bench = Bench::new();
-    for (what, file) in [("completions", "rayos-bootctl.bash"), ("man", "rayos-bootctl.1")] {
+    for (what, file) in [
+        ("completions", "rayos-bootctl.bash"),
+        ("man", "rayos-bootctl.1"),
+    ] {
         let out = bench.dir.path().join(what);
         let (code, _, err) = bench.run(&["generate", what, "--out", out.to_str().unwrap()]);
         assert_eq!(code, 0, "{err}");

@@ -1,5 +1,5 @@
-//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made from them, the same in each
-//! run. Longer runs, led by coverage, are those of `scripts/fuzz`.
+//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made
+//! from them, the same in each run. Longer runs, led by coverage, are those of `scripts/fuzz`.
 
 #[path = "../fuzz/checks/boot_variables.rs"]
 mod boot_variables;
@@ -39,12 +39,24 @@ fn no_input_of_any_target_fails() {
     assert_eq!(try_targets(&fuzz(), &TARGETS), Ok(()));
 }
 
-/// What is never accepted is refused by the first check that it comes to, and leads to no other. The rest of what a target reads begins with
-/// bytes of its own.
+/// What is never accepted is refused by the first check that it comes to, and leads to no other.
+/// The rest of what a target reads begins with bytes of its own.
 #[test]
 fn the_corpora_hold_what_is_accepted() {
     let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
-    assert!(corpus("event_ring").iter().all(|data| record::event::events(data).count() == data.len() / 4096));
-    assert!(corpus("load_option").iter().any(|data| bootctl::entry::LoadOption::parse(data).is_ok()));
-    assert!(corpus("program").iter().any(|data| bootctl::secure_boot::is_signed(data) == Ok(true)));
+    assert!(
+        corpus("event_ring")
+            .iter()
+            .all(|data| record::event::events(data).count() == data.len() / 4096)
+    );
+    assert!(
+        corpus("load_option")
+            .iter()
+            .any(|data| bootctl::entry::LoadOption::parse(data).is_ok())
+    );
+    assert!(
+        corpus("program")
+            .iter()
+            .any(|data| bootctl::secure_boot::is_signed(data) == Ok(true))
+    );
 }

@@ -1,4 +1,5 @@
-//! Boot entries against firmware that is full, deaf, forgetful or lying, and the budget of writes to NVRAM.
+//! Boot entries against firmware that is full, deaf, forgetful or lying, and the budget of writes
+//! to NVRAM.
 
 use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
 use bootctl::entry::{ACTIVE, LoadOption};
@@ -12,21 +13,50 @@ const A: Choice = Choice::Slot(Slot::A);
 const B: Choice = Choice::Slot(Slot::B);
 
 fn facts() -> Facts {
-    let esp = Partition { uuid: Guid([5; 16]), number: 1, first_lba: 2048, last_lba: 10_000 };
-    Facts { esp, retired: vec![Guid([4; 16])] }
+    let esp = Partition {
+        uuid: Guid([5; 16]),
+        number: 1,
+        first_lba: 2048,
+        last_lba: 10_000,
+    };
+    Facts {
+        esp,
+        retired: vec![Guid([4; 16])],
+    }
 }
 
 fn record() -> Record {
-    let status = Status::Good { budget_left: GOOD_BUDGET };
-    let release = Release { version: Text64::EMPTY, rollback_index: 1, manifest_sha256: [1; 32] };
-    let slot =
-        SlotState { status, reason: Reason::None, release, ..SlotState::empty(Guid::ZERO, Guid::ZERO) };
+    let status = Status::Good {
+        budget_left: GOOD_BUDGET,
+    };
+    let release = Release {
+        version: Text64::EMPTY,
+        rollback_index: 1,
+        manifest_sha256: [1; 32],
+    };
+    let slot = SlotState {
+        status,
+        reason: Reason::None,
+        release,
+        ..SlotState::empty(Guid::ZERO, Guid::ZERO)
+    };
     let slots = [slot, slot.unbootable(Reason::Empty)];
-    Record { seq: 1, slots, ..Record::unused(&Partitions::default()) }
+    Record {
+        seq: 1,
+        slots,
+        ..Record::unused(&Partitions::default())
+    }
 }
 
 fn set(vars: &MemVars, name: &str, data: &[u8]) {
-    vars.set(&VarName::global(name), &Variable { attributes: PERSISTENT, data: data.to_vec() }).unwrap();
+    vars.set(
+        &VarName::global(name),
+        &Variable {
+            attributes: PERSISTENT,
+            data: data.to_vec(),
+        },
+    )
+    .unwrap();
 }
 
 fn foreign(name: u8) -> Vec<u8> {
@@ -36,7 +66,11 @@ fn foreign(name: u8) -> Vec<u8> {
 fn settled(vars: &MemVars, record: &Record, booted: Choice) -> Report {
     let report = run(record, vars, &facts(), Some(booted));
     assert_eq!(report.warning, None);
-    assert_eq!(run(record, vars, &facts(), Some(booted)), Report::default(), "again changes nothing");
+    assert_eq!(
+        run(record, vars, &facts(), Some(booted)),
+        Report::default(),
+        "again changes nothing"
+    );
     report
 }
 
@@ -44,10 +78,17 @@ fn settled(vars: &MemVars, record: &Record, booted: Choice) -> Report {
 fn an_update_costs_two_writes_and_a_plain_boot_none() {
     let vars = MemVars::new();
     let record = record();
-    assert_eq!(settled(&vars, &record, A).done.len(), 4, "three entries and the order");
+    assert_eq!(
+        settled(&vars, &record, A).done.len(),
+        4,
+        "three entries and the order"
+    );
     let before = vars.writes();
     let target = TargetSlot::choose(&record, A).unwrap();
-    let release = Release { rollback_index: 2, ..Release::NONE };
+    let release = Release {
+        rollback_index: 2,
+        ..Release::NONE
+    };
     let trial = activate(&disarm(&record, target), target, release, false, 3).unwrap();
     settled(&vars, &trial, A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(1));
@@ -73,7 +114,10 @@ fn every_operation_keeps_its_budget_of_writes() {
     };
     let empty = record();
     let empty = empty.with_slot(Slot::A, empty.slot(Slot::A).unbootable(Reason::Empty));
-    let release = |rollback_index| Release { rollback_index, ..Release::NONE };
+    let release = |rollback_index| Release {
+        rollback_index,
+        ..Release::NONE
+    };
     let first = TargetSlot::of(&empty, Choice::Recovery, Slot::A).unwrap();
     let installed = activate(&empty, first, release(1), false, 3).unwrap();
     settle("install", &installed, Choice::Recovery);
@@ -85,11 +129,22 @@ fn every_operation_keeps_its_budget_of_writes() {
     let trial = activate(&disarm(&running, target), target, release(2), false, 3).unwrap();
     settle("activate", &trial, A);
     vars.delete(&VarName::global("BootNext")).unwrap();
-    let fallen = trial.with_slot(Slot::B, trial.slot(Slot::B).unbootable(Reason::TriesExhausted));
+    let fallen = trial.with_slot(
+        Slot::B,
+        trial.slot(Slot::B).unbootable(Reason::TriesExhausted),
+    );
     let updated = commit(&trial, B).unwrap();
     settle("commit", &updated, B);
-    settle("boot-once", &boot_once(&updated, Choice::Recovery).unwrap(), B);
-    settle("mark-bad of the fallback", &mark_bad(&updated, Slot::A).unwrap(), B);
+    settle(
+        "boot-once",
+        &boot_once(&updated, Choice::Recovery).unwrap(),
+        B,
+    );
+    settle(
+        "mark-bad of the fallback",
+        &mark_bad(&updated, Slot::A).unwrap(),
+        B,
+    );
     settle("rollback", &rollback(&updated, B).unwrap(), B);
     settle("fallback of a trial", &commit(&fallen, A).unwrap(), A);
     let expected = [
@@ -109,16 +164,21 @@ fn every_operation_keeps_its_budget_of_writes() {
 #[test]
 fn a_purged_store_is_written_anew_around_what_others_own() {
     let vars = MemVars::new();
-    for (name, data) in
-        [("Boot0000", foreign(b'w')), ("Boot0002", foreign(b'x')), ("Boot0A0A", foreign(b'y'))]
-    {
+    for (name, data) in [
+        ("Boot0000", foreign(b'w')),
+        ("Boot0002", foreign(b'x')),
+        ("Boot0A0A", foreign(b'y')),
+    ] {
         set(&vars, name, &data);
     }
     set(&vars, "BootOrder", &[2, 0, 0x0a, 0x0a, 0, 0]);
     settled(&vars, &record(), A);
     let now = BootVars::read(&vars).unwrap();
     assert_eq!(now.order, [1, 3, 4, 2, 0x0a0a, 0]);
-    assert_eq!((&now.entries[&0], &now.entries[&2]), (&foreign(b'w'), &foreign(b'x')));
+    assert_eq!(
+        (&now.entries[&0], &now.entries[&2]),
+        (&foreign(b'w'), &foreign(b'x'))
+    );
 }
 
 #[test]
@@ -135,26 +195,65 @@ fn a_number_that_firmware_took_is_left_to_it() {
 #[test]
 fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
     let vars = MemVars::new();
-    let moved = Partition { first_lba: 4096, last_lba: 12_000, ..facts().esp };
-    let retired = Partition { uuid: Guid([4; 16]), ..facts().esp };
-    let another_machine = Partition { uuid: Guid([77; 16]), ..facts().esp };
+    let moved = Partition {
+        first_lba: 4096,
+        last_lba: 12_000,
+        ..facts().esp
+    };
+    let retired = Partition {
+        uuid: Guid([4; 16]),
+        ..facts().esp
+    };
+    let another_machine = Partition {
+        uuid: Guid([77; 16]),
+        ..facts().esp
+    };
     set(&vars, "Boot0003", &LoadOption::ours(A, &moved).encode());
-    set(&vars, "Boot0004", &LoadOption::ours(B, &facts().esp).encode());
-    set(&vars, "Boot0005", &LoadOption::ours(B, &facts().esp).encode());
+    set(
+        &vars,
+        "Boot0004",
+        &LoadOption::ours(B, &facts().esp).encode(),
+    );
+    set(
+        &vars,
+        "Boot0005",
+        &LoadOption::ours(B, &facts().esp).encode(),
+    );
     set(
         &vars,
         "Boot0006",
-        &LoadOption { attributes: 0, ..LoadOption::ours(Choice::Recovery, &facts().esp) }.encode(),
+        &LoadOption {
+            attributes: 0,
+            ..LoadOption::ours(Choice::Recovery, &facts().esp)
+        }
+        .encode(),
     );
     set(&vars, "Boot0007", &LoadOption::ours(A, &retired).encode());
-    set(&vars, "Boot0008", &LoadOption::ours(A, &another_machine).encode());
+    set(
+        &vars,
+        "Boot0008",
+        &LoadOption::ours(A, &another_machine).encode(),
+    );
     set(&vars, "BootOrder", &[8, 0, 5, 0]);
     settled(&vars, &record(), A);
     let now = BootVars::read(&vars).unwrap();
-    assert_eq!(now.entries.keys().copied().collect::<Vec<_>>(), [3, 5, 6, 8]);
+    assert_eq!(
+        now.entries.keys().copied().collect::<Vec<_>>(),
+        [3, 5, 6, 8]
+    );
     assert_eq!(now.order, [3, 5, 6, 8]);
-    assert_eq!(LoadOption::parse(&now.entries[&3]).unwrap().hard_drive().unwrap().first_lba, 2048);
-    assert_eq!(LoadOption::parse(&now.entries[&6]).unwrap().attributes & ACTIVE, ACTIVE);
+    assert_eq!(
+        LoadOption::parse(&now.entries[&3])
+            .unwrap()
+            .hard_drive()
+            .unwrap()
+            .first_lba,
+        2048
+    );
+    assert_eq!(
+        LoadOption::parse(&now.entries[&6]).unwrap().attributes & ACTIVE,
+        ACTIVE
+    );
 }
 
 #[test]
@@ -181,14 +280,19 @@ fn full_or_read_only_or_unreadable_is_a_warning_in_words() {
         vars.fail_writes(Some(error));
         let report = run(&record(), &vars, &facts(), Some(A));
         assert_eq!((report.done.len(), vars.writes()), (0, 0));
-        let expected = format!("boot entries not repaired: cannot write Boot0000, RayOS A: {words}");
+        let expected =
+            format!("boot entries not repaired: cannot write Boot0000, RayOS A: {words}");
         assert_eq!(report.warning.unwrap().to_string(), expected);
     }
     let vars = MemVars::new();
     vars.fail_reads(Some(VarError::Io));
     let report = run(&record(), &vars, &facts(), Some(A));
     assert_eq!(report.warning, Some(Warning::Unreadable(VarError::Io)));
-    assert_eq!(vars.writes(), 0, "what cannot be read is not taken for absent");
+    assert_eq!(
+        vars.writes(),
+        0,
+        "what cannot be read is not taken for absent"
+    );
 }
 
 /// Firmware that says yes and does nothing.

@@ -1,5 +1,5 @@
-//! A running machine: its disk found through sysfs and the guard's variable, committed, lost and rebuilt. The
-//! block devices are image files under a directory laid out like sysfs.
+//! A running machine: its disk found through sysfs and the guard's variable, committed, lost and
+//! rebuilt. The block devices are image files under a directory laid out like sysfs.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -14,10 +14,12 @@ use bootctl::sysfs::{BlockDevices, FindError};
 use ed25519_dalek::{Signer as _, SigningKey};
 use record::event::{Event, Kind};
 use record::{
-    COPY_OFFSETS, Choice, Guid, Handoff, REBUILT_TRIES, RECORD_LEN, Reason, Slot, SlotState, Status, VENDOR,
-    Why, rebuild,
+    COPY_OFFSETS, Choice, Guid, Handoff, REBUILT_TRIES, RECORD_LEN, Reason, Slot, SlotState,
+    Status, VENDOR, Why, rebuild,
 };
-use seal::{ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustedKey, VerifyError};
+use seal::{
+    ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustedKey, VerifyError,
+};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +32,9 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap() };
+        let host = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         std::fs::create_dir(host.path("dev")).unwrap();
         host.add_disk("sda", &fixture::image());
         std::fs::create_dir_all(host.path("sys/class/block/sdb")).unwrap();
@@ -47,7 +51,11 @@ impl Host {
         let block = self.path("sys/class/block").join(name);
         std::fs::create_dir_all(&block).unwrap();
         std::fs::write(block.join("size"), format!("{}\n", image.len() / 512)).unwrap();
-        std::fs::write(block.join("uevent"), format!("DEVNAME={name}\nDEVTYPE=disk\n")).unwrap();
+        std::fs::write(
+            block.join("uevent"),
+            format!("DEVNAME={name}\nDEVTYPE=disk\n"),
+        )
+        .unwrap();
     }
 
     /// Lets the kernel show the partition `number` of `sda`.
@@ -55,11 +63,18 @@ impl Host {
         let name = format!("sda{number}");
         let child = self.path("sys/class/block/sda").join(&name);
         std::fs::create_dir_all(&child).unwrap();
-        for (file, value) in [("partition", u64::from(number)), ("start", first_lba), ("size", sectors)] {
+        for (file, value) in [
+            ("partition", u64::from(number)),
+            ("start", first_lba),
+            ("size", sectors),
+        ] {
             std::fs::write(child.join(file), format!("{value}\n")).unwrap();
         }
-        std::fs::write(child.join("uevent"), format!("DEVNAME={name}\nDEVTYPE=partition\nPARTN={number}\n"))
-            .unwrap();
+        std::fs::write(
+            child.join("uevent"),
+            format!("DEVNAME={name}\nDEVTYPE=partition\nPARTN={number}\n"),
+        )
+        .unwrap();
         std::fs::write(self.path("dev").join(name), "").unwrap();
     }
 
@@ -73,8 +88,18 @@ impl Host {
 
     fn machine(&self, handoff: &Handoff) -> Result<Machine, MachineError> {
         let vars = MemVars::new();
-        let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: VENDOR };
-        vars.set(&name, &Variable { attributes: 6, data: handoff.encode().to_vec() }).unwrap();
+        let name = VarName {
+            name: Handoff::VARIABLE.to_owned(),
+            vendor: VENDOR,
+        };
+        vars.set(
+            &name,
+            &Variable {
+                attributes: 6,
+                data: handoff.encode().to_vec(),
+            },
+        )
+        .unwrap();
         Machine::running(Box::new(vars), &self.devices(), Access::Write)
     }
 }
@@ -104,11 +129,26 @@ fn the_disk_is_the_one_that_the_guard_named_and_a_copy_of_it_is_refused() {
     let host = Host::new();
     let handoff = handoff(&host.disk());
     let found = host.devices().booted(&handoff).unwrap();
-    assert_eq!((found.name.as_str(), found.path), ("sda", host.path("dev/sda")));
-    let stick = Handoff { state_uuid: Guid::ZERO, ..handoff };
-    assert!(matches!(host.devices().booted(&stick), Err(FindError::NoRecord)));
-    let other = Handoff { disk_guid: Guid([1; 16]), ..handoff };
-    assert!(matches!(host.devices().booted(&other), Err(FindError::NotFound { .. })));
+    assert_eq!(
+        (found.name.as_str(), found.path),
+        ("sda", host.path("dev/sda"))
+    );
+    let stick = Handoff {
+        state_uuid: Guid::ZERO,
+        ..handoff
+    };
+    assert!(matches!(
+        host.devices().booted(&stick),
+        Err(FindError::NoRecord)
+    ));
+    let other = Handoff {
+        disk_guid: Guid([1; 16]),
+        ..handoff
+    };
+    assert!(matches!(
+        host.devices().booted(&other),
+        Err(FindError::NotFound { .. })
+    ));
     host.add_disk("sdc", &std::fs::read(host.path("dev/sda")).unwrap());
     let error = host.devices().booted(&handoff).unwrap_err();
     assert!(error.to_string().contains("is there twice: "), "{error}");
@@ -121,9 +161,15 @@ fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() 
     let node = host.devices().booted(&handoff(&disk)).unwrap();
     let root = disk.partitions().root(Slot::B).unwrap();
     let find = || host.devices().partition(&node, &disk, &root);
-    assert_eq!(find().unwrap_err().to_string(), "sda: the kernel does not show partition 6");
+    assert_eq!(
+        find().unwrap_err().to_string(),
+        "sda: the kernel does not show partition 6"
+    );
     host.show_partition(6, root.first_lba + 8, root.sectors());
-    assert!(find().is_err(), "the kernel still shows the table before this one");
+    assert!(
+        find().is_err(),
+        "the kernel still shows the table before this one"
+    );
     host.show_partition(6, root.first_lba, root.sectors());
     assert_eq!(find().unwrap(), host.path("dev/sda6"));
 }
@@ -133,24 +179,43 @@ fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
     let host = Host::new();
     let disk = host.disk();
     let before = fixture::unused(&disk);
-    let trial = SlotState { status: Status::Pending { tries_left: 2 }, ..*before.slot(Slot::B) };
-    RecordStore::open(&disk).unwrap().initialise(&before.with_slot(Slot::B, trial)).unwrap();
+    let trial = SlotState {
+        status: Status::Pending { tries_left: 2 },
+        ..*before.slot(Slot::B)
+    };
+    RecordStore::open(&disk)
+        .unwrap()
+        .initialise(&before.with_slot(Slot::B, trial))
+        .unwrap();
     let handoff = handoff(&disk);
     drop(disk);
     let machine = host.machine(&handoff).unwrap();
     let change = machine.commit(1000).unwrap();
     assert_eq!(change.after.default, Slot::B);
-    assert_eq!((change.entries.done.len(), change.entries.warning), (4, None));
+    assert_eq!(
+        (change.entries.done.len(), change.entries.warning),
+        (4, None)
+    );
     let committed = machine.log.events().unwrap();
-    assert_eq!((committed[0].kind, committed[0].time), (Kind::Committed, 1000));
+    assert_eq!(
+        (committed[0].kind, committed[0].time),
+        (Kind::Committed, 1000)
+    );
     let again = machine.commit(2000).unwrap();
     assert!(!again.is_change());
-    assert_eq!(machine.log.events().unwrap().len(), 1, "a second commit is no news");
+    assert_eq!(
+        machine.log.events().unwrap().len(),
+        1,
+        "a second commit is no news"
+    );
 }
 
 /// A boot partition's content: a seal and an image.
 fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) -> Vec<u8> {
-    let digest = |bytes: &[u8]| ImageDigest { len: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
+    let digest = |bytes: &[u8]| ImageDigest {
+        len: bytes.len() as u64,
+        sha256: Sha256::digest(bytes).into(),
+    };
     let statement = Statement {
         version: Text64::new(version).unwrap(),
         rollback_index,
@@ -164,7 +229,8 @@ fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) ->
     };
     let mut seal = Seal::new(&statement);
     let signature = key.sign(&seal.to_be_signed()).to_bytes();
-    seal.add_signature(KeyId::of(&key.verifying_key().to_bytes()), &signature).unwrap();
+    seal.add_signature(KeyId::of(&key.verifying_key().to_bytes()), &signature)
+        .unwrap();
     [seal.as_bytes().as_slice(), image].concat()
 }
 
@@ -183,7 +249,10 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
     write(Slot::B, &sealed(&key, "1.1.0", 2, &[8; 6000]));
     let mut event = Event::new(Kind::Note, None);
     event.record_seq = 40;
-    bootctl::log::EventLog::open(&disk).unwrap().append(&event).unwrap();
+    bootctl::log::EventLog::open(&disk)
+        .unwrap()
+        .append(&event)
+        .unwrap();
 
     let (found, errors) = evidence::gather(&disk, &trust(&key));
     assert!(errors.iter().all(Option::is_none), "{errors:?}");
@@ -191,27 +260,47 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
     assert!(record.seq > 40);
     assert_eq!((record.default, record.floor), (Slot::A, 1));
     assert!(record.slot(Slot::A).is_good());
-    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: REBUILT_TRIES });
-    assert_eq!(record.slot(Slot::B).boot_uuid, disk.partitions().boot(Slot::B).unwrap().uuid);
+    assert_eq!(
+        record.slot(Slot::B).status,
+        Status::Pending {
+            tries_left: REBUILT_TRIES
+        }
+    );
+    assert_eq!(
+        record.slot(Slot::B).boot_uuid,
+        disk.partitions().boot(Slot::B).unwrap().uuid
+    );
     let store = RecordStore::open(&disk).unwrap();
     assert!(matches!(store.read(), Err(StoreError::Lost(_))));
     assert_eq!(store.initialise(&record).unwrap(), record);
 
     // A flipped byte of the image, a header that is gone, a key that nobody trusts.
-    disk.boot(Slot::B).unwrap().write_at(SEAL_LEN as u64 + 100, &[1]).unwrap();
+    disk.boot(Slot::B)
+        .unwrap()
+        .write_at(SEAL_LEN as u64 + 100, &[1])
+        .unwrap();
     let (found, errors) = evidence::gather(&disk, &trust(&key));
     assert!(matches!(errors, [None, Some(EvidenceError::Image)]));
     let record = rebuild(disk.partitions(), &found).unwrap();
     assert_eq!(
         (record.default, record.slot(Slot::A).status),
-        (Slot::A, Status::Pending { tries_left: REBUILT_TRIES })
+        (
+            Slot::A,
+            Status::Pending {
+                tries_left: REBUILT_TRIES
+            }
+        )
     );
     assert_eq!(record.slot(Slot::B).reason, Reason::ImageDamaged);
     write(Slot::A, &[0; SEAL_LEN]);
     let stranger = trust(&SigningKey::from_bytes(&[9; 32]));
     let (found, errors) = evidence::gather(&disk, &stranger);
     assert_eq!(rebuild(disk.partitions(), &found), None);
-    let short = VerifyError::ThresholdNotMet { role: Role::Release, have: 0, need: 1 };
+    let short = VerifyError::ThresholdNotMet {
+        role: Role::Release,
+        have: 0,
+        need: 1,
+    };
     assert!(
         matches!(&errors, [Some(EvidenceError::Seal(_)), Some(EvidenceError::Refused(error))] if *error == short)
     );
@@ -222,14 +311,29 @@ fn repair_wants_trust_and_then_rebuilds() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
-    disk.boot(Slot::B).unwrap().write_at(0, &sealed(&key, "1.1.0", 2, &[8; 6000])).unwrap();
-    RecordStore::open(&disk).unwrap().initialise(&fixture::unused(&disk)).unwrap();
+    disk.boot(Slot::B)
+        .unwrap()
+        .write_at(0, &sealed(&key, "1.1.0", 2, &[8; 6000]))
+        .unwrap();
+    RecordStore::open(&disk)
+        .unwrap()
+        .initialise(&fixture::unused(&disk))
+        .unwrap();
     for offset in COPY_OFFSETS {
-        disk.state().unwrap().write_at(offset, &[0xff; RECORD_LEN]).unwrap();
+        disk.state()
+            .unwrap()
+            .write_at(offset, &[0xff; RECORD_LEN])
+            .unwrap();
     }
     drop(disk);
     // A guard program carries its trust in a section of its own.
-    let guard = [b"MZ".as_slice(), &[0; 1000], &trust(&key).to_block(), &[0; 500]].concat();
+    let guard = [
+        b"MZ".as_slice(),
+        &[0; 1000],
+        &trust(&key).to_block(),
+        &[0; 500],
+    ]
+    .concat();
     std::fs::write(host.path("guard.efi"), guard).unwrap();
     std::fs::create_dir(host.path("efivars")).unwrap();
     let run = |arguments: &[&str]| {
@@ -256,23 +360,40 @@ fn repair_wants_trust_and_then_rebuilds() {
     let (code, _, err) = run(&["repair"]);
     assert_eq!(
         (code, err.as_str()),
-        (77, "rayos-bootctl: boot record is lost: rebuilding it needs --trust FILE\n")
+        (
+            77,
+            "rayos-bootctl: boot record is lost: rebuilding it needs --trust FILE\n"
+        )
     );
     let guard = host.path("guard.efi");
     let (code, out, err) = run(&["repair", "--trust", guard.to_str().unwrap()]);
     assert_eq!(code, 0, "{err}");
-    assert!(out.starts_with("rebuild the boot record: slot B 1.1.0\nwrite Boot0000, RayOS A\n"), "{out}");
+    assert!(
+        out.starts_with("rebuild the boot record: slot B 1.1.0\nwrite Boot0000, RayOS A\n"),
+        "{out}"
+    );
     let (_, out, _) = run(&["status"]);
-    assert!(out.starts_with("not running; the next boot starts slot B 1.1.0, on trial\n"), "{out}");
+    assert!(
+        out.starts_with("not running; the next boot starts slot B 1.1.0, on trial\n"),
+        "{out}"
+    );
     assert!(out.contains("compatible unknown"), "{out}");
 
     // What no seal tells, a person does: once.
     let (code, out, _) = run(&["repair", "--plan", "--compatible", "rayos-x86_64"]);
-    assert_eq!((code, out.as_str()), (0, "write into the boot record: compatible rayos-x86_64\n"));
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "write into the boot record: compatible rayos-x86_64\n")
+    );
     assert_eq!(run(&["repair", "--compatible", "rayos-x86_64"]).0, 0);
-    assert_eq!(run(&["repair", "--compatible", "rayos-x86_64"]).0, 7, "it is known now");
+    assert_eq!(
+        run(&["repair", "--compatible", "rayos-x86_64"]).0,
+        7,
+        "it is known now"
+    );
     let (code, _, err) = run(&["repair", "--compatible", "toaster"]);
-    let words = "boot record: compatible is rayos-x86_64, not toaster: what a machine is does not change";
+    let words =
+        "boot record: compatible is rayos-x86_64, not toaster: what a machine is does not change";
     assert_eq!((code, err), (5, format!("rayos-bootctl: {words}\n")));
     assert_eq!(run(&["repair", "--compatible", ""]).0, 2);
 }

@@ -1,5 +1,5 @@
-//! What a running system says of itself and of the boots before it: the sentence of a trial, and a panic of the
-//! release that ran before.
+//! What a running system says of itself and of the boots before it: the sentence of a trial, and a
+//! panic of the release that ran before.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -31,8 +31,20 @@ fn disk() -> Disk {
 fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
     let disk = disk();
     let record = fixture::unused(&disk);
-    let record = fixture::holding(record, Slot::A, SlotStatus::Good { budget_left: 8 }, "1.4.1", 1);
-    let record = fixture::holding(record, Slot::B, SlotStatus::Pending { tries_left }, "1.4.2", 2);
+    let record = fixture::holding(
+        record,
+        Slot::A,
+        SlotStatus::Good { budget_left: 8 },
+        "1.4.1",
+        1,
+    );
+    let record = fixture::holding(
+        record,
+        Slot::B,
+        SlotStatus::Pending { tries_left },
+        "1.4.2",
+        2,
+    );
     let handoff = Handoff {
         choice: B,
         why: Why::Trial,
@@ -43,12 +55,22 @@ fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
         root_uuid: record.slot(Slot::B).root_uuid,
         state_uuid: disk.partitions().state.unwrap().uuid,
     };
-    Status { handoff: Some(handoff), record: Some(record), watch, ..Status::default() }
+    Status {
+        handoff: Some(handoff),
+        record: Some(record),
+        watch,
+        ..Status::default()
+    }
 }
 
 #[test]
 fn a_trial_says_what_it_waits_for_how_long_and_what_comes_then() {
-    let watch = |seconds| Some(Watch { checks: 4, left: Duration::from_secs(seconds) });
+    let watch = |seconds| {
+        Some(Watch {
+            checks: 4,
+            left: Duration::from_secs(seconds),
+        })
+    };
     for (tries_left, watch, sentence) in [
         (
             0,
@@ -68,7 +90,10 @@ fn a_trial_says_what_it_waits_for_how_long_and_what_comes_then() {
         ),
         (
             0,
-            Some(Watch { checks: 1, left: Duration::from_secs(7265) }),
+            Some(Watch {
+                checks: 1,
+                left: Duration::from_secs(7265),
+            }),
             "running B 1.4.2, trial 3 of 3, commits when 1 check passes, else returns to A 1.4.1 in 2h1m",
         ),
     ] {
@@ -76,15 +101,25 @@ fn a_trial_says_what_it_waits_for_how_long_and_what_comes_then() {
         assert_eq!(said.split("; the next boot").next(), Some(sentence));
     }
     let json = serde_json::to_value(on_trial(0, watch(250)).json()).unwrap();
-    assert_eq!((&json["health"]["checks"], &json["health"]["seconds_left"]), (&4.into(), &250.into()));
+    assert_eq!(
+        (&json["health"]["checks"], &json["health"]["seconds_left"]),
+        (&4.into(), &250.into())
+    );
 }
 
 #[test]
 fn without_a_slot_to_return_to_it_is_recovery() {
     let mut status = on_trial(0, None);
     let record: Record = status.record.unwrap();
-    status.record = Some(record.with_slot(Slot::A, record.slot(Slot::A).unbootable(Reason::ImageDamaged)));
-    assert!(status.sentence().contains("else returns to recovery"), "{}", status.sentence());
+    status.record = Some(record.with_slot(
+        Slot::A,
+        record.slot(Slot::A).unbootable(Reason::ImageDamaged),
+    ));
+    assert!(
+        status.sentence().contains("else returns to recovery"),
+        "{}",
+        status.sentence()
+    );
 }
 
 /// An event of a release, at a time.
@@ -100,7 +135,12 @@ fn dump(dir: &Path, time: u64, text: &str) {
     let path = dir.join(format!("dmesg-efi-{time}01001"));
     fs::write(&path, text).unwrap();
     let modified = std::time::UNIX_EPOCH + Duration::from_secs(time);
-    fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
 }
 
 #[test]
@@ -117,23 +157,57 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
     told(&log, Kind::PassedOver, B, "1.4.2", 400);
     told(&log, Kind::Launched, A, "1.4.1", 401);
     let pstore = tempfile::tempdir().unwrap();
-    dump(pstore.path(), 310, "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n");
-    fs::write(pstore.path().join("dmesg-efi-1"), "Oops#1 Part1\nit went on\n").unwrap();
+    dump(
+        pstore.path(),
+        310,
+        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
+    );
+    fs::write(
+        pstore.path().join("dmesg-efi-1"),
+        "Oops#1 Part1\nit went on\n",
+    )
+    .unwrap();
 
     assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
     let events = log.events().unwrap();
     let panic = events.last().unwrap();
-    assert_eq!((panic.kind, panic.subject, panic.version.as_str()), (Kind::Panic, Some(B), "1.4.2"));
-    let left: Vec<_> = fs::read_dir(pstore.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["dmesg-efi-1"], "what is in the ring is taken out of pstore, and nothing else");
+    assert_eq!(
+        (panic.kind, panic.subject, panic.version.as_str()),
+        (Kind::Panic, Some(B), "1.4.2")
+    );
+    let left: Vec<_> = fs::read_dir(pstore.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        left,
+        ["dmesg-efi-1"],
+        "what is in the ring is taken out of pstore, and nothing else"
+    );
 
-    let record = fixture::holding(fixture::unused(&disk), Slot::B, SlotStatus::Unbootable, "1.4.2", 2);
-    let record = record.with_slot(Slot::B, record.slot(Slot::B).unbootable(Reason::TriesExhausted));
+    let record = fixture::holding(
+        fixture::unused(&disk),
+        Slot::B,
+        SlotStatus::Unbootable,
+        "1.4.2",
+        2,
+    );
+    let record = record.with_slot(
+        Slot::B,
+        record.slot(Slot::B).unbootable(Reason::TriesExhausted),
+    );
     let failure = story::failure(&record, &events, Slot::B).unwrap();
-    assert_eq!(failure.last_words.as_deref(), Some("[    1.0] Kernel panic - not syncing: no root"));
+    assert_eq!(
+        failure.last_words.as_deref(),
+        Some("[    1.0] Kernel panic - not syncing: no root")
+    );
 
     // Cut off between the ring and pstore: the same panic is not told twice.
-    dump(pstore.path(), 310, "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n");
+    dump(
+        pstore.path(),
+        310,
+        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
+    );
     assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
     assert_eq!(log.events().unwrap().len(), events.len());
     assert_eq!(collect(&log, pstore.path()).unwrap(), 0);
@@ -148,9 +222,17 @@ fn the_clock_tells_which_start_a_panic_ended() {
     }
     let events = log.events().unwrap();
     let subject = |time| story::launched_before(&events, time).unwrap().subject;
-    // 250 and 0: the last one before the present; 150: that one was not started yet; 50: no start fits, so the last.
-    assert_eq!([250, 0, 150, 50].map(subject), [Some(B), Some(B), Some(A), Some(B)]);
-    assert_eq!(story::launched_before(&events[..1], 100), None, "the present one has not panicked");
+    // 250 and 0: the last one before the present; 150: that one was not started yet; 50: no start
+    // fits, so the last.
+    assert_eq!(
+        [250, 0, 150, 50].map(subject),
+        [Some(B), Some(B), Some(A), Some(B)]
+    );
+    assert_eq!(
+        story::launched_before(&events[..1], 100),
+        None,
+        "the present one has not panicked"
+    );
 }
 
 #[test]
@@ -159,11 +241,20 @@ fn a_record_that_was_rebuilt_is_told_what_the_machine_is_and_no_other() {
     let path = dir.path().join("disk.img");
     fixture::partitioned(&path);
     let machine = Machine::open(&path, Box::new(MemVars::new()), Access::Write).unwrap();
-    let nameless = Record { compatible: Text64::EMPTY, ..fixture::unused(&machine.disk) };
+    let nameless = Record {
+        compatible: Text64::EMPTY,
+        ..fixture::unused(&machine.disk)
+    };
     machine.store.initialise(&nameless).unwrap();
     let name = |text| Text64::new(text).unwrap();
-    assert!(!machine.identify(Text64::EMPTY).unwrap(), "nothing is no name");
+    assert!(
+        !machine.identify(Text64::EMPTY).unwrap(),
+        "nothing is no name"
+    );
     assert!(machine.identify(name("rayos-x86_64")).unwrap());
     assert!(!machine.identify(name("toaster")).unwrap());
-    assert_eq!(machine.store.read().unwrap().compatible.as_str(), "rayos-x86_64");
+    assert_eq!(
+        machine.store.read().unwrap().compatible.as_str(),
+        "rayos-x86_64"
+    );
 }

@@ -20,21 +20,50 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A disk with A Good and B on trial, and a directory of variables with a foreign entry, a damaged one and ours.
+/// A disk with A Good and B on trial, and a directory of variables with a foreign entry, a damaged
+/// one and ours.
 fn machine(dir: &Path) -> Disk {
     let image = dir.join("disk.img");
     fixture::partitioned(&image);
-    let disk =
-        Disk::open(Arc::new(FileDevice::open(&image, Access::Write, SectorSize::Detect).unwrap())).unwrap();
-    let record =
-        fixture::holding(fixture::unused(&disk), Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
-    let record = fixture::holding(record, Slot::B, Status::Pending { tries_left: 2 }, "1.1.0", 2);
-    RecordStore::open(&disk).unwrap().initialise(&record).unwrap();
+    let disk = Disk::open(Arc::new(
+        FileDevice::open(&image, Access::Write, SectorSize::Detect).unwrap(),
+    ))
+    .unwrap();
+    let record = fixture::holding(
+        fixture::unused(&disk),
+        Slot::A,
+        Status::Good { budget_left: 8 },
+        "1.0.0",
+        1,
+    );
+    let record = fixture::holding(
+        record,
+        Slot::B,
+        Status::Pending { tries_left: 2 },
+        "1.1.0",
+        2,
+    );
+    RecordStore::open(&disk)
+        .unwrap()
+        .initialise(&record)
+        .unwrap();
     std::fs::create_dir(dir.join("vars")).unwrap();
     let vars = Efivarfs::new(&dir.join("vars"));
-    let set = |name: VarName, data: Vec<u8>| vars.set(&name, &Variable { attributes: 7, data }).unwrap();
+    let set = |name: VarName, data: Vec<u8>| {
+        vars.set(
+            &name,
+            &Variable {
+                attributes: 7,
+                data,
+            },
+        )
+        .unwrap()
+    };
     let esp = disk.partitions().esp.unwrap();
-    set(VarName::global("Boot0000"), LoadOption::ours(Choice::Slot(Slot::A), &esp).encode());
+    set(
+        VarName::global("Boot0000"),
+        LoadOption::ours(Choice::Slot(Slot::A), &esp).encode(),
+    );
     set(VarName::global("Boot0001"), vec![1]);
     set(VarName::global("BootOrder"), vec![1, 0, 0, 0]);
     set(VarName::global("SecureBoot"), vec![1]);
@@ -48,19 +77,29 @@ fn machine(dir: &Path) -> Disk {
         root_uuid: record.slot(Slot::B).root_uuid,
         state_uuid: disk.partitions().state.unwrap().uuid,
     };
-    set(VarName { name: Handoff::VARIABLE.to_owned(), vendor: VENDOR }, handoff.encode().to_vec());
+    set(
+        VarName {
+            name: Handoff::VARIABLE.to_owned(),
+            vendor: VENDOR,
+        },
+        handoff.encode().to_vec(),
+    );
     disk
 }
 
 fn printed(dir: &Path, verb: &str) -> Value {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl"));
-    command.args([verb, "--json", "--disk"]).arg(dir.join("disk.img")).arg("--efivars").arg(dir.join("vars"));
+    command
+        .args([verb, "--json", "--disk"])
+        .arg(dir.join("disk.img"))
+        .arg("--efivars")
+        .arg(dir.join("vars"));
     serde_json::from_slice(&command.output().unwrap().stdout).unwrap()
 }
 
 fn schema_of(verb: &str) -> Value {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../docs/schemas/rayos-bootctl.{verb}-1.json"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -84,12 +123,19 @@ fn every_verb_prints_what_its_schema_says() {
         let words = format!(
             "Secure Boot is on, and the boot image of {name} is not signed for it: the firmware will not start it"
         );
-        assert!(status["warnings"].as_array().unwrap().contains(&words.into()), "{status:#}");
+        assert!(
+            status["warnings"]
+                .as_array()
+                .unwrap()
+                .contains(&words.into()),
+            "{status:#}"
+        );
     }
 
     // Every kind of event, and a release that failed.
     let log = EventLog::open(&disk).unwrap();
-    let words = schema_of("log")["properties"]["events"]["items"]["properties"]["kind"]["enum"].clone();
+    let words =
+        schema_of("log")["properties"]["events"]["items"]["properties"]["kind"]["enum"].clone();
     let words = words.as_array().unwrap();
     for word in words {
         let kind = Kind::from_word(word.as_str().unwrap()).expect("a kind of event");
@@ -100,20 +146,40 @@ fn every_verb_prints_what_its_schema_says() {
     }
     let store = RecordStore::open(&disk).unwrap();
     let record = store.read().unwrap();
-    store.write(&record.with_slot(Slot::B, record.slot(Slot::B).unbootable(Reason::TriesExhausted))).unwrap();
+    store
+        .write(&record.with_slot(
+            Slot::B,
+            record.slot(Slot::B).unbootable(Reason::TriesExhausted),
+        ))
+        .unwrap();
     for verb in verbs {
         fits(verb, &printed(dir.path(), verb));
     }
-    assert_eq!(printed(dir.path(), "log")["events"].as_array().unwrap().len(), words.len());
+    assert_eq!(
+        printed(dir.path(), "log")["events"]
+            .as_array()
+            .unwrap()
+            .len(),
+        words.len()
+    );
     assert_eq!(printed(dir.path(), "status")["failure"]["slot"], "b");
 }
 
 #[test]
 fn a_machine_of_which_nothing_is_known_fits_too_and_so_does_one_that_waits() {
-    let nothing = MachineStatus { warnings: vec!["the disk is gone".to_owned()], ..MachineStatus::default() };
+    let nothing = MachineStatus {
+        warnings: vec!["the disk is gone".to_owned()],
+        ..MachineStatus::default()
+    };
     fits("status", &serde_json::to_value(nothing.json()).unwrap());
-    let watch = Some(Watch { checks: 4, left: Duration::from_secs(250) });
-    fits("status", &serde_json::to_value(MachineStatus { watch, ..nothing }.json()).unwrap());
+    let watch = Some(Watch {
+        checks: 4,
+        left: Duration::from_secs(250),
+    });
+    fits(
+        "status",
+        &serde_json::to_value(MachineStatus { watch, ..nothing }.json()).unwrap(),
+    );
 }
 
 #[test]
@@ -123,5 +189,10 @@ fn a_schema_refuses_what_is_not_so() {
     let mut status = printed(dir.path(), "status");
     status["slots"][0]["status"] = "excellent".into();
     let schema = schema_of("status");
-    assert_eq!(misfits(&schema, &status).len(), 1, "{:?}", misfits(&schema, &status));
+    assert_eq!(
+        misfits(&schema, &status).len(),
+        1,
+        "{:?}",
+        misfits(&schema, &status)
+    );
 }

@@ -23,10 +23,16 @@ fn partitions_of_sgdisk_are_found_in_either_table() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     assert_eq!(disk.table(), Table::Primary);
-    assert_eq!(disk.guid().to_string(), "11111111-2222-3333-4444-555555555555");
+    assert_eq!(
+        disk.guid().to_string(),
+        "11111111-2222-3333-4444-555555555555"
+    );
     let boot_b = disk.partitions().boot(Slot::B).unwrap();
     assert_eq!((boot_b.number, boot_b.sectors()), (4, 4096));
-    assert_eq!(boot_b.uuid.to_string(), "aaaaaaaa-0000-0000-0000-000000000004");
+    assert_eq!(
+        boot_b.uuid.to_string(),
+        "aaaaaaaa-0000-0000-0000-000000000004"
+    );
 
     image.write_at(1024, &[0xff; 16]).unwrap();
     let from_backup = Disk::open(image.clone()).unwrap();
@@ -35,7 +41,10 @@ fn partitions_of_sgdisk_are_found_in_either_table() {
 
     image.write_at(DISK_LEN - 512, &[0; 512]).unwrap();
     let error = Disk::open(image).unwrap_err();
-    assert_eq!(error.to_string(), "primary: partition table is damaged; backup: no partition table");
+    assert_eq!(
+        error.to_string(),
+        "primary: partition table is damaged; backup: no partition table"
+    );
 }
 
 #[test]
@@ -68,13 +77,19 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
     assert_eq!(store.write(&second).unwrap(), second);
     assert!(image.bytes() == before, "nothing new is not written");
     let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
-    assert_eq!(stale.to_string(), "boot record changed meanwhile: sequence number 2, expected 1");
+    assert_eq!(
+        stale.to_string(),
+        "boot record changed meanwhile: sequence number 2, expected 1"
+    );
 
     for offset in COPY_OFFSETS {
         disk.state().unwrap().write_at(offset, &[0; 100]).unwrap();
         assert!(matches!(store.pair(), Pair::Valid { both: false, .. }));
         store.write(&store.read().unwrap()).unwrap();
-        assert!(matches!(store.pair(), Pair::Valid { both: true, .. }), "the damaged copy is mended");
+        assert!(
+            matches!(store.pair(), Pair::Valid { both: true, .. }),
+            "the damaged copy is mended"
+        );
         assert_eq!(store.read().unwrap().compatible.as_str(), "rayos-x86_64");
     }
 }
@@ -85,8 +100,14 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
     let ours = unused(&disk);
-    let foreign = Record { disk_guid: Guid([1; 16]), ..ours };
-    assert!(matches!(store.initialise(&foreign), Err(StoreError::OtherDisk { .. })));
+    let foreign = Record {
+        disk_guid: Guid([1; 16]),
+        ..ours
+    };
+    assert!(matches!(
+        store.initialise(&foreign),
+        Err(StoreError::OtherDisk { .. })
+    ));
 
     let mut later = ours.encode(0);
     later[8] = 2;
@@ -94,7 +115,10 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
     later[4092..].copy_from_slice(&crc.to_le_bytes());
     disk.state().unwrap().write_at(0, &later).unwrap();
     let before = image.bytes();
-    assert_eq!(store.read().unwrap_err().to_string(), "boot record has version 2, this program reads 1");
+    assert_eq!(
+        store.read().unwrap_err().to_string(),
+        "boot record has version 2, this program reads 1"
+    );
     assert!(matches!(store.write(&ours), Err(StoreError::Newer(2))));
     assert!(matches!(store.initialise(&ours), Err(StoreError::Newer(2))));
     assert!(image.bytes() == before);
@@ -106,10 +130,21 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
 fn a_disk_without_state_is_not_ours() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(DISK_LEN).unwrap();
-    assert!(Command::new("sgdisk").arg("--new=1:0:+1M").arg(file.path()).output().unwrap().status.success());
+    assert!(
+        Command::new("sgdisk")
+            .arg("--new=1:0:+1M")
+            .arg(file.path())
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let device = MemDevice::from_bytes(std::fs::read(file.path()).unwrap(), 512);
     let disk = Disk::open(Arc::new(device)).unwrap();
-    assert!(matches!(RecordStore::open(&disk), Err(StoreError::Disk(DiskError::Missing("rayos-state")))));
+    assert!(matches!(
+        RecordStore::open(&disk),
+        Err(StoreError::Disk(DiskError::Missing("rayos-state")))
+    ));
 }
 
 #[test]
@@ -132,9 +167,16 @@ fn every_status_survives_the_disk_and_leaves_the_other_slot_alone() {
     let disk = Disk::open(image()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
     let first = store.initialise(&unused(&disk)).unwrap();
-    for status in [Status::Pending { tries_left: 2 }, Status::Good { budget_left: 8 }, Status::Unbootable] {
+    for status in [
+        Status::Pending { tries_left: 2 },
+        Status::Good { budget_left: 8 },
+        Status::Unbootable,
+    ] {
         let now = store.read().unwrap();
-        let state = SlotState { status, ..*now.slot(Slot::B) };
+        let state = SlotState {
+            status,
+            ..*now.slot(Slot::B)
+        };
         store.write(&now.with_slot(Slot::B, state)).unwrap();
         assert_eq!(store.read().unwrap().slot(Slot::B).status, status);
         assert_eq!(store.read().unwrap().slot(Slot::A), first.slot(Slot::A));

@@ -1,6 +1,8 @@
 //! What may be done to the record, what is refused, and in which words.
 
-use bootctl::transition::{Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback};
+use bootctl::transition::{
+    Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback,
+};
 use record::gpt::Partitions;
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
 
@@ -8,11 +10,17 @@ const A: Choice = Choice::Slot(Slot::A);
 const B: Choice = Choice::Slot(Slot::B);
 
 fn release(rollback_index: u64) -> Release {
-    Release { version: Text64::new("9.9.9").unwrap(), rollback_index, manifest_sha256: [9; 32] }
+    Release {
+        version: Text64::new("9.9.9").unwrap(),
+        rollback_index,
+        manifest_sha256: [9; 32],
+    }
 }
 
 fn good(index: u64) -> SlotState {
-    let status = Status::Good { budget_left: GOOD_BUDGET };
+    let status = Status::Good {
+        budget_left: GOOD_BUDGET,
+    };
     SlotState {
         status,
         reason: Reason::None,
@@ -22,46 +30,96 @@ fn good(index: u64) -> SlotState {
 }
 
 fn pending(index: u64) -> SlotState {
-    SlotState { status: Status::Pending { tries_left: 2 }, tries_granted: 3, ..good(index) }
+    SlotState {
+        status: Status::Pending { tries_left: 2 },
+        tries_granted: 3,
+        ..good(index)
+    }
 }
 
 fn record(a: SlotState, b: SlotState) -> Record {
-    Record { seq: 1, floor: 1, slots: [a, b], ..Record::unused(&Partitions::default()) }
+    Record {
+        seq: 1,
+        floor: 1,
+        slots: [a, b],
+        ..Record::unused(&Partitions::default())
+    }
 }
 
 #[test]
 fn the_target_is_never_the_booted_slot() {
     let both = record(good(1), good(2));
     assert_eq!(TargetSlot::choose(&both, A).unwrap().slot(), Slot::B);
-    let other_way = Record { default: Slot::B, ..both };
+    let other_way = Record {
+        default: Slot::B,
+        ..both
+    };
     assert_eq!(TargetSlot::choose(&other_way, B).unwrap().slot(), Slot::A);
     // What the next boot takes is no target either, though another slot runs.
-    assert_eq!(TargetSlot::choose(&both, B), Err(Refusal::IsDefault(Slot::A)));
-    assert_eq!(TargetSlot::of(&both, A, Slot::A), Err(Refusal::Booted(Slot::A)));
-    assert_eq!(Refusal::Booted(Slot::A).to_string(), "slot A is the booted slot");
+    assert_eq!(
+        TargetSlot::choose(&both, B),
+        Err(Refusal::IsDefault(Slot::A))
+    );
+    assert_eq!(
+        TargetSlot::of(&both, A, Slot::A),
+        Err(Refusal::Booted(Slot::A))
+    );
+    assert_eq!(
+        Refusal::Booted(Slot::A).to_string(),
+        "slot A is the booted slot"
+    );
     // From recovery: the one that is of no use, else the one that is not the default.
-    assert_eq!(TargetSlot::choose(&both, Choice::Recovery).unwrap().slot(), Slot::B);
+    assert_eq!(
+        TargetSlot::choose(&both, Choice::Recovery).unwrap().slot(),
+        Slot::B
+    );
     let broken = record(good(1).unbootable(Reason::ImageDamaged), good(2));
-    assert_eq!(TargetSlot::choose(&broken, Choice::Recovery).unwrap().slot(), Slot::A);
+    assert_eq!(
+        TargetSlot::choose(&broken, Choice::Recovery)
+            .unwrap()
+            .slot(),
+        Slot::A
+    );
 }
 
 #[test]
 fn the_only_fallback_of_what_has_not_committed_is_no_target() {
-    let refusal = Refusal::OnlyFallback { booted: Slot::B, fallback: Slot::A };
-    assert_eq!(TargetSlot::choose(&record(good(1), pending(2)), B), Err(refusal));
-    let worn = SlotState { status: Status::Good { budget_left: GOOD_BUDGET - 1 }, ..good(2) };
+    let refusal = Refusal::OnlyFallback {
+        booted: Slot::B,
+        fallback: Slot::A,
+    };
+    assert_eq!(
+        TargetSlot::choose(&record(good(1), pending(2)), B),
+        Err(refusal)
+    );
+    let worn = SlotState {
+        status: Status::Good {
+            budget_left: GOOD_BUDGET - 1,
+        },
+        ..good(2)
+    };
     assert_eq!(TargetSlot::choose(&record(good(1), worn), B), Err(refusal));
     let words = "slot B has not committed in this boot: slot A is its only fallback";
     assert_eq!(refusal.to_string(), words);
     // A slot that is not Good is nobody's fallback.
-    let default_b = Record { default: Slot::B, ..record(pending(1), worn) };
+    let default_b = Record {
+        default: Slot::B,
+        ..record(pending(1), worn)
+    };
     assert_eq!(TargetSlot::choose(&default_b, B).unwrap().slot(), Slot::A);
 }
 
 #[test]
 fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
-    let before = Record { default: Slot::B, one_shot: Some(B), ..record(good(1), good(2)) };
-    let after = disarm(&before, TargetSlot::of(&before, Choice::Recovery, Slot::B).unwrap());
+    let before = Record {
+        default: Slot::B,
+        one_shot: Some(B),
+        ..record(good(1), good(2))
+    };
+    let after = disarm(
+        &before,
+        TargetSlot::of(&before, Choice::Recovery, Slot::B).unwrap(),
+    );
     assert_eq!((after.default, after.one_shot), (Slot::A, None));
     assert_eq!(after.slot(Slot::B).reason, Reason::Updating);
     assert_eq!(after.slot(Slot::A), before.slot(Slot::A));
@@ -73,12 +131,18 @@ fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
 fn activating_wants_a_disarmed_slot_a_new_enough_release_and_tries() {
     let armed = record(good(1), good(2));
     let target = TargetSlot::choose(&armed, A).unwrap();
-    assert_eq!(activate(&armed, target, release(3), false, 3), Err(Refusal::NotDisarmed(Slot::B)));
+    assert_eq!(
+        activate(&armed, target, release(3), false, 3),
+        Err(Refusal::NotDisarmed(Slot::B))
+    );
     let open = disarm(&armed, target);
     let refusal = activate(&open, target, release(0), false, 3).unwrap_err();
     assert_eq!(refusal.to_string(), "rollback index 0 is below the floor 1");
     for tries in [0, 16, 255] {
-        assert_eq!(activate(&open, target, release(3), false, tries), Err(Refusal::Tries(tries)));
+        assert_eq!(
+            activate(&open, target, release(3), false, tries),
+            Err(Refusal::Tries(tries))
+        );
     }
     let after = activate(&open, target, release(3), true, 3).unwrap();
     let state = after.slot(Slot::B);
@@ -86,30 +150,70 @@ fn activating_wants_a_disarmed_slot_a_new_enough_release_and_tries() {
         (state.status, state.tries_granted, state.revoke),
         (Status::Pending { tries_left: 3 }, 3, true)
     );
-    assert_eq!((after.default, after.floor), (Slot::A, 1), "default and floor wait for the commit");
+    assert_eq!(
+        (after.default, after.floor),
+        (Slot::A, 1),
+        "default and floor wait for the commit"
+    );
 }
 
 #[test]
 fn the_first_commit_moves_default_and_floor_and_later_ones_only_the_budget() {
     let after = commit(&record(good(4), pending(7)), B).unwrap();
-    assert_eq!((after.default, after.floor), (Slot::B, 4), "the floor keeps the fallback");
+    assert_eq!(
+        (after.default, after.floor),
+        (Slot::B, 4),
+        "the floor keeps the fallback"
+    );
     assert!(after.slot(Slot::A).is_good());
-    assert_eq!(after.slot(Slot::B).status, Status::Good { budget_left: GOOD_BUDGET });
-    assert_eq!(commit(&after, B), Ok(after), "doing it again changes nothing");
-    let spent = SlotState { status: Status::Good { budget_left: 1 }, ..good(4) };
+    assert_eq!(
+        after.slot(Slot::B).status,
+        Status::Good {
+            budget_left: GOOD_BUDGET
+        }
+    );
+    assert_eq!(
+        commit(&after, B),
+        Ok(after),
+        "doing it again changes nothing"
+    );
+    let spent = SlotState {
+        status: Status::Good { budget_left: 1 },
+        ..good(4)
+    };
     let one_boot_of_a = after.with_slot(Slot::A, spent);
-    assert_eq!(commit(&one_boot_of_a, A), Ok(after), "a single boot does not move the default");
+    assert_eq!(
+        commit(&one_boot_of_a, A),
+        Ok(after),
+        "a single boot does not move the default"
+    );
     // Alone, a release sets the floor; if it revokes, older ones are ruled out.
     let alone = commit(&record(pending(7), good(3).unbootable(Reason::Empty)), A).unwrap();
     assert_eq!(alone.floor, 7);
-    let revoking = commit(&record(good(4), SlotState { revoke: true, ..pending(7) }), B).unwrap();
-    assert_eq!((revoking.floor, revoking.slot(Slot::A).reason), (7, Reason::Revoked));
+    let revoking = commit(
+        &record(
+            good(4),
+            SlotState {
+                revoke: true,
+                ..pending(7)
+            },
+        ),
+        B,
+    )
+    .unwrap();
+    assert_eq!(
+        (revoking.floor, revoking.slot(Slot::A).reason),
+        (7, Reason::Revoked)
+    );
     assert_eq!(revoking.default, Slot::B);
 }
 
 #[test]
 fn a_fallback_that_commits_becomes_the_default() {
-    let before = Record { default: Slot::B, ..record(good(1), good(2).unbootable(Reason::BudgetExhausted)) };
+    let before = Record {
+        default: Slot::B,
+        ..record(good(1), good(2).unbootable(Reason::BudgetExhausted))
+    };
     assert_eq!(commit(&before, A).unwrap().default, Slot::A);
     let marked = record(good(1).unbootable(Reason::MarkedBad), good(2));
     let words = "slot A cannot be started: it was marked bad";
@@ -120,23 +224,51 @@ fn a_fallback_that_commits_becomes_the_default() {
 #[test]
 fn rolling_back_gives_a_trial_up_and_keeps_a_good_slot_as_the_fallback() {
     let given_up = rollback(&record(good(1), pending(2)), B).unwrap();
-    assert_eq!((given_up.default, given_up.slot(Slot::B).reason), (Slot::A, Reason::RolledBack));
+    assert_eq!(
+        (given_up.default, given_up.slot(Slot::B).reason),
+        (Slot::A, Reason::RolledBack)
+    );
     let kept = rollback(&record(good(1), good(2)), A).unwrap();
     assert_eq!(kept.default, Slot::B);
     assert!(kept.slot(Slot::A).is_good());
-    assert_eq!(rollback(&record(good(1), pending(2)), A), Err(Refusal::NotCommitted(Slot::B)));
+    assert_eq!(
+        rollback(&record(good(1), pending(2)), A),
+        Err(Refusal::NotCommitted(Slot::B))
+    );
     let nothing = record(good(1), good(2).unbootable(Reason::Empty));
     let reason = Reason::Empty;
-    assert_eq!(rollback(&nothing, A), Err(Refusal::NotBootable { slot: Slot::B, reason }));
+    assert_eq!(
+        rollback(&nothing, A),
+        Err(Refusal::NotBootable {
+            slot: Slot::B,
+            reason
+        })
+    );
 }
 
 #[test]
 fn single_boots_and_marking_bad_never_strand_the_machine() {
     let both = record(good(1), good(2));
-    assert_eq!(boot_once(&both, Choice::Recovery).unwrap().one_shot, Some(Choice::Recovery));
-    let bad = mark_bad(&Record { one_shot: Some(A), ..both }, Slot::A).unwrap();
+    assert_eq!(
+        boot_once(&both, Choice::Recovery).unwrap().one_shot,
+        Some(Choice::Recovery)
+    );
+    let bad = mark_bad(
+        &Record {
+            one_shot: Some(A),
+            ..both
+        },
+        Slot::A,
+    )
+    .unwrap();
     assert_eq!((bad.default, bad.one_shot), (Slot::B, None));
-    assert_eq!(boot_once(&bad, A), Err(Refusal::NotBootable { slot: Slot::A, reason: Reason::MarkedBad }));
+    assert_eq!(
+        boot_once(&bad, A),
+        Err(Refusal::NotBootable {
+            slot: Slot::A,
+            reason: Reason::MarkedBad
+        })
+    );
     assert_eq!(mark_bad(&bad, Slot::A), Ok(bad));
     assert_eq!(mark_bad(&bad, Slot::B), Err(Refusal::LastBootable(Slot::B)));
 }

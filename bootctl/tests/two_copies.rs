@@ -1,4 +1,5 @@
-//! What was decided outlives the loss of either copy of the record; and every cut on the way there is legal.
+//! What was decided outlives the loss of either copy of the record; and every cut on the way there
+//! is legal.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -10,8 +11,8 @@ use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::{RecordStore, StoreError};
 use record::{
-    COPY_OFFSETS, Choice, Guid, Handoff, RECORD_LEN, Reason, Record, Request, Slot, Status, Tried, Why,
-    decide,
+    COPY_OFFSETS, Choice, Guid, Handoff, RECORD_LEN, Reason, Record, Request, Slot, Status, Tried,
+    Why, decide,
 };
 use std::io;
 use std::sync::Arc;
@@ -34,7 +35,12 @@ struct Fragile {
 impl Fragile {
     fn new(image: Vec<u8>, left: usize, bad: Option<u64>) -> Arc<Self> {
         let memory = MemDevice::from_bytes(image, 512);
-        Arc::new(Self { memory, left: AtomicUsize::new(left), bad, records: AtomicUsize::new(0) })
+        Arc::new(Self {
+            memory,
+            left: AtomicUsize::new(left),
+            bad,
+            records: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -53,7 +59,8 @@ impl BlockDevice for Fragile {
             return Err(io::Error::other("bad sector"));
         }
         let is_record = data.starts_with(b"RAYOSREC");
-        self.records.fetch_add(usize::from(is_record), Ordering::Relaxed);
+        self.records
+            .fetch_add(usize::from(is_record), Ordering::Relaxed);
         match self.left.load(Ordering::Relaxed) {
             0 => Err(io::Error::other("no power")),
             1 => {
@@ -88,19 +95,39 @@ fn on_trial(left: u8) -> (Vec<u8>, Record) {
     let device = Arc::new(MemDevice::from_bytes(fixture::image(), 512));
     let disk = disk(device.clone());
     let store = RecordStore::open(&disk).unwrap();
-    let record = Record { floor: 1, ..fixture::unused(&disk) };
+    let record = Record {
+        floor: 1,
+        ..fixture::unused(&disk)
+    };
     let record = fixture::holding(record, Slot::A, GOOD, "1.0.0", 1);
-    let before = fixture::holding(record, Slot::B, Status::Pending { tries_left: left + 1 }, "1.1.0", 2);
+    let before = fixture::holding(
+        record,
+        Slot::B,
+        Status::Pending {
+            tries_left: left + 1,
+        },
+        "1.1.0",
+        2,
+    );
     store.initialise(&before).unwrap();
     let before = store.read().unwrap();
-    let launched = fixture::holding(before, Slot::B, Status::Pending { tries_left: left }, "1.1.0", 2);
+    let launched = fixture::holding(
+        before,
+        Slot::B,
+        Status::Pending { tries_left: left },
+        "1.1.0",
+        2,
+    );
     let launched = store.write(&launched).unwrap();
     (device.bytes(), launched)
 }
 
 fn machine(device: Arc<Fragile>, booted: Slot) -> Machine {
     let disk = disk(device);
-    let (store, log) = (RecordStore::open(&disk).unwrap(), EventLog::open(&disk).unwrap());
+    let (store, log) = (
+        RecordStore::open(&disk).unwrap(),
+        EventLog::open(&disk).unwrap(),
+    );
     let handoff = Handoff {
         choice: Choice::Slot(booted),
         why: Why::Trial,
@@ -111,12 +138,22 @@ fn machine(device: Arc<Fragile>, booted: Slot) -> Machine {
         root_uuid: Guid::ZERO,
         state_uuid: Guid::ZERO,
     };
-    Machine { disk, store, log, vars: Box::new(MemVars::new()), handoff: Some(handoff), node: None }
+    Machine {
+        disk,
+        store,
+        log,
+        vars: Box::new(MemVars::new()),
+        handoff: Some(handoff),
+        node: None,
+    }
 }
 
 /// The image with one copy of the record overwritten.
 fn without(image: &[u8], copy: usize) -> Vec<u8> {
-    let start = disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512))).state().unwrap().start();
+    let start = disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512)))
+        .state()
+        .unwrap()
+        .start();
     let at = (start + COPY_OFFSETS[copy]) as usize;
     let mut image = image.to_vec();
     image[at..at + RECORD_LEN].fill(0x5a);
@@ -137,12 +174,19 @@ fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
     let device = Fragile::new(image, usize::MAX, None);
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
     assert!(change.copy.is_none());
-    assert_eq!(device.records.load(Ordering::Relaxed), 2, "one write for each copy");
+    assert_eq!(
+        device.records.load(Ordering::Relaxed),
+        2,
+        "one write for each copy"
+    );
     let committed = device.memory.bytes();
     for copy in [0, 1] {
         let left = store(&without(&committed, copy)).read().unwrap();
         assert_eq!(left, change.after, "without copy {copy}");
-        assert_eq!((left.default, left.slot(Slot::B).status, left.floor), (Slot::B, GOOD, 1));
+        assert_eq!(
+            (left.default, left.slot(Slot::B).status, left.floor),
+            (Slot::B, GOOD, 1)
+        );
         assert_eq!(next(&left), Choice::Slot(Slot::B));
     }
 }
@@ -158,14 +202,21 @@ fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
         let cut = device.memory.bytes();
         let found = store(&cut).read().unwrap();
         let status = found.slot(Slot::B).status;
-        assert!(status == GOOD || found == trial, "cut in write {writes}: {status:?}");
+        assert!(
+            status == GOOD || found == trial,
+            "cut in write {writes}: {status:?}"
+        );
         assert_eq!(outcome.is_ok(), status == GOOD, "a commit is told as it is");
         // The same boot again, as after a restart of the service.
         let again = Fragile::new(cut, usize::MAX, None);
         machine(again.clone(), Slot::B).commit(0).unwrap();
         for copy in [0, 1] {
             let left = store(&without(&again.memory.bytes(), copy)).read().unwrap();
-            assert_eq!(left.slot(Slot::B).status, GOOD, "cut in write {writes}, then without copy {copy}");
+            assert_eq!(
+                left.slot(Slot::B).status,
+                GOOD,
+                "cut in write {writes}, then without copy {copy}"
+            );
         }
         if device.left.load(Ordering::Relaxed) > 0 {
             break;
@@ -182,7 +233,15 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
     // The guard takes one from the budget at the next boot, and the commit refills it.
     let store_of = RecordStore::open(&disk(device.clone())).unwrap();
     let record = store_of.read().unwrap();
-    store_of.write(&fixture::holding(record, Slot::B, Status::Good { budget_left: 7 }, "1.1.0", 2)).unwrap();
+    store_of
+        .write(&fixture::holding(
+            record,
+            Slot::B,
+            Status::Good { budget_left: 7 },
+            "1.1.0",
+            2,
+        ))
+        .unwrap();
     device.records.store(0, Ordering::Relaxed);
     machine(device.clone(), Slot::B).commit(0).unwrap();
     assert_eq!(device.records.load(Ordering::Relaxed), 1);
@@ -192,19 +251,33 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
     let device = Fragile::new(image.clone(), usize::MAX, Some(start + COPY_OFFSETS[1]));
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
     assert_eq!(change.copy.unwrap().to_string(), "boot record: bad sector");
-    assert_eq!(store(&device.memory.bytes()).read().unwrap().slot(Slot::B).status, GOOD);
+    assert_eq!(
+        store(&device.memory.bytes())
+            .read()
+            .unwrap()
+            .slot(Slot::B)
+            .status,
+        GOOD
+    );
     let device = Fragile::new(image, usize::MAX, Some(start + COPY_OFFSETS[0]));
     let refused = machine(device, Slot::B).commit(0);
-    assert!(matches!(refused, Err(MachineError::Store(StoreError::Io(_)))));
+    assert!(matches!(
+        refused,
+        Err(MachineError::Store(StoreError::Io(_)))
+    ));
 }
 
 #[test]
 fn what_a_person_ruled_out_stays_so_without_the_newest_copy() {
     let (image, _) = on_trial(1);
     let device = Fragile::new(image, usize::MAX, None);
-    machine(device.clone(), Slot::A).mark_bad(Slot::B, 0).unwrap();
+    machine(device.clone(), Slot::A)
+        .mark_bad(Slot::B, 0)
+        .unwrap();
     for copy in [0, 1] {
-        let left = store(&without(&device.memory.bytes(), copy)).read().unwrap();
+        let left = store(&without(&device.memory.bytes(), copy))
+            .read()
+            .unwrap();
         assert_eq!(
             (left.slot(Slot::B).status, left.slot(Slot::B).reason),
             (Status::Unbootable, Reason::MarkedBad)

@@ -37,12 +37,24 @@ fn bundle_of(image: &[u8]) -> Vec<u8> {
     let recipe = Recipe::parse(text, &folder.path().join("bundle.toml"), None).unwrap();
     let mut out = Vec::new();
     let key = SecretKey::from_seed(&[7; 32]);
-    bundle::create(&recipe, &[key], 2, &mut Cursor::new(Vec::new()), &mut out, &mut |_| ()).unwrap();
+    bundle::create(
+        &recipe,
+        &[key],
+        2,
+        &mut Cursor::new(Vec::new()),
+        &mut out,
+        &mut |_| (),
+    )
+    .unwrap();
     out
 }
 
 fn benches(criterion: &mut Criterion) {
-    let key = TrustedKey::new(&SecretKey::from_seed(&[7; 32]).public_key(), &[Role::Release]).unwrap();
+    let key = TrustedKey::new(
+        &SecretKey::from_seed(&[7; 32]).public_key(),
+        &[Role::Release],
+    )
+    .unwrap();
     let trust = Trust::new(0, [1, 0, 0], &[key]).unwrap();
     let image = image();
     let bundle = bundle_of(&image);
@@ -56,7 +68,9 @@ fn benches(criterion: &mut Criterion) {
             bench.iter(|| encoder.compress(black_box(frame)).unwrap())
         });
     }
-    group.bench_function("SHA-256", |bench| bench.iter(|| Sha256::digest(black_box(frame))));
+    group.bench_function("SHA-256", |bench| {
+        bench.iter(|| Sha256::digest(black_box(frame)))
+    });
     group.finish();
 
     // What `create` does of an image: small frames that build upon the bytes before them.
@@ -66,7 +80,11 @@ fn benches(criterion: &mut Criterion) {
     for level in [3, 9, 10] {
         let mut encoder = Encoder::new(level).unwrap();
         group.bench_function(format!("compress at level {level}"), |bench| {
-            bench.iter(|| encoder.compress_run(black_box(run), 16 << 10, 64 << 10).unwrap())
+            bench.iter(|| {
+                encoder
+                    .compress_run(black_box(run), 16 << 10, 64 << 10)
+                    .unwrap()
+            })
         });
     }
     group.finish();
@@ -82,9 +100,12 @@ fn benches(criterion: &mut Criterion) {
     for workers in [1, 2] {
         group.bench_function(format!("verify, {workers} workers"), |bench| {
             bench.iter(|| {
-                let opener =
-                    Opener::open(bundle.as_slice(), Access::Verify(&trust, Purpose::Release), workers)
-                        .unwrap();
+                let opener = Opener::open(
+                    bundle.as_slice(),
+                    Access::Verify(&trust, Purpose::Release),
+                    workers,
+                )
+                .unwrap();
                 opener.check(&mut |_| ()).unwrap();
             });
         });

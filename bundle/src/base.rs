@@ -10,7 +10,8 @@ use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-/// Images that an update writes, and that a machine has of the release it runs: those that a delta consists of and builds upon.
+/// Images that an update writes, and that a machine has of the release it runs: those that a delta
+/// consists of and builds upon.
 pub const SLOT_ROLES: [ImageRole; 2] = [ImageRole::Boot, ImageRole::Root];
 
 /// A release and the images of its slot in files of their own.
@@ -35,12 +36,18 @@ pub enum BaseError {
         hex(found),
         hex(expected)
     )]
-    Image { version: String, image: ImageRole, found: [u8; 32], expected: [u8; 32] },
+    Image {
+        version: String,
+        image: ImageRole,
+        found: [u8; 32],
+        expected: [u8; 32],
+    },
 }
 
 impl Extracted {
-    /// Verifies `bundle` as `access` says and extracts the images of its slot into files that `scratch` makes. *Reads* the bundle once for each
-    /// image, from its beginning, and *writes* the files. `progress` is told bytes of images.
+    /// Verifies `bundle` as `access` says and extracts the images of its slot into files that
+    /// `scratch` makes. *Reads* the bundle once for each image, from its beginning, and *writes*
+    /// the files. `progress` is told bytes of images.
     ///
     /// # Errors
     /// [`OpenError`]; also for a delta bundle, which has no images of its own.
@@ -58,7 +65,10 @@ impl Extracted {
         };
         let release = Arc::clone(open()?.release());
         let mut images = Vec::new();
-        for role in SLOT_ROLES.into_iter().filter(|role| release.image(*role).is_some()) {
+        for role in SLOT_ROLES
+            .into_iter()
+            .filter(|role| release.image(*role).is_some())
+        {
             let file = scratch().map_err(OpenError::Output)?;
             open()?.extract(role, &file, progress)?;
             images.push((role, file));
@@ -75,13 +85,20 @@ impl Extracted {
     /// What a manifest says of this release as a base.
     #[must_use]
     pub fn as_base(&self) -> Base {
-        let images = self.release.images().iter().filter(|image| SLOT_ROLES.contains(&image.role));
+        let images = self
+            .release
+            .images()
+            .iter()
+            .filter(|image| SLOT_ROLES.contains(&image.role));
         let images = images.map(|image| BaseImage {
             role: image.role,
             size: image.size,
             sha256: crate::cbor::Blob(image.sha256),
         });
-        Base { images: images.collect(), version: self.release.manifest().version.clone() }
+        Base {
+            images: images.collect(),
+            version: self.release.manifest().version.clone(),
+        }
     }
 
     /// Whether the images are those that `delta` builds upon, by their digests. *Pure.*
@@ -97,12 +114,25 @@ impl Extracted {
             match found {
                 Some(found) if found.sha256 == expected => {}
                 _ if *given != base.version => {
-                    return Err(BaseError::Version { expected: version(), found: given.clone() });
+                    return Err(BaseError::Version {
+                        expected: version(),
+                        found: given.clone(),
+                    });
                 }
-                None => return Err(BaseError::Missing { version: version(), image: image.role }),
+                None => {
+                    return Err(BaseError::Missing {
+                        version: version(),
+                        image: image.role,
+                    });
+                }
                 Some(found) => {
                     let (image, found) = (image.role, found.sha256);
-                    return Err(BaseError::Image { version: version(), image, found, expected });
+                    return Err(BaseError::Image {
+                        version: version(),
+                        image,
+                        found,
+                        expected,
+                    });
                 }
             }
         }

@@ -1,9 +1,16 @@
-//! The only door to the CBOR library: deterministic encoding (RFC 8949, section 4.2.1), and nothing else accepted.
+//! The only door to the CBOR library: deterministic encoding (RFC 8949, section 4.2.1), and nothing
+//! else accepted.
 //!
-//! serde_cbor is no longer maintained (RUSTSEC-2021-0127) and takes more than one encoding for the same value. So a
-//! walk of our own looks at every byte first: short form, definite lengths, keys in order, no tags, no floats, bounded depth. Then serde_cbor
-//! decodes, and what it decoded must encode to the very same bytes.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! serde_cbor is no longer maintained (RUSTSEC-2021-0127) and takes more than one encoding for the
+//! same value. So a walk of our own looks at every byte first: short form, definite lengths, keys
+//! in order, no tags, no floats, bounded depth. Then serde_cbor decodes, and what it decoded must
+//! encode to the very same bytes.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::limits::MAX_MANIFEST_DEPTH;
 use serde::de::{DeserializeOwned, Error as _, Visitor};
@@ -11,7 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Why bytes are not the one encoding of a value. Offsets count bytes from the start of the encoding.
+/// Why bytes are not the one encoding of a value. Offsets count bytes from the start of the
+/// encoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum CborError {
@@ -41,7 +49,8 @@ pub enum CborError {
     NotDeterministic,
 }
 
-/// The one encoding of `value`. *Pure.* Structs must declare their fields in deterministic order; [`decode`] of the result fails otherwise.
+/// The one encoding of `value`. *Pure.* Structs must declare their fields in deterministic order;
+/// [`decode`] of the result fails otherwise.
 ///
 /// # Errors
 /// [`CborError::Schema`] for what CBOR cannot express.
@@ -49,18 +58,24 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
     serde_cbor::to_vec(value).map_err(|error| CborError::Schema(error.to_string()))
 }
 
-/// Decodes the one encoding of a value. *Pure.* The caller bounds `bytes` and has authenticated them.
+/// Decodes the one encoding of a value. *Pure.* The caller bounds `bytes` and has authenticated
+/// them.
 ///
 /// # Errors
 /// A [`CborError`]: what is not deterministic, then what does not fit `T`.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
     check_deterministic(bytes)?;
-    let value: T = serde_cbor::from_slice(bytes).map_err(|error| CborError::Schema(error.to_string()))?;
-    if encode(&value)? == bytes { Ok(value) } else { Err(CborError::NotDeterministic) }
+    let value: T =
+        serde_cbor::from_slice(bytes).map_err(|error| CborError::Schema(error.to_string()))?;
+    if encode(&value)? == bytes {
+        Ok(value)
+    } else {
+        Err(CborError::NotDeterministic)
+    }
 }
 
-/// Whether `bytes` are exactly one item in deterministic encoding, made of unsigned integers, texts, byte strings,
-/// arrays, maps with text keys, and booleans. *Pure*; allocates nothing.
+/// Whether `bytes` are exactly one item in deterministic encoding, made of unsigned integers,
+/// texts, byte strings, arrays, maps with text keys, and booleans. *Pure*; allocates nothing.
 ///
 /// # Errors
 /// The first [`CborError`] from the front.
@@ -80,9 +95,13 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn take(&mut self, len: u64) -> Result<&'a [u8], CborError> {
-        let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
+        let end = usize::try_from(len)
+            .ok()
+            .and_then(|len| self.at.checked_add(len));
         let taken = end.and_then(|end| Some((end, self.bytes.get(self.at..end)?)));
-        let (end, taken) = taken.ok_or(CborError::Truncated { at: self.bytes.len() })?;
+        let (end, taken) = taken.ok_or(CborError::Truncated {
+            at: self.bytes.len(),
+        })?;
         self.at = end;
         Ok(taken)
     }
@@ -98,14 +117,18 @@ impl<'a> Walk<'a> {
             31 => return Err(CborError::Indefinite { at }),
             _ => return Err(CborError::Type { at, major }),
         };
-        let argument = self.take(width)?.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let argument = self
+            .take(width)?
+            .iter()
+            .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
         let least = match width {
             1 => 24,
             2 => 1 << 8,
             4 => 1 << 16,
             _ => 1 << 32,
         };
-        // A simple value in the long form (major 7) is refused by the caller as a type that is not used.
+        // A simple value in the long form (major 7) is refused by the caller as a type that is not
+        // used.
         if argument < least && major != 7 {
             Err(CborError::NotShortest { at })
         } else {
@@ -116,7 +139,10 @@ impl<'a> Walk<'a> {
     fn item(&mut self, depth: usize) -> Result<(), CborError> {
         let at = self.at;
         if depth > MAX_MANIFEST_DEPTH {
-            return Err(CborError::Depth { at, limit: MAX_MANIFEST_DEPTH });
+            return Err(CborError::Depth {
+                at,
+                limit: MAX_MANIFEST_DEPTH,
+            });
         }
         let inner = depth.saturating_add(1);
         match self.head()? {
@@ -153,14 +179,18 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A text as map key, in the order in which deterministic CBOR sorts it: shorter first, then by bytes.
+/// A text as map key, in the order in which deterministic CBOR sorts it: shorter first, then by
+/// bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Key(pub String);
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+        self.0
+            .len()
+            .cmp(&other.0.len())
+            .then_with(|| self.0.cmp(&other.0))
     }
 }
 impl PartialOrd for Key {
@@ -200,8 +230,8 @@ impl<'de, T: TryFrom<Vec<u8>>> Deserialize<'de> for Blob<T> {
         }
         let bytes = deserializer.deserialize_bytes(Bytes)?;
         let len = bytes.len();
-        T::try_from(bytes)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("byte string of {len} bytes has the wrong length")))
+        T::try_from(bytes).map(Self).map_err(|_| {
+            D::Error::custom(format!("byte string of {len} bytes has the wrong length"))
+        })
     }
 }

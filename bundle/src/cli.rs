@@ -80,11 +80,14 @@ pub(crate) struct Keygen {
     pub(crate) out: PathBuf,
 }
 
-/// Two results cannot both go to standard output: ends the program like any other misuse of the command line.
+/// Two results cannot both go to standard output: ends the program like any other misuse of the
+/// command line.
 pub(crate) fn refuse_json(json: bool, output: &Path) {
     if json && is_dash(output) {
         let what = "--json cannot be used where the bundle goes to standard output";
-        command().error(clap::error::ErrorKind::ArgumentConflict, what).exit();
+        command()
+            .error(clap::error::ErrorKind::ArgumentConflict, what)
+            .exit();
     }
 }
 
@@ -92,7 +95,8 @@ pub(crate) fn refuse_json(json: bool, output: &Path) {
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])), after_long_help = LEAST_RECIPE)]
 pub(crate) struct Create {
-    /// The description; paths in it are relative to it, or to the current directory if it is - for standard input
+    /// The description; paths in it are relative to it, or to the current directory if it is - for
+    /// standard input
     #[arg(value_name = "BUNDLE.TOML")]
     pub(crate) recipe: PathBuf,
     /// Private key to sign with; may be given several times
@@ -117,10 +121,12 @@ pub(crate) struct Create {
     pub(crate) json: bool,
 }
 
-/// Make a delta bundle: what is new in a release against an older one, for machines that run exactly that older one.
+/// Make a delta bundle: what is new in a release against an older one, for machines that run
+/// exactly that older one.
 ///
-/// It holds the boot and the root image of NEW. Recovery and guard are left out: an update leaves them as they are. OLD and NEW are
-/// verified against --trust, or, without it, must be signed by one of the keys that sign the delta.
+/// It holds the boot and the root image of NEW. Recovery and guard are left out: an update leaves
+/// them as they are. OLD and NEW are verified against --trust, or, without it, must be signed by
+/// one of the keys that sign the delta.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])))]
 pub(crate) struct Delta {
@@ -134,7 +140,8 @@ pub(crate) struct Delta {
     /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
     #[arg(long, requires = "trust")]
     pub(crate) unsigned: bool,
-    /// Public key (PEM) or trust file (TOML) to verify OLD and NEW against, instead of the signing keys
+    /// Public key (PEM) or trust file (TOML) to verify OLD and NEW against, instead of the signing
+    /// keys
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
     /// The delta bundle to write; - for standard output
@@ -188,7 +195,8 @@ pub(crate) struct Attach {
 
 /// Check signatures and every byte of a bundle.
 ///
-/// Exit code 3 if it is refused. Of a delta bundle the stored bytes are checked, and without --base not what they decode to.
+/// Exit code 3 if it is refused. Of a delta bundle the stored bytes are checked, and without --base
+/// not what they decode to.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
     /// The bundle; - for standard input
@@ -257,7 +265,8 @@ pub(crate) struct CatManifest {
     pub(crate) output: PathBuf,
 }
 
-/// Show which frames of a device or file differ from an image of a bundle: offset and length in the image, one a line.
+/// Show which frames of a device or file differ from an image of a bundle: offset and length in the
+/// image, one a line.
 ///
 /// Exit code 3 if any does.
 #[derive(Args, Debug)]
@@ -270,7 +279,8 @@ pub(crate) struct Compare {
     /// Which image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE", default_value = "root")]
     pub(crate) image: ImageRole,
-    /// Where the image begins on the device, in bytes; 4096 for boot and recovery partitions, which begin with the seal
+    /// Where the image begins on the device, in bytes; 4096 for boot and recovery partitions, which
+    /// begin with the seal
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub(crate) offset: u64,
     #[command(flatten)]
@@ -299,7 +309,8 @@ pub(crate) struct TrustSign {
     pub(crate) key: Vec<PathBuf>,
 }
 
-/// Replace a trust file by a newer one, if as many keys of the older one signed it as that asks for.
+/// Replace a trust file by a newer one, if as many keys of the older one signed it as that asks
+/// for.
 #[derive(Args, Debug)]
 pub(crate) struct TrustUpdate {
     /// The trust file to be replaced
@@ -313,7 +324,8 @@ pub(crate) struct TrustUpdate {
 /// Whom to trust, if anybody.
 #[derive(Args, Debug)]
 pub(crate) struct TrustOption {
-    /// Public key (PEM) or trust file (TOML) to verify against; without it nobody has vouched for what is shown
+    /// Public key (PEM) or trust file (TOML) to verify against; without it nobody has vouched for
+    /// what is shown
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
 }
@@ -335,7 +347,8 @@ pub(crate) struct Extract {
     /// Which image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE")]
     pub(crate) image: ImageRole,
-    /// Where to write it: a file that is made or replaced, zeroes becoming holes; - for standard output
+    /// Where to write it: a file that is made or replaced, zeroes becoming holes; - for standard
+    /// output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -390,7 +403,8 @@ pub(crate) enum PurposeName {
 /// What a delta bundle builds upon.
 #[derive(Args, Debug)]
 pub(crate) struct BaseOption {
-    /// For a delta bundle: the bundle of the release that it builds upon, which is verified likewise
+    /// For a delta bundle: the bundle of the release that it builds upon, which is verified
+    /// likewise
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) base: Option<PathBuf>,
 }

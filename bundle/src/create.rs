@@ -1,4 +1,5 @@
-//! Making a bundle: images in, one file out; the same bytes on every machine and with any number of threads.
+//! Making a bundle: images in, one file out; the same bytes on every machine and with any number of
+//! threads.
 
 use crate::cbor::Blob;
 use crate::encoder::Encoder;
@@ -22,7 +23,11 @@ use std::path::PathBuf;
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum CreateError {
     #[error("image {role}: {}: {error}", path.display())]
-    Image { role: ImageRole, path: PathBuf, error: io::Error },
+    Image {
+        role: ImageRole,
+        path: PathBuf,
+        error: io::Error,
+    },
     #[error("image {role}: {}: empty", path.display())]
     Empty { role: ImageRole, path: PathBuf },
     #[error("images need more than {MAX_FRAMES} frames: choose a larger frame size")]
@@ -57,9 +62,10 @@ pub struct Created {
     pub images_len: u64,
 }
 
-/// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each; *writes* the payload to
-/// `spool`, an empty file, and then the whole bundle to `out`: the head comes first and is known last. `progress` is told bytes of images as
-/// they are done. Memory: four runs of 512 KiB for each of `workers`, and about 250 bytes for each frame.
+/// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each;
+/// *writes* the payload to `spool`, an empty file, and then the whole bundle to `out`: the head
+/// comes first and is known last. `progress` is told bytes of images as they are done. Memory: four
+/// runs of 512 KiB for each of `workers`, and about 250 bytes for each frame.
 ///
 /// # Errors
 /// [`CreateError`]; what is in `out` then is not a bundle.
@@ -77,12 +83,30 @@ pub fn create(
     let mut payload = Payload::new(spool);
     let mut infos = Vec::new();
     for (input, file, frame_size) in images {
-        let framing = Framing { frame_size, window: input.window, level: recipe.level };
-        infos.push(add_image(input, file, framing, workers, &mut payload, progress)?);
+        let framing = Framing {
+            frame_size,
+            window: input.window,
+            level: recipe.level,
+        };
+        infos.push(add_image(
+            input,
+            file,
+            framing,
+            workers,
+            &mut payload,
+            progress,
+        )?);
     }
     let hints = Some(std::mem::take(&mut payload.hints));
-    let terms = Terms { key_epoch: recipe.key_epoch, revoke: recipe.revoke, watchdog: recipe.watchdog };
-    let manifest = Manifest { images: infos, ..recipe.manifest.clone() };
+    let terms = Terms {
+        key_epoch: recipe.key_epoch,
+        revoke: recipe.revoke,
+        watchdog: recipe.watchdog,
+    };
+    let manifest = Manifest {
+        images: infos,
+        ..recipe.manifest.clone()
+    };
     payload.seal_up(manifest, hints, terms, keys, out)
 }
 
@@ -98,9 +122,15 @@ pub(crate) struct Terms {
 fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError> {
     let digest = |role| {
         let image = manifest.images.iter().find(|image| image.role == role);
-        image.map_or(ImageDigest::NONE, |image| ImageDigest { len: image.size, sha256: image.sha256.0 })
+        image.map_or(ImageDigest::NONE, |image| ImageDigest {
+            len: image.size,
+            sha256: image.sha256.0,
+        })
     };
-    let name = || ManifestError::Name { name: "version", found: manifest.version.clone() };
+    let name = || ManifestError::Name {
+        name: "version",
+        found: manifest.version.clone(),
+    };
     Ok(Statement {
         version: Text64::new(&manifest.version).ok_or_else(name)?,
         rollback_index: manifest.rollback_index,
@@ -115,28 +145,45 @@ fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError
 }
 
 /// The images, opened, with their frame sizes.
-fn open_images(inputs: Vec<&ImageInput>) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
+fn open_images(
+    inputs: Vec<&ImageInput>,
+) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
     let mut images = Vec::new();
     for input in inputs {
         let (role, path) = (input.role, &input.path);
-        let file =
-            ImageFile::open(path).map_err(|error| CreateError::Image { role, path: path.clone(), error })?;
+        let file = ImageFile::open(path).map_err(|error| CreateError::Image {
+            role,
+            path: path.clone(),
+            error,
+        })?;
         if file.size() == 0 {
-            return Err(CreateError::Empty { role, path: path.clone() });
+            return Err(CreateError::Empty {
+                role,
+                path: path.clone(),
+            });
         }
         images.push((input, file));
     }
-    let sizes: Vec<_> = images.iter().map(|(input, file)| (file.size(), input.frame_size)).collect();
+    let sizes: Vec<_> = images
+        .iter()
+        .map(|(input, file)| (file.size(), input.frame_size))
+        .collect();
     let otherwise = frame_size_for(&sizes);
     let images = images.into_iter();
-    Ok(images.map(|(input, file)| (input, file, input.frame_size.unwrap_or(otherwise))).collect())
+    Ok(images
+        .map(|(input, file)| (input, file, input.frame_size.unwrap_or(otherwise)))
+        .collect())
 }
 
-/// The frame size of the images that ask for none: the smallest from the default on, doubled, with which the images cannot have more
-/// frames than a bundle may, whatever is in them. *Pure.* `images`: the size of each, and the frame size that it asks for.
+/// The frame size of the images that ask for none: the smallest from the default on, doubled, with
+/// which the images cannot have more frames than a bundle may, whatever is in them. *Pure.*
+/// `images`: the size of each, and the frame size that it asks for.
 fn frame_size_for(images: &[(u64, Option<u32>)]) -> u32 {
     let frames = |otherwise: u32| -> u64 {
-        images.iter().map(|(size, asked)| size.div_ceil(u64::from(asked.unwrap_or(otherwise)))).sum()
+        images
+            .iter()
+            .map(|(size, asked)| size.div_ceil(u64::from(asked.unwrap_or(otherwise))))
+            .sum()
     };
     let mut size = DEFAULT_FRAME_SIZE;
     while frames(size) > MAX_FRAMES && size < MAX_FRAME_LEN {
@@ -187,7 +234,13 @@ fn add_image<W: Write>(
     payload.begin_image();
     parallel::ordered::<_, _, _, CreateError>(
         workers,
-        || runs.next().map_err(|error| CreateError::Image { role, path: path.clone(), error }),
+        || {
+            runs.next().map_err(|error| CreateError::Image {
+                role,
+                path: path.clone(),
+                error,
+            })
+        },
         || Encoder::new(level),
         |encoder, stretch| match (encoder, stretch) {
             (_, Stretch::Zeroes(len)) => Ok(Done::Zeroes(len)),
@@ -236,11 +289,25 @@ fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<V
     Ok(frames
         .map(|(number, (data, compressed))| {
             let sha256: [u8; 32] = Sha256::digest(data).into();
-            let kind = if compressed.is_some() { FrameKind::Zstd } else { FrameKind::Raw };
+            let kind = if compressed.is_some() {
+                FrameKind::Zstd
+            } else {
+                FrameKind::Raw
+            };
             let bytes = compressed.unwrap_or_else(|| data.to_vec());
             let before = window.min(number * frame_size) as u32;
-            let (len, stored_digest, hints) = (data.len() as u32, stored_digest(&bytes), hint::encode(data));
-            Frame { len, kind, before, sha256, stored_digest, bytes, hints, ranges: Vec::new() }
+            let (len, stored_digest, hints) =
+                (data.len() as u32, stored_digest(&bytes), hint::encode(data));
+            Frame {
+                len,
+                kind,
+                before,
+                sha256,
+                stored_digest,
+                bytes,
+                hints,
+                ranges: Vec::new(),
+            }
         })
         .collect())
 }
@@ -267,7 +334,15 @@ pub(crate) struct Payload<'a, W> {
 impl<'a, W: Write> Payload<'a, W> {
     pub(crate) fn new(spool: &'a mut W) -> Self {
         let (index, hints) = (Index::default(), Vec::new());
-        Self { spool, index, hints, len: 0, zeroes: 0, zero_digests: HashMap::new(), known: HashMap::new() }
+        Self {
+            spool,
+            index,
+            hints,
+            len: 0,
+            zeroes: 0,
+            zero_digests: HashMap::new(),
+            known: HashMap::new(),
+        }
     }
 
     pub(crate) fn begin_image(&mut self) {
@@ -281,20 +356,46 @@ impl<'a, W: Write> Payload<'a, W> {
         for frame in run {
             let number = self.index.frames.len();
             let earlier = self.known.get(&frame.sha256).copied();
-            let earlier = earlier.filter(|earlier| alone && self.index.frames[*earlier].len == frame.len);
+            let earlier =
+                earlier.filter(|earlier| alone && self.index.frames[*earlier].len == frame.len);
             if let Some(earlier) = earlier {
-                self.push(Stored::nothing(FrameKind::Repeat { frame: earlier }), frame.len, frame.sha256)?;
+                self.push(
+                    Stored::nothing(FrameKind::Repeat { frame: earlier }),
+                    frame.len,
+                    frame.sha256,
+                )?;
                 continue;
             }
             self.known.insert(frame.sha256, number);
-            let Frame { len, kind, before, sha256, stored_digest: digest, bytes, hints, ranges } = frame;
+            let Frame {
+                len,
+                kind,
+                before,
+                sha256,
+                stored_digest: digest,
+                bytes,
+                hints,
+                ranges,
+            } = frame;
             let first_range = self.index.ranges.len();
             let kind = match ranges.len() {
                 0 => kind,
-                ranges => FrameKind::Delta { first_range, ranges },
+                ranges => FrameKind::Delta {
+                    first_range,
+                    ranges,
+                },
             };
             self.index.ranges.extend(ranges);
-            self.push(Stored { kind, before, len: bytes.len() as u32, digest }, len, sha256)?;
+            self.push(
+                Stored {
+                    kind,
+                    before,
+                    len: bytes.len() as u32,
+                    digest,
+                },
+                len,
+                sha256,
+            )?;
             self.spool.write_all(&bytes)?;
             self.hints.extend_from_slice(&hints);
         }
@@ -317,8 +418,14 @@ impl<'a, W: Write> Payload<'a, W> {
         if self.index.frames.len() as u64 == MAX_FRAMES {
             return Err(CreateError::Frames);
         }
-        let Stored { kind, before, len: stored_len, digest: stored_digest } = stored;
-        // Image and offset follow from the order when the index is read; they are not part of its encoding.
+        let Stored {
+            kind,
+            before,
+            len: stored_len,
+            digest: stored_digest,
+        } = stored;
+        // Image and offset follow from the order when the index is read; they are not part of its
+        // encoding.
         let (image, offset, payload_offset) = (0, 0, self.len);
         self.len += u64::from(stored_len);
         self.index.frames.push(FrameEntry {
@@ -337,7 +444,8 @@ impl<'a, W: Write> Payload<'a, W> {
 }
 
 impl<W: Read + Write + Seek> Payload<'_, W> {
-    /// Signs what `manifest` says of the release and what has been added to the payload, and writes the bundle. *Reads* the spool and *writes* `out`.
+    /// Signs what `manifest` says of the release and what has been added to the payload, and writes
+    /// the bundle. *Reads* the spool and *writes* `out`.
     pub(crate) fn seal_up(
         self,
         manifest: Manifest,
@@ -350,7 +458,9 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
         let images_len = manifest.images.iter().map(|image| image.size).sum();
         let index_bytes = index.encode();
         let manifest = Manifest {
-            hints: hints.as_ref().map(|hints| Blob(Sha256::digest(hints).into())),
+            hints: hints
+                .as_ref()
+                .map(|hints| Blob(Sha256::digest(hints).into())),
             index: IndexInfo {
                 frames: index.frames.len() as u64,
                 ranges: index.ranges.len() as u64,
@@ -366,12 +476,21 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
             return Err(CreateError::ManifestLength { found });
         }
         let statement = Statement {
-            bundle_len: SEAL_LEN as u64 + found + index_bytes.len() as u64 + self.len + hints.len() as u64,
-            manifest: ImageDigest { len: found, sha256: Sha256::digest(&manifest_bytes).into() },
+            bundle_len: SEAL_LEN as u64
+                + found
+                + index_bytes.len() as u64
+                + self.len
+                + hints.len() as u64,
+            manifest: ImageDigest {
+                len: found,
+                sha256: Sha256::digest(&manifest_bytes).into(),
+            },
             ..statement(terms, &manifest)?
         };
         let mut seal = Seal::new(&statement);
-        keys.iter().try_for_each(|key| key.sign_seal(&mut seal)).map_err(CreateError::Sign)?;
+        keys.iter()
+            .try_for_each(|key| key.sign_seal(&mut seal))
+            .map_err(CreateError::Sign)?;
         out.write_all(seal.as_bytes())?;
         out.write_all(&manifest_bytes)?;
         out.write_all(&index_bytes)?;
@@ -379,7 +498,11 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
         io::copy(spool, out)?;
         out.write_all(&hints)?;
         out.flush()?;
-        Ok(Created { statement, frames: index.frames.len(), images_len })
+        Ok(Created {
+            statement,
+            frames: index.frames.len(),
+            images_len,
+        })
     }
 }
 
@@ -394,7 +517,12 @@ struct Stored {
 impl Stored {
     /// A frame for which nothing is stored.
     const fn nothing(kind: FrameKind) -> Self {
-        Self { kind, before: 0, len: 0, digest: [0; 16] }
+        Self {
+            kind,
+            before: 0,
+            len: 0,
+            digest: [0; 16],
+        }
     }
 }
 
@@ -415,7 +543,8 @@ mod tests {
             (vec![(100 << 20, None), (8 * GIB, None)], 64),
             (vec![(32 * GIB, None)], 128),
             (vec![(1 << 40, None)], 4096),
-            // More than a bundle can hold: creating it says so once it is reached, since zeroes may make it fit.
+            // More than a bundle can hold: creating it says so once it is reached, since zeroes may
+            // make it fit.
             (vec![(1 << 41, None)], 4096),
             // What an image asks for is left alone, and counts.
             (vec![(32 * GIB, Some(MAX_FRAME_LEN)), (3 * GIB, None)], 16),

@@ -1,7 +1,8 @@
 //! Delta bundles: a release as what is new in it against an older one.
 //!
-//! Every MiB of the new images is compressed with a prefix of those ranges of the old images that it resembles. They are found by samples
-//! ([`samples`]), so that it does not matter where in the old images they lie, or how far they are shifted.
+//! Every MiB of the new images is compressed with a prefix of those ranges of the old images that
+//! it resembles. They are found by samples ([`samples`]), so that it does not matter where in the
+//! old images they lie, or how far they are shifted.
 
 mod likeness;
 mod samples;
@@ -29,7 +30,8 @@ pub const FRAME_SIZE: u32 = 1 << 20;
 pub const DEFAULT_LEVEL: i32 = 19;
 /// Frames are compressed at this level first, which is quick.
 const QUICK_LEVEL: i32 = 9;
-/// A frame that the quick level makes shorter than this is not tried again, in bytes: at most this much could be gained.
+/// A frame that the quick level makes shorter than this is not tried again, in bytes: at most this
+/// much could be gained.
 const SHORT: usize = 4 << 10;
 
 /// Why a delta cannot be made.
@@ -45,9 +47,19 @@ pub enum DeltaError {
     #[error(
         "release {new} has rollback index {new_index}, less than the {old_index} of {old}: machines would refuse it"
     )]
-    Older { old: String, new: String, old_index: u64, new_index: u64 },
+    Older {
+        old: String,
+        new: String,
+        old_index: u64,
+        new_index: u64,
+    },
     #[error("release {old} is for {}, release {new} for {}: no machine could run both", old_names.join(", "), new_names.join(", "))]
-    Incompatible { old: String, new: String, old_names: Vec<String>, new_names: Vec<String> },
+    Incompatible {
+        old: String,
+        new: String,
+        old_names: Vec<String>,
+        new_names: Vec<String>,
+    },
     #[error("reading the images of release {0}: {1}")]
     Base(String, io::Error),
     #[error("a delta needs more than {MAX_BASE_RANGES} base ranges")]
@@ -83,28 +95,48 @@ pub fn check(old: &Release, new: &Release) -> Result<(), DeltaError> {
     if old_version == new_version {
         return Err(DeltaError::SameVersion(old_version));
     }
-    let digests = |release: &Release| SLOT_ROLES.map(|role| release.image(role).map(|image| image.sha256));
+    let digests =
+        |release: &Release| SLOT_ROLES.map(|role| release.image(role).map(|image| image.sha256));
     if digests(new) == [None, None] {
         return Err(DeltaError::NoImage { new: new_version });
     }
     if digests(old) == digests(new) {
-        return Err(DeltaError::SameImages { old: old_version, new: new_version });
+        return Err(DeltaError::SameImages {
+            old: old_version,
+            new: new_version,
+        });
     }
     let (old_index, new_index) = (base.rollback_index, manifest.rollback_index);
     if new_index < old_index {
-        return Err(DeltaError::Older { old: old_version, new: new_version, old_index, new_index });
+        return Err(DeltaError::Older {
+            old: old_version,
+            new: new_version,
+            old_index,
+            new_index,
+        });
     }
-    if !manifest.compatible.iter().any(|name| base.compatible.contains(name)) {
+    if !manifest
+        .compatible
+        .iter()
+        .any(|name| base.compatible.contains(name))
+    {
         let (old_names, new_names) = (base.compatible.clone(), manifest.compatible.clone());
-        return Err(DeltaError::Incompatible { old: old_version, new: new_version, old_names, new_names });
+        return Err(DeltaError::Incompatible {
+            old: old_version,
+            new: new_version,
+            old_names,
+            new_names,
+        });
     }
     Ok(())
 }
 
-/// Makes a delta bundle that leads from `old` to `new`, signed with `keys`: boot and root image of `new`, and all that its manifest says;
-/// recovery and guard are no part of it, since an update leaves them as they are. *Reads* the images, those of `old` several times and out of order;
-/// *writes* the payload to `spool`, an empty file, and then the bundle to `out`. `progress` is told bytes of the images of both sides.
-/// Memory: what [`Options::workers`] says, and 8 bytes for each 256 bytes of `old`.
+/// Makes a delta bundle that leads from `old` to `new`, signed with `keys`: boot and root image of
+/// `new`, and all that its manifest says; recovery and guard are no part of it, since an update
+/// leaves them as they are. *Reads* the images, those of `old` several times and out of order;
+/// *writes* the payload to `spool`, an empty file, and then the bundle to `out`. `progress` is told
+/// bytes of the images of both sides. Memory: what [`Options::workers`] says, and 8 bytes for each
+/// 256 bytes of `old`.
 ///
 /// # Errors
 /// [`DeltaError`]; what is in `out` then is not a bundle.
@@ -119,7 +151,8 @@ pub fn make(
 ) -> Result<Created, DeltaError> {
     check(&old.release, &new.release)?;
     let maker = Maker {
-        likeness: Likeness::of(old, options.workers, progress).map_err(|error| old_error(old, error))?,
+        likeness: Likeness::of(old, options.workers, progress)
+            .map_err(|error| old_error(old, error))?,
         old,
         options,
     };
@@ -129,9 +162,16 @@ pub fn make(
         images.push(maker.image(*role, file, &mut payload, progress)?);
     }
     let statement = new.release.statement();
-    let terms =
-        Terms { key_epoch: statement.key_epoch, revoke: statement.revoke, watchdog: statement.watchdog };
-    let manifest = Manifest { base: Some(old.as_base()), images, ..new.release.manifest().clone() };
+    let terms = Terms {
+        key_epoch: statement.key_epoch,
+        revoke: statement.revoke,
+        watchdog: statement.watchdog,
+    };
+    let manifest = Manifest {
+        base: Some(old.as_base()),
+        images,
+        ..new.release.manifest().clone()
+    };
     Ok(payload.seal_up(manifest, None, terms, keys, out)?)
 }
 
@@ -162,7 +202,10 @@ impl Maker<'_> {
     ) -> Result<ImageInfo, DeltaError> {
         let (version, level) = (&self.old.release.manifest().version, self.options.level);
         let read_error = |error| DeltaError::Base(version.clone(), error);
-        let file = file.try_clone().and_then(ImageFile::new).map_err(read_error)?;
+        let file = file
+            .try_clone()
+            .and_then(ImageFile::new)
+            .map_err(read_error)?;
         let (size, first) = (file.size(), payload.index.frames.len());
         let mut runs = Runs::new(file, FRAME_SIZE, false);
         payload.begin_image();
@@ -172,10 +215,13 @@ impl Maker<'_> {
             || Encoders::new(level),
             |encoders, stretch| match (encoders, stretch) {
                 (_, Stretch::Zeroes(len)) => Ok((len, None)),
-                (Ok(encoders), Stretch::Run(data)) => {
-                    self.frame(encoders, &data).map(|frame| (data.len() as u32, Some(frame)))
-                }
-                (Err(error), _) => Err(FrameError::Compress(io::Error::new(error.kind(), error.to_string()))),
+                (Ok(encoders), Stretch::Run(data)) => self
+                    .frame(encoders, &data)
+                    .map(|frame| (data.len() as u32, Some(frame))),
+                (Err(error), _) => Err(FrameError::Compress(io::Error::new(
+                    error.kind(),
+                    error.to_string(),
+                ))),
             },
             |done| {
                 let (len, frame) = done.map_err(|error| match error {
@@ -195,7 +241,13 @@ impl Maker<'_> {
         )?;
         payload.flush_zeroes()?;
         let frames = (payload.index.frames.len() - first) as u64;
-        Ok(ImageInfo { role, size, frames, sha256: Blob(runs.digest()), frame_size: FRAME_SIZE })
+        Ok(ImageInfo {
+            role,
+            size,
+            frames,
+            sha256: Blob(runs.digest()),
+            frame_size: FRAME_SIZE,
+        })
     }
 
     /// One frame of the new image.
@@ -206,11 +258,15 @@ impl Maker<'_> {
         let mut at = 0;
         for range in &ranges {
             let end = at + range.len as usize;
-            self.old.read(*range, &mut buffer[at..end]).map_err(FrameError::Old)?;
+            self.old
+                .read(*range, &mut buffer[at..end])
+                .map_err(FrameError::Old)?;
             at = end;
         }
         buffer[at..].copy_from_slice(data);
-        let compressed = encoders.compress(&buffer, at).map_err(FrameError::Compress)?;
+        let compressed = encoders
+            .compress(&buffer, at)
+            .map_err(FrameError::Compress)?;
         let sha256: [u8; 32] = Sha256::digest(data).into();
         // What does not become shorter needs no base either.
         let (kind, bytes, ranges) = match compressed {
@@ -218,7 +274,16 @@ impl Maker<'_> {
             Some(bytes) => (FrameKind::Zstd, bytes, ranges),
         };
         let (len, stored_digest) = (data.len() as u32, stored_digest(&bytes));
-        Ok(Frame { len, kind, before: 0, sha256, stored_digest, bytes, hints: Vec::new(), ranges })
+        Ok(Frame {
+            len,
+            kind,
+            before: 0,
+            sha256,
+            stored_digest,
+            bytes,
+            hints: Vec::new(),
+            ranges,
+        })
     }
 }
 
@@ -230,15 +295,23 @@ struct Encoders {
 
 impl Encoders {
     fn new(level: i32) -> io::Result<Self> {
-        let thorough = (level > QUICK_LEVEL).then(|| Encoder::new(level)).transpose()?;
-        Ok(Self { quick: Encoder::new(level.min(QUICK_LEVEL))?, thorough })
+        let thorough = (level > QUICK_LEVEL)
+            .then(|| Encoder::new(level))
+            .transpose()?;
+        Ok(Self {
+            quick: Encoder::new(level.min(QUICK_LEVEL))?,
+            thorough,
+        })
     }
 
-    /// What follows the first `prefix_len` bytes of `buffer`, compressed with these as prefix; `None` if that does not become shorter.
+    /// What follows the first `prefix_len` bytes of `buffer`, compressed with these as prefix;
+    /// `None` if that does not become shorter.
     fn compress(&mut self, buffer: &[u8], prefix_len: usize) -> io::Result<Option<Vec<u8>>> {
         let quick = self.quick.compress_upon(buffer, prefix_len)?;
-        let Some(thorough) =
-            self.thorough.as_mut().filter(|_| quick.as_ref().is_none_or(|it| it.len() >= SHORT))
+        let Some(thorough) = self
+            .thorough
+            .as_mut()
+            .filter(|_| quick.as_ref().is_none_or(|it| it.len() >= SHORT))
         else {
             return Ok(quick);
         };

@@ -19,9 +19,16 @@ pub fn json(release: &Release) -> Value {
         })
     });
     let images = images.collect();
-    let signatures: Vec<String> = release.seal().signatures().map(|entry| entry.key_id.to_string()).collect();
-    let build: serde_json::Map<String, Value> =
-        manifest.build.iter().map(|(key, value)| (key.0.clone(), Value::from(value.clone()))).collect();
+    let signatures: Vec<String> = release
+        .seal()
+        .signatures()
+        .map(|entry| entry.key_id.to_string())
+        .collect();
+    let build: serde_json::Map<String, Value> = manifest
+        .build
+        .iter()
+        .map(|(key, value)| (key.0.clone(), Value::from(value.clone())))
+        .collect();
     json!({
         "schema": "rayos-bundle.inspect/1",
         "verified": release.is_verified(),
@@ -49,7 +56,13 @@ pub fn json(release: &Release) -> Value {
 }
 
 fn kinds(release: &Release) -> Value {
-    let count = |is: fn(&FrameKind) -> bool| release.frames().iter().filter(|frame| is(&frame.kind)).count();
+    let count = |is: fn(&FrameKind) -> bool| {
+        release
+            .frames()
+            .iter()
+            .filter(|frame| is(&frame.kind))
+            .count()
+    };
     json!({
         "all": release.frames().len(),
         "zero": count(|kind| matches!(kind, FrameKind::Zero)),
@@ -76,14 +89,28 @@ pub fn text(release: &Release) -> String {
         line("min. updater", version.to_string());
     }
     if statement.revoke {
-        line("revoke", "yes: once committed, no older release is started any more".to_owned());
+        line(
+            "revoke",
+            "yes: once committed, no older release is started any more".to_owned(),
+        );
     }
     if statement.watchdog {
-        line("watchdog", "armed by the guard, fed by the release".to_owned());
+        line(
+            "watchdog",
+            "armed by the guard, fed by the release".to_owned(),
+        );
     }
     line("length", size(statement.bundle_len));
     for image in release.images() {
-        line("image", format!("{:<9} {:>12}  {}", image.role, size(image.size), hex(&image.sha256)));
+        line(
+            "image",
+            format!(
+                "{:<9} {:>12}  {}",
+                image.role,
+                size(image.size),
+                hex(&image.sha256)
+            ),
+        );
     }
     if let Some(base) = &manifest.base {
         line("delta from", base.version.clone());
@@ -97,7 +124,12 @@ pub fn text(release: &Release) -> String {
     }
     line(
         "signatures",
-        if release.is_verified() { "verified" } else { "NOT VERIFIED (no --trust)" }.to_owned(),
+        if release.is_verified() {
+            "verified"
+        } else {
+            "NOT VERIFIED (no --trust)"
+        }
+        .to_owned(),
     );
     text
 }
@@ -107,8 +139,7 @@ pub fn text(release: &Release) -> String {
 pub fn frames_json(release: &Release, all: bool) -> Value {
     let mut listing = json(release);
     let images = listing["images"].take();
-    let mut result =
-        json!({"schema": "rayos-bundle.list/1", "verified": release.is_verified(), "images": images});
+    let mut result = json!({"schema": "rayos-bundle.list/1", "verified": release.is_verified(), "images": images});
     if all {
         let frames = release.frames().iter().map(|frame| {
             let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
@@ -131,7 +162,10 @@ pub fn frames_json(release: &Release, all: bool) -> Value {
 pub fn frames_text(release: &Release, all: bool) -> String {
     let mut lines = Vec::new();
     for image in release.images() {
-        let frames = release.frames().get(image.frames.clone()).unwrap_or_default();
+        let frames = release
+            .frames()
+            .get(image.frames.clone())
+            .unwrap_or_default();
         let stored = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
         let (full, stored, count) = (size(image.size), size(stored), frames.len());
         lines.push(format!(
@@ -140,9 +174,16 @@ pub fn frames_text(release: &Release, all: bool) -> String {
             hex(&image.sha256)
         ));
         for frame in frames.iter().take_while(|_| all) {
-            let (offset, len, kind, stored) =
-                (frame.offset, frame.len, frame.kind.as_str(), frame.stored_len);
-            lines.push(format!("  {offset:>14}{len:>9} {kind:<7}{stored:>9}  {}", hex(&frame.sha256)));
+            let (offset, len, kind, stored) = (
+                frame.offset,
+                frame.len,
+                frame.kind.as_str(),
+                frame.stored_len,
+            );
+            lines.push(format!(
+                "  {offset:>14}{len:>9} {kind:<7}{stored:>9}  {}",
+                hex(&frame.sha256)
+            ));
         }
     }
     lines.join("\n")
@@ -161,5 +202,9 @@ pub fn size(bytes: u64) -> String {
         value /= 1024.0;
         unit = next;
     }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+    if unit == "B" {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
 }

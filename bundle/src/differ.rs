@@ -32,19 +32,38 @@ pub struct ImageDiff {
 /// Compares the images of `new` with those of `old`, by the digests in their indexes. *Pure.*
 #[must_use]
 pub fn releases(old: &Release, new: &Release) -> Vec<ImageDiff> {
-    new.images().iter().map(|image| image_diff(old, new, image)).collect()
+    new.images()
+        .iter()
+        .map(|image| image_diff(old, new, image))
+        .collect()
 }
 
 fn frames<'a>(release: &'a Release, image: &Image) -> &'a [FrameEntry] {
-    release.frames().get(image.frames.clone()).unwrap_or_default()
+    release
+        .frames()
+        .get(image.frames.clone())
+        .unwrap_or_default()
 }
 
 fn image_diff(old: &Release, new: &Release, image: &Image) -> ImageDiff {
-    let olds = old.image(image.role).map(|image| frames(old, image)).unwrap_or_default();
-    let placed: HashSet<(u64, [u8; 32])> = olds.iter().map(|frame| (frame.offset, frame.sha256)).collect();
+    let olds = old
+        .image(image.role)
+        .map(|image| frames(old, image))
+        .unwrap_or_default();
+    let placed: HashSet<(u64, [u8; 32])> = olds
+        .iter()
+        .map(|frame| (frame.offset, frame.sha256))
+        .collect();
     let known: HashSet<[u8; 32]> = olds.iter().map(|frame| frame.sha256).collect();
-    let mut diff =
-        ImageDiff { role: image.role, size: image.size, zero: 0, same: 0, moved: 0, new: 0, new_stored: 0 };
+    let mut diff = ImageDiff {
+        role: image.role,
+        size: image.size,
+        zero: 0,
+        same: 0,
+        moved: 0,
+        new: 0,
+        new_stored: 0,
+    };
     for frame in frames(new, image) {
         let len = u64::from(frame.len);
         if frame.kind == FrameKind::Zero {
@@ -61,8 +80,9 @@ fn image_diff(old: &Release, new: &Release, image: &Image) -> ImageDiff {
     diff
 }
 
-/// The numbers of the frames of `image` that differ on a device, whose bytes from `start` on are compared. *Reads* the length of the image,
-/// on `workers` threads. A device that ends too early differs from there on.
+/// The numbers of the frames of `image` that differ on a device, whose bytes from `start` on are
+/// compared. *Reads* the length of the image, on `workers` threads. A device that ends too early
+/// differs from there on.
 ///
 /// # Errors
 /// What reading gives.
@@ -81,7 +101,9 @@ pub fn device(
         || Ok(numbers.next()),
         Vec::new,
         |buffer: &mut Vec<u8>, number| -> io::Result<(usize, u32, bool)> {
-            let Some(entry) = release.frame(number) else { return Ok((number, 0, true)) };
+            let Some(entry) = release.frame(number) else {
+                return Ok((number, 0, true));
+            };
             buffer.resize(entry.len as usize, 0);
             match device.read_exact_at(buffer, start.saturating_add(entry.offset)) {
                 Ok(()) => {}

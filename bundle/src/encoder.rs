@@ -1,5 +1,11 @@
-//! How frames are compressed: the same bytes on every machine, with any number of threads and wherever they lie in memory.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! How frames are compressed: the same bytes on every machine, with any number of threads and
+//! wherever they lie in memory.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use std::io;
 use zstd::zstd_safe::{self, CCtx, CParameter, ParamSwitch, Strategy};
@@ -21,10 +27,16 @@ impl Encoder {
     pub fn new(level: i32) -> io::Result<Self> {
         let (alone, mut first) = (context(level)?, context(level)?);
         set(&mut first, small_search(level))?;
-        Ok(Self { level, alone, first, buffer: Vec::new() })
+        Ok(Self {
+            level,
+            alone,
+            first,
+            buffer: Vec::new(),
+        })
     }
 
-    /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the same bytes give the same frame.
+    /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the
+    /// same bytes give the same frame.
     ///
     /// # Errors
     /// The library's own words.
@@ -32,8 +44,9 @@ impl Encoder {
         compress_with(&mut self.alone, &mut self.buffer, bytes)
     }
 
-    /// One zstd frame for each `frame_size` bytes of `run`, which builds upon up to `window` bytes of it before; `None` for those that would not be
-    /// shorter. *Pure*: the same bytes give the same frames.
+    /// One zstd frame for each `frame_size` bytes of `run`, which builds upon up to `window` bytes
+    /// of it before; `None` for those that would not be shorter. *Pure*: the same bytes give the
+    /// same frames.
     ///
     /// # Errors
     /// The library's own words.
@@ -54,7 +67,9 @@ impl Encoder {
         for start in (0..run.len()).step_by(frame_size.max(1)) {
             let (before, bytes) = run.split_at_checked(start).unwrap_or_default();
             let bytes = bytes.get(..frame_size).unwrap_or(bytes);
-            let before = before.get(before.len().saturating_sub(window)..).unwrap_or_default();
+            let before = before
+                .get(before.len().saturating_sub(window)..)
+                .unwrap_or_default();
             let buffer = &mut self.buffer;
             frames.push(match start {
                 0 if small => compress_with(&mut self.first, buffer, bytes)?,
@@ -68,12 +83,17 @@ impl Encoder {
         Ok(frames)
     }
 
-    /// As [`Encoder::compress`], of what follows the first `prefix_len` bytes of `buffer`, which may refer to these. *Pure*: it is one buffer because
-    /// zstd makes other bytes, and takes longer, where the prefix does not lie directly before what is compressed.
+    /// As [`Encoder::compress`], of what follows the first `prefix_len` bytes of `buffer`, which
+    /// may refer to these. *Pure*: it is one buffer because zstd makes other bytes, and takes
+    /// longer, where the prefix does not lie directly before what is compressed.
     ///
     /// # Errors
     /// The library's own words.
-    pub fn compress_upon(&mut self, buffer: &[u8], prefix_len: usize) -> io::Result<Option<Vec<u8>>> {
+    pub fn compress_upon(
+        &mut self,
+        buffer: &[u8],
+        prefix_len: usize,
+    ) -> io::Result<Option<Vec<u8>>> {
         let (prefix, bytes) = buffer.split_at_checked(prefix_len).unwrap_or((buffer, &[]));
         let mut context = context(self.level)?;
         let window = usize::BITS.saturating_sub(buffer.len().leading_zeros());
@@ -83,12 +103,15 @@ impl Encoder {
     }
 }
 
-/// Frames that have at most this many bytes to search, themselves and before them, are searched as [`small_search`] says.
+/// Frames that have at most this many bytes to search, themselves and before them, are searched as
+/// [`small_search`] says.
 const SMALL: usize = 128 << 10;
 
-/// How frames of a run are searched at the levels at which most of the time goes into filling tables with the bytes before a frame. The zstd library means its rows
-/// of tags for long inputs: here a table of hashes and chains behind it are filled in half the time, and what is found in them is as short. The first
-/// frame of a run likewise. docs/decisions/0102-runs.md has the figures.
+/// How frames of a run are searched at the levels at which most of the time goes into filling
+/// tables with the bytes before a frame. The zstd library means its rows of tags for long inputs:
+/// here a table of hashes and chains behind it are filled in half the time, and what is found in
+/// them is as short. The first frame of a run likewise. docs/decisions/0102-runs.md has the
+/// figures.
 fn small_search(level: i32) -> Option<[CParameter; 5]> {
     let (strategy, search_log) = match level {
         5 => (Strategy::ZSTD_greedy, 4),
@@ -129,7 +152,11 @@ fn set<const N: usize>(
 }
 
 /// A frame of `bytes`, if it is shorter than they are; `buffer` is memory to work in.
-fn compress_with(context: &mut CCtx<'_>, buffer: &mut Vec<u8>, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
+fn compress_with(
+    context: &mut CCtx<'_>,
+    buffer: &mut Vec<u8>,
+    bytes: &[u8],
+) -> io::Result<Option<Vec<u8>>> {
     buffer.clear();
     buffer.reserve(zstd_safe::compress_bound(bytes.len()));
     let len = context.compress2(buffer, bytes).map_err(zstd_io)?;
@@ -141,7 +168,12 @@ fn zstd_io(code: usize) -> io::Error {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 mod tests {
     use super::*;
     use sha2::{Digest as _, Sha256};
@@ -166,7 +198,9 @@ mod tests {
     }
 
     fn noise(len: u32) -> Vec<u8> {
-        (0..len / 32).flat_map(|block| <[u8; 32]>::from(Sha256::digest(block.to_le_bytes()))).collect()
+        (0..len / 32)
+            .flat_map(|block| <[u8; 32]>::from(Sha256::digest(block.to_le_bytes())))
+            .collect()
     }
 
     /// All that an encoder makes of a run, and of its parts on their own.
@@ -181,10 +215,17 @@ mod tests {
 
     #[test]
     fn neither_what_was_compressed_before_nor_the_place_in_memory_alters_a_byte() {
-        let runs = [bytes(1, 200 << 10), bytes(2, 3 * FRAME + 77), bytes(3, FRAME)];
-        // Each kind of search that zstd has: fast, double, greedy, lazy, lazy2, btlazy2, btopt, btultra, btultra2.
+        let runs = [
+            bytes(1, 200 << 10),
+            bytes(2, 3 * FRAME + 77),
+            bytes(3, FRAME),
+        ];
+        // Each kind of search that zstd has: fast, double, greedy, lazy, lazy2, btlazy2, btopt,
+        // btultra, btultra2.
         for level in [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 19] {
-            let fresh = runs.each_ref().map(|run| made(&mut Encoder::new(level).unwrap(), run));
+            let fresh = runs
+                .each_ref()
+                .map(|run| made(&mut Encoder::new(level).unwrap(), run));
             let mut used = Encoder::new(level).unwrap();
             for (shift, which) in [(0, 2), (1, 0), (13, 1), (64, 0), (4095, 2), (7, 1)] {
                 // In front of it and behind it lie bytes that a search must not see.
@@ -192,7 +233,11 @@ mod tests {
                 shifted.extend_from_slice(&runs[which]);
                 shifted.extend_from_slice(&runs[which]);
                 let run = &shifted[shift..][..runs[which].len()];
-                assert_eq!(made(&mut used, run), fresh[which], "level {level}, run {which} at {shift}");
+                assert_eq!(
+                    made(&mut used, run),
+                    fresh[which],
+                    "level {level}, run {which} at {shift}"
+                );
             }
         }
     }
@@ -203,12 +248,21 @@ mod tests {
         let run = noise(48 << 10).repeat(2);
         for level in [3, 9, 19] {
             let len = |window: usize| -> usize {
-                let frames = Encoder::new(level).unwrap().compress_run(&run, FRAME, window).unwrap();
+                let frames = Encoder::new(level)
+                    .unwrap()
+                    .compress_run(&run, FRAME, window)
+                    .unwrap();
                 assert_eq!(frames.len(), run.len() / FRAME);
-                frames.into_iter().map(|frame| frame.map_or(FRAME, |frame| frame.len())).sum()
+                frames
+                    .into_iter()
+                    .map(|frame| frame.map_or(FRAME, |frame| frame.len()))
+                    .sum()
             };
             let (near, far) = (len(32 << 10), len(64 << 10));
-            assert!(far < near * 6 / 10, "level {level}: {near} bytes, {far} with the longer window");
+            assert!(
+                far < near * 6 / 10,
+                "level {level}: {near} bytes, {far} with the longer window"
+            );
         }
     }
 
@@ -217,8 +271,15 @@ mod tests {
         let noise = noise(4096);
         let mut encoder = Encoder::new(9).unwrap();
         assert_eq!(encoder.compress(&noise).unwrap(), None);
-        assert_eq!(encoder.compress_upon(&[b"before".as_slice(), &noise].concat(), 6).unwrap(), None);
-        let frames = encoder.compress_run(&noise.repeat(2), noise.len(), noise.len()).unwrap();
+        assert_eq!(
+            encoder
+                .compress_upon(&[b"before".as_slice(), &noise].concat(), 6)
+                .unwrap(),
+            None
+        );
+        let frames = encoder
+            .compress_run(&noise.repeat(2), noise.len(), noise.len())
+            .unwrap();
         assert!(matches!(frames.as_slice(), [None, Some(again)] if again.len() < 64));
     }
 }

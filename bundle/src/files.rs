@@ -1,4 +1,5 @@
-//! Files as the command line names them: `-` is standard input or output, and a result gets its name when it is complete.
+//! Files as the command line names them: `-` is standard input or output, and a result gets its
+//! name when it is complete.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use std::fs::{self, File, OpenOptions};
@@ -12,10 +13,15 @@ pub(crate) fn is_dash(path: &Path) -> bool {
 
 /// What an input is called in messages.
 pub(crate) fn name_of(path: &Path) -> String {
-    if is_dash(path) { STANDARD_INPUT.to_owned() } else { path.display().to_string() }
+    if is_dash(path) {
+        STANDARD_INPUT.to_owned()
+    } else {
+        path.display().to_string()
+    }
 }
 
-/// The name of standard input; as a path it lies in the current directory, and so does what is named relative to it.
+/// The name of standard input; as a path it lies in the current directory, and so does what is
+/// named relative to it.
 pub(crate) const STANDARD_INPUT: &str = "standard input";
 
 pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>> {
@@ -29,19 +35,33 @@ pub(crate) fn open_input(path: &Path) -> Result<Box<dyn Read>> {
 /// Standard output for bytes that nobody wants to see on a terminal.
 pub(crate) fn open_stdout() -> Result<StdoutLock<'static>> {
     let out = io::stdout();
-    ensure!(!out.is_terminal(), "standard output is a terminal: name a file, or a program behind a pipe");
+    ensure!(
+        !out.is_terminal(),
+        "standard output is a terminal: name a file, or a program behind a pipe"
+    );
     Ok(out.lock())
 }
 
 pub(crate) fn open_to_sign(path: &Path) -> Result<File> {
-    ensure!(!is_dash(path), "a bundle is signed in its place, and standard input has none: name a file");
-    OpenOptions::new().read(true).write(true).open(path).with_context(|| path.display().to_string())
+    ensure!(
+        !is_dash(path),
+        "a bundle is signed in its place, and standard input has none: name a file"
+    );
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .with_context(|| path.display().to_string())
 }
 
 pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
     let name = || path.display().to_string();
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).with_context(name)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(name)?;
     file.write_all(bytes).with_context(name)?;
     file.sync_all().with_context(name)
 }
@@ -64,7 +84,12 @@ pub(crate) fn write_output(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn unnamed_file(folder: &Path) -> Result<File> {
     let path = folder.join(format!(".rayos-bundle.{}.payload", std::process::id()));
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
+    let file = options
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
     let file = file.with_context(|| path.display().to_string())?;
     fs::remove_file(&path).with_context(|| path.display().to_string())?;
     Ok(file)
@@ -90,18 +115,28 @@ impl PartFile {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(&part);
         let file = file.with_context(|| path.display().to_string())?;
-        Ok(Self { file, part, path: path.to_owned(), finished: false })
+        Ok(Self {
+            file,
+            part,
+            path: path.to_owned(),
+            finished: false,
+        })
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        self.path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
     }
 
     pub(crate) fn finish(mut self) -> Result<()> {
         let name = || self.path.display().to_string();
         self.file.sync_all().with_context(name)?;
         fs::rename(&self.part, &self.path).with_context(name)?;
-        File::open(self.folder()).and_then(|folder| folder.sync_all()).with_context(name)?;
+        File::open(self.folder())
+            .and_then(|folder| folder.sync_all())
+            .with_context(name)?;
         self.finished = true;
         Ok(())
     }

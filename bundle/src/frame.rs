@@ -1,5 +1,10 @@
 //! One frame: how its authenticated stored bytes become the image's bytes again.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::hex;
 use crate::index::{BaseRange, FrameKind};
@@ -55,7 +60,11 @@ pub enum DecodeFault {
     #[error("reading what it builds upon: {0}")]
     Fetch(io::Error),
     #[error("given {found} bytes {of}, expected {expected}")]
-    Buffer { of: &'static str, found: u64, expected: u64 },
+    Buffer {
+        of: &'static str,
+        found: u64,
+        expected: u64,
+    },
 }
 
 /// Why compressed bytes are not the kind of zstd frame that a bundle may hold.
@@ -82,14 +91,18 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { context: DCtx::create(), prefix: Vec::new() }
+        Self {
+            context: DCtx::create(),
+            prefix: Vec::new(),
+        }
     }
 }
 
 impl Decoder {
-    /// The uncompressed bytes of `frame` in `into`, which is resized to them, checked against the SHA-256 of the index. *Pure*
-    /// save for `fetch`, which fills a buffer with what the frame builds upon and is called for nothing else. To decode a whole run,
-    /// [`Decoder::decode_slice`] is quicker.
+    /// The uncompressed bytes of `frame` in `into`, which is resized to them, checked against the
+    /// SHA-256 of the index. *Pure* save for `fetch`, which fills a buffer with what the frame
+    /// builds upon and is called for nothing else. To decode a whole run, [`Decoder::decode_slice`]
+    /// is quicker.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -100,26 +113,38 @@ impl Decoder {
         into: &mut Vec<u8>,
         mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
-        let (before, len) = release.frame(frame.number()).map_or((0, 0), |entry| (entry.before, entry.len));
+        let (before, len) = release
+            .frame(frame.number())
+            .map_or((0, 0), |entry| (entry.before, entry.len));
         if before == 0 {
             into.resize(len as usize, 0);
             return self.decode_slice(release, frame, &[], into, fetch);
         }
         let mut run = vec![0; before.saturating_add(len) as usize];
-        let (head, own) = run.split_at_mut_checked(before as usize).unwrap_or_default();
-        let (image, offset) =
-            release.frame(frame.number()).map_or((0, 0), |entry| (entry.image, entry.offset));
-        fetch(Source::Before { image, offset: offset.saturating_sub(u64::from(before)) }, head)
-            .map_err(|error| fault(release, frame.number(), DecodeFault::Fetch(error)))?;
+        let (head, own) = run
+            .split_at_mut_checked(before as usize)
+            .unwrap_or_default();
+        let (image, offset) = release
+            .frame(frame.number())
+            .map_or((0, 0), |entry| (entry.image, entry.offset));
+        fetch(
+            Source::Before {
+                image,
+                offset: offset.saturating_sub(u64::from(before)),
+            },
+            head,
+        )
+        .map_err(|error| fault(release, frame.number(), DecodeFault::Fetch(error)))?;
         self.decode_slice(release, frame, head, own, fetch)?;
         into.clear();
         into.extend_from_slice(own);
         Ok(())
     }
 
-    /// As [`Decoder::decode`], into a buffer of exactly the frame's length. `before` are the bytes of the image directly before it, as
-    /// many as the index says ([`crate::FrameEntry::before`]). It is quickest where they lie directly before `into` in memory, so that the
-    /// frames of a run are decoded one behind the other into one buffer.
+    /// As [`Decoder::decode`], into a buffer of exactly the frame's length. `before` are the bytes
+    /// of the image directly before it, as many as the index says ([`crate::FrameEntry::before`]).
+    /// It is quickest where they lie directly before `into` in memory, so that the frames of a run
+    /// are decoded one behind the other into one buffer.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -166,26 +191,36 @@ impl Decoder {
             }
             FrameKind::Zstd => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
-                check_len(decompress(&mut self.context, into, stored, before), into.len())?;
+                check_len(
+                    decompress(&mut self.context, into, stored, before),
+                    into.len(),
+                )?;
             }
             FrameKind::Delta { .. } => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
                 self.prefix.clear();
                 for range in release.base_ranges(entry) {
                     let start = self.prefix.len();
-                    self.prefix.resize(start.saturating_add(range.len as usize), 0);
+                    self.prefix
+                        .resize(start.saturating_add(range.len as usize), 0);
                     let piece = self.prefix.get_mut(start..).unwrap_or_default();
                     fetch(Source::Base(*range), piece).map_err(DecodeFault::Fetch)?;
                 }
                 self.prefix.extend_from_slice(before);
-                check_len(decompress(&mut self.context, into, stored, &self.prefix), into.len())?;
+                check_len(
+                    decompress(&mut self.context, into, stored, &self.prefix),
+                    into.len(),
+                )?;
             }
         }
         let found: [u8; 32] = Sha256::digest(&into).into();
         if found == entry.sha256 {
             Ok(())
         } else {
-            Err(DecodeFault::Digest { expected: entry.sha256, found })
+            Err(DecodeFault::Digest {
+                expected: entry.sha256,
+                found,
+            })
         }
     }
 }
@@ -197,7 +232,8 @@ fn decompress(
     stored: &[u8],
     prefix: &[u8],
 ) -> Result<usize, usize> {
-    /// A prefix that begins like this would be taken for a dictionary with tables of its own (RFC 8878, section 5).
+    /// A prefix that begins like this would be taken for a dictionary with tables of its own (RFC
+    /// 8878, section 5).
     const DICTIONARY: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
     if prefix.starts_with(&DICTIONARY) {
         let mut context = DCtx::create();
@@ -213,12 +249,24 @@ fn decompress(
 fn fault(release: &Release, number: usize, fault: DecodeFault) -> DecodeError {
     let entry = release.frame(number);
     let image = entry.and_then(|entry| release.images().get(entry.image));
-    DecodeError { image: image.map_or(ImageRole::Boot, |image| image.role), frame: number, fault }
+    DecodeError {
+        image: image.map_or(ImageRole::Boot, |image| image.role),
+        frame: number,
+        fault,
+    }
 }
 
 fn check_buffer(of: &'static str, found: usize, expected: u32) -> Result<(), DecodeFault> {
     let (found, expected) = (found as u64, u64::from(expected));
-    if found == expected { Ok(()) } else { Err(DecodeFault::Buffer { of, found, expected }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(DecodeFault::Buffer {
+            of,
+            found,
+            expected,
+        })
+    }
 }
 
 fn zstd_fault(code: usize) -> DecodeFault {
@@ -230,12 +278,16 @@ fn check_len(result: Result<usize, usize>, expected: usize) -> Result<(), Decode
     if found == expected {
         Ok(())
     } else {
-        Err(DecodeFault::Length { found: found as u64, expected: expected as u64 })
+        Err(DecodeFault::Length {
+            found: found as u64,
+            expected: expected as u64,
+        })
     }
 }
 
-/// Whether `stored` is exactly one zstd frame (RFC 8878, section 3.1.1) in a single segment of `len` bytes, without
-/// a dictionary. *Pure.* A single segment makes the window as long as the frame: no larger window can be asked for.
+/// Whether `stored` is exactly one zstd frame (RFC 8878, section 3.1.1) in a single segment of
+/// `len` bytes, without a dictionary. *Pure.* A single segment makes the window as long as the
+/// frame: no larger window can be asked for.
 ///
 /// # Errors
 /// [`HeaderFault`].
@@ -253,13 +305,22 @@ pub fn check_header(stored: &[u8], len: u64) -> Result<(), HeaderFault> {
     if descriptor & DICTIONARY != 0 {
         return Err(HeaderFault::Dictionary);
     }
-    let found = zstd_safe::get_frame_content_size(stored).ok().flatten().unwrap_or(0);
+    let found = zstd_safe::get_frame_content_size(stored)
+        .ok()
+        .flatten()
+        .unwrap_or(0);
     if found != len {
-        return Err(HeaderFault::ContentSize { found, expected: len });
+        return Err(HeaderFault::ContentSize {
+            found,
+            expected: len,
+        });
     }
     let found = zstd_safe::find_frame_compressed_size(stored).unwrap_or(0) as u64;
     if found != stored.len() as u64 {
-        return Err(HeaderFault::Joined { found, stored: stored.len() as u64 });
+        return Err(HeaderFault::Joined {
+            found,
+            stored: stored.len() as u64,
+        });
     }
     Ok(())
 }

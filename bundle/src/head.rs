@@ -1,5 +1,11 @@
-//! The head of a bundle, seal, manifest and index, as it comes: a parser that reads nothing by itself.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! The head of a bundle, seal, manifest and index, as it comes: a parser that reads nothing by
+//! itself.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::index::Index;
 use crate::limits::MAX_MANIFEST_LEN;
@@ -12,10 +18,10 @@ use std::sync::Arc;
 
 /// Takes the first bytes of a bundle in pieces of any size, until the release is known.
 ///
-/// Order of checks: seal (structure, CRC), signatures, statement; then the manifest's length, digest, encoding and
-/// fields, and that it agrees with the statement; then the index's length, digest and entries. Nothing is parsed
-/// before it is authenticated. Memory: what has been fed of the present part, so at most
-/// [`MAX_MANIFEST_LEN`] or an index of [`crate::limits::MAX_FRAMES`].
+/// Order of checks: seal (structure, CRC), signatures, statement; then the manifest's length,
+/// digest, encoding and fields, and that it agrees with the statement; then the index's length,
+/// digest and entries. Nothing is parsed before it is authenticated. Memory: what has been fed of
+/// the present part, so at most [`MAX_MANIFEST_LEN`] or an index of [`crate::limits::MAX_FRAMES`].
 #[derive(Debug)]
 pub struct HeadParser {
     access: Access,
@@ -44,14 +50,19 @@ impl HeadParser {
         Self::with(Access::Verify(Box::new(trust.clone()), purpose))
     }
 
-    /// A parser that checks everything but the signatures: for showing a bundle to a person, and for signing it.
+    /// A parser that checks everything but the signatures: for showing a bundle to a person, and
+    /// for signing it.
     #[must_use]
     pub fn without_verifying() -> Self {
         Self::with(Access::Unverified)
     }
 
     fn with(access: Access) -> Self {
-        Self { access, part: Part::Seal, buffer: Vec::new() }
+        Self {
+            access,
+            part: Part::Seal,
+            buffer: Vec::new(),
+        }
     }
 
     /// How many bytes are needed to finish the present part; 0 once the release is known.
@@ -69,8 +80,8 @@ impl HeadParser {
         }
     }
 
-    /// Takes the next bytes of the file and returns how many of them belong to the head: fewer than given only when
-    /// the release is known. *Pure.*
+    /// Takes the next bytes of the file and returns how many of them belong to the head: fewer than
+    /// given only when the release is known. *Pure.*
     ///
     /// # Errors
     /// The first [`ReadError`], after which the parser must not be fed again.
@@ -97,7 +108,11 @@ impl HeadParser {
             Part::Index(..) => "index",
             Part::Done(_) => "payload",
         };
-        ReadError::Truncated { what, found: self.buffer.len() as u64, expected: self.part_len() as u64 }
+        ReadError::Truncated {
+            what,
+            found: self.buffer.len() as u64,
+            expected: self.part_len() as u64,
+        }
     }
 
     fn part_len(&self) -> usize {
@@ -127,7 +142,9 @@ impl HeadParser {
         let seal = Seal::from_bytes(bytes)?;
         let statement = match &self.access {
             Access::Verify(trust, purpose) => seal.verify(trust, *purpose)?,
-            Access::Unverified => seal.unverified_statement().map_err(VerifyError::Statement)?,
+            Access::Unverified => seal
+                .unverified_statement()
+                .map_err(VerifyError::Statement)?,
         };
         let found = statement.manifest.len;
         if found == 0 || found > MAX_MANIFEST_LEN {
@@ -136,12 +153,18 @@ impl HeadParser {
         Ok(Part::Manifest(Box::new((seal, statement))))
     }
 
-    fn finish_index(&self, parts: (Seal, Statement, Manifest), bytes: &[u8]) -> Result<Part, ReadError> {
+    fn finish_index(
+        &self,
+        parts: (Seal, Statement, Manifest),
+        bytes: &[u8],
+    ) -> Result<Part, ReadError> {
         let (seal, statement, manifest) = parts;
         check_digest("index", bytes, &manifest.index.sha256.0)?;
         let index = Index::decode(bytes, &manifest)?;
         let verified = matches!(self.access, Access::Verify(..));
-        Ok(Part::Done(Arc::new(Release::new(seal, statement, manifest, index, verified)?)))
+        Ok(Part::Done(Arc::new(Release::new(
+            seal, statement, manifest, index, verified,
+        )?)))
     }
 }
 
@@ -153,7 +176,10 @@ fn finish_manifest((seal, statement): (Seal, Statement), bytes: &[u8]) -> Result
     let len = index.end.saturating_sub(index.start);
     // Also bounds the index by the length that was signed, before a byte of it is buffered.
     if index.end > statement.bundle_len {
-        return Err(ReadError::BundleLength { signed: statement.bundle_len, parts: index.end });
+        return Err(ReadError::BundleLength {
+            signed: statement.bundle_len,
+            parts: index.end,
+        });
     }
     let len = usize::try_from(len).map_err(|_| ReadError::Overflow)?;
     Ok(Part::Index(Box::new((seal, statement, manifest)), len))
@@ -161,5 +187,13 @@ fn finish_manifest((seal, statement): (Seal, Statement), bytes: &[u8]) -> Result
 
 fn check_digest(what: &'static str, bytes: &[u8], expected: &[u8; 32]) -> Result<(), ReadError> {
     let found: [u8; 32] = Sha256::digest(bytes).into();
-    if found == *expected { Ok(()) } else { Err(ReadError::Digest { what, expected: *expected, found }) }
+    if found == *expected {
+        Ok(())
+    } else {
+        Err(ReadError::Digest {
+            what,
+            expected: *expected,
+            found,
+        })
+    }
 }

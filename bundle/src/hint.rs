@@ -1,5 +1,10 @@
 //! Block hints: how a machine finds blocks of a release among those that it has.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::index::FrameEntry;
 use crate::limits::{BLOCK_LEN, HINT_LEN};
@@ -10,7 +15,8 @@ const LEN: usize = HINT_LEN as usize;
 /// The bits of a hash that a hint keeps.
 const MASK: u64 = (1 << (8 * LEN)) - 1;
 
-/// The hint of a block of 4096 bytes, or of the shorter rest at the end of an image: the low 40 bits of its XXH3-64, seed 0. *Pure.*
+/// The hint of a block of 4096 bytes, or of the shorter rest at the end of an image: the low 40
+/// bits of its XXH3-64, seed 0. *Pure.*
 #[must_use]
 pub fn block_hint(block: &[u8]) -> u64 {
     XxHash3_64::oneshot(block) & MASK
@@ -19,7 +25,9 @@ pub fn block_hint(block: &[u8]) -> u64 {
 /// The hints in a piece of a bundle's block hints, in order. *Pure.*
 pub fn hints_of(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let (hints, _) = bytes.as_chunks::<LEN>();
-    hints.iter().map(|[a, b, c, d, e]| u64::from_le_bytes([*a, *b, *c, *d, *e, 0, 0, 0]))
+    hints
+        .iter()
+        .map(|[a, b, c, d, e]| u64::from_le_bytes([*a, *b, *c, *d, *e, 0, 0, 0]))
 }
 
 /// The encoded hints of the blocks of `data`. *Pure.*
@@ -31,13 +39,20 @@ pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
     hints
 }
 
-/// How many block hints a frame has: one for each 4096 bytes begun, none if nothing is stored for it. *Pure.*
+/// How many block hints a frame has: one for each 4096 bytes begun, none if nothing is stored for
+/// it. *Pure.*
 #[must_use]
 pub fn hint_count(frame: &FrameEntry) -> u64 {
-    if frame.stored_len == 0 { 0 } else { u64::from(frame.len.div_ceil(BLOCK_LEN)) }
+    if frame.stored_len == 0 {
+        0
+    } else {
+        u64::from(frame.len.div_ceil(BLOCK_LEN))
+    }
 }
 
 /// Bytes of the hints of these frames.
 pub(crate) fn hints_len(frames: &[FrameEntry]) -> u64 {
-    frames.iter().fold(0_u64, |sum, frame| sum.saturating_add(hint_count(frame).saturating_mul(HINT_LEN)))
+    frames.iter().fold(0_u64, |sum, frame| {
+        sum.saturating_add(hint_count(frame).saturating_mul(HINT_LEN))
+    })
 }

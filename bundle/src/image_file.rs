@@ -18,7 +18,8 @@ pub(crate) struct ImageFile {
     file: File,
     size: u64,
     at: u64,
-    /// The stretch of data that begins at or before `at`, or the next one after it; empty before the first look.
+    /// The stretch of data that begins at or before `at`, or the next one after it; empty before
+    /// the first look.
     data: std::ops::Range<u64>,
 }
 
@@ -31,7 +32,12 @@ impl ImageFile {
     /// An open file. *Reads* its size.
     pub(crate) fn new(mut file: File) -> io::Result<Self> {
         let size = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, size, at: 0, data: 0..0 })
+        Ok(Self {
+            file,
+            size,
+            at: 0,
+            data: 0..0,
+        })
     }
 
     /// Bytes.
@@ -67,7 +73,9 @@ impl ImageFile {
             Ok(start) => start,
             Err(rustix::io::Errno::NXIO) => return Ok(self.size..u64::MAX),
             // Block devices and some file systems know no holes.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => return Ok(self.at..u64::MAX),
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
+                return Ok(self.at..u64::MAX);
+            }
             Err(error) => return Err(error.into()),
         };
         match seek(&self.file, SeekFrom::Hole(start)) {

@@ -16,12 +16,17 @@
 //!      4      4  length, at least 1
 //!      8      8  offset in the base image
 //! ```
-//! Where a frame lies is not stored but follows from the entries before it, so that frames can neither overlap
-//! nor leave a gap. Base ranges belong to delta frames in their order.
+//! Where a frame lies is not stored but follows from the entries before it, so that frames can
+//! neither overlap nor leave a gap. Base ranges belong to delta frames in their order.
 //!
-//! A *run* is a stretch of frames with stored bytes, of which each but the first builds upon bytes of the run before it, so that small
-//! frames compress like large ones.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! A *run* is a stretch of frames with stored bytes, of which each but the first builds upon bytes
+//! of the run before it, so that small frames compress like large ones.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_PREFIX_LEN, MAX_RUN_LEN};
 use crate::manifest::{BaseImage, ImageInfo, ImageRole, Manifest};
@@ -43,7 +48,8 @@ pub enum FrameKind {
     Raw,
     /// One zstd frame.
     Zstd,
-    /// The same bytes as an earlier frame of the same image, which is neither zero nor a repeat; nothing is stored.
+    /// The same bytes as an earlier frame of the same image, which is neither zero nor a repeat;
+    /// nothing is stored.
     Repeat {
         /// Number of the earlier frame.
         frame: usize,
@@ -82,7 +88,8 @@ pub struct FrameEntry {
     pub len: u32,
     /// How it is stored.
     pub kind: FrameKind,
-    /// Bytes of the image directly before it that it builds upon, a multiple of 4096 within its run; 0 if it begins one.
+    /// Bytes of the image directly before it that it builds upon, a multiple of 4096 within its
+    /// run; 0 if it begins one.
     pub before: u32,
     /// Where its stored bytes begin in the payload, in bytes.
     pub payload_offset: u64,
@@ -127,11 +134,24 @@ pub enum IndexError {
     #[error("frame {frame}: length {len} is not a multiple of 4096, and the image goes on")]
     Unaligned { frame: usize, len: u32 },
     #[error("frame {frame}: stored length {stored} does not fit a {kind} frame of {len} bytes")]
-    StoredLength { frame: usize, kind: &'static str, stored: u32, len: u32 },
+    StoredLength {
+        frame: usize,
+        kind: &'static str,
+        stored: u32,
+        len: u32,
+    },
     #[error("frame {frame}: a {kind} frame has argument {argument}")]
-    Argument { frame: usize, kind: &'static str, argument: u32 },
+    Argument {
+        frame: usize,
+        kind: &'static str,
+        argument: u32,
+    },
     #[error("frame {frame}: a {kind} frame builds upon {before} bytes before it")]
-    Before { frame: usize, kind: &'static str, before: u32 },
+    Before {
+        frame: usize,
+        kind: &'static str,
+        before: u32,
+    },
     #[error(
         "frame {frame}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
     )]
@@ -145,7 +165,11 @@ pub enum IndexError {
     )]
     Repeat { frame: usize, of: u32 },
     #[error("image {image}: frames cover {covered} bytes of {size}")]
-    Cover { image: ImageRole, covered: u64, size: u64 },
+    Cover {
+        image: ImageRole,
+        covered: u64,
+        size: u64,
+    },
     #[error("frames are stored in {frames} bytes, the payload has {payload}")]
     Payload { frames: u64, payload: u64 },
     #[error("base range {range} has data where it must be zero")]
@@ -203,15 +227,27 @@ impl Index {
     /// # Errors
     /// The first [`IndexError`], from the front.
     pub fn decode(bytes: &[u8], manifest: &Manifest) -> Result<Self, IndexError> {
-        let expected = Self::encoded_len(manifest.index.frames, manifest.index.ranges).unwrap_or(u64::MAX);
+        let expected =
+            Self::encoded_len(manifest.index.frames, manifest.index.ranges).unwrap_or(u64::MAX);
         if bytes.len() as u64 != expected {
-            return Err(IndexError::Length { found: bytes.len() as u64, expected });
+            return Err(IndexError::Length {
+                found: bytes.len() as u64,
+                expected,
+            });
         }
-        let split =
-            usize::try_from(manifest.index.frames).unwrap_or(usize::MAX).saturating_mul(FRAME_ENTRY_LEN);
+        let split = usize::try_from(manifest.index.frames)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(FRAME_ENTRY_LEN);
         let (frames, ranges) = bytes.split_at_checked(split).unwrap_or((bytes, &[]));
-        let bases = manifest.base.as_ref().map(|base| base.images.as_slice()).unwrap_or_default();
-        let mut build = Builder { ranges: decode_ranges(ranges, bases)?, ..Builder::default() };
+        let bases = manifest
+            .base
+            .as_ref()
+            .map(|base| base.images.as_slice())
+            .unwrap_or_default();
+        let mut build = Builder {
+            ranges: decode_ranges(ranges, bases)?,
+            ..Builder::default()
+        };
         let mut entries = frames.chunks_exact(FRAME_ENTRY_LEN);
         for (place, image) in manifest.images.iter().enumerate() {
             let count = usize::try_from(image.frames).unwrap_or(usize::MAX);
@@ -227,7 +263,8 @@ struct Builder {
     ranges: Vec<BaseRange>,
     ranges_used: usize,
     image_start: usize,
-    /// Length of the run so far: that of the frame before and those that it goes on with; 0 where none can go on.
+    /// Length of the run so far: that of the frame before and those that it goes on with; 0 where
+    /// none can go on.
     run: u32,
     payload: u64,
     /// Lengths of the zero frames that occur, and the first frame of each length with its digest.
@@ -248,10 +285,18 @@ impl Builder {
             let frame = self.frames.len();
             if !offset.is_multiple_of(u64::from(BLOCK_LEN)) {
                 let len = self.frames.last().map_or(0, |frame| frame.len);
-                return Err(IndexError::Unaligned { frame: frame.saturating_sub(1), len });
+                return Err(IndexError::Unaligned {
+                    frame: frame.saturating_sub(1),
+                    len,
+                });
             }
             let decoded = self.frame(frame, entry, image.frame_size)?;
-            let decoded = FrameEntry { image: place, offset, payload_offset: self.payload, ..decoded };
+            let decoded = FrameEntry {
+                image: place,
+                offset,
+                payload_offset: self.payload,
+                ..decoded
+            };
             offset = offset.saturating_add(u64::from(decoded.len));
             self.payload = self.payload.saturating_add(u64::from(decoded.stored_len));
             self.run = match decoded {
@@ -264,11 +309,20 @@ impl Builder {
         if offset == image.size {
             Ok(())
         } else {
-            Err(IndexError::Cover { image: image.role, covered: offset, size: image.size })
+            Err(IndexError::Cover {
+                image: image.role,
+                covered: offset,
+                size: image.size,
+            })
         }
     }
 
-    fn frame(&mut self, frame: usize, entry: &[u8], frame_size: u32) -> Result<FrameEntry, IndexError> {
+    fn frame(
+        &mut self,
+        frame: usize,
+        entry: &[u8],
+        frame_size: u32,
+    ) -> Result<FrameEntry, IndexError> {
         let head = u32::from_le_bytes(get(entry, 0));
         let len = head >> 8;
         let stored_len = u32::from_le_bytes(get(entry, 4));
@@ -283,12 +337,20 @@ impl Builder {
             4 => self.delta(frame, argument)?,
             kind => return Err(IndexError::Kind { frame, kind }),
         };
-        let limit = if kind == FrameKind::Zero { MAX_FRAME_LEN } else { frame_size };
+        let limit = if kind == FrameKind::Zero {
+            MAX_FRAME_LEN
+        } else {
+            frame_size
+        };
         if len == 0 || len > limit {
             return Err(IndexError::FrameLength { frame, len, limit });
         }
         if argument != 0 && matches!(kind, FrameKind::Zero | FrameKind::Raw | FrameKind::Zstd) {
-            return Err(IndexError::Argument { frame, kind: kind.as_str(), argument });
+            return Err(IndexError::Argument {
+                frame,
+                kind: kind.as_str(),
+                argument,
+            });
         }
         // Image and offsets are known to the caller.
         let (image, offset, payload_offset) = (0, 0, 0);
@@ -310,18 +372,34 @@ impl Builder {
 
     /// Stored length and digests are those of the kind.
     fn check_stored(&mut self, frame: usize, entry: &FrameEntry) -> Result<(), IndexError> {
-        let FrameEntry { len, kind, sha256, stored_digest, stored_len: stored, .. } = *entry;
+        let FrameEntry {
+            len,
+            kind,
+            sha256,
+            stored_digest,
+            stored_len: stored,
+            ..
+        } = *entry;
         let (fits, digests_fit) = match kind {
             FrameKind::Zero | FrameKind::Repeat { .. } => (stored == 0, stored_digest == [0; 16]),
             FrameKind::Raw => (stored == len, sha256.starts_with(&stored_digest)),
             FrameKind::Zstd | FrameKind::Delta { .. } => (stored > 0 && stored < len, true),
         };
         if !fits {
-            return Err(IndexError::StoredLength { frame, kind: kind.as_str(), stored, len });
+            return Err(IndexError::StoredLength {
+                frame,
+                kind: kind.as_str(),
+                stored,
+                len,
+            });
         }
-        let known = (kind == FrameKind::Zero).then(|| *self.zeroes.entry(len).or_insert((frame, sha256)));
+        let known =
+            (kind == FrameKind::Zero).then(|| *self.zeroes.entry(len).or_insert((frame, sha256)));
         if !digests_fit || known.is_some_and(|(_, known)| known != sha256) {
-            return Err(IndexError::Digests { frame, kind: kind.as_str() });
+            return Err(IndexError::Digests {
+                frame,
+                kind: kind.as_str(),
+            });
         }
         Ok(())
     }
@@ -333,7 +411,11 @@ impl Builder {
             return Ok(());
         }
         if entry.stored_len == 0 {
-            return Err(IndexError::Before { frame, kind: entry.kind.as_str(), before });
+            return Err(IndexError::Before {
+                frame,
+                kind: entry.kind.as_str(),
+                before,
+            });
         }
         let run = self.run;
         if before > run || !before.is_multiple_of(BLOCK_LEN) {
@@ -346,11 +428,21 @@ impl Builder {
         Ok(())
     }
 
-    fn repeat(&self, frame: usize, of: u32, len: u32, sha256: &[u8; 32]) -> Result<FrameKind, IndexError> {
-        let earlier = usize::try_from(of).ok().filter(|earlier| *earlier >= self.image_start);
+    fn repeat(
+        &self,
+        frame: usize,
+        of: u32,
+        len: u32,
+        sha256: &[u8; 32],
+    ) -> Result<FrameKind, IndexError> {
+        let earlier = usize::try_from(of)
+            .ok()
+            .filter(|earlier| *earlier >= self.image_start);
         let same = earlier
             .and_then(|earlier| self.frames.get(earlier))
-            .is_some_and(|earlier| earlier.stored_len > 0 && earlier.len == len && earlier.sha256 == *sha256);
+            .is_some_and(|earlier| {
+                earlier.stored_len > 0 && earlier.len == len && earlier.sha256 == *sha256
+            });
         match earlier {
             Some(earlier) if same => Ok(FrameKind::Repeat { frame: earlier }),
             _ => Err(IndexError::Repeat { frame, of }),
@@ -365,28 +457,49 @@ impl Builder {
         let Some(own) = self.ranges.get(first_range..used) else {
             return Err(IndexError::UnusedRanges { used, has });
         };
-        let len = own.iter().fold(0_u64, |sum, range| sum.saturating_add(u64::from(range.len)));
+        let len = own
+            .iter()
+            .fold(0_u64, |sum, range| sum.saturating_add(u64::from(range.len)));
         if len == 0 || len > MAX_PREFIX_LEN {
-            return Err(IndexError::Prefix { frame, len, limit: MAX_PREFIX_LEN });
+            return Err(IndexError::Prefix {
+                frame,
+                len,
+                limit: MAX_PREFIX_LEN,
+            });
         }
         self.ranges_used = used;
-        Ok(FrameKind::Delta { first_range, ranges })
+        Ok(FrameKind::Delta {
+            first_range,
+            ranges,
+        })
     }
 
     fn finish(self, payload: u64) -> Result<Index, IndexError> {
         if self.payload != payload {
-            return Err(IndexError::Payload { frames: self.payload, payload });
+            return Err(IndexError::Payload {
+                frames: self.payload,
+                payload,
+            });
         }
         if self.ranges_used != self.ranges.len() {
-            return Err(IndexError::UnusedRanges { used: self.ranges_used, has: self.ranges.len() });
+            return Err(IndexError::UnusedRanges {
+                used: self.ranges_used,
+                has: self.ranges.len(),
+            });
         }
         let digests = zero_digests(self.zeroes.keys().copied().collect());
         for (len, (frame, sha256)) in self.zeroes {
             if digests.get(&len) != Some(&sha256) {
-                return Err(IndexError::Digests { frame, kind: FrameKind::Zero.as_str() });
+                return Err(IndexError::Digests {
+                    frame,
+                    kind: FrameKind::Zero.as_str(),
+                });
             }
         }
-        Ok(Index { frames: self.frames, ranges: self.ranges })
+        Ok(Index {
+            frames: self.frames,
+            ranges: self.ranges,
+        })
     }
 }
 
@@ -397,7 +510,10 @@ fn decode_ranges(bytes: &[u8], bases: &[BaseImage]) -> Result<Vec<BaseRange>, In
         if zeroes != [0; 3] {
             return Err(IndexError::NotZero { range });
         }
-        let (len, offset) = (u32::from_le_bytes(get(entry, 4)), u64::from_le_bytes(get(entry, 8)));
+        let (len, offset) = (
+            u32::from_le_bytes(get(entry, 4)),
+            u64::from_le_bytes(get(entry, 8)),
+        );
         let role = ImageRole::from_code(code).filter(|_| len > 0);
         let inside = role.and_then(|role| {
             let base = bases.iter().find(|base| base.role == role)?;
@@ -409,7 +525,8 @@ fn decode_ranges(bytes: &[u8], bases: &[BaseImage]) -> Result<Vec<BaseRange>, In
     Ok(ranges)
 }
 
-/// SHA-256 of zeroes of each of these lengths. *Pure*; hashes no more than the longest of them, once.
+/// SHA-256 of zeroes of each of these lengths. *Pure*; hashes no more than the longest of them,
+/// once.
 #[must_use]
 pub fn zero_digests(lengths: BTreeSet<u32>) -> BTreeMap<u32, [u8; 32]> {
     let zeroes = [0; BLOCK_LEN as usize];

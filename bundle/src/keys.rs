@@ -1,7 +1,10 @@
-//! Keys as files: PKCS#8 v1 and SubjectPublicKeyInfo in PEM (RFC 8410), which openssl reads and writes.
+//! Keys as files: PKCS#8 v1 and SubjectPublicKeyInfo in PEM (RFC 8410), which openssl reads and
+//! writes.
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{self, DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{
+    self, DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey,
+};
 use ed25519_dalek::{Signer, SigningKey};
 use seal::{KeyError, KeyId, Seal, SealError, parse_public_key};
 use std::path::{Path, PathBuf};
@@ -21,7 +24,10 @@ pub enum KeyFileError {
     #[error("{origin}: not an Ed25519 private key in PKCS#8 PEM: {error}")]
     Private { origin: String, error: pkcs8::Error },
     #[error("{origin}: not an Ed25519 public key in SPKI PEM: {error}")]
-    Public { origin: String, error: pkcs8::spki::Error },
+    Public {
+        origin: String,
+        error: pkcs8::spki::Error,
+    },
     #[error("{origin}: {error}")]
     Key { origin: String, error: KeyError },
     #[error("no randomness: {0}")]
@@ -65,7 +71,9 @@ impl SecretKey {
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let pem = read_text(path)?;
         let origin = path.display().to_string();
-        SigningKey::from_pkcs8_pem(&pem).map(Self).map_err(|error| KeyFileError::Private { origin, error })
+        SigningKey::from_pkcs8_pem(&pem)
+            .map(Self)
+            .map_err(|error| KeyFileError::Private { origin, error })
     }
 
     /// PKCS#8 version 1, without the public key, which OpenSSL 3.0 does not read in version 2.
@@ -73,9 +81,17 @@ impl SecretKey {
     /// # Errors
     /// [`KeyFileError::Private`], which does not happen.
     pub fn to_pem(&self) -> Result<String, KeyFileError> {
-        let bytes = pkcs8::KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
-        let pem = bytes.to_pkcs8_pem(LineEnding::LF).map(|pem| pem.as_str().to_owned());
-        pem.map_err(|error| KeyFileError::Private { origin: "new key".to_owned(), error })
+        let bytes = pkcs8::KeypairBytes {
+            secret_key: self.0.to_bytes(),
+            public_key: None,
+        };
+        let pem = bytes
+            .to_pkcs8_pem(LineEnding::LF)
+            .map(|pem| pem.as_str().to_owned());
+        pem.map_err(|error| KeyFileError::Private {
+            origin: "new key".to_owned(),
+            error,
+        })
     }
 
     /// The public key as SPKI PEM.
@@ -84,7 +100,10 @@ impl SecretKey {
     /// [`KeyFileError::Public`], which does not happen.
     pub fn public_pem(&self) -> Result<String, KeyFileError> {
         let pem = self.0.verifying_key().to_public_key_pem(LineEnding::LF);
-        pem.map_err(|error| KeyFileError::Public { origin: "new key".to_owned(), error })
+        pem.map_err(|error| KeyFileError::Public {
+            origin: "new key".to_owned(),
+            error,
+        })
     }
 
     /// The public key.
@@ -121,10 +140,16 @@ impl SecretKey {
 /// [`KeyFileError`].
 pub fn parse_public_pem(pem: &str, origin: &str) -> Result<[u8; 32], KeyFileError> {
     let named = || origin.to_owned();
-    let bytes = pkcs8::PublicKeyBytes::from_public_key_pem(pem)
-        .map_err(|error| KeyFileError::Public { origin: named(), error })?;
+    let bytes =
+        pkcs8::PublicKeyBytes::from_public_key_pem(pem).map_err(|error| KeyFileError::Public {
+            origin: named(),
+            error,
+        })?;
     let key = bytes.to_bytes();
-    parse_public_key(&key).map_err(|error| KeyFileError::Key { origin: named(), error })?;
+    parse_public_key(&key).map_err(|error| KeyFileError::Key {
+        origin: named(),
+        error,
+    })?;
     Ok(key)
 }
 
@@ -139,12 +164,19 @@ pub fn load_public(path: &Path) -> Result<[u8; 32], KeyFileError> {
 /// A small text file; bounded, since the path may name anything.
 pub(crate) fn read_text(path: &Path) -> Result<String, KeyFileError> {
     use io::Read as _;
-    let io = |error| KeyFileError::Io { path: path.to_owned(), error };
+    let io = |error| KeyFileError::Io {
+        path: path.to_owned(),
+        error,
+    };
     let mut text = String::new();
     let file = fs::File::open(path).map_err(io)?;
-    file.take(MAX_KEY_FILE_LEN + 1).read_to_string(&mut text).map_err(io)?;
+    file.take(MAX_KEY_FILE_LEN + 1)
+        .read_to_string(&mut text)
+        .map_err(io)?;
     if text.len() as u64 > MAX_KEY_FILE_LEN {
-        return Err(KeyFileError::TooLong { path: path.to_owned() });
+        return Err(KeyFileError::TooLong {
+            path: path.to_owned(),
+        });
     }
     Ok(text)
 }

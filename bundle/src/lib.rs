@@ -1,10 +1,12 @@
 //! The bundle: one signed file that holds a whole release.
 //!
-//! `seal | manifest | chunk index | payload | block hints`. The seal's signed statement fixes length and SHA-256 of the manifest,
-//! the manifest those of the index and the hints, the index those of every frame of the payload; each is authenticated before it is
-//! parsed, allocated for or decompressed. `docs/format.md` has every byte of it.
+//! `seal | manifest | chunk index | payload | block hints`. The seal's signed statement fixes
+//! length and SHA-256 of the manifest, the manifest those of the index and the hints, the index
+//! those of every frame of the payload; each is authenticated before it is parsed, allocated for or
+//! decompressed. `docs/format.md` has every byte of it.
 //!
-//! - Read: [`BundleReader`] from front to back, or [`HeadParser`] and [`StoredFrame::check`] for frames fetched one by one.
+//! - Read: [`BundleReader`] from front to back, or [`HeadParser`] and [`StoredFrame::check`] for
+//!   frames fetched one by one.
 //! - Make: [`recipe`] and [`create()`]; sign: [`keys`] and [`signing`]; whom to trust: [`trust`].
 
 pub mod base;
@@ -40,7 +42,8 @@ pub use frame::{DecodeError, DecodeFault, Decoder, HeaderFault, Source, check_he
 pub use head::HeadParser;
 pub use hint::{block_hint, hint_count, hints_of};
 pub use index::{
-    BASE_RANGE_LEN, BaseRange, FRAME_ENTRY_LEN, FrameEntry, FrameKind, Index, IndexError, zero_digests,
+    BASE_RANGE_LEN, BaseRange, FRAME_ENTRY_LEN, FrameEntry, FrameKind, Index, IndexError,
+    zero_digests,
 };
 pub use manifest::{ImageRole, Manifest, ManifestError, UpdaterVersion};
 pub use read::{BundleReader, ReadError, StoredFrame, UncheckedFrame};

@@ -50,7 +50,10 @@ pub(crate) fn cat_manifest(args: &CatManifest) -> Result<()> {
 }
 
 pub(crate) fn diff(args: &Diff) -> Result<()> {
-    ensure!(!is_dash(&args.old) || !is_dash(&args.new), "standard input cannot be both bundles: name a file");
+    ensure!(
+        !is_dash(&args.old) || !is_dash(&args.new),
+        "standard input cannot be both bundles: name a file"
+    );
     let (old, new) = (head(&args.old, &args.trust)?, head(&args.new, &args.trust)?);
     let images = differ::releases(&old, &new);
     if args.json {
@@ -59,13 +62,22 @@ pub(crate) fn diff(args: &Diff) -> Result<()> {
             "new": diff.new, "new_stored": diff.new_stored,
         })).collect();
         let (old, new) = (&old.manifest().version, &new.manifest().version);
-        terminal::json(&json!({"schema": "rayos-bundle.diff/1", "old": old, "new": new, "images": images}))?;
+        terminal::json(
+            &json!({"schema": "rayos-bundle.diff/1", "old": old, "new": new, "images": images}),
+        )?;
         return Ok(());
     }
     let mut text = format!("{} -> {}\n", old.manifest().version, new.manifest().version);
     for diff in images {
-        let [size, zero, same, moved, new, stored] =
-            [diff.size, diff.zero, diff.same, diff.moved, diff.new, diff.new_stored].map(describe::size);
+        let [size, zero, same, moved, new, stored] = [
+            diff.size,
+            diff.zero,
+            diff.same,
+            diff.moved,
+            diff.new,
+            diff.new_stored,
+        ]
+        .map(describe::size);
         writeln!(
             text,
             "{:<9}{size}: {zero} zero, {same} same, {moved} moved, {new} new (stored {stored})",
@@ -78,34 +90,52 @@ pub(crate) fn diff(args: &Diff) -> Result<()> {
 
 pub(crate) fn compare(args: &Compare) -> Result<()> {
     let release = head(&args.bundle, &args.trust)?;
-    let image = release.image(args.image).with_context(|| format!("release has no image {}", args.image))?;
+    let image = release
+        .image(args.image)
+        .with_context(|| format!("release has no image {}", args.image))?;
     let name = || args.against.display().to_string();
     let device = File::open(&args.against).with_context(name)?;
     let bar = terminal::bar(image.size, "compare");
-    let differing =
-        differ::device(&release, image, &device, args.offset, workers(&args.work), &mut |bytes| {
-            bar.inc(bytes)
-        });
+    let differing = differ::device(
+        &release,
+        image,
+        &device,
+        args.offset,
+        workers(&args.work),
+        &mut |bytes| bar.inc(bytes),
+    );
     let differing = differing.with_context(name)?;
     bar.finish_and_clear();
-    let frames: Vec<_> = differing.iter().filter_map(|number| release.frame(*number)).collect();
+    let frames: Vec<_> = differing
+        .iter()
+        .filter_map(|number| release.frame(*number))
+        .collect();
     if args.json {
-        let frames: Vec<_> =
-            frames.iter().map(|frame| json!({"offset": frame.offset, "len": frame.len})).collect();
+        let frames: Vec<_> = frames
+            .iter()
+            .map(|frame| json!({"offset": frame.offset, "len": frame.len}))
+            .collect();
         let all = image.frames.len();
         terminal::json(
             &json!({"schema": "rayos-bundle.compare/1", "image": args.image.as_str(), "frames": all, "differing": frames}),
         )?;
     } else {
-        let lines: Vec<String> =
-            frames.iter().map(|frame| format!("{} + {}", frame.offset, frame.len)).collect();
+        let lines: Vec<String> = frames
+            .iter()
+            .map(|frame| format!("{} + {}", frame.offset, frame.len))
+            .collect();
         if !lines.is_empty() {
             terminal::result(&lines.join("\n"))?;
         }
     }
     match differing.len() {
         0 => Ok(()),
-        frames => Err(Differs { image: args.image, frames, all: image.frames.len() }.into()),
+        frames => Err(Differs {
+            image: args.image,
+            frames,
+            all: image.frames.len(),
+        }
+        .into()),
     }
 }
 

@@ -1,10 +1,15 @@
 //! The manifest: what a release consists of, in words and digests.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::cbor::{self, Blob, CborError, Digest, Key};
 use crate::limits::{
-    BLOCK_LEN, MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_COMPATIBLE, MAX_EXTENSIONS,
-    MAX_FRAME_LEN, MAX_FRAMES, MAX_NOTES_LEN,
+    BLOCK_LEN, MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_COMPATIBLE,
+    MAX_EXTENSIONS, MAX_FRAME_LEN, MAX_FRAMES, MAX_NOTES_LEN,
 };
 use seal::Text64;
 use serde::{Deserialize, Serialize};
@@ -68,12 +73,15 @@ impl std::str::FromStr for ImageRole {
     type Err = String;
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|role| role.as_str() == word);
-        found.ok_or_else(|| format!("image role {word:?} is not one of boot, root, recovery, guard"))
+        found
+            .ok_or_else(|| format!("image role {word:?} is not one of boot, root, recovery, guard"))
     }
 }
 
 /// A version of the updater, `MAJOR.MINOR.PATCH`; compared number by number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpdaterVersion {
     /// Major number.
@@ -100,9 +108,17 @@ impl std::str::FromStr for UpdaterVersion {
         let refused = || format!("updater version {text:?} is not three numbers with dots");
         let mut numbers = text.split('.').map(|number| number.parse::<u32>());
         let mut next = || numbers.next().and_then(Result::ok).ok_or_else(refused);
-        let version = Self { major: next()?, minor: next()?, patch: next()? };
+        let version = Self {
+            major: next()?,
+            minor: next()?,
+            patch: next()?,
+        };
         // One version has one spelling: no sign, no leading zero, nothing after the third number.
-        if version.to_string() == text { Ok(version) } else { Err(refused()) }
+        if version.to_string() == text {
+            Ok(version)
+        } else {
+            Err(refused())
+        }
     }
 }
 impl TryFrom<String> for UpdaterVersion {
@@ -112,13 +128,14 @@ impl TryFrom<String> for UpdaterVersion {
     }
 }
 
-/// The signed description of a release. Fields stand in the order of their encoding: shorter keys first, then by
-/// letter. Fields that are empty or absent are not encoded; unknown fields are refused.
+/// The signed description of a release. Fields stand in the order of their encoding: shorter keys
+/// first, then by letter. Fields that are empty or absent are not encoded; unknown fields are
+/// refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Extensions of later programs. A name that begins with `!` changes the meaning and must be known: no such
-    /// name is known yet, so all are refused. Others are kept and otherwise ignored.
+    /// Extensions of later programs. A name that begins with `!` changes the meaning and must be
+    /// known: no such name is known yet, so all are refused. Others are kept and otherwise ignored.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ext: BTreeMap<Key, Blob<Vec<u8>>>,
     /// The release whose images the delta frames build upon.
@@ -140,7 +157,8 @@ pub struct Manifest {
     pub notes: String,
     /// The images, in the order of their roles, each role at most once.
     pub images: Vec<ImageInfo>,
-    /// When the release was made, in seconds since 1970, if the builder says so (`SOURCE_DATE_EPOCH`).
+    /// When the release was made, in seconds since 1970, if the builder says so
+    /// (`SOURCE_DATE_EPOCH`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<u64>,
     /// Length of the payload in bytes.
@@ -243,7 +261,11 @@ pub enum ManifestError {
     )]
     FrameSize { image: ImageRole, found: u32 },
     #[error("manifest: {name} is {found}, at most {limit}")]
-    TooMany { name: &'static str, found: u64, limit: u64 },
+    TooMany {
+        name: &'static str,
+        found: u64,
+        limit: u64,
+    },
     #[error("manifest: images have {images} frames, the index has {index}")]
     FrameCount { images: u64, index: u64 },
     #[error("manifest: {name} {found:?} is not 1 to 64 printable characters without spaces")]
@@ -300,18 +322,40 @@ impl Manifest {
         if self.compatible.is_empty() {
             return Err(ManifestError::NotCompatible);
         }
-        at_most("number of compatible names", self.compatible.len() as u64, MAX_COMPATIBLE as u64)?;
-        self.compatible.iter().try_for_each(|text| name("compatible name", text))?;
-        at_most("length of the notes", self.notes.len() as u64, MAX_NOTES_LEN as u64)?;
-        at_most("number of build facts", self.build.len() as u64, MAX_BUILD_FACTS as u64)?;
+        at_most(
+            "number of compatible names",
+            self.compatible.len() as u64,
+            MAX_COMPATIBLE as u64,
+        )?;
+        self.compatible
+            .iter()
+            .try_for_each(|text| name("compatible name", text))?;
+        at_most(
+            "length of the notes",
+            self.notes.len() as u64,
+            MAX_NOTES_LEN as u64,
+        )?;
+        at_most(
+            "number of build facts",
+            self.build.len() as u64,
+            MAX_BUILD_FACTS as u64,
+        )?;
         for (key, value) in &self.build {
             name("build fact", &key.0)?;
-            at_most("length of a build fact", value.len() as u64, MAX_BUILD_VALUE_LEN as u64)?;
+            at_most(
+                "length of a build fact",
+                value.len() as u64,
+                MAX_BUILD_VALUE_LEN as u64,
+            )?;
         }
         if let Some(sbom) = &self.sbom {
             name("SBOM media type", &sbom.media_type)?;
         }
-        at_most("number of extensions", self.ext.len() as u64, MAX_EXTENSIONS as u64)?;
+        at_most(
+            "number of extensions",
+            self.ext.len() as u64,
+            MAX_EXTENSIONS as u64,
+        )?;
         for key in self.ext.keys() {
             name("extension", &key.0)?;
             if key.0.starts_with('!') {
@@ -330,12 +374,20 @@ impl Manifest {
         for image in &self.images {
             let (found, size) = (image.frame_size, BLOCK_LEN);
             if found < size || found > MAX_FRAME_LEN || !found.is_multiple_of(size) {
-                return Err(ManifestError::FrameSize { image: image.role, found });
+                return Err(ManifestError::FrameSize {
+                    image: image.role,
+                    found,
+                });
             }
-            frames = frames.checked_add(image.frames).ok_or(ManifestError::Overflow)?;
+            frames = frames
+                .checked_add(image.frames)
+                .ok_or(ManifestError::Overflow)?;
         }
         if frames != self.index.frames {
-            return Err(ManifestError::FrameCount { images: frames, index: self.index.frames });
+            return Err(ManifestError::FrameCount {
+                images: frames,
+                index: self.index.frames,
+            });
         }
         Ok(())
     }
@@ -357,10 +409,17 @@ fn in_order(images: impl Iterator<Item = (ImageRole, u64)>) -> Result<(), Manife
 fn name(name: &'static str, text: &str) -> Result<(), ManifestError> {
     match Text64::new(text) {
         Some(text) if text != Text64::EMPTY => Ok(()),
-        _ => Err(ManifestError::Name { name, found: text.chars().take(2 * 64).collect() }),
+        _ => Err(ManifestError::Name {
+            name,
+            found: text.chars().take(2 * 64).collect(),
+        }),
     }
 }
 
 fn at_most(name: &'static str, found: u64, limit: u64) -> Result<(), ManifestError> {
-    if found > limit { Err(ManifestError::TooMany { name, found, limit }) } else { Ok(()) }
+    if found > limit {
+        Err(ManifestError::TooMany { name, found, limit })
+    } else {
+        Ok(())
+    }
 }

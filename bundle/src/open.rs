@@ -26,11 +26,21 @@ pub enum OpenError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    #[error("image {image}: digest mismatch: expected {}, got {}", hex(expected), hex(found))]
-    ImageDigest { image: ImageRole, expected: [u8; 32], found: [u8; 32] },
+    #[error(
+        "image {image}: digest mismatch: expected {}, got {}",
+        hex(expected),
+        hex(found)
+    )]
+    ImageDigest {
+        image: ImageRole,
+        expected: [u8; 32],
+        found: [u8; 32],
+    },
     #[error("release has no image {0}")]
     NoImage(ImageRole),
-    #[error("delta bundle: its frames build upon release {0}, and cannot be opened without it (--base)")]
+    #[error(
+        "delta bundle: its frames build upon release {0}, and cannot be opened without it (--base)"
+    )]
     Delta(String),
     #[error(transparent)]
     Base(#[from] BaseError),
@@ -77,7 +87,11 @@ impl<R: Read + Unpin> Opener<R> {
             Access::Verify(trust, purpose) => wait(BundleReader::open(source, trust, purpose)),
             Access::WithoutVerifying => wait(BundleReader::open_without_verifying(source)),
         };
-        Ok(Self { reader: reader?, workers, base: None })
+        Ok(Self {
+            reader: reader?,
+            workers,
+            base: None,
+        })
     }
 
     /// The release.
@@ -86,20 +100,27 @@ impl<R: Read + Unpin> Opener<R> {
         self.reader.release()
     }
 
-    /// Gives a delta bundle the images that it builds upon, so that it can be checked and extracted like any other.
+    /// Gives a delta bundle the images that it builds upon, so that it can be checked and extracted
+    /// like any other.
     ///
     /// # Errors
     /// [`OpenError::Base`] if they are others.
     pub fn with_base(self, base: Arc<Extracted>) -> Result<Self, OpenError> {
         base.check_base_of(self.release())?;
-        Ok(Self { base: Some(base), ..self })
+        Ok(Self {
+            base: Some(base),
+            ..self
+        })
     }
 
-    /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every frame, those of whole images, and that
-    /// nothing follows. *Reads*; `progress` is told bytes of images.
+    /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every
+    /// frame, those of whole images, and that nothing follows. *Reads*; `progress` is told bytes of
+    /// images.
     ///
-    /// Images with delta frames are checked as far as that is possible without the base release ([`Opener::with_base`]). The digest of a whole image is passed over
-    /// if more than [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its frames are checked nevertheless.
+    /// Images with delta frames are checked as far as that is possible without the base release
+    /// ([`Opener::with_base`]). The digest of a whole image is passed over if more than
+    /// [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its frames are checked
+    /// nevertheless.
     ///
     /// # Errors
     /// The first [`OpenError`] from the front.
@@ -122,8 +143,9 @@ impl<R: Read + Unpin> Opener<R> {
         Ok(wait(self.reader.finish())?)
     }
 
-    /// Writes the image of `role` into `out`, an empty regular file; zeroes become holes. *Reads* the whole bundle and checks the frames
-    /// of that image and their digest as a whole, and that nothing follows the end.
+    /// Writes the image of `role` into `out`, an empty regular file; zeroes become holes. *Reads*
+    /// the whole bundle and checks the frames of that image and their digest as a whole, and that
+    /// nothing follows the end.
     ///
     /// # Errors
     /// The first [`OpenError`]; what is in `out` then is not the image.
@@ -147,9 +169,9 @@ impl<R: Read + Unpin> Opener<R> {
                 let first = run.first().map(UncheckedFrame::number);
                 decode_run(&release, base.as_deref(), decoder, run, into)?;
                 match first.and_then(|first| release.frame(first)) {
-                    Some(entry) if !into.is_empty() => {
-                        out.write_all_at(into, entry.offset).map_err(OpenError::Output)
-                    }
+                    Some(entry) if !into.is_empty() => out
+                        .write_all_at(into, entry.offset)
+                        .map_err(OpenError::Output),
                     _ => Ok(()),
                 }
             },
@@ -163,8 +185,8 @@ impl<R: Read + Unpin> Opener<R> {
         Ok(wait(self.reader.finish())?)
     }
 
-    /// Calls `work` for every run that is `wanted`, on all workers, and then `done` for each of its frames, in order, with its bytes as
-    /// far as `work` knows them.
+    /// Calls `work` for every run that is `wanted`, on all workers, and then `done` for each of its
+    /// frames, in order, with its bytes as far as `work` knows them.
     fn runs(
         &mut self,
         wanted: impl Fn(usize) -> bool,
@@ -186,7 +208,9 @@ impl<R: Read + Unpin> Opener<R> {
             },
             Decoder::default,
             |decoder, run: Vec<UncheckedFrame>| {
-                let frames = run.first().map_or(0..0, |frame| release.run_of(frame.number()));
+                let frames = run
+                    .first()
+                    .map_or(0..0, |frame| release.run_of(frame.number()));
                 let mut bytes = buffers().pop().unwrap_or_default();
                 work(decoder, run, &mut bytes).map(|()| (frames, bytes))
             },
@@ -211,8 +235,14 @@ impl<R: Read + Unpin> Opener<R> {
 fn next_run<R: Read + Unpin>(
     reader: &mut BundleReader<BlockingSource<R>>,
 ) -> Result<Option<Vec<UncheckedFrame>>, ReadError> {
-    let Some(first) = wait(reader.next_unchecked())? else { return Ok(None) };
-    let more = reader.release().run_of(first.number()).len().saturating_sub(1);
+    let Some(first) = wait(reader.next_unchecked())? else {
+        return Ok(None);
+    };
+    let more = reader
+        .release()
+        .run_of(first.number())
+        .len()
+        .saturating_sub(1);
     let mut run = vec![first];
     for _ in 0..more {
         run.extend(wait(reader.next_unchecked())?);
@@ -220,8 +250,8 @@ fn next_run<R: Read + Unpin>(
     Ok(Some(run))
 }
 
-/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of zeroes and repeats, nor, without the
-/// base, of deltas and what builds upon them.
+/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of
+/// zeroes and repeats, nor, without the base, of deltas and what builds upon them.
 fn decode_run(
     release: &Release,
     base: Option<&Extracted>,
@@ -230,13 +260,17 @@ fn decode_run(
     into: &mut Vec<u8>,
 ) -> Result<(), OpenError> {
     let lengths = run.iter().filter_map(|frame| release.frame(frame.number()));
-    let stored = lengths.filter(|entry| entry.stored_len > 0).map(|entry| entry.len as usize);
+    let stored = lengths
+        .filter(|entry| entry.stored_len > 0)
+        .map(|entry| entry.len as usize);
     // A buffer that held a run as long before is neither allocated nor cleared again.
     into.resize(stored.sum(), 0);
     let (mut known, mut at) = (true, 0);
     for frame in run {
         let frame = frame.check(release)?;
-        let Some(entry) = release.frame(frame.number()) else { continue };
+        let Some(entry) = release.frame(frame.number()) else {
+            continue;
+        };
         // Zeroes were checked with the index, repeats are as their first frame, which is checked.
         known = known
             && match entry.kind {
@@ -246,9 +280,13 @@ fn decode_run(
             };
         if known {
             let (before, rest) = into.split_at_mut(at);
-            let before = before.get(at.saturating_sub(entry.before as usize)..).unwrap_or_default();
+            let before = before
+                .get(at.saturating_sub(entry.before as usize)..)
+                .unwrap_or_default();
             let own = rest.get_mut(..entry.len as usize).unwrap_or_default();
-            decoder.decode_slice(release, &frame, before, own, |what, into| from_base(base, what, into))?;
+            decoder.decode_slice(release, &frame, before, own, |what, into| {
+                from_base(base, what, into)
+            })?;
             at = at.saturating_add(entry.len as usize);
         }
     }
@@ -256,11 +294,18 @@ fn decode_run(
     Ok(())
 }
 
-/// Copies a repeat from where its first frame was written, and returns its bytes; `None` for frames of other kinds.
+/// Copies a repeat from where its first frame was written, and returns its bytes; `None` for frames
+/// of other kinds.
 fn copy_repeat(release: &Release, number: usize, out: &File) -> io::Result<Option<Vec<u8>>> {
-    let Some(entry) = release.frame(number) else { return Ok(None) };
-    let FrameKind::Repeat { frame } = entry.kind else { return Ok(None) };
-    let Some(earlier) = release.frame(frame) else { return Ok(None) };
+    let Some(entry) = release.frame(number) else {
+        return Ok(None);
+    };
+    let FrameKind::Repeat { frame } = entry.kind else {
+        return Ok(None);
+    };
+    let Some(earlier) = release.frame(frame) else {
+        return Ok(None);
+    };
     let mut bytes = vec![0; earlier.len as usize];
     out.read_exact_at(&mut bytes, earlier.offset)?;
     out.write_all_at(&bytes, entry.offset)?;
@@ -280,14 +325,24 @@ struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     fn new(release: &'a Release) -> Self {
-        let repeats = release.frames().iter().enumerate().filter_map(|(number, entry)| match entry.kind {
-            FrameKind::Repeat { frame } => Some((frame, number)),
-            _ => None,
-        });
-        Self { release, last_repeat: repeats.collect(), frames: HashMap::new(), len: 0 }
+        let repeats = release
+            .frames()
+            .iter()
+            .enumerate()
+            .filter_map(|(number, entry)| match entry.kind {
+                FrameKind::Repeat { frame } => Some((frame, number)),
+                _ => None,
+            });
+        Self {
+            release,
+            last_repeat: repeats.collect(),
+            frames: HashMap::new(),
+            len: 0,
+        }
     }
 
-    /// The bytes of a frame, its own or those that it repeats; `None` for zeroes and where they are not known.
+    /// The bytes of a frame, its own or those that it repeats; `None` for zeroes and where they are
+    /// not known.
     fn bytes_of<'b>(&'b self, number: usize, own: Option<&'b [u8]>) -> Option<&'b [u8]> {
         match self.release.frame(number)?.kind {
             FrameKind::Repeat { frame } => self.frames.get(&frame).map(Vec::as_slice),
@@ -302,7 +357,8 @@ impl<'a> Kept<'a> {
             self.len = self.len.saturating_add(own.len());
             self.frames.insert(number, own.to_vec());
         }
-        if let Some(FrameKind::Repeat { frame }) = self.release.frame(number).map(|entry| entry.kind)
+        if let Some(FrameKind::Repeat { frame }) =
+            self.release.frame(number).map(|entry| entry.kind)
             && self.last_repeat.get(&frame) == Some(&number)
             && let Some(bytes) = self.frames.remove(&frame)
         {
@@ -320,13 +376,21 @@ struct WholeImages<'a> {
 
 impl<'a> WholeImages<'a> {
     fn new(release: &'a Release) -> Self {
-        Self { release, hash: Sha256::new(), known: true }
+        Self {
+            release,
+            hash: Sha256::new(),
+            known: true,
+        }
     }
 
     /// Takes the bytes of a frame; `None` for zeroes, and where they are not known.
     fn add(&mut self, number: usize, bytes: Option<&[u8]>) -> Result<(), OpenError> {
-        let Some(entry) = self.release.frame(number) else { return Ok(()) };
-        let Some(image) = self.release.images().get(entry.image) else { return Ok(()) };
+        let Some(entry) = self.release.frame(number) else {
+            return Ok(());
+        };
+        let Some(image) = self.release.images().get(entry.image) else {
+            return Ok(());
+        };
         match bytes {
             Some(bytes) => self.hash.update(bytes),
             None if entry.kind == FrameKind::Zero => hash_zeroes(&mut self.hash, entry.len),
@@ -335,7 +399,11 @@ impl<'a> WholeImages<'a> {
         if number.saturating_add(1) == image.frames.end {
             let found: [u8; 32] = self.hash.finalize_reset().into();
             if std::mem::replace(&mut self.known, true) && found != image.sha256 {
-                return Err(OpenError::ImageDigest { image: image.role, expected: image.sha256, found });
+                return Err(OpenError::ImageDigest {
+                    image: image.role,
+                    expected: image.sha256,
+                    found,
+                });
             }
         }
         Ok(())

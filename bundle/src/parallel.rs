@@ -1,18 +1,21 @@
-//! Work on many threads whose results come back in order, with a bounded number of pieces under way.
+//! Work on many threads whose results come back in order, with a bounded number of pieces under
+//! way.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-/// Pieces under way for each worker: one in hand, the others ready, so that no worker waits for the caller.
+/// Pieces under way for each worker: one in hand, the others ready, so that no worker waits for the
+/// caller.
 const PIECES_PER_WORKER: usize = 4;
 
 /// Calls `consume` with the result of `work` for every piece that `produce` gives, in that order.
 ///
-/// `produce` and `consume` run on the calling thread; `work` there too, whenever enough pieces are ready, and on `workers` - 1 more threads: as many
-/// threads as workers in all, and one worker is one thread. Each has a state made by `state`. No more than four pieces per worker are under way, so
-/// memory does not depend on how many there are. The outcome does not depend on `workers`.
+/// `produce` and `consume` run on the calling thread; `work` there too, whenever enough pieces are
+/// ready, and on `workers` - 1 more threads: as many threads as workers in all, and one worker is
+/// one thread. Each has a state made by `state`. No more than four pieces per worker are under way,
+/// so memory does not depend on how many there are. The outcome does not depend on `workers`.
 ///
 /// # Errors
 /// The first error of `produce` or `consume`; pieces under way are then dropped.
@@ -30,7 +33,8 @@ pub fn ordered<P: Send, R: Send, S, E>(
     let queue = Queue::default();
     let (send_result, results) = mpsc::channel::<(u64, thread::Result<R>)>();
     thread::scope(|scope| {
-        // Dropped on every way out, also when something panics: workers must not wait for pieces that never come.
+        // Dropped on every way out, also when something panics: workers must not wait for pieces
+        // that never come.
         let _closing = Closing(&queue);
         for _ in 1..workers {
             let (queue, send_result, state, work) = (&queue, send_result.clone(), &state, &work);
@@ -45,8 +49,16 @@ pub fn ordered<P: Send, R: Send, S, E>(
             });
         }
         let mut own = state();
-        let line = Line { queue: &queue, results: &results, window: (workers * PIECES_PER_WORKER) as u64 };
-        line.drive(&mut produce, &mut |piece| work(&mut own, piece), &mut consume)
+        let line = Line {
+            queue: &queue,
+            results: &results,
+            window: (workers * PIECES_PER_WORKER) as u64,
+        };
+        line.drive(
+            &mut produce,
+            &mut |piece| work(&mut own, piece),
+            &mut consume,
+        )
     })
 }
 
@@ -69,7 +81,10 @@ impl<P, R> Line<'_, P, R> {
         let mut more = true;
         loop {
             for (number, result) in self.results.try_iter() {
-                early.insert(number, result.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+                early.insert(
+                    number,
+                    result.unwrap_or_else(|payload| panic::resume_unwind(payload)),
+                );
             }
             while let Some(result) = early.remove(&consumed) {
                 consume(result)?;
@@ -87,9 +102,14 @@ impl<P, R> Line<'_, P, R> {
                 early.insert(number, work(piece));
             } else if sent > consumed {
                 // All that is left is in the hands of others.
-                let (number, result) =
-                    self.results.recv().unwrap_or_else(|_| unreachable!("a sender outlives this call"));
-                early.insert(number, result.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+                let (number, result) = self
+                    .results
+                    .recv()
+                    .unwrap_or_else(|_| unreachable!("a sender outlives this call"));
+                early.insert(
+                    number,
+                    result.unwrap_or_else(|payload| panic::resume_unwind(payload)),
+                );
             } else {
                 return Ok(());
             }
@@ -110,8 +130,14 @@ struct Waiting<P> {
 
 impl<P> Default for Queue<P> {
     fn default() -> Self {
-        let waiting = Waiting { pieces: VecDeque::new(), closed: false };
-        Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
+        let waiting = Waiting {
+            pieces: VecDeque::new(),
+            closed: false,
+        };
+        Self {
+            waiting: Mutex::new(waiting),
+            changed: Condvar::new(),
+        }
     }
 }
 
@@ -134,7 +160,10 @@ impl<P> Queue<P> {
     fn wait(&self) -> Option<(u64, P)> {
         let idle = |waiting: &mut Waiting<P>| waiting.pieces.is_empty() && !waiting.closed;
         let waiting = self.changed.wait_while(self.lock(), idle);
-        waiting.unwrap_or_else(PoisonError::into_inner).pieces.pop_front()
+        waiting
+            .unwrap_or_else(PoisonError::into_inner)
+            .pieces
+            .pop_front()
     }
 }
 
@@ -203,7 +232,8 @@ mod tests {
     fn there_are_as_many_threads_as_workers_and_the_caller_is_one_of_them() {
         for workers in [1, 3] {
             let (mut left, mut threads) = (64, HashSet::new());
-            // As many pieces are held at once as there are workers: fewer threads than that would wait for ever.
+            // As many pieces are held at once as there are workers: fewer threads than that would
+            // wait for ever.
             let together = Barrier::new(workers);
             let outcome: Result<(), ()> = ordered(
                 workers,
@@ -248,7 +278,10 @@ mod tests {
                 )
             }));
             let said = outcome.unwrap_err();
-            assert_eq!(said.downcast_ref::<String>().map(String::as_str), Some(place));
+            assert_eq!(
+                said.downcast_ref::<String>().map(String::as_str),
+                Some(place)
+            );
         }
     }
 }

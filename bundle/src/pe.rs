@@ -1,7 +1,14 @@
-//! Finding a section of an EFI program, so that the guard can be given its trusted keys after it was built.
+//! Finding a section of an EFI program, so that the guard can be given its trusted keys after it
+//! was built.
 //!
-//! Source: Microsoft, "PE Format": the DOS header's `e_lfanew` at 0x3c, the COFF header after the signature, then section headers of 40 bytes.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! Source: Microsoft, "PE Format": the DOS header's `e_lfanew` at 0x3c, the COFF header after the
+//! signature, then section headers of 40 bytes.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use seal::field::get;
 use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust};
@@ -29,13 +36,16 @@ pub enum PeError {
 /// The guard's program with `trust` built in. *Pure.*
 ///
 /// # Errors
-/// [`PeError`]; a program that carries a Secure Boot signature is refused, since the change would break it.
+/// [`PeError`]; a program that carries a Secure Boot signature is refused, since the change would
+/// break it.
 pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, PeError> {
     let section = trust_section(program)?;
     let (start, end) = (section.start, section.start.saturating_add(TRUST_BLOCK_LEN));
     let mut out = program.to_vec();
     let place = out.get_mut(start..end).filter(|_| end <= section.end);
-    let place = place.ok_or(PeError::TooShort { found: section.len() as u64 })?;
+    let place = place.ok_or(PeError::TooShort {
+        found: section.len() as u64,
+    })?;
     if !place.starts_with(&TRUST_BLOCK_MAGIC) {
         return Err(PeError::NotATrustBlock);
     }
@@ -50,7 +60,10 @@ pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, PeError> {
 pub fn trust_block(program: &[u8]) -> Result<&[u8], PeError> {
     let section = trust_section(program)?;
     let found = section.len() as u64;
-    program.get(section).and_then(|bytes| bytes.get(..TRUST_BLOCK_LEN)).ok_or(PeError::TooShort { found })
+    program
+        .get(section)
+        .and_then(|bytes| bytes.get(..TRUST_BLOCK_LEN))
+        .ok_or(PeError::TooShort { found })
 }
 
 fn trust_section(program: &[u8]) -> Result<Range<usize>, PeError> {
@@ -64,7 +77,8 @@ fn trust_section(program: &[u8]) -> Result<Range<usize>, PeError> {
     let count = u16::from_le_bytes(get(program, coff.saturating_add(6)));
     let optional = coff.saturating_add(24);
     let optional_len = usize::from(u16::from_le_bytes(get(program, coff.saturating_add(20))));
-    // Data directory 4, the certificate table: at 144 of the optional header of PE32+ (magic 0x20b).
+    // Data directory 4, the certificate table: at 144 of the optional header of PE32+ (magic
+    // 0x20b).
     if u16::from_le_bytes(get(program, optional)) != 0x20b {
         return Err(PeError::NotPe("PE32+ header"));
     }
@@ -77,7 +91,11 @@ fn trust_section(program: &[u8]) -> Result<Range<usize>, PeError> {
             let len = u32::from_le_bytes(get(program, header.saturating_add(16))) as usize;
             let start = u32::from_le_bytes(get(program, header.saturating_add(20))) as usize;
             let end = start.saturating_add(len);
-            return if end <= program.len() { Ok(start..end) } else { Err(PeError::NotPe("end of .trust")) };
+            return if end <= program.len() {
+                Ok(start..end)
+            } else {
+                Err(PeError::NotPe("end of .trust"))
+            };
         }
         header = header.saturating_add(40);
     }
@@ -85,7 +103,12 @@ fn trust_section(program: &[u8]) -> Result<Range<usize>, PeError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
 mod tests {
     use super::*;
     use seal::{Role, TrustedKey};
@@ -106,9 +129,10 @@ mod tests {
         put(COFF + 6, &2_u16.to_le_bytes());
         put(COFF + 20, &240_u16.to_le_bytes());
         put(OPTIONAL, &0x20b_u16.to_le_bytes());
-        for (section, name, at, len) in
-            [(0, b".text\0\0\0", 0x200_u32, 0x200), (1, b".trust\0\0", TRUST as u32, trust_len)]
-        {
+        for (section, name, at, len) in [
+            (0, b".text\0\0\0", 0x200_u32, 0x200),
+            (1, b".trust\0\0", TRUST as u32, trust_len),
+        ] {
             put(HEADERS + 40 * section, name);
             put(HEADERS + 40 * section + 16, &len.to_le_bytes());
             put(HEADERS + 40 * section + 20, &at.to_le_bytes());
@@ -119,7 +143,12 @@ mod tests {
 
     fn trust() -> Trust {
         let key = crate::keys::SecretKey::from_seed(&[3; 32]).public_key();
-        Trust::new(4, [1, 0, 0], &[TrustedKey::new(&key, &[Role::Release]).unwrap()]).unwrap()
+        Trust::new(
+            4,
+            [1, 0, 0],
+            &[TrustedKey::new(&key, &[Role::Release]).unwrap()],
+        )
+        .unwrap()
     }
 
     #[test]
@@ -127,7 +156,10 @@ mod tests {
         let (before, trust) = (program(4096), trust());
         let after = embed_trust(&before, &trust).unwrap();
         assert_eq!(after[..TRUST], before[..TRUST]);
-        assert_eq!(after[TRUST + TRUST_BLOCK_LEN..], before[TRUST + TRUST_BLOCK_LEN..]);
+        assert_eq!(
+            after[TRUST + TRUST_BLOCK_LEN..],
+            before[TRUST + TRUST_BLOCK_LEN..]
+        );
         assert_eq!(trust_block(&after).unwrap(), trust.to_block());
         let block: [u8; TRUST_BLOCK_LEN] = trust_block(&after).unwrap().try_into().unwrap();
         assert_eq!(Trust::from_block(&block).unwrap().epoch(), 4);
@@ -142,21 +174,42 @@ mod tests {
             change(&mut bytes);
             embed_trust(&bytes, &trust()).unwrap_err().to_string()
         };
-        assert_eq!(refused(&|bytes| bytes.clear()), "not an EFI program: MZ header not found");
-        assert_eq!(refused(&|bytes| bytes[COFF] = 0), "not an EFI program: PE header not found");
-        assert_eq!(refused(&|bytes| bytes[0x3c..0x40].fill(0xff)), "not an EFI program: PE header not found");
-        assert_eq!(refused(&|bytes| bytes[OPTIONAL] = 0x0a), "not an EFI program: PE32+ header not found");
+        assert_eq!(
+            refused(&|bytes| bytes.clear()),
+            "not an EFI program: MZ header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[COFF] = 0),
+            "not an EFI program: PE header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[0x3c..0x40].fill(0xff)),
+            "not an EFI program: PE header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[OPTIONAL] = 0x0a),
+            "not an EFI program: PE32+ header not found"
+        );
         assert_eq!(
             refused(&|bytes| bytes[OPTIONAL + 144] = 1),
             "signed for Secure Boot already: keys come first, that signature last"
         );
-        assert_eq!(refused(&|bytes| bytes[HEADERS + 41] = b'T'), "no section .trust: not a boot guard");
-        assert_eq!(refused(&|bytes| bytes.truncate(HEADERS)), "no section .trust: not a boot guard");
+        assert_eq!(
+            refused(&|bytes| bytes[HEADERS + 41] = b'T'),
+            "no section .trust: not a boot guard"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes.truncate(HEADERS)),
+            "no section .trust: not a boot guard"
+        );
         assert_eq!(
             refused(&|bytes| bytes.truncate(TRUST + 4095)),
             "not an EFI program: end of .trust not found"
         );
-        assert_eq!(refused(&|bytes| bytes[TRUST] ^= 1), "section .trust does not begin with a trust block");
+        assert_eq!(
+            refused(&|bytes| bytes[TRUST] ^= 1),
+            "section .trust does not begin with a trust block"
+        );
         let short = embed_trust(&program(TRUST_BLOCK_LEN as u32 - 1), &trust()).unwrap_err();
         assert_eq!(short, PeError::TooShort { found: 2047 });
     }

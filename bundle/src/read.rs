@@ -1,5 +1,10 @@
 //! Reading a bundle from front to back, or frames of it on their own.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::frame::{DecodeError, Decoder, Source};
 use crate::head::HeadParser;
@@ -26,19 +31,38 @@ pub enum ReadError {
     #[error("reading: {0}")]
     Source(io::Error),
     #[error("{what} ends after {found} of {expected} bytes")]
-    Truncated { what: &'static str, found: u64, expected: u64 },
+    Truncated {
+        what: &'static str,
+        found: u64,
+        expected: u64,
+    },
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    #[error("manifest of {found} bytes, expected 1 to {}", crate::limits::MAX_MANIFEST_LEN)]
+    #[error(
+        "manifest of {found} bytes, expected 1 to {}",
+        crate::limits::MAX_MANIFEST_LEN
+    )]
     ManifestLength { found: u64 },
-    #[error("{what}: digest mismatch: expected {}, got {}", hex(expected), hex(found))]
-    Digest { what: &'static str, expected: [u8; 32], found: [u8; 32] },
+    #[error(
+        "{what}: digest mismatch: expected {}, got {}",
+        hex(expected),
+        hex(found)
+    )]
+    Digest {
+        what: &'static str,
+        expected: [u8; 32],
+        found: [u8; 32],
+    },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     #[error("{what} is {signed} in the signed statement, and {found} in the manifest")]
-    Disagree { what: &'static str, signed: String, found: String },
+    Disagree {
+        what: &'static str,
+        signed: String,
+        found: String,
+    },
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("lengths do not fit in 64 bits")]
@@ -46,13 +70,23 @@ pub enum ReadError {
     #[error("bundle is signed for {signed} bytes, its parts need {parts}")]
     BundleLength { signed: u64, parts: u64 },
     #[error("image {image}: frame {frame}: {found} stored bytes, expected {expected}")]
-    FrameLength { image: ImageRole, frame: usize, found: u64, expected: u64 },
+    FrameLength {
+        image: ImageRole,
+        frame: usize,
+        found: u64,
+        expected: u64,
+    },
     #[error(
         "image {image}: frame {frame}: stored bytes: digest mismatch: expected {}, got {}",
         hex(expected),
         hex(found)
     )]
-    FrameDigest { image: ImageRole, frame: usize, expected: [u8; 16], found: [u8; 16] },
+    FrameDigest {
+        image: ImageRole,
+        frame: usize,
+        expected: [u8; 16],
+        found: [u8; 16],
+    },
     #[error("frame {frame}: the release has {frames}")]
     NoFrame { frame: usize, frames: usize },
     #[error("{left} frames have not been read")]
@@ -92,7 +126,10 @@ impl ReadError {
     /// Whether the bundle is refused (true), or could merely not be read from where it is (false).
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Source(_) | Self::NoFrame { .. } | Self::Unfinished { .. })
+        !matches!(
+            self,
+            Self::Source(_) | Self::NoFrame { .. } | Self::Unfinished { .. }
+        )
     }
 }
 
@@ -130,7 +167,8 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
         Self::open_with(source, HeadParser::new(trust, purpose)).await
     }
 
-    /// As [`BundleReader::open`] without looking at signatures; only ever on a person's explicit wish.
+    /// As [`BundleReader::open`] without looking at signatures; only ever on a person's explicit
+    /// wish.
     ///
     /// # Errors
     /// [`ReadError`], but none about signatures.
@@ -147,7 +185,12 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
             let used = head.feed(&buffer)?;
             drop(buffer.split_to(used));
             if let Some(release) = head.release() {
-                return Ok(Self { release: Arc::clone(release), source, buffer, next: 0 });
+                return Ok(Self {
+                    release: Arc::clone(release),
+                    source,
+                    buffer,
+                    next: 0,
+                });
             }
         }
     }
@@ -158,26 +201,37 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
         &self.release
     }
 
-    /// The next frame as it comes, `None` after the last; hashing it is left to [`UncheckedFrame::check`], on any
-    /// thread. *Reads.*
+    /// The next frame as it comes, `None` after the last; hashing it is left to
+    /// [`UncheckedFrame::check`], on any thread. *Reads.*
     ///
     /// # Errors
     /// [`ReadError::Source`] or [`ReadError::Truncated`].
     pub async fn next_unchecked(&mut self) -> Result<Option<UncheckedFrame>, ReadError> {
         let number = self.next;
-        let Some(entry) = self.release.frame(number) else { return Ok(None) };
+        let Some(entry) = self.release.frame(number) else {
+            return Ok(None);
+        };
         let len = entry.stored_len as usize;
         while self.buffer.len() < len {
             let missing = len.saturating_sub(self.buffer.len());
             if fill(&mut self.source, &mut self.buffer, missing).await? == 0 {
                 let payload = self.release.payload_range();
-                let found = entry.payload_offset.saturating_add(self.buffer.len() as u64);
+                let found = entry
+                    .payload_offset
+                    .saturating_add(self.buffer.len() as u64);
                 let expected = payload.end.saturating_sub(payload.start);
-                return Err(ReadError::Truncated { what: "payload", found, expected });
+                return Err(ReadError::Truncated {
+                    what: "payload",
+                    found,
+                    expected,
+                });
             }
         }
         self.next = number.saturating_add(1);
-        Ok(Some(UncheckedFrame { number, bytes: self.buffer.split_to(len).freeze() }))
+        Ok(Some(UncheckedFrame {
+            number,
+            bytes: self.buffer.split_to(len).freeze(),
+        }))
     }
 
     /// The next frame, its stored bytes checked; `None` after the last. *Reads.*
@@ -191,11 +245,12 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
         }
     }
 
-    /// Reads what follows the last frame: the block hints, whose digest is checked, and then the end.
+    /// Reads what follows the last frame: the block hints, whose digest is checked, and then the
+    /// end.
     ///
     /// # Errors
-    /// [`ReadError::Unfinished`] before the last frame; [`ReadError::Truncated`], [`ReadError::Digest`], or
-    /// [`ReadError::Trailing`] if anything follows.
+    /// [`ReadError::Unfinished`] before the last frame; [`ReadError::Truncated`],
+    /// [`ReadError::Digest`], or [`ReadError::Trailing`] if anything follows.
     pub async fn finish(mut self) -> Result<(), ReadError> {
         let left = self.release.frames().len().saturating_sub(self.next);
         if left > 0 {
@@ -208,7 +263,9 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
                 break;
             }
             let more = hints.end.saturating_sub(at);
-            let take = usize::try_from(more).unwrap_or(usize::MAX).min(self.buffer.len());
+            let take = usize::try_from(more)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
             if take == 0 {
                 return Err(ReadError::Trailing { at });
             }
@@ -216,21 +273,30 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
             at = at.saturating_add(take as u64);
         }
         if at < hints.end {
-            let (found, expected) = (at.saturating_sub(hints.start), hints.end.saturating_sub(hints.start));
-            return Err(ReadError::Truncated { what: "block hints", found, expected });
+            let (found, expected) = (
+                at.saturating_sub(hints.start),
+                hints.end.saturating_sub(hints.start),
+            );
+            return Err(ReadError::Truncated {
+                what: "block hints",
+                found,
+                expected,
+            });
         }
         let found: [u8; 32] = hash.finalize().into();
         match &self.release.manifest().hints {
-            Some(expected) if expected.0 != found => {
-                Err(ReadError::Digest { what: "block hints", expected: expected.0, found })
-            }
+            Some(expected) if expected.0 != found => Err(ReadError::Digest {
+                what: "block hints",
+                expected: expected.0,
+                found,
+            }),
             _ => Ok(()),
         }
     }
 }
 
-/// Reads once; returns how many bytes came, 0 at the end of the source. Bytes that were handed out as frames are not
-/// moved: the buffer makes new room when it has none left.
+/// Reads once; returns how many bytes came, 0 at the end of the source. Bytes that were handed out
+/// as frames are not moved: the buffer makes new room when it has none left.
 async fn fill<S: AsyncRead + Unpin>(
     source: &mut S,
     buffer: &mut BytesMut,
@@ -259,17 +325,29 @@ impl UncheckedFrame {
 }
 
 impl StoredFrame {
-    /// Takes the stored bytes of frame `number`, from wherever they came, if they are what the index says. *Pure.*
+    /// Takes the stored bytes of frame `number`, from wherever they came, if they are what the
+    /// index says. *Pure.*
     ///
     /// # Errors
     /// [`ReadError::NoFrame`], [`ReadError::FrameLength`] or [`ReadError::FrameDigest`].
     pub fn check(release: &Release, number: usize, bytes: Bytes) -> Result<Self, ReadError> {
         let frames = release.frames().len();
-        let entry = release.frame(number).ok_or(ReadError::NoFrame { frame: number, frames })?;
-        let image = release.images().get(entry.image).map_or(ImageRole::Boot, |image| image.role);
+        let entry = release.frame(number).ok_or(ReadError::NoFrame {
+            frame: number,
+            frames,
+        })?;
+        let image = release
+            .images()
+            .get(entry.image)
+            .map_or(ImageRole::Boot, |image| image.role);
         let (found, expected) = (bytes.len() as u64, u64::from(entry.stored_len));
         if found != expected {
-            return Err(ReadError::FrameLength { image, frame: number, found, expected });
+            return Err(ReadError::FrameLength {
+                image,
+                frame: number,
+                found,
+                expected,
+            });
         }
         if expected > 0 {
             let found: [u8; 32] = Sha256::digest(&bytes).into();
@@ -280,7 +358,12 @@ impl StoredFrame {
             };
             if !right {
                 let (expected, found) = (entry.stored_digest, get(&found, 0));
-                return Err(ReadError::FrameDigest { image, frame: number, expected, found });
+                return Err(ReadError::FrameDigest {
+                    image,
+                    frame: number,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(Self { number, bytes })
@@ -298,7 +381,8 @@ impl StoredFrame {
         &self.bytes
     }
 
-    /// The uncompressed bytes, checked: see [`Decoder::decode`], which also keeps its memory for the next frame.
+    /// The uncompressed bytes, checked: see [`Decoder::decode`], which also keeps its memory for
+    /// the next frame.
     ///
     /// # Errors
     /// [`DecodeError`].

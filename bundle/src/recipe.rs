@@ -20,9 +20,11 @@ use toml::Spanned;
 
 /// zstd level unless the recipe says otherwise; docs/decisions/0102-runs.md has the figures.
 pub const DEFAULT_LEVEL: i32 = 9;
-/// Frame size unless the recipe says otherwise or the images are too large for it, in bytes; the same record has the figures.
+/// Frame size unless the recipe says otherwise or the images are too large for it, in bytes; the
+/// same record has the figures.
 pub const DEFAULT_FRAME_SIZE: u32 = 16 << 10;
-/// How many bytes before it a frame builds upon unless the recipe says otherwise; the same record has the figures.
+/// How many bytes before it a frame builds upon unless the recipe says otherwise; the same record
+/// has the figures.
 pub const DEFAULT_WINDOW: u32 = 64 << 10;
 /// Highest level: those above need more memory than making a bundle may take.
 pub const MAX_LEVEL: i32 = 19;
@@ -51,7 +53,8 @@ pub struct ImageInput {
     pub role: ImageRole,
     /// Where it is.
     pub path: PathBuf,
-    /// Longest frame in bytes; if none is asked for, [`DEFAULT_FRAME_SIZE`], or more for images of many GiB.
+    /// Longest frame in bytes; if none is asked for, [`DEFAULT_FRAME_SIZE`], or more for images of
+    /// many GiB.
     pub frame_size: Option<u32>,
     /// How many bytes before it a frame may build upon; 0: none.
     pub window: u32,
@@ -64,9 +67,17 @@ pub enum RecipeError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("{}: {}", path.display(), error.to_string().trim_end())]
-    Toml { path: PathBuf, error: Box<toml::de::Error> },
+    Toml {
+        path: PathBuf,
+        error: Box<toml::de::Error>,
+    },
     #[error("{}:{line}: {key}: {fault}", path.display())]
-    Value { path: PathBuf, line: usize, key: &'static str, fault: String },
+    Value {
+        path: PathBuf,
+        line: usize,
+        key: &'static str,
+        fault: String,
+    },
     #[error("SOURCE_DATE_EPOCH is {0:?}, expected seconds since 1970")]
     Epoch(String),
 }
@@ -127,33 +138,54 @@ struct ImageTable {
 }
 
 impl Recipe {
-    /// The recipe in a file. *Reads* it, and the notes and the SBOM that it names; `epoch` is the environment's `SOURCE_DATE_EPOCH`.
+    /// The recipe in a file. *Reads* it, and the notes and the SBOM that it names; `epoch` is the
+    /// environment's `SOURCE_DATE_EPOCH`.
     ///
     /// # Errors
     /// [`RecipeError`], with file, line and key.
     pub fn load(path: &Path, epoch: Option<&str>) -> Result<Self, RecipeError> {
-        let text =
-            fs::read_to_string(path).map_err(|error| RecipeError::Io { path: path.to_owned(), error })?;
+        let text = fs::read_to_string(path).map_err(|error| RecipeError::Io {
+            path: path.to_owned(),
+            error,
+        })?;
         Self::parse(&text, path, epoch)
     }
 
-    /// The recipe in a text; `path` names it in errors and is where relative paths begin. *Reads* the notes and the SBOM that it names.
+    /// The recipe in a text; `path` names it in errors and is where relative paths begin. *Reads*
+    /// the notes and the SBOM that it names.
     ///
     /// # Errors
     /// [`RecipeError`].
     pub fn parse(text: &str, path: &Path, epoch: Option<&str>) -> Result<Self, RecipeError> {
-        let document: Document = toml::from_str(text)
-            .map_err(|error| RecipeError::Toml { path: path.to_owned(), error: Box::new(error) })?;
+        let document: Document = toml::from_str(text).map_err(|error| RecipeError::Toml {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })?;
         let file = RecipeFile { text, path };
         let epoch = match epoch {
             None => None,
-            Some(text) => Some(text.parse().map_err(|_| RecipeError::Epoch(text.to_owned()))?),
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|_| RecipeError::Epoch(text.to_owned()))?,
+            ),
         };
         let level = file.level(&document.compression)?;
         let images = file.images(&document)?;
-        let ReleaseTable { key_epoch, revoke, watchdog, .. } = document.release;
+        let ReleaseTable {
+            key_epoch,
+            revoke,
+            watchdog,
+            ..
+        } = document.release;
         let manifest = file.manifest(document.release, document.build, document.sbom, epoch)?;
-        Ok(Self { manifest, key_epoch, revoke, watchdog, level, images })
+        Ok(Self {
+            manifest,
+            key_epoch,
+            revoke,
+            watchdog,
+            level,
+            images,
+        })
     }
 }
 
@@ -169,8 +201,19 @@ impl RecipeFile<'_> {
         key: &'static str,
         fault: impl Into<String>,
     ) -> Result<T, RecipeError> {
-        let line = self.text.get(..span.start).unwrap_or_default().matches('\n').count() + 1;
-        Err(RecipeError::Value { path: self.path.to_owned(), line, key, fault: fault.into() })
+        let line = self
+            .text
+            .get(..span.start)
+            .unwrap_or_default()
+            .matches('\n')
+            .count()
+            + 1;
+        Err(RecipeError::Value {
+            path: self.path.to_owned(),
+            line,
+            key,
+            fault: fault.into(),
+        })
     }
 
     fn beside(&self, path: &Path) -> PathBuf {
@@ -199,9 +242,11 @@ impl RecipeFile<'_> {
         match &table.level {
             None => Ok(DEFAULT_LEVEL),
             Some(level) if (1..=MAX_LEVEL).contains(level.get_ref()) => Ok(*level.get_ref()),
-            Some(level) => {
-                self.fault(level.span(), "level", format!("{}, expected 1 to {MAX_LEVEL}", level.get_ref()))
-            }
+            Some(level) => self.fault(
+                level.span(),
+                "level",
+                format!("{}, expected 1 to {MAX_LEVEL}", level.get_ref()),
+            ),
         }
     }
 
@@ -217,7 +262,11 @@ impl RecipeFile<'_> {
             return Ok(found);
         }
         let (least, most) = (limits.start(), limits.end());
-        self.fault(value.span(), key, format!("{found}, expected a multiple of 4096 from {least} to {most}"))
+        self.fault(
+            value.span(),
+            key,
+            format!("{found}, expected a multiple of 4096 from {least} to {most}"),
+        )
     }
 
     fn images(&self, document: &Document) -> Result<Vec<ImageInput>, RecipeError> {
@@ -225,7 +274,11 @@ impl RecipeFile<'_> {
         for table in &document.image {
             let role = *table.role.get_ref();
             if images.iter().any(|image| image.role == role) {
-                return self.fault(table.role.span(), "role", format!("image {role} appears twice"));
+                return self.fault(
+                    table.role.span(),
+                    "role",
+                    format!("image {role} appears twice"),
+                );
             }
             let of_all = &document.compression;
             let frame_size = table.frame_size.as_ref().or(of_all.frame_size.as_ref());
@@ -255,11 +308,21 @@ impl RecipeFile<'_> {
         epoch: Option<u64>,
     ) -> Result<Manifest, RecipeError> {
         if release.compatible.get_ref().is_empty() {
-            return self.fault(release.compatible.span(), "compatible", "at least one name is needed");
+            return self.fault(
+                release.compatible.span(),
+                "compatible",
+                "at least one name is needed",
+            );
         }
-        let compatible = release.compatible.get_ref().iter().map(|name| self.name("compatible", name));
+        let compatible = release
+            .compatible
+            .get_ref()
+            .iter()
+            .map(|name| self.name("compatible", name));
         let notes = match (release.notes, release.notes_file) {
-            (Some(_), Some(file)) => return self.fault(file.span(), "notes_file", "notes are given already"),
+            (Some(_), Some(file)) => {
+                return self.fault(file.span(), "notes_file", "notes are given already");
+            }
             (Some(notes), None) => notes,
             (None, None) => String::new(),
             (None, Some(file)) => match String::from_utf8(self.read(file.get_ref())?) {
@@ -285,9 +348,16 @@ impl RecipeFile<'_> {
             ext: BTreeMap::new(),
             base: None,
             sbom,
-            build: build.into_iter().map(|(key, value)| (Key(key), value.into_inner())).collect(),
+            build: build
+                .into_iter()
+                .map(|(key, value)| (Key(key), value.into_inner()))
+                .collect(),
             hints: None,
-            index: IndexInfo { frames: 0, ranges: 0, sha256: Blob([0; 32]) },
+            index: IndexInfo {
+                frames: 0,
+                ranges: 0,
+                sha256: Blob([0; 32]),
+            },
             notes,
             images: Vec::new(),
             created: release.created.or(epoch),

@@ -1,5 +1,10 @@
 //! A release as its seal, manifest and index describe it.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use crate::hint::{hint_count, hints_len};
 use crate::index::{BaseRange, FrameEntry, FrameKind, Index};
@@ -13,7 +18,8 @@ use std::ops::Range;
 
 /// A release whose seal, manifest and index have been read, and hold together.
 ///
-/// It is authenticated, unless it was read without verifying on a person's explicit wish: [`Release::is_verified`].
+/// It is authenticated, unless it was read without verifying on a person's explicit wish:
+/// [`Release::is_verified`].
 #[derive(Clone, Debug)]
 pub struct Release {
     seal: Seal,
@@ -53,20 +59,51 @@ impl Release {
         check_agreement(&statement, &manifest)?;
         let mut first = 0_usize;
         let images = manifest.images.iter().map(|image| {
-            let frames = first..first.saturating_add(usize::try_from(image.frames).unwrap_or(usize::MAX));
+            let frames =
+                first..first.saturating_add(usize::try_from(image.frames).unwrap_or(usize::MAX));
             first = frames.end;
             let (role, size, sha256) = (image.role, image.size, image.sha256.0);
-            Image { role, size, sha256, frame_size: image.frame_size, frames }
+            Image {
+                role,
+                size,
+                sha256,
+                frame_size: image.frame_size,
+                frames,
+            }
         });
         let images = images.collect();
-        let hints_len = if manifest.hints.is_some() { hints_len(&index.frames) } else { 0 };
-        let head = index_range(&statement, &manifest).ok_or(ReadError::Overflow)?.end;
-        let payload = head..head.checked_add(manifest.payload).ok_or(ReadError::Overflow)?;
-        let hints = payload.end..payload.end.checked_add(hints_len).ok_or(ReadError::Overflow)?;
+        let hints_len = if manifest.hints.is_some() {
+            hints_len(&index.frames)
+        } else {
+            0
+        };
+        let head = index_range(&statement, &manifest)
+            .ok_or(ReadError::Overflow)?
+            .end;
+        let payload = head..head
+            .checked_add(manifest.payload)
+            .ok_or(ReadError::Overflow)?;
+        let hints = payload.end
+            ..payload
+                .end
+                .checked_add(hints_len)
+                .ok_or(ReadError::Overflow)?;
         if hints.end != statement.bundle_len {
-            return Err(ReadError::BundleLength { signed: statement.bundle_len, parts: hints.end });
+            return Err(ReadError::BundleLength {
+                signed: statement.bundle_len,
+                parts: hints.end,
+            });
         }
-        Ok(Self { seal, statement, manifest, images, index, payload, hints, verified })
+        Ok(Self {
+            seal,
+            statement,
+            manifest,
+            images,
+            index,
+            payload,
+            hints,
+            verified,
+        })
     }
 
     /// The seal, as it goes into a boot partition.
@@ -111,9 +148,9 @@ impl Release {
         self.index.frames.get(number)
     }
 
-    /// The run that frame `number` belongs to: frames that are decoded in order, as one unit, since each builds upon those
-    /// before it. *Pure.* Often a single frame; empty if there is no such frame; together at most
-    /// [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes, uncompressed.
+    /// The run that frame `number` belongs to: frames that are decoded in order, as one unit, since
+    /// each builds upon those before it. *Pure.* Often a single frame; empty if there is no such
+    /// frame; together at most [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes, uncompressed.
     #[must_use]
     pub fn run_of(&self, number: usize) -> Range<usize> {
         let frames = self.frames();
@@ -126,13 +163,19 @@ impl Release {
         start..upto.len().saturating_add(more)
     }
 
-    /// The pieces of the base release that make up the prefix of a frame, in order; none unless it is a delta.
+    /// The pieces of the base release that make up the prefix of a frame, in order; none unless it
+    /// is a delta.
     #[must_use]
     pub fn base_ranges(&self, frame: &FrameEntry) -> &[BaseRange] {
         match frame.kind {
-            FrameKind::Delta { first_range, ranges } => {
-                self.index.ranges.get(first_range..first_range.saturating_add(ranges)).unwrap_or_default()
-            }
+            FrameKind::Delta {
+                first_range,
+                ranges,
+            } => self
+                .index
+                .ranges
+                .get(first_range..first_range.saturating_add(ranges))
+                .unwrap_or_default(),
             _ => &[],
         }
     }
@@ -152,27 +195,32 @@ impl Release {
 
     /// Where the block hints lie in the bundle file; empty if there are none.
     ///
-    /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each frame that has stored bytes, in order; a last block may
-    /// be shorter. They help to find blocks on a disk, and are believed by nobody: what is found is checked against the
-    /// frame's SHA-256.
+    /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each frame that has
+    /// stored bytes, in order; a last block may be shorter. They help to find blocks on a disk, and
+    /// are believed by nobody: what is found is checked against the frame's SHA-256.
     #[must_use]
     pub const fn hints_range(&self) -> &Range<u64> {
         &self.hints
     }
 
-    /// Where the hints of frame `number` lie in the bundle file; `None` if it has none. Costs a walk over the frames
-    /// before it: to look at many, count along with [`hint_count`](crate::hint_count).
+    /// Where the hints of frame `number` lie in the bundle file; `None` if it has none. Costs a
+    /// walk over the frames before it: to look at many, count along with
+    /// [`hint_count`](crate::hint_count).
     #[must_use]
     pub fn frame_hints(&self, number: usize) -> Option<Range<u64>> {
         if self.hints.is_empty() {
             return None;
         }
         let own = hint_count(self.frame(number)?).saturating_mul(HINT_LEN);
-        let start = self.hints.start.saturating_add(hints_len(self.index.frames.get(..number)?));
+        let start = self
+            .hints
+            .start
+            .saturating_add(hints_len(self.index.frames.get(..number)?));
         (own > 0).then(|| start..start.saturating_add(own))
     }
 
-    /// Whether the signatures were verified. Only a person's explicit wish makes a release that is not.
+    /// Whether the signatures were verified. Only a person's explicit wish makes a release that is
+    /// not.
     #[must_use]
     pub const fn is_verified(&self) -> bool {
         self.verified
@@ -182,14 +230,31 @@ impl Release {
 /// Where the index lies in the bundle file.
 pub(crate) fn index_range(statement: &Statement, manifest: &Manifest) -> Option<Range<u64>> {
     let start = (SEAL_LEN as u64).checked_add(statement.manifest.len)?;
-    Some(start..start.checked_add(Index::encoded_len(manifest.index.frames, manifest.index.ranges)?)?)
+    Some(
+        start
+            ..start.checked_add(Index::encoded_len(
+                manifest.index.frames,
+                manifest.index.ranges,
+            )?)?,
+    )
 }
 
-/// The statement and the manifest must agree in whatever both say: the guard sees the one, the updater both.
+/// The statement and the manifest must agree in whatever both say: the guard sees the one, the
+/// updater both.
 pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Result<(), ReadError> {
-    let differs = |what, signed: String, found: String| Err(ReadError::Disagree { what, signed, found });
+    let differs = |what, signed: String, found: String| {
+        Err(ReadError::Disagree {
+            what,
+            signed,
+            found,
+        })
+    };
     if statement.version.as_str() != manifest.version {
-        return differs("version", statement.version.to_string(), manifest.version.clone());
+        return differs(
+            "version",
+            statement.version.to_string(),
+            manifest.version.clone(),
+        );
     }
     let (signed, found) = (statement.rollback_index, manifest.rollback_index);
     if signed != found {
@@ -200,8 +265,10 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
         ("recovery image", ImageRole::Recovery, statement.recovery),
     ] {
         let found = manifest.images.iter().find(|image| image.role == role);
-        let found =
-            found.map_or(ImageDigest::NONE, |image| ImageDigest { len: image.size, sha256: image.sha256.0 });
+        let found = found.map_or(ImageDigest::NONE, |image| ImageDigest {
+            len: image.size,
+            sha256: image.sha256.0,
+        });
         if signed != found {
             return differs(what, describe(&signed), describe(&found));
         }

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// Longest run that is made, in bytes: longer ones hardly compress better, and whole runs are what machines work on.
+/// Longest run that is made, in bytes: longer ones hardly compress better, and whole runs are what
+/// machines work on.
 pub(crate) const RUN_LEN: u32 = 512 << 10;
 
 /// A stretch of an image.
@@ -23,7 +24,8 @@ pub(crate) struct Runs {
     image: ImageFile,
     frame_size: u32,
     run_len: u32,
-    /// Hashes of all frames so far. A frame that was there before stands alone, since it will be stored as a repeat.
+    /// Hashes of all frames so far. A frame that was there before stands alone, since it will be
+    /// stored as a repeat.
     seen: HashSet<u64>,
     /// A piece that was read and did not fit what was handed out.
     held: Option<Next>,
@@ -37,10 +39,22 @@ enum Next {
 }
 
 impl Runs {
-    /// Stretches of `image`, in frames of `frame_size` bytes; each frame is a run of its own unless `chained`.
+    /// Stretches of `image`, in frames of `frame_size` bytes; each frame is a run of its own unless
+    /// `chained`.
     pub(crate) fn new(image: ImageFile, frame_size: u32, chained: bool) -> Self {
-        let run_len = if chained { RUN_LEN.max(frame_size) } else { frame_size };
-        Self { image, frame_size, run_len, seen: HashSet::new(), held: None, whole: Sha256::new() }
+        let run_len = if chained {
+            RUN_LEN.max(frame_size)
+        } else {
+            frame_size
+        };
+        Self {
+            image,
+            frame_size,
+            run_len,
+            seen: HashSet::new(),
+            held: None,
+            whole: Sha256::new(),
+        }
     }
 
     /// The next stretch; `None` at the end. *Reads.*
@@ -75,14 +89,20 @@ impl Runs {
     }
 
     fn read(&mut self) -> io::Result<Option<Next>> {
-        let Some(Piece { len, data }) = self.image.next(self.frame_size)? else { return Ok(None) };
+        let Some(Piece { len, data }) = self.image.next(self.frame_size)? else {
+            return Ok(None);
+        };
         let Some(data) = data.filter(|data| !is_zero(data)) else {
             hash_zeroes(&mut self.whole, len);
             return Ok(Some(Next::Zeroes(len)));
         };
         self.whole.update(&data);
         let fresh = self.seen.insert(XxHash3_64::oneshot(&data));
-        Ok(Some(if fresh { Next::Fresh(data) } else { Next::Seen(data) }))
+        Ok(Some(if fresh {
+            Next::Fresh(data)
+        } else {
+            Next::Seen(data)
+        }))
     }
 }
 
@@ -118,8 +138,16 @@ mod tests {
 
     #[test]
     fn zeroes_repeats_and_length_end_a_run() {
-        let image =
-            [frame(1), frame(2), vec![0; 8192], frame(3), frame(2), frame(4), b"end".to_vec()].concat();
+        let image = [
+            frame(1),
+            frame(2),
+            vec![0; 8192],
+            frame(3),
+            frame(2),
+            frame(4),
+            b"end".to_vec(),
+        ]
+        .concat();
         assert_eq!(shape(&image, true), "2 z z 1 1 2");
         assert_eq!(shape(&image, false), "1 1 z z 1 1 1 1");
         let long: Vec<u8> = (1..=600).flat_map(frame).collect();

@@ -38,13 +38,15 @@ fn seal_in(file: &File) -> Result<Seal, SignError> {
     Ok(Seal::from_bytes(&bytes)?)
 }
 
-/// Adds the signatures of `keys` to a bundle file. *Writes* its first 4096 bytes, durable on return.
+/// Adds the signatures of `keys` to a bundle file. *Writes* its first 4096 bytes, durable on
+/// return.
 ///
 /// # Errors
 /// [`SignError`]; nothing is written then.
 ///
 /// # Power loss
-/// A torn write leaves a seal whose checksum does not match, which everything refuses. Sign a copy again.
+/// A torn write leaves a seal whose checksum does not match, which everything refuses. Sign a copy
+/// again.
 pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
     let mut seal = seal_in(file)?;
     keys.iter().try_for_each(|key| key.sign_seal(&mut seal))?;
@@ -62,10 +64,15 @@ pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
 pub fn attach(file: &File, public_key: &[u8; 32], signature: &[u8]) -> Result<Seal, SignError> {
     let mut seal = seal_in(file)?;
     let found = signature.len();
-    let signature: &[u8; 64] = signature.try_into().map_err(|_| SignError::SignatureLength { found })?;
+    let signature: &[u8; 64] = signature
+        .try_into()
+        .map_err(|_| SignError::SignatureLength { found })?;
     let id = KeyId::of(public_key);
     parse_public_key(public_key)?
-        .verify_strict(&seal.to_be_signed(), &ed25519_dalek::Signature::from_bytes(signature))
+        .verify_strict(
+            &seal.to_be_signed(),
+            &ed25519_dalek::Signature::from_bytes(signature),
+        )
         .map_err(|_| SignError::Mismatch(id))?;
     seal.add_signature(id, signature)?;
     write_seal(file, &seal)?;

@@ -1,4 +1,5 @@
-//! A blocking reader as an asynchronous source, for programs that have nothing else to do meanwhile.
+//! A blocking reader as an asynchronous source, for programs that have nothing else to do
+//! meanwhile.
 
 use std::io::{self, Read};
 use std::pin::Pin;

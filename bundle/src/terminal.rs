@@ -1,10 +1,15 @@
 //! What people see: results on standard output, the rest on standard error.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the only place that prints")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the only place that prints"
+)]
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, Write};
 
-/// Prints a result. Who reads it through a pipe may have seen enough before its end, as `head` does: that is no failure.
+/// Prints a result. Who reads it through a pipe may have seen enough before its end, as `head`
+/// does: that is no failure.
 pub(crate) fn result(text: &str) -> io::Result<()> {
     match print(text) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -38,9 +43,9 @@ pub(crate) fn error(error: &anyhow::Error) {
 
 /// A bar over `len` bytes; it is seen on a terminal only.
 pub(crate) fn bar(len: u64, what: &'static str) -> ProgressBar {
-    let style =
-        "{msg:<10} {bar:30} {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec:>12} {eta:>4}";
+    let style = "{msg:<10} {bar:30} {binary_bytes:>10}/{binary_total_bytes} {binary_bytes_per_sec:>12} {eta:>4}";
     let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
-    bar.with_message(what)
-        .with_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()))
+    bar.with_message(what).with_style(
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
 }

@@ -1,4 +1,5 @@
-//! Trust as a file: a public key in PEM, or a TOML file that names keys, roles, thresholds and the key epoch.
+//! Trust as a file: a public key in PEM, or a TOML file that names keys, roles, thresholds and the
+//! key epoch.
 //!
 //! ```toml
 //! epoch = 2                                # generation of this file; a later one has a higher number
@@ -27,7 +28,10 @@ pub enum TrustFileError {
     #[error(transparent)]
     Key(#[from] KeyFileError),
     #[error("{}: {error}", path.display())]
-    Toml { path: PathBuf, error: Box<toml::de::Error> },
+    Toml {
+        path: PathBuf,
+        error: Box<toml::de::Error>,
+    },
     #[error("{}: {error}", path.display())]
     Trust { path: PathBuf, error: TrustError },
     #[error("{}: key {name:?} needs either path or public_key", path.display())]
@@ -95,7 +99,8 @@ impl From<RoleName> for Role {
     }
 }
 
-/// The trust in a file: a public key alone is trusted for releases, threshold 1, epoch 0. *Reads* it and the keys it names.
+/// The trust in a file: a public key alone is trusted for releases, threshold 1, epoch 0. *Reads*
+/// it and the keys it names.
 ///
 /// # Errors
 /// [`TrustFileError`].
@@ -120,36 +125,54 @@ pub enum Keys {
     Inside,
 }
 
-/// The trust in a text; `path` names it in errors and is where relative paths begin. *Reads* the keys it names by path.
+/// The trust in a text; `path` names it in errors and is where relative paths begin. *Reads* the
+/// keys it names by path.
 ///
 /// # Errors
 /// [`TrustFileError`].
 pub fn parse(text: &str, path: &Path, keys: Keys) -> Result<TrustFile, TrustFileError> {
-    let trust_error = |error| TrustFileError::Trust { path: path.to_owned(), error };
+    let trust_error = |error| TrustFileError::Trust {
+        path: path.to_owned(),
+        error,
+    };
     if text.trim_start().starts_with("-----BEGIN") {
         let key = parse_public_pem(text, &path.display().to_string())?;
-        let key =
-            TrustedKey::new(&key, &[Role::Release]).map_err(|error| trust_error(TrustError::Key(error)))?;
+        let key = TrustedKey::new(&key, &[Role::Release])
+            .map_err(|error| trust_error(TrustError::Key(error)))?;
         let trust = Trust::new(0, [1, 0, 0], &[key]).map_err(trust_error)?;
-        return Ok(TrustFile { trust, revoked: Vec::new() });
+        return Ok(TrustFile {
+            trust,
+            revoked: Vec::new(),
+        });
     }
-    let document: Document = toml::from_str(text)
-        .map_err(|error| TrustFileError::Toml { path: path.to_owned(), error: Box::new(error) })?;
+    let document: Document = toml::from_str(text).map_err(|error| TrustFileError::Toml {
+        path: path.to_owned(),
+        error: Box::new(error),
+    })?;
     let revoked = document.revoked.iter().map(|text| {
-        parse_key_id(text).ok_or_else(|| TrustFileError::KeyId { path: path.to_owned(), text: text.clone() })
+        parse_key_id(text).ok_or_else(|| TrustFileError::KeyId {
+            path: path.to_owned(),
+            text: text.clone(),
+        })
     });
     let revoked = revoked.collect::<Result<Vec<_>, _>>()?;
     let mut trusted = Vec::new();
     for table in &document.key {
         let bytes = table.load(path, keys)?;
         let roles: Vec<Role> = table.roles.iter().map(|role| Role::from(*role)).collect();
-        let key = TrustedKey::new(&bytes, &roles).map_err(|error| trust_error(TrustError::Key(error)))?;
+        let key =
+            TrustedKey::new(&bytes, &roles).map_err(|error| trust_error(TrustError::Key(error)))?;
         if !revoked.contains(&key.id()) {
             trusted.push(key);
         }
     }
-    let Thresholds { release, vendor, recovery } = document.threshold;
-    let trust = Trust::new(document.epoch, [release, vendor, recovery], &trusted).map_err(trust_error)?;
+    let Thresholds {
+        release,
+        vendor,
+        recovery,
+    } = document.threshold;
+    let trust =
+        Trust::new(document.epoch, [release, vendor, recovery], &trusted).map_err(trust_error)?;
     Ok(TrustFile { trust, revoked })
 }
 
@@ -157,9 +180,16 @@ impl KeyTable {
     fn load(&self, file: &Path, keys: Keys) -> Result<[u8; 32], TrustFileError> {
         let (path, name) = (file.to_owned(), self.name.clone());
         match (&self.path, &self.public_key) {
-            (None, Some(pem)) => Ok(parse_public_pem(pem, &format!("{}: key {name:?}", file.display()))?),
-            (Some(_), None) if keys == Keys::Inside => Err(TrustFileError::NotSelfContained { path, name }),
-            (Some(key), None) => Ok(load_public(&file.parent().unwrap_or(Path::new("")).join(key))?),
+            (None, Some(pem)) => Ok(parse_public_pem(
+                pem,
+                &format!("{}: key {name:?}", file.display()),
+            )?),
+            (Some(_), None) if keys == Keys::Inside => {
+                Err(TrustFileError::NotSelfContained { path, name })
+            }
+            (Some(key), None) => Ok(load_public(
+                &file.parent().unwrap_or(Path::new("")).join(key),
+            )?),
             _ => Err(TrustFileError::KeySource { path, name }),
         }
     }

@@ -1,7 +1,8 @@
 //! Replacing trust by newer trust, which the old keys must have signed.
 //!
-//! A signed trust file is a trust file that holds its keys itself, followed by lines `# signature KEYID SIGNATURE` in
-//! hexadecimal. What is signed is [`DOMAIN`] and the SHA-256 of all text before the first of these lines, 64 bytes.
+//! A signed trust file is a trust file that holds its keys itself, followed by lines
+//! `# signature KEYID SIGNATURE` in hexadecimal. What is signed is [`DOMAIN`] and the SHA-256 of
+//! all text before the first of these lines, 64 bytes.
 
 use crate::hex;
 use crate::keys::SecretKey;
@@ -53,14 +54,18 @@ pub fn sign(text: &str, key: &SecretKey) -> String {
     format!("{text}{SIGNATURE_LINE}{} {signature}\n", key.id())
 }
 
-/// The new trust, if the current one lets it take its place: it holds its keys itself, its epoch is higher, it still
-/// revokes what was revoked, and as many release keys (and vendor keys) of the *current* trust signed it as that asks for. *Pure.*
+/// The new trust, if the current one lets it take its place: it holds its keys itself, its epoch is
+/// higher, it still revokes what was revoked, and as many release keys (and vendor keys) of the
+/// *current* trust signed it as that asks for. *Pure.*
 ///
 /// # Errors
 /// [`TrustUpdateError`].
 pub fn check(current: &TrustFile, new: &str, path: &Path) -> Result<TrustFile, TrustUpdateError> {
     let (body, lines) = split(new);
-    let signatures = lines.lines().map(signature).collect::<Result<Vec<_>, _>>()?;
+    let signatures = lines
+        .lines()
+        .map(signature)
+        .collect::<Result<Vec<_>, _>>()?;
     let message = to_be_signed(new);
     let mut signed = Vec::new();
     for key in current.trust.keys() {
@@ -97,13 +102,16 @@ pub fn check(current: &TrustFile, new: &str, path: &Path) -> Result<TrustFile, T
 /// The text that is signed, and the signature lines.
 fn split(text: &str) -> (&str, &str) {
     let line = format!("\n{SIGNATURE_LINE}");
-    text.find(&line).map_or((text, ""), |at| text.split_at(at + 1))
+    text.find(&line)
+        .map_or((text, ""), |at| text.split_at(at + 1))
 }
 
 fn signature(line: &str) -> Result<(KeyId, Signature), TrustUpdateError> {
     let refused = || TrustUpdateError::Line(line.chars().take(80).collect());
-    let (id, signature) =
-        line.strip_prefix(SIGNATURE_LINE).and_then(|rest| rest.split_once(' ')).ok_or_else(refused)?;
+    let (id, signature) = line
+        .strip_prefix(SIGNATURE_LINE)
+        .and_then(|rest| rest.split_once(' '))
+        .ok_or_else(refused)?;
     let halves = signature.as_bytes().as_chunks::<32>().0;
     if signature.len() != 128 {
         return Err(refused());
@@ -126,32 +134,50 @@ mod tests {
     }
 
     fn file(epoch: u64, threshold: u8, keys: &[u8], revoked: &[u8]) -> String {
-        let revoked: Vec<String> = revoked.iter().map(|seed| format!("\"{}\"", key(*seed).id())).collect();
+        let revoked: Vec<String> = revoked
+            .iter()
+            .map(|seed| format!("\"{}\"", key(*seed).id()))
+            .collect();
         let mut text = format!(
             "epoch = {epoch}\nrevoked = [{}]\n[threshold]\nrelease = {threshold}\n",
             revoked.join(", ")
         );
         for seed in keys {
             let pem = key(*seed).public_pem().unwrap();
-            text += &format!("[[key]]\nname = \"{seed}\"\nroles = [\"release\"]\npublic_key = '''{pem}'''\n");
+            text += &format!(
+                "[[key]]\nname = \"{seed}\"\nroles = [\"release\"]\npublic_key = '''{pem}'''\n"
+            );
         }
         text
     }
 
     fn current() -> TrustFile {
-        parse(&file(1, 2, &[1, 2, 3], &[9]), Path::new("trust.toml"), Keys::Inside).unwrap()
+        parse(
+            &file(1, 2, &[1, 2, 3], &[9]),
+            Path::new("trust.toml"),
+            Keys::Inside,
+        )
+        .unwrap()
     }
 
     fn refused(new: &str) -> String {
-        check(&current(), new, Path::new("new.toml")).unwrap_err().to_string()
+        check(&current(), new, Path::new("new.toml"))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn the_old_threshold_decides() {
         let new = file(2, 1, &[4], &[9, 1]);
-        assert_eq!(refused(&new), "signed by 0 release key(s) of the current trust, expected 2");
+        assert_eq!(
+            refused(&new),
+            "signed by 0 release key(s) of the current trust, expected 2"
+        );
         let once = sign(&new, &key(1));
-        assert_eq!(refused(&once), "signed by 1 release key(s) of the current trust, expected 2");
+        assert_eq!(
+            refused(&once),
+            "signed by 1 release key(s) of the current trust, expected 2"
+        );
         assert_eq!(
             refused(&sign(&once, &key(1))),
             "signed by 1 release key(s) of the current trust, expected 2"
@@ -161,16 +187,28 @@ mod tests {
             "signed by 1 release key(s) of the current trust, expected 2"
         );
         let twice = sign(&once, &key(3));
-        assert_eq!(check(&current(), &twice, Path::new("new.toml")).unwrap().trust.epoch(), 2);
+        assert_eq!(
+            check(&current(), &twice, Path::new("new.toml"))
+                .unwrap()
+                .trust
+                .epoch(),
+            2
+        );
     }
 
     #[test]
     fn the_epoch_rises_and_revocations_stay() {
         let signed = |text: String| sign(&sign(&text, &key(1)), &key(2));
-        assert_eq!(refused(&signed(file(1, 1, &[4], &[9]))), "key epoch 1 does not rise above 1");
+        assert_eq!(
+            refused(&signed(file(1, 1, &[4], &[9]))),
+            "key epoch 1 does not rise above 1"
+        );
         assert_eq!(
             refused(&signed(file(2, 1, &[4], &[]))),
-            format!("key {} is revoked, and the new trust does not say so", key(9).id())
+            format!(
+                "key {} is revoked, and the new trust does not say so",
+                key(9).id()
+            )
         );
         assert!(
             refused(&signed(file(2, 2, &[4, 9], &[9])))
@@ -190,7 +228,10 @@ mod tests {
     fn a_signature_over_a_release_is_none_over_trust() {
         let new = file(2, 1, &[4], &[9]);
         let other = hex(&key(1).sign(&Sha256::digest(&new)));
-        assert!(refused(&format!("{new}# signature {} {other}\n", key(1).id())).ends_with("does not match"));
+        assert!(
+            refused(&format!("{new}# signature {} {other}\n", key(1).id()))
+                .ends_with("does not match")
+        );
     }
 
     #[test]

@@ -9,21 +9,30 @@ use bundle::{pe, trust, trust_update};
 use std::fs;
 
 pub(crate) fn trust_sign(args: &TrustSign) -> Result<()> {
-    let keys = args.key.iter().map(|path| SecretKey::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let keys = args
+        .key
+        .iter()
+        .map(|path| SecretKey::load(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let text = fs::read_to_string(&args.file).with_context(|| args.file.display().to_string())?;
     trust::parse(&text, &args.file, trust::Keys::Inside)?;
-    let signed = keys.iter().fold(text, |text, key| trust_update::sign(&text, key));
+    let signed = keys
+        .iter()
+        .fold(text, |text, key| trust_update::sign(&text, key));
     write_output(&args.file, signed.as_bytes())
 }
 
 pub(crate) fn trust_update(args: &TrustUpdate) -> Result<()> {
     let current = trust::load_file(&args.current)?;
     let text = fs::read_to_string(&args.new).with_context(|| args.new.display().to_string())?;
-    let new =
-        trust_update::check(&current, &text, &args.new).with_context(|| args.new.display().to_string())?;
+    let new = trust_update::check(&current, &text, &args.new)
+        .with_context(|| args.new.display().to_string())?;
     write_output(&args.current, text.as_bytes())?;
     let (was, is) = (current.trust.epoch(), new.trust.epoch());
-    terminal::note(&format!("{}: key epoch {was} replaced by {is}", args.current.display()));
+    terminal::note(&format!(
+        "{}: key epoch {was} replaced by {is}",
+        args.current.display()
+    ));
     Ok(())
 }
 
@@ -34,6 +43,7 @@ pub(crate) fn trust_block(args: &TrustBlock) -> Result<()> {
 pub(crate) fn embed_trust(args: &EmbedTrust) -> Result<()> {
     let trust = trust::load(&args.trust)?;
     let program = fs::read(&args.guard).with_context(|| args.guard.display().to_string())?;
-    let program = pe::embed_trust(&program, &trust).with_context(|| args.guard.display().to_string())?;
+    let program =
+        pe::embed_trust(&program, &trust).with_context(|| args.guard.display().to_string())?;
     write_output(&args.output, &program)
 }

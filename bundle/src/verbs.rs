@@ -1,10 +1,12 @@
 //! What each verb does: open the files, call the library, print.
 
-use crate::cli::{Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work, refuse_json};
+use crate::cli::{
+    Attach, Create, DigestArgs, Extract, Keygen, PurposeName, Sign, Verify, Work, refuse_json,
+};
 use crate::deltas;
 use crate::files::{
-    PartFile, STANDARD_INPUT, is_dash, name_of, open_input, open_stdout, open_to_sign, unnamed_file,
-    write_new, write_output,
+    PartFile, STANDARD_INPUT, is_dash, name_of, open_input, open_stdout, open_to_sign,
+    unnamed_file, write_new, write_output,
 };
 use crate::look::Differs;
 use crate::terminal;
@@ -27,12 +29,26 @@ use std::path::{Path, PathBuf};
 /// 3 if a bundle, a key or a trust file was refused, else 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let refused = error.chain().any(|cause| {
-        cause.downcast_ref::<OpenError>().is_some_and(OpenError::is_refusal)
-            || cause.downcast_ref::<ReadError>().is_some_and(ReadError::is_refusal)
-            || cause.downcast_ref::<SignError>().is_some_and(|error| !matches!(error, SignError::Io(_)))
-            || matches!(cause.downcast_ref::<TrustFileError>(), Some(TrustFileError::Trust { .. }))
-            || matches!(cause.downcast_ref::<CreateError>(), Some(CreateError::Sign(_)))
-            || cause.downcast_ref::<DeltaError>().is_some_and(DeltaError::is_refusal)
+        cause
+            .downcast_ref::<OpenError>()
+            .is_some_and(OpenError::is_refusal)
+            || cause
+                .downcast_ref::<ReadError>()
+                .is_some_and(ReadError::is_refusal)
+            || cause
+                .downcast_ref::<SignError>()
+                .is_some_and(|error| !matches!(error, SignError::Io(_)))
+            || matches!(
+                cause.downcast_ref::<TrustFileError>(),
+                Some(TrustFileError::Trust { .. })
+            )
+            || matches!(
+                cause.downcast_ref::<CreateError>(),
+                Some(CreateError::Sign(_))
+            )
+            || cause
+                .downcast_ref::<DeltaError>()
+                .is_some_and(DeltaError::is_refusal)
             || cause.is::<PeError>()
             || cause.is::<Differs>()
             || cause
@@ -55,7 +71,12 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     }
     write_new(&secret, 0o600, key.to_pem()?.as_bytes())?;
     write_new(&public, 0o644, key.public_pem()?.as_bytes())?;
-    terminal::note(&format!("{} and {}: key {}", secret.display(), public.display(), key.id()));
+    terminal::note(&format!(
+        "{} and {}: key {}",
+        secret.display(),
+        public.display(),
+        key.id()
+    ));
     Ok(())
 }
 
@@ -63,7 +84,11 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     refuse_json(args.json, &args.output);
     let mut recipe = recipe(&args.recipe, args.source_date_epoch.as_deref())?;
     recipe.level = args.level.unwrap_or(recipe.level);
-    let keys = args.key.iter().map(|path| SecretKey::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let keys = args
+        .key
+        .iter()
+        .map(|path| SecretKey::load(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let len = recipe
         .images
         .iter()
@@ -75,27 +100,54 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     let workers = workers(&args.work);
     let created = if is_dash(&args.output) {
         let mut spool = unnamed_file(&std::env::temp_dir())?;
-        bundle::create(&recipe, &keys, workers, &mut spool, &mut open_stdout()?, &mut progress)?
+        bundle::create(
+            &recipe,
+            &keys,
+            workers,
+            &mut spool,
+            &mut open_stdout()?,
+            &mut progress,
+        )?
     } else {
         let part = PartFile::new(&args.output)?;
         let mut spool = unnamed_file(part.folder())?;
         let mut file = &part.file;
-        let created = bundle::create(&recipe, &keys, workers, &mut spool, &mut file, &mut progress)?;
+        let created = bundle::create(
+            &recipe,
+            &keys,
+            workers,
+            &mut spool,
+            &mut file,
+            &mut progress,
+        )?;
         part.finish()?;
         created
     };
     bar.finish_and_clear();
     if args.json {
         let file = File::open(&args.output)?;
-        terminal::json(&describe::json(Opener::open(file, Access::WithoutVerifying, 1)?.release()))?;
+        terminal::json(&describe::json(
+            Opener::open(file, Access::WithoutVerifying, 1)?.release(),
+        ))?;
     }
-    let (version, len) = (created.statement.version, describe::size(created.statement.bundle_len));
-    let signed = if keys.is_empty() { "unsigned" } else { "signed" };
-    terminal::note(&format!("{}: {signed} release {version}, {len}", args.output.display()));
+    let (version, len) = (
+        created.statement.version,
+        describe::size(created.statement.bundle_len),
+    );
+    let signed = if keys.is_empty() {
+        "unsigned"
+    } else {
+        "signed"
+    };
+    terminal::note(&format!(
+        "{}: {signed} release {version}, {len}",
+        args.output.display()
+    ));
     Ok(())
 }
 
-/// The description of a release in a file, or on standard input: paths in it then begin at the current directory.
+/// The description of a release in a file, or on standard input: paths in it then begin at the
+/// current directory.
 fn recipe(path: &Path, epoch: Option<&str>) -> Result<Recipe> {
     if !is_dash(path) {
         return Ok(Recipe::load(path, epoch)?);
@@ -105,15 +157,24 @@ fn recipe(path: &Path, epoch: Option<&str>) -> Result<Recipe> {
 }
 
 pub(crate) fn sign(args: &Sign) -> Result<()> {
-    let keys = args.key.iter().map(|path| SecretKey::load(path)).collect::<Result<Vec<_>, _>>()?;
+    let keys = args
+        .key
+        .iter()
+        .map(|path| SecretKey::load(path))
+        .collect::<Result<Vec<_>, _>>()?;
     let file = open_to_sign(&args.bundle)?;
     let seal = signing::sign(&file, &keys).with_context(|| args.bundle.display().to_string())?;
-    terminal::note(&format!("{}: {} signature(s)", args.bundle.display(), seal.signatures().count()));
+    terminal::note(&format!(
+        "{}: {} signature(s)",
+        args.bundle.display(),
+        seal.signatures().count()
+    ));
     Ok(())
 }
 
 pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
-    let seal = signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
+    let seal =
+        signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
     write_output(&args.output, &seal.to_be_signed())
 }
 
@@ -121,11 +182,17 @@ pub(crate) fn attach(args: &Attach) -> Result<()> {
     let public_key = keys::load_public(&args.public_key)?;
     let mut signature = Vec::new();
     // One byte more than a signature has, so that a longer one is seen to be longer.
-    open_input(&args.signature)?.take(65).read_to_end(&mut signature)?;
+    open_input(&args.signature)?
+        .take(65)
+        .read_to_end(&mut signature)?;
     let file = open_to_sign(&args.bundle)?;
-    let seal =
-        signing::attach(&file, &public_key, &signature).with_context(|| args.bundle.display().to_string())?;
-    terminal::note(&format!("{}: {} signature(s)", args.bundle.display(), seal.signatures().count()));
+    let seal = signing::attach(&file, &public_key, &signature)
+        .with_context(|| args.bundle.display().to_string())?;
+    terminal::note(&format!(
+        "{}: {} signature(s)",
+        args.bundle.display(),
+        seal.signatures().count()
+    ));
     Ok(())
 }
 
@@ -143,8 +210,13 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
         opener = opener.with_base(base).context(name.clone())?;
     }
     let release = std::sync::Arc::clone(opener.release());
-    let bar = terminal::bar(release.images().iter().map(|image| image.size).sum(), "verify");
-    opener.check(&mut |bytes| bar.inc(bytes)).context(name.clone())?;
+    let bar = terminal::bar(
+        release.images().iter().map(|image| image.size).sum(),
+        "verify",
+    );
+    opener
+        .check(&mut |bytes| bar.inc(bytes))
+        .context(name.clone())?;
     bar.finish_and_clear();
     if args.json {
         terminal::json(&describe::json(&release))?;
@@ -169,25 +241,33 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
     if let Some(base) = deltas::base(&args.base, access, &args.work)? {
         opener = opener.with_base(base).context(name.clone())?;
     }
-    let size = opener.release().image(args.image).map_or(0, |image| image.size);
+    let size = opener
+        .release()
+        .image(args.image)
+        .map_or(0, |image| image.size);
     let bar = terminal::bar(size, "extract");
     let mut progress = |bytes| bar.inc(bytes);
     if is_dash(&args.output) {
         let mut out = open_stdout()?;
         // Nothing is handed on before all of it has been checked.
         let mut file = unnamed_file(&std::env::temp_dir())?;
-        opener.extract(args.image, &file, &mut progress).context(name)?;
+        opener
+            .extract(args.image, &file, &mut progress)
+            .context(name)?;
         bar.finish_and_clear();
         file.rewind()?;
         io::copy(&mut file, &mut out)?;
         return Ok(());
     }
     let part = PartFile::new(&args.output)?;
-    opener.extract(args.image, &part.file, &mut progress).context(name)?;
+    opener
+        .extract(args.image, &part.file, &mut progress)
+        .context(name)?;
     bar.finish_and_clear();
     part.finish()
 }
 
 pub(crate) fn workers(work: &Work) -> usize {
-    work.jobs.map_or_else(parallel::default_workers, std::num::NonZero::get)
+    work.jobs
+        .map_or_else(parallel::default_workers, std::num::NonZero::get)
 }

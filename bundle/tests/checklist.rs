@@ -1,7 +1,12 @@
-//! What a reader must refuse and `refused` does not name: signatures that are almost right, keys that are none,
-//! lengths that overflow, and parts of one release in another. Each forgery is signed with the true key, unless it is
-//! about the signature.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+//! What a reader must refuse and `refused` does not name: signatures that are almost right, keys
+//! that are none, lengths that overflow, and parts of one release in another. Each forgery is
+//! signed with the true key, unless it is about the signature.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod sample;
 
@@ -16,8 +21,8 @@ const ENTRY: usize = 528;
 const SIGNATURE: usize = ENTRY + 32;
 /// The order of the group of Ed25519 (RFC 8032, 5.1), least byte first.
 const ORDER: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
 /// The sample with its seal changed, and the checksum right again.
@@ -57,17 +62,24 @@ fn a_signature_that_somebody_else_could_make_of_a_true_one() {
             carry = sum >> 8;
         }
     }));
-    assert_eq!(said, format!("signature of key {} does not match", key().id()));
+    assert_eq!(
+        said,
+        format!("signature of key {} does not match", key().id())
+    );
 }
 
 #[test]
 fn a_signature_of_nothing_by_a_point_of_small_order() {
-    // R the identity and S zero: any message, for a key of small order and a verifier that is not strict.
+    // R the identity and S zero: any message, for a key of small order and a verifier that is not
+    // strict.
     let said = refusal(&with_seal(|seal| {
         seal[SIGNATURE..SIGNATURE + 64].fill(0);
         seal[SIGNATURE] = 1;
     }));
-    assert_eq!(said, format!("signature of key {} does not match", key().id()));
+    assert_eq!(
+        said,
+        format!("signature of key {} does not match", key().id())
+    );
 }
 
 #[test]
@@ -77,7 +89,10 @@ fn public_keys_of_small_order_are_not_trusted() {
     let mut minus_one = [0xff; 32];
     (minus_one[0], minus_one[31]) = (0xec, 0x7f);
     for weak in [[0; 32], identity, minus_one] {
-        assert!(TrustedKey::new(&weak, &[Role::Release]).is_err(), "{weak:?}");
+        assert!(
+            TrustedKey::new(&weak, &[Role::Release]).is_err(),
+            "{weak:?}"
+        );
     }
 }
 
@@ -112,7 +127,10 @@ fn a_key_that_is_trusted_for_something_else() {
 #[test]
 fn thresholds_that_nobody_could_meet_or_that_ask_for_nothing() {
     let one = [TrustedKey::new(&key().public_key(), &[Role::Release]).unwrap()];
-    assert!(Trust::new(0, [0, 0, 0], &one).is_err(), "a release that nobody must sign");
+    assert!(
+        Trust::new(0, [0, 0, 0], &one).is_err(),
+        "a release that nobody must sign"
+    );
     assert!(Trust::new(0, [2, 0, 0], &one).is_err(), "two of one key");
     assert!(Trust::new(0, [1, 0, 0], &[]).is_err(), "no key at all");
 }
@@ -136,7 +154,10 @@ fn data_after_the_manifest() {
 fn keys_that_are_numbers() {
     // serde_cbor's packed form: a field by its place instead of its name.
     with_manifest(|bytes| {
-        let at = bytes.windows(6).position(|window| window == b"\x65index").unwrap();
+        let at = bytes
+            .windows(6)
+            .position(|window| window == b"\x65index")
+            .unwrap();
         bytes.splice(at..at + 6, [3]);
     });
 }
@@ -156,7 +177,14 @@ fn lengths_that_overflow() {
         change(&mut parts);
         refusal(&parts.seal());
     }
-    for len in [u64::MAX, (1 << 31) - 1, (1 << 31) + 1, (1 << 32) - 1, (1 << 32) + 1, 1 << 63] {
+    for len in [
+        u64::MAX,
+        (1 << 31) - 1,
+        (1 << 31) + 1,
+        (1 << 32) - 1,
+        (1 << 32) + 1,
+        1 << 63,
+    ] {
         refusal(&Parts::sample().seal_with(|statement| statement.bundle_len = len));
         refusal(&Parts::sample().seal_with(|statement| statement.manifest.len = len));
         refusal(&Parts::sample().seal_with(|statement| statement.boot.len = len));
@@ -166,7 +194,9 @@ fn lengths_that_overflow() {
 /// Another release by the same maker, with the same layout.
 fn other() -> Vec<u8> {
     bundle_of(
-        &RECIPE.replace("1.2.3", "1.2.4").replace("rollback_index = 7", "rollback_index = 8"),
+        &RECIPE
+            .replace("1.2.3", "1.2.4")
+            .replace("rollback_index = 7", "rollback_index = 8"),
         &[key()],
         1,
     )
@@ -178,7 +208,11 @@ fn parts_of_two_releases() {
     assert_eq!(one.len(), two.len());
     let manifest_len = Parts::of(&one).statement.manifest.len as usize;
     let index_end = SEAL_LEN + manifest_len + Parts::of(&one).index.len();
-    for (from, to) in [(0, SEAL_LEN), (SEAL_LEN, SEAL_LEN + manifest_len), (SEAL_LEN, index_end)] {
+    for (from, to) in [
+        (0, SEAL_LEN),
+        (SEAL_LEN, SEAL_LEN + manifest_len),
+        (SEAL_LEN, index_end),
+    ] {
         let mut mixed = one.clone();
         mixed[from..to].copy_from_slice(&two[from..to]);
         refusal(&mixed);
@@ -218,6 +252,9 @@ fn no_byte_is_asked_for_twice() {
     let count = std::rc::Rc::new(std::cell::Cell::new(0));
     let source = Counted(io::Cursor::new(bytes.clone()), std::rc::Rc::clone(&count));
     let access = bundle::open::Access::Verify(&sample::trust(), seal::Purpose::Release);
-    bundle::open::Opener::open(source, access, 1).unwrap().check(&mut |_| ()).unwrap();
+    bundle::open::Opener::open(source, access, 1)
+        .unwrap()
+        .check(&mut |_| ())
+        .unwrap();
     assert_eq!(count.get(), bytes.len());
 }

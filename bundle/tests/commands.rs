@@ -24,7 +24,12 @@ fn try_bundle(folder: &Path, args: &str) -> Output {
 /// Runs a command line that must succeed, and returns its standard output.
 fn bundle(folder: &Path, args: &str) -> Vec<u8> {
     let output = try_bundle(folder, args);
-    assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{args}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -48,7 +53,10 @@ fn folder() -> TempDir {
     fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
     fs::write(path.join("bundle.toml"), RECIPE).unwrap();
     bundle(path, "keygen --out keys/release");
-    bundle(path, "create bundle.toml --key keys/release.key -o x.bundle");
+    bundle(
+        path,
+        "create bundle.toml --key keys/release.key -o x.bundle",
+    );
     folder
 }
 
@@ -56,15 +64,34 @@ fn folder() -> TempDir {
 fn the_command_lines_of_the_manual() {
     let folder = folder();
     let path = folder.path();
-    assert_eq!(fs::metadata(path.join("keys/release.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(path.join("keys/release.key"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
     bundle(path, "verify x.bundle --trust keys/release.pub");
     let shown = json(&bundle(path, "inspect x.bundle --json"));
     assert_eq!(shown["schema"], "rayos-bundle.inspect/1");
-    assert_eq!((&shown["version"], &shown["rollback_index"]), (&Value::from("1.2.3"), &Value::from(7)));
+    assert_eq!(
+        (&shown["version"], &shown["rollback_index"]),
+        (&Value::from("1.2.3"), &Value::from(7))
+    );
     assert_eq!(shown["frames"]["repeat"], 1);
-    bundle(path, "extract x.bundle --trust keys/release.pub --image root -o out.img");
+    bundle(
+        path,
+        "extract x.bundle --trust keys/release.pub --image root -o out.img",
+    );
     assert_eq!(fs::read(path.join("out.img")).unwrap(), root_image());
-    assert_eq!(bundle(path, "extract x.bundle --trust keys/release.pub --image root -o -"), root_image());
+    assert_eq!(
+        bundle(
+            path,
+            "extract x.bundle --trust keys/release.pub --image root -o -"
+        ),
+        root_image()
+    );
 }
 
 #[test]
@@ -72,8 +99,14 @@ fn the_least_recipe() {
     let folder = folder();
     let least = "[release]\nversion = \"1.0.0\"\nrollback_index = 1\ncompatible = [\"rayos-x86_64\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     fs::write(folder.path().join("least.toml"), least).unwrap();
-    bundle(folder.path(), "create least.toml --key keys/release.key -o least.bundle");
-    bundle(folder.path(), "verify least.bundle --trust keys/release.pub --json");
+    bundle(
+        folder.path(),
+        "create least.toml --key keys/release.key -o least.bundle",
+    );
+    bundle(
+        folder.path(),
+        "verify least.bundle --trust keys/release.pub --json",
+    );
 }
 
 #[test]
@@ -83,28 +116,63 @@ fn signing_with_openssl() {
     bundle(path, "create bundle.toml --unsigned -o y.bundle");
     assert!(fails(path, 3, "verify y.bundle --trust keys/release.pub").contains("not signed"));
     assert!(
-        fails(path, 3, "extract y.bundle --trust keys/release.pub --image root -o no").contains("not signed")
+        fails(
+            path,
+            3,
+            "extract y.bundle --trust keys/release.pub --image root -o no"
+        )
+        .contains("not signed")
     );
     assert!(!path.join("no").exists());
-    bundle(path, "extract y.bundle --insecure-no-verify --image root -o yes");
+    bundle(
+        path,
+        "extract y.bundle --insecure-no-verify --image root -o yes",
+    );
     bundle(path, "digest y.bundle -o y.tbs");
     run(
         "openssl",
-        &["pkeyutl", "-sign", "-rawin", "-inkey", "keys/release.key", "-in", "y.tbs", "-out", "y.sig"],
+        &[
+            "pkeyutl",
+            "-sign",
+            "-rawin",
+            "-inkey",
+            "keys/release.key",
+            "-in",
+            "y.tbs",
+            "-out",
+            "y.sig",
+        ],
         path,
     );
-    bundle(path, "attach y.bundle --public-key keys/release.pub --signature y.sig");
+    bundle(
+        path,
+        "attach y.bundle --public-key keys/release.pub --signature y.sig",
+    );
     bundle(path, "verify y.bundle --trust keys/release.pub");
     // Ed25519 is deterministic: openssl's signature is ours.
-    assert_eq!(fs::read(path.join("y.bundle")).unwrap(), fs::read(path.join("x.bundle")).unwrap());
+    assert_eq!(
+        fs::read(path.join("y.bundle")).unwrap(),
+        fs::read(path.join("x.bundle")).unwrap()
+    );
     assert!(
-        fails(path, 3, "attach y.bundle --public-key keys/release.pub --signature y.sig")
-            .contains("has signed this seal already")
+        fails(
+            path,
+            3,
+            "attach y.bundle --public-key keys/release.pub --signature y.sig"
+        )
+        .contains("has signed this seal already")
     );
     for wrong in [0, 63, 65] {
         fs::write(path.join("short"), vec![1; wrong]).unwrap();
-        let told = fails(path, 3, "attach y.bundle --public-key keys/release.pub --signature short");
-        assert!(told.contains(&format!("signature of {wrong} bytes, expected 64")), "{told}");
+        let told = fails(
+            path,
+            3,
+            "attach y.bundle --public-key keys/release.pub --signature short",
+        );
+        assert!(
+            told.contains(&format!("signature of {wrong} bytes, expected 64")),
+            "{told}"
+        );
     }
 }
 
@@ -112,8 +180,16 @@ fn signing_with_openssl() {
 fn keys_made_by_openssl() {
     let folder = folder();
     let path = folder.path();
-    run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", "o.key"], path);
-    run("openssl", &["pkey", "-in", "o.key", "-pubout", "-out", "o.pub"], path);
+    run(
+        "openssl",
+        &["genpkey", "-algorithm", "ed25519", "-out", "o.key"],
+        path,
+    );
+    run(
+        "openssl",
+        &["pkey", "-in", "o.key", "-pubout", "-out", "o.pub"],
+        path,
+    );
     bundle(path, "create bundle.toml --key o.key -o o.bundle");
     bundle(path, "verify o.bundle --trust o.pub");
     assert!(
@@ -121,7 +197,11 @@ fn keys_made_by_openssl() {
             .contains("signed by 0 trusted release key(s), expected 1")
     );
     // And ours are read by it.
-    let public = run("openssl", &["pkey", "-in", "keys/release.key", "-pubout"], path);
+    let public = run(
+        "openssl",
+        &["pkey", "-in", "keys/release.key", "-pubout"],
+        path,
+    );
     assert_eq!(public, fs::read(path.join("keys/release.pub")).unwrap());
 }
 
@@ -137,10 +217,21 @@ fn keys_that_are_none() {
     fails(path, 1, "verify x.bundle --trust empty.pub");
     run(
         "openssl",
-        &["genpkey", "-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ec.key"],
+        &[
+            "genpkey",
+            "-algorithm",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-out",
+            "ec.key",
+        ],
         path,
     );
-    assert!(fails(path, 1, "create bundle.toml --key ec.key -o no").contains("not an Ed25519 private key"));
+    assert!(
+        fails(path, 1, "create bundle.toml --key ec.key -o no")
+            .contains("not an Ed25519 private key")
+    );
 }
 
 #[test]
@@ -149,8 +240,12 @@ fn frames_and_manifest_by_other_tools() {
     let path = folder.path();
     let file = fs::read(path.join("x.bundle")).unwrap();
     let listing = json(&bundle(path, "list x.bundle --frames --json"));
-    let frames: Vec<&Value> =
-        listing["frames"].as_array().unwrap().iter().filter(|frame| frame["image"] == "root").collect();
+    let frames: Vec<&Value> = listing["frames"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|frame| frame["image"] == "root")
+        .collect();
     let mut root = Vec::new();
     for frame in &frames {
         let number = |name: &str| frame[name].as_u64().unwrap() as usize;
@@ -159,12 +254,19 @@ fn frames_and_manifest_by_other_tools() {
             "zstd" => {
                 fs::write(path.join("frame.zst"), stored).unwrap();
                 fs::write(path.join("before"), &root[root.len() - number("before")..]).unwrap();
-                root.extend(run("zstd", &["-dc", "frame.zst", "--patch-from=before"], path));
+                root.extend(run(
+                    "zstd",
+                    &["-dc", "frame.zst", "--patch-from=before"],
+                    path,
+                ));
             }
             "raw" => root.extend(stored),
             "zero" => root.resize(root.len() + number("len"), 0),
             "repeat" => {
-                let of = frames.iter().find(|of| of["sha256"] == frame["sha256"]).unwrap()["offset"]
+                let of = frames
+                    .iter()
+                    .find(|of| of["sha256"] == frame["sha256"])
+                    .unwrap()["offset"]
                     .as_u64()
                     .unwrap() as usize;
                 root.extend_from_within(of..of + number("len"));
@@ -175,7 +277,10 @@ fn frames_and_manifest_by_other_tools() {
     assert_eq!(root, root_image());
     bundle(path, "cat-manifest x.bundle -o m.cbor");
     let script = "import cbor2,sys;b=open('m.cbor','rb').read();m=cbor2.loads(b);assert cbor2.dumps(m,canonical=True)==b;print(m['version'],m['rollback_index'],[i['role'] for i in m['images']])";
-    assert_eq!(run("/usr/bin/python3", &["-c", script], path), b"1.2.3 7 ['boot', 'root']\n");
+    assert_eq!(
+        run("/usr/bin/python3", &["-c", script], path),
+        b"1.2.3 7 ['boot', 'root']\n"
+    );
     let manifest = fs::read(path.join("m.cbor")).unwrap();
     assert!(file[4096..].starts_with(&manifest));
 }
@@ -185,9 +290,15 @@ fn streams_and_single_threads_give_the_same() {
     let folder = folder();
     let path = folder.path();
     let file = fs::read(path.join("x.bundle")).unwrap();
-    assert_eq!(bundle(path, "create bundle.toml --key keys/release.key -o -"), file);
+    assert_eq!(
+        bundle(path, "create bundle.toml --key keys/release.key -o -"),
+        file
+    );
     for jobs in [1, 2, 5] {
-        bundle(path, &format!("create bundle.toml --key keys/release.key --jobs {jobs} -o j.bundle"));
+        bundle(
+            path,
+            &format!("create bundle.toml --key keys/release.key --jobs {jobs} -o j.bundle"),
+        );
         assert_eq!(fs::read(path.join("j.bundle")).unwrap(), file, "{jobs}");
     }
     let mut child = Command::new(BUNDLE)
@@ -206,7 +317,15 @@ fn the_date_of_the_environment_is_honoured() {
     let folder = folder();
     let path = folder.path();
     let output = Command::new(BUNDLE)
-        .args(["create", "bundle.toml", "--key", "keys/release.key", "-o", "d.bundle", "--json"])
+        .args([
+            "create",
+            "bundle.toml",
+            "--key",
+            "keys/release.key",
+            "-o",
+            "d.bundle",
+            "--json",
+        ])
         .current_dir(path)
         .env("SOURCE_DATE_EPOCH", "1700000000")
         .output()
@@ -227,21 +346,33 @@ fn two_keys_thresholds_and_revocation() {
         });
         fs::write(
             path.join("trust.toml"),
-            format!("epoch = 3\n{extra}\n[threshold]\n{threshold}\n{}", keys.concat()),
+            format!(
+                "epoch = 3\n{extra}\n[threshold]\n{threshold}\n{}",
+                keys.concat()
+            ),
         )
         .unwrap();
     };
     trust("", "release = 2");
     let told = fails(path, 3, "verify x.bundle --trust trust.toml");
-    assert!(told.contains("signed by 1 trusted release key(s), expected 2"), "{told}");
+    assert!(
+        told.contains("signed by 1 trusted release key(s), expected 2"),
+        "{told}"
+    );
     bundle(path, "sign x.bundle --key keys/second.key");
     bundle(path, "verify x.bundle --trust trust.toml");
     trust("", "release = 1\nvendor = 2");
     bundle(path, "verify x.bundle --trust trust.toml");
-    let second = json(&bundle(path, "inspect x.bundle --json"))["signatures"][1].as_str().unwrap().to_owned();
+    let second = json(&bundle(path, "inspect x.bundle --json"))["signatures"][1]
+        .as_str()
+        .unwrap()
+        .to_owned();
     trust(&format!("revoked = [\"{second}\"]"), "release = 2");
     let told = fails(path, 3, "verify x.bundle --trust trust.toml");
-    assert!(told.contains("release role has 1 key(s) and a threshold of 2"), "{told}");
+    assert!(
+        told.contains("release role has 1 key(s) and a threshold of 2"),
+        "{told}"
+    );
     trust(&format!("revoked = [\"{second}\"]"), "release = 1");
     bundle(path, "verify x.bundle --trust trust.toml");
 }
@@ -251,14 +382,23 @@ fn a_bundle_signed_only_by_a_revoked_key() {
     let folder = folder();
     let path = folder.path();
     bundle(path, "keygen --out keys/second");
-    let id = json(&bundle(path, "inspect x.bundle --json"))["signatures"][0].as_str().unwrap().to_owned();
+    let id = json(&bundle(path, "inspect x.bundle --json"))["signatures"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let keys = ["release", "second"].map(|name| {
         format!("[[key]]\nname = \"{name}\"\nroles = [\"release\"]\npath = \"keys/{name}.pub\"\n")
     });
-    let trust = format!("epoch = 1\nrevoked = [\"{id}\"]\n[threshold]\nrelease = 1\n{}", keys.concat());
+    let trust = format!(
+        "epoch = 1\nrevoked = [\"{id}\"]\n[threshold]\nrelease = 1\n{}",
+        keys.concat()
+    );
     fs::write(path.join("trust.toml"), trust).unwrap();
     let told = fails(path, 3, "verify x.bundle --trust trust.toml");
-    assert!(told.contains("signed by 0 trusted release key(s), expected 1"), "{told}");
+    assert!(
+        told.contains("signed by 0 trusted release key(s), expected 1"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -275,12 +415,16 @@ fn trust_that_is_replaced_by_signed_trust() {
     };
     fs::write(path.join("trust.toml"), file(1, "release")).unwrap();
     fs::write(path.join("new.toml"), file(2, "next")).unwrap();
-    assert!(fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1"));
+    assert!(
+        fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1")
+    );
     bundle(path, "trust-sign new.toml --key keys/release.key");
     bundle(path, "trust-update --current trust.toml --new new.toml");
     bundle(path, "sign x.bundle --key keys/next.key");
     bundle(path, "verify x.bundle --trust trust.toml");
-    assert!(fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1"));
+    assert!(
+        fails(path, 3, "trust-update --current trust.toml --new new.toml").contains("expected 1")
+    );
 }
 
 #[test]
@@ -290,7 +434,10 @@ fn what_differs_between_releases_and_on_a_device() {
     let mut root = root_image();
     root[4096..8192].copy_from_slice(&noise(5, 4096));
     fs::write(path.join("root.img"), &root).unwrap();
-    bundle(path, "create bundle.toml --key keys/release.key -o z.bundle");
+    bundle(
+        path,
+        "create bundle.toml --key keys/release.key -o z.bundle",
+    );
     let diff = json(&bundle(path, "diff x.bundle z.bundle --json"));
     let image = &diff["images"][1];
     assert_eq!(
@@ -298,15 +445,25 @@ fn what_differs_between_releases_and_on_a_device() {
         (&"root".into(), &4096.into(), &12288.into())
     );
     // The third frame repeated the second; now it stands for itself, but the older release has it.
-    assert_eq!((&image["same"], &image["moved"]), (&(4096 + 2 * 4096 + 800).into(), &0.into()));
+    assert_eq!(
+        (&image["same"], &image["moved"]),
+        (&(4096 + 2 * 4096 + 800).into(), &0.into())
+    );
     bundle(path, "compare z.bundle --against root.img");
-    let device = fs::OpenOptions::new().write(true).open(path.join("root.img")).unwrap();
+    let device = fs::OpenOptions::new()
+        .write(true)
+        .open(path.join("root.img"))
+        .unwrap();
     device.write_all_at(b"x", 20000).unwrap();
     let told = try_bundle(path, "compare z.bundle --against root.img");
-    assert_eq!((told.status.code(), told.stdout.as_slice()), (Some(3), b"8192 + 12288\n".as_slice()));
+    assert_eq!(
+        (told.status.code(), told.stdout.as_slice()),
+        (Some(3), b"8192 + 12288\n".as_slice())
+    );
     device.set_len(4096).unwrap();
     assert!(
-        fails(path, 3, "compare z.bundle --against root.img").contains("image root: 5 of 6 frames differ")
+        fails(path, 3, "compare z.bundle --against root.img")
+            .contains("image root: 5 of 6 frames differ")
     );
 }
 
@@ -315,23 +472,51 @@ fn recipes_with_faults_are_told_by_file_line_and_key() {
     let folder = folder();
     let path = folder.path();
     for (from, to, told) in [
-        ("version = \"1.2.3\"", "version = \"1 2\"", "bad.toml:3: version: \"1 2\" is not 1 to 64 printable"),
-        ("rollback_index", "rollback_indx", "unknown field `rollback_indx`"),
+        (
+            "version = \"1.2.3\"",
+            "version = \"1 2\"",
+            "bad.toml:3: version: \"1 2\" is not 1 to 64 printable",
+        ),
+        (
+            "rollback_index",
+            "rollback_indx",
+            "unknown field `rollback_indx`",
+        ),
         ("rollback_index = 7", "rollback_index = -7", "line 4"),
         (
             "frame_size = 4096",
             "frame_size = 5000",
             "bad.toml:12: frame_size: 5000, expected a multiple of 4096",
         ),
-        ("role = \"boot\"", "role = \"root\"", "bad.toml:20: role: image root appears twice"),
-        ("role = \"boot\"", "role = \"boat\"", "unknown variant `boat`"),
-        ("\"rayos-x86_64\"", "", "bad.toml:5: compatible: at least one name is needed"),
-        ("path = \"root.img\"", "path = \"none.img\"", "none.img: No such file"),
+        (
+            "role = \"boot\"",
+            "role = \"root\"",
+            "bad.toml:20: role: image root appears twice",
+        ),
+        (
+            "role = \"boot\"",
+            "role = \"boat\"",
+            "unknown variant `boat`",
+        ),
+        (
+            "\"rayos-x86_64\"",
+            "",
+            "bad.toml:5: compatible: at least one name is needed",
+        ),
+        (
+            "path = \"root.img\"",
+            "path = \"none.img\"",
+            "none.img: No such file",
+        ),
         ("[build]", "[release]", "duplicate key"),
     ] {
         assert!(RECIPE.contains(from), "{from}");
         fs::write(path.join("bad.toml"), RECIPE.replacen(from, to, 1)).unwrap();
-        let said = fails(path, 1, "create bad.toml --key keys/release.key -o no.bundle");
+        let said = fails(
+            path,
+            1,
+            "create bad.toml --key keys/release.key -o no.bundle",
+        );
         assert!(said.contains(told), "{said}");
         assert!(!path.join("no.bundle").exists());
     }
@@ -343,17 +528,28 @@ fn what_is_there_is_not_overwritten_by_mistake() {
     let path = folder.path();
     assert!(fails(path, 1, "keygen --out keys/release").contains("File exists"));
     assert!(
-        fails(path, 1, "extract x.bundle --trust keys/release.pub --image root -o /dev/null")
-            .contains("not a regular file")
+        fails(
+            path,
+            1,
+            "extract x.bundle --trust keys/release.pub --image root -o /dev/null"
+        )
+        .contains("not a regular file")
     );
     assert!(
-        fails(path, 1, "extract x.bundle --trust keys/release.pub --image guard -o g")
-            .contains("release has no image guard")
+        fails(
+            path,
+            1,
+            "extract x.bundle --trust keys/release.pub --image guard -o g"
+        )
+        .contains("release has no image guard")
     );
     fails(path, 2, "extract x.bundle --image root -o g");
     fails(path, 2, "verify x.bundle");
     fails(path, 2, "create bundle.toml -o g");
-    let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left.len(), 5, "{left:?}");
 }
 
@@ -369,8 +565,11 @@ fn a_bundle_that_is_refused_at_its_end_leaves_nothing_and_replaces_nothing() {
     let before = files();
     for (jobs, access) in [(1, "--trust keys/release.pub"), (4, "--insecure-no-verify")] {
         for out in ["new.img", "old.img"] {
-            let told =
-                fails(path, 3, &format!("extract bad.bundle {access} --image root -o {out} --jobs {jobs}"));
+            let told = fails(
+                path,
+                3,
+                &format!("extract bad.bundle {access} --image root -o {out} --jobs {jobs}"),
+            );
             assert!(told.contains("block hints: digest mismatch"), "{told}");
         }
     }
@@ -384,16 +583,24 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
     let path = folder.path();
     let file = fs::File::create(path.join("root.img")).unwrap();
     file.set_len(8 << 30).unwrap();
-    file.write_all_at(b"beyond four gibibytes", 5 << 30).unwrap();
-    file.write_all_at(b"the last bytes", (8 << 30) - 14).unwrap();
+    file.write_all_at(b"beyond four gibibytes", 5 << 30)
+        .unwrap();
+    file.write_all_at(b"the last bytes", (8 << 30) - 14)
+        .unwrap();
     // Without a frame size in the recipe: it grows with the image.
     let least = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     fs::write(path.join("big.toml"), least).unwrap();
     bundle(path, "create big.toml --key keys/release.key -o big.bundle");
-    assert_eq!(json(&bundle(path, "inspect big.bundle --json"))["images"][0]["frame_size"], 32 << 10);
+    assert_eq!(
+        json(&bundle(path, "inspect big.bundle --json"))["images"][0]["frame_size"],
+        32 << 10
+    );
     assert!(fs::metadata(path.join("big.bundle")).unwrap().len() < 300_000);
     bundle(path, "verify big.bundle --trust keys/release.pub");
-    bundle(path, "extract big.bundle --trust keys/release.pub --image root -o big.img");
+    bundle(
+        path,
+        "extract big.bundle --trust keys/release.pub --image root -o big.img",
+    );
     let out = fs::File::open(path.join("big.img")).unwrap();
     assert_eq!(out.metadata().unwrap().len(), 8 << 30);
     // Two frames hold anything; some blocks are the file system's own.
@@ -411,9 +618,13 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
 fn completions_and_manual_pages() {
     let folder = folder();
     bundle(folder.path(), "generate out");
-    for name in
-        ["rayos-bundle.bash", "_rayos-bundle", "rayos-bundle.fish", "rayos-bundle.1", "rayos-bundle-verify.1"]
-    {
+    for name in [
+        "rayos-bundle.bash",
+        "_rayos-bundle",
+        "rayos-bundle.fish",
+        "rayos-bundle.1",
+        "rayos-bundle-verify.1",
+    ] {
         assert!(folder.path().join("out").join(name).exists(), "{name}");
     }
 }

@@ -1,5 +1,5 @@
-//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made from them, the same in each
-//! run. Longer runs, led by coverage, are those of `scripts/fuzz`.
+//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made
+//! from them, the same in each run. Longer runs, led by coverage, are those of `scripts/fuzz`.
 
 #[path = "../fuzz/checks/decode.rs"]
 mod decode;
@@ -42,8 +42,15 @@ fn the_corpora_hold_what_is_accepted() {
     let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
     let accepted = |data: &Vec<u8>| matches!(index::read(data), Some((_, _, Ok(_))));
     assert!(corpus("index").iter().any(accepted), "index");
-    assert!(corpus("manifest").iter().any(|data| bundle::Manifest::decode(data).is_ok()), "manifest");
-    let sealed =
-        |data: &Vec<u8>| data.first_chunk().is_some_and(|bytes| ::seal::Seal::from_bytes(bytes).is_ok());
+    assert!(
+        corpus("manifest")
+            .iter()
+            .any(|data| bundle::Manifest::decode(data).is_ok()),
+        "manifest"
+    );
+    let sealed = |data: &Vec<u8>| {
+        data.first_chunk()
+            .is_some_and(|bytes| ::seal::Seal::from_bytes(bytes).is_ok())
+    };
     assert!(corpus("seal").iter().any(sealed), "seal");
 }

@@ -26,7 +26,9 @@ fn file_with(bytes: &[u8]) -> File {
 }
 
 fn recipe(version: &str, index: u64, images: &[&str]) -> String {
-    let images = images.iter().map(|role| format!("[[image]]\nrole = \"{role}\"\npath = \"{role}.img\"\n"));
+    let images = images
+        .iter()
+        .map(|role| format!("[[image]]\nrole = \"{role}\"\npath = \"{role}.img\"\n"));
     let images: String = images.collect();
     format!(
         "[release]\nversion = \"{version}\"\nrollback_index = {index}\ncompatible = [\"rayos-x86_64\"]\nnotes = \"News of {version}.\"\n[compression]\nlevel = 1\n{images}"
@@ -40,33 +42,60 @@ fn release(version: &str, index: u64, images: &[(&str, &[u8])]) -> Vec<u8> {
         fs::write(folder.path().join(format!("{role}.img")), bytes).unwrap();
     }
     let roles: Vec<&str> = images.iter().map(|(role, _)| *role).collect();
-    let recipe =
-        Recipe::parse(&recipe(version, index, &roles), &folder.path().join("bundle.toml"), None).unwrap();
+    let recipe = Recipe::parse(
+        &recipe(version, index, &roles),
+        &folder.path().join("bundle.toml"),
+        None,
+    )
+    .unwrap();
     sample::create(&recipe, &[key()], 2)
 }
 
 fn extracted(bundle: &[u8]) -> Result<Extracted, OpenError> {
     let trust = trust();
     let access = Access::Verify(&trust, Purpose::Release);
-    Extracted::open(&file_with(bundle), access, 2, tempfile::tempfile, &mut |_| ())
+    Extracted::open(
+        &file_with(bundle),
+        access,
+        2,
+        tempfile::tempfile,
+        &mut |_| (),
+    )
 }
 
 fn delta_with(old: &[u8], new: &[u8], level: i32, workers: usize) -> Vec<u8> {
     let (old, new) = (extracted(old).unwrap(), extracted(new).unwrap());
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
     let options = Options { level, workers };
-    delta::make(&old, &new, options, &[key()], &mut spool, &mut out, &mut |_| ()).unwrap();
+    delta::make(
+        &old,
+        &new,
+        options,
+        &[key()],
+        &mut spool,
+        &mut out,
+        &mut |_| (),
+    )
+    .unwrap();
     out
 }
 
 /// Opens a delta with its base, and extracts an image.
 fn apply(delta: &[u8], old: &[u8], role: &str) -> Result<Vec<u8>, OpenError> {
     let trust = trust();
-    let open = || Opener::open(Cursor::new(delta), Access::Verify(&trust, Purpose::Release), 2);
+    let open = || {
+        Opener::open(
+            Cursor::new(delta),
+            Access::Verify(&trust, Purpose::Release),
+            2,
+        )
+    };
     let base = Arc::new(extracted(old)?);
     open()?.with_base(Arc::clone(&base))?.check(&mut |_| ())?;
     let out = tempfile::NamedTempFile::new().unwrap();
-    open()?.with_base(base)?.extract(role.parse().unwrap(), out.as_file(), &mut |_| ())?;
+    open()?
+        .with_base(base)?
+        .extract(role.parse().unwrap(), out.as_file(), &mut |_| ())?;
     Ok(fs::read(out.path()).unwrap())
 }
 
@@ -121,9 +150,17 @@ fn edited(image: &[u8], edits: &[Edit]) -> Vec<u8> {
 fn edit() -> impl Strategy<Value = Edit> {
     let (at, len) = (0..4_000_000_usize, 1..300_000_usize);
     prop_oneof![
-        (at.clone(), any::<u8>(), len.clone()).prop_map(|(at, seed, len)| Edit::Insert { at, seed, len }),
+        (at.clone(), any::<u8>(), len.clone()).prop_map(|(at, seed, len)| Edit::Insert {
+            at,
+            seed,
+            len
+        }),
         (at.clone(), len.clone()).prop_map(|(at, len)| Edit::Remove { at, len }),
-        (at.clone(), any::<u8>(), len.clone()).prop_map(|(at, seed, len)| Edit::Overwrite { at, seed, len }),
+        (at.clone(), any::<u8>(), len.clone()).prop_map(|(at, seed, len)| Edit::Overwrite {
+            at,
+            seed,
+            len
+        }),
         (at.clone(), len.clone()).prop_map(|(at, len)| Edit::Zero { at, len }),
         (at.clone(), at, len).prop_map(|(from, to, len)| Edit::Move { from, to, len }),
     ]
@@ -157,7 +194,10 @@ proptest! {
 fn content_is_found_wherever_it_lies_and_however_it_is_shifted() {
     let root = noise(1, 5 << 20);
     let shifted = [&noise(2, 333), &root[3 << 20..], &root[..2 << 20], b"end"].concat();
-    let (old, new) = (release("1", 1, &[("root", &root)]), release("2", 2, &[("root", &shifted)]));
+    let (old, new) = (
+        release("1", 1, &[("root", &root)]),
+        release("2", 2, &[("root", &shifted)]),
+    );
     for (level, limit) in [(9, 16_000), (19, 16_000)] {
         let delta = delta_with(&old, &new, level, 2);
         assert!(delta.len() < limit, "level {level}: {}", delta.len());
@@ -170,9 +210,22 @@ fn the_same_bytes_with_any_number_of_threads() {
     let root = [noise(1, 3 << 20), words(2, 2 << 20)].concat();
     let changed = edited(
         &root,
-        &[Edit::Insert { at: 1 << 20, seed: 5, len: 100_000 }, Edit::Zero { at: 2 << 20, len: 3 << 20 }],
+        &[
+            Edit::Insert {
+                at: 1 << 20,
+                seed: 5,
+                len: 100_000,
+            },
+            Edit::Zero {
+                at: 2 << 20,
+                len: 3 << 20,
+            },
+        ],
     );
-    let (old, new) = (release("1", 1, &[("root", &root)]), release("2", 2, &[("root", &changed)]));
+    let (old, new) = (
+        release("1", 1, &[("root", &root)]),
+        release("2", 2, &[("root", &changed)]),
+    );
     let one = delta_with(&old, &new, 12, 1);
     assert!(one == delta_with(&old, &new, 12, 3));
     assert_eq!(apply(&one, &old, "root").unwrap(), changed);
@@ -182,8 +235,16 @@ fn the_same_bytes_with_any_number_of_threads() {
 fn a_delta_has_the_images_of_a_slot_and_everything_its_manifest_says() {
     let (root, boot, recovery) = (noise(1, 1 << 20), noise(2, 50_000), noise(3, 50_000));
     let changed = [&root, b"more".as_slice()].concat();
-    let old = release("1.0.0", 1, &[("boot", &boot), ("root", &root), ("recovery", &recovery)]);
-    let new = release("1.1.0", 2, &[("boot", &boot), ("root", &changed), ("recovery", &recovery)]);
+    let old = release(
+        "1.0.0",
+        1,
+        &[("boot", &boot), ("root", &root), ("recovery", &recovery)],
+    );
+    let new = release(
+        "1.1.0",
+        2,
+        &[("boot", &boot), ("root", &changed), ("recovery", &recovery)],
+    );
     let delta = delta_with(&old, &new, 9, 1);
     let head = |bytes: &[u8]| sample::head(bytes, &trust()).unwrap();
     let (delta_head, new_head) = (head(&delta), head(&new));
@@ -193,31 +254,67 @@ fn a_delta_has_the_images_of_a_slot_and_everything_its_manifest_says() {
         (&full.version, &full.notes, 2)
     );
     let images = |release: &bundle::Release| {
-        release.images().iter().map(|image| (image.role, image.size, image.sha256)).collect::<Vec<_>>()
+        release
+            .images()
+            .iter()
+            .map(|image| (image.role, image.size, image.sha256))
+            .collect::<Vec<_>>()
     };
     assert_eq!(images(&delta_head), images(&new_head)[..2]);
     assert_eq!(delta_head.statement().boot, new_head.statement().boot);
     assert_eq!(delta_head.statement().recovery, seal::ImageDigest::NONE);
     let base = manifest.base.as_ref().unwrap();
-    let based: Vec<_> = base.images.iter().map(|image| (image.role, image.size, image.sha256.0)).collect();
-    assert_eq!((base.version.as_str(), based), ("1.0.0", images(&head(&old))[..2].to_vec()));
-    // An unchanged megabyte costs next to nothing; no hints, since whoever can use the delta has the base.
-    assert!(delta.len() < 10_000 && delta_head.hints_range().is_empty(), "{}", delta.len());
+    let based: Vec<_> = base
+        .images
+        .iter()
+        .map(|image| (image.role, image.size, image.sha256.0))
+        .collect();
+    assert_eq!(
+        (base.version.as_str(), based),
+        ("1.0.0", images(&head(&old))[..2].to_vec())
+    );
+    // An unchanged megabyte costs next to nothing; no hints, since whoever can use the delta has
+    // the base.
+    assert!(
+        delta.len() < 10_000 && delta_head.hints_range().is_empty(),
+        "{}",
+        delta.len()
+    );
 }
 
 #[test]
 fn damage_anywhere_is_refused() {
     let root = [noise(1, 300_000), words(2, 300_000)].concat();
-    let changed = edited(&root, &[Edit::Overwrite { at: 100, seed: 7, len: 9000 }]);
-    let (old, new) = (release("1", 1, &[("root", &root)]), release("2", 2, &[("root", &changed)]));
+    let changed = edited(
+        &root,
+        &[Edit::Overwrite {
+            at: 100,
+            seed: 7,
+            len: 9000,
+        }],
+    );
+    let (old, new) = (
+        release("1", 1, &[("root", &root)]),
+        release("2", 2, &[("root", &changed)]),
+    );
     let delta = delta_with(&old, &new, 3, 1);
     apply(&delta, &old, "root").unwrap();
-    for at in (0..delta.len()).step_by(97).chain(delta.len() - 3..delta.len()) {
-        // Unused signature entries are zero, and so checked; one bit of the two signature fields' padding does not exist.
+    for at in (0..delta.len())
+        .step_by(97)
+        .chain(delta.len() - 3..delta.len())
+    {
+        // Unused signature entries are zero, and so checked; one bit of the two signature fields'
+        // padding does not exist.
         let mut flipped = delta.clone();
         flipped[at] ^= 0x10;
-        assert!(apply(&flipped, &old, "root").is_err_and(|error| error.is_refusal()), "byte {at}");
-        assert!(apply(&delta[..at], &old, "root").is_err_and(|error| error.is_refusal()), "cut at {at}");
+        assert!(
+            apply(&flipped, &old, "root").is_err_and(|error| error.is_refusal()),
+            "byte {at}"
+        );
+        assert!(
+            apply(&delta[..at], &old, "root").is_err_and(|error| error.is_refusal()),
+            "cut at {at}"
+        );
     }
     assert!(apply(&[&delta, b"x".as_slice()].concat(), &old, "root").is_err());
 }
@@ -227,7 +324,11 @@ fn only_the_base_itself_is_a_base() {
     let (root, changed, other) = (noise(1, 100_000), noise(2, 100_000), noise(3, 100_000));
     let [old, new] = [
         release("1.0.0", 1, &[("root", &root)]),
-        release("1.1.0", 2, &[("root", &[root.as_slice(), &changed].concat())]),
+        release(
+            "1.1.0",
+            2,
+            &[("root", &[root.as_slice(), &changed].concat())],
+        ),
     ];
     let delta = delta_with(&old, &new, 3, 1);
     let told = |base: &[u8]| apply(&delta, base, "root").unwrap_err().to_string();
@@ -247,9 +348,16 @@ fn only_the_base_itself_is_a_base() {
     apply(&delta, &release("1.0.0-b", 1, &[("root", &root)]), "root").unwrap();
     // Without a base the images are not there, and a delta is no base.
     let trust = trust();
-    let opener = Opener::open(Cursor::new(&delta), Access::Verify(&trust, Purpose::Release), 1).unwrap();
+    let opener = Opener::open(
+        Cursor::new(&delta),
+        Access::Verify(&trust, Purpose::Release),
+        1,
+    )
+    .unwrap();
     let out = tempfile::tempfile().unwrap();
-    let error = opener.extract(bundle::ImageRole::Root, &out, &mut |_| ()).unwrap_err();
+    let error = opener
+        .extract(bundle::ImageRole::Root, &out, &mut |_| ())
+        .unwrap_err();
     assert!(matches!(error, OpenError::Delta(version) if version == "1.0.0"));
     assert!(matches!(extracted(&delta), Err(OpenError::Delta(_))));
 }
@@ -294,8 +402,16 @@ const BUNDLE: &str = env!("CARGO_BIN_EXE_rayos-bundle");
 
 /// Runs a command line; its exit code, standard output and standard error.
 fn command(folder: &Path, args: &str) -> (i32, Vec<u8>, String) {
-    let output = Command::new(BUNDLE).args(args.split_whitespace()).current_dir(folder).output().unwrap();
-    (output.status.code().unwrap(), output.stdout, String::from_utf8(output.stderr).unwrap())
+    let output = Command::new(BUNDLE)
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        output.stdout,
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 fn succeed(folder: &Path, args: &str) -> Vec<u8> {
@@ -310,8 +426,16 @@ fn folder() -> (TempDir, Vec<u8>, Vec<u8>) {
     let path = folder.path();
     let root = [noise(1, 1_500_000), words(2, 1_000_000)].concat();
     let edits = [
-        Edit::Insert { at: 700_000, seed: 8, len: 5000 },
-        Edit::Overwrite { at: 1_600_000, seed: 9, len: 70_000 },
+        Edit::Insert {
+            at: 700_000,
+            seed: 8,
+            len: 5000,
+        },
+        Edit::Overwrite {
+            at: 1_600_000,
+            seed: 9,
+            len: 70_000,
+        },
     ];
     let changed = edited(&root, &edits);
     fs::write(path.join("root.img"), &root).unwrap();
@@ -328,24 +452,48 @@ fn folder() -> (TempDir, Vec<u8>, Vec<u8>) {
 fn the_command_lines_of_the_manual() {
     let (folder, _, changed) = folder();
     let path = folder.path();
-    let made = succeed(path, "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o x.delta --json");
+    let made = succeed(
+        path,
+        "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o x.delta --json",
+    );
     let made: Value = serde_json::from_slice(&made).unwrap();
-    assert_eq!((&made["version"], &made["base"]), (&Value::from("1.1.0"), &Value::from("1.0.0")));
+    assert_eq!(
+        (&made["version"], &made["base"]),
+        (&Value::from("1.1.0"), &Value::from("1.0.0"))
+    );
     assert!(made["bundle_len"].as_u64().unwrap() < 60_000, "{made}");
     succeed(path, "verify x.delta --trust k.pub");
     succeed(path, "verify x.delta --trust k.pub --base 1.0.0.bundle");
     let shown = String::from_utf8(succeed(path, "inspect x.delta --trust k.pub")).unwrap();
     assert!(shown.contains("delta from      1.0.0\n"), "{shown}");
     succeed(path, "list x.delta --frames");
-    assert!(succeed(path, "extract x.delta --trust k.pub --base 1.0.0.bundle --image root -o -") == changed);
-    succeed(path, "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o y.delta --jobs 1");
+    assert!(
+        succeed(
+            path,
+            "extract x.delta --trust k.pub --base 1.0.0.bundle --image root -o -"
+        ) == changed
+    );
+    succeed(
+        path,
+        "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o y.delta --jobs 1",
+    );
     assert!(fs::read(path.join("x.delta")).unwrap() == fs::read(path.join("y.delta")).unwrap());
-    let out = succeed(path, "delta 1.0.0.bundle 1.1.0.bundle --unsigned --trust k.pub -o -");
+    let out = succeed(
+        path,
+        "delta 1.0.0.bundle 1.1.0.bundle --unsigned --trust k.pub -o -",
+    );
     fs::write(path.join("z.delta"), out).unwrap();
     succeed(path, "sign z.delta --key k.key");
     assert!(fs::read(path.join("x.delta")).unwrap() == fs::read(path.join("z.delta")).unwrap());
-    let left: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(left.iter().all(|name| !name.to_string_lossy().contains("payload")), "{left:?}");
+    let left: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().contains("payload")),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -358,47 +506,95 @@ fn refusals_of_the_command() {
         assert!(told.contains(words), "{args}: {told}");
     };
     let make = "--key k.key -o x.delta";
-    refused(3, &format!("delta 1.0.0.bundle 1.0.0.bundle {make}"), "both bundles are release 1.0.0");
+    refused(
+        3,
+        &format!("delta 1.0.0.bundle 1.0.0.bundle {make}"),
+        "both bundles are release 1.0.0",
+    );
     refused(
         3,
         &format!("delta 1.1.0.bundle 1.0.0.bundle {make}"),
         "rollback index 1, less than the 2 of 1.1.0",
     );
-    refused(1, &format!("delta - 1.1.0.bundle {make}"), "standard input cannot be read twice");
-    refused(1, &format!("delta none 1.1.0.bundle {make}"), "none: No such file");
+    refused(
+        1,
+        &format!("delta - 1.1.0.bundle {make}"),
+        "standard input cannot be read twice",
+    );
+    refused(
+        1,
+        &format!("delta none 1.1.0.bundle {make}"),
+        "none: No such file",
+    );
     refused(2, "delta 1.0.0.bundle 1.1.0.bundle -o x.delta", "--key");
-    refused(2, "delta 1.0.0.bundle 1.1.0.bundle --unsigned -o x.delta", "--trust");
-    fs::write(path.join("other.key"), SecretKey::from_seed(&[1; 32]).to_pem().unwrap()).unwrap();
-    refused(3, "delta 1.0.0.bundle 1.1.0.bundle --key other.key -o x.delta", "1.0.0.bundle");
+    refused(
+        2,
+        "delta 1.0.0.bundle 1.1.0.bundle --unsigned -o x.delta",
+        "--trust",
+    );
+    fs::write(
+        path.join("other.key"),
+        SecretKey::from_seed(&[1; 32]).to_pem().unwrap(),
+    )
+    .unwrap();
+    refused(
+        3,
+        "delta 1.0.0.bundle 1.1.0.bundle --key other.key -o x.delta",
+        "1.0.0.bundle",
+    );
     assert!(!path.join("x.delta").exists());
     succeed(path, &format!("delta 1.0.0.bundle 1.1.0.bundle {make}"));
-    refused(1, "extract x.delta --trust k.pub --image root -o out", "build upon release 1.0.0");
+    refused(
+        1,
+        "extract x.delta --trust k.pub --image root -o out",
+        "build upon release 1.0.0",
+    );
     refused(
         3,
         "extract x.delta --trust k.pub --base 1.1.0.bundle --image root -o out",
         "the base given is release 1.1.0",
     );
-    refused(3, "verify 1.1.0.bundle --trust k.pub --base 1.0.0.bundle", "not a delta bundle");
-    refused(1, "delta 1.0.0.bundle x.delta --key k.key -o y.delta", "x.delta");
+    refused(
+        3,
+        "verify 1.1.0.bundle --trust k.pub --base 1.0.0.bundle",
+        "not a delta bundle",
+    );
+    refused(
+        1,
+        "delta 1.0.0.bundle x.delta --key k.key -o y.delta",
+        "x.delta",
+    );
 }
 
 #[test]
 fn every_frame_is_what_zstd_makes_of_it_and_its_base() {
     let (folder, root, changed) = folder();
     let path = folder.path();
-    succeed(path, "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o x.delta");
-    let list: Value = serde_json::from_slice(&succeed(path, "list x.delta --frames --json")).unwrap();
+    succeed(
+        path,
+        "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o x.delta",
+    );
+    let list: Value =
+        serde_json::from_slice(&succeed(path, "list x.delta --frames --json")).unwrap();
     let file = fs::read(path.join("x.delta")).unwrap();
     let mut image = Vec::new();
     for frame in list["frames"].as_array().unwrap() {
         let number = |of: &Value, name: &str| of[name].as_u64().unwrap() as usize;
         let at = number(frame, "file_offset");
         assert_eq!(frame["kind"], "delta");
-        fs::write(path.join("frame.zst"), &file[at..at + number(frame, "stored")]).unwrap();
+        fs::write(
+            path.join("frame.zst"),
+            &file[at..at + number(frame, "stored")],
+        )
+        .unwrap();
         let ranges = frame["base"].as_array().unwrap().iter();
         let prefix = ranges.map(|range| &root[number(range, "offset")..][..number(range, "len")]);
         fs::write(path.join("prefix"), prefix.collect::<Vec<_>>().concat()).unwrap();
-        image.extend(run("zstd", &["-dc", "frame.zst", "--patch-from=prefix"], path));
+        image.extend(run(
+            "zstd",
+            &["-dc", "frame.zst", "--patch-from=prefix"],
+            path,
+        ));
     }
     assert!(image == changed);
 }

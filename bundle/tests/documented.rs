@@ -1,4 +1,5 @@
-//! What the documents say of the command's input and output: JSON schemas, and the example of a `bundle.toml`.
+//! What the documents say of the command's input and output: JSON schemas, and the example of a
+//! `bundle.toml`.
 
 mod sample;
 
@@ -17,7 +18,11 @@ fn docs() -> PathBuf {
 /// Runs a command line in `folder` and returns its exit code and standard output.
 fn bundle(folder: &Path, args: &str) -> (Option<i32>, Vec<u8>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
-    let output = command.args(args.split_whitespace()).current_dir(folder).output().unwrap();
+    let output = command
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .unwrap();
     (output.status.code(), output.stdout)
 }
 
@@ -34,7 +39,8 @@ fn folder() -> TempDir {
 }
 
 fn schema(name: &str) -> Value {
-    let text = fs::read_to_string(docs().join(format!("schemas/rayos-bundle.{name}-1.json"))).unwrap();
+    let text =
+        fs::read_to_string(docs().join(format!("schemas/rayos-bundle.{name}-1.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -52,36 +58,86 @@ fn fits(folder: &Path, name: &str, code: i32, args: &str) -> Value {
 fn every_verb_prints_what_its_schema_says() {
     let folder = folder();
     let path = folder.path();
-    fits(path, "inspect", 0, "create bundle.toml --key k.key -o x.bundle --json");
-    assert_eq!(fits(path, "inspect", 0, "inspect x.bundle --json")["verified"], false);
-    assert_eq!(fits(path, "inspect", 0, "verify x.bundle --trust k.pub --json")["verified"], true);
+    fits(
+        path,
+        "inspect",
+        0,
+        "create bundle.toml --key k.key -o x.bundle --json",
+    );
+    assert_eq!(
+        fits(path, "inspect", 0, "inspect x.bundle --json")["verified"],
+        false
+    );
+    assert_eq!(
+        fits(path, "inspect", 0, "verify x.bundle --trust k.pub --json")["verified"],
+        true
+    );
     fits(path, "list", 0, "list x.bundle --json");
-    assert_eq!(fits(path, "list", 0, "list x.bundle --json --frames")["frames"][0]["image"], "boot");
+    assert_eq!(
+        fits(path, "list", 0, "list x.bundle --json --frames")["frames"][0]["image"],
+        "boot"
+    );
     // With every key, and with a base.
-    fs::copy(docs().join("bundle.example.toml"), path.join("example.toml")).unwrap();
+    fs::copy(
+        docs().join("bundle.example.toml"),
+        path.join("example.toml"),
+    )
+    .unwrap();
     let mut root = root_image();
     root[4096..5000].copy_from_slice(&noise(9, 904));
     fs::write(path.join("root.img"), root).unwrap();
-    fits(path, "inspect", 0, "create example.toml --key k.key -o y.bundle --json");
-    let delta = fits(path, "inspect", 0, "delta x.bundle y.bundle --key k.key -o d.bundle --json");
+    fits(
+        path,
+        "inspect",
+        0,
+        "create example.toml --key k.key -o y.bundle --json",
+    );
+    let delta = fits(
+        path,
+        "inspect",
+        0,
+        "delta x.bundle y.bundle --key k.key -o d.bundle --json",
+    );
     assert_eq!(delta["base"], "1.2.3");
     let frames = fits(path, "list", 0, "list d.bundle --json --frames")["frames"].clone();
-    assert!(frames.as_array().unwrap().iter().any(|frame| frame["kind"] == "delta"), "{frames}");
+    assert!(
+        frames
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|frame| frame["kind"] == "delta"),
+        "{frames}"
+    );
     fits(path, "diff", 0, "diff x.bundle y.bundle --json");
     assert_eq!(
-        fits(path, "compare", 0, "compare y.bundle --against root.img --json")["differing"],
+        fits(
+            path,
+            "compare",
+            0,
+            "compare y.bundle --against root.img --json"
+        )["differing"],
         Value::from([0; 0])
     );
-    let differing = fits(path, "compare", 3, "compare x.bundle --against root.img --json");
+    let differing = fits(
+        path,
+        "compare",
+        3,
+        "compare x.bundle --against root.img --json",
+    );
     assert_eq!(differing["differing"][0]["offset"], 4096);
 }
 
 /// The keys of a table of the example, those that are commented out too.
 fn keys(example: &str, table: &str) -> Vec<String> {
-    let stands = example.split(&format!("\n{table}\n")).nth(1).unwrap_or_else(|| panic!("{table}"));
+    let stands = example
+        .split(&format!("\n{table}\n"))
+        .nth(1)
+        .unwrap_or_else(|| panic!("{table}"));
     let lines = stands.lines().take_while(|line| !line.starts_with('['));
     let keys = lines.filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
-    keys.map(|(key, _)| key.to_owned()).filter(|key| !key.contains(' ')).collect()
+    keys.map(|(key, _)| key.to_owned())
+        .filter(|key| !key.contains(' '))
+        .collect()
 }
 
 #[test]
@@ -90,18 +146,40 @@ fn the_example_has_every_key_and_no_other() {
     let path = folder.path();
     let example = fs::read_to_string(docs().join("bundle.example.toml")).unwrap();
     fs::write(path.join("x.toml"), &example).unwrap();
-    let shown = fits(path, "inspect", 0, "create x.toml --key k.key -o x.bundle --json");
-    assert_eq!((&shown["created"], &shown["build"]["commit"]), (&1_700_000_000.into(), &"0123abc".into()));
-    let frame_sizes = [&shown["images"][0]["frame_size"], &shown["images"][1]["frame_size"]];
+    let shown = fits(
+        path,
+        "inspect",
+        0,
+        "create x.toml --key k.key -o x.bundle --json",
+    );
+    assert_eq!(
+        (&shown["created"], &shown["build"]["commit"]),
+        (&1_700_000_000.into(), &"0123abc".into())
+    );
+    let frame_sizes = [
+        &shown["images"][0]["frame_size"],
+        &shown["images"][1]["frame_size"],
+    ];
     assert_eq!(frame_sizes, [16384, 32768]);
     for table in ["[release]", "[sbom]", "[compression]", "[[image]]"] {
         // A key that is not known is refused with a list of those that are.
-        let wrong = example.replacen(&format!("\n{table}\n"), &format!("\n{table}\nwrong = 1\n"), 1);
-        let refused =
-            bundle::recipe::Recipe::parse(&wrong, &path.join("x.toml"), None).unwrap_err().to_string();
-        let (_, known) =
-            refused.split_once("unknown field `wrong`, expected").unwrap_or_else(|| panic!("{refused}"));
-        let mut known: Vec<String> = known.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let wrong = example.replacen(
+            &format!("\n{table}\n"),
+            &format!("\n{table}\nwrong = 1\n"),
+            1,
+        );
+        let refused = bundle::recipe::Recipe::parse(&wrong, &path.join("x.toml"), None)
+            .unwrap_err()
+            .to_string();
+        let (_, known) = refused
+            .split_once("unknown field `wrong`, expected")
+            .unwrap_or_else(|| panic!("{refused}"));
+        let mut known: Vec<String> = known
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect();
         let mut shown = keys(&example, table);
         known.sort_unstable();
         shown.sort_unstable();
@@ -109,7 +187,11 @@ fn the_example_has_every_key_and_no_other() {
     }
     // The bill of materials is named by its digest.
     let sum = run("sha256sum", &["rayos.spdx.json"], path);
-    assert!(String::from_utf8(sum).unwrap().starts_with(shown["sbom"]["sha256"].as_str().unwrap()));
+    assert!(
+        String::from_utf8(sum)
+            .unwrap()
+            .starts_with(shown["sbom"]["sha256"].as_str().unwrap())
+    );
 }
 
 /// The lines of a verb's `--help` that are indented like examples.
@@ -117,8 +199,14 @@ fn example(verb: &str) -> Vec<String> {
     let (code, help) = bundle(Path::new("."), &format!("{verb} --help"));
     assert_eq!(code, Some(0), "{verb}");
     let help = String::from_utf8(help).unwrap();
-    let (_, example) = help.split_once("\nExample:\n").unwrap_or_else(|| panic!("{verb}: {help}"));
-    example.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+    let (_, example) = help
+        .split_once("\nExample:\n")
+        .unwrap_or_else(|| panic!("{verb}: {help}"));
+    example
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -132,8 +220,11 @@ fn the_examples_of_the_help_do_what_they_say() {
     // The least description is what the first example makes a bundle of.
     let help = String::from_utf8(bundle(path, "create --help").1).unwrap();
     let (_, least) = help.split_once("The least BUNDLE.TOML:\n").unwrap();
-    let least: String =
-        least.lines().filter_map(|line| line.strip_prefix("  ")).map(|line| line.to_owned() + "\n").collect();
+    let least: String = least
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
     fs::write(path.join("bundle.toml"), least).unwrap();
     let lines = example("");
     assert_eq!(lines.len(), 4);
@@ -141,5 +232,8 @@ fn the_examples_of_the_help_do_what_they_say() {
     assert_eq!(fs::read(path.join("root.img")).unwrap(), root_image());
     assert_eq!(example("digest"), example("attach"));
     example("attach").iter().for_each(|line| act(line));
-    assert_eq!(bundle(path, "verify x.bundle --trust keys/release.pub").0, Some(0));
+    assert_eq!(
+        bundle(path, "verify x.bundle --trust keys/release.pub").0,
+        Some(0)
+    );
 }

@@ -46,8 +46,16 @@ fn dump(bytes: &[u8]) -> String {
             continue;
         }
         let hex: Vec<String> = chunk.iter().map(|byte| format!("{byte:02x}")).collect();
-        let shown: String =
-            chunk.iter().map(|byte| if (32..127).contains(byte) { char::from(*byte) } else { '.' }).collect();
+        let shown: String = chunk
+            .iter()
+            .map(|byte| {
+                if (32..127).contains(byte) {
+                    char::from(*byte)
+                } else {
+                    '.'
+                }
+            })
+            .collect();
         writeln!(text, "{:04x}  {:<47}  {shown}", line * 16, hex.join(" ")).unwrap();
     }
     text + "```\n"
@@ -61,7 +69,11 @@ fn the_example_in_the_description_of_the_format() {
     let (found, after) = rest.split_once("<!-- end -->").unwrap();
     let expected = dump(&example());
     if std::env::var_os("REGENERATE").is_some() {
-        std::fs::write(&path, format!("{before}<!-- example -->\n{expected}<!-- end -->{after}")).unwrap();
+        std::fs::write(
+            &path,
+            format!("{before}<!-- example -->\n{expected}<!-- end -->{after}"),
+        )
+        .unwrap();
     } else {
         assert_eq!(found, expected);
     }
@@ -69,7 +81,10 @@ fn the_example_in_the_description_of_the_format() {
 
 #[test]
 fn the_example_is_accepted_with_its_public_key() {
-    assert_eq!(SecretKey::from_seed(&unhex(SECRET)).public_key(), unhex(PUBLIC));
+    assert_eq!(
+        SecretKey::from_seed(&unhex(SECRET)).public_key(),
+        unhex(PUBLIC)
+    );
     let key = TrustedKey::new(&unhex(PUBLIC), &[Role::Release]).unwrap();
     let trust = Trust::new(0, [1, 0, 0], &[key]).unwrap();
     sample::check(&example(), &trust).unwrap();

@@ -10,7 +10,8 @@ use std::path::Path;
 
 const BLOCK: u64 = 4096;
 
-/// A release of one root image in as many frames as there may be, all like this one, and base ranges.
+/// A release of one root image in as many frames as there may be, all like this one, and base
+/// ranges.
 fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     let mut parts = Parts::sample();
     let mut frame = [0; 64];
@@ -21,20 +22,33 @@ fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     let mut range = [0; 16];
     range[0] = 2;
     range[4] = 1;
-    parts.index = [frame.repeat(MAX_FRAMES as usize), range.repeat(ranges as usize)].concat();
+    parts.index = [
+        frame.repeat(MAX_FRAMES as usize),
+        range.repeat(ranges as usize),
+    ]
+    .concat();
     parts.payload = vec![1; MAX_FRAMES as usize * stored as usize];
     parts.hints = Vec::new();
     parts.manifest.hints = None;
-    parts.manifest.images.retain(|image| image.role == bundle::ImageRole::Root);
+    parts
+        .manifest
+        .images
+        .retain(|image| image.role == bundle::ImageRole::Root);
     parts.manifest.images[0].size = MAX_FRAMES * BLOCK;
     parts.manifest.images[0].frames = MAX_FRAMES;
     parts.manifest.index.frames = MAX_FRAMES;
     parts.manifest.index.ranges = ranges;
     parts.manifest.payload = parts.payload.len() as u64;
     if ranges > 0 {
-        let image =
-            BaseImage { role: bundle::ImageRole::Root, size: BLOCK, sha256: bundle::cbor::Blob([1; 32]) };
-        parts.manifest.base = Some(Base { version: "1.0.0".to_owned(), images: vec![image] });
+        let image = BaseImage {
+            role: bundle::ImageRole::Root,
+            size: BLOCK,
+            sha256: bundle::cbor::Blob([1; 32]),
+        };
+        parts.manifest.base = Some(Base {
+            version: "1.0.0".to_owned(),
+            images: vec![image],
+        });
     }
     parts.statement.boot = seal::ImageDigest::NONE;
     parts.seal()
@@ -46,8 +60,19 @@ fn peak(folder: &Path, bundle: &[u8]) -> u64 {
     let script = "import resource,subprocess,sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
-    let command = [env!("CARGO_BIN_EXE_rayos-bundle"), "inspect", "x.bundle", "--trust", "key.pub", "--json"];
-    let told = run("/usr/bin/python3", &[&["-c", script][..], &command[..]].concat(), folder);
+    let command = [
+        env!("CARGO_BIN_EXE_rayos-bundle"),
+        "inspect",
+        "x.bundle",
+        "--trust",
+        "key.pub",
+        "--json",
+    ];
+    let told = run(
+        "/usr/bin/python3",
+        &[&["-c", script][..], &command[..]].concat(),
+        folder,
+    );
     String::from_utf8(told).unwrap().trim().parse().unwrap()
 }
 
@@ -57,8 +82,12 @@ fn the_largest_index_is_read_in_64_mib() {
     fs::write(folder.path().join("key.pub"), key().public_pem().unwrap()).unwrap();
     let plain = peak(folder.path(), &largest(2, 1, 0, 0));
     assert!((16 << 10..64 << 10).contains(&plain), "{plain} KiB");
-    // Four ranges for each frame: no delta that is made comes near, and what a signer can do at worst stays bounded.
+    // Four ranges for each frame: no delta that is made comes near, and what a signer can do at
+    // worst stays bounded.
     let ranges = MAX_BASE_RANGES / MAX_FRAMES;
-    let delta = peak(folder.path(), &largest(4, 1, ranges as u32, MAX_BASE_RANGES));
+    let delta = peak(
+        folder.path(),
+        &largest(4, 1, ranges as u32, MAX_BASE_RANGES),
+    );
     assert!((plain..112 << 10).contains(&delta), "{delta} KiB");
 }

@@ -12,8 +12,14 @@ use tempfile::TempDir;
 /// Runs a command line with `input` in a pipe. It need not read all of it.
 fn piped(folder: &Path, args: &str, input: &[u8]) -> Output {
     let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
-    program.args(args.split_whitespace()).current_dir(folder).env_remove("SOURCE_DATE_EPOCH");
-    let pipes = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    program
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .env_remove("SOURCE_DATE_EPOCH");
+    let pipes = program
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
     let (mut stdin, input) = (child.stdin.take().unwrap(), input.to_vec());
     let writer = std::thread::spawn(move || stdin.write_all(&input));
@@ -26,14 +32,23 @@ fn piped(folder: &Path, args: &str, input: &[u8]) -> Output {
 
 fn succeeds(folder: &Path, args: &str, input: &[u8]) -> Vec<u8> {
     let output = piped(folder, args, input);
-    assert_eq!(output.status.code(), Some(0), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{args}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 fn fails(folder: &Path, code: i32, args: &str, input: &[u8]) -> String {
     let output = piped(folder, args, input);
     let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{args}: {told}");
+    assert_eq!(
+        (output.status.code(), output.stdout.len()),
+        (Some(code), 0),
+        "{args}: {told}"
+    );
     told
 }
 
@@ -59,8 +74,16 @@ fn a_description_from_a_pipe_names_files_of_the_current_directory() {
     assert!(succeeds(path, "create - --key k.key -o -", RECIPE.as_bytes()) == bundle);
     let wrong = RECIPE.replacen("version = \"1.2.3\"", "version = \"1 2\"", 1);
     let told = fails(path, 1, "create - --key k.key -o -", wrong.as_bytes());
-    assert!(told.starts_with("error: standard input:3: version: \"1 2\" is not 1 to 64 printable"), "{told}");
-    let told = fails(path, 1, "create - --key k.key -o -", b"[release]\nversion = \"\xff\"");
+    assert!(
+        told.starts_with("error: standard input:3: version: \"1 2\" is not 1 to 64 printable"),
+        "{told}"
+    );
+    let told = fails(
+        path,
+        1,
+        "create - --key k.key -o -",
+        b"[release]\nversion = \"\xff\"",
+    );
     assert!(told.starts_with("error: standard input: "), "{told}");
 }
 
@@ -69,7 +92,10 @@ fn a_bundle_from_a_pipe_is_read_by_every_verb_that_only_reads() {
     let (folder, bundle) = folder();
     let path = folder.path();
     let told = succeeds(path, "verify - --trust k.pub", &bundle);
-    assert_eq!(told, b"standard input: release 1.2.3 is complete, and signed as asked for\n");
+    assert_eq!(
+        told,
+        b"standard input: release 1.2.3 is complete, and signed as asked for\n"
+    );
     assert!(succeeds(path, "extract - --trust k.pub --image root -o -", &bundle) == root_image());
     for verb in ["inspect", "list", "cat-manifest", "digest"] {
         let from_file = succeeds(path, &format!("{verb} x.bundle"), b"");
@@ -92,18 +118,30 @@ fn what_is_wrong_with_a_bundle_from_a_pipe_is_told_as_of_a_file() {
     let path = folder.path();
     let (last, len) = (bundle.len() - 1, bundle.len());
     let cut = fails(path, 3, "verify - --trust k.pub", &bundle[..last]);
-    assert!(cut.starts_with("error: standard input: block hints ends after "), "{cut}");
+    assert!(
+        cut.starts_with("error: standard input: block hints ends after "),
+        "{cut}"
+    );
     bundle[last] ^= 1;
     for verb in ["verify -", "extract - --image root -o -"] {
         let told = fails(path, 3, &format!("{verb} --trust k.pub"), &bundle);
-        assert!(told.starts_with("error: standard input: block hints: digest mismatch"), "{told}");
+        assert!(
+            told.starts_with("error: standard input: block hints: digest mismatch"),
+            "{told}"
+        );
     }
     bundle[last] ^= 1;
     bundle.push(0);
     let told = fails(path, 3, "verify - --trust k.pub", &bundle);
-    assert_eq!(told, format!("error: standard input: data after the end of the bundle, at byte {len}\n"));
+    assert_eq!(
+        told,
+        format!("error: standard input: data after the end of the bundle, at byte {len}\n")
+    );
     let told = fails(path, 3, "inspect -", &noise(3, 5000));
-    assert_eq!(told, "error: standard input: not a RayOS bundle or boot image\n");
+    assert_eq!(
+        told,
+        "error: standard input: not a RayOS bundle or boot image\n"
+    );
     assert!(fails(path, 1, "digest -", &bundle[..4000]).starts_with("error: standard input: "));
 }
 
@@ -123,18 +161,42 @@ fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
             "attach - --public-key k.pub --signature sig",
             "a bundle is signed in its place, and standard input",
         ),
-        (1, "diff - -", "standard input cannot be both bundles: name a file"),
-        (1, "delta - x.bundle --key k.key -o d", "standard input cannot be read twice: name a file"),
-        (1, "verify x.bundle --trust k.pub --base -", "standard input cannot be read twice: name a file"),
-        (2, "create bundle.toml --key k.key --json -o -", "--json cannot be used where the bundle goes to"),
+        (
+            1,
+            "diff - -",
+            "standard input cannot be both bundles: name a file",
+        ),
+        (
+            1,
+            "delta - x.bundle --key k.key -o d",
+            "standard input cannot be read twice: name a file",
+        ),
+        (
+            1,
+            "verify x.bundle --trust k.pub --base -",
+            "standard input cannot be read twice: name a file",
+        ),
+        (
+            2,
+            "create bundle.toml --key k.key --json -o -",
+            "--json cannot be used where the bundle goes to",
+        ),
         (
             2,
             "delta x.bundle x.bundle --key k.key --json -o -",
             "--json cannot be used where the bundle goes to",
         ),
         (2, "create bundle.toml -o y", "<--key <FILE>|--unsigned>"),
-        (2, "create bundle.toml --key k.key --unsigned -o y", "cannot be used with"),
-        (2, "extract x.bundle --image root -o y", "<--trust <FILE>|--insecure-no-verify>"),
+        (
+            2,
+            "create bundle.toml --key k.key --unsigned -o y",
+            "cannot be used with",
+        ),
+        (
+            2,
+            "extract x.bundle --image root -o y",
+            "<--trust <FILE>|--insecure-no-verify>",
+        ),
     ] {
         let said = fails(path, code, args, &bundle);
         assert!(said.contains(told), "{args}: {said}");
@@ -149,9 +211,16 @@ fn a_reader_that_has_seen_enough_is_no_failure_unless_it_was_to_get_an_image() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
-        let output = program.args(args.split_whitespace()).current_dir(folder.path()).stdout(writer).output();
+        let output = program
+            .args(args.split_whitespace())
+            .current_dir(folder.path())
+            .stdout(writer)
+            .output();
         let output = output.unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     for args in ["list x.bundle --frames", "inspect x.bundle --json"] {
         assert_eq!(run(args), (Some(0), String::new()), "{args}");
@@ -167,7 +236,10 @@ fn bytes_are_not_poured_onto_a_terminal() {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let name = ptsname(&terminal, Vec::new())
+        .unwrap()
+        .into_string()
+        .unwrap();
     for args in [
         "create bundle.toml --unsigned -o -",
         "extract x.bundle --trust k.pub --image root -o -",
@@ -176,10 +248,18 @@ fn bytes_are_not_poured_onto_a_terminal() {
         "trust-block --trust k.pub -o -",
     ] {
         let mut program = Command::new(env!("CARGO_BIN_EXE_rayos-bundle"));
-        program.args(args.split_whitespace()).current_dir(folder.path());
-        let output = program.stdout(File::options().write(true).open(&name).unwrap()).output().unwrap();
+        program
+            .args(args.split_whitespace())
+            .current_dir(folder.path());
+        let output = program
+            .stdout(File::options().write(true).open(&name).unwrap())
+            .output()
+            .unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{args}: {told}");
-        assert!(told.starts_with("error: standard output is a terminal: name a file"), "{args}: {told}");
+        assert!(
+            told.starts_with("error: standard output is a terminal: name a file"),
+            "{args}: {told}"
+        );
     }
 }

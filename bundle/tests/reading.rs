@@ -1,12 +1,13 @@
-//! Reading: in pieces of any size, by ranges, and from sources that stutter; deltas; and the codecs' properties.
+//! Reading: in pieces of any size, by ranges, and from sources that stutter; deltas; and the
+//! codecs' properties.
 
 mod sample;
 
 use bundle::cbor::{self, Blob, Key};
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest};
 use bundle::{
-    BlockingSource, BundleReader, Encoder, HeadParser, Index, ReadError, Source, StoredFrame, block_hint,
-    hint_count, hints_of,
+    BlockingSource, BundleReader, Encoder, HeadParser, Index, ReadError, Source, StoredFrame,
+    block_hint, hint_count, hints_of,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -16,7 +17,10 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, Cursor};
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Puts an image together from frames that `frame` gives.
@@ -45,14 +49,19 @@ fn assemble(bytes: &[u8], role: ImageRole, mut frame: impl FnMut(usize) -> Store
 fn from_front_to_back() {
     let bytes = sample();
     run(async {
-        let mut reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release).await.unwrap();
+        let mut reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release)
+            .await
+            .unwrap();
         let mut frames = Vec::new();
         while let Some(frame) = reader.next_frame().await.unwrap() {
             assert_eq!(frame.number(), frames.len());
             frames.push(frame);
         }
         reader.finish().await.unwrap();
-        assert_eq!(assemble(&bytes, ImageRole::Root, |number| frames[number].clone()), root_image());
+        assert_eq!(
+            assemble(&bytes, ImageRole::Root, |number| frames[number].clone()),
+            root_image()
+        );
     });
 }
 
@@ -69,7 +78,11 @@ fn by_ranges() {
     // Bytes of another frame, too few, too many, and of a frame that is not there.
     let raw = release.file_range(release.frame(2).unwrap());
     let raw = Bytes::copy_from_slice(&bytes[raw.start as usize..raw.end as usize]);
-    let refused = |number, bytes: Bytes| StoredFrame::check(&release, number, bytes).unwrap_err().reason();
+    let refused = |number, bytes: Bytes| {
+        StoredFrame::check(&release, number, bytes)
+            .unwrap_err()
+            .reason()
+    };
     assert_eq!(refused(1, raw.clone()), "length");
     assert_eq!(refused(2, raw.slice(1..)), "length");
     assert_eq!(refused(99, raw.clone()), "usage");
@@ -93,23 +106,35 @@ fn reading_stops_at_the_head() {
 fn frames_must_be_read_before_the_end_is() {
     let bytes = sample();
     let error = run(async {
-        let reader = BundleReader::open(BlockingSource(Cursor::new(&bytes)), &trust(), Purpose::Release)
-            .await
-            .unwrap();
+        let reader = BundleReader::open(
+            BlockingSource(Cursor::new(&bytes)),
+            &trust(),
+            Purpose::Release,
+        )
+        .await
+        .unwrap();
         reader.finish().await.unwrap_err()
     });
-    assert!(matches!(error, ReadError::Unfinished { left: 7 }), "{error}");
+    assert!(
+        matches!(error, ReadError::Unfinished { left: 7 }),
+        "{error}"
+    );
 }
 
 #[test]
 fn recovery_may_have_keys_of_its_own() {
     let recovery = bundle::keys::SecretKey::from_seed(&[9; 32]);
-    let release_key = seal::TrustedKey::new(&sample::key().public_key(), &[seal::Role::Release]).unwrap();
-    let recovery_key = seal::TrustedKey::new(&recovery.public_key(), &[seal::Role::Recovery]).unwrap();
+    let release_key =
+        seal::TrustedKey::new(&sample::key().public_key(), &[seal::Role::Release]).unwrap();
+    let recovery_key =
+        seal::TrustedKey::new(&recovery.public_key(), &[seal::Role::Recovery]).unwrap();
     let trust = seal::Trust::new(0, [1, 0, 1], &[release_key, recovery_key]).unwrap();
     let mut parser = HeadParser::new(&trust, Purpose::Recovery);
     let refused = parser.feed(&sample()).unwrap_err();
-    assert_eq!(refused.to_string(), "signed by 0 trusted recovery key(s), expected 1");
+    assert_eq!(
+        refused.to_string(),
+        "signed by 0 trusted recovery key(s), expected 1"
+    );
     head(&sample(), &trust).unwrap();
 }
 
@@ -126,7 +151,10 @@ fn block_hints_are_xxh3_of_the_blocks() {
     assert_eq!(release.frame_hints(3), None);
     assert_eq!(release.frame_hints(4), None);
     let all: u64 = release.frames().iter().map(hint_count).sum();
-    assert_eq!(release.hints_range().end - release.hints_range().start, all * 5);
+    assert_eq!(
+        release.hints_range().end - release.hints_range().start,
+        all * 5
+    );
 }
 
 /// The sample with frame 1 as a delta upon two pieces of a base.
@@ -135,16 +163,29 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     let mut target = [&base[12_000..14_000], b"something new", &base[300..2300]].concat();
     target.resize(4096, b'!');
     let buffer = [&base[12_000..14_000], &base[300..2400], &target].concat();
-    let stored = Encoder::new(9).unwrap().compress_upon(&buffer, 4100).unwrap().unwrap();
+    let stored = Encoder::new(9)
+        .unwrap()
+        .compress_upon(&buffer, 4100)
+        .unwrap()
+        .unwrap();
     assert!(stored.len() < 200, "{}", stored.len());
     let mut parts = Parts::sample();
     let lengths: Vec<usize> = (0..2)
         .map(|frame| u32::from_le_bytes(parts.entry(frame)[4..8].try_into().unwrap()) as usize)
         .collect();
-    parts.payload.splice(lengths[0]..lengths[0] + lengths[1], stored.iter().copied());
+    parts
+        .payload
+        .splice(lengths[0]..lengths[0] + lengths[1], stored.iter().copied());
     parts.manifest.payload = parts.payload.len() as u64;
-    let image = BaseImage { role: ImageRole::Root, size: 20_000, sha256: Blob(Sha256::digest(&base).into()) };
-    parts.manifest.base = Some(Base { images: vec![image], version: "1.0".to_owned() });
+    let image = BaseImage {
+        role: ImageRole::Root,
+        size: 20_000,
+        sha256: Blob(Sha256::digest(&base).into()),
+    };
+    parts.manifest.base = Some(Base {
+        images: vec![image],
+        version: "1.0".to_owned(),
+    });
     parts.manifest.index.ranges = 2;
     let entry = parts.entry(1);
     entry[0] = 4;
@@ -171,7 +212,9 @@ fn a_delta_frame_builds_upon_several_pieces_of_the_base() {
     let fetch = |base: &[u8]| {
         let base = base.to_vec();
         move |source: Source, buffer: &mut [u8]| {
-            let Source::Base(range) = source else { panic!("{source:?}") };
+            let Source::Base(range) = source else {
+                panic!("{source:?}")
+            };
             buffer.copy_from_slice(&base[range.offset as usize..][..range.len as usize]);
             Ok(())
         }
@@ -182,10 +225,20 @@ fn a_delta_frame_builds_upon_several_pieces_of_the_base() {
     // A base that is damaged is found out by the digest of the result.
     let mut damaged = base;
     damaged[12_100] ^= 1;
-    let error = frame.decode(&release, &mut out, fetch(&damaged)).unwrap_err().to_string();
+    let error = frame
+        .decode(&release, &mut out, fetch(&damaged))
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("image root: frame 1: "), "{error}");
-    let broken = frame.decode(&release, &mut out, |_, _| Err(io::Error::other("no such base"))).unwrap_err();
-    assert_eq!(broken.to_string(), "image root: frame 1: reading what it builds upon: no such base");
+    let broken = frame
+        .decode(&release, &mut out, |_, _| {
+            Err(io::Error::other("no such base"))
+        })
+        .unwrap_err();
+    assert_eq!(
+        broken.to_string(),
+        "image root: frame 1: reading what it builds upon: no such base"
+    );
 }
 
 fn text(limit: usize) -> impl Strategy<Value = String> {
@@ -209,16 +262,18 @@ fn manifests() -> impl Strategy<Value = Manifest> {
         any::<Option<u64>>(),
         prop::collection::vec(text(64), 1..5),
     )
-        .prop_map(move |(version, rollback_index, notes, build, ext, created, compatible)| Manifest {
-            version,
-            rollback_index,
-            notes,
-            build,
-            ext,
-            created,
-            compatible,
-            ..sample.clone()
-        })
+        .prop_map(
+            move |(version, rollback_index, notes, build, ext, created, compatible)| Manifest {
+                version,
+                rollback_index,
+                notes,
+                build,
+                ext,
+                created,
+                compatible,
+                ..sample.clone()
+            },
+        )
 }
 
 proptest! {

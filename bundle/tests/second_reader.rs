@@ -1,8 +1,8 @@
-//! Bundles, valid and broken, judged by this reader and by another one: `second_reader.py`, written from
-//! docs/format.md alone, on other libraries. Both must say the same of each.
+//! Bundles, valid and broken, judged by this reader and by another one: `second_reader.py`, written
+//! from docs/format.md alone, on other libraries. Both must say the same of each.
 //!
-//! `RAYOS_BUNDLES` sets how many (`scripts/prove bundles` asks for more than a run of the tests does), `RAYOS_SEED` the
-//! first seed, and `RAYOS_FIGURES` where the figures go.
+//! `RAYOS_BUNDLES` sets how many (`scripts/prove bundles` asks for more than a run of the tests
+//! does), `RAYOS_SEED` the first seed, and `RAYOS_FIGURES` where the figures go.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod sample;
@@ -85,17 +85,24 @@ fn made(dice: &mut Dice) -> Vec<u8> {
     let window = frame_size * [0, 1, 4][dice.index(3)];
     let recipe = sample::RECIPE
         .replace("frame_size = 4096", &format!("frame_size = {frame_size}"))
-        .replace("frame_size = 8192", &format!("frame_size = {}", 4096 << dice.index(3)))
+        .replace(
+            "frame_size = 8192",
+            &format!("frame_size = {}", 4096 << dice.index(3)),
+        )
         .replace("window = 65536", &format!("window = {window}"))
         .replace(
             "rollback_index = 7",
-            &format!("rollback_index = {}\nrevoke = {}", dice.index(9), dice.index(2) == 0),
+            &format!(
+                "rollback_index = {}\nrevoke = {}",
+                dice.index(9),
+                dice.index(2) == 0
+            ),
         );
     sample::bundle_of(&recipe, &[key()], 1)
 }
 
-/// A bundle of one image of raw frames, zeroes and repeats, of which every digest is right, but hardly a rule about
-/// lengths, runs, arguments, flags and order is kept for sure.
+/// A bundle of one image of raw frames, zeroes and repeats, of which every digest is right, but
+/// hardly a rule about lengths, runs, arguments, flags and order is kept for sure.
 fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     let frame_size = [4096, 8192][dice.index(2)];
     let (mut image, mut index, mut payload) = (Vec::new(), Vec::new(), Vec::new());
@@ -132,13 +139,20 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
             index.extend((field as u32).to_le_bytes());
         }
         index.extend(sha);
-        index.extend(if stored != rare(dice) { sha[..16].to_vec() } else { vec![0; 16] });
+        index.extend(if stored != rare(dice) {
+            sha[..16].to_vec()
+        } else {
+            vec![0; 16]
+        });
         if stored {
             payload.extend(&plain);
         }
         image.extend(plain);
     }
-    parts.manifest.images.retain(|image| image.role == bundle::ImageRole::Root);
+    parts
+        .manifest
+        .images
+        .retain(|image| image.role == bundle::ImageRole::Root);
     let root = &mut parts.manifest.images[0];
     (root.size, root.frames, root.frame_size) = (image.len() as u64, frames as u64, frame_size);
     root.sha256.0 = Sha256::digest(&image).into();
@@ -150,7 +164,8 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     parts.statement.boot = seal::ImageDigest::NONE;
     let mut bytes = parts.seal();
     if odd_flags {
-        (bytes[34], bytes[36], bytes[38]) = (1, [0, 1, 4, 0x80][dice.index(4)], dice.index(2) as u8);
+        (bytes[34], bytes[36], bytes[38]) =
+            (1, [0, 1, 4, 0x80][dice.index(4)], dice.index(2) as u8);
         sign(&mut bytes);
     }
     bytes
@@ -170,7 +185,10 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
         5 => manifest.index.ranges = odd,
         6 => manifest.created = Some(odd),
         7 => manifest.notes = ["", "new", "\u{e4}\u{1f980}", "\0"][dice.index(4)].to_owned(),
-        _ => manifest.compatible = vec![["x", "", "a b", "\u{e4}"][dice.index(4)].to_owned(); dice.index(3)],
+        _ => {
+            manifest.compatible =
+                vec![["x", "", "a b", "\u{e4}"][dice.index(4)].to_owned(); dice.index(3)]
+        }
     }
     parts.seal()
 }
@@ -178,8 +196,9 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
 /// A statement with changed bytes, signed as it is.
 fn statement(dice: &mut Dice, parts: Parts) -> Vec<u8> {
     let mut bytes = parts.seal();
-    let at = [32, 34, 36, 37, 38, 39, 40, 48, 56, 64, 96, 104, 136, 144, 176, 200, 239, 240, 248, 511]
-        [dice.index(20)];
+    let at = [
+        32, 34, 36, 37, 38, 39, 40, 48, 56, 64, 96, 104, 136, 144, 176, 200, 239, 240, 248, 511,
+    ][dice.index(20)];
     bytes[at] = [0, 1, 2, 4, 0x80, dice.roll() as u8][dice.index(6)];
     sign(&mut bytes);
     bytes
@@ -213,7 +232,9 @@ impl SecondReader {
 
     fn judge(&mut self, bytes: &[u8]) -> String {
         let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(&(bytes.len() as u32).to_le_bytes()).unwrap();
+        stdin
+            .write_all(&(bytes.len() as u32).to_le_bytes())
+            .unwrap();
         stdin.write_all(bytes).unwrap();
         stdin.flush().unwrap();
         let mut line = String::new();
@@ -243,13 +264,21 @@ fn both_readers_say_the_same_of_every_bundle() {
         let bytes = bundle(seed, &valid);
         let ours = check(&bytes, &trust());
         let theirs = second.judge(&bytes);
-        assert_eq!(ours.is_ok(), theirs == "yes", "seed {seed}: ours {ours:?}, theirs {theirs:?}");
+        assert_eq!(
+            ours.is_ok(),
+            theirs == "yes",
+            "seed {seed}: ours {ours:?}, theirs {theirs:?}"
+        );
         accepted += u64::from(ours.is_ok());
     }
-    assert!(accepted * 20 > count && accepted < count, "{accepted} of {count} accepted");
+    assert!(
+        accepted * 20 > count && accepted < count,
+        "{accepted} of {count} accepted"
+    );
     if let Some(path) = std::env::var_os("RAYOS_FIGURES") {
-        let figures =
-            format!("{{\"bundles\": {count}, \"accepted\": {accepted}, \"first_seed\": {first}}}\n");
+        let figures = format!(
+            "{{\"bundles\": {count}, \"accepted\": {accepted}, \"first_seed\": {first}}}\n"
+        );
         std::fs::write(path, figures).unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are the options
-//! of `rayos-installer apply`. docs/install.example.toml has every key.
+//! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are
+//! the options of `rayos-installer apply`. docs/install.example.toml has every key.
 
 use crate::layout::Layout;
 use crate::safety::Wanted;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct Answers {
     /// Version of this file's format: 1.
     pub version: u32,
-    /// Whether to go ahead without asking. Even then a disk that is not empty must be named in `erase`.
+    /// Whether to go ahead without asking. Even then a disk that is not empty must be named in
+    /// `erase`.
     #[serde(default)]
     pub unattended: bool,
     /// Which disk.
@@ -21,15 +22,15 @@ pub struct Answers {
     pub bundle: Option<String>,
     /// What releases must be compatible with. Without it, what the recovery system says of itself.
     pub compatible: Option<String>,
-    /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of one on which RayOS may be
-    /// replaced.
+    /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of
+    /// one on which RayOS may be replaced.
     pub erase: Option<String>,
-    /// Install beside what is on the disk, into free space of its partition table: every partition of another system stays
-    /// as it is.
+    /// Install beside what is on the disk, into free space of its partition table: every partition
+    /// of another system stays as it is.
     #[serde(default)]
     pub beside: bool,
-    /// Accept releases that the installation before on this disk did not accept any more. Without it the floor of a
-    /// readable boot record of the same product is kept.
+    /// Accept releases that the installation before on this disk did not accept any more. Without
+    /// it the floor of a readable boot record of the same product is kept.
     #[serde(default)]
     pub forget_floor: bool,
     /// Sizes of the partitions.
@@ -44,7 +45,8 @@ pub struct Answers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// The only disk that is blank and large enough, or has room beside what is on it; refused if there are several.
+    /// The only disk that is blank and large enough, or has room beside what is on it; refused if
+    /// there are several.
     #[default]
     OnlyBlankDisk,
     /// The disk with this serial number, or this name where it has none.
@@ -92,7 +94,12 @@ impl Answers {
     /// How a disk shall be used, in a machine with the medium on the disks `media`. *Pure.*
     #[must_use]
     pub fn wanted<'a>(&'a self, media: &'a [String]) -> Wanted<'a> {
-        Wanted { layout: &self.layout, beside: self.beside, media, erase: self.erase.as_deref() }
+        Wanted {
+            layout: &self.layout,
+            beside: self.beside,
+            media,
+            erase: self.erase.as_deref(),
+        }
     }
 }
 
@@ -104,7 +111,10 @@ mod tests {
     fn the_least_file_asks_before_it_does_anything() {
         let answers = Answers::parse("version = 1").expect("answers");
         assert!(!answers.unattended);
-        assert_eq!((answers.target, answers.then), (Target::OnlyBlankDisk, Then::Reboot));
+        assert_eq!(
+            (answers.target, answers.then),
+            (Target::OnlyBlankDisk, Then::Reboot)
+        );
     }
 
     #[test]
@@ -120,8 +130,8 @@ mod tests {
 
     #[test]
     fn beside_another_system_is_said_in_so_many_words() {
-        let answers =
-            Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n").expect("answers");
+        let answers = Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n")
+            .expect("answers");
         assert!(answers.beside && answers.wanted(&[]).beside);
         assert_eq!(answers.layout.data.map(|size| size.0), Some(20 << 30));
     }
@@ -131,7 +141,10 @@ mod tests {
         let text = include_str!("../../docs/install.example.toml");
         let answers = Answers::parse(text).expect("example");
         let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
-        let (shown, all) = (text.parse().expect("toml"), toml::Table::try_from(&answers).expect("toml"));
+        let (shown, all) = (
+            text.parse().expect("toml"),
+            toml::Table::try_from(&answers).expect("toml"),
+        );
         assert_eq!(keys(&shown), keys(&all));
         let layout = |table: &toml::Table| table["layout"].as_table().map(keys);
         assert_eq!(layout(&shown), layout(&all));
@@ -141,7 +154,10 @@ mod tests {
             bundle: None,
             compatible: None,
             erase: None,
-            layout: Layout { data: None, ..answers.layout },
+            layout: Layout {
+                data: None,
+                ..answers.layout
+            },
             ..answers
         };
         assert_eq!(without, least);
@@ -150,7 +166,10 @@ mod tests {
     #[test]
     fn errors_name_the_line() {
         let error = Answers::parse("version = 1\nunatended = true\n").expect_err("unknown key");
-        assert!(error.to_string().contains("line 2") && error.to_string().contains("unatended"), "{error}");
+        assert!(
+            error.to_string().contains("line 2") && error.to_string().contains("unatended"),
+            "{error}"
+        );
         assert_eq!(Answers::parse("version = 2"), Err(AnswersError::Version(2)));
     }
 }

@@ -1,4 +1,5 @@
-//! Room beside another system: where our partitions come to lie on a disk that has a table already, and what stays.
+//! Room beside another system: where our partitions come to lie on a disk that has a table already,
+//! and what stays.
 
 use crate::layout::{
     ALIGNMENT, Layout, LayoutError, PARTITIONS, PlannedDisk, StayingPartition, check_sector_size,
@@ -58,56 +59,103 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// Plans `layout` into the first free range that is large enough. *Pure.* Partitions of an installation of ours are
-    /// replaced; all others stay.
+    /// Plans `layout` into the first free range that is large enough. *Pure.* Partitions of an
+    /// installation of ours are replaced; all others stay.
     ///
     /// # Errors
     /// Every reason against it.
-    pub fn plan(existing: &Existing, layout: &Layout, size: u64, install_id: Guid) -> Result<Self, Reasons> {
+    pub fn plan(
+        existing: &Existing,
+        layout: &Layout,
+        size: u64,
+        install_id: Guid,
+    ) -> Result<Self, Reasons> {
         let ours = existing.ours();
         let mut against: Vec<Against> = existing.unfit().into_iter().map(Against::from).collect();
         let sector_size = u32::try_from(existing.sector_size()).unwrap_or(u32::MAX);
         against.extend(check_sector_size(sector_size).err().map(Against::from));
-        let numbers = numbers(existing, &ours).map_err(|unfit| against.push(unfit.into())).ok();
-        let room = room(existing, layout).map_err(|reason| against.push(reason)).ok();
+        let numbers = numbers(existing, &ours)
+            .map_err(|unfit| against.push(unfit.into()))
+            .ok();
+        let room = room(existing, layout)
+            .map_err(|reason| against.push(reason))
+            .ok();
         let (Some(numbers), Some(room), true) = (numbers, room, against.is_empty()) else {
             return Err(Reasons(against));
         };
         let filled = layout.fill(&room, numbers, install_id);
         let partitions = filled.map_err(|error| Reasons(vec![error.into()]))?;
-        let same = |entry: &Entry| partitions.iter().any(|partition| partition.uuid == entry.uuid);
+        let same = |entry: &Entry| {
+            partitions
+                .iter()
+                .any(|partition| partition.uuid == entry.uuid)
+        };
         if let Some(Entry { number, uuid, .. }) = existing.others().into_iter().find(same) {
             return Err(Reasons(vec![Against::SameUuid { number, uuid }]));
         }
         let table = existing.patched(&ours, &partitions);
-        let stays = existing.others().into_iter().map(|entry| staying(entry, existing.sector_size()));
+        let stays = existing
+            .others()
+            .into_iter()
+            .map(|entry| staying(entry, existing.sector_size()));
         let disk_guid = existing.disk_guid();
         let stays = stays.collect();
-        let planned = PlannedDisk { disk_guid, install_id, size, sector_size, partitions, stays };
+        let planned = PlannedDisk {
+            disk_guid,
+            install_id,
+            size,
+            sector_size,
+            partitions,
+            stays,
+        };
         Ok(Self { planned, table })
     }
 
-    /// `device`, of which nothing may be written but the new partitions and both copies of the table. *Pure.*
+    /// `device`, of which nothing may be written but the new partitions and both copies of the
+    /// table. *Pure.*
     #[must_use]
     pub fn fence(&self, device: Arc<dyn BlockDevice>) -> Fenced {
         let partitions = self.planned.partitions.iter();
-        let partitions = partitions.map(|partition| partition.offset..partition.offset + partition.size);
+        let partitions =
+            partitions.map(|partition| partition.offset..partition.offset + partition.size);
         Fenced::new(device, partitions.chain(self.table.extents()))
     }
 }
 
 fn staying(entry: Entry, sector_size: u64) -> StayingPartition {
-    let Entry { number, kind, uuid, first_lba, last_lba, name } = entry;
+    let Entry {
+        number,
+        kind,
+        uuid,
+        first_lba,
+        last_lba,
+        name,
+    } = entry;
     let sectors = last_lba.saturating_add(1).saturating_sub(first_lba);
-    let (offset, size) = (first_lba.saturating_mul(sector_size), sectors.saturating_mul(sector_size));
-    StayingPartition { number, name, kind, offset, size, uuid }
+    let (offset, size) = (
+        first_lba.saturating_mul(sector_size),
+        sectors.saturating_mul(sector_size),
+    );
+    StayingPartition {
+        number,
+        name,
+        kind,
+        offset,
+        size,
+        uuid,
+    }
 }
 
 /// The numbers that ours get: the lowest that are unused, or used by `ours`.
 fn numbers(existing: &Existing, ours: &[Entry]) -> Result<[u32; PARTITIONS], Unfit> {
-    let mut free: Vec<u32> = existing.unused().chain(ours.iter().map(|entry| entry.number)).collect();
+    let mut free: Vec<u32> = existing
+        .unused()
+        .chain(ours.iter().map(|entry| entry.number))
+        .collect();
     free.sort_unstable();
-    free.first_chunk().copied().ok_or(Unfit::Entries { free: free.len() })
+    free.first_chunk()
+        .copied()
+        .ok_or(Unfit::Entries { free: free.len() })
 }
 
 /// The first free range that `layout` fits into.
@@ -116,10 +164,13 @@ fn room(existing: &Existing, layout: &Layout) -> Result<Range<u64>, Against> {
     let free = free(existing);
     let len = |range: &Range<u64>| range.end - range.start;
     let largest = free.iter().map(len).max().unwrap_or(0);
-    free.into_iter().find(|range| len(range) >= need).ok_or(Against::Room { largest, need })
+    free.into_iter()
+        .find(|range| len(range) >= need)
+        .ok_or(Against::Room { largest, need })
 }
 
-/// The ranges of bytes that nobody uses, from and to multiples of [`ALIGNMENT`], in the order of the disk. *Pure.*
+/// The ranges of bytes that nobody uses, from and to multiples of [`ALIGNMENT`], in the order of
+/// the disk. *Pure.*
 #[must_use]
 pub fn free(existing: &Existing) -> Vec<Range<u64>> {
     let sector_size = existing.sector_size();

@@ -56,7 +56,12 @@ pub fn candidates(
         let look = look(&disk);
         let (plan, problems) = wanted.judge(&disk, look.as_ref());
         let problems = problems.iter().map(Problem::to_string).collect();
-        Candidate { content: look.map(|look| look.content), disk, problems, plan }
+        Candidate {
+            content: look.map(|look| look.content),
+            disk,
+            problems,
+            plan,
+        }
     };
     disks.into_iter().map(judge).collect()
 }
@@ -70,11 +75,17 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
     match target {
         _ if candidates.is_empty() => Err(NoChoice::NoDisk),
         Target::Disk(wanted) => {
-            let named: Vec<_> = candidates.iter().filter(|candidate| candidate.disk.id() == wanted).collect();
+            let named: Vec<_> = candidates
+                .iter()
+                .filter(|candidate| candidate.disk.id() == wanted)
+                .collect();
             match named[..] {
                 [one] if one.problems.is_empty() => Ok(one),
                 [one] => Err(NoChoice::NoneFit(reasons(std::slice::from_ref(one)))),
-                [] => Err(NoChoice::NotThere { wanted: wanted.clone(), there: names(candidates.iter()) }),
+                [] => Err(NoChoice::NotThere {
+                    wanted: wanted.clone(),
+                    there: names(candidates.iter()),
+                }),
                 _ => Err(NoChoice::Ambiguous(named.len(), wanted.clone())),
             }
         }
@@ -91,7 +102,13 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
 
 fn names<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> String {
     let names: Vec<String> = candidates
-        .map(|candidate| format!("{} ({})", candidate.disk.id(), candidate.disk.path.display()))
+        .map(|candidate| {
+            format!(
+                "{} ({})",
+                candidate.disk.id(),
+                candidate.disk.path.display()
+            )
+        })
         .collect();
     names.join(", ")
 }
@@ -99,7 +116,13 @@ fn names<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> String {
 fn reasons(candidates: &[Candidate]) -> String {
     let lines: Vec<String> = candidates
         .iter()
-        .map(|candidate| format!("  {}: {}", candidate.disk.path.display(), candidate.problems.join("; ")))
+        .map(|candidate| {
+            format!(
+                "  {}: {}",
+                candidate.disk.path.display(),
+                candidate.problems.join("; ")
+            )
+        })
         .collect();
     lines.join("\n")
 }
@@ -112,23 +135,38 @@ mod tests {
 
     fn judged(erase: Option<&str>, content: Content) -> Vec<Candidate> {
         let media = ["sda".to_owned()];
-        let wanted = Wanted { layout: &Layout::default(), beside: false, media: &media, erase };
-        candidates(sample(), &wanted, |_| Some(Look { content: content.clone(), ..Look::blank() }))
+        let wanted = Wanted {
+            layout: &Layout::default(),
+            beside: false,
+            media: &media,
+            erase,
+        };
+        candidates(sample(), &wanted, |_| {
+            Some(Look {
+                content: content.clone(),
+                ..Look::blank()
+            })
+        })
     }
 
     #[test]
     fn the_only_blank_disk_is_taken_and_the_medium_never() {
         let judged = judged(None, Content::Blank);
         assert_eq!(judged[1].problems, ["it holds the installation medium"]);
-        let chosen = choose(&judged, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
+        let chosen =
+            choose(&judged, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
         assert_eq!(chosen, Ok("nvme0n1"));
     }
 
     #[test]
     fn what_is_on_a_disk_protects_it_until_its_own_id_is_named() {
-        let content = Content::Installed { version: "1.0.0".to_owned() };
+        let content = Content::Installed {
+            version: "1.0.0".to_owned(),
+        };
         let refused = judged(Some("SAMPLE-USB-0002"), content.clone());
-        let error = choose(&refused, &Target::OnlyBlankDisk).expect_err("refused").to_string();
+        let error = choose(&refused, &Target::OnlyBlankDisk)
+            .expect_err("refused")
+            .to_string();
         assert!(error.contains("RayOS 1.0.0 is installed on it"), "{error}");
         let allowed = judged(Some("SAMPLE-NVME-0001"), content);
         assert!(choose(&allowed, &Target::Disk("SAMPLE-NVME-0001".to_owned())).is_ok());
@@ -137,14 +175,24 @@ mod tests {
     #[test]
     fn what_was_cut_off_beside_another_system_is_no_leave_to_erase_that() {
         let refused = judged(None, Content::UnfinishedBeside);
-        assert!(refused[0].problems[0].contains("it has another system"), "{:?}", refused[0].problems);
+        assert!(
+            refused[0].problems[0].contains("it has another system"),
+            "{:?}",
+            refused[0].problems
+        );
         assert!(judged(None, Content::Unfinished)[0].problems.is_empty());
-        assert!(judged(None, Content::Remains)[0].problems[0].contains("it has partitions of RayOS"));
+        assert!(
+            judged(None, Content::Remains)[0].problems[0].contains("it has partitions of RayOS")
+        );
     }
 
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
-        let error = choose(&judged(None, Content::Blank), &Target::Disk("sdz".to_owned())).expect_err("none");
+        let error = choose(
+            &judged(None, Content::Blank),
+            &Target::Disk("sdz".to_owned()),
+        )
+        .expect_err("none");
         assert_eq!(
             error.to_string(),
             "no disk is called sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"

@@ -75,7 +75,8 @@ struct Apply {
     /// Into free space, beside other systems, whose partitions stay as they are
     #[arg(long)]
     beside: bool,
-    /// Erase this disk: its serial number, or its name where it has none; with --beside, only RayOS on it
+    /// Erase this disk: its serial number, or its name where it has none; with --beside, only RayOS
+    /// on it
     #[arg(long, value_name = "ID")]
     erase: Option<String>,
     /// Accept older releases than the installation before on this disk did; else its floor is kept
@@ -204,10 +205,20 @@ impl Apply {
             bail!(Unconfirmed);
         }
         let trust = bundle::trust::load(&self.trust)?;
-        let named =
-            answers.bundle.clone().map(|name| name.parse().map_err(anyhow::Error::msg)).transpose()?;
-        let bundle = self.bundle.clone().or(named).context("no bundle: name one with --bundle")?;
-        let compatible = answers.compatible.as_deref().context("answers: no compatible")?;
+        let named = answers
+            .bundle
+            .clone()
+            .map(|name| name.parse().map_err(anyhow::Error::msg))
+            .transpose()?;
+        let bundle = self
+            .bundle
+            .clone()
+            .or(named)
+            .context("no bundle: name one with --bundle")?;
+        let compatible = answers
+            .compatible
+            .as_deref()
+            .context("answers: no compatible")?;
         let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
         let around = Surroundings {
             roots: disks::Roots::default(),
@@ -240,11 +251,15 @@ impl Image {
         Marker::Started.emit();
         let trust = bundle::trust::load(&self.trust)?;
         let layout = match &self.layout {
-            Some(path) => toml::from_str(&read_text(path)?).with_context(|| path.display().to_string())?,
+            Some(path) => {
+                toml::from_str(&read_text(path)?).with_context(|| path.display().to_string())?
+            }
             None => Layout::default(),
         };
-        let id =
-            self.install_id.as_deref().map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
+        let id = self
+            .install_id
+            .as_deref()
+            .map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
         let install_id = id.transpose()?.map_or_else(random_guid, Ok)?;
         let source = AnySource::new(&self.bundle, HttpOptions::default())?;
         let file = File::create_new(&self.out).with_context(|| self.out.display().to_string())?;
@@ -257,9 +272,18 @@ impl Image {
         finish(&made?)
     }
 
-    fn install(&self, source: AnySource, trust: &seal::Trust, layout: &Layout, id: Guid) -> Result<Report> {
-        let device =
-            Arc::new(FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(self.sector_size))?);
+    fn install(
+        &self,
+        source: AnySource,
+        trust: &seal::Trust,
+        layout: &Layout,
+        id: Guid,
+    ) -> Result<Report> {
+        let device = Arc::new(FileDevice::open(
+            &self.out,
+            Access::Write,
+            SectorSize::Bytes(self.sector_size),
+        )?);
         let vars = self.efivars.as_deref().map(Efivarfs::new);
         let job = Job {
             device,
@@ -299,7 +323,11 @@ impl Media {
         };
         let esp_len = content.esp_len()?;
         let file = File::create(&self.out).with_context(|| self.out.display().to_string())?;
-        file.set_len(if self.esp_only { esp_len } else { stick_len(esp_len) })?;
+        file.set_len(if self.esp_only {
+            esp_len
+        } else {
+            stick_len(esp_len)
+        })?;
         drop(file);
         let device = FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(512))?;
         if self.esp_only {
@@ -318,7 +346,11 @@ impl Media {
 struct Unconfirmed;
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Unconfirmed>() { CONFIRMATION } else { ending::exit_code(error.chain()) }
+    if error.is::<Unconfirmed>() {
+        CONFIRMATION
+    } else {
+        ending::exit_code(error.chain())
+    }
 }
 
 fn finish(report: &Report) -> Result<()> {
@@ -341,7 +373,8 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn text64(text: &str) -> Result<Text64> {
-    Text64::new(text).with_context(|| format!("compatible {text:?}: expected up to 64 printable characters"))
+    Text64::new(text)
+        .with_context(|| format!("compatible {text:?}: expected up to 64 printable characters"))
 }
 
 fn sector_size(text: &str) -> Result<u32, &'static str> {

@@ -1,5 +1,5 @@
-//! The disks of this machine, read from sysfs and procfs: no udev and no helper programs, so that it works in
-//! an initramfs, and against a directory of fixtures in tests.
+//! The disks of this machine, read from sysfs and procfs: no udev and no helper programs, so that
+//! it works in an initramfs, and against a directory of fixtures in tests.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,7 +19,11 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { sys: "/sys".into(), proc: "/proc".into(), dev: "/dev".into() }
+        Self {
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+            dev: "/dev".into(),
+        }
     }
 }
 
@@ -87,7 +91,8 @@ impl std::fmt::Display for Use {
 }
 
 impl Disk {
-    /// What identifies it best to a person and in an answers file: its serial number, else its kernel name.
+    /// What identifies it best to a person and in an answers file: its serial number, else its
+    /// kernel name.
     #[must_use]
     pub fn id(&self) -> &str {
         self.serial.as_deref().unwrap_or(&self.name)
@@ -95,14 +100,19 @@ impl Disk {
 
     /// Everything that keeps the disk or a part of it busy, with the name of that part.
     pub fn busy(&self) -> impl Iterator<Item = (&str, &Use)> {
-        let parts =
-            self.children.iter().flat_map(|part| part.uses.iter().map(|used| (part.name.as_str(), used)));
-        self.uses.iter().map(|used| (self.name.as_str(), used)).chain(parts)
+        let parts = self
+            .children
+            .iter()
+            .flat_map(|part| part.uses.iter().map(|used| (part.name.as_str(), used)));
+        self.uses
+            .iter()
+            .map(|used| (self.name.as_str(), used))
+            .chain(parts)
     }
 }
 
-/// The disks that could hold a system, in the order of their names. *Reads.* Loop devices, RAM disks, optical
-/// drives and empty card readers are left out.
+/// The disks that could hold a system, in the order of their names. *Reads.* Loop devices, RAM
+/// disks, optical drives and empty card readers are left out.
 ///
 /// # Errors
 /// What reading `/sys/block` says; a disk that goes away meanwhile is left out.
@@ -136,7 +146,12 @@ fn read_disk(roots: &Roots, dir: &Path, name: String, uses: &Uses) -> Option<Dis
             let name = entry.file_name().to_string_lossy().into_owned();
             let size = number(&entry.path(), "size")?.checked_mul(512)?;
             let partlabel = uevent(&entry.path()).remove("PARTNAME");
-            Some(Part { uses: uses.of(&name, &entry.path()), name, size, partlabel })
+            Some(Part {
+                uses: uses.of(&name, &entry.path()),
+                name,
+                size,
+                partlabel,
+            })
         })
         .collect();
     children.sort_by_key(|part| (part.name.len(), part.name.clone()));
@@ -162,9 +177,14 @@ fn transport(dir: &Path, name: &str) -> Option<&'static str> {
     if name.starts_with("nvme") {
         return Some("nvme");
     }
-    [("/usb", "usb"), ("/ata", "ata"), ("/virtio", "virtio"), ("/mmc", "mmc")]
-        .into_iter()
-        .find_map(|(part, tran)| path.contains(part).then_some(tran))
+    [
+        ("/usb", "usb"),
+        ("/ata", "ata"),
+        ("/virtio", "virtio"),
+        ("/mmc", "mmc"),
+    ]
+    .into_iter()
+    .find_map(|(part, tran)| path.contains(part).then_some(tran))
 }
 
 fn text(dir: &Path, file: &str) -> Option<String> {
@@ -180,7 +200,9 @@ fn number(dir: &Path, file: &str) -> Option<u64> {
 fn uevent(dir: &Path) -> BTreeMap<String, String> {
     let lines = text(dir, "uevent").unwrap_or_default();
     let pairs = lines.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// What is mounted or swapped to, by `major:minor` and by name.
@@ -197,9 +219,15 @@ impl Uses {
             Some((fields.nth(2)?.to_owned(), fields.nth(1)?.to_owned()))
         });
         let swaps = fs::read_to_string(roots.proc.join("swaps")).unwrap_or_default();
-        let names = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        let names = swaps
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().next());
         let names = names.filter_map(|path| path.strip_prefix("/dev/"));
-        Self { mounts: mounts.collect(), swaps: names.map(str::to_owned).collect() }
+        Self {
+            mounts: mounts.collect(),
+            swaps: names.map(str::to_owned).collect(),
+        }
     }
 
     fn of(&self, name: &str, dir: &Path) -> Vec<Use> {
@@ -209,8 +237,13 @@ impl Uses {
         if self.swaps.iter().any(|swap| swap == name) {
             uses.push(Use::Swap);
         }
-        let holders = fs::read_dir(dir.join("holders")).into_iter().flatten().flatten();
-        uses.extend(holders.map(|holder| Use::HeldBy(holder.file_name().to_string_lossy().into_owned())));
+        let holders = fs::read_dir(dir.join("holders"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        uses.extend(
+            holders.map(|holder| Use::HeldBy(holder.file_name().to_string_lossy().into_owned())),
+        );
         uses
     }
 }
@@ -232,8 +265,22 @@ pub fn sample() -> Vec<Disk> {
         uses: Vec::new(),
     };
     vec![
-        disk("nvme0n1", 256_060_514_304, "Sample NVMe", "SAMPLE-NVME-0001", "nvme", false),
-        disk("sda", 15_728_640_000, "Sample USB stick", "SAMPLE-USB-0002", "usb", true),
+        disk(
+            "nvme0n1",
+            256_060_514_304,
+            "Sample NVMe",
+            "SAMPLE-NVME-0001",
+            "nvme",
+            false,
+        ),
+        disk(
+            "sda",
+            15_728_640_000,
+            "Sample USB stick",
+            "SAMPLE-USB-0002",
+            "usb",
+            true,
+        ),
     ]
 }
 
@@ -269,10 +316,19 @@ mod tests {
         }
         put("sys/block/loop0/size", "100\n");
         put("sys/block/sdb/size", "0\n");
-        put("proc/self/mountinfo", "36 35 8:1 / /mnt/x rw,noatime master:1 - ext3 /dev/root rw\n");
-        put("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n");
-        let roots =
-            Roots { sys: dir.path().join("sys"), proc: dir.path().join("proc"), dev: dir.path().join("dev") };
+        put(
+            "proc/self/mountinfo",
+            "36 35 8:1 / /mnt/x rw,noatime master:1 - ext3 /dev/root rw\n",
+        );
+        put(
+            "proc/swaps",
+            "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n",
+        );
+        let roots = Roots {
+            sys: dir.path().join("sys"),
+            proc: dir.path().join("proc"),
+            dev: dir.path().join("dev"),
+        };
         (dir, roots)
     }
 
@@ -280,12 +336,32 @@ mod tests {
     fn a_disk_is_read_with_all_that_keeps_it_busy() {
         let (_dir, roots) = fixture();
         let disks = enumerate(&roots).expect("disks");
-        assert_eq!(disks.len(), 1, "loop devices and empty readers are left out");
+        assert_eq!(
+            disks.len(),
+            1,
+            "loop devices and empty readers are left out"
+        );
         let disk = &disks[0];
-        assert_eq!((disk.size, disk.sector_size, disk.rm, disk.ro), (1 << 30, 4096, true, false));
-        assert_eq!((disk.model.as_deref(), disk.id()), (Some("Disk of a test"), "T-1"));
+        assert_eq!(
+            (disk.size, disk.sector_size, disk.rm, disk.ro),
+            (1 << 30, 4096, true, false)
+        );
+        assert_eq!(
+            (disk.model.as_deref(), disk.id()),
+            (Some("Disk of a test"), "T-1")
+        );
         assert_eq!(disk.children[0].partlabel.as_deref(), Some("esp"));
-        let busy: Vec<String> = disk.busy().map(|(name, used)| format!("{name} {used}")).collect();
-        assert_eq!(busy, ["sda1 mounted on /mnt/x", "sda2 used as swap space", "sda2 in use by dm-0"]);
+        let busy: Vec<String> = disk
+            .busy()
+            .map(|(name, used)| format!("{name} {used}"))
+            .collect();
+        assert_eq!(
+            busy,
+            [
+                "sda1 mounted on /mnt/x",
+                "sda2 used as swap space",
+                "sda2 in use by dm-0"
+            ]
+        );
     }
 }

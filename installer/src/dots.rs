@@ -1,6 +1,7 @@
-//! Mends what `fatfs` 0.3.6 gets wrong in a directory that it makes: it writes long names for `.` and `..`, so that
-//! these are not the first two entries, and lets `..` name the root directory by its cluster where it must name it by 0
-//! (Microsoft FAT specification, 6.5). Firmware does not mind; fsck does.
+//! Mends what `fatfs` 0.3.6 gets wrong in a directory that it makes: it writes long names for `.`
+//! and `..`, so that these are not the first two entries, and lets `..` name the root directory by
+//! its cluster where it must name it by 0 (Microsoft FAT specification, 6.5). Firmware does not
+//! mind; fsck does.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -22,7 +23,8 @@ struct Geometry {
     cluster: u64,
 }
 
-/// Puts `.` and `..` first in every directory of the file system in `volume`, which was just made. *Writes.*
+/// Puts `.` and `..` first in every directory of the file system in `volume`, which was just made.
+/// *Writes.*
 ///
 /// # Errors
 /// What the stream says; `InvalidData` for a file system that we cannot have made.
@@ -30,7 +32,9 @@ pub(crate) fn tidy(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
     let geometry = Geometry::read(volume)?;
     let mut waiting = vec![(geometry.root, 0_u32)];
     for _ in 0..MOST {
-        let Some((at, depth)) = waiting.pop() else { return Ok(()) };
+        let Some((at, depth)) = waiting.pop() else {
+            return Ok(());
+        };
         let mut entries = vec![0; geometry.cluster as usize];
         volume.seek(SeekFrom::Start(at))?;
         volume.read_exact(&mut entries)?;
@@ -87,8 +91,16 @@ impl Geometry {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let number = u64::from(word(&boot, 44)) | u64::from(word(&boot, 46)) << 16;
-        let root = if short == 0 { data + number.saturating_sub(2) * cluster } else { tables_end };
-        Ok(Self { root, data, cluster })
+        let root = if short == 0 {
+            data + number.saturating_sub(2) * cluster
+        } else {
+            tables_end
+        };
+        Ok(Self {
+            root,
+            data,
+            cluster,
+        })
     }
 }
 

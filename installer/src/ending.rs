@@ -32,7 +32,9 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
     }
     let mending = error.downcast_ref::<MendError>().map(of_mending);
     let installing = || error.downcast_ref::<InstallError>().map(of_installing);
-    mending.or_else(installing).or_else(|| error.is::<OpenError>().then_some(UNSUITABLE))
+    mending
+        .or_else(installing)
+        .or_else(|| error.is::<OpenError>().then_some(UNSUITABLE))
 }
 
 const fn of_installing(error: &InstallError) -> u8 {
@@ -64,22 +66,34 @@ mod tests {
 
     fn code(error: impl Error + Send + Sync + 'static) -> u8 {
         let outer = Outer(Box::new(error));
-        exit_code(std::iter::successors(Some(&outer as &(dyn Error + 'static)), |&error| error.source()))
+        exit_code(std::iter::successors(
+            Some(&outer as &(dyn Error + 'static)),
+            |&error| error.source(),
+        ))
     }
 
     #[test]
     fn the_first_cause_that_is_known_decides() {
         let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
-        let prepare = || InstallError::Prepare { what: "x", error: io::ErrorKind::Other.into() };
+        let prepare = || InstallError::Prepare {
+            what: "x",
+            error: io::ErrorKind::Other.into(),
+        };
         assert_eq!(code(refused()), REFUSED);
         assert_eq!(code(UnattendedError::from(refused())), REFUSED);
         assert_eq!(code(UnattendedError::from(prepare())), FAILED);
-        assert_eq!(code(UnattendedError::from(OpenError::Busy("x".into()))), UNSUITABLE);
+        assert_eq!(
+            code(UnattendedError::from(OpenError::Busy("x".into()))),
+            UNSUITABLE
+        );
         assert_eq!(code(OpenError::Busy("x".into())), UNSUITABLE);
         assert_eq!(code(MendError::Unsigned), REFUSED);
         assert_eq!(code(MendError::Foreign("x".to_owned())), UNSUITABLE);
         assert_eq!(code(MendError::NotOurs), UNSUITABLE);
-        assert_eq!(code(InstallError::from(crate::beside::Reasons(Vec::new()))), UNSUITABLE);
+        assert_eq!(
+            code(InstallError::from(crate::beside::Reasons(Vec::new()))),
+            UNSUITABLE
+        );
         assert_eq!(code(io::Error::other("x")), FAILED);
     }
 }

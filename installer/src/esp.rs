@@ -1,7 +1,9 @@
 //! The EFI system partition: one small FAT file system, made whole and never changed by an update.
 
 use bootctl::device::BlockDevice;
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use fatfs::{
+    Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider,
+};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// A file for the file system: its path below the root, with `/`, and what it holds.
@@ -16,30 +18,39 @@ impl<'a> EspFile<'a> {
     /// A file that holds `bytes`.
     #[must_use]
     pub fn new(path: &'a str, bytes: &'a [u8]) -> Self {
-        Self { path, content: Box::new(bytes) }
+        Self {
+            path,
+            content: Box::new(bytes),
+        }
     }
 }
 
 /// Where the firmware looks on a disk that it knows nothing about.
 pub const REMOVABLE_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
 /// The guard's copies on an installed disk: the removable path, and one for each boot entry.
-pub const GUARD_PATHS: [&str; 4] =
-    [REMOVABLE_PATH, "EFI/RAYOS/GUARDA.EFI", "EFI/RAYOS/GUARDB.EFI", "EFI/RAYOS/GUARDR.EFI"];
+pub const GUARD_PATHS: [&str; 4] = [
+    REMOVABLE_PATH,
+    "EFI/RAYOS/GUARDA.EFI",
+    "EFI/RAYOS/GUARDB.EFI",
+    "EFI/RAYOS/GUARDR.EFI",
+];
 
 /// How many files [`look`] lists.
 pub const FILES: usize = 1000;
 
-/// Makes a file system of `len` bytes at `offset` of `device`, with `files` in it. *Writes*, durable on return.
+/// Makes a file system of `len` bytes at `offset` of `device`, with `files` in it. *Writes*,
+/// durable on return.
 ///
-/// It is FAT32 wherever that is possible (33 MiB with sectors of 512 bytes, 257 MiB with 4096). The same input
-/// gives the same bytes where the extent was zero before.
+/// It is FAT32 wherever that is possible (33 MiB with sectors of 512 bytes, 257 MiB with 4096). The
+/// same input gives the same bytes where the extent was zero before.
 ///
 /// # Errors
 /// What the device says; `WriteZero` if the files do not fit.
 ///
 /// # Power loss
-/// Firmware finds no file system there until this returns, so that it never starts half a guard: the boot sector
-/// is zeroed before anything else is written, and written last. Nothing outside of it is touched.
+/// Firmware finds no file system there until this returns, so that it never starts half a guard:
+/// the boot sector is zeroed before anything else is written, and written last. Nothing outside of
+/// it is touched.
 pub fn make(
     device: &dyn BlockDevice,
     offset: u64,
@@ -50,7 +61,12 @@ pub fn make(
     let sector_size = device.sector_size();
     device.write_at(offset, &vec![0; sector_size as usize])?;
     device.flush()?;
-    let mut extent = Buffered::new(Extent { device, offset, len, at: 0 });
+    let mut extent = Buffered::new(Extent {
+        device,
+        offset,
+        len,
+        at: 0,
+    });
     extent.boot_sector = Some(vec![0; sector_size as usize]);
     format(&mut extent, volume_id)?;
     {
@@ -58,7 +74,15 @@ pub fn make(
         for file in files {
             let root = fs.root_dir();
             let mut made = String::new();
-            for dir in file.path.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev() {
+            for dir in file
+                .path
+                .split('/')
+                .rev()
+                .skip(1)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+            {
                 if !made.is_empty() {
                     made.push('/');
                 }
@@ -96,41 +120,58 @@ fn format(extent: &mut Buffered<'_>, volume_id: u32) -> io::Result<()> {
     fatfs::format_volume(extent, options)
 }
 
-/// The file system on all of `device`, if its boot sector is one that [`make`] writes: `fatfs` trusts what it finds there,
-/// and a damaged one must not lead it astray. *Reads.*
+/// The file system on all of `device`, if its boot sector is one that [`make`] writes: `fatfs`
+/// trusts what it finds there, and a damaged one must not lead it astray. *Reads.*
 fn open<'a, 'b>(extent: &'a mut Buffered<'b>) -> io::Result<FileSystem<&'a mut Buffered<'b>>> {
     let device = extent.extent.device;
     let (len, sector_size) = (device.len(), device.sector_size());
     let nowhere = Nowhere { len, sector_size };
-    let mut expected = Buffered::new(Extent { device: &nowhere, offset: 0, len, at: 0 });
+    let mut expected = Buffered::new(Extent {
+        device: &nowhere,
+        offset: 0,
+        len,
+        at: 0,
+    });
     expected.boot_sector = Some(vec![0; sector_size as usize]);
     format(&mut expected, 0)?;
     expected.flush()?;
     let mut found = vec![0; sector_size as usize];
     device.read_medium_at(0, &mut found)?;
     let mut made = expected.boot_sector.unwrap_or_default();
-    // The serial number of the file system, wherever its kind keeps it; who has mounted it leaves a mark before that.
+    // The serial number of the file system, wherever its kind keeps it; who has mounted it leaves a
+    // mark before that.
     let fat32 = u16::from_le_bytes([made[22], made[23]]) == 0;
     let number = if fat32 { 67 } else { 39 };
     made[number - 2..number + 4].copy_from_slice(&found[number - 2..number + 4]);
     made[number - 1] = 0x29;
     if made != found {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file system that was made here"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a file system that was made here",
+        ));
     }
     FileSystem::new(extent, FsOptions::new().update_accessed_date(false))
 }
 
-/// Reads `path` from a file system that [`make`] made, at most `limit` bytes and one more. *Reads*, from the
-/// medium.
+/// Reads `path` from a file system that [`make`] made, at most `limit` bytes and one more. *Reads*,
+/// from the medium.
 ///
 /// # Errors
 /// What the device says; `NotFound`; `InvalidData` for another file system, or none.
 pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Vec<u8>> {
-    let mut extent = Buffered::new(Extent { device, offset: 0, len: device.len(), at: 0 });
+    let mut extent = Buffered::new(Extent {
+        device,
+        offset: 0,
+        len: device.len(),
+        at: 0,
+    });
     extent.from_medium = true;
     let fs = open(&mut extent)?;
     let mut content = Vec::new();
-    fs.root_dir().open_file(path)?.take(limit as u64 + 1).read_to_end(&mut content)?;
+    fs.root_dir()
+        .open_file(path)?
+        .take(limit as u64 + 1)
+        .read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -147,8 +188,8 @@ pub enum Content {
 
 /// Looks at what is on an EFI system partition. *Reads*, from the medium.
 ///
-/// Nothing of it is trusted: of a damaged one some files are found, or none, and a directory that leads back into itself
-/// comes to an end.
+/// Nothing of it is trusted: of a damaged one some files are found, or none, and a directory that
+/// leads back into itself comes to an end.
 ///
 /// # Errors
 /// What the device says of its first sector.
@@ -158,9 +199,16 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
     if first[510..512] != [0x55, 0xaa] {
         return Ok(Content::Nothing);
     }
-    let mut extent = Buffered::new(Extent { device, offset: 0, len: device.len(), at: 0 });
+    let mut extent = Buffered::new(Extent {
+        device,
+        offset: 0,
+        len: device.len(),
+        at: 0,
+    });
     extent.from_medium = true;
-    let Ok(fs) = open(&mut extent) else { return Ok(Content::Other) };
+    let Ok(fs) = open(&mut extent) else {
+        return Ok(Content::Other);
+    };
     let mut found = Vec::new();
     let mut dirs = vec![(String::new(), fs.root_dir())];
     while let Some((path, dir)) = dirs.pop() {
@@ -170,7 +218,11 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
             if name == "." || name == ".." {
                 continue;
             }
-            let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+            let path = if path.is_empty() {
+                name
+            } else {
+                format!("{path}/{name}")
+            };
             if found.len() + dirs.len() >= FILES {
                 return Ok(Content::Files(found));
             }
@@ -184,17 +236,30 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
     Ok(Content::Files(found))
 }
 
-/// The same time for every file system, so that the same files make the same bytes: the first day that FAT knows.
+/// The same time for every file system, so that the same files make the same bytes: the first day
+/// that FAT knows.
 #[derive(Debug)]
 struct AtTheBeginning;
 
 impl TimeProvider for AtTheBeginning {
     fn get_current_date(&self) -> Date {
-        Date { year: 1980, month: 1, day: 1 }
+        Date {
+            year: 1980,
+            month: 1,
+            day: 1,
+        }
     }
 
     fn get_current_date_time(&self) -> DateTime {
-        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+        DateTime {
+            date: self.get_current_date(),
+            time: Time {
+                hour: 0,
+                min: 0,
+                sec: 0,
+                millis: 0,
+            },
+        }
     }
 }
 
@@ -247,7 +312,8 @@ struct Buffered<'a> {
     number: Option<u64>,
     dirty: bool,
     from_medium: bool,
-    /// How many more times something is read: chains of clusters that a damaged file system leads in a circle end.
+    /// How many more times something is read: chains of clusters that a damaged file system leads
+    /// in a circle end.
     reads: u64,
     /// What the first sector is to hold: on the device there are zeroes in its place.
     boot_sector: Option<Vec<u8>>,
@@ -279,7 +345,9 @@ impl<'a> Buffered<'a> {
                 // What was taken out must be put in again before the block is looked at.
                 self.number = None;
             }
-            self.extent.device.write_at(self.extent.offset + number * Self::BLOCK, &self.block)?;
+            self.extent
+                .device
+                .write_at(self.extent.offset + number * Self::BLOCK, &self.block)?;
             self.dirty = false;
         }
         Ok(())
@@ -312,7 +380,10 @@ impl<'a> Buffered<'a> {
 impl Read for Buffered<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let range = self.load()?;
-        self.reads = self.reads.checked_sub(1).ok_or_else(|| io::Error::other("it leads in a circle"))?;
+        self.reads = self
+            .reads
+            .checked_sub(1)
+            .ok_or_else(|| io::Error::other("it leads in a circle"))?;
         let len = range.len().min(into.len());
         into[..len].copy_from_slice(&self.block[range][..len]);
         self.extent.at += len as u64;

@@ -1,4 +1,5 @@
-//! The copies of the guard on the EFI system partition: placed by an installation, and again when they were lost.
+//! The copies of the guard on the EFI system partition: placed by an installation, and again when
+//! they were lost.
 
 use crate::esp::{self, Content, EspFile, GUARD_PATHS};
 use bootctl::device::BlockDevice;
@@ -18,7 +19,9 @@ pub enum MendError {
     #[error("boot record: {0}")]
     Record(#[from] StoreError),
     /// The guard comes out of a release older than this machine accepts.
-    #[error("the guard is of a release with rollback index {index}, this machine accepts {floor} and above")]
+    #[error(
+        "the guard is of a release with rollback index {index}, this machine accepts {floor} and above"
+    )]
     Older {
         /// Of the release.
         index: u64,
@@ -32,7 +35,9 @@ pub enum MendError {
     #[error("no EFI system partition ends where rayos-state begins: none on this disk is ours")]
     NotOurs,
     /// Secure Boot is on.
-    #[error("the guard is not signed for Secure Boot, which is on: the firmware would not start it")]
+    #[error(
+        "the guard is not signed for Secure Boot, which is on: the firmware would not start it"
+    )]
     Unsigned,
     /// The EFI system partition cannot be written, or does not hold what was written.
     #[error("EFI system partition: {0}")]
@@ -49,18 +54,19 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Makes the EFI system partition of `disk` anew if a copy of the guard is lacking; gives the places that lacked
-    /// it. *Writes*, durable on return, only if there are some, and only that partition.
+    /// Makes the EFI system partition of `disk` anew if a copy of the guard is lacking; gives the
+    /// places that lacked it. *Writes*, durable on return, only if there are some, and only that
+    /// partition.
     ///
-    /// Nothing older than the floor is placed, where a boot record still tells it. `overwrite` gives up files that are
-    /// not the guard.
+    /// Nothing older than the floor is placed, where a boot record still tells it. `overwrite`
+    /// gives up files that are not the guard.
     ///
     /// # Errors
     /// [`MendError`].
     ///
     /// # Power loss
-    /// Firmware finds no file system on the partition until this returns: the machine then starts from the medium
-    /// that this was begun from, and the same call goes on.
+    /// Firmware finds no file system on the partition until this returns: the machine then starts
+    /// from the medium that this was begun from, and the same call goes on.
     pub fn mend(
         &self,
         disk: &Disk,
@@ -77,7 +83,10 @@ impl Guard<'_> {
             _ => RecordStore::open(disk)?.read()?.floor,
         };
         if self.rollback_index < floor {
-            return Err(MendError::Older { index: self.rollback_index, floor });
+            return Err(MendError::Older {
+                index: self.rollback_index,
+                floor,
+            });
         }
         if must_be_signed && is_signed(self.program) != Ok(true) {
             return Err(MendError::Unsigned);
@@ -94,15 +103,19 @@ impl Guard<'_> {
     }
 }
 
-/// The places on `esp` where `guard` is not, byte for byte; all of them if there is no file system. *Reads*, from the
-/// medium.
+/// The places on `esp` where `guard` is not, byte for byte; all of them if there is no file system.
+/// *Reads*, from the medium.
 #[must_use]
 pub fn lacking(esp: &dyn BlockDevice, guard: &[u8]) -> Vec<&'static str> {
     let is_at = |path| esp::read(esp, path, guard.len()).is_ok_and(|read| read == guard);
-    GUARD_PATHS.into_iter().filter(|path| !is_at(path)).collect()
+    GUARD_PATHS
+        .into_iter()
+        .filter(|path| !is_at(path))
+        .collect()
 }
 
-/// Makes the file system of `esp` with `guard` in all places, and reads it back. *Writes*, durable on return.
+/// Makes the file system of `esp` with `guard` in all places, and reads it back. *Writes*, durable
+/// on return.
 ///
 /// # Errors
 /// What the device says, and that it holds something else than was written.
@@ -110,11 +123,16 @@ pub fn lacking(esp: &dyn BlockDevice, guard: &[u8]) -> Vec<&'static str> {
 /// # Power loss
 /// As [`esp::make`]: firmware finds no file system there until this returns.
 pub(crate) fn place(esp: &dyn BlockDevice, volume_id: u32, guard: &[u8]) -> io::Result<()> {
-    let mut files: Vec<EspFile<'_>> = GUARD_PATHS.iter().map(|path| EspFile::new(path, guard)).collect();
+    let mut files: Vec<EspFile<'_>> = GUARD_PATHS
+        .iter()
+        .map(|path| EspFile::new(path, guard))
+        .collect();
     esp::make(esp, 0, esp.len(), volume_id, &mut files)?;
     match lacking(esp, guard).first() {
         None => Ok(()),
-        Some(path) => Err(io::Error::other(format!("{path} reads back differently than it was written"))),
+        Some(path) => Err(io::Error::other(format!(
+            "{path} reads back differently than it was written"
+        ))),
     }
 }
 
@@ -126,14 +144,19 @@ pub(crate) const fn volume_id(disk: record::Guid) -> u32 {
 
 /// Whether an installation puts a file there. Names on FAT have no case.
 fn is_ours(path: &str) -> bool {
-    GUARD_PATHS.iter().any(|ours| ours.eq_ignore_ascii_case(path))
+    GUARD_PATHS
+        .iter()
+        .any(|ours| ours.eq_ignore_ascii_case(path))
 }
 
-/// What on `esp` would be lost and was not put there by an installation. What cannot be read is lost already.
+/// What on `esp` would be lost and was not put there by an installation. What cannot be read is
+/// lost already.
 fn foreign(esp: &dyn BlockDevice) -> Option<String> {
     match esp::look(esp) {
         Ok(Content::Files(files)) => files.into_iter().find(|path| !is_ours(path)),
-        Ok(Content::Other) => Some("a file system that is not as an installation makes it".to_owned()),
+        Ok(Content::Other) => {
+            Some("a file system that is not as an installation makes it".to_owned())
+        }
         Ok(Content::Nothing) | Err(_) => None,
     }
 }

@@ -1,5 +1,5 @@
-//! What the machine that a program runs on gives it: randomness, the time, cores, a restart. The edges that
-//! `main` hands inward as values.
+//! What the machine that a program runs on gives it: randomness, the time, cores, a restart. The
+//! edges that `main` hands inward as values.
 
 use record::Guid;
 use rustix::system::{RebootCommand, reboot};
@@ -20,7 +20,9 @@ pub fn random_guid() -> io::Result<Guid> {
 /// Seconds since 1970 by the machine's clock, which may be wrong; 0 before 1970.
 #[must_use]
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// How many threads can run at once.
@@ -35,7 +37,11 @@ pub fn jobs() -> usize {
 /// What starting the runtime's threads says.
 pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    Ok(builder.worker_threads(jobs().max(2)).enable_all().build()?.block_on(future))
+    Ok(builder
+        .worker_threads(jobs().max(2))
+        .enable_all()
+        .build()?
+        .block_on(future))
 }
 
 /// Writes out what is in memory and restarts the machine, or switches it off.
@@ -44,6 +50,10 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
 /// What the kernel says; without one, this does not return.
 pub fn restart(power_off: bool) -> io::Result<()> {
     rustix::fs::sync();
-    let command = if power_off { RebootCommand::PowerOff } else { RebootCommand::Restart };
+    let command = if power_off {
+        RebootCommand::PowerOff
+    } else {
+        RebootCommand::Restart
+    };
     Ok(reboot(command)?)
 }

@@ -1,5 +1,5 @@
-//! Installing: create the slots, then apply the first bundle to one of them by the same procedure as every
-//! later update.
+//! Installing: create the slots, then apply the first bundle to one of them by the same procedure
+//! as every later update.
 
 use crate::beside::{Beside, Reasons};
 use crate::floor;
@@ -46,11 +46,12 @@ pub struct Job<'a> {
     pub others: Others,
 }
 
-/// How an installation stands with other systems, with the one before it on the disk, and with the next start of its medium.
+/// How an installation stands with other systems, with the one before it on the disk, and with the
+/// next start of its medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// Install into free space, beside other systems. Partitions of ours that are there already are replaced; whoever calls
-    /// this has seen to it that they may be.
+    /// Install into free space, beside other systems. Partitions of ours that are there already are
+    /// replaced; whoever calls this has seen to it that they may be.
     pub beside: bool,
     /// Forget the floor of the installation before, if it was of the same product; else it is kept.
     pub forget_floor: bool,
@@ -104,22 +105,28 @@ impl InstallError {
     pub const fn disk_is_unchanged(&self) -> bool {
         matches!(
             self,
-            Self::Bundle(_) | Self::Refused(_) | Self::Layout(_) | Self::Beside(_) | Self::Unreadable(_)
+            Self::Bundle(_)
+                | Self::Refused(_)
+                | Self::Layout(_)
+                | Self::Beside(_)
+                | Self::Unreadable(_)
         )
     }
 }
 
 /// Installs the bundle that comes from `source`. *Writes*: durable on return.
 ///
-/// The bundle's head is verified, and everything that can be refused is, before the first byte is written.
+/// The bundle's head is verified, and everything that can be refused is, before the first byte is
+/// written.
 ///
 /// # Errors
 /// [`InstallError`].
 ///
 /// # Power loss
-/// Until the partition table is written the disk looks as before, to firmware and to people; from then on it is
-/// an unfinished installation, which the next run begins anew; after the activation it is installed. Beside another system
-/// the table has that in it at every cut, and until the activation it is what the firmware starts.
+/// Until the partition table is written the disk looks as before, to firmware and to people; from
+/// then on it is an unfinished installation, which the next run begins anew; after the activation
+/// it is installed. Beside another system the table has that in it at every cut, and until the
+/// activation it is what the firmware starts.
 pub async fn install<S: Source>(
     source: S,
     job: &Job<'_>,
@@ -128,7 +135,8 @@ pub async fn install<S: Source>(
     install_announced(source, job, events, || {}).await
 }
 
-/// [`install`]; `writing` is called when nothing speaks against it any more, just before the first byte is written.
+/// [`install`]; `writing` is called when nothing speaks against it any more, just before the first
+/// byte is written.
 ///
 /// # Errors
 /// [`InstallError`].
@@ -148,12 +156,28 @@ pub async fn install_announced<S: Source>(
     let incoming = incoming.await.map_err(InstallError::Bundle)?;
     let site = Site::of(job)?;
     let planned = &site.planned;
-    let first = incoming.release().manifest().compatible.first().and_then(|name| Text64::new(name));
+    let first = incoming
+        .release()
+        .manifest()
+        .compatible
+        .first()
+        .and_then(|name| Text64::new(name));
     let found = partitions(planned);
     let compatible = job.compatible.or(first).unwrap_or(Text64::EMPTY);
-    let state = planned.partition(Purpose::RayosState).map(|partition| partition.offset);
-    let floor = if job.others.forget_floor { 0 } else { floor::remembered(&job.device, state, compatible) };
-    let record = Record { install_id: planned.install_id, compatible, floor, ..Record::unused(&found) };
+    let state = planned
+        .partition(Purpose::RayosState)
+        .map(|partition| partition.offset);
+    let floor = if job.others.forget_floor {
+        0
+    } else {
+        floor::remembered(&job.device, state, compatible)
+    };
+    let record = Record {
+        install_id: planned.install_id,
+        compatible,
+        floor,
+        ..Record::unused(&found)
+    };
     let facts = Facts {
         record: &record,
         partitions: &found,
@@ -168,14 +192,19 @@ pub async fn install_announced<S: Source>(
     let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
     let place_guard = |guard: &[u8]| {
         if must_be_signed && is_signed(guard) != Ok(true) {
-            let words =
-                "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
+            let words = "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
             return Err(io::Error::other(words));
         }
         guards::place(&esp, guards::volume_id(planned.disk_guid), guard)
     };
     let store = RecordStore::open(&disk)?;
-    let machine = Machine { disk, store, vars: job.vars, booted: Choice::Recovery, now: job.now };
+    let machine = Machine {
+        disk,
+        store,
+        vars: job.vars,
+        booted: Choice::Recovery,
+        now: job.now,
+    };
     let options = Options {
         trust: job.trust,
         place_guard: Some(&place_guard),
@@ -189,7 +218,9 @@ pub async fn install_announced<S: Source>(
     match incoming.apply(&machine, &options, events).await? {
         Outcome::Activated(report) => Ok(report),
         // The scope is an installation and the slots are empty: there is something to do.
-        Outcome::UpToDate(_) | Outcome::Planned(..) => Err(InstallError::Bundle(ApplyError::Stopped)),
+        Outcome::UpToDate(_) | Outcome::Planned(..) => {
+            Err(InstallError::Bundle(ApplyError::Stopped))
+        }
     }
 }
 
@@ -206,13 +237,21 @@ impl Site {
         let (len, device) = (job.device.len(), Arc::clone(&job.device));
         if !job.others.beside {
             let planned = job.layout.plan(len, device.sector_size(), job.install_id)?;
-            return Ok(Self { device, table: Table::build(&planned)?, planned });
+            return Ok(Self {
+                device,
+                table: Table::build(&planned)?,
+                planned,
+            });
         }
         let existing = Existing::read(device.as_ref()).map_err(InstallError::Unreadable)?;
         let existing = existing.map_err(|unfit| Reasons(vec![unfit.into()]))?;
         let beside = Beside::plan(&existing, job.layout, len, job.install_id)?;
         let device = Arc::new(beside.fence(device));
-        Ok(Self { device, planned: beside.planned, table: beside.table })
+        Ok(Self {
+            device,
+            planned: beside.planned,
+            table: beside.table,
+        })
     }
 }
 
@@ -238,35 +277,51 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
     }
 }
 
-/// Clears what an earlier system may have left where ours looks, writes the first record, and then the table:
-/// whoever finds the table finds the record. The copies of the record are not cleared, but written over one after the
-/// other: at any cut one of them knows the floor.
+/// Clears what an earlier system may have left where ours looks, writes the first record, and then
+/// the table: whoever finds the table finds the record. The copies of the record are not cleared,
+/// but written over one after the other: at any cut one of them knows the floor.
 fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, InstallError> {
-    let Site { device, planned, table } = site;
+    let Site {
+        device,
+        planned,
+        table,
+    } = site;
     let device = device.as_ref();
     let start = |purpose| planned.partition(purpose).map(|partition| partition.offset);
     let zero = |what, purpose, range: Range<u64>| {
-        let Some(start) = start(purpose) else { return Ok(()) };
+        let Some(start) = start(purpose) else {
+            return Ok(());
+        };
         let zeroes = vec![0; (range.end - range.start) as usize];
-        device.write_at(start + range.start, &zeroes).map_err(|error| InstallError::Prepare { what, error })
+        device
+            .write_at(start + range.start, &zeroes)
+            .map_err(|error| InstallError::Prepare { what, error })
     };
     zero("boot-a", Purpose::BootA, 0..SEAL_LEN as u64)?;
     zero("boot-b", Purpose::BootB, 0..SEAL_LEN as u64)?;
     zero("recovery", Purpose::Recovery, 0..SEAL_LEN as u64)?;
     zero("data", Purpose::Data, 0..crate::layout::ALIGNMENT)?;
     if others.beside {
-        // A file system of old in what was free: firmware would see it once the table names the place.
+        // A file system of old in what was free: firmware would see it once the table names the
+        // place.
         zero("esp", Purpose::Esp, 0..4096)?;
     }
     let [first, second] = record::COPY_OFFSETS;
-    zero("rayos-state", Purpose::RayosState, first + record::RECORD_LEN as u64..second)?;
+    zero(
+        "rayos-state",
+        Purpose::RayosState,
+        first + record::RECORD_LEN as u64..second,
+    )?;
     let failed = |what| move |error| InstallError::Prepare { what, error };
     if let Some(state) = start(Purpose::RayosState) {
         if let Some(mark) = others.medium {
-            mark.write(device, state).map_err(failed("mark of the medium"))?;
+            mark.write(device, state)
+                .map_err(failed("mark of the medium"))?;
         }
         for (copy, offset) in (0..).zip([first, second]) {
-            device.write_at(state + offset, &record.encode(copy)).map_err(failed("boot record"))?;
+            device
+                .write_at(state + offset, &record.encode(copy))
+                .map_err(failed("boot record"))?;
             device.flush().map_err(failed("flush"))?;
         }
     }

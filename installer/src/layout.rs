@@ -1,5 +1,5 @@
-//! The layout of a disk: which partitions, how large, and where they come to lie. Declared once, in TOML, for
-//! installer, image builder and media.
+//! The layout of a disk: which partitions, how large, and where they come to lie. Declared once, in
+//! TOML, for installer, image builder and media.
 
 use record::Guid;
 use serde::{Deserialize, Serialize};
@@ -29,11 +29,20 @@ impl std::str::FromStr for Size {
             "M" | "MiB" => (20, "MiB"),
             "G" | "GiB" => (30, "GiB"),
             "T" | "TiB" => (40, "TiB"),
-            unit => return Err(format!("size {text:?}: unit {unit:?}, expected K, M, G or T")),
+            unit => {
+                return Err(format!(
+                    "size {text:?}: unit {unit:?}, expected K, M, G or T"
+                ));
+            }
         };
-        let number: u64 =
-            digits.trim_end().parse().map_err(|_| format!("size {text:?}: expected a number and a unit"))?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("size {text:?}: too many {unit}"))
+        let number: u64 = digits
+            .trim_end()
+            .parse()
+            .map_err(|_| format!("size {text:?}: expected a number and a unit"))?;
+        number
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or_else(|| format!("size {text:?}: too many {unit}"))
     }
 }
 
@@ -229,11 +238,17 @@ pub enum LayoutError {
 pub const PARTITIONS: usize = 8;
 
 impl Layout {
-    /// The whole disk as it will be. *Pure*: the same layout, disk and `install_id` give the same GUIDs.
+    /// The whole disk as it will be. *Pure*: the same layout, disk and `install_id` give the same
+    /// GUIDs.
     ///
     /// # Errors
     /// [`LayoutError`].
-    pub fn plan(&self, size: u64, sector_size: u32, install_id: Guid) -> Result<PlannedDisk, LayoutError> {
+    pub fn plan(
+        &self,
+        size: u64,
+        sector_size: u32,
+        install_id: Guid,
+    ) -> Result<PlannedDisk, LayoutError> {
         check_sector_size(sector_size)?;
         let need = self.least()?.saturating_add(2 * TABLE_ROOM);
         if size < need {
@@ -242,13 +257,22 @@ impl Layout {
         let room = TABLE_ROOM..size - TABLE_ROOM;
         let partitions = self.fill(&room, [1, 2, 3, 4, 5, 6, 7, 8], install_id)?;
         let disk_guid = derived(install_id, "disk");
-        Ok(PlannedDisk { disk_guid, install_id, size, sector_size, partitions, stays: Vec::new() })
+        Ok(PlannedDisk {
+            disk_guid,
+            install_id,
+            size,
+            sector_size,
+            partitions,
+            stays: Vec::new(),
+        })
     }
 
-    /// The partitions side by side in `room`, a range of bytes that begins at a multiple of [`ALIGNMENT`]. *Pure.*
+    /// The partitions side by side in `room`, a range of bytes that begins at a multiple of
+    /// [`ALIGNMENT`]. *Pure.*
     ///
     /// # Errors
-    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than [`Layout::least`] bytes.
+    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than
+    /// [`Layout::least`] bytes.
     pub fn fill(
         &self,
         room: &Range<u64>,
@@ -261,7 +285,9 @@ impl Layout {
             return Err(LayoutError::TooSmall { have, need });
         }
         let fixed = self.fixed();
-        let rest = fixed.iter().fold(have, |rest, (_, size)| rest.saturating_sub(size.0));
+        let rest = fixed
+            .iter()
+            .fold(have, |rest, (_, size)| rest.saturating_sub(size.0));
         let data = (Purpose::Data, self.data.unwrap_or(Size(rest)));
         let mut offset = room.start;
         let place = |((purpose, size), number): ((Purpose, Size), u32)| {
@@ -275,7 +301,12 @@ impl Layout {
                 uuid: derived(install_id, purpose.label()),
             }
         };
-        Ok(fixed.into_iter().chain([data]).zip(numbers).map(place).collect())
+        Ok(fixed
+            .into_iter()
+            .chain([data])
+            .zip(numbers)
+            .map(place)
+            .collect())
     }
 
     /// Bytes that all partitions need at least, side by side. *Pure.*
@@ -284,13 +315,24 @@ impl Layout {
     /// [`LayoutError::Misaligned`].
     pub fn least(&self) -> Result<u64, LayoutError> {
         let mut need = 0_u64;
-        for (purpose, size) in self.fixed().into_iter().chain(self.data.map(|size| (Purpose::Data, size))) {
+        for (purpose, size) in self
+            .fixed()
+            .into_iter()
+            .chain(self.data.map(|size| (Purpose::Data, size)))
+        {
             if size.0 == 0 || size.0 % ALIGNMENT != 0 {
-                return Err(LayoutError::Misaligned { partition: purpose.label(), size });
+                return Err(LayoutError::Misaligned {
+                    partition: purpose.label(),
+                    size,
+                });
             }
             need = need.saturating_add(size.0);
         }
-        Ok(if self.data.is_none() { need.saturating_add(LEAST_DATA) } else { need })
+        Ok(if self.data.is_none() {
+            need.saturating_add(LEAST_DATA)
+        } else {
+            need
+        })
     }
 
     /// Everything but the data partition.
@@ -312,19 +354,25 @@ impl Layout {
 /// # Errors
 /// [`LayoutError::SectorSize`].
 pub(crate) const fn check_sector_size(sector_size: u32) -> Result<(), LayoutError> {
-    if matches!(sector_size, 512 | 4096) { Ok(()) } else { Err(LayoutError::SectorSize(sector_size)) }
+    if matches!(sector_size, 512 | 4096) {
+        Ok(())
+    } else {
+        Err(LayoutError::SectorSize(sector_size))
+    }
 }
 
 impl PlannedDisk {
     /// The partition for `purpose`, which every layout has.
     #[must_use]
     pub fn partition(&self, purpose: Purpose) -> Option<&PlannedPartition> {
-        self.partitions.iter().find(|partition| partition.purpose == purpose)
+        self.partitions
+            .iter()
+            .find(|partition| partition.purpose == purpose)
     }
 }
 
-/// A GUID derived from the install id and a name (UUID version 5, RFC 9562), so that an installation has one
-/// random number in it and tests have none.
+/// A GUID derived from the install id and a name (UUID version 5, RFC 9562), so that an
+/// installation has one random number in it and tests have none.
 fn derived(install_id: Guid, name: &str) -> Guid {
     let namespace = Uuid::from_bytes_le(install_id.0);
     Guid(Uuid::new_v5(&namespace, name.as_bytes()).to_bytes_le())
@@ -343,13 +391,25 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_shown() {
-        for (text, bytes) in [("0", 0), ("512B", 512), ("4K", 4096), ("260MiB", 260 << 20), ("2G", 2 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512B", 512),
+            ("4K", 4096),
+            ("260MiB", 260 << 20),
+            ("2G", 2 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         assert_eq!(Size(260 << 20).to_string(), "260MiB");
         assert_eq!(Size((1 << 20) + 1).to_string(), "1048577B");
-        assert_eq!("2GB".parse::<Size>(), Err("size \"2GB\": unit \"GB\", expected K, M, G or T".to_owned()));
-        assert_eq!("99999999T".parse::<Size>(), Err("size \"99999999T\": too many TiB".to_owned()));
+        assert_eq!(
+            "2GB".parse::<Size>(),
+            Err("size \"2GB\": unit \"GB\", expected K, M, G or T".to_owned())
+        );
+        assert_eq!(
+            "99999999T".parse::<Size>(),
+            Err("size \"99999999T\": too many TiB".to_owned())
+        );
         assert!("G".parse::<Size>().is_err());
     }
 
@@ -365,12 +425,21 @@ mod tests {
 
     #[test]
     fn the_layout_file_refuses_what_it_does_not_know() {
-        assert_eq!(toml::from_str::<Layout>("root = \"1G\"").map(|layout| layout.root), Ok(Size(1 << 30)));
+        assert_eq!(
+            toml::from_str::<Layout>("root = \"1G\"").map(|layout| layout.root),
+            Ok(Size(1 << 30))
+        );
         assert!(toml::from_str::<Layout>("rot = \"1G\"").is_err());
-        let odd = Layout { root: Size(5), ..Layout::default() };
+        let odd = Layout {
+            root: Size(5),
+            ..Layout::default()
+        };
         assert!(matches!(
             odd.plan(1 << 40, 512, ID),
-            Err(LayoutError::Misaligned { partition: "root-a", .. })
+            Err(LayoutError::Misaligned {
+                partition: "root-a",
+                ..
+            })
         ));
     }
 
@@ -381,15 +450,37 @@ mod tests {
             planned.map(|data| (data.offset >> 20, data.size >> 20))
         };
         let mib = |mib: u64| Size(mib << 20);
-        let small = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2), data: None };
+        let small = Layout {
+            esp: mib(34),
+            boot: mib(2),
+            root: mib(8),
+            recovery: mib(2),
+            data: None,
+        };
         assert_eq!(data(&small, 200 << 20), Ok((58, 141)));
-        let given = Layout { data: Some(mib(5)), ..small };
-        assert_eq!(data(&given, 200 << 20), Ok((58, 5)), "the rest of the disk stays free");
+        let given = Layout {
+            data: Some(mib(5)),
+            ..small
+        };
+        assert_eq!(
+            data(&given, 200 << 20),
+            Ok((58, 5)),
+            "the rest of the disk stays free"
+        );
         assert_eq!(data(&given, 64 << 20), Ok((58, 5)));
-        let too_small = Err(LayoutError::TooSmall { have: (64 << 20) - 1, need: 64 << 20 });
+        let too_small = Err(LayoutError::TooSmall {
+            have: (64 << 20) - 1,
+            need: 64 << 20,
+        });
         assert_eq!(data(&given, (64 << 20) - 1), too_small);
-        let odd = Layout { data: Some(Size(7)), ..small };
-        let misaligned = Err(LayoutError::Misaligned { partition: "data", size: Size(7) });
+        let odd = Layout {
+            data: Some(Size(7)),
+            ..small
+        };
+        let misaligned = Err(LayoutError::Misaligned {
+            partition: "data",
+            size: Size(7),
+        });
         assert_eq!(data(&odd, 200 << 20), misaligned);
     }
 

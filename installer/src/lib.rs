@@ -1,7 +1,8 @@
 //! Installing RayOS: choose a disk, create the slots, apply the first bundle to one of them.
 //!
-//! This is all that an installation has over an update: [`disks`] and [`safety`] say which disk may be written,
-//! [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is `updater::apply`.
+//! This is all that an installation has over an update: [`disks`] and [`safety`] say which disk may
+//! be written, [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is
+//! `updater::apply`.
 
 pub mod answers;
 pub mod beside;

@@ -1,4 +1,5 @@
-//! `rayos-installer`: chooses a disk, creates the slots, and applies the first bundle to one of them.
+//! `rayos-installer`: chooses a disk, creates the slots, and applies the first bundle to one of
+//! them.
 
 mod cli;
 mod repair_esp;

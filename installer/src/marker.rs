@@ -1,4 +1,5 @@
-//! Markers: lines on standard error by which a test, or a serial console's reader, follows an installation.
+//! Markers: lines on standard error by which a test, or a serial console's reader, follows an
+//! installation.
 
 use std::io::Write as _;
 

@@ -1,4 +1,5 @@
-//! Installation media: a stick that a machine starts from, made by the same code that makes an installed disk.
+//! Installation media: a stick that a machine starts from, made by the same code that makes an
+//! installed disk.
 
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
 use crate::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
@@ -44,7 +45,9 @@ pub enum MediaError {
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
     /// The bundle's file name cannot stand on a FAT file system.
-    #[error("bundle {0}: expected a file name of ASCII letters, digits, dots, dashes and underscores")]
+    #[error(
+        "bundle {0}: expected a file name of ASCII letters, digits, dots, dashes and underscores"
+    )]
     Name(String),
     /// Something could not be read or written.
     #[error("{what}: {error}")]
@@ -71,7 +74,8 @@ pub struct Images {
     pub rollback_index: u64,
 }
 
-/// Takes guard and recovery out of the bundle at `path`. *Reads*: everything that is taken is verified.
+/// Takes guard and recovery out of the bundle at `path`. *Reads*: everything that is taken is
+/// verified.
 ///
 /// # Errors
 /// [`MediaError`].
@@ -80,7 +84,9 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let source = source.map_err(|error| MediaError::Bundle(FetchError::from(error).into()))?;
     let incoming = Incoming::open(source, trust, Retries::default(), &|_, _| {}).await?;
     let release = Arc::clone(incoming.release());
-    let mut taken = incoming.take(&[ImageRole::Guard, ImageRole::Recovery]).await?;
+    let mut taken = incoming
+        .take(&[ImageRole::Guard, ImageRole::Recovery])
+        .await?;
     let mut take = |role| taken.remove(&role).ok_or(MediaError::Missing(role));
     let (guard, image) = (take(ImageRole::Guard)?, take(ImageRole::Recovery)?);
     let mut recovery = release.seal().as_bytes().to_vec();
@@ -88,30 +94,52 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let mut id = [0; 16];
     id.copy_from_slice(&release.statement().manifest.sha256[..16]);
     let rollback_index = release.manifest().rollback_index;
-    Ok(Images { guard, recovery, id: Guid(id), rollback_index })
+    Ok(Images {
+        guard,
+        recovery,
+        id: Guid(id),
+        rollback_index,
+    })
 }
 
 impl Content<'_> {
-    /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1 MiB.
+    /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1
+    /// MiB.
     ///
     /// # Errors
     /// [`MediaError::Io`] if the bundle is not there.
     pub fn esp_len(&self) -> Result<u64, MediaError> {
-        let bundle = std::fs::metadata(self.bundle).map_err(|error| self.bundle_error(error))?.len();
-        let files = [self.guard.len(), self.recovery.len(), self.answers.map_or(0, <[u8]>::len)];
+        let bundle = std::fs::metadata(self.bundle)
+            .map_err(|error| self.bundle_error(error))?
+            .len();
+        let files = [
+            self.guard.len(),
+            self.recovery.len(),
+            self.answers.map_or(0, <[u8]>::len),
+        ];
         let content = files.iter().fold(bundle, |sum, len| sum + *len as u64);
         // The tables of a FAT32 file system with clusters of 512 bytes take one byte in 64.
         let needed = content + content / 50 + 4 * ALIGNMENT;
         Ok(needed.max(36 * ALIGNMENT).next_multiple_of(ALIGNMENT))
     }
 
-    /// Makes the file system at `offset` of `device`. *Writes*, durable on return; the same content gives the
-    /// same bytes.
+    /// Makes the file system at `offset` of `device`. *Writes*, durable on return; the same content
+    /// gives the same bytes.
     ///
     /// # Errors
     /// [`MediaError`].
-    pub fn write_esp(&self, device: &dyn BlockDevice, offset: u64, len: u64) -> Result<(), MediaError> {
-        let name = self.bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    pub fn write_esp(
+        &self,
+        device: &dyn BlockDevice,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), MediaError> {
+        let name = self
+            .bundle
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if name.is_empty() || !name.chars().all(plain) {
             return Err(MediaError::Name(name));
@@ -122,15 +150,26 @@ impl Content<'_> {
         let mut files = vec![
             EspFile::new(REMOVABLE_PATH, self.guard),
             EspFile::new(RECOVERY_PATH, self.recovery),
-            EspFile { path: &bundle_path, content: Box::new(bundle) as Box<dyn Read> },
+            EspFile {
+                path: &bundle_path,
+                content: Box::new(bundle) as Box<dyn Read>,
+            },
         ];
-        files.extend(self.answers.map(|answers| EspFile::new(&answers_path, answers)));
-        esp::make(device, offset, len, 0x5241_594f, &mut files)
-            .map_err(|error| MediaError::Io { what: "medium".to_owned(), error })
+        files.extend(
+            self.answers
+                .map(|answers| EspFile::new(&answers_path, answers)),
+        );
+        esp::make(device, offset, len, 0x5241_594f, &mut files).map_err(|error| MediaError::Io {
+            what: "medium".to_owned(),
+            error,
+        })
     }
 
     fn bundle_error(&self, error: io::Error) -> MediaError {
-        MediaError::Io { what: self.bundle.display().to_string(), error }
+        MediaError::Io {
+            what: self.bundle.display().to_string(),
+            error,
+        }
     }
 }
 
@@ -144,10 +183,19 @@ pub const fn stick_len(esp_len: u64) -> u64 {
 ///
 /// # Errors
 /// [`MediaError`].
-pub fn write_stick(device: &dyn BlockDevice, content: &Content<'_>, id: Guid) -> Result<(), MediaError> {
+pub fn write_stick(
+    device: &dyn BlockDevice,
+    content: &Content<'_>,
+    id: Guid,
+) -> Result<(), MediaError> {
     let esp_len = content.esp_len()?;
-    let esp =
-        PlannedPartition { purpose: Purpose::Esp, number: 1, offset: ALIGNMENT, size: esp_len, uuid: id };
+    let esp = PlannedPartition {
+        purpose: Purpose::Esp,
+        number: 1,
+        offset: ALIGNMENT,
+        size: esp_len,
+        uuid: id,
+    };
     let disk = PlannedDisk {
         disk_guid: id,
         install_id: id,

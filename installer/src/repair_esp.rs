@@ -13,10 +13,12 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Make the EFI system partition of an installed disk anew, if a copy of the boot guard is lost or damaged
+/// Make the EFI system partition of an installed disk anew, if a copy of the boot guard is lost or
+/// damaged
 ///
-/// Slots, record and data are not touched. Start it from the installation medium: a machine whose power is lost meanwhile
-/// finds nothing to start on its disk. Code 7 when all copies are as they should be.
+/// Slots, record and data are not touched. Start it from the installation medium: a machine whose
+/// power is lost meanwhile finds nothing to start on its disk. Code 7 when all copies are as they
+/// should be.
 #[derive(Args)]
 pub(crate) struct RepairEsp {
     /// The disk or image
@@ -34,8 +36,8 @@ pub(crate) struct RepairEsp {
     /// Give up files on the partition that are not the guard
     #[arg(long)]
     overwrite: bool,
-    /// Directory of EFI variables, which tell whether Secure Boot is on [default: /sys/firmware/efi/efivars; none with an
-    /// image file]
+    /// Directory of EFI variables, which tell whether Secure Boot is on [default:
+    /// /sys/firmware/efi/efivars; none with an image file]
     #[arg(long, value_name = "DIR")]
     efivars: Option<PathBuf>,
 }
@@ -46,15 +48,26 @@ impl RepairEsp {
         let trust = bundle::trust::load(&self.trust)?;
         let images = block_on(installer::media::images(&self.bundle, &trust))?
             .with_context(|| self.bundle.display().to_string())?;
-        let access = if self.plan { Access::Read } else { Access::Write };
+        let access = if self.plan {
+            Access::Read
+        } else {
+            Access::Write
+        };
         let device = FileDevice::open(&self.disk, access, SectorSize::Detect)?;
         let disk = Disk::open(Arc::new(device)).with_context(|| self.disk.display().to_string())?;
         let missing = if self.plan {
             lacking(&disk.esp()?, &images.guard)
         } else {
-            let guard = Guard { program: &images.guard, rollback_index: images.rollback_index };
-            let here = || std::fs::metadata(&self.disk).is_ok_and(|it| it.file_type().is_block_device());
-            let vars = self.efivars.as_deref().or_else(|| here().then_some(Path::new(EFIVARS_DIR)));
+            let guard = Guard {
+                program: &images.guard,
+                rollback_index: images.rollback_index,
+            };
+            let here =
+                || std::fs::metadata(&self.disk).is_ok_and(|it| it.file_type().is_block_device());
+            let vars = self
+                .efivars
+                .as_deref()
+                .or_else(|| here().then_some(Path::new(EFIVARS_DIR)));
             let must_be_signed = vars.is_some_and(|dir| SecureBoot::is_on(&Efivarfs::new(dir)));
             guard
                 .mend(&disk, must_be_signed, self.overwrite)
@@ -64,7 +77,11 @@ impl RepairEsp {
             output_line("nothing to do: every copy of the boot guard is as it should be")?;
             return Ok(false);
         }
-        let done = if self.plan { "would be written" } else { "written" };
+        let done = if self.plan {
+            "would be written"
+        } else {
+            "written"
+        };
         for path in &missing {
             output_line(&format!("{done}: {path}"))?;
         }

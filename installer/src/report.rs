@@ -30,6 +30,13 @@ impl PlanReport {
             Ok(chosen) => (Some(chosen.disk.path.clone()), None, chosen.plan.clone()),
             Err(error) => (None, Some(error.to_string()), None),
         };
-        Self { schema: "rayos-installer.plan/1", sample, blockdevices: candidates, target, reason, plan }
+        Self {
+            schema: "rayos-installer.plan/1",
+            sample,
+            blockdevices: candidates,
+            target,
+            reason,
+            plan,
+        }
     }
 }

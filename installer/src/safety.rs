@@ -16,7 +16,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Content {
-    /// Nothing that this program recognises: the places where tables and file systems begin are zero.
+    /// Nothing that this program recognises: the places where tables and file systems begin are
+    /// zero.
     Blank,
     /// One of our installations, on which a release has been activated at some time.
     Installed {
@@ -66,7 +67,9 @@ pub enum Problem {
         id: String,
     },
     /// RayOS is installed on it, and nobody said that it may be erased.
-    #[error("RayOS {version} is installed on it: start it, or name it with --erase {id} to install anew")]
+    #[error(
+        "RayOS {version} is installed on it: start it, or name it with --erase {id} to install anew"
+    )]
     AlreadyInstalled {
         /// Release.
         version: String,
@@ -100,7 +103,13 @@ impl Look {
     #[must_use]
     pub const fn blank() -> Self {
         let none = GptError::NotAHeader;
-        Self { content: Content::Blank, table: Err(Unfit::NoTable { primary: none, backup: none }) }
+        Self {
+            content: Content::Blank,
+            table: Err(Unfit::NoTable {
+                primary: none,
+                backup: none,
+            }),
+        }
     }
 }
 
@@ -118,10 +127,14 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is consent. `look` is
-    /// nothing where the disk could not be read.
+    /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is
+    /// consent. `look` is nothing where the disk could not be read.
     #[must_use]
-    pub fn judge(&self, disk: &disks::Disk, look: Option<&Look>) -> (Option<PlannedDisk>, Vec<Problem>) {
+    pub fn judge(
+        &self,
+        disk: &disks::Disk,
+        look: Option<&Look>,
+    ) -> (Option<PlannedDisk>, Vec<Problem>) {
         let mut problems = Vec::new();
         if disk.ro {
             problems.push(Problem::ReadOnly);
@@ -130,9 +143,15 @@ impl Wanted<'_> {
             problems.push(Problem::Medium);
         }
         for (part, used) in disk.busy() {
-            problems.push(Problem::Busy { part: part.to_owned(), reason: used.to_string() });
+            problems.push(Problem::Busy {
+                part: part.to_owned(),
+                reason: used.to_string(),
+            });
         }
-        let plan = self.plan(disk, look).map_err(|found| problems.extend(found)).ok();
+        let plan = self
+            .plan(disk, look)
+            .map_err(|found| problems.extend(found))
+            .ok();
         if self.erase != Some(disk.id()) {
             problems.extend(self.what_is_lost(look, disk.id()));
         }
@@ -148,7 +167,9 @@ impl Wanted<'_> {
         match look.map(|look| &look.table) {
             Some(Ok(table)) => match Beside::plan(table, self.layout, disk.size, Guid::ZERO) {
                 Ok(plan) => Ok(plan.planned),
-                Err(Reasons(reasons)) => Err(reasons.iter().flat_map(|reason| beside(reason)).collect()),
+                Err(Reasons(reasons)) => {
+                    Err(reasons.iter().flat_map(|reason| beside(reason)).collect())
+                }
             },
             Some(Err(unfit)) => Err(beside(unfit)),
             None => Err(beside(&"it cannot be read")),
@@ -158,23 +179,30 @@ impl Wanted<'_> {
     /// What nobody said that it may be lost.
     fn what_is_lost(&self, look: Option<&Look>, id: &str) -> Option<Problem> {
         let id = id.to_owned();
-        let not_empty = |what: &str| Problem::NotEmpty { what: what.to_owned(), id: id.clone() };
+        let not_empty = |what: &str| Problem::NotEmpty {
+            what: what.to_owned(),
+            id: id.clone(),
+        };
         match look.map_or(&Content::Other("it cannot be read"), |look| &look.content) {
             Content::Blank | Content::Unfinished => None,
             Content::Installed { version } => {
                 let (version, id) = (version.clone(), id.clone());
-                let others = look.and_then(|look| look.table.as_ref().ok()).map(Existing::others);
+                let others = look
+                    .and_then(|look| look.table.as_ref().ok())
+                    .map(Existing::others);
                 let is_all_lost = !self.beside && others.is_some_and(|others| !others.is_empty());
                 Some(match is_all_lost {
                     true => Problem::InstalledBeside { version, id },
                     false => Problem::AlreadyInstalled { version, id },
                 })
             }
-            Content::Remains => Some(not_empty("it has partitions of RayOS, and no boot record to go by")),
+            Content::Remains => Some(not_empty(
+                "it has partitions of RayOS, and no boot record to go by",
+            )),
             Content::UnfinishedBeside | Content::Other(_) if self.beside => None,
-            Content::UnfinishedBeside => {
-                Some(not_empty("it has another system, and beside it an installation that was cut off"))
-            }
+            Content::UnfinishedBeside => Some(not_empty(
+                "it has another system, and beside it an installation that was cut off",
+            )),
             Content::Other(what) => Some(not_empty(what)),
         }
     }
@@ -186,7 +214,10 @@ impl Wanted<'_> {
 /// What the device says.
 pub fn look(device: &Arc<dyn BlockDevice>) -> std::io::Result<Look> {
     let table = Existing::read(device.as_ref())?;
-    Ok(Look { content: content(device, table.as_ref().ok())?, table })
+    Ok(Look {
+        content: content(device, table.as_ref().ok())?,
+        table,
+    })
 }
 
 /// What lies on a device with this table, by its first MiB and its last 64 KiB.
@@ -226,14 +257,29 @@ fn installation(device: &Arc<dyn BlockDevice>) -> Option<Content> {
     let record = match RecordStore::open(&disk).ok()?.pair() {
         Pair::Valid { record, .. } => record,
         // A later version's record, or a lost one: whatever it is, it is somebody's installation.
-        Pair::Newer(_) => return Some(Content::Installed { version: "of a later version".to_owned() }),
-        Pair::Lost(_) => return Some(Content::Installed { version: "with a lost boot record".to_owned() }),
+        Pair::Newer(_) => {
+            return Some(Content::Installed {
+                version: "of a later version".to_owned(),
+            });
+        }
+        Pair::Lost(_) => {
+            return Some(Content::Installed {
+                version: "with a lost boot record".to_owned(),
+            });
+        }
     };
-    // Data can only be there once a release has been activated, and a slot keeps its release's name after that.
+    // Data can only be there once a release has been activated, and a slot keeps its release's name
+    // after that.
     let used = |slot: &&record::SlotState| slot.release != record::Release::NONE;
-    let slot = record.slots.iter().find(|slot| slot.is_bootable()).or(record.slots.iter().find(used));
+    let slot = record
+        .slots
+        .iter()
+        .find(|slot| slot.is_bootable())
+        .or(record.slots.iter().find(used));
     Some(match slot {
-        Some(slot) => Content::Installed { version: slot.release.version.to_string() },
+        Some(slot) => Content::Installed {
+            version: slot.release.version.to_string(),
+        },
         None => Content::Unfinished,
     })
 }

@@ -1,6 +1,6 @@
-//! Writing the partition table, in the one order that leaves a readable table at every cut: the entries of one copy,
-//! flush, its header, flush, the entries of the other copy, flush, its header, flush. What is written first is never the
-//! only copy that is whole.
+//! Writing the partition table, in the one order that leaves a readable table at every cut: the
+//! entries of one copy, flush, its header, flush, the entries of the other copy, flush, its header,
+//! flush. What is written first is never the only copy that is whole.
 
 mod build;
 mod existing;
@@ -30,7 +30,8 @@ pub enum TableError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     sector_size: u64,
-    /// Extents in the order of the commit, each with the sector that it begins at. A flush follows each step.
+    /// Extents in the order of the commit, each with the sector that it begins at. A flush follows
+    /// each step.
     steps: Vec<Vec<(u64, Vec<u8>)>>,
 }
 
@@ -43,14 +44,15 @@ impl Table {
         })
     }
 
-    /// Writes the table, and reads back each part of it before the next is begun: a disk that puts a write elsewhere, or
-    /// nowhere, does not get at the other copy. *Writes*, durable on return.
+    /// Writes the table, and reads back each part of it before the next is begun: a disk that puts
+    /// a write elsewhere, or nowhere, does not get at the other copy. *Writes*, durable on return.
     ///
     /// # Errors
     /// [`TableError`].
     ///
     /// # Power loss
-    /// Either the old table or the new one is readable, by its primary or its backup copy, at every cut.
+    /// Either the old table or the new one is readable, by its primary or its backup copy, at every
+    /// cut.
     pub fn commit(&self, device: &dyn BlockDevice) -> Result<(), TableError> {
         for step in &self.steps {
             for (lba, bytes) in step {

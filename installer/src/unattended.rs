@@ -70,10 +70,15 @@ pub fn survey(answers: &Answers, roots: &Roots, media: &[String]) -> io::Result<
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
         safety::look(&(Arc::new(device) as _)).ok()
     };
-    Ok(candidates(disks::enumerate(roots)?, &answers.wanted(media), look))
+    Ok(candidates(
+        disks::enumerate(roots)?,
+        &answers.wanted(media),
+        look,
+    ))
 }
 
-/// Chooses the disk and installs. *Writes*; see [`install_announced`], which calls `writing` with the disk.
+/// Chooses the disk and installs. *Writes*; see [`install_announced`], which calls `writing` with
+/// the disk.
 ///
 /// # Errors
 /// [`UnattendedError`].
@@ -86,7 +91,11 @@ pub async fn run(
     let candidates = survey(answers, &around.roots, &around.media)?;
     let disk = &choose(&candidates, &answers.target)?.disk;
     let source = AnySource::new(&around.bundle, HttpOptions::default())?;
-    let device = Arc::new(FileDevice::open(&disk.path, Access::Claim, SectorSize::Detect)?);
+    let device = Arc::new(FileDevice::open(
+        &disk.path,
+        Access::Claim,
+        SectorSize::Detect,
+    )?);
     let job = Job {
         device,
         layout: &answers.layout,
@@ -96,7 +105,11 @@ pub async fn run(
         vars: around.vars,
         jobs: around.jobs,
         now: around.now,
-        others: Others { beside: answers.beside, forget_floor: answers.forget_floor, medium: around.medium },
+        others: Others {
+            beside: answers.beside,
+            forget_floor: answers.forget_floor,
+            medium: around.medium,
+        },
     };
     Ok(install_announced(source, &job, events, || writing(&disk.path)).await?)
 }

@@ -1,5 +1,5 @@
-//! An installation beside other systems, on tables that others have made: what was there stays, and tools that are not
-//! ours find nothing wrong.
+//! An installation beside other systems, on tables that others have made: what was there stays, and
+//! tools that are not ours find nothing wrong.
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
@@ -53,7 +53,11 @@ impl Table {
             attributes: 0,
             name: b"t\0".to_vec(),
         };
-        Self { sector, count: 128, entries: list.iter().map(entry).collect() }
+        Self {
+            sector,
+            count: 128,
+            entries: list.iter().map(entry).collect(),
+        }
     }
 
     /// Sectors of an array.
@@ -76,10 +80,15 @@ impl Table {
         array
     }
 
-    /// Where, in MiB, the first range of so many MiB begins of which nobody has a part; there is a table at each end.
+    /// Where, in MiB, the first range of so many MiB begins of which nobody has a part; there is a
+    /// table at each end.
     fn first_room(&self, mib: u64) -> Option<u64> {
         let per = MIB / self.sector;
-        let taken = |at: u64| self.entries.iter().any(|it| it.first < (at + 1) * per && it.last >= at * per);
+        let taken = |at: u64| {
+            self.entries
+                .iter()
+                .any(|it| it.first < (at + 1) * per && it.last >= at * per)
+        };
         (1..LEN / MIB - mib).find(|from| !(*from..from + mib).any(taken))
     }
 
@@ -87,11 +96,14 @@ impl Table {
     fn disk(&self) -> MemDevice {
         let last = LEN / self.sector - 1;
         let mut bytes = vec![0xd7; LEN as usize];
-        let mut put =
-            |at: u64, data: &[u8]| bytes[at as usize..at as usize + data.len()].copy_from_slice(data);
+        let mut put = |at: u64, data: &[u8]| {
+            bytes[at as usize..at as usize + data.len()].copy_from_slice(data)
+        };
         let mut mbr = vec![0; self.sector as usize];
         mbr[..8].copy_from_slice(b"old boot");
-        mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0]);
+        mbr[446..462].copy_from_slice(&[
+            0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0,
+        ]);
         mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
         put(0, &mbr);
         let array = self.array();
@@ -99,7 +111,13 @@ impl Table {
             let mut header = vec![0; self.sector as usize];
             header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
             let usable = (2 + self.sectors(), last - self.sectors() - 1);
-            for (place, value) in [(24, lba), (32, other), (40, usable.0), (48, usable.1), (72, at)] {
+            for (place, value) in [
+                (24, lba),
+                (32, other),
+                (40, usable.0),
+                (48, usable.1),
+                (72, at),
+            ] {
                 header[place..place + 8].copy_from_slice(&value.to_le_bytes());
             }
             header[56..72].copy_from_slice(&[0x33; 16]);
@@ -117,11 +135,19 @@ impl Table {
 
 fn layout() -> Layout {
     let mib = |mib: u64| Size(mib * MIB);
-    Layout { esp: mib(2), boot: mib(1), root: mib(2), recovery: mib(1), data: Some(mib(1)) }
+    Layout {
+        esp: mib(2),
+        boot: mib(1),
+        root: mib(2),
+        recovery: mib(1),
+        data: Some(mib(1)),
+    }
 }
 
 fn plan(device: &MemDevice, layout: &Layout) -> Result<Beside, String> {
-    let existing = Existing::read(device).expect("read").map_err(|unfit| unfit.to_string())?;
+    let existing = Existing::read(device)
+        .expect("read")
+        .map_err(|unfit| unfit.to_string())?;
     Beside::plan(&existing, layout, LEN, ID).map_err(|reasons| reasons.to_string())
 }
 
@@ -150,45 +176,81 @@ impl BlockDevice for Recorder {
     }
 }
 
-/// Adds ours to the table of `device`, and judges the outcome; at every cut, too, the other system is in the table.
-fn added(device: MemDevice, theirs: &Table, layout: &Layout) -> Result<(MemDevice, Beside), String> {
+/// Adds ours to the table of `device`, and judges the outcome; at every cut, too, the other system
+/// is in the table.
+fn added(
+    device: MemDevice,
+    theirs: &Table,
+    layout: &Layout,
+) -> Result<(MemDevice, Beside), String> {
     let beside = plan(&device, layout)?;
     let before = device.bytes();
     let recorder = Recorder(device, Mutex::default());
-    beside.table.commit(&beside.fence(Arc::new(MemDevice::new(0, 512)))).expect_err("that device is empty");
+    beside
+        .table
+        .commit(&beside.fence(Arc::new(MemDevice::new(0, 512))))
+        .expect_err("that device is empty");
     beside.table.commit(&recorder).expect("commit");
     let (device, writes) = (recorder.0, recorder.1.into_inner().expect("writes"));
-    let (old, new) = (theirs.array(), Existing::read(&device).expect("read").expect("table"));
+    let (old, new) = (
+        theirs.array(),
+        Existing::read(&device).expect("read").expect("table"),
+    );
     let (sector, after) = (theirs.sector as usize, device.bytes());
     assert!(after[..sector] == before[..sector], "the MBR");
     let last = after.len() - sector;
-    assert!(after[sector + 56..sector + 72] == [0x33; 16] && after[last + 56..last + 72] == [0x33; 16]);
+    assert!(
+        after[sector + 56..sector + 72] == [0x33; 16] && after[last + 56..last + 72] == [0x33; 16]
+    );
     let arrays = [2 * sector, last - theirs.sectors() as usize * sector];
     for place in arrays {
         for (number, entry) in old.chunks_exact(128).enumerate() {
             let now = &after[place + number * 128..place + number * 128 + 128];
-            let ours = beside.planned.partitions.iter().any(|it| it.number as usize == number + 1);
+            let ours = beside
+                .planned
+                .partitions
+                .iter()
+                .any(|it| it.number as usize == number + 1);
             assert_eq!(now == entry, !ours, "entry {} at {place}", number + 1);
-            assert!(!ours || entry[..16] == [0; 16], "entry {} was used", number + 1);
+            assert!(
+                !ours || entry[..16] == [0; 16],
+                "entry {} was used",
+                number + 1
+            );
         }
     }
-    let is_table = |at: usize| at < 2 * sector + old.len().next_multiple_of(sector) || at >= arrays[1];
-    let sectors = after.chunks(sector).zip(before.chunks(sector)).zip((0..).step_by(sector));
-    let mut changed = sectors.filter(|((after, before), _)| after != before).map(|(_, at)| at);
+    let is_table =
+        |at: usize| at < 2 * sector + old.len().next_multiple_of(sector) || at >= arrays[1];
+    let sectors = after
+        .chunks(sector)
+        .zip(before.chunks(sector))
+        .zip((0..).step_by(sector));
+    let mut changed = sectors
+        .filter(|((after, before), _)| after != before)
+        .map(|(_, at)| at);
     assert!(changed.all(is_table), "nothing but the table is written");
-    for (taken, ours) in
-        theirs.entries.iter().flat_map(|it| beside.planned.partitions.iter().map(move |o| (it, o)))
+    for (taken, ours) in theirs
+        .entries
+        .iter()
+        .flat_map(|it| beside.planned.partitions.iter().map(move |o| (it, o)))
     {
         let (first, last) = (taken.first.min(taken.last), taken.first.max(taken.last));
-        let (from, to) = (ours.offset / theirs.sector, (ours.offset + ours.size) / theirs.sector);
+        let (from, to) = (
+            ours.offset / theirs.sector,
+            (ours.offset + ours.size) / theirs.sector,
+        );
         assert!(to <= first || from > last, "{ours:?} lies in {taken:?}");
-        assert!(from >= new.usable().0 && to - 1 <= new.usable().1 && ours.offset % MIB == 0, "{ours:?}");
+        assert!(
+            from >= new.usable().0 && to - 1 <= new.usable().1 && ours.offset % MIB == 0,
+            "{ours:?}"
+        );
     }
     cuts(&before, &writes, theirs, &new);
     Ok((device, beside))
 }
 
-/// After each prefix of `writes`, and in the middle of each, the table is the old one or the new one.
+/// After each prefix of `writes`, and in the middle of each, the table is the old one or the new
+/// one.
 fn cuts(before: &[u8], writes: &[(u64, Vec<u8>)], theirs: &Table, new: &Existing) {
     let device = MemDevice::from_bytes(before.to_vec(), theirs.sector as u32);
     let old = Existing::read(&device).expect("read").expect("table");
@@ -200,7 +262,9 @@ fn cuts(before: &[u8], writes: &[(u64, Vec<u8>)], theirs: &Table, new: &Existing
     };
     for (number, (at, data)) in writes.iter().enumerate() {
         for len in [1, 20, 91, data.len() / 2, data.len() - 1] {
-            device.write_at(*at, &data[..len.min(data.len())]).expect("write");
+            device
+                .write_at(*at, &data[..len.min(data.len())])
+                .expect("write");
             judge(&format!("write {number}, {len} bytes of it"));
         }
         device.write_at(*at, data).expect("write");
@@ -210,8 +274,16 @@ fn cuts(before: &[u8], writes: &[(u64, Vec<u8>)], theirs: &Table, new: &Existing
 
 /// Runs a tool of the system on a file; its output, if it is content.
 fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new(tool).args(arguments).arg(file).env("PATH", path).output().expect(tool);
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new(tool)
+        .args(arguments)
+        .arg(file)
+        .env("PATH", path)
+        .output()
+        .expect(tool);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = text(&output.stdout) + &text(&output.stderr);
     assert!(output.status.success(), "{tool}: {}: {said}", output.status);
@@ -221,25 +293,52 @@ fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
 /// What bootctl finds: ours, whichever copy it reads.
 fn found_by_bootctl(device: MemDevice, beside: &Beside, sector: u64) {
     let last = LEN - sector;
-    let (first, device) =
-        (Disk::open(Arc::new(MemDevice::from_bytes(device.bytes(), sector as u32))), device);
+    let (first, device) = (
+        Disk::open(Arc::new(MemDevice::from_bytes(
+            device.bytes(),
+            sector as u32,
+        ))),
+        device,
+    );
     device.write_at(sector, &[0; 8]).expect("write");
     let second = Disk::open(Arc::new(device)).expect("by the backup");
     let first = first.expect("by the primary");
     assert_eq!(first.partitions(), second.partitions());
     let found = first.partitions();
-    let ours = [found.esp, found.state, found.boot[0], found.root[0], found.boot[1], found.root[1]];
+    let ours = [
+        found.esp,
+        found.state,
+        found.boot[0],
+        found.root[0],
+        found.boot[1],
+        found.root[1],
+    ];
     let ours = ours.into_iter().chain([found.recovery, found.data]);
     for (planned, found) in beside.planned.partitions.iter().zip(ours) {
         let found = found.expect("partition");
         assert_eq!((found.uuid, found.number), (planned.uuid, planned.number));
-        assert_eq!((found.first_lba * sector, found.sectors() * sector), (planned.offset, planned.size));
+        assert_eq!(
+            (found.first_lba * sector, found.sectors() * sector),
+            (planned.offset, planned.size)
+        );
     }
-    assert!(beside.planned.partitions.iter().all(|it| it.offset + it.size <= last));
+    assert!(
+        beside
+            .planned
+            .partitions
+            .iter()
+            .all(|it| it.offset + it.size <= last)
+    );
 }
 
 /// What may be wrong with one copy of a table.
-const DAMAGES: [&str; 5] = ["none", "primary header", "primary entries", "backup header", "backup entries"];
+const DAMAGES: [&str; 5] = [
+    "none",
+    "primary header",
+    "primary entries",
+    "backup header",
+    "backup entries",
+];
 
 fn damage(device: &MemDevice, table: &Table, damage: &str) {
     let (sector, last) = (table.sector, LEN - table.sector);
@@ -257,26 +356,49 @@ fn damage(device: &MemDevice, table: &Table, damage: &str) {
 fn tables() -> impl Strategy<Value = Table> {
     let cuts = proptest::collection::btree_set(1_u64..63 * 4, 0..14);
     let kinds = any::<[[u8; 16]; 8]>();
-    (cuts, kinds, any::<u64>(), 0_usize..5, any::<bool>()).prop_map(|(cuts, kinds, seed, count, large)| {
-        let (sector, count) = (if large { 4096 } else { 512 }, [128, 129, 136, 200, 1024][count]);
-        let mut dice = fixtures::dice::Dice::new(seed);
-        let cuts: Vec<u64> = cuts.into_iter().map(|cut| cut * MIB / 4 / sector).collect();
-        let mut free: Vec<usize> = (0..count).collect();
-        let mut entries = Vec::new();
-        for pair in cuts.windows(2).filter(|_| dice.below(3) > 0).collect::<Vec<_>>() {
-            let at = free.swap_remove(dice.below(free.len() as u64) as usize);
-            let mut kind = kinds[dice.below(8) as usize];
-            kind[0] |= 1;
-            let kind = if dice.below(4) == 0 { ESP } else { kind };
-            let first = pair[0].max(MIB / sector) + dice.below(3);
-            let attributes = [0, 1, 4, 1 << 60, u64::MAX << 48][dice.below(5) as usize];
-            let name = "ein Name\u{e4}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-            if first < pair[1] {
-                entries.push(Theirs { at, kind, first, last: pair[1] - 1, attributes, name });
+    (cuts, kinds, any::<u64>(), 0_usize..5, any::<bool>()).prop_map(
+        |(cuts, kinds, seed, count, large)| {
+            let (sector, count) = (
+                if large { 4096 } else { 512 },
+                [128, 129, 136, 200, 1024][count],
+            );
+            let mut dice = fixtures::dice::Dice::new(seed);
+            let cuts: Vec<u64> = cuts.into_iter().map(|cut| cut * MIB / 4 / sector).collect();
+            let mut free: Vec<usize> = (0..count).collect();
+            let mut entries = Vec::new();
+            for pair in cuts
+                .windows(2)
+                .filter(|_| dice.below(3) > 0)
+                .collect::<Vec<_>>()
+            {
+                let at = free.swap_remove(dice.below(free.len() as u64) as usize);
+                let mut kind = kinds[dice.below(8) as usize];
+                kind[0] |= 1;
+                let kind = if dice.below(4) == 0 { ESP } else { kind };
+                let first = pair[0].max(MIB / sector) + dice.below(3);
+                let attributes = [0, 1, 4, 1 << 60, u64::MAX << 48][dice.below(5) as usize];
+                let name = "ein Name\u{e4}"
+                    .encode_utf16()
+                    .flat_map(u16::to_le_bytes)
+                    .collect();
+                if first < pair[1] {
+                    entries.push(Theirs {
+                        at,
+                        kind,
+                        first,
+                        last: pair[1] - 1,
+                        attributes,
+                        name,
+                    });
+                }
             }
-        }
-        Table { sector, count, entries }
-    })
+            Table {
+                sector,
+                count,
+                entries,
+            }
+        },
+    )
 }
 
 proptest! {
@@ -357,19 +479,62 @@ proptest! {
 #[test]
 fn ours_lie_in_the_first_range_that_is_large_enough() {
     // A gap of 3 MiB, one of 20, and one of 27.
-    let table = Table::of(512, &[(1, ESP, 1, 4), (3, [9; 16], 7, 12), (2, [8; 16], 32, 36)]);
+    let table = Table::of(
+        512,
+        &[(1, ESP, 1, 4), (3, [9; 16], 7, 12), (2, [8; 16], 32, 36)],
+    );
     let (device, beside) = added(table.disk(), &table, &layout()).expect("added");
-    let places: Vec<_> = beside.planned.partitions.iter().map(|it| (it.number, it.offset / MIB)).collect();
-    assert_eq!(places, [(4, 12), (5, 14), (6, 15), (7, 16), (8, 18), (9, 19), (10, 21), (11, 22)]);
+    let places: Vec<_> = beside
+        .planned
+        .partitions
+        .iter()
+        .map(|it| (it.number, it.offset / MIB))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (4, 12),
+            (5, 14),
+            (6, 15),
+            (7, 16),
+            (8, 18),
+            (9, 19),
+            (10, 21),
+            (11, 22)
+        ]
+    );
     assert_eq!(beside.planned.partitions[7].size, MIB, "what it was given");
-    let stays: Vec<_> = beside.planned.stays.iter().map(|it| (it.number, it.offset, it.size)).collect();
-    assert_eq!(stays, [(1, MIB, 3 * MIB), (2, 32 * MIB, 4 * MIB), (3, 7 * MIB, 5 * MIB)]);
+    let stays: Vec<_> = beside
+        .planned
+        .stays
+        .iter()
+        .map(|it| (it.number, it.offset, it.size))
+        .collect();
+    assert_eq!(
+        stays,
+        [
+            (1, MIB, 3 * MIB),
+            (2, 32 * MIB, 4 * MIB),
+            (3, 7 * MIB, 5 * MIB)
+        ]
+    );
     let disk = Disk::open(Arc::new(device)).expect("disk");
-    assert_eq!(disk.partitions().esp.expect("esp").number, 4, "theirs is the first");
-    let rest = Layout { data: None, ..layout() };
+    assert_eq!(
+        disk.partitions().esp.expect("esp").number,
+        4,
+        "theirs is the first"
+    );
+    let rest = Layout {
+        data: None,
+        ..layout()
+    };
     let (_, beside) = added(table.disk(), &table, &rest).expect("added");
     let data = beside.planned.partitions[7];
-    assert_eq!((data.offset / MIB, data.size / MIB), (46, 17), "26 MiB are needed: 20 are too few");
+    assert_eq!(
+        (data.offset / MIB, data.size / MIB),
+        (46, 17),
+        "26 MiB are needed: 20 are too few"
+    );
 }
 
 #[test]
@@ -379,15 +544,38 @@ fn an_installation_of_ours_is_replaced_and_the_others_stay() {
     let existing = Existing::read(&device).expect("read").expect("table");
     assert_eq!((existing.ours().len(), existing.others().len()), (8, 2));
     let again = Beside::plan(&existing, &layout(), LEN, Guid([8; 16])).expect("planned");
-    let numbers = |it: &Beside| it.planned.partitions.iter().map(|it| it.number).collect::<Vec<_>>();
+    let numbers = |it: &Beside| {
+        it.planned
+            .partitions
+            .iter()
+            .map(|it| it.number)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(numbers(&first), [2, 3, 4, 5, 6, 7, 8, 10]);
     assert_eq!(numbers(&again), numbers(&first));
-    let uuids = |it: &Beside| it.planned.partitions.iter().map(|it| it.uuid).collect::<Vec<_>>();
-    assert!(uuids(&again).iter().all(|uuid| !uuids(&first).contains(uuid)));
+    let uuids = |it: &Beside| {
+        it.planned
+            .partitions
+            .iter()
+            .map(|it| it.uuid)
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        uuids(&again)
+            .iter()
+            .all(|uuid| !uuids(&first).contains(uuid))
+    );
     again.table.commit(&device).expect("commit");
-    let larger = Layout { root: Size(3 * MIB), ..layout() };
+    let larger = Layout {
+        root: Size(3 * MIB),
+        ..layout()
+    };
     let existing = Existing::read(&device).expect("read").expect("table");
-    Beside::plan(&existing, &larger, LEN, ID).expect("planned").table.commit(&device).expect("commit");
+    Beside::plan(&existing, &larger, LEN, ID)
+        .expect("planned")
+        .table
+        .commit(&device)
+        .expect("commit");
     let now = Existing::read(&device).expect("read").expect("table");
     assert_eq!((now.ours().len(), now.others()), (8, existing.others()));
     let theirs = &device.bytes()[1024..1024 + 128];
@@ -416,14 +604,23 @@ fn each_reason_against_it_is_told_and_all_at_once() {
     assert_eq!(words(&table.disk(), &layout()), too_large);
 
     let full = Table {
-        entries: (0..121).map(|at| Theirs { at, ..table.entries[at % 2].clone() }).collect(),
+        entries: (0..121)
+            .map(|at| Theirs {
+                at,
+                ..table.entries[at % 2].clone()
+            })
+            .collect(),
         ..table.clone()
     };
     let entries = "its partition table has 7 unused entries, expected 8 or more";
-    assert_eq!(words(&full.disk(), &layout()), format!("{entries}; {too_large}"));
+    assert_eq!(
+        words(&full.disk(), &layout()),
+        format!("{entries}; {too_large}")
+    );
 
     let blank = MemDevice::new(LEN as usize, 512);
-    let none = "it has no GPT to install beside (primary: no partition table; backup: no partition table)";
+    let none =
+        "it has no GPT to install beside (primary: no partition table; backup: no partition table)";
     assert_eq!(words(&blank, &layout()), none);
 
     let device = table.disk();
@@ -437,7 +634,9 @@ fn each_reason_against_it_is_told_and_all_at_once() {
         header[16..20].copy_from_slice(&crc.to_le_bytes());
         device.write_at(at, &header).expect("write");
     }
-    assert!(words(&device, &layout()).contains("primary: partition table has an unusable entry size"));
+    assert!(
+        words(&device, &layout()).contains("primary: partition table has an unusable entry size")
+    );
 
     let grown = [table.disk().bytes(), vec![0; MIB as usize]].concat();
     let elsewhere = format!(
@@ -445,13 +644,23 @@ fn each_reason_against_it_is_told_and_all_at_once() {
         LEN / 512 - 1,
         (LEN + MIB) / 512 - 1
     );
-    assert_eq!(words(&MemDevice::from_bytes(grown, 512), &layout()), format!("{elsewhere}; {too_large}"));
+    assert_eq!(
+        words(&MemDevice::from_bytes(grown, 512), &layout()),
+        format!("{elsewhere}; {too_large}")
+    );
 
-    let odd = Layout { root: Size(5), ..layout() };
+    let odd = Layout {
+        root: Size(5),
+        ..layout()
+    };
     let misaligned = "layout: root-a has 5B: expected a multiple of 1MiB, at least 1MiB";
     assert_eq!(words(&table.disk(), &odd), misaligned);
 
-    let uuid = plan(&Table::of(512, &[]).disk(), &layout()).expect("planned").planned.partitions[3].uuid;
+    let uuid = plan(&Table::of(512, &[]).disk(), &layout())
+        .expect("planned")
+        .planned
+        .partitions[3]
+        .uuid;
     let device = Table::of(512, &[]).disk();
     let mut entry = [0; 128];
     entry[..16].fill(9);
@@ -474,8 +683,17 @@ fn each_reason_against_it_is_told_and_all_at_once() {
 /// What a person is told of a disk with `device`'s content.
 fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate {
     let device: Arc<dyn BlockDevice> = Arc::new(device);
-    let disk = disks::Disk { size: LEN, serial: Some("S-1".to_owned()), ..sample()[0].clone() };
-    let wanted = Wanted { layout: &layout(), beside, media: &[], erase };
+    let disk = disks::Disk {
+        size: LEN,
+        serial: Some("S-1".to_owned()),
+        ..sample()[0].clone()
+    };
+    let wanted = Wanted {
+        layout: &layout(),
+        beside,
+        media: &[],
+        erase,
+    };
     candidates(vec![disk], &wanted, |_| look(&device).ok()).remove(0)
 }
 
@@ -483,13 +701,23 @@ fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate 
 fn a_disk_with_another_system_is_taken_beside_it_and_not_otherwise() {
     let table = Table::of(512, &[(1, ESP, 1, 4), (2, [9; 16], 7, 12)]);
     let beside = candidate(table.disk(), true, None);
-    assert_eq!((beside.problems, beside.content), (vec![], Some(Content::Other("it has a GPT"))));
+    assert_eq!(
+        (beside.problems, beside.content),
+        (vec![], Some(Content::Other("it has a GPT")))
+    );
     assert_eq!(beside.plan.expect("plan").stays.len(), 2);
     let whole = candidate(table.disk(), false, None);
-    assert_eq!(whole.problems, ["it is not empty (it has a GPT): name it with --erase S-1 to erase it"]);
+    assert_eq!(
+        whole.problems,
+        ["it is not empty (it has a GPT): name it with --erase S-1 to erase it"]
+    );
     assert!(whole.plan.expect("plan").stays.is_empty());
     let blank = candidate(MemDevice::new(LEN as usize, 512), true, None);
-    assert!(blank.problems[0].starts_with("it has no GPT to install beside"), "{:?}", blank.problems);
+    assert!(
+        blank.problems[0].starts_with("it has no GPT to install beside"),
+        "{:?}",
+        blank.problems
+    );
 }
 
 #[test]
@@ -505,12 +733,23 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
     assert_eq!(candidate(device(), true, Some("S-1")).problems, [""; 0]);
     // Nor is there a partition for it.
     let existing = Existing::read(&device()).expect("read").expect("table");
-    let state: Vec<_> = existing.ours().into_iter().filter(|it| it.kind == record::STATE_TYPE).collect();
+    let state: Vec<_> = existing
+        .ours()
+        .into_iter()
+        .filter(|it| it.kind == record::STATE_TYPE)
+        .collect();
     let remains = device();
-    existing.patched(&state, &[]).commit(&remains).expect("commit");
+    existing
+        .patched(&state, &[])
+        .commit(&remains)
+        .expect("commit");
     let found = candidate(remains, true, None);
     assert_eq!(found.content, Some(Content::Remains));
-    assert!(found.problems[0].contains("it has partitions of RayOS"), "{:?}", found.problems);
+    assert!(
+        found.problems[0].contains("it has partitions of RayOS"),
+        "{:?}",
+        found.problems
+    );
 }
 
 #[test]
@@ -519,16 +758,37 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
     let (device, _) = added(table.disk(), &table, &layout()).expect("added");
     let found = || Existing::read(&device).expect("read");
     let problems = |beside, table: Result<Existing, _>| {
-        let content = Content::Installed { version: "1.0.0".to_owned() };
-        let disk = disks::Disk { size: LEN, serial: Some("S-1".to_owned()), ..sample()[0].clone() };
-        let wanted = Wanted { layout: &layout(), beside, media: &[], erase: None };
-        candidates(vec![disk], &wanted, |_| Some(Look { content: content.clone(), table: table.clone() }))
-            .remove(0)
-            .problems
+        let content = Content::Installed {
+            version: "1.0.0".to_owned(),
+        };
+        let disk = disks::Disk {
+            size: LEN,
+            serial: Some("S-1".to_owned()),
+            ..sample()[0].clone()
+        };
+        let wanted = Wanted {
+            layout: &layout(),
+            beside,
+            media: &[],
+            erase: None,
+        };
+        candidates(vec![disk], &wanted, |_| {
+            Some(Look {
+                content: content.clone(),
+                table: table.clone(),
+            })
+        })
+        .remove(0)
+        .problems
     };
-    let alone = "RayOS 1.0.0 is installed on it: start it, or name it with --erase S-1 to install anew";
+    let alone =
+        "RayOS 1.0.0 is installed on it: start it, or name it with --erase S-1 to install anew";
     assert_eq!(problems(true, found()), [alone], "the other system stays");
-    assert_eq!(problems(false, Look::blank().table), [alone], "there is no other");
+    assert_eq!(
+        problems(false, Look::blank().table),
+        [alone],
+        "there is no other"
+    );
     let both = "RayOS 1.0.0 is installed on it, beside another system: start it, or name it with --erase S-1 to erase \
                 both, or RayOS alone with --beside as well";
     assert_eq!(problems(false, found()), [both]);
@@ -549,8 +809,23 @@ fn the_plan_shows_what_is_added_and_what_stays() {
     );
     let stays = plan["stays"].as_array().expect("stays");
     assert_eq!(stays.len(), 2);
-    let theirs = (&stays[1]["number"], &stays[1]["offset"], &stays[1]["size"], &stays[1]["name"]);
-    assert_eq!(theirs, (&json!(3), &json!(7 * MIB), &json!(5 * MIB), &json!("t")));
-    let whole = PlanReport::new(vec![candidate(table.disk(), false, Some("S-1"))], &target, false);
-    assert_eq!(serde_json::to_value(&whole).expect("json")["plan"].get("stays"), None);
+    let theirs = (
+        &stays[1]["number"],
+        &stays[1]["offset"],
+        &stays[1]["size"],
+        &stays[1]["name"],
+    );
+    assert_eq!(
+        theirs,
+        (&json!(3), &json!(7 * MIB), &json!(5 * MIB), &json!("t"))
+    );
+    let whole = PlanReport::new(
+        vec![candidate(table.disk(), false, Some("S-1"))],
+        &target,
+        false,
+    );
+    assert_eq!(
+        serde_json::to_value(&whole).expect("json")["plan"].get("stays"),
+        None
+    );
 }

@@ -12,10 +12,21 @@ use std::process::Command;
 
 /// Runs a tool of the system on a file; its output, if it is content.
 fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new(tool).args(arguments).arg(file).env("PATH", path).output().expect(tool);
-    let said =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new(tool)
+        .args(arguments)
+        .arg(file)
+        .env("PATH", path)
+        .output()
+        .expect(tool);
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(output.status.success(), "{tool}: {}: {said}", output.status);
     said
 }
@@ -23,23 +34,37 @@ fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
 fn made(len: usize, sector_size: u32) -> Vec<u8> {
     let device = MemDevice::new(len, sector_size);
     let guard = vec![0x4d; 120_000];
-    let mut files: Vec<EspFile<'_>> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &guard)).collect();
+    let mut files: Vec<EspFile<'_>> = GUARD_PATHS
+        .iter()
+        .map(|path| EspFile::new(path, &guard))
+        .collect();
     esp::make(&device, 0, device.len(), 7, &mut files).expect("file system");
     for path in GUARD_PATHS {
-        assert!(esp::read(&device, path, guard.len()).expect("file") == guard, "{path}");
+        assert!(
+            esp::read(&device, path, guard.len()).expect("file") == guard,
+            "{path}"
+        );
     }
     device.bytes()
 }
 
 #[test]
 fn fsck_finds_nothing_but_the_missing_summary() {
-    for (len, sector_size) in [(40 << 20, 512), (260 << 20, 512), (260 << 20, 4096), (20 << 20, 512)] {
+    for (len, sector_size) in [
+        (40 << 20, 512),
+        (260 << 20, 512),
+        (260 << 20, 4096),
+        (20 << 20, 512),
+    ] {
         let bytes = made(len, sector_size);
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), &bytes).expect("image");
         let said = judged("fsck.vfat", &["-n"], file.path());
         for complaint in ["Expected", "Bad", "share", "Deleting", "differ"] {
-            assert!(!said.contains(complaint), "{len} bytes, sectors of {sector_size}: {said}");
+            assert!(
+                !said.contains(complaint),
+                "{len} bytes, sectors of {sector_size}: {said}"
+            );
         }
     }
 }
@@ -52,10 +77,21 @@ fn the_same_files_make_the_same_bytes() {
 #[test]
 fn sgdisk_finds_no_problem_in_a_table() {
     let mib = |mib: u64| Size(mib << 20);
-    let layout = Layout { esp: mib(34), boot: mib(2), root: mib(8), recovery: mib(2), data: None };
+    let layout = Layout {
+        esp: mib(34),
+        boot: mib(2),
+        root: mib(8),
+        recovery: mib(2),
+        data: None,
+    };
     let device = MemDevice::new(96 << 20, 512);
-    let disk = layout.plan(device.len(), 512, Guid([3; 16])).expect("layout");
-    Table::build(&disk).expect("table").commit(&device).expect("commit");
+    let disk = layout
+        .plan(device.len(), 512, Guid([3; 16]))
+        .expect("layout");
+    Table::build(&disk)
+        .expect("table")
+        .commit(&device)
+        .expect("commit");
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), device.bytes()).expect("image");
     assert!(judged("sgdisk", &["-v"], file.path()).contains("No problems found"));
@@ -63,9 +99,18 @@ fn sgdisk_finds_no_problem_in_a_table() {
     for partition in &disk.partitions {
         let uuid = partition.uuid.to_string().to_uppercase();
         let kind = partition.purpose.type_guid().to_string().to_uppercase();
-        let line = dumped.lines().find(|line| line.contains(&uuid)).expect("partition");
-        assert!(line.contains(&kind) && line.contains(partition.purpose.label()), "{line}");
-        assert!(line.contains(&format!("start={:>12}", partition.offset / 512)), "{line}");
+        let line = dumped
+            .lines()
+            .find(|line| line.contains(&uuid))
+            .expect("partition");
+        assert!(
+            line.contains(&kind) && line.contains(partition.purpose.label()),
+            "{line}"
+        );
+        assert!(
+            line.contains(&format!("start={:>12}", partition.offset / 512)),
+            "{line}"
+        );
     }
 }
 
@@ -86,7 +131,10 @@ impl bootctl::device::BlockDevice for Recorder {
         self.device.read_at(offset, into)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.writes.lock().expect("writes").push((offset, data.to_vec()));
+        self.writes
+            .lock()
+            .expect("writes")
+            .push((offset, data.to_vec()));
         self.device.write_at(offset, data)
     }
     fn flush(&self) -> std::io::Result<()> {
@@ -102,18 +150,30 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
     for (len, sector_size) in [(40 << 20, 512), (40 << 20, 4096), (2 << 20, 4096)] {
         // What an earlier file system left in the place of this one.
         let device = MemDevice::from_bytes(vec![0xeb; len], sector_size);
-        let recorder = Recorder { device, writes: std::sync::Mutex::default() };
+        let recorder = Recorder {
+            device,
+            writes: std::sync::Mutex::default(),
+        };
         let mut files = [EspFile::new(esp::REMOVABLE_PATH, &[0x4d; 9000])];
         esp::make(&recorder, 0, len as u64, 7, &mut files).expect("file system");
         let writes = recorder.writes.into_inner().expect("writes");
         let boot_sector = |write: &&(u64, Vec<u8>)| write.0 == 0;
         let (last, before) = writes.split_last().expect("writes");
         assert!(
-            boot_sector(&last) && last.1.len() == sector_size as usize && last.1[510..512] == [0x55, 0xaa]
+            boot_sector(&last)
+                && last.1.len() == sector_size as usize
+                && last.1[510..512] == [0x55, 0xaa]
         );
-        assert!(boot_sector(&before.first().expect("first")), "it is erased before anything else");
+        assert!(
+            boot_sector(&before.first().expect("first")),
+            "it is erased before anything else"
+        );
         for write in before.iter().filter(boot_sector) {
-            assert!(write.1[..sector_size as usize].iter().all(|byte| *byte == 0));
+            assert!(
+                write.1[..sector_size as usize]
+                    .iter()
+                    .all(|byte| *byte == 0)
+            );
         }
     }
 }

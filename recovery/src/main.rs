@@ -1,4 +1,5 @@
-//! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine stands.
+//! `rayos-recovery`: on the stick it installs, in the recovery partition it tells how the machine
+//! stands.
 
 use anyhow::{Context as _, Result, bail};
 use bootctl::device::{Access, FileDevice, SectorSize};
@@ -27,7 +28,8 @@ use std::time::Duration;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
 
-/// How often a medium is looked for: the stick that the firmware read may still be new to the kernel.
+/// How often a medium is looked for: the stick that the firmware read may still be new to the
+/// kernel.
 const MEDIUM_LOOKS: u32 = 100;
 /// Pause between two looks.
 const MEDIUM_PAUSE: Duration = Duration::from_millis(200);
@@ -65,8 +67,13 @@ fn main() -> ExitCode {
 impl Cli {
     fn run(&self) -> Result<()> {
         let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
-        let name = VarName { name: Handoff::VARIABLE.to_owned(), vendor: record::VENDOR };
-        let handoff = vars.get(&name)?.and_then(|variable| Handoff::decode(&variable.data));
+        let name = VarName {
+            name: Handoff::VARIABLE.to_owned(),
+            vendor: record::VENDOR,
+        };
+        let handoff = vars
+            .get(&name)?
+            .and_then(|variable| Handoff::decode(&variable.data));
         let Some(handoff) = handoff else {
             bail!(
                 "the boot guard did not start this system: variable {} of {HANDOFF_LEN} bytes is missing",
@@ -78,9 +85,16 @@ impl Cli {
         }
         let medium = self.find_medium()?;
         if self.start_installed {
-            let answers = medium.answers()?.map_or_else(|| Answers::parse("version = 1"), Ok)?;
-            let candidates = survey(&answers, &Roots::default(), std::slice::from_ref(&medium.disk))?;
-            let disk = onward::installed(&candidates).context("not one disk holds an installation")?;
+            let answers = medium
+                .answers()?
+                .map_or_else(|| Answers::parse("version = 1"), Ok)?;
+            let candidates = survey(
+                &answers,
+                &Roots::default(),
+                std::slice::from_ref(&medium.disk),
+            )?;
+            let disk =
+                onward::installed(&candidates).context("not one disk holds an installation")?;
             let bundle = medium.bundle(answers.bundle.as_deref());
             self.mend_guard(&disk.disk.path, bundle, &vars);
             return start_installed(&disk.disk.path, Then::Reboot);
@@ -99,17 +113,24 @@ impl Cli {
         say("stands; `rayos-updater apply BUNDLE` installs a release anew, from a file or a URL.");
         // What the firmware kept of a panic is told by `why`, too.
         for verb in ["collect-panics", "status"] {
-            std::process::Command::new("rayos-bootctl").arg(verb).status().context("rayos-bootctl")?;
+            std::process::Command::new("rayos-bootctl")
+                .arg(verb)
+                .status()
+                .context("rayos-bootctl")?;
         }
         Ok(())
     }
 
-    /// Makes the EFI system partition of an installed disk anew if there is no file system left on it: no firmware starts
-    /// that disk, which may be why the medium was put in. Less than that is a matter of `rayos-installer repair-esp`, and no
-    /// reason to write unasked.
+    /// Makes the EFI system partition of an installed disk anew if there is no file system left on
+    /// it: no firmware starts that disk, which may be why the medium was put in. Less than that is
+    /// a matter of `rayos-installer repair-esp`, and no reason to write unasked.
     fn mend_guard(&self, path: &Path, bundle: Result<String, MediumError>, vars: &Efivarfs) {
         let mend = || -> Result<bool> {
-            let disk = Disk::open(Arc::new(FileDevice::open(path, Access::Write, SectorSize::Detect)?))?;
+            let disk = Disk::open(Arc::new(FileDevice::open(
+                path,
+                Access::Write,
+                SectorSize::Detect,
+            )?))?;
             if esp::look(&disk.esp()?)? != esp::Content::Nothing {
                 return Ok(false);
             }
@@ -119,14 +140,19 @@ impl Cli {
             ));
             let trust = bundle::trust::load(&self.trust)?;
             let images = block_on(installer::media::images(Path::new(&bundle?), &trust))??;
-            let guard = Guard { program: &images.guard, rollback_index: images.rollback_index };
+            let guard = Guard {
+                program: &images.guard,
+                rollback_index: images.rollback_index,
+            };
             guard.mend(&disk, SecureBoot::is_on(vars), false)?;
             Ok(true)
         };
         match mend() {
             Ok(true) => say("The boot guard is in its places again."),
             Ok(false) => {}
-            Err(error) => say(&format!("rayos-recovery: the boot guard was not put back: {error:#}")),
+            Err(error) => say(&format!(
+                "rayos-recovery: the boot guard was not put back: {error:#}"
+            )),
         }
     }
 
@@ -145,14 +171,22 @@ impl Cli {
         Marker::RealMode.emit();
         let trust = bundle::trust::load(&self.trust)?;
         let system = System::load(&self.system)?;
-        let bundle: Location =
-            medium.bundle(answers.bundle.as_deref())?.parse().map_err(anyhow::Error::msg)?;
+        let bundle: Location = medium
+            .bundle(answers.bundle.as_deref())?
+            .parse()
+            .map_err(anyhow::Error::msg)?;
         let media = vec![medium.disk.clone()];
         let candidates = survey(answers, &Roots::default(), &media)?;
         let mark = medium.mark(&bundle)?;
-        if let Some((disk, why)) = onward::instead(&candidates, &answers.target, mark, onward::mark_of) {
+        if let Some((disk, why)) =
+            onward::instead(&candidates, &answers.target, mark, onward::mark_of)
+        {
             say(&why);
-            self.mend_guard(&disk.disk.path, medium.bundle(answers.bundle.as_deref()), vars);
+            self.mend_guard(
+                &disk.disk.path,
+                medium.bundle(answers.bundle.as_deref()),
+                vars,
+            );
             return start_installed(&disk.disk.path, answers.then);
         }
         let around = Surroundings {
@@ -168,11 +202,16 @@ impl Cli {
             medium: Some(mark),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let report = block_on(run(answers, &around, &terminal, |disk| Marker::WriteStarted(disk).emit()));
+        let report = block_on(run(answers, &around, &terminal, |disk| {
+            Marker::WriteStarted(disk).emit()
+        }));
         terminal.done();
         let report = report??;
         Marker::Activated(&report.version).emit();
-        say(&format!("Installed {}. The next boot, without the stick, tries it.", report.version));
+        say(&format!(
+            "Installed {}. The next boot, without the stick, tries it.",
+            report.version
+        ));
         Marker::Complete.emit();
         match answers.then {
             Then::Nothing => Ok(()),
@@ -185,27 +224,49 @@ impl Cli {
 /// Starts what is installed on `disk`, by way of a restart.
 fn start_installed(disk: &Path, then: Then) -> Result<()> {
     if then != Then::Reboot {
-        say(&format!("{} holds an installation: nothing was changed.", disk.display()));
-        return if then == Then::PowerOff { Ok(restart(true)?) } else { Ok(()) };
+        say(&format!(
+            "{} holds an installation: nothing was changed.",
+            disk.display()
+        ));
+        return if then == Then::PowerOff {
+            Ok(restart(true)?)
+        } else {
+            Ok(())
+        };
     }
     let vars = Box::new(Efivarfs::new(Path::new(EFIVARS_DIR)));
     let machine = Machine::open(disk, vars, Access::Write)?;
-    let choice = onward::prepare(&machine, now())
-        .with_context(|| format!("{} holds an installation, which is not started", disk.display()))?;
+    let choice = onward::prepare(&machine, now()).with_context(|| {
+        format!(
+            "{} holds an installation, which is not started",
+            disk.display()
+        )
+    })?;
     drop(machine);
-    say(&format!("Starting {choice} of {}, which is installed already.", disk.display()));
+    say(&format!(
+        "Starting {choice} of {}, which is installed already.",
+        disk.display()
+    ));
     Marker::AlreadyInstalled(disk).emit();
     Ok(restart(false)?)
 }
 
 fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
     say("This is the RayOS installation medium. Nothing was changed. The disks of this machine:");
-    let candidates = survey(answers, &Roots::default(), std::slice::from_ref(&medium.disk))?;
+    let candidates = survey(
+        answers,
+        &Roots::default(),
+        std::slice::from_ref(&medium.disk),
+    )?;
     for candidate in &candidates {
         let disk = &candidate.disk;
         let gib = disk.size as f64 / f64::from(1 << 30);
         let model = disk.model.as_deref().unwrap_or("unknown model");
-        say(&format!("  {} ({}, {model}, {gib:.1} GiB)", disk.path.display(), disk.id()));
+        say(&format!(
+            "  {} ({}, {model}, {gib:.1} GiB)",
+            disk.path.display(),
+            disk.id()
+        ));
         for problem in &candidate.problems {
             say(&format!("      {problem}"));
         }
@@ -213,7 +274,9 @@ fn show_disks(answers: &Answers, medium: &Medium) -> Result<()> {
     if onward::installed(&candidates).is_some() {
         say("To start what is installed: rayos-recovery --start-installed");
     }
-    say("To install without questions, put install.toml with `unattended = true` beside the bundle;");
+    say(
+        "To install without questions, put install.toml with `unattended = true` beside the bundle;",
+    );
     say("with `beside = true` in it, a system that is on the disk already stays.");
     Ok(())
 }

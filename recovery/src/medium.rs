@@ -1,4 +1,5 @@
-//! The installation medium: the file system, on whatever is plugged in, that holds a recovery image and bundles.
+//! The installation medium: the file system, on whatever is plugged in, that holds a recovery image
+//! and bundles.
 
 use installer::answers::{Answers, AnswersError};
 use installer::disks::Roots;
@@ -51,20 +52,29 @@ impl Medium {
     /// What listing the block devices says; that a device cannot be mounted is no error.
     pub fn find(roots: &Roots, at: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(at)?;
-        let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?.flatten().collect();
-        // Partitions first: a whole disk that has some is no file system, and the kernel says so on the console.
+        let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?
+            .flatten()
+            .collect();
+        // Partitions first: a whole disk that has some is no file system, and the kernel says so on
+        // the console.
         names.sort_by_key(|entry| (!entry.path().join("partition").exists(), entry.file_name()));
         for entry in names {
             let name = entry.file_name().to_string_lossy().into_owned();
             let node = roots.dev.join(&name);
             for kind in FILE_SYSTEMS {
-                let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+                let flags = MountFlags::RDONLY
+                    | MountFlags::NOSUID
+                    | MountFlags::NODEV
+                    | MountFlags::NOEXEC;
                 if mount(&node, at, kind, flags, None).is_err() {
                     continue;
                 }
                 if at.join(MEDIA_DIR).is_dir() {
                     let disk = whole_disk(&entry.path()).unwrap_or(name);
-                    return Ok(Some(Self { root: at.to_owned(), disk }));
+                    return Ok(Some(Self {
+                        root: at.to_owned(),
+                        disk,
+                    }));
                 }
                 unmount(at, UnmountFlags::empty())?;
             }
@@ -81,11 +91,15 @@ impl Medium {
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(Answers::parse(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(MediumError::Io { what: ANSWERS_NAME.to_owned(), error }),
+            Err(error) => Err(MediumError::Io {
+                what: ANSWERS_NAME.to_owned(),
+                error,
+            }),
         }
     }
 
-    /// By what a disk that this medium installed is known: its answers, and the seal or address of the bundle. *Reads.*
+    /// By what a disk that this medium installed is known: its answers, and the seal or address of
+    /// the bundle. *Reads.*
     ///
     /// # Errors
     /// [`MediumError::Io`].
@@ -94,7 +108,8 @@ impl Medium {
             let what = what.to_owned();
             move |error| MediumError::Io { what, error }
         };
-        let answers = fs::read(self.root.join(MEDIA_DIR).join(ANSWERS_NAME)).map_err(failed(ANSWERS_NAME))?;
+        let answers =
+            fs::read(self.root.join(MEDIA_DIR).join(ANSWERS_NAME)).map_err(failed(ANSWERS_NAME))?;
         let bundle = match bundle {
             Location::File(path) => {
                 let mut seal = vec![0; SEAL_LEN];
@@ -107,8 +122,8 @@ impl Medium {
         Ok(Mark::of(&answers, &bundle))
     }
 
-    /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only one there is.
-    /// *Reads.*
+    /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only
+    /// one there is. *Reads.*
     ///
     /// # Errors
     /// [`MediumError`].
@@ -116,13 +131,23 @@ impl Medium {
         let dir = self.root.join(MEDIA_DIR);
         if let Some(name) = named {
             let path = || dir.join(name).display().to_string();
-            return Ok(if name.contains("://") { name.to_owned() } else { path() });
+            return Ok(if name.contains("://") {
+                name.to_owned()
+            } else {
+                path()
+            });
         }
-        let error = |error| MediumError::Io { what: MEDIA_DIR.to_owned(), error };
+        let error = |error| MediumError::Io {
+            what: MEDIA_DIR.to_owned(),
+            error,
+        };
         let mut bundles = Vec::new();
         for entry in fs::read_dir(&dir).map_err(error)? {
             let path = entry.map_err(error)?.path();
-            if path.extension().is_some_and(|extension| extension == "bundle") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "bundle")
+            {
                 bundles.push(path.display().to_string());
             }
         }
@@ -138,7 +163,11 @@ impl Medium {
 /// The disk that a partition is on, as sysfs nests them; nothing for a whole disk.
 fn whole_disk(class_dir: &Path) -> Option<String> {
     let real = fs::canonicalize(class_dir).ok()?;
-    let disk = real.join("partition").exists().then(|| real.parent()).flatten()?;
+    let disk = real
+        .join("partition")
+        .exists()
+        .then(|| real.parent())
+        .flatten()?;
     Some(disk.file_name()?.to_string_lossy().into_owned())
 }
 
@@ -152,20 +181,37 @@ mod tests {
         for name in names {
             fs::write(dir.path().join(MEDIA_DIR).join(name), "").expect("file");
         }
-        let medium = Medium { root: dir.path().to_owned(), disk: "sda".to_owned() };
+        let medium = Medium {
+            root: dir.path().to_owned(),
+            disk: "sda".to_owned(),
+        };
         (dir, medium)
     }
 
     #[test]
     fn the_only_bundle_needs_no_name() {
         let (_dir, one) = medium(&["a.bundle", "notes.txt"]);
-        assert!(one.bundle(None).expect("bundle").ends_with("RAYOS/a.bundle"));
-        assert!(one.bundle(Some("b.bundle")).expect("bundle").ends_with("RAYOS/b.bundle"));
-        assert_eq!(one.bundle(Some("http://x/y")).expect("bundle"), "http://x/y");
+        assert!(
+            one.bundle(None)
+                .expect("bundle")
+                .ends_with("RAYOS/a.bundle")
+        );
+        assert!(
+            one.bundle(Some("b.bundle"))
+                .expect("bundle")
+                .ends_with("RAYOS/b.bundle")
+        );
+        assert_eq!(
+            one.bundle(Some("http://x/y")).expect("bundle"),
+            "http://x/y"
+        );
         let (_dir, none) = medium(&[]);
         assert!(matches!(none.bundle(None), Err(MediumError::NoBundle)));
         let (_dir, two) = medium(&["a.bundle", "b.bundle"]);
-        assert!(matches!(two.bundle(None), Err(MediumError::SeveralBundles(_))));
+        assert!(matches!(
+            two.bundle(None),
+            Err(MediumError::SeveralBundles(_))
+        ));
     }
 
     #[test]
@@ -174,8 +220,14 @@ mod tests {
         let path = dir.path().join("RAYOS/a.bundle");
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 1").expect("file");
         fs::write(&path, vec![7; SEAL_LEN + 10]).expect("file");
-        let (file, url) = (Location::File(path.clone()), Location::Http("http://x/y".to_owned()));
-        let marks = [medium.mark(&file).expect("mark"), medium.mark(&url).expect("mark")];
+        let (file, url) = (
+            Location::File(path.clone()),
+            Location::Http("http://x/y".to_owned()),
+        );
+        let marks = [
+            medium.mark(&file).expect("mark"),
+            medium.mark(&url).expect("mark"),
+        ];
         assert_eq!(marks[0], medium.mark(&file).expect("mark"));
         assert_ne!(marks[0], marks[1]);
         fs::write(&path, vec![8; SEAL_LEN]).expect("file");
@@ -191,6 +243,9 @@ mod tests {
         let (dir, medium) = medium(&[]);
         assert!(matches!(medium.answers(), Ok(None)));
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 7").expect("file");
-        assert!(matches!(medium.answers(), Err(MediumError::Answers(AnswersError::Version(7)))));
+        assert!(matches!(
+            medium.answers(),
+            Err(MediumError::Answers(AnswersError::Version(7)))
+        ));
     }
 }

@@ -1,5 +1,5 @@
-//! The stick stays plugged in, and the firmware prefers it: what is installed already is started instead of being
-//! refused again and again.
+//! The stick stays plugged in, and the firmware prefers it: what is installed already is started
+//! instead of being refused again and again.
 
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::disk::Disk;
@@ -14,8 +14,8 @@ use record::event::{Event, Kind};
 use record::{Choice, Decision, Request, Tried, decide};
 use std::sync::Arc;
 
-/// How often in a row the machine is restarted for it. A firmware that does not heed `BootNext` comes back here each
-/// time: after that a person has to pull the stick.
+/// How often in a row the machine is restarted for it. A firmware that does not heed `BootNext`
+/// comes back here each time: after that a person has to pull the stick.
 pub const RESTARTS: usize = 3;
 /// The text of the event that counts them.
 const NOTE: &str = "asked the firmware for it from the installation medium";
@@ -33,7 +33,9 @@ pub enum OnwardError {
     #[error("it has no EFI system partition")]
     NoEsp,
     /// The firmware came back to the medium each time.
-    #[error("the firmware was asked for it {0} times and started the medium again: remove the medium")]
+    #[error(
+        "the firmware was asked for it {0} times and started the medium again: remove the medium"
+    )]
     Again(usize),
     /// The firmware's variables cannot be written.
     #[error(transparent)]
@@ -43,16 +45,19 @@ pub enum OnwardError {
 /// The disk with an installation, if there is exactly one. *Pure.*
 #[must_use]
 pub fn installed(candidates: &[Candidate]) -> Option<&Candidate> {
-    let mut found = candidates.iter().filter(|it| matches!(it.content, Some(Content::Installed { .. })));
+    let mut found = candidates
+        .iter()
+        .filter(|it| matches!(it.content, Some(Content::Installed { .. })));
     let first = found.next();
     if found.next().is_some() { None } else { first }
 }
 
-/// The disk that is started instead of being installed to, and why. *Pure*, but for `mark_of`, which is asked what stands
-/// on the chosen disk.
+/// The disk that is started instead of being installed to, and why. *Pure*, but for `mark_of`,
+/// which is asked what stands on the chosen disk.
 ///
-/// Either nothing can be installed to, and one disk holds an installation; or the chosen one holds what this very medium
-/// installed. Answers with `erase` would have it installed anew at each start otherwise.
+/// Either nothing can be installed to, and one disk holds an installation; or the chosen one holds
+/// what this very medium installed. Answers with `erase` would have it installed anew at each start
+/// otherwise.
 #[must_use]
 pub fn instead<'a>(
     candidates: &'a [Candidate],
@@ -79,28 +84,38 @@ pub fn instead<'a>(
 #[must_use]
 pub fn mark_of(candidate: &Candidate) -> Option<Mark> {
     let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect).ok()?;
-    Mark::read(&Disk::open(Arc::new(device)).ok()?).ok().flatten()
+    Mark::read(&Disk::open(Arc::new(device)).ok()?)
+        .ok()
+        .flatten()
 }
 
-/// Asks the firmware to start what is installed on `machine` at the next boot. The caller restarts. `time` is in
-/// seconds since 1970. *Writes*: one event, and the variables that are due, `BootNext` last; durable on return.
+/// Asks the firmware to start what is installed on `machine` at the next boot. The caller restarts.
+/// `time` is in seconds since 1970. *Writes*: one event, and the variables that are due, `BootNext`
+/// last; durable on return.
 ///
-/// The guard on that disk notes every start in the event ring. So the restarts that came to nothing are counted there,
-/// on the disk, and no firmware can make this go on forever.
+/// The guard on that disk notes every start in the event ring. So the restarts that came to nothing
+/// are counted there, on the disk, and no firmware can make this go on forever.
 ///
 /// # Errors
 /// [`OnwardError`].
 pub fn prepare(machine: &Machine, time: u64) -> Result<Choice, OnwardError> {
     let record = machine.store.read()?;
-    let Decision::Launch { choice: choice @ Choice::Slot(slot), .. } =
-        decide(&record, Request::Plain, Tried::default())
+    let Decision::Launch {
+        choice: choice @ Choice::Slot(slot),
+        ..
+    } = decide(&record, Request::Plain, Tried::default())
     else {
         return Err(OnwardError::NoSlot);
     };
     let facts = machine.facts().ok_or(OnwardError::NoEsp)?;
     let events = machine.log.events()?;
-    let since_start = events.iter().rev().take_while(|event| event.kind != Kind::Launched);
-    let restarts = since_start.filter(|event| event.kind == Kind::Note && event.text() == NOTE).count();
+    let since_start = events
+        .iter()
+        .rev()
+        .take_while(|event| event.kind != Kind::Launched);
+    let restarts = since_start
+        .filter(|event| event.kind == Kind::Note && event.text() == NOTE)
+        .count();
     if restarts >= RESTARTS {
         return Err(OnwardError::Again(restarts));
     }
@@ -119,14 +134,24 @@ mod tests {
     use installer::disks::sample;
 
     fn candidate(place: usize, content: Content) -> Candidate {
-        Candidate { disk: sample()[place].clone(), content: Some(content), problems: Vec::new(), plan: None }
+        Candidate {
+            disk: sample()[place].clone(),
+            content: Some(content),
+            problems: Vec::new(),
+            plan: None,
+        }
     }
 
     #[test]
     fn one_installation_is_meant_and_of_two_none() {
-        let ours = || Content::Installed { version: "1.0.0".to_owned() };
-        let (blank, first, second) =
-            (candidate(0, Content::Blank), candidate(0, ours()), candidate(1, ours()));
+        let ours = || Content::Installed {
+            version: "1.0.0".to_owned(),
+        };
+        let (blank, first, second) = (
+            candidate(0, Content::Blank),
+            candidate(0, ours()),
+            candidate(1, ours()),
+        );
         assert_eq!(installed(&[blank.clone(), second.clone()]), Some(&second));
         assert_eq!(installed(&[first, second]), None);
         assert_eq!(installed(&[blank]), None);
@@ -134,7 +159,12 @@ mod tests {
 
     #[test]
     fn what_this_medium_installed_is_started_and_what_another_one_did_is_erased() {
-        let ours = candidate(0, Content::Installed { version: "1.0.0".to_owned() });
+        let ours = candidate(
+            0,
+            Content::Installed {
+                version: "1.0.0".to_owned(),
+            },
+        );
         let unfinished = candidate(0, Content::Unfinished);
         let (medium, other) = (Mark::of(b"erase", b"seal"), Mark::of(b"erase ", b"seal"));
         let instead = |candidate: &Candidate, mark| {
@@ -145,8 +175,19 @@ mod tests {
         assert!(why.contains("was installed by this very medium"), "{why}");
         assert_eq!(instead(&ours, Some(other)), None);
         assert_eq!(instead(&ours, None), None);
-        assert_eq!(instead(&unfinished, Some(medium)), None, "cut off: it goes on");
-        let refused = Candidate { problems: vec!["RayOS 1.0.0 is installed on it".to_owned()], ..ours };
-        assert!(instead(&refused, None).unwrap().contains("RayOS 1.0.0 is installed on it"));
+        assert_eq!(
+            instead(&unfinished, Some(medium)),
+            None,
+            "cut off: it goes on"
+        );
+        let refused = Candidate {
+            problems: vec!["RayOS 1.0.0 is installed on it".to_owned()],
+            ..ours
+        };
+        assert!(
+            instead(&refused, None)
+                .unwrap()
+                .contains("RayOS 1.0.0 is installed on it")
+        );
     }
 }

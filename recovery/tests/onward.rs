@@ -25,17 +25,31 @@ fn installed(dir: &Path, bootable: bool) -> (PathBuf, PathBuf) {
     fixture::partitioned(&image);
     std::fs::create_dir(&vars).unwrap();
     let disk = open(&image);
-    let mut record =
-        fixture::holding(fixture::unused(&disk), Slot::A, Status::Good { budget_left: 8 }, "1.0.0", 1);
+    let mut record = fixture::holding(
+        fixture::unused(&disk),
+        Slot::A,
+        Status::Good { budget_left: 8 },
+        "1.0.0",
+        1,
+    );
     if !bootable {
-        record = record.with_slot(Slot::A, record.slot(Slot::A).unbootable(Reason::ImageDamaged));
+        record = record.with_slot(
+            Slot::A,
+            record.slot(Slot::A).unbootable(Reason::ImageDamaged),
+        );
     }
-    RecordStore::open(&disk).unwrap().initialise(&record).unwrap();
+    RecordStore::open(&disk)
+        .unwrap()
+        .initialise(&record)
+        .unwrap();
     (image, vars)
 }
 
 fn open(image: &Path) -> Disk {
-    Disk::open(Arc::new(FileDevice::open(image, Access::Write, SectorSize::Detect).unwrap())).unwrap()
+    Disk::open(Arc::new(
+        FileDevice::open(image, Access::Write, SectorSize::Detect).unwrap(),
+    ))
+    .unwrap()
 }
 
 fn machine(image: &Path, vars: &Path) -> Machine {
@@ -49,15 +63,28 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
     for _ in 0..RESTARTS {
         assert_eq!(prepare(&machine(&image, &vars), 0).unwrap(), A);
         let found = BootVars::read(&Efivarfs::new(&vars)).unwrap();
-        assert_eq!((found.next, found.order.as_slice()), (Some(0), [0, 1, 2].as_slice()));
+        assert_eq!(
+            (found.next, found.order.as_slice()),
+            (Some(0), [0, 1, 2].as_slice())
+        );
         // The firmware takes BootNext away, and starts the stick all the same.
         std::fs::remove_file(vars.join("BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c")).unwrap();
     }
-    assert!(matches!(prepare(&machine(&image, &vars), 0), Err(OnwardError::Again(RESTARTS))));
-    assert_eq!(BootVars::read(&Efivarfs::new(&vars)).unwrap().next, None, "nothing is asked any more");
+    assert!(matches!(
+        prepare(&machine(&image, &vars), 0),
+        Err(OnwardError::Again(RESTARTS))
+    ));
+    assert_eq!(
+        BootVars::read(&Efivarfs::new(&vars)).unwrap().next,
+        None,
+        "nothing is asked any more"
+    );
 
     // The guard on the disk was started once: whatever was wrong is not any more.
-    EventLog::open(&open(&image)).unwrap().append(&Event::new(Kind::Launched, Some(A))).unwrap();
+    EventLog::open(&open(&image))
+        .unwrap()
+        .append(&Event::new(Kind::Launched, Some(A)))
+        .unwrap();
     assert_eq!(prepare(&machine(&image, &vars), 0).unwrap(), A);
 }
 
@@ -65,8 +92,15 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
 fn what_cannot_be_started_is_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), false);
-    assert!(matches!(prepare(&machine(&image, &vars), 0), Err(OnwardError::NoSlot)));
-    assert_eq!(std::fs::read_dir(&vars).unwrap().count(), 0, "no variable was written");
+    assert!(matches!(
+        prepare(&machine(&image, &vars), 0),
+        Err(OnwardError::NoSlot)
+    ));
+    assert_eq!(
+        std::fs::read_dir(&vars).unwrap().count(),
+        0,
+        "no variable was written"
+    );
 }
 
 #[test]
@@ -75,7 +109,13 @@ fn firmware_that_takes_nothing_is_named() {
     let (image, vars) = installed(dir.path(), true);
     let full = MemVars::new();
     full.fail_writes(Some(VarError::Full));
-    let machine = Machine { vars: Box::new(full), ..machine(&image, &vars) };
+    let machine = Machine {
+        vars: Box::new(full),
+        ..machine(&image, &vars)
+    };
     let error = prepare(&machine, 0).unwrap_err().to_string();
-    assert!(error.ends_with("the firmware's variable store is full"), "{error}");
+    assert!(
+        error.ends_with("the firmware's variable store is full"),
+        "{error}"
+    );
 }

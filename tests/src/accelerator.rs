@@ -14,13 +14,15 @@ pub enum Accelerator {
     Tcg,
 }
 
-/// How long firmware may take to come up under KVM before it counts as not running: it takes one second.
+/// How long firmware may take to come up under KVM before it counts as not running: it takes one
+/// second.
 const PROBE_LIMIT: Duration = Duration::from_secs(15);
 
 impl Accelerator {
-    /// The accelerator for this machine, found by starting firmware once under KVM; the answer holds until the host
-    /// is started again. `/dev/kvm` alone says little: inside another virtual machine it may be there and not run
-    /// firmware. `RAYOS_QEMU_ACCEL` (kvm or tcg) overrules. *Reads* and caches under `target/`.
+    /// The accelerator for this machine, found by starting firmware once under KVM; the answer
+    /// holds until the host is started again. `/dev/kvm` alone says little: inside another virtual
+    /// machine it may be there and not run firmware. `RAYOS_QEMU_ACCEL` (kvm or tcg) overrules.
+    /// *Reads* and caches under `target/`.
     ///
     /// # Errors
     /// When `RAYOS_QEMU_ACCEL` says something else.
@@ -29,7 +31,10 @@ impl Accelerator {
             Ok("kvm") => return Ok(Self::Kvm),
             Ok("tcg") => return Ok(Self::Tcg),
             Ok(other) => {
-                return Err(Failure::new("choose an accelerator", format!("RAYOS_QEMU_ACCEL is {other}")));
+                return Err(Failure::new(
+                    "choose an accelerator",
+                    format!("RAYOS_QEMU_ACCEL is {other}"),
+                ));
             }
             Err(_) => {}
         }
@@ -39,7 +44,11 @@ impl Accelerator {
             Ok("tcg") => return Ok(Self::Tcg),
             _ => {}
         }
-        let found = if kvm_runs_firmware() { Self::Kvm } else { Self::Tcg };
+        let found = if kvm_runs_firmware() {
+            Self::Kvm
+        } else {
+            Self::Tcg
+        };
         // Without the cache the next one probes again.
         if let Some(folder) = cache.parent() {
             std::fs::create_dir_all(folder).ok();
@@ -70,19 +79,28 @@ impl Accelerator {
 /// Where the answer is kept; another boot of the host is another file.
 fn cache() -> PathBuf {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    project().join("target/qemu").join(format!("accelerator-{}", boot.trim()))
+    project()
+        .join("target/qemu")
+        .join(format!("accelerator-{}", boot.trim()))
 }
 
 /// Starts firmware without any disk and waits for its boot manager.
 fn kvm_runs_firmware() -> bool {
-    let opened = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
     if opened.is_err() {
         return false;
     }
     let probe = || -> Result<(), Failure> {
         let scratch = Scratch::new(&format!("probe-{}", std::process::id()))?;
-        let mut machine = Machine::new(&scratch).accelerator(Accelerator::Kvm).start("probe")?;
-        machine.step("firmware comes up").expect_within("UEFI", PROBE_LIMIT)?;
+        let mut machine = Machine::new(&scratch)
+            .accelerator(Accelerator::Kvm)
+            .start("probe")?;
+        machine
+            .step("firmware comes up")
+            .expect_within("UEFI", PROBE_LIMIT)?;
         machine.power_off()
     };
     probe().is_ok()

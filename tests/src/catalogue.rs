@@ -1,4 +1,5 @@
-//! The catalogue of faults and attacks, docs/threat-model.md, as far as tests and the report read it.
+//! The catalogue of faults and attacks, docs/threat-model.md, as far as tests and the report read
+//! it.
 
 /// What a row says that no test shows.
 pub const NOTHING: [&str; 2] = ["**not covered**", "**no test**"];

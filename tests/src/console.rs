@@ -1,4 +1,5 @@
-//! The serial line: read by a thread of its own into a log file and into the text that scenarios wait on.
+//! The serial line: read by a thread of its own into a log file and into the text that scenarios
+//! wait on.
 
 use crate::terminal::Terminal;
 use std::fs::File;
@@ -55,8 +56,9 @@ impl Console {
         Ok(Self { heard, input })
     }
 
-    /// Waits until one of `patterns` comes after what was taken before, and takes everything through the end of its line.
-    /// Of patterns in the text already, the first in the text counts, not the first in the list.
+    /// Waits until one of `patterns` comes after what was taken before, and takes everything
+    /// through the end of its line. Of patterns in the text already, the first in the text counts,
+    /// not the first in the list.
     pub(crate) fn wait(&self, patterns: &[&str], limit: Duration) -> Waited {
         let until = Instant::now() + limit;
         let (mutex, changed) = &*self.heard;
@@ -73,7 +75,10 @@ impl Console {
             if left.is_zero() {
                 return Waited::TooLong;
             }
-            heard = changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+            heard = changed
+                .wait_timeout(heard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -96,7 +101,11 @@ impl Console {
 
     /// The text from byte `from` on; [`Console::position`] gives such a place.
     pub(crate) fn text_from(&self, from: usize) -> String {
-        lock(&self.heard.0).text.get(from..).unwrap_or_default().to_owned()
+        lock(&self.heard.0)
+            .text
+            .get(from..)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Where the next wait begins.
@@ -107,7 +116,11 @@ impl Console {
     /// The last `count` lines.
     pub(crate) fn tail(&self, count: usize) -> String {
         let heard = lock(&self.heard.0);
-        let lines: Vec<_> = heard.text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<_> = heard
+            .text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         lines[lines.len().saturating_sub(count)..].join("\n")
     }
 }
@@ -116,8 +129,9 @@ fn lock(mutex: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The earliest of `patterns` in what is not taken: its index, its line, and the end of that line. A pattern whose
-/// line is not complete yet counts only when it is the last thing on its line that can be waited for (a prompt).
+/// The earliest of `patterns` in what is not taken: its index, its line, and the end of that line.
+/// A pattern whose line is not complete yet counts only when it is the last thing on its line that
+/// can be waited for (a prompt).
 fn first_of(heard: &Heard, patterns: &[&str]) -> Option<(usize, String, usize)> {
     let rest = heard.text.get(heard.taken..)?;
     let (at, index) = patterns
@@ -127,7 +141,11 @@ fn first_of(heard: &Heard, patterns: &[&str]) -> Option<(usize, String, usize)> 
         .min()?;
     let begin = rest[..at].rfind('\n').map_or(0, |end| end + 1);
     match rest[at..].find('\n') {
-        Some(length) => Some((index, rest[begin..at + length].to_owned(), heard.taken + at + length + 1)),
+        Some(length) => Some((
+            index,
+            rest[begin..at + length].to_owned(),
+            heard.taken + at + length + 1,
+        )),
         None if heard.ended || patterns[index].ends_with(' ') => {
             Some((index, rest[begin..].to_owned(), heard.text.len()))
         }
@@ -167,7 +185,11 @@ mod tests {
     use super::{Heard, first_of};
 
     fn heard(text: &str) -> Heard {
-        Heard { text: text.to_owned(), taken: 0, ended: false }
+        Heard {
+            text: text.to_owned(),
+            taken: 0,
+            ended: false,
+        }
     }
 
     #[test]
@@ -178,14 +200,20 @@ mod tests {
 
     #[test]
     fn a_line_is_waited_for_to_its_end() {
-        assert_eq!(first_of(&heard("RAYOS:UP version=1.0"), &["RAYOS:UP"]), None);
+        assert_eq!(
+            first_of(&heard("RAYOS:UP version=1.0"), &["RAYOS:UP"]),
+            None
+        );
         let found = first_of(&heard("RAYOS:UP version=1.0.0\n"), &["RAYOS:UP"]);
         assert_eq!(found, Some((0, "RAYOS:UP version=1.0.0".to_owned(), 23)));
     }
 
     #[test]
     fn a_prompt_has_no_end_of_line() {
-        assert_eq!(first_of(&heard("a\nrayos# "), &["rayos# "]), Some((0, "rayos# ".to_owned(), 9)));
+        assert_eq!(
+            first_of(&heard("a\nrayos# "), &["rayos# "]),
+            Some((0, "rayos# ".to_owned(), 9))
+        );
     }
 
     #[test]

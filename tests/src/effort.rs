@@ -1,11 +1,13 @@
-//! How much of the processor a virtual machine has used: its own clock, as far as anything else on the host is concerned.
+//! How much of the processor a virtual machine has used: its own clock, as far as anything else on
+//! the host is concerned.
 
 use std::fs;
 use std::io;
 use std::time::Duration;
 
-/// Processor time that all threads of a process have used so far. *Reads* `/proc/PID/task/*/schedstat`, whose first number it
-/// is, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+/// Processor time that all threads of a process have used so far. *Reads*
+/// `/proc/PID/task/*/schedstat`, whose first number it is, in nanoseconds
+/// (Documentation/scheduler/sched-stats.rst).
 ///
 /// # Errors
 /// When the process is gone.
@@ -14,7 +16,11 @@ pub(crate) fn used(process: u32) -> io::Result<Duration> {
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         // A thread that has ended meanwhile is not missed.
         let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-        nanoseconds += text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0_u64);
+        nanoseconds += text
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0_u64);
     }
     Ok(Duration::from_nanos(nanoseconds))
 }

@@ -1,4 +1,5 @@
-//! Disks that fail on command, while the machine runs: QEMU's `blkdebug`, put under a disk and taken away again.
+//! Disks that fail on command, while the machine runs: QEMU's `blkdebug`, put under a disk and
+//! taken away again.
 
 use crate::{Failure, Partition, Running};
 use serde_json::{Value, json};
@@ -10,8 +11,9 @@ pub enum Broken {
     Read(u64),
     /// To write the 512 bytes at this byte of the disk.
     Write(u64),
-    /// To make durable what was written, when it is asked to for the time with this number, from 0. Later flushes succeed: drives
-    /// do that, and QEMU itself flushes when [`Running::mend`] is called.
+    /// To make durable what was written, when it is asked to for the time with this number, from 0.
+    /// Later flushes succeed: drives do that, and QEMU itself flushes when [`Running::mend`] is
+    /// called.
     Flush(u32),
 }
 
@@ -28,7 +30,8 @@ impl Broken {
         Self::Read(partition.offset + at)
     }
 
-    /// The rule of `blkdebug` for it: sectors have 512 bytes, whatever the guest sees, and the states of [`counting`] begin with 1.
+    /// The rule of `blkdebug` for it: sectors have 512 bytes, whatever the guest sees, and the
+    /// states of [`counting`] begin with 1.
     fn rule(self) -> Value {
         const EIO: i32 = 5;
         let place = |iotype, at| json!({"event": "none", "iotype": iotype, "sector": at / 512, "errno": EIO});
@@ -74,7 +77,10 @@ impl Running {
     /// When it is not broken, or the machine is gone.
     pub fn mend(&mut self, number: usize) -> Result<(), Failure> {
         self.reconnect(number, &format!("disk{number}-file"))?;
-        self.execute("blockdev-del", json!({"node-name": format!("disk{number}-bad")}))
+        self.execute(
+            "blockdev-del",
+            json!({"node-name": format!("disk{number}-bad")}),
+        )
     }
 
     /// Puts a node of QEMU's block layer under the disk.

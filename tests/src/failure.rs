@@ -29,7 +29,11 @@ impl Failure {
     /// A failure outside of any machine. *Pure.*
     #[must_use]
     pub fn new(step: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { step: step.into(), what: what.into(), machine: None }
+        Self {
+            step: step.into(),
+            what: what.into(),
+            machine: None,
+        }
     }
 
     /// For `map_err`: what the system said about `step`. *Pure.*
@@ -42,12 +46,19 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.step, self.what)?;
-        let Some(scene) = &self.machine else { return Ok(()) };
+        let Some(scene) = &self.machine else {
+            return Ok(());
+        };
         write!(f, "\n  the end of the console:")?;
         for line in scene.tail.lines() {
             write!(f, "\n    | {line}")?;
         }
-        write!(f, "\n  the whole console: {}\n  started as: {}", scene.log.display(), scene.command_line)
+        write!(
+            f,
+            "\n  the whole console: {}\n  started as: {}",
+            scene.log.display(),
+            scene.command_line
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! Disk images as others see them: partition tables by `sfdisk`, FAT by mtools. Nothing of our own reads or makes
-//! them here, so that what our programs write is judged by independent witnesses.
+//! Disk images as others see them: partition tables by `sfdisk`, FAT by mtools. Nothing of our own
+//! reads or makes them here, so that what our programs write is judged by independent witnesses.
 
 use crate::Failure;
 use serde::Deserialize;
@@ -76,10 +76,19 @@ pub fn partitions(image: &Path) -> Result<Vec<Partition>, Failure> {
 /// As [`partitions`], and when there is none.
 pub fn partition(image: &Path, name: &str) -> Result<Partition, Failure> {
     let all = partitions(image)?;
-    let names = all.iter().map(|partition| partition.name.clone()).collect::<Vec<_>>().join(", ");
+    let names = all
+        .iter()
+        .map(|partition| partition.name.clone())
+        .collect::<Vec<_>>()
+        .join(", ");
     all.into_iter()
         .find(|partition| partition.name == name)
-        .ok_or_else(|| Failure::new(format!("find partition {name}"), format!("there are {names}")))
+        .ok_or_else(|| {
+            Failure::new(
+                format!("find partition {name}"),
+                format!("there are {names}"),
+            )
+        })
 }
 
 /// SHA-256, in hex, of `len` bytes of `file` from `offset` on. *Reads.*
@@ -89,7 +98,9 @@ pub fn partition(image: &Path, name: &str) -> Result<Partition, Failure> {
 pub fn digest_of(file: &Path, offset: u64, len: u64) -> Result<String, Failure> {
     let step = format!("read {}", file.display());
     let mut source = File::open(file).map_err(Failure::of(&step))?;
-    source.seek(SeekFrom::Start(offset)).map_err(Failure::of(&step))?;
+    source
+        .seek(SeekFrom::Start(offset))
+        .map_err(Failure::of(&step))?;
     let mut source = source.take(len);
     let (mut hash, mut piece, mut total) = (Sha256::new(), vec![0; 1 << 20], 0_u64);
     loop {
@@ -102,9 +113,16 @@ pub fn digest_of(file: &Path, offset: u64, len: u64) -> Result<String, Failure> 
         }
     }
     if total != len {
-        return Err(Failure::new(step, format!("{total} bytes from {offset} on, expected {len}")));
+        return Err(Failure::new(
+            step,
+            format!("{total} bytes from {offset} on, expected {len}"),
+        ));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 impl Partition {
@@ -124,7 +142,9 @@ impl Partition {
         let step = format!("read {} of {}", self.name, image.display());
         let mut source = File::open(image).map_err(Failure::of(&step))?;
         let mut bytes = vec![0; len];
-        source.seek(SeekFrom::Start(self.offset)).map_err(Failure::of(&step))?;
+        source
+            .seek(SeekFrom::Start(self.offset))
+            .map_err(Failure::of(&step))?;
         source.read_exact(&mut bytes).map_err(Failure::of(&step))?;
         Ok(bytes)
     }
@@ -147,26 +167,45 @@ impl Fat {
         let step = format!("make {}", image.display());
         let file = File::create(&image).map_err(Failure::of(&step))?;
         file.set_len(mib << 20).map_err(Failure::of(&step))?;
-        output_of(Command::new("mkfs.vfat").args(["-F", "32", "-n", "RAYOS"]).arg(&image))?;
+        output_of(
+            Command::new("mkfs.vfat")
+                .args(["-F", "32", "-n", "RAYOS"])
+                .arg(&image),
+        )?;
         Ok(Self { image, offset: 0 })
     }
 
     /// The file system that begins at byte `offset` of `image`. *Pure.*
     #[must_use]
     pub fn at(image: impl Into<PathBuf>, offset: u64) -> Self {
-        Self { image: image.into(), offset }
+        Self {
+            image: image.into(),
+            offset,
+        }
     }
 
-    /// Puts the file `from` at the path `to` (`EFI/BOOT/BOOTX64.EFI`), with the folders it needs. *Writes.*
+    /// Puts the file `from` at the path `to` (`EFI/BOOT/BOOTX64.EFI`), with the folders it needs.
+    /// *Writes.*
     ///
     /// # Errors
     /// When mtools fails.
     pub fn put(&self, from: &Path, to: &str) -> Result<(), Failure> {
         for (at, _) in to.match_indices('/') {
             // A folder that is there already is no failure.
-            output_of(self.tool("mmd").args(["-D", "s"]).arg(format!("::{}", &to[..at]))).ok();
+            output_of(
+                self.tool("mmd")
+                    .args(["-D", "s"])
+                    .arg(format!("::{}", &to[..at])),
+            )
+            .ok();
         }
-        output_of(self.tool("mcopy").args(["-D", "o"]).arg(from).arg(format!("::{to}"))).map(|_| ())
+        output_of(
+            self.tool("mcopy")
+                .args(["-D", "o"])
+                .arg(from)
+                .arg(format!("::{to}")),
+        )
+        .map(|_| ())
     }
 
     /// Takes the file at path `from` out, to the host's file `to`. *Reads* the image.
@@ -174,7 +213,13 @@ impl Fat {
     /// # Errors
     /// When mtools fails, for one because there is no such file.
     pub fn take(&self, from: &str, to: &Path) -> Result<(), Failure> {
-        output_of(self.tool("mcopy").arg("-n").arg(format!("::{from}")).arg(to)).map(|_| ())
+        output_of(
+            self.tool("mcopy")
+                .arg("-n")
+                .arg(format!("::{from}"))
+                .arg(to),
+        )
+        .map(|_| ())
     }
 
     /// Deletes the file at `path`. *Writes.*
@@ -201,10 +246,16 @@ fn output_of(command: &mut Command) -> Result<String, Failure> {
     // Tools of the system administrator's folders are not on every user's path.
     let path = [path.as_os_str(), OsStr::new("/usr/sbin:/sbin")].join(OsStr::new(":"));
     let step = format!("run {}", name.to_string_lossy());
-    let output = command.env("PATH", path).output().map_err(Failure::of(&step))?;
+    let output = command
+        .env("PATH", path)
+        .output()
+        .map_err(Failure::of(&step))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(step, format!("{}: {}", output.status, said.trim())));
+        return Err(Failure::new(
+            step,
+            format!("{}: {}", output.status, said.trim()),
+        ));
     }
     String::from_utf8(output.stdout).map_err(Failure::of(step))
 }
@@ -237,14 +288,23 @@ mod tests {
     fn partitions_are_found_by_label() -> Result<(), Failure> {
         let folder = folder()?;
         let image = folder.path().join("disk.img");
-        std::fs::File::create(&image).and_then(|file| file.set_len(8 << 20)).map_err(Failure::of("make"))?;
+        std::fs::File::create(&image)
+            .and_then(|file| file.set_len(8 << 20))
+            .map_err(Failure::of("make"))?;
         super::output_of(
-            Command::new("sgdisk").args(["-n", "1:2048:+1M", "-c", "1:rayos-state"]).arg(&image),
+            Command::new("sgdisk")
+                .args(["-n", "1:2048:+1M", "-c", "1:rayos-state"])
+                .arg(&image),
         )?;
         let found = partition(&image, "rayos-state")?;
         assert_eq!((found.offset, found.len), (1 << 20, 1 << 20));
-        assert_eq!(found.digest(&image)?, "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58");
-        assert!(partition(&image, "root-a").is_err_and(|error| error.what == "there are rayos-state"));
+        assert_eq!(
+            found.digest(&image)?,
+            "30e14955ebf1352266dc2ff8067e68104607e750abb9d3b36582b8af909fcb58"
+        );
+        assert!(
+            partition(&image, "root-a").is_err_and(|error| error.what == "there are rayos-state")
+        );
         Ok(())
     }
 
@@ -257,7 +317,10 @@ mod tests {
             digest_of(&file, 0, 3)?,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        assert!(digest_of(&file, 1, 3).is_err_and(|error| error.what == "2 bytes from 1 on, expected 3"));
+        assert!(
+            digest_of(&file, 1, 3)
+                .is_err_and(|error| error.what == "2 bytes from 1 on, expected 3")
+        );
         Ok(())
     }
 }

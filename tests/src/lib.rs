@@ -1,8 +1,9 @@
-//! The machine that scenarios run on: QEMU with UEFI firmware, its console, its disks and a web server beside it; and
-//! the simulated machine.
+//! The machine that scenarios run on: QEMU with UEFI firmware, its console, its disks and a web
+//! server beside it; and the simulated machine.
 //!
-//! A scenario says what it waits for and for how long at most; nothing here sleeps for luck. When a step does not
-//! come about, the [`Failure`] names it, with the end of the console, the full log's path and QEMU's command line.
+//! A scenario says what it waits for and for how long at most; nothing here sleeps for luck. When a
+//! step does not come about, the [`Failure`] names it, with the end of the console, the full log's
+//! path and QEMU's command line.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), tests::Failure> {

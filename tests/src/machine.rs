@@ -72,16 +72,16 @@ impl Disk {
         self
     }
 
-    /// Firmware is told to prefer this disk. OVMF then rewrites `BootOrder` and deletes entries for other disks: a
-    /// hostile firmware by one switch. *Pure.*
+    /// Firmware is told to prefer this disk. OVMF then rewrites `BootOrder` and deletes entries for
+    /// other disks: a hostile firmware by one switch. *Pure.*
     #[must_use]
     pub fn bootindex(mut self, index: u32) -> Self {
         self.bootindex = Some(index);
         self
     }
 
-    /// QEMU writes down in `file` what the machine does to the disk, for [`crate::recorded::Recording`]. The
-    /// file is made anew by [`Machine::start`]. *Pure.*
+    /// QEMU writes down in `file` what the machine does to the disk, for
+    /// [`crate::recorded::Recording`]. The file is made anew by [`Machine::start`]. *Pure.*
     #[must_use]
     pub fn recording(mut self, file: impl Into<PathBuf>) -> Self {
         self.recording = Some(file.into());
@@ -107,11 +107,18 @@ impl Disk {
             }
         }
         drive.push(&self.path);
-        let blocks = format!("logical_block_size={0},physical_block_size={0}", self.sector_size.max(512));
+        let blocks = format!(
+            "logical_block_size={0},physical_block_size={0}",
+            self.sector_size.max(512)
+        );
         let mut device = match self.bus {
-            Bus::Virtio => format!("virtio-blk-pci,drive={id},id={id}-dev,serial=RAYOS{number},{blocks}"),
+            Bus::Virtio => {
+                format!("virtio-blk-pci,drive={id},id={id}-dev,serial=RAYOS{number},{blocks}")
+            }
             Bus::Nvme => format!("nvme,drive={id},id={id}-dev,serial=RAYOS{number},{blocks}"),
-            Bus::Usb => format!("usb-storage,bus=xhci.0,drive={id},id={id}-dev,removable=on,{blocks}"),
+            Bus::Usb => {
+                format!("usb-storage,bus=xhci.0,drive={id},id={id}-dev,removable=on,{blocks}")
+            }
             Bus::Cd => format!("ide-cd,drive={id},id={id}-dev"),
         };
         if let Some(index) = self.bootindex {
@@ -137,16 +144,21 @@ pub struct Machine<'a> {
 }
 
 /// Firmware and an empty variable store, in the folders of Debian and Ubuntu.
-const FIRMWARE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd");
+const FIRMWARE: (&str, &str) = (
+    "/usr/share/OVMF/OVMF_CODE_4M.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.fd",
+);
 
-/// The same with Secure Boot, whose variables are kept from the system by system management mode; and a variable store in
-/// which it is on.
-const SECURE_FIRMWARE: (&str, &str) =
-    ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd");
+/// The same with Secure Boot, whose variables are kept from the system by system management mode;
+/// and a variable store in which it is on.
+const SECURE_FIRMWARE: (&str, &str) = (
+    "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+    "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd",
+);
 
 impl<'a> Machine<'a> {
-    /// A machine without disks. Its EFI variables are in `vars.fd` of the scratch folder: machines that follow each
-    /// other in one folder are the same machine, switched off and on. *Pure.*
+    /// A machine without disks. Its EFI variables are in `vars.fd` of the scratch folder: machines
+    /// that follow each other in one folder are the same machine, switched off and on. *Pure.*
     #[must_use]
     pub fn new(scratch: &'a Scratch) -> Self {
         Self {
@@ -192,7 +204,8 @@ impl<'a> Machine<'a> {
         self
     }
 
-    /// The firmware with Secure Boot on, which accepts what the test key of the package `ovmf` has signed. *Pure.*
+    /// The firmware with Secure Boot on, which accepts what the test key of the package `ovmf` has
+    /// signed. *Pure.*
     #[must_use]
     pub fn secure_boot(mut self) -> Self {
         (self.firmware, self.variables_template) = (SECURE_FIRMWARE.0.into(), SECURE_FIRMWARE.1);
@@ -217,8 +230,8 @@ impl<'a> Machine<'a> {
         self
     }
 
-    /// Goes on where a machine of the same parts was stopped by [`Running::freeze`], instead of being switched on.
-    /// Disks and variables must be copies of what they were then. *Pure.*
+    /// Goes on where a machine of the same parts was stopped by [`Running::freeze`], instead of
+    /// being switched on. Disks and variables must be copies of what they were then. *Pure.*
     #[must_use]
     pub fn resume(mut self, memory: impl Into<PathBuf>) -> Self {
         self.memory = Some(memory.into());
@@ -232,20 +245,27 @@ impl<'a> Machine<'a> {
         self
     }
 
-    /// The command line that starts this machine with a console on the terminal, for a person. *Reads.*
+    /// The command line that starts this machine with a console on the terminal, for a person.
+    /// *Reads.*
     ///
     /// # Errors
     /// When no accelerator can be chosen.
     pub fn command_line(&self) -> Result<String, Failure> {
         let mut words = vec!["qemu-system-x86_64".to_owned()];
-        words.extend(self.qemu_arguments()?.iter().map(|word| quoted(&word.to_string_lossy())));
+        words.extend(
+            self.qemu_arguments()?
+                .iter()
+                .map(|word| quoted(&word.to_string_lossy())),
+        );
         words.push("-serial mon:stdio".to_owned());
         Ok(words.join(" "))
     }
 
-    /// Switches the machine on. `name` names this run's log: `NAME.log` in the scratch folder. *Writes.*
+    /// Switches the machine on. `name` names this run's log: `NAME.log` in the scratch folder.
+    /// *Writes.*
     ///
-    /// The process ends with the thread that called this, so that a killed test leaves no machine behind.
+    /// The process ends with the thread that called this, so that a killed test leaves no machine
+    /// behind.
     ///
     /// # Errors
     /// When QEMU or its firmware is not there or does not start.
@@ -260,14 +280,28 @@ impl<'a> Machine<'a> {
             std::fs::File::create(recording).map_err(Failure::of(&step))?;
         }
         // A short path: the name of a socket has 108 bytes.
-        let socket = tempfile::Builder::new().prefix("rayos-").tempdir().map_err(Failure::of(&step))?;
+        let socket = tempfile::Builder::new()
+            .prefix("rayos-")
+            .tempdir()
+            .map_err(Failure::of(&step))?;
         let monitor = socket.path().join("qmp");
         let mut chardev = OsString::from("socket,id=qmp,server=on,wait=off,path=");
         chardev.push(&monitor);
         let mut arguments = self.qemu_arguments()?;
-        arguments.extend(["-chardev".into(), chardev, "-mon".into(), "chardev=qmp,mode=control".into()]);
+        arguments.extend([
+            "-chardev".into(),
+            chardev,
+            "-mon".into(),
+            "chardev=qmp,mode=control".into(),
+        ]);
         arguments.extend(
-            ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"].map(Into::into),
+            [
+                "-chardev",
+                "stdio,id=console,signal=off",
+                "-serial",
+                "chardev:console",
+            ]
+            .map(Into::into),
         );
 
         let errors_path = self.scratch.file(format!("{name}.qemu"));
@@ -284,8 +318,12 @@ impl<'a> Machine<'a> {
             return Err(Failure::new(step, "qemu has no console"));
         };
         let log = self.scratch.file(format!("{name}.log"));
-        let console = Console::start(input, output, &log, self.sink.take()).map_err(Failure::of(&step))?;
-        let words = arguments.iter().map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>();
+        let console =
+            Console::start(input, output, &log, self.sink.take()).map_err(Failure::of(&step))?;
+        let words = arguments
+            .iter()
+            .map(|word| quoted(&word.to_string_lossy()))
+            .collect::<Vec<_>>();
         let command_line = format!("qemu-system-x86_64 {}", words.join(" "));
         let qmp = Qmp::connect(&monitor, &mut child).map_err(|error| {
             let said = std::fs::read_to_string(&errors_path).unwrap_or_default();
@@ -305,7 +343,8 @@ impl<'a> Machine<'a> {
             Some(accelerator) => accelerator,
             None => Accelerator::choose()?,
         };
-        let mut arguments: Vec<OsString> = ["-nodefaults", "-display", "none"].map(Into::into).into();
+        let mut arguments: Vec<OsString> =
+            ["-nodefaults", "-display", "none"].map(Into::into).into();
         if self.firmware == Path::new(SECURE_FIRMWARE.0) {
             let guarded = "driver=cfi.pflash01,property=secure,value=on";
             arguments.extend(["-machine", "q35,smm=on", "-global", guarded].map(Into::into));
@@ -318,7 +357,10 @@ impl<'a> Machine<'a> {
         arguments.extend(pflash(1, &self.variables, false));
         // No network boot: it only takes time before firmware gives up.
         for switch in ["IPv4PXESupport", "IPv6PXESupport"] {
-            arguments.extend(["-fw_cfg".into(), format!("name=opt/org.tianocore/{switch},string=n").into()]);
+            arguments.extend([
+                "-fw_cfg".into(),
+                format!("name=opt/org.tianocore/{switch},string=n").into(),
+            ]);
         }
         if self.disks.iter().any(|disk| disk.bus == Bus::Usb) {
             arguments.extend(["-device".into(), "qemu-xhci,id=xhci".into()]);
@@ -328,13 +370,22 @@ impl<'a> Machine<'a> {
         }
         if self.network {
             arguments.extend(
-                ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="].map(Into::into),
+                [
+                    "-netdev",
+                    "user,id=net",
+                    "-device",
+                    "virtio-net-pci,netdev=net,romfile=",
+                ]
+                .map(Into::into),
             );
         } else {
             arguments.extend(["-nic", "none"].map(Into::into));
         }
         if let Some(memory) = &self.memory {
-            arguments.extend(["-incoming".into(), format!("exec:cat '{}'", memory.display()).into()]);
+            arguments.extend([
+                "-incoming".into(),
+                format!("exec:cat '{}'", memory.display()).into(),
+            ]);
         }
         arguments.extend(self.extra.iter().cloned());
         Ok(arguments)
@@ -343,7 +394,9 @@ impl<'a> Machine<'a> {
 
 fn pflash(unit: u8, path: &Path, read_only: bool) -> [OsString; 2] {
     let read_only = if read_only { "on" } else { "off" };
-    let mut drive = OsString::from(format!("if=pflash,unit={unit},format=raw,readonly={read_only},file="));
+    let mut drive = OsString::from(format!(
+        "if=pflash,unit={unit},format=raw,readonly={read_only},file="
+    ));
     drive.push(path);
     ["-drive".into(), drive]
 }
@@ -371,12 +424,25 @@ mod tests {
 
     #[test]
     fn a_disk_names_its_sectors_and_its_order() {
-        let words = Disk::virtio("d.img").sectors_4096().bootindex(1).arguments(3);
+        let words = Disk::virtio("d.img")
+            .sectors_4096()
+            .bootindex(1)
+            .arguments(3);
         let device = words[3].to_string_lossy();
-        assert!(device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"), "{device}");
-        assert!(words[1].to_string_lossy().ends_with("file.node-name=disk3-file,file.filename=d.img"));
+        assert!(
+            device.contains("logical_block_size=4096") && device.ends_with("bootindex=1"),
+            "{device}"
+        );
+        assert!(
+            words[1]
+                .to_string_lossy()
+                .ends_with("file.node-name=disk3-file,file.filename=d.img")
+        );
         let words = Disk::virtio("d.img").recording("d.log").arguments(0);
         let drive = words[1].to_string_lossy();
-        assert!(drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"), "{drive}");
+        assert!(
+            drive.ends_with("log.filename=d.log,file.driver=file,file.filename=d.img"),
+            "{drive}"
+        );
     }
 }

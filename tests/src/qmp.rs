@@ -41,7 +41,10 @@ impl Qmp {
             }
         };
         stream.set_read_timeout(Some(LIMIT))?;
-        let mut qmp = Self { lines: BufReader::new(stream), resets: 0 };
+        let mut qmp = Self {
+            lines: BufReader::new(stream),
+            resets: 0,
+        };
         qmp.message()?;
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
@@ -53,7 +56,9 @@ impl Qmp {
     /// What QEMU answers, or what the socket says.
     pub(crate) fn execute(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
         let line = json!({"execute": command, "arguments": arguments}).to_string();
-        self.lines.get_mut().write_all(format!("{line}\n").as_bytes())?;
+        self.lines
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes())?;
         loop {
             let mut message = self.message()?;
             if let Some(error) = message.get("error") {
@@ -65,7 +70,8 @@ impl Qmp {
         }
     }
 
-    /// Runs `command`, which changes nothing, until its answer's `field` is one of `values`; which one it was.
+    /// Runs `command`, which changes nothing, until its answer's `field` is one of `values`; which
+    /// one it was.
     ///
     /// # Errors
     /// `TimedOut`; what QEMU answers, or what the socket says.
@@ -78,7 +84,10 @@ impl Qmp {
         let until = Instant::now() + LIMIT;
         loop {
             let answer = self.execute(command, json!({}))?;
-            let found = answer.get(field).and_then(Value::as_str).unwrap_or_default();
+            let found = answer
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if let Some(value) = values.iter().find(|value| **value == found) {
                 return Ok(value);
             }
@@ -105,7 +114,10 @@ impl Qmp {
     fn message(&mut self) -> io::Result<Value> {
         let mut line = String::new();
         if self.lines.read_line(&mut line)? == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "qemu has ended"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "qemu has ended",
+            ));
         }
         let message: Value = serde_json::from_str(&line)?;
         if message.get("event").and_then(Value::as_str) == Some("RESET") {

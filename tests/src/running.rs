@@ -11,8 +11,9 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long a step may take where nothing else is said. Under translation on a busy machine everything takes ten
-/// times as long as it should; `RAYOS_PATIENCE` (a number) multiplies all limits.
+/// How long a step may take where nothing else is said. Under translation on a busy machine
+/// everything takes ten times as long as it should; `RAYOS_PATIENCE` (a number) multiplies all
+/// limits.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Lines of the console that a failure shows.
@@ -76,16 +77,21 @@ impl Running {
         self
     }
 
-    /// From now on these patterns on the console end any wait with a failure. An empty list forgets them.
+    /// From now on these patterns on the console end any wait with a failure. An empty list forgets
+    /// them.
     pub fn fatal(&mut self, patterns: &[&str]) -> &mut Self {
-        self.fatal = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        self.fatal = patterns
+            .iter()
+            .map(|pattern| (*pattern).to_owned())
+            .collect();
         self
     }
 
     /// Waits for `pattern` on the console, after what was waited for before, and returns its line.
     ///
     /// # Errors
-    /// When it does not come within the usual limit, the machine ends, or a fatal pattern comes first.
+    /// When it does not come within the usual limit, the machine ends, or a fatal pattern comes
+    /// first.
     pub fn expect(&mut self, pattern: &str) -> Result<String, Failure> {
         self.expect_within(pattern, LIMIT)
     }
@@ -102,18 +108,37 @@ impl Running {
     ///
     /// # Errors
     /// As [`Running::expect`].
-    pub fn expect_any(&mut self, patterns: &[&str], limit: Duration) -> Result<(usize, String), Failure> {
-        let all: Vec<&str> = patterns.iter().copied().chain(self.fatal.iter().map(String::as_str)).collect();
+    pub fn expect_any(
+        &mut self,
+        patterns: &[&str],
+        limit: Duration,
+    ) -> Result<(usize, String), Failure> {
+        let all: Vec<&str> = patterns
+            .iter()
+            .copied()
+            .chain(self.fatal.iter().map(String::as_str))
+            .collect();
         let limit = limit * patience();
-        let wanted =
-            || patterns.iter().map(|pattern| format!("\"{pattern}\"")).collect::<Vec<_>>().join(" or ");
+        let wanted = || {
+            patterns
+                .iter()
+                .map(|pattern| format!("\"{pattern}\""))
+                .collect::<Vec<_>>()
+                .join(" or ")
+        };
         match self.console.wait(&all, limit) {
             Waited::Came(index, line) if index < patterns.len() => Ok((index, line)),
-            Waited::Came(_, line) => Err(self.failure(format!("waited for {}, but: {line}", wanted()))),
-            Waited::Ended => Err(self.failure(format!("waited for {}, but the machine ended", wanted()))),
-            Waited::TooLong => {
-                Err(self.failure(format!("{} did not come within {} s", wanted(), limit.as_secs())))
+            Waited::Came(_, line) => {
+                Err(self.failure(format!("waited for {}, but: {line}", wanted())))
             }
+            Waited::Ended => {
+                Err(self.failure(format!("waited for {}, but the machine ended", wanted())))
+            }
+            Waited::TooLong => Err(self.failure(format!(
+                "{} did not come within {} s",
+                wanted(),
+                limit.as_secs()
+            ))),
         }
     }
 
@@ -122,7 +147,9 @@ impl Running {
     /// # Errors
     /// When the machine is gone.
     pub fn send_line(&mut self, line: &str) -> Result<(), Failure> {
-        self.console.send_line(line).map_err(|error| self.failure(format!("send to the console: {error}")))
+        self.console
+            .send_line(line)
+            .map_err(|error| self.failure(format!("send to the console: {error}")))
     }
 
     /// Sends bytes to the console, for programs that read keys.
@@ -130,7 +157,9 @@ impl Running {
     /// # Errors
     /// When the machine is gone.
     pub fn send_keys(&mut self, keys: &[u8]) -> Result<(), Failure> {
-        self.console.send(keys).map_err(|error| self.failure(format!("send to the console: {error}")))
+        self.console
+            .send(keys)
+            .map_err(|error| self.failure(format!("send to the console: {error}")))
     }
 
     /// Runs `command` (one line, for `sh`) in the guest's shell and waits for its end.
@@ -148,8 +177,11 @@ impl Running {
     pub fn run_within(&mut self, command: &str, limit: Duration) -> Result<Shell, Failure> {
         self.commands += 1;
         let number = self.commands;
-        // The shell echoes what is sent, so the marks are spelled differently there than when they are printed.
-        self.send_line(&format!("echo BEG''IN-{number}; ( {command} ) 2>&1; echo EN''D-{number} code=$?"))?;
+        // The shell echoes what is sent, so the marks are spelled differently there than when they
+        // are printed.
+        self.send_line(&format!(
+            "echo BEG''IN-{number}; ( {command} ) 2>&1; echo EN''D-{number} code=$?"
+        ))?;
         let before = std::mem::replace(&mut self.step, format!("run in the guest: {command}"));
         self.expect_within(&format!("BEGIN-{number}"), limit)?;
         let begin = self.console.position();
@@ -157,7 +189,10 @@ impl Running {
         let text = self.console.text_from(begin);
         let end = format!("END-{number} code=");
         let output = text.split(&end).next().unwrap_or_default().to_owned();
-        let code = line.rsplit("code=").next().and_then(|code| code.trim().parse().ok());
+        let code = line
+            .rsplit("code=")
+            .next()
+            .and_then(|code| code.trim().parse().ok());
         let code = code.ok_or_else(|| self.failure(format!("no exit code in \"{line}\"")))?;
         self.step = before;
         Ok(Shell { code, output })
@@ -172,7 +207,11 @@ impl Running {
         if shell.code == 0 {
             return Ok(shell.output);
         }
-        Err(self.failure(format!("{command}: exit code {}: {}", shell.code, shell.output.trim())))
+        Err(self.failure(format!(
+            "{command}: exit code {}: {}",
+            shell.code,
+            shell.output.trim()
+        )))
     }
 
     /// Waits for the sample system's shell to say that it listens.
@@ -199,7 +238,8 @@ impl Running {
         self.execute("device_del", json!({"id": format!("disk{number}-dev")}))
     }
 
-    /// How often the machine was reset since it was switched on, by the guest or by [`Running::reset`].
+    /// How often the machine was reset since it was switched on, by the guest or by
+    /// [`Running::reset`].
     ///
     /// # Errors
     /// When the machine is gone.
@@ -212,8 +252,8 @@ impl Running {
         }
     }
 
-    /// Switches the machine off, as a person does who holds the button: the guest is not asked. QEMU writes what
-    /// its disks have been told to the images.
+    /// Switches the machine off, as a person does who holds the button: the guest is not asked.
+    /// QEMU writes what its disks have been told to the images.
     ///
     /// # Errors
     /// When it does not end.
@@ -222,11 +262,12 @@ impl Running {
         self.wait(LIMIT).map(|_| ())
     }
 
-    /// Stops the machine where it is, and keeps in `memory` what [`crate::Machine::resume`] goes on from, together
-    /// with copies of its disks and variables as they are now.
+    /// Stops the machine where it is, and keeps in `memory` what [`crate::Machine::resume`] goes on
+    /// from, together with copies of its disks and variables as they are now.
     ///
-    /// It stands still first, with every read and write of its disks done. Kept while it ran, as QEMU offers, the memory now and then
-    /// was not that of one moment, and the kernel that went on from it fell over or hung.
+    /// It stands still first, with every read and write of its disks done. Kept while it ran, as
+    /// QEMU offers, the memory now and then was not that of one moment, and the kernel that went on
+    /// from it fell over or hung.
     ///
     /// # Errors
     /// When QEMU cannot write the file, or does not end.
@@ -234,8 +275,10 @@ impl Running {
         self.execute("stop", json!({}))?;
         let uri = format!("exec:cat >'{}'", memory.display());
         self.execute("migrate", json!({"uri": uri}))?;
-        let ended =
-            self.qmp.as_mut().map(|qmp| qmp.until("query-migrate", "status", &["completed", "failed"]));
+        let ended = self
+            .qmp
+            .as_mut()
+            .map(|qmp| qmp.until("query-migrate", "status", &["completed", "failed"]));
         match ended {
             Some(Ok("completed")) => self.power_off(),
             other => Err(self.failure(format!("keep the machine's memory: {other:?}"))),
@@ -244,7 +287,10 @@ impl Running {
 
     /// Lets a machine that has its kept memory again go on.
     pub(crate) fn go_on(&mut self) -> Result<(), Failure> {
-        let stands = self.qmp.as_mut().map(|qmp| qmp.until("query-status", "status", &["paused"]));
+        let stands = self
+            .qmp
+            .as_mut()
+            .map(|qmp| qmp.until("query-status", "status", &["paused"]));
         match stands {
             Some(Ok(_)) => self.execute("cont", json!({})),
             other => Err(self.failure(format!("go on from kept memory: {other:?}"))),
@@ -256,19 +302,24 @@ impl Running {
     /// # Errors
     /// When it does not end.
     pub fn kill(mut self) -> Result<(), Failure> {
-        self.child.kill().map_err(|error| self.failure(format!("kill: {error}")))?;
+        self.child
+            .kill()
+            .map_err(|error| self.failure(format!("kill: {error}")))?;
         self.wait(LIMIT).map(|_| ())
     }
 
-    /// Processor time that the machine has used since it was switched on: what goes by slowly on a busy host goes by slowly in it.
+    /// Processor time that the machine has used since it was switched on: what goes by slowly on a
+    /// busy host goes by slowly in it.
     ///
     /// # Errors
     /// When it is gone.
     pub fn effort(&self) -> Result<Duration, Failure> {
-        effort::used(self.child.id()).map_err(|error| self.failure(format!("ask for its effort: {error}")))
+        effort::used(self.child.id())
+            .map_err(|error| self.failure(format!("ask for its effort: {error}")))
     }
 
-    /// Lets the machine go on until it has used so much more of the processor, or does nothing any more, and kills it.
+    /// Lets the machine go on until it has used so much more of the processor, or does nothing any
+    /// more, and kills it.
     ///
     /// # Errors
     /// When it ends before that.
@@ -328,7 +379,11 @@ impl Running {
         }
     }
 
-    pub(crate) fn execute(&mut self, command: &str, arguments: serde_json::Value) -> Result<(), Failure> {
+    pub(crate) fn execute(
+        &mut self,
+        command: &str,
+        arguments: serde_json::Value,
+    ) -> Result<(), Failure> {
         let done = self.qmp.as_mut().map(|qmp| qmp.execute(command, arguments));
         match done {
             Some(Ok(_)) => Ok(()),
@@ -346,9 +401,14 @@ impl Running {
             }
         };
         if waited == Waited::TooLong {
-            return Err(self.failure(format!("the machine did not end within {} s", limit.as_secs())));
+            return Err(self.failure(format!(
+                "the machine did not end within {} s",
+                limit.as_secs()
+            )));
         }
-        self.child.wait().map_err(|error| self.failure(format!("wait for qemu: {error}")))
+        self.child
+            .wait()
+            .map_err(|error| self.failure(format!("wait for qemu: {error}")))
     }
 }
 
@@ -362,5 +422,9 @@ impl Drop for Running {
 
 /// `RAYOS_PATIENCE`, or 1.
 fn patience() -> u32 {
-    std::env::var("RAYOS_PATIENCE").ok().and_then(|number| number.parse().ok()).unwrap_or(1).max(1)
+    std::env::var("RAYOS_PATIENCE")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(1)
+        .max(1)
 }

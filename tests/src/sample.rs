@@ -12,22 +12,29 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The sample in `RAYOS_SAMPLE`, as it is; without that the one in `build/sample`, made or brought up to date
-    /// first (minutes the first time, a second when nothing has changed). *Writes.*
+    /// The sample in `RAYOS_SAMPLE`, as it is; without that the one in `build/sample`, made or
+    /// brought up to date first (minutes the first time, a second when nothing has changed).
+    /// *Writes.*
     ///
     /// # Errors
     /// When it cannot be made; the failure holds what the script said.
     pub fn ready() -> Result<Self, Failure> {
         if let Some(folder) = std::env::var_os("RAYOS_SAMPLE") {
-            return Ok(Self { folder: folder.into() });
+            return Ok(Self {
+                folder: folder.into(),
+            });
         }
         let folder = project().join("build/sample");
         let step = "build the sample releases";
-        let made =
-            Command::new(project().join("scripts/build-sample")).output().map_err(Failure::of(step))?;
+        let made = Command::new(project().join("scripts/build-sample"))
+            .output()
+            .map_err(Failure::of(step))?;
         if !made.status.success() {
             let said = String::from_utf8_lossy(&made.stderr);
-            return Err(Failure::new(step, format!("{}: {}", made.status, said.trim())));
+            return Err(Failure::new(
+                step,
+                format!("{}: {}", made.status, said.trim()),
+            ));
         }
         Ok(Self { folder })
     }

@@ -1,10 +1,11 @@
-//! A scenario's folder: disks, logs, firmware variables. Gone when the scenario succeeds, kept when it fails.
+//! A scenario's folder: disks, logs, firmware variables. Gone when the scenario succeeds, kept when
+//! it fails.
 
 use crate::Failure;
 use std::path::{Path, PathBuf};
 
-/// The folder of one scenario, `target/qemu/NAME`. It is removed when it is dropped, unless the thread is
-/// panicking, [`Scratch::keep`] was called, or `RAYOS_KEEP` is set in the environment.
+/// The folder of one scenario, `target/qemu/NAME`. It is removed when it is dropped, unless the
+/// thread is panicking, [`Scratch::keep`] was called, or `RAYOS_KEEP` is set in the environment.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -25,13 +26,17 @@ impl Scratch {
     /// # Errors
     /// As [`Scratch::new`].
     pub fn at(path: PathBuf) -> Result<Self, Failure> {
-        let failed =
-            |error: std::io::Error| Failure::new(format!("make {}", path.display()), error.to_string());
+        let failed = |error: std::io::Error| {
+            Failure::new(format!("make {}", path.display()), error.to_string())
+        };
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(failed)?;
         }
         std::fs::create_dir_all(&path).map_err(failed)?;
-        Ok(Self { path, keep: std::env::var_os("RAYOS_KEEP").is_some() })
+        Ok(Self {
+            path,
+            keep: std::env::var_os("RAYOS_KEEP").is_some(),
+        })
     }
 
     /// The folder.
@@ -51,7 +56,8 @@ impl Scratch {
         self.keep = true;
     }
 
-    /// Ends a scenario: the folder stays when `result` is an error, and the result is handed through.
+    /// Ends a scenario: the folder stays when `result` is an error, and the result is handed
+    /// through.
     ///
     /// # Errors
     /// Those of `result`.

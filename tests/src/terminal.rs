@@ -1,9 +1,11 @@
 //! What a terminal would show of the bytes of a serial line: text without escape sequences.
 
-/// Takes bytes as they come, in pieces of any size, and yields text: no escape sequences, no carriage returns.
+/// Takes bytes as they come, in pieces of any size, and yields text: no escape sequences, no
+/// carriage returns.
 ///
-/// Firmware paints its screen with cursor movements; a new position is taken for a new line, so that words which
-/// stand apart on the screen stay apart in the text. A carriage return alone (a progress bar) begins a new line too.
+/// Firmware paints its screen with cursor movements; a new position is taken for a new line, so
+/// that words which stand apart on the screen stay apart in the text. A carriage return alone (a
+/// progress bar) begins a new line too.
 #[derive(Debug, Default)]
 pub(crate) struct Terminal {
     state: State,
@@ -29,7 +31,11 @@ impl Terminal {
     /// The text of the next `bytes`, appended to `text`. Bytes that are not ASCII become `?`.
     pub(crate) fn feed(&mut self, bytes: &[u8], text: &mut String) {
         for &byte in bytes {
-            if self.returned && !matches!(byte, b'\n' | b'\r') && !text.is_empty() && !text.ends_with('\n') {
+            if self.returned
+                && !matches!(byte, b'\n' | b'\r')
+                && !text.is_empty()
+                && !text.ends_with('\n')
+            {
                 text.push('\n');
             }
             self.returned = byte == b'\r';
@@ -83,7 +89,10 @@ mod tests {
 
     #[test]
     fn each_turn_of_a_progress_bar_is_a_line() {
-        assert_eq!(text_of(&[b"\r 10 %\r", b" 20 %\r\r\ndone\r\n"]), " 10 %\n 20 %\ndone\n");
+        assert_eq!(
+            text_of(&[b"\r 10 %\r", b" 20 %\r\r\ndone\r\n"]),
+            " 10 %\n 20 %\ndone\n"
+        );
     }
 
     #[test]
@@ -93,7 +102,10 @@ mod tests {
 
     #[test]
     fn a_new_position_is_a_new_line() {
-        assert_eq!(text_of(&[b"BdsDxe\x1b[04;01Hloading\x1b[2J\x1b[01;01H"]), "BdsDxe\nloading\n");
+        assert_eq!(
+            text_of(&[b"BdsDxe\x1b[04;01Hloading\x1b[2J\x1b[01;01H"]),
+            "BdsDxe\nloading\n"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A web server for bundles: files of one folder, over HTTP/1.1, with `Range`. It counts what it serves.
+//! A web server for bundles: files of one folder, over HTTP/1.1, with `Range`. It counts what it
+//! serves.
 
 use crate::Failure;
 use std::fs::File;
@@ -35,9 +36,11 @@ impl WebServer {
     /// # Errors
     /// When there is no port.
     pub fn start(folder: impl Into<PathBuf>) -> Result<Self, Failure> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::of("start a web server"))?;
-        let address = listener.local_addr().map_err(Failure::of("start a web server"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .map_err(Failure::of("start a web server"))?;
+        let address = listener
+            .local_addr()
+            .map_err(Failure::of("start a web server"))?;
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (folder, log) = (folder.into(), Arc::clone(&requests));
         std::thread::spawn(move || {
@@ -65,7 +68,10 @@ impl WebServer {
     /// The requests that have been answered so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Bytes of body sent so far.
@@ -79,9 +85,17 @@ impl WebServer {
 fn serve(stream: &TcpStream, folder: &Path, log: &Mutex<Vec<Request>>) -> io::Result<()> {
     let mut lines = BufReader::new(stream);
     while let Some((method, path, range)) = request(&mut lines)? {
-        let mut served = Request { method, path, range, status: 0, sent: 0 };
+        let mut served = Request {
+            method,
+            path,
+            range,
+            status: 0,
+            sent: 0,
+        };
         let result = answer(stream, folder, &mut served);
-        log.lock().unwrap_or_else(PoisonError::into_inner).push(served);
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(served);
         result?;
     }
     Ok(())
@@ -94,8 +108,10 @@ fn request(lines: &mut impl BufRead) -> io::Result<Option<(String, String, Optio
         return Ok(None);
     }
     let mut words = first.split_whitespace();
-    let (method, path) =
-        (words.next().unwrap_or_default().to_owned(), words.next().unwrap_or("/").to_owned());
+    let (method, path) = (
+        words.next().unwrap_or_default().to_owned(),
+        words.next().unwrap_or("/").to_owned(),
+    );
     let mut range = None;
     loop {
         let mut line = String::new();
@@ -112,22 +128,41 @@ fn request(lines: &mut impl BufRead) -> io::Result<Option<(String, String, Optio
 
 /// Answers one request and notes in it how.
 fn answer(mut stream: &TcpStream, folder: &Path, request: &mut Request) -> io::Result<()> {
-    let name = request.path.trim_start_matches('/').split('?').next().unwrap_or_default();
+    let name = request
+        .path
+        .trim_start_matches('/')
+        .split('?')
+        .next()
+        .unwrap_or_default();
     // One name, no folders: nothing outside of `folder` is served.
-    let file =
-        if name.contains('/') || name.starts_with('.') { None } else { File::open(folder.join(name)).ok() };
+    let file = if name.contains('/') || name.starts_with('.') {
+        None
+    } else {
+        File::open(folder.join(name)).ok()
+    };
     let Some(mut file) = file else {
         request.status = 404;
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     };
     let metadata = file.metadata()?;
     let len = metadata.len();
-    let changed = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let changed = metadata
+        .modified()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
     let common = format!("Accept-Ranges: bytes\r\nETag: \"{len:x}-{changed:x}\"\r\n");
-    let (begin, end) = match request.range.as_deref().map(|range| parse_range(range, len)) {
+    let (begin, end) = match request
+        .range
+        .as_deref()
+        .map(|range| parse_range(range, len))
+    {
         None => {
             request.status = 200;
-            write!(stream, "HTTP/1.1 200 OK\r\n{common}Content-Length: {len}\r\n\r\n")?;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\n{common}Content-Length: {len}\r\n\r\n"
+            )?;
             (0, len)
         }
         Some(Some((begin, end))) => {
@@ -164,13 +199,17 @@ fn answer(mut stream: &TcpStream, folder: &Path, request: &mut Request) -> io::R
     stream.flush()
 }
 
-/// `bytes=A-B`, `bytes=A-` or `bytes=-N` for a file of `len` bytes: begin and end (not included). *Pure.*
+/// `bytes=A-B`, `bytes=A-` or `bytes=-N` for a file of `len` bytes: begin and end (not included).
+/// *Pure.*
 fn parse_range(range: &str, len: u64) -> Option<(u64, u64)> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (begin, end) = match (first.trim(), last.trim()) {
         ("", count) => (len.saturating_sub(count.parse().ok()?), len),
         (first, "") => (first.parse().ok()?, len),
-        (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.checked_add(1)?.min(len)),
+        (first, last) => (
+            first.parse().ok()?,
+            last.parse::<u64>().ok()?.checked_add(1)?.min(len),
+        ),
     };
     (begin < end).then_some((begin, end))
 }
@@ -209,19 +248,33 @@ mod tests {
     #[test]
     fn a_file_is_served_whole_in_parts_and_not_beside_its_folder() -> Result<(), Failure> {
         let folder = tempfile::tempdir().map_err(Failure::of("make a folder"))?;
-        std::fs::write(folder.path().join("a.bundle"), b"0123456789").map_err(Failure::of("write"))?;
+        std::fs::write(folder.path().join("a.bundle"), b"0123456789")
+            .map_err(Failure::of("write"))?;
         let server = WebServer::start(folder.path())?;
         assert!(ask(&server, "GET /a.bundle HTTP/1.1\r\n\r\n")?.ends_with("\r\n\r\n0123456789"));
-        let part = ask(&server, "GET /a.bundle HTTP/1.1\r\nrange: bytes=3-5\r\n\r\n")?;
+        let part = ask(
+            &server,
+            "GET /a.bundle HTTP/1.1\r\nrange: bytes=3-5\r\n\r\n",
+        )?;
         assert!(
-            part.starts_with("HTTP/1.1 206") && part.contains("bytes 3-5/10") && part.ends_with("345"),
+            part.starts_with("HTTP/1.1 206")
+                && part.contains("bytes 3-5/10")
+                && part.ends_with("345"),
             "{part}"
         );
         assert!(
-            ask(&server, "GET /a.bundle HTTP/1.1\r\nRange: bytes=10-\r\n\r\n")?.starts_with("HTTP/1.1 416")
+            ask(
+                &server,
+                "GET /a.bundle HTTP/1.1\r\nRange: bytes=10-\r\n\r\n"
+            )?
+            .starts_with("HTTP/1.1 416")
         );
         assert!(ask(&server, "GET /../secret HTTP/1.1\r\n\r\n")?.starts_with("HTTP/1.1 404"));
-        let statuses: Vec<_> = server.requests().iter().map(|request| request.status).collect();
+        let statuses: Vec<_> = server
+            .requests()
+            .iter()
+            .map(|request| request.status)
+            .collect();
         assert_eq!(statuses, [200, 206, 416, 404]);
         assert_eq!(server.sent(), 13);
         Ok(())

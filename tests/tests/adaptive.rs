@@ -1,4 +1,5 @@
-//! What the disk has is not fetched, what it seems to have is not believed, and what is right is not written again.
+//! What the disk has is not fetched, what it seems to have is not believed, and what is right is
+//! not written again.
 
 mod lab;
 
@@ -16,7 +17,8 @@ const BLOCK: usize = 4096;
 /// The booted slot; the other one is written.
 const A: Choice = Choice::Slot(Slot::A);
 
-/// The second release's root: that of the first with its blocks in another order, every `new`th replaced, and an odd end.
+/// The second release's root: that of the first with its blocks in another order, every `new`th
+/// replaced, and an odd end.
 fn moved(new: usize) -> Vec<u8> {
     let old = image(11, 3_000_000);
     let fresh = image(77, 3_000_000);
@@ -61,9 +63,14 @@ fn slot_b_holds(lab: &Lab, root: &[u8]) {
 async fn planned(lab: &Lab, bundle: Vec<u8>) -> Amounts {
     let before = lab.device.bytes();
     let trust = trust();
-    let options = updater::apply::Options { plan_only: true, ..options(&trust) };
+    let options = updater::apply::Options {
+        plan_only: true,
+        ..options(&trust)
+    };
     let device = Arc::clone(&lab.device) as Arc<dyn BlockDevice>;
-    let planned = lab.update_on(device, MemorySource::new(bundle, 10_000), A, &options).await;
+    let planned = lab
+        .update_on(device, MemorySource::new(bundle, 10_000), A, &options)
+        .await;
     assert!(lab.device.bytes() == before, "planning changes nothing");
     match planned {
         Ok(Outcome::Planned(_, amounts)) => amounts,
@@ -83,10 +90,18 @@ async fn blocks_of_the_booted_slot_are_not_fetched_wherever_they_lie() {
         assert!(report.composed_bytes > 1_000_000, "{report:?}");
         assert_eq!(report.composed_bytes, amounts.composed_bytes);
         // Boot image and new blocks, not the root image.
-        assert!(report.fetched_bytes < bundle.len() as u64 * 6 / 10, "{report:?}");
-        assert_eq!(amounts.fetch_bytes, report.fetched_bytes, "{amounts:?} {report:?}");
-        let parts =
-            amounts.in_place_bytes + amounts.composed_bytes + amounts.filled_bytes + amounts.decoded_bytes;
+        assert!(
+            report.fetched_bytes < bundle.len() as u64 * 6 / 10,
+            "{report:?}"
+        );
+        assert_eq!(
+            amounts.fetch_bytes, report.fetched_bytes,
+            "{amounts:?} {report:?}"
+        );
+        let parts = amounts.in_place_bytes
+            + amounts.composed_bytes
+            + amounts.filled_bytes
+            + amounts.decoded_bytes;
         assert_eq!(parts, amounts.image_bytes);
     }
 }
@@ -96,9 +111,19 @@ async fn asked_not_to_look_it_fetches_everything() {
     let lab = installed(512).await;
     let root = moved(64);
     let trust = trust();
-    let options = updater::apply::Options { adaptive: false, ..options(&trust) };
+    let options = updater::apply::Options {
+        adaptive: false,
+        ..options(&trust)
+    };
     let device = Arc::clone(&lab.device) as Arc<dyn BlockDevice>;
-    let done = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &options).await;
+    let done = lab
+        .update_on(
+            device,
+            MemorySource::new(second(&root), 10_000),
+            A,
+            &options,
+        )
+        .await;
     let report = report(done.expect("updated"));
     slot_b_holds(&lab, &root);
     assert_eq!(report.composed_bytes, 0);
@@ -127,8 +152,18 @@ struct Changing {
 impl Changing {
     /// The disk of `lab`, of which `range` changes after `reads_until` bytes of it were read.
     fn of(lab: &Lab, range: std::ops::Range<u64>, reads_until: u64) -> Arc<Self> {
-        let (inner, reads, changed) = (Arc::clone(&lab.device), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { inner, range, reads, reads_until, changed })
+        let (inner, reads, changed) = (
+            Arc::clone(&lab.device),
+            AtomicU64::new(0),
+            AtomicBool::new(false),
+        );
+        Arc::new(Self {
+            inner,
+            range,
+            reads,
+            reads_until,
+            changed,
+        })
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) {
@@ -170,17 +205,32 @@ async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
     let lab = installed(512).await;
     let root = moved(64);
     let window = lab.disk().root(Slot::A).expect("root");
-    // Its image is read once to look for blocks; whatever is read of it after that is something else.
+    // Its image is read once to look for blocks; whatever is read of it after that is something
+    // else.
     let image_len = 3_000_000_u64.next_multiple_of(BLOCK as u64);
-    let changing = Changing::of(&lab, window.start()..window.start() + window.len(), image_len);
+    let changing = Changing::of(
+        &lab,
+        window.start()..window.start() + window.len(),
+        image_len,
+    );
     let trust = trust();
     let device = Arc::clone(&changing) as Arc<dyn BlockDevice>;
     let bundle = second(&root);
-    let done = lab.update_on(device, MemorySource::new(bundle.clone(), 10_000), A, &options(&trust)).await;
+    let done = lab
+        .update_on(
+            device,
+            MemorySource::new(bundle.clone(), 10_000),
+            A,
+            &options(&trust),
+        )
+        .await;
     let report = report(done.expect("updated"));
     assert!(changing.changed.load(Ordering::SeqCst), "the disk has lied");
     slot_b_holds(&lab, &root);
-    assert!(report.fetched_bytes > bundle.len() as u64 * 6 / 10, "{report:?}");
+    assert!(
+        report.fetched_bytes > bundle.len() as u64 * 6 / 10,
+        "{report:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +241,14 @@ async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
     let counted = Changing::of(&lab, behind..window.start() + window.len(), u64::MAX);
     let (trust, root) = (trust(), moved(64));
     let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-    let done = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &options(&trust)).await;
+    let done = lab
+        .update_on(
+            device,
+            MemorySource::new(second(&root), 10_000),
+            A,
+            &options(&trust),
+        )
+        .await;
     assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
     slot_b_holds(&lab, &root);
     assert_eq!(counted.reads.load(Ordering::SeqCst), 0);
@@ -200,11 +257,22 @@ async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
     let lab = installed(512).await;
     let boot = lab.disk().boot(Slot::A).expect("boot");
     let kept = 4096 + 700_000_u64.next_multiple_of(4096);
-    boot.write_at(kept, &vec![0; (boot.len() - kept) as usize]).expect("written");
-    let counted = Changing { inner: Arc::clone(&lab.device), ..Arc::into_inner(counted).expect("alone") };
+    boot.write_at(kept, &vec![0; (boot.len() - kept) as usize])
+        .expect("written");
+    let counted = Changing {
+        inner: Arc::clone(&lab.device),
+        ..Arc::into_inner(counted).expect("alone")
+    };
     let counted = Arc::new(counted);
     let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-    let done = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &options(&trust)).await;
+    let done = lab
+        .update_on(
+            device,
+            MemorySource::new(second(&root), 10_000),
+            A,
+            &options(&trust),
+        )
+        .await;
     assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
     slot_b_holds(&lab, &root);
     assert!(counted.reads.load(Ordering::SeqCst) > 0);
@@ -218,18 +286,36 @@ async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
     for (filling, most) in [(0x5a, 64 * 1024), (0, 2_097_152 + 64 * 1024)] {
         let lab = installed(512).await;
         let window = lab.disk().root(Slot::B).expect("root");
-        window.write_at(0, &vec![filling; window.len() as usize]).expect("written");
+        window
+            .write_at(0, &vec![filling; window.len() as usize])
+            .expect("written");
         let range = window.start() + zeroes.start as u64..window.start() + zeroes.end as u64;
         let counted = Changing::of(&lab, range, u64::MAX);
         let trust = trust();
-        let planning = updater::apply::Options { plan_only: true, ..options(&trust) };
+        let planning = updater::apply::Options {
+            plan_only: true,
+            ..options(&trust)
+        };
         let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-        let planned = lab.update_on(device, MemorySource::new(second(&root), 10_000), A, &planning).await;
-        let Ok(Outcome::Planned(_, amounts)) = planned else { panic!("{planned:?}") };
+        let planned = lab
+            .update_on(
+                device,
+                MemorySource::new(second(&root), 10_000),
+                A,
+                &planning,
+            )
+            .await;
+        let Ok(Outcome::Planned(_, amounts)) = planned else {
+            panic!("{planned:?}")
+        };
         // All of what is there, and next to nothing of what is not.
         let read = counted.reads.load(Ordering::SeqCst);
         assert!(read > 0 && read <= most, "{filling}: {read}");
-        assert_eq!(amounts.in_place_bytes > 2_000_000, filling == 0, "{amounts:?}");
+        assert_eq!(
+            amounts.in_place_bytes > 2_000_000,
+            filling == 0,
+            "{amounts:?}"
+        );
         // What was there does not show through.
         lab.update(second(&root), Slot::A).await.expect("updated");
         slot_b_holds(&lab, &root);
@@ -244,7 +330,12 @@ async fn a_file_with_damaged_hints_is_refused_without_a_trace() {
     let last = bundle.len() - 1;
     bundle[last] ^= 1;
     let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
-    assert!(failure.to_string().starts_with("block hints: digest mismatch"), "{failure}");
+    assert!(
+        failure
+            .to_string()
+            .starts_with("block hints: digest mismatch"),
+        "{failure}"
+    );
     assert!(lab.device.bytes() == before);
 }
 
@@ -261,14 +352,20 @@ async fn frames_that_stay_where_they_are_are_neither_fetched_nor_written() {
         ("recovery", image(22, 500_000)),
         ("guard", image(23, 100_000)),
     ];
-    let third = lab::Sample { version: "1.2.0", index: 3, seed: 0 }.bundle_of(&images, "test-machine", 1);
+    let third = lab::Sample {
+        version: "1.2.0",
+        index: 3,
+        seed: 0,
+    }
+    .bundle_of(&images, "test-machine", 1);
     let report = report(lab.update(third, Slot::A).await.expect("updated"));
     slot_b_holds(&lab, &root);
     assert!(report.written_bytes <= 64 * 1024, "{report:?}");
     assert_eq!(report.reused_bytes + report.written_bytes, 3_700_000);
 }
 
-/// Applies `bundle` to slot B, fetching what is not in its place; and how many bytes of its root partition were read for that.
+/// Applies `bundle` to slot B, fetching what is not in its place; and how many bytes of its root
+/// partition were read for that.
 async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
     let window = lab.disk().root(Slot::B).expect("root");
     let counting = Arc::new(Changing {
@@ -279,10 +376,24 @@ async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
         changed: AtomicBool::new(false),
     });
     let trust = trust();
-    let options = updater::apply::Options { adaptive: false, read_back: false, ..options(&trust) };
+    let options = updater::apply::Options {
+        adaptive: false,
+        read_back: false,
+        ..options(&trust)
+    };
     let device = Arc::clone(&counting) as Arc<dyn BlockDevice>;
-    let done = lab.update_on(device, MemorySource::new(bundle.to_vec(), 10_000), A, &options).await;
-    (report(done.expect("updated")), counting.reads.load(Ordering::SeqCst))
+    let done = lab
+        .update_on(
+            device,
+            MemorySource::new(bundle.to_vec(), 10_000),
+            A,
+            &options,
+        )
+        .await;
+    (
+        report(done.expect("updated")),
+        counting.reads.load(Ordering::SeqCst),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,21 +408,28 @@ async fn a_slot_with_something_quite_different_is_not_read_in_vain_and_one_that_
     noise.iter_mut().for_each(|byte| *byte |= 1);
     let spoil = |from: usize, to: usize| {
         let window = lab.disk().root(Slot::B).expect("root");
-        window.write_at(from as u64, &noise[from..to]).expect("write");
+        window
+            .write_at(from as u64, &noise[from..to])
+            .expect("write");
     };
     spoil(0, 24 * MIB);
-    // The first 8 MiB, of which 2 are zero; 4 more of zeroes; and one frame in each of the 4 MiB behind them.
+    // The first 8 MiB, of which 2 are zero; 4 more of zeroes; and one frame in each of the 4 MiB
+    // behind them.
     let (report, read) = counted(&lab, &bundle).await;
     slot_b_holds(&lab, &root);
     assert!(read < 12 * MIB as u64 + 4 * 65_536, "{read}");
     // The zeroes of the boot image are there.
     assert_eq!(report.reused_bytes, 131_072, "{report:?}");
-    // Cut off near the beginning, in the middle, and with nothing but the end left: what is there is found.
+    // Cut off near the beginning, in the middle, and with nothing but the end left: what is there
+    // is found.
     for (from, to) in [(MIB, 24 * MIB), (13 * MIB, 24 * MIB), (0, 15 * MIB)] {
         spoil(from, to);
         let (report, _) = counted(&lab, &bundle).await;
         slot_b_holds(&lab, &root);
         let right = (24 * MIB - (to - from)) as u64;
-        assert!(report.reused_bytes + 131_072 >= right, "{from} to {to}: {report:?}");
+        assert!(
+            report.reused_bytes + 131_072 >= right,
+            "{from} to {to}: {report:?}"
+        );
     }
 }

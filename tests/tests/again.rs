@@ -1,4 +1,5 @@
-//! Installing anew: the floor of the installation before is kept, and the medium knows what it has done.
+//! Installing anew: the floor of the installation before is kept, and the medium knows what it has
+//! done.
 
 mod lab;
 
@@ -20,7 +21,9 @@ async fn at_floor_two() -> Lab {
 
 fn below_floor(result: Result<updater::apply::Report, InstallError>) -> Option<(u64, u64)> {
     match result {
-        Err(InstallError::Refused(Refusal::BelowFloor { offered, floor, .. })) => Some((offered, floor)),
+        Err(InstallError::Refused(Refusal::BelowFloor { offered, floor, .. })) => {
+            Some((offered, floor))
+        }
         Err(other) => panic!("{other}"),
         Ok(_) => None,
     }
@@ -31,7 +34,10 @@ async fn the_floor_outlives_an_installation_anew() {
     let lab = at_floor_two().await;
     let before = lab.device.bytes();
     assert_eq!(below_floor(lab.install(FIRST.bundle()).await), Some((1, 2)));
-    assert!(lab.device.bytes() == before, "refused before the first byte is written");
+    assert!(
+        lab.device.bytes() == before,
+        "refused before the first byte is written"
+    );
     lab.install(SECOND.bundle()).await.expect("installed");
     assert_eq!(lab.record().floor, 2);
     lab.commit(Slot::A);
@@ -45,33 +51,65 @@ async fn either_copy_of_the_record_is_enough() {
         let store = RecordStore::open(&lab.disk()).expect("store");
         let record = store.read().expect("record");
         store.initialise(&record).expect("both copies");
-        bootctl::device::BlockDevice::write_at(&lab.disk().state().expect("state"), lost, &[0; 4096])
-            .expect("written");
+        bootctl::device::BlockDevice::write_at(
+            &lab.disk().state().expect("state"),
+            lost,
+            &[0; 4096],
+        )
+        .expect("written");
         assert_eq!(below_floor(lab.install(FIRST.bundle()).await), Some((1, 2)));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_forgotten_by_word_and_for_another_product() {
-    let forget = Others { forget_floor: true, ..Others::default() };
+    let forget = Others {
+        forget_floor: true,
+        ..Others::default()
+    };
     let lab = at_floor_two().await;
-    assert_eq!(below_floor(lab.install_after(FIRST.bundle(), "test-machine", forget).await), None);
+    assert_eq!(
+        below_floor(
+            lab.install_after(FIRST.bundle(), "test-machine", forget)
+                .await
+        ),
+        None
+    );
     assert_eq!(lab.record().floor, 0);
     let lab = at_floor_two().await;
     let other = FIRST.bundle_for("other-machine", 1);
-    assert_eq!(below_floor(lab.install_after(other, "other-machine", Others::default()).await), None);
-    assert_eq!(lab.record().floor, 0, "the numbers of another product say nothing of this one's");
+    assert_eq!(
+        below_floor(
+            lab.install_after(other, "other-machine", Others::default())
+                .await
+        ),
+        None
+    );
+    assert_eq!(
+        lab.record().floor,
+        0,
+        "the numbers of another product say nothing of this one's"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_medium_leaves_its_mark_and_the_next_installation_takes_it_away() {
     let lab = Lab::new(4096);
     let medium = Some(Mark::of(b"answers", b"seal"));
-    let others = Others { medium, ..Others::default() };
-    lab.install_after(FIRST.bundle(), "test-machine", others).await.expect("installed");
+    let others = Others {
+        medium,
+        ..Others::default()
+    };
+    lab.install_after(FIRST.bundle(), "test-machine", others)
+        .await
+        .expect("installed");
     assert_eq!(Mark::read(&lab.disk()).expect("state"), medium);
     lab.commit(Slot::A);
-    assert_eq!(Mark::read(&lab.disk()).expect("state"), medium, "the record lies elsewhere");
+    assert_eq!(
+        Mark::read(&lab.disk()).expect("state"),
+        medium,
+        "the record lies elsewhere"
+    );
     lab.install(SECOND.bundle()).await.expect("installed");
     assert_eq!(Mark::read(&lab.disk()).expect("state"), None);
 }

@@ -1,4 +1,5 @@
-//! Installing beside another system, whose table sgdisk made: of the disk nothing is written but what is ours.
+//! Installing beside another system, whose table sgdisk made: of the disk nothing is written but
+//! what is ours.
 
 mod lab;
 
@@ -26,7 +27,11 @@ const MIB: u64 = 1 << 20;
 const LEN: u64 = 128 * MIB;
 /// The other system's partitions; between the last two there is room for ours.
 const THEIRS: [Range<u64>; 3] = [MIB..20 * MIB, 20 * MIB..30 * MIB, 120 * MIB..124 * MIB];
-const BESIDE: Others = Others { beside: true, forget_floor: false, medium: None };
+const BESIDE: Others = Others {
+    beside: true,
+    forget_floor: false,
+    medium: None,
+};
 
 const ANSWERS: &str = "version = 1\nunattended = true\nbeside = true\n[layout]\nesp = \"34M\"\nboot = \"2M\"\nroot = \"8M\"\n\
                        recovery = \"2M\"\n";
@@ -35,15 +40,30 @@ const ANSWERS: &str = "version = 1\nunattended = true\nbeside = true\n[layout]\n
 fn another_system() -> Lab {
     let file = tempfile::NamedTempFile::new().expect("file");
     file.as_file().set_len(LEN).expect("length");
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
     let mut sgdisk = Command::new("sgdisk");
     sgdisk.arg("--disk-guid=11111111-2222-3333-4444-555555555555");
     for (range, number) in THEIRS.iter().zip([1, 3, 4]) {
-        sgdisk.arg(format!("--new={number}:{}:{}", range.start / 512, range.end / 512 - 1));
+        sgdisk.arg(format!(
+            "--new={number}:{}:{}",
+            range.start / 512,
+            range.end / 512 - 1
+        ));
     }
     sgdisk.args(["--typecode=1:ef00", "--attributes=3:set:2"]);
-    let output = sgdisk.arg(file.path()).env("PATH", path).output().expect("sgdisk");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = sgdisk
+        .arg(file.path())
+        .env("PATH", path)
+        .output()
+        .expect("sgdisk");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let mut bytes = std::fs::read(file.path()).expect("image");
     for (range, seed) in THEIRS.iter().zip(70..) {
         let place = &mut bytes[range.start as usize..range.end as usize];
@@ -52,15 +72,21 @@ fn another_system() -> Lab {
     Lab::of(MemDevice::from_bytes(bytes, 512), 8)
 }
 
-/// Everything that has to stay: the other partitions, the MBR, and their entries in both copies of the table.
+/// Everything that has to stay: the other partitions, the MBR, and their entries in both copies of
+/// the table.
 fn theirs(lab: &Lab) -> Vec<Vec<u8>> {
     let bytes = lab.device.bytes();
     let arrays = [1024, LEN - 512 - 128 * 128].map(|array| {
         let entry = |number: u64| array + (number - 1) * 128..array + number * 128;
         [entry(1), entry(3), entry(4)]
     });
-    let ranges = THEIRS.into_iter().chain([0..512, 512 + 56..512 + 72]).chain(arrays.into_iter().flatten());
-    ranges.map(|range| bytes[range.start as usize..range.end as usize].to_vec()).collect()
+    let ranges = THEIRS
+        .into_iter()
+        .chain([0..512, 512 + 56..512 + 72])
+        .chain(arrays.into_iter().flatten());
+    ranges
+        .map(|range| bytes[range.start as usize..range.end as usize].to_vec())
+        .collect()
 }
 
 /// A device that tells where it was written to.
@@ -80,7 +106,10 @@ impl BlockDevice for Recorder {
         self.device.read_at(offset, into)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.writes.lock().expect("writes").push(offset..offset + data.len() as u64);
+        self.writes
+            .lock()
+            .expect("writes")
+            .push(offset..offset + data.len() as u64);
         self.device.write_at(offset, data)
     }
     fn flush(&self) -> io::Result<()> {
@@ -93,7 +122,10 @@ impl BlockDevice for Recorder {
 
 /// Installs, and gives all places that were written.
 async fn install(lab: &Lab, source: MemorySource) -> (Result<(), InstallError>, Vec<Range<u64>>) {
-    let recorder = Arc::new(Recorder { device: Arc::clone(&lab.device), writes: Mutex::default() });
+    let recorder = Arc::new(Recorder {
+        device: Arc::clone(&lab.device),
+        writes: Mutex::default(),
+    });
     let device = Arc::clone(&recorder) as Arc<dyn BlockDevice>;
     let done = lab.install_on(device, source, "test-machine", BESIDE).await;
     let writes = std::mem::take(&mut *recorder.writes.lock().expect("writes"));
@@ -108,24 +140,41 @@ async fn every_write_is_to_what_is_ours() {
     done.expect("installed");
     let ours = 30 * MIB..120 * MIB;
     let array = 128 * 128;
-    let tables = [1024..1024 + array, 512..1024, LEN - 512 - array..LEN - 512, LEN - 512..LEN];
-    let inside =
-        |range: &Range<u64>, write: &Range<u64>| range.start <= write.start && write.end <= range.end;
+    let tables = [
+        1024..1024 + array,
+        512..1024,
+        LEN - 512 - array..LEN - 512,
+        LEN - 512..LEN,
+    ];
+    let inside = |range: &Range<u64>, write: &Range<u64>| {
+        range.start <= write.start && write.end <= range.end
+    };
     for write in &writes {
         let table = tables.iter().any(|table| table == write);
         assert!(table || inside(&ours, write), "{write:?} was written");
     }
     for table in tables {
-        assert_eq!(writes.iter().filter(|write| **write == table).count(), 1, "{table:?}");
+        assert_eq!(
+            writes.iter().filter(|write| **write == table).count(),
+            1,
+            "{table:?}"
+        );
     }
     assert!(theirs(&lab) == before);
 
     let disk = lab.disk();
     let (esp, state) = (disk.esp().expect("esp"), disk.state().expect("state"));
-    assert_eq!((esp.start(), state.start()), (30 * MIB, 64 * MIB), "ours, not the first one");
+    assert_eq!(
+        (esp.start(), state.start()),
+        (30 * MIB, 64 * MIB),
+        "ours, not the first one"
+    );
     let guard = installer::esp::read(&esp, "EFI/BOOT/BOOTX64.EFI", 200_000).expect("guard");
     assert!(guard == image(13, 100_000));
-    assert_eq!(disk.guid().to_string(), "11111111-2222-3333-4444-555555555555");
+    assert_eq!(
+        disk.guid().to_string(),
+        "11111111-2222-3333-4444-555555555555"
+    );
     assert_eq!(lab.record().disk_guid, disk.guid());
 }
 
@@ -133,7 +182,10 @@ async fn every_write_is_to_what_is_ours() {
 async fn an_update_beside_another_system_is_as_any_other() {
     let lab = another_system();
     let before = theirs(&lab);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await.0.expect("installed");
+    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+        .await
+        .0
+        .expect("installed");
     lab.commit(Slot::A);
     let outcome = lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
     assert!(matches!(outcome, Outcome::Activated(_)));
@@ -141,7 +193,10 @@ async fn an_update_beside_another_system_is_as_any_other() {
     let alone = Lab::new(512);
     alone.install(FIRST.bundle()).await.expect("installed");
     alone.commit(Slot::A);
-    alone.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    alone
+        .update(SECOND.bundle(), Slot::A)
+        .await
+        .expect("updated");
     assert!(lab.bytes(Slot::B) == alone.bytes(Slot::B));
 }
 
@@ -149,31 +204,50 @@ async fn an_update_beside_another_system_is_as_any_other() {
 async fn what_was_cut_off_is_begun_anew_without_a_question() {
     let lab = another_system();
     let before = theirs(&lab);
-    let mut pipe = MemorySource::new(FIRST.bundle(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
+    let mut pipe =
+        MemorySource::new(FIRST.bundle(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
     pipe.seekable = false;
     install(&lab, pipe).await.0.expect_err("cut off");
     let found = look(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
     assert_eq!(found.content, Content::UnfinishedBeside);
     assert_eq!(found.table.expect("table").others().len(), 3);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await.0.expect("installed");
-    let table = Existing::read(lab.device.as_ref()).expect("read").expect("table");
+    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+        .await
+        .0
+        .expect("installed");
+    let table = Existing::read(lab.device.as_ref())
+        .expect("read")
+        .expect("table");
     assert_eq!((table.ours().len(), table.entries().count()), (8, 11));
     assert!(theirs(&lab) == before);
     let found = look(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
-    assert_eq!(found.content, Content::Installed { version: "1.0.0".to_owned() });
+    assert_eq!(
+        found.content,
+        Content::Installed {
+            version: "1.0.0".to_owned()
+        }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ours_is_replaced_with_its_floor_and_nothing_else_is() {
     let lab = another_system();
     let before = theirs(&lab);
-    install(&lab, MemorySource::new(SECOND.bundle(), 10_000)).await.0.expect("installed");
+    install(&lab, MemorySource::new(SECOND.bundle(), 10_000))
+        .await
+        .0
+        .expect("installed");
     lab.commit(Slot::A);
     assert_eq!(lab.record().floor, 2);
-    let error =
-        install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await.0.expect_err("below the floor");
+    let error = install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+        .await
+        .0
+        .expect_err("below the floor");
     assert!(error.disk_is_unchanged(), "{error}");
-    install(&lab, MemorySource::new(SECOND.bundle(), 10_000)).await.0.expect("installed");
+    install(&lab, MemorySource::new(SECOND.bundle(), 10_000))
+        .await
+        .0
+        .expect("installed");
     assert_eq!(lab.record().floor, 2);
     assert!(theirs(&lab) == before);
 }
@@ -182,8 +256,11 @@ async fn ours_is_replaced_with_its_floor_and_nothing_else_is() {
 async fn what_is_refused_leaves_no_trace() {
     let lab = another_system();
     let before = lab.device.bytes();
-    for bundle in [SECOND.bundle_for("test-machine", 9), SECOND.bundle_for("other-machine", 1), b"x".to_vec()]
-    {
+    for bundle in [
+        SECOND.bundle_for("test-machine", 9),
+        SECOND.bundle_for("other-machine", 1),
+        b"x".to_vec(),
+    ] {
         let (done, writes) = install(&lab, MemorySource::new(bundle, 10_000)).await;
         assert!(done.expect_err("refused").disk_is_unchanged());
         assert_eq!(writes, []);
@@ -194,7 +271,11 @@ async fn what_is_refused_leaves_no_trace() {
     assert_eq!(done.expect_err("no room").to_string(), words);
     assert_eq!(writes, []);
     let (done, writes) = install(&Lab::new(512), MemorySource::new(FIRST.bundle(), 10_000)).await;
-    assert!(done.expect_err("blank").to_string().starts_with("disk: it has no GPT to install beside"));
+    assert!(
+        done.expect_err("blank")
+            .to_string()
+            .starts_with("disk: it has no GPT to install beside")
+    );
     assert_eq!(writes, []);
     assert!(lab.device.bytes() == before);
 }
@@ -203,18 +284,40 @@ async fn what_is_refused_leaves_no_trace() {
 async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
     let (lab, program) = (another_system(), image(13, 100_000));
     let before = theirs(&lab);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await.0.expect("installed");
+    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+        .await
+        .0
+        .expect("installed");
     let esp = lab.disk().esp().expect("esp");
-    esp.write_at(0, &vec![0; esp.len() as usize]).expect("zeroed");
-    let guard = Guard { program: &program, rollback_index: 1 };
-    assert_eq!(guard.mend(&lab.disk(), false, false).expect("mended"), GUARD_PATHS);
+    esp.write_at(0, &vec![0; esp.len() as usize])
+        .expect("zeroed");
+    let guard = Guard {
+        program: &program,
+        rollback_index: 1,
+    };
+    assert_eq!(
+        guard.mend(&lab.disk(), false, false).expect("mended"),
+        GUARD_PATHS
+    );
     assert!(theirs(&lab) == before);
     // Ours is not even in the table any more: the first one is found, and it is not ours.
-    let table = Existing::read(lab.device.as_ref()).expect("read").expect("table");
-    let ours: Vec<_> = table.ours().into_iter().filter(|entry| entry.kind == record::ESP_TYPE).collect();
-    table.patched(&ours, &[]).commit(lab.device.as_ref()).expect("commit");
+    let table = Existing::read(lab.device.as_ref())
+        .expect("read")
+        .expect("table");
+    let ours: Vec<_> = table
+        .ours()
+        .into_iter()
+        .filter(|entry| entry.kind == record::ESP_TYPE)
+        .collect();
+    table
+        .patched(&ours, &[])
+        .commit(lab.device.as_ref())
+        .expect("commit");
     let refused = guard.mend(&lab.disk(), false, true).expect_err("refused");
-    assert!(refused.to_string().contains("none on this disk is ours"), "{refused}");
+    assert!(
+        refused.to_string().contains("none on this disk is ours"),
+        "{refused}"
+    );
     assert!(theirs(&lab) == before);
 }
 
@@ -269,12 +372,19 @@ async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_u
     let lab = another_system();
     let (dir, roots) = machine(&lab);
     let mounts = roots.proc.join("self/mountinfo");
-    let read = || Lab::of(MemDevice::from_bytes(std::fs::read(roots.dev.join("sda")).expect("disk"), 512), 8);
+    let read = || {
+        Lab::of(
+            MemDevice::from_bytes(std::fs::read(roots.dev.join("sda")).expect("disk"), 512),
+            8,
+        )
+    };
     std::fs::write(&mounts, "36 35 8:3 / /home rw - ext3 /dev/root rw\n").expect("mounts");
     let busy = unattended(&dir, &roots, ANSWERS).await.expect_err("in use");
     assert!(busy.contains("/sda: sda3 is mounted on /home"), "{busy}");
     std::fs::write(&mounts, "").expect("mounts");
-    let whole = unattended(&dir, &roots, &ANSWERS.replace("beside = true", "")).await.expect_err("not blank");
+    let whole = unattended(&dir, &roots, &ANSWERS.replace("beside = true", ""))
+        .await
+        .expect_err("not blank");
     assert!(whole.contains("it is not empty (it has a GPT)"), "{whole}");
     assert!(read().device.bytes() == lab.device.bytes());
 
@@ -282,11 +392,15 @@ async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_u
     assert!(theirs(&read()) == theirs(&lab));
     let first = read().disk().esp().expect("esp").start();
     assert_eq!(first, 30 * MIB);
-    let again = unattended(&dir, &roots, ANSWERS).await.expect_err("installed");
+    let again = unattended(&dir, &roots, ANSWERS)
+        .await
+        .expect_err("installed");
     assert!(again.contains("RayOS 1.0.0 is installed on it"), "{again}");
     let before = read().record();
     let erase = ANSWERS.replace("beside = true", "beside = true\nerase = \"S-1\"");
-    unattended(&dir, &roots, &erase).await.expect("installed anew");
+    unattended(&dir, &roots, &erase)
+        .await
+        .expect("installed anew");
     assert_ne!(read().record().install_id, before.install_id);
     assert!(theirs(&read()) == theirs(&lab));
 }

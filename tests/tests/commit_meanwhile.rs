@@ -1,4 +1,5 @@
-//! A release commits while an update of the other slot is being written, with a lock on the disk that is held for as long.
+//! A release commits while an update of the other slot is being written, with a lock on the disk
+//! that is held for as long.
 
 mod lab;
 
@@ -18,7 +19,8 @@ use updater::source::MemorySource;
 
 const GOOD: Status = Status::Good { budget_left: 8 };
 
-/// The disk as an update sees it, whose first write into the root partition of slot B takes until `meanwhile` is done.
+/// The disk as an update sees it, whose first write into the root partition of slot B takes until
+/// `meanwhile` is done.
 struct Slow<F> {
     disk: FileDevice,
     root_b: std::ops::Range<u64>,
@@ -58,8 +60,8 @@ impl<F: Fn() + Send + Sync> BlockDevice for Slow<F> {
 
 /// Declares A good, as `rayos-bootctl commit` does on the machine that runs it.
 fn commit(path: &Path) {
-    let machine =
-        Machine::open(path, Box::new(MemVars::new()), Access::Record).expect("no lock is in the way");
+    let machine = Machine::open(path, Box::new(MemVars::new()), Access::Record)
+        .expect("no lock is in the way");
     let disk_guid = machine.disk.guid();
     let handoff = Handoff {
         choice: Choice::Slot(Slot::A),
@@ -71,23 +73,35 @@ fn commit(path: &Path) {
         root_uuid: Guid::ZERO,
         state_uuid: Guid::ZERO,
     };
-    let change = Machine { handoff: Some(handoff), ..machine }.commit(0).expect("committed");
+    let change = Machine {
+        handoff: Some(handoff),
+        ..machine
+    }
+    .commit(0)
+    .expect("committed");
     assert!(change.copy.is_none());
     assert_eq!(change.after.slot(Slot::A).status, GOOD);
 }
 
-/// The first release is on trial, and B is empty: an update is allowed, and must cost neither the commit nor itself.
+/// The first release is on trial, and B is empty: an update is allowed, and must cost neither the
+/// commit nor itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_the_commit_nor_the_update_is_lost() {
     let lab = Lab::new(512);
     lab.install(FIRST.bundle()).await.expect("installed");
-    assert!(matches!(lab.record().slot(Slot::A).status, Status::Pending { .. }));
+    assert!(matches!(
+        lab.record().slot(Slot::A).status,
+        Status::Pending { .. }
+    ));
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("disk.img");
     std::fs::write(&path, lab.device.bytes()).expect("image");
     let root = lab.disk().root(Slot::B).expect("root");
     let device = FileDevice::open(&path, Access::Write, SectorSize::Detect).expect("image");
-    assert!(FileDevice::open(&path, Access::Write, SectorSize::Detect).is_err(), "the disk is locked");
+    assert!(
+        FileDevice::open(&path, Access::Write, SectorSize::Detect).is_err(),
+        "the disk is locked"
+    );
     let image = path.clone();
     let slow = Arc::new(Slow {
         disk: device,
@@ -97,23 +111,43 @@ async fn neither_the_commit_nor_the_update_is_lost() {
     });
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let booted = Choice::Slot(Slot::A);
-    let outcome = lab.update_on(slow.clone(), source, booted, &options(&trust())).await.expect("updated");
+    let outcome = lab
+        .update_on(slow.clone(), source, booted, &options(&trust()))
+        .await
+        .expect("updated");
     assert!(matches!(outcome, Outcome::Activated(_)));
-    assert!(slow.done.load(Ordering::SeqCst), "the commit came in the middle");
+    assert!(
+        slow.done.load(Ordering::SeqCst),
+        "the commit came in the middle"
+    );
     drop(slow);
     let reader = FileDevice::open(&path, Access::Read, SectorSize::Detect).expect("image");
     let disk = Disk::open(Arc::new(reader)).expect("disk");
-    let record = RecordStore::open(&disk).expect("store").read().expect("record");
-    assert_eq!((record.default, record.slot(Slot::A).status, record.floor), (Slot::A, GOOD, 1));
-    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: 3 });
+    let record = RecordStore::open(&disk)
+        .expect("store")
+        .read()
+        .expect("record");
+    assert_eq!(
+        (record.default, record.slot(Slot::A).status, record.floor),
+        (Slot::A, GOOD, 1)
+    );
+    assert_eq!(
+        record.slot(Slot::B).status,
+        Status::Pending { tries_left: 3 }
+    );
 }
 
-/// Two programs that change the record at the same time take turns: none of the changes is lost, none is refused.
+/// Two programs that change the record at the same time take turns: none of the changes is lost,
+/// none is refused.
 #[test]
 fn changes_of_the_record_take_turns() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .build()
+        .expect("runtime");
     let lab = Lab::new(512);
-    runtime.block_on(lab.install(FIRST.bundle())).expect("installed");
+    runtime
+        .block_on(lab.install(FIRST.bundle()))
+        .expect("installed");
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("disk.img");
     std::fs::write(&path, lab.device.bytes()).expect("image");
@@ -133,8 +167,14 @@ fn changes_of_the_record_take_turns() {
     }
     let device = FileDevice::open(&path, Access::Read, SectorSize::Detect).expect("image");
     let disk = Disk::open(Arc::new(device)).expect("disk");
-    let after = RecordStore::open(&disk).expect("store").read().expect("record");
-    assert_eq!((after.floor, after.seq), (before.floor + 2 * RAISES, before.seq + 2 * RAISES));
+    let after = RecordStore::open(&disk)
+        .expect("store")
+        .read()
+        .expect("record");
+    assert_eq!(
+        (after.floor, after.seq),
+        (before.floor + 2 * RAISES, before.seq + 2 * RAISES)
+    );
 }
 
 /// How often each of them raises the floor.
@@ -143,11 +183,17 @@ const RAISES: u64 = 200;
 /// What the programs of the test above do; nothing by itself.
 #[test]
 fn raises_the_floor() {
-    let Some(path) = std::env::var_os("RAYOS_TEST_DISK") else { return };
-    let machine = Machine::open(Path::new(&path), Box::new(MemVars::new()), Access::Record).expect("disk");
+    let Some(path) = std::env::var_os("RAYOS_TEST_DISK") else {
+        return;
+    };
+    let machine =
+        Machine::open(Path::new(&path), Box::new(MemVars::new()), Access::Record).expect("disk");
     for _ in 0..RAISES {
         let raised = |record: &record::Record| {
-            Ok::<_, bootctl::store::StoreError>(record::Record { floor: record.floor + 1, ..*record })
+            Ok::<_, bootctl::store::StoreError>(record::Record {
+                floor: record.floor + 1,
+                ..*record
+            })
         };
         machine.store.update(raised).expect("record");
     }

@@ -1,4 +1,5 @@
-//! Delta bundles: applied to the release that they build upon and to no other, whatever state its slot is in.
+//! Delta bundles: applied to the release that they build upon and to no other, whatever state its
+//! slot is in.
 
 mod lab;
 
@@ -23,8 +24,16 @@ use updater::repair::Repaired;
 use updater::source::MemorySource;
 use updater::verify_slot::{Question, verify_slot};
 
-const SECOND: Sample = Sample { version: "1.1.0", index: 2, seed: 0 };
-const THIRD: Sample = Sample { version: "1.2.0", index: 3, seed: 0 };
+const SECOND: Sample = Sample {
+    version: "1.1.0",
+    index: 2,
+    seed: 0,
+};
+const THIRD: Sample = Sample {
+    version: "1.2.0",
+    index: 3,
+    seed: 0,
+};
 const A: Choice = Choice::Slot(Slot::A);
 
 fn file(bytes: &[u8]) -> File {
@@ -42,9 +51,20 @@ fn extracted(bundle: &[u8]) -> Extracted {
 /// The delta that leads from one bundle to another.
 fn delta(old: &[u8], new: &[u8]) -> Vec<u8> {
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options { level: 9, workers: 2 };
-    delta::make(&extracted(old), &extracted(new), how, &[key(1)], &mut spool, &mut out, &mut |_| ())
-        .expect("delta");
+    let how = delta::Options {
+        level: 9,
+        workers: 2,
+    };
+    delta::make(
+        &extracted(old),
+        &extracted(new),
+        how,
+        &[key(1)],
+        &mut spool,
+        &mut out,
+        &mut |_| (),
+    )
+    .expect("delta");
     out
 }
 
@@ -53,7 +73,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     image(seed, 300_000)[..len].to_vec()
 }
 
-/// The root image of the first release with something put in, something overwritten, and something moved.
+/// The root image of the first release with something put in, something overwritten, and something
+/// moved.
 fn root(seed: u64) -> Vec<u8> {
     let mut root = image(11, 3_000_000);
     let at = (seed * 97_001 % 2_000_000) as usize;
@@ -69,7 +90,11 @@ fn boot(seed: u64) -> Vec<u8> {
 }
 
 fn release(sample: &Sample, seed: u64) -> Vec<u8> {
-    sample.bundle_of(&[("boot", boot(seed)), ("root", root(seed))], "test-machine", 1)
+    sample.bundle_of(
+        &[("boot", boot(seed)), ("root", root(seed))],
+        "test-machine",
+        1,
+    )
 }
 
 fn holds(lab: &Lab, slot: Slot, seed: u64) {
@@ -86,10 +111,20 @@ fn report(outcome: Result<Outcome, Failure>) -> Report {
 }
 
 /// An update through `device`, with a whole bundle to turn to.
-async fn update(device: Arc<dyn BlockDevice>, delta: &[u8], full: Option<&[u8]>) -> Result<Outcome, Failure> {
+async fn update(
+    device: Arc<dyn BlockDevice>,
+    delta: &[u8],
+    full: Option<&[u8]>,
+) -> Result<Outcome, Failure> {
     let disk = Disk::open(device).expect("disk");
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine { disk, store, vars: None, booted: A, now: 0 };
+    let machine = Machine {
+        disk,
+        store,
+        vars: None,
+        booted: A,
+        now: 0,
+    };
     let (trust, on_retry) = (trust(), |_: &_, _| ());
     let source = |bytes: &[u8]| MemorySource::new(bytes.to_vec(), 10_000);
     let mut incoming = Incoming::open(source(delta), &trust, Retries::default(), &on_retry).await?;
@@ -109,7 +144,12 @@ async fn a_delta_leads_to_exactly_the_new_release_and_the_next_one_builds_upon_i
         let lab = installed(sector_size).await;
         let (first, second, third) = (FIRST.bundle(), release(&SECOND, 1), release(&THIRD, 2));
         let bundle = delta(&first, &second);
-        assert!(bundle.len() < second.len() / 10, "{} of {}", bundle.len(), second.len());
+        assert!(
+            bundle.len() < second.len() / 10,
+            "{} of {}",
+            bundle.len(),
+            second.len()
+        );
         let done = report(lab.update(bundle.clone(), Slot::A).await);
         holds(&lab, Slot::B, 1);
         assert!(done.fetched_bytes <= bundle.len() as u64, "{done:?}");
@@ -130,7 +170,8 @@ async fn whatever_changed_between_two_releases() {
     let first = FIRST.bundle();
     for seed in 3..9 {
         let lab = installed(512).await;
-        let mut pipe = MemorySource::new(delta(&first, &release(&SECOND, seed)), 3000 + seed as usize);
+        let mut pipe =
+            MemorySource::new(delta(&first, &release(&SECOND, seed)), 3000 + seed as usize);
         pipe.seekable = seed % 2 == 0;
         report(lab.update_from(pipe, A).await);
         holds(&lab, Slot::B, seed);
@@ -141,13 +182,21 @@ async fn whatever_changed_between_two_releases() {
 async fn a_slot_that_holds_something_else_is_refused_and_nothing_is_written() {
     let lab = installed(512).await;
     let before = lab.device.bytes();
-    let old = Sample { version: "0.9.0", index: 1, seed: 3 }.bundle();
+    let old = Sample {
+        version: "0.9.0",
+        index: 1,
+        seed: 3,
+    }
+    .bundle();
     let other_root = [("boot", image(10, 700_000)), ("root", image(77, 3_000_000))];
     let other_boot = [("boot", image(78, 700_000)), ("root", image(11, 3_000_000))];
     let rebuilt = |images: &[(&str, Vec<u8>)]| FIRST.bundle_of(images, "test-machine", 1);
     let second = release(&SECOND, 1);
     for (base, told) in [
-        (old, "release 1.1.0 comes as a delta to 0.9.0: slot A holds 1.0.0"),
+        (
+            old,
+            "release 1.1.0 comes as a delta to 0.9.0: slot A holds 1.0.0",
+        ),
         (
             rebuilt(&other_root),
             "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one",
@@ -157,7 +206,10 @@ async fn a_slot_that_holds_something_else_is_refused_and_nothing_is_written() {
             "release 1.1.0 comes as a delta to 1.0.0: the boot image in slot A is another one",
         ),
     ] {
-        let failure = lab.update(delta(&base, &second), Slot::A).await.expect_err("refused");
+        let failure = lab
+            .update(delta(&base, &second), Slot::A)
+            .await
+            .expect_err("refused");
         assert_eq!(failure.to_string(), told);
         assert_eq!(failure.disarmed, None);
         assert!(lab.device.bytes() == before, "{told}");
@@ -166,9 +218,15 @@ async fn a_slot_that_holds_something_else_is_refused_and_nothing_is_written() {
     let empty = Lab::new(512);
     let before = empty.device.bytes();
     let bundle = delta(&FIRST.bundle(), &second);
-    let error = empty.install(bundle).await.expect_err("refused").to_string();
+    let error = empty
+        .install(bundle)
+        .await
+        .expect_err("refused")
+        .to_string();
     assert!(
-        error.contains("release 1.1.0 comes as a delta to 1.0.0: an installation needs a whole bundle"),
+        error.contains(
+            "release 1.1.0 comes as a delta to 1.0.0: an installation needs a whole bundle"
+        ),
         "{error}"
     );
     assert!(empty.device.bytes() == before);
@@ -210,16 +268,31 @@ async fn damage_in_the_base_is_named_or_made_good_from_the_whole_bundle() {
     let lab = installed(512).await;
     let second = release(&SECOND, 1);
     let bundle = delta(&FIRST.bundle(), &second);
-    lab.device.write_at(in_root_a(&lab, 2_600_000), b"not what was signed").expect("damage");
-    let failure = update(device(&lab), &bundle, None).await.expect_err("damaged");
+    lab.device
+        .write_at(in_root_a(&lab, 2_600_000), b"not what was signed")
+        .expect("damage");
+    let failure = update(device(&lab), &bundle, None)
+        .await
+        .expect_err("damaged");
     let told = failure.to_string();
     // The chunk of the first release in which it lies: 32 KiB or less around byte 2,600,000.
-    let numbers: Vec<u64> = told.split([' ', ':']).filter_map(|word| word.parse().ok()).take(2).collect();
-    assert!(told.starts_with("root-a: bytes ") && told.contains("(--full)"), "{told}");
-    assert!(numbers[0] <= 2_600_000 && 2_600_000 <= numbers[1] && numbers[1] - numbers[0] < 65_536, "{told}");
+    let numbers: Vec<u64> = told
+        .split([' ', ':'])
+        .filter_map(|word| word.parse().ok())
+        .take(2)
+        .collect();
+    assert!(
+        told.starts_with("root-a: bytes ") && told.contains("(--full)"),
+        "{told}"
+    );
+    assert!(
+        numbers[0] <= 2_600_000 && 2_600_000 <= numbers[1] && numbers[1] - numbers[0] < 65_536,
+        "{told}"
+    );
     assert_eq!(failure.disarmed, Some(Slot::B));
     assert!(!lab.record().slot(Slot::B).is_good() && lab.record().slot(Slot::A).is_good());
-    // What could be made is in its place; the rest comes from the whole bundle, and not all of that.
+    // What could be made is in its place; the rest comes from the whole bundle, and not all of
+    // that.
     let done = report(update(device(&lab), &bundle, Some(&second)).await);
     holds(&lab, Slot::B, 1);
     assert!(done.reused_bytes > 0, "{done:?}");
@@ -230,14 +303,23 @@ async fn damage_in_the_base_is_named_or_made_good_from_the_whole_bundle() {
 async fn a_whole_bundle_of_another_release_is_no_help() {
     let lab = installed(512).await;
     let bundle = delta(&FIRST.bundle(), &release(&SECOND, 1));
-    lab.device.write_at(in_root_a(&lab, 300_000), &[1; 100]).expect("damage");
-    let failure = update(device(&lab), &bundle, Some(&release(&THIRD, 2))).await.expect_err("other");
+    lab.device
+        .write_at(in_root_a(&lab, 300_000), &[1; 100])
+        .expect("damage");
+    let failure = update(device(&lab), &bundle, Some(&release(&THIRD, 2)))
+        .await
+        .expect_err("other");
     assert_eq!(
         failure.to_string(),
         "release 1.1.0 comes with the whole bundle of release 1.2.0, which has other images"
     );
-    let failure = update(device(&lab), &bundle, Some(&bundle)).await.expect_err("a delta itself");
-    assert!(failure.to_string().contains("which has other images"), "{failure}");
+    let failure = update(device(&lab), &bundle, Some(&bundle))
+        .await
+        .expect_err("a delta itself");
+    assert!(
+        failure.to_string().contains("which has other images"),
+        "{failure}"
+    );
 }
 
 /// A disk that cannot read one of its sectors.
@@ -276,10 +358,18 @@ async fn a_base_that_cannot_be_read_is_like_a_damaged_one() {
     let second = release(&SECOND, 1);
     let bundle = delta(&FIRST.bundle(), &second);
     let at = in_root_a(&lab, 2_600_448);
-    let broken = || Arc::new(BadSector { inner: Arc::clone(&lab.device), bad: at..at + 512 });
-    let failure = update(broken(), &bundle, None).await.expect_err("unreadable");
+    let broken = || {
+        Arc::new(BadSector {
+            inner: Arc::clone(&lab.device),
+            bad: at..at + 512,
+        })
+    };
+    let failure = update(broken(), &bundle, None)
+        .await
+        .expect_err("unreadable");
     assert!(
-        failure.to_string().starts_with("root-a: bytes ") && failure.to_string().contains("medium error"),
+        failure.to_string().starts_with("root-a: bytes ")
+            && failure.to_string().contains("medium error"),
         "{failure}"
     );
     report(update(broken(), &bundle, Some(&second)).await);
@@ -293,16 +383,23 @@ async fn a_slot_that_keeps_no_index_is_hashed() {
     let boot_a = lab.disk().boot(Slot::A).expect("boot");
     let kept = (SEAL_LEN + 700_000).next_multiple_of(4096) as u64;
     boot_a.write_at(kept, &[0; 4096]).expect("forgotten");
-    lab.device.write_at(in_root_a(&lab, 2_600_000), b"!").expect("damage");
+    lab.device
+        .write_at(in_root_a(&lab, 2_600_000), b"!")
+        .expect("damage");
     let before = lab.device.bytes();
-    let failure = lab.update(bundle.clone(), Slot::A).await.expect_err("refused");
+    let failure = lab
+        .update(bundle.clone(), Slot::A)
+        .await
+        .expect_err("refused");
     assert_eq!(
         failure.to_string(),
         "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one"
     );
     assert!(lab.device.bytes() == before);
     let byte = &image(11, 3_000_000)[2_600_000..2_600_001];
-    lab.device.write_at(in_root_a(&lab, 2_600_000), byte).expect("mended");
+    lab.device
+        .write_at(in_root_a(&lab, 2_600_000), byte)
+        .expect("mended");
     report(lab.update(bundle, Slot::A).await);
     holds(&lab, Slot::B, 1);
 }
@@ -311,13 +408,17 @@ async fn a_slot_that_keeps_no_index_is_hashed() {
 async fn a_slot_without_a_good_seal_is_no_base() {
     let lab = installed(512).await;
     let bundle = delta(&FIRST.bundle(), &release(&SECOND, 1));
-    lab.disk().boot(Slot::A).expect("boot").write_at(10, b"torn").expect("damage");
+    lab.disk()
+        .boot(Slot::A)
+        .expect("boot")
+        .write_at(10, b"torn")
+        .expect("damage");
     let before = lab.device.bytes();
     let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
     assert!(
-        failure
-            .to_string()
-            .starts_with("release 1.1.0 comes as a delta to 1.0.0: what slot A holds cannot be told: "),
+        failure.to_string().starts_with(
+            "release 1.1.0 comes as a delta to 1.0.0: what slot A holds cannot be told: "
+        ),
         "{failure}"
     );
     assert!(lab.device.bytes() == before);
@@ -326,7 +427,11 @@ async fn a_slot_without_a_good_seal_is_no_base() {
 #[test]
 fn a_delta_is_as_signed_as_any_bundle() {
     let bundle = delta(&FIRST.bundle(), &release(&SECOND, 1));
-    let opened = Opener::open(Cursor::new(&bundle), Access::Verify(&trust(), Purpose::Release), 1);
+    let opened = Opener::open(
+        Cursor::new(&bundle),
+        Access::Verify(&trust(), Purpose::Release),
+        1,
+    );
     opened.expect("opened").check(&mut |_| ()).expect("checked");
 }
 
@@ -335,7 +440,10 @@ async fn fallback_made_by_delta(second: &[u8]) -> Lab {
     let lab = installed(512).await;
     report(lab.update(delta(&FIRST.bundle(), second), Slot::A).await);
     lab.commit(Slot::B);
-    report(lab.update(delta(second, &release(&THIRD, 2)), Slot::B).await);
+    report(
+        lab.update(delta(second, &release(&THIRD, 2)), Slot::B)
+            .await,
+    );
     lab.commit(Slot::A);
     lab
 }
@@ -343,11 +451,20 @@ async fn fallback_made_by_delta(second: &[u8]) -> Lab {
 async fn repair(lab: &Lab, bundle: &[u8]) -> Result<Repaired, Failure> {
     let disk = lab.disk();
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine { disk, store, vars: None, booted: A, now: 0 };
+    let machine = Machine {
+        disk,
+        store,
+        vars: None,
+        booted: A,
+        now: 0,
+    };
     let (trust, on_retry) = (trust(), |_: &_, _| ());
     let source = MemorySource::new(bundle.to_vec(), 10_000);
     let incoming = Incoming::open(source, &trust, Retries::default(), &on_retry).await?;
-    let options = Options { adaptive: false, ..options(&trust) };
+    let options = Options {
+        adaptive: false,
+        ..options(&trust)
+    };
     incoming.repair(Slot::B, &machine, &options, &Silent).await
 }
 
@@ -357,15 +474,26 @@ async fn is_whole(lab: &Lab, bundle: Option<&[u8]>) -> bool {
     let release = match bundle {
         Some(bundle) => {
             let source = MemorySource::new(bundle.to_vec(), 10_000);
-            let incoming =
-                Incoming::open(source, &trust, Retries::default(), &|_, _| ()).await.expect("head");
+            let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ())
+                .await
+                .expect("head");
             Some(Arc::clone(incoming.release()))
         }
         None => None,
     };
     let state = record.slot(Slot::B);
-    let question = Question { disk: &disk, state, slot: Slot::B, trust: &trust, release, jobs: 2 };
-    verify_slot(&question, &Silent).await.expect("compared").is_whole()
+    let question = Question {
+        disk: &disk,
+        state,
+        slot: Slot::B,
+        trust: &trust,
+        release,
+        jobs: 2,
+    };
+    verify_slot(&question, &Silent)
+        .await
+        .expect("compared")
+        .is_whole()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,11 +506,20 @@ async fn a_release_that_runs_is_known_whichever_bundle_it_came_by() {
         lab.commit(Slot::B);
         let before = lab.device.bytes();
         let again = lab.update(bundles[offered].clone(), Slot::B).await;
-        assert!(matches!(again, Ok(Outcome::UpToDate(UpToDate { slot: Slot::B }))), "{again:?}");
+        assert!(
+            matches!(again, Ok(Outcome::UpToDate(UpToDate { slot: Slot::B }))),
+            "{again:?}"
+        );
         // The same version with other images is another release.
         let rebuilt = release(&SECOND, 5);
-        let failure = lab.update(delta(&first, &rebuilt), Slot::B).await.expect_err("refused");
-        assert_eq!(failure.to_string(), "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0");
+        let failure = lab
+            .update(delta(&first, &rebuilt), Slot::B)
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            failure.to_string(),
+            "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+        );
         assert!(lab.device.bytes() == before);
         report(lab.update(rebuilt, Slot::B).await);
         holds(&lab, Slot::A, 5);
@@ -398,15 +535,29 @@ async fn a_slot_that_keeps_no_index_is_known_by_its_root_image() {
     forget_index(&lab);
     let again = lab.update(delta(&first, &second), Slot::B).await;
     assert!(matches!(again, Ok(Outcome::UpToDate(_))), "{again:?}");
-    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
-    let failure = lab.update(delta(&first, &second), Slot::B).await.expect_err("not known");
-    assert_eq!(failure.to_string(), "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0");
+    lab.disk()
+        .root(Slot::B)
+        .expect("root")
+        .write_at(2_000_000, b"damage")
+        .expect("damage");
+    let failure = lab
+        .update(delta(&first, &second), Slot::B)
+        .await
+        .expect_err("not known");
+    assert_eq!(
+        failure.to_string(),
+        "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+    );
 }
 
 /// Makes slot B forget what it keeps of its bundle.
 fn forget_index(lab: &Lab) {
     let kept = (SEAL_LEN + boot(1).len()).next_multiple_of(4096) as u64;
-    lab.disk().boot(Slot::B).expect("boot").write_at(kept, &[0; 4096]).expect("forgotten");
+    lab.disk()
+        .boot(Slot::B)
+        .expect("boot")
+        .write_at(kept, &[0; 4096])
+        .expect("forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -414,14 +565,23 @@ async fn a_slot_made_by_a_delta_is_compared_with_and_repaired_by_the_whole_bundl
     let second = release(&SECOND, 1);
     let lab = fallback_made_by_delta(&second).await;
     assert!(is_whole(&lab, None).await && is_whole(&lab, Some(&second)).await);
-    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
+    lab.disk()
+        .root(Slot::B)
+        .expect("root")
+        .write_at(2_000_000, b"damage")
+        .expect("damage");
     assert!(!is_whole(&lab, None).await && !is_whole(&lab, Some(&second)).await);
     let repaired = repair(&lab, &second).await;
-    let Ok(Repaired::Mended(report)) = repaired else { panic!("not mended: {repaired:?}") };
+    let Ok(Repaired::Mended(report)) = repaired else {
+        panic!("not mended: {repaired:?}")
+    };
     assert!(report.written_bytes <= 64 << 10, "{report:?}");
     holds(&lab, Slot::B, 1);
     assert!(lab.record().slot(Slot::B).is_good() && lab.record().default == Slot::A);
-    assert!(is_whole(&lab, None).await, "it has the seal and the index of the whole bundle now");
+    assert!(
+        is_whole(&lab, None).await,
+        "it has the seal and the index of the whole bundle now"
+    );
     let again = repair(&lab, &second).await;
     assert!(matches!(again, Ok(Repaired::Whole(Slot::B))), "{again:?}");
 }
@@ -431,12 +591,18 @@ async fn where_it_cannot_be_told_that_the_images_are_the_same_nothing_is_repaire
     let second = release(&SECOND, 1);
     let lab = fallback_made_by_delta(&second).await;
     let before = lab.device.bytes();
-    let failure = repair(&lab, &release(&SECOND, 7)).await.expect_err("other images");
+    let failure = repair(&lab, &release(&SECOND, 7))
+        .await
+        .expect_err("other images");
     let words = "slot B holds release 1.1.0, but not by this bundle, and it cannot be told that the images are the same: ";
     assert!(failure.to_string().starts_with(words), "{failure}");
     assert!(lab.device.bytes() == before);
     forget_index(&lab);
-    lab.disk().root(Slot::B).expect("root").write_at(2_000_000, b"damage").expect("damage");
+    lab.disk()
+        .root(Slot::B)
+        .expect("root")
+        .write_at(2_000_000, b"damage")
+        .expect("damage");
     let failure = repair(&lab, &second).await.expect_err("not known");
     assert!(failure.to_string().starts_with(words), "{failure}");
 }

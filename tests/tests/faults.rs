@@ -1,7 +1,8 @@
-//! Disks that fail under an update, on the real engine: each fault is told in words with partition and place, costs
-//! neither the running slot nor the boot record, and the same command goes on once the disk is mended. What can be shown
-//! with the program itself and a file is in `updater/tests/command_line/faults.rs`; every write, flush, read and request
-//! of whole lives of a machine fails in `rayos-prove crash`.
+//! Disks that fail under an update, on the real engine: each fault is told in words with partition
+//! and place, costs neither the running slot nor the boot record, and the same command goes on once
+//! the disk is mended. What can be shown with the program itself and a file is in
+//! `updater/tests/command_line/faults.rs`; every write, flush, read and request of whole lives of a
+//! machine fails in `rayos-prove crash`.
 
 mod lab;
 
@@ -40,7 +41,11 @@ struct Faulty {
 
 impl Faulty {
     fn over(lab: &Lab, fault: Fault) -> Arc<dyn BlockDevice> {
-        Arc::new(Self { disk: Arc::clone(&lab.device), fault, writes: AtomicUsize::new(0) })
+        Arc::new(Self {
+            disk: Arc::clone(&lab.device),
+            fault,
+            writes: AtomicUsize::new(0),
+        })
     }
 
     fn is_gone(&self) -> bool {
@@ -82,7 +87,11 @@ impl BlockDevice for Faulty {
     }
 
     fn flush(&self) -> io::Result<()> {
-        if matches!(self.fault, Fault::Flush) || self.is_gone() { Err(broken()) } else { self.disk.flush() }
+        if matches!(self.fault, Fault::Flush) || self.is_gone() {
+            Err(broken())
+        } else {
+            self.disk.flush()
+        }
     }
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
@@ -90,16 +99,26 @@ impl BlockDevice for Faulty {
     }
 }
 
-/// An update that `fault` ends. The running slot is as it was, and the same command goes on without the fault.
+/// An update that `fault` ends. The running slot is as it was, and the same command goes on without
+/// the fault.
 async fn stopped_by(lab: &Lab, fault: Fault) -> Failure {
     let booted = lab.bytes(Slot::A);
     let source = MemorySource::new(SECOND.bundle(), 10_000);
-    let failure = lab.update_on(Faulty::over(lab, fault), source, A, &options(&trust())).await;
+    let failure = lab
+        .update_on(Faulty::over(lab, fault), source, A, &options(&trust()))
+        .await;
     let failure = failure.expect_err("the disk is faulty");
     assert!(lab.bytes(Slot::A) == booted, "{fault:?}: the running slot");
     let record = lab.record();
-    assert_eq!((record.default, record.slot(Slot::A).is_good()), (Slot::A, true), "{fault:?}");
-    assert!(!record.slot(Slot::B).is_bootable(), "{fault:?}: a slot that is not whole");
+    assert_eq!(
+        (record.default, record.slot(Slot::A).is_good()),
+        (Slot::A, true),
+        "{fault:?}"
+    );
+    assert!(
+        !record.slot(Slot::B).is_bootable(),
+        "{fault:?}: a slot that is not whole"
+    );
     goes_on(lab).await;
     failure
 }
@@ -107,7 +126,10 @@ async fn stopped_by(lab: &Lab, fault: Fault) -> Failure {
 async fn goes_on(lab: &Lab) {
     let again = lab.update(SECOND.bundle(), Slot::A).await;
     assert!(matches!(again, Ok(Outcome::Activated(_))), "{again:?}");
-    assert_eq!(lab.record().slot(Slot::B).status, Status::Pending { tries_left: 3 });
+    assert_eq!(
+        lab.record().slot(Slot::B).status,
+        Status::Pending { tries_left: 3 }
+    );
 }
 
 /// Where byte `at` of the root partition of slot B lies on the disk.
@@ -126,9 +148,17 @@ async fn a_disk_that_is_full_or_broken_half_way_is_told_with_the_partition() {
             let lab = installed(sector_size).await;
             let failure = stopped_by(&lab, Fault::Write { after: 8, kind }).await;
             assert_eq!(failure.disarmed, Some(Slot::B), "{failure}");
-            assert!(matches!(failure.error, ApplyError::Write { .. }), "{failure:?}");
+            assert!(
+                matches!(failure.error, ApplyError::Write { .. }),
+                "{failure:?}"
+            );
             let text = failure.to_string();
-            assert!(["boot-b: ", "root-b: "].iter().any(|part| text.starts_with(part)), "{text}");
+            assert!(
+                ["boot-b: ", "root-b: "]
+                    .iter()
+                    .any(|part| text.starts_with(part)),
+                "{text}"
+            );
             assert!(text.contains(words), "{text}");
         }
     }
@@ -143,10 +173,23 @@ async fn a_disk_that_takes_no_write_leaves_the_slot_as_it_was() {
     let before = lab.device.bytes();
     let kind = io::ErrorKind::ReadOnlyFilesystem;
     let device = Faulty::over(&lab, Fault::Write { after: 0, kind });
-    let source = MemorySource::new(lab::Sample { version: "1.2.0", index: 3, seed: 4 }.bundle(), 10_000);
-    let failure = lab.update_on(device, source, Choice::Slot(Slot::B), &options(&trust())).await;
+    let source = MemorySource::new(
+        lab::Sample {
+            version: "1.2.0",
+            index: 3,
+            seed: 4,
+        }
+        .bundle(),
+        10_000,
+    );
+    let failure = lab
+        .update_on(device, source, Choice::Slot(Slot::B), &options(&trust()))
+        .await;
     let failure = failure.expect_err("write-protected");
-    assert_eq!(failure.to_string(), "boot record: read-only filesystem or storage medium");
+    assert_eq!(
+        failure.to_string(),
+        "boot record: read-only filesystem or storage medium"
+    );
     assert_eq!(failure.disarmed, None, "slot A can be started as before");
     assert!(lab.device.bytes() == before);
 }
@@ -156,11 +199,16 @@ async fn a_disk_that_goes_away_half_way_leaves_the_running_slot() {
     let lab = installed(512).await;
     for after in [0, 1, 3, 6, 9] {
         let failure = stopped_by(&lab, Fault::Gone { after }).await;
-        assert!(failure.to_string().ends_with("the disk gave an error"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("the disk gave an error"),
+            "{failure}"
+        );
         // Back to where slot B is free.
         lab.commit(Slot::B);
         let fresh = installed(512).await;
-        lab.device.write_at(0, &fresh.device.bytes()).expect("memory");
+        lab.device
+            .write_at(0, &fresh.device.bytes())
+            .expect("memory");
     }
 }
 
@@ -178,12 +226,19 @@ async fn what_was_not_written_is_found_before_the_slot_can_be_started() {
     assert_eq!(failure.disarmed, Some(Slot::B));
     let text = failure.to_string();
     assert!(
-        text.starts_with("root-b: offset ") && text.ends_with("read back other bytes than were written"),
+        text.starts_with("root-b: offset ")
+            && text.ends_with("read back other bytes than were written"),
         "{text}"
     );
-    let offset = text.split(' ').nth(2).and_then(|word| word.trim_end_matches(':').parse::<u64>().ok());
+    let offset = text
+        .split(' ')
+        .nth(2)
+        .and_then(|word| word.trim_end_matches(':').parse::<u64>().ok());
     // The whole write was forgotten; where it began is told.
-    assert!(offset.is_some_and(|offset| (offset..offset + (1 << 20)).contains(&2_500_000)), "{text}");
+    assert!(
+        offset.is_some_and(|offset| (offset..offset + (1 << 20)).contains(&2_500_000)),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +247,10 @@ async fn what_cannot_be_read_back_is_told_with_its_place() {
     let failure = stopped_by(&lab, Fault::Unreadable(in_root_b(&lab, 2_500_000))).await;
     assert_eq!(failure.disarmed, Some(Slot::B));
     let text = failure.to_string();
-    assert!(text.starts_with("root-b: offset ") && text.ends_with("the disk gave an error"), "{text}");
+    assert!(
+        text.starts_with("root-b: offset ") && text.ends_with("the disk gave an error"),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,13 +265,21 @@ async fn a_record_that_cannot_be_read_stops_it_before_anything_is_changed() {
     assert!(matches!(outcome, Ok(Outcome::UpToDate(_))), "{outcome:?}");
     // The medium lost the other one.
     let other = lab.disk().state().expect("state");
-    other.write_at(1020 * 1024 + 100, &[0xff; 8]).expect("memory");
+    other
+        .write_at(1020 * 1024 + 100, &[0xff; 8])
+        .expect("memory");
     let damaged = lab.device.bytes();
     let none = Faulty::over(&lab, Fault::Unreadable(state));
-    let failure = lab.update_on(none, source(), A, &options(&trust())).await.expect_err("no record");
+    let failure = lab
+        .update_on(none, source(), A, &options(&trust()))
+        .await
+        .expect_err("no record");
     assert_eq!(failure.disarmed, None);
     let text = failure.to_string();
-    assert!(text.starts_with("boot record is lost: copy 0: cannot be read; copy 1: "), "{text}");
+    assert!(
+        text.starts_with("boot record is lost: copy 0: cannot be read; copy 1: "),
+        "{text}"
+    );
     assert!(lab.device.bytes() == damaged && damaged != before);
 }
 
@@ -221,13 +287,21 @@ async fn a_record_that_cannot_be_read_stops_it_before_anything_is_changed() {
 async fn bad_places_of_the_other_slot_are_fetched_instead() {
     let lab = installed(512).await;
     let root_a = lab.disk().root(Slot::A).expect("root").start();
-    // The same release again from recovery: all of it lies in slot A, but for what cannot be read there.
+    // The same release again from recovery: all of it lies in slot A, but for what cannot be read
+    // there.
     let source = MemorySource::new(FIRST.bundle(), 10_000);
     let device = Faulty::over(&lab, Fault::Unreadable(root_a + 2_000_000));
-    let outcome = lab.update_on(device, source, Choice::Recovery, &options(&trust())).await;
-    let Ok(Outcome::Activated(report)) = outcome else { panic!("{outcome:?}") };
+    let outcome = lab
+        .update_on(device, source, Choice::Recovery, &options(&trust()))
+        .await;
+    let Ok(Outcome::Activated(report)) = outcome else {
+        panic!("{outcome:?}")
+    };
     assert_eq!(report.slot, 'b');
-    assert!(report.composed_bytes > 2_000_000 && report.fetched_bytes > 100_000, "{report:?}");
+    assert!(
+        report.composed_bytes > 2_000_000 && report.fetched_bytes > 100_000,
+        "{report:?}"
+    );
     assert_eq!(lab.record().slot(Slot::B).reason, Reason::None);
     assert!(lab.bytes(Slot::B) == lab.bytes(Slot::A));
 }

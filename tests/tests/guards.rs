@@ -1,5 +1,5 @@
-//! The EFI system partition is lost, in whole or in part: the guard is put back into all of its places, and nothing else
-//! on the disk is touched.
+//! The EFI system partition is lost, in whole or in part: the guard is put back into all of its
+//! places, and nothing else on the disk is touched.
 
 mod lab;
 
@@ -15,7 +15,10 @@ fn program() -> Vec<u8> {
 }
 
 fn guard(program: &[u8]) -> Guard<'_> {
-    Guard { program, rollback_index: 1 }
+    Guard {
+        program,
+        rollback_index: 1,
+    }
 }
 
 /// Everything on the disk but the EFI system partition.
@@ -33,8 +36,15 @@ fn sound(lab: &Lab) {
     esp.read_at(0, &mut bytes).expect("read");
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), bytes).expect("image");
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let judged = Command::new("fsck.vfat").arg("-n").arg(file.path()).env("PATH", path).output();
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let judged = Command::new("fsck.vfat")
+        .arg("-n")
+        .arg(file.path())
+        .env("PATH", path)
+        .output();
     assert!(judged.expect("fsck.vfat").status.success());
 }
 
@@ -43,7 +53,12 @@ async fn what_is_whole_is_left_alone() {
     for sector_size in [512, 4096] {
         let lab = installed(sector_size).await;
         let (before, program) = (lab.device.bytes(), program());
-        assert_eq!(guard(&program).mend(&lab.disk(), false, false).expect("whole"), [""; 0]);
+        assert_eq!(
+            guard(&program)
+                .mend(&lab.disk(), false, false)
+                .expect("whole"),
+            [""; 0]
+        );
         assert!(lab.device.bytes() == before);
     }
 }
@@ -54,14 +69,28 @@ async fn a_zeroed_partition_and_a_lost_copy_are_made_anew() {
         let lab = installed(sector_size).await;
         let (before, program) = (rest(&lab), program());
         let esp = lab.disk().esp().expect("esp");
-        esp.write_at(0, &vec![0; esp.len() as usize]).expect("zeroed");
-        assert_eq!(guard(&program).mend(&lab.disk(), false, false).expect("mended"), GUARD_PATHS);
+        esp.write_at(0, &vec![0; esp.len() as usize])
+            .expect("zeroed");
+        assert_eq!(
+            guard(&program)
+                .mend(&lab.disk(), false, false)
+                .expect("mended"),
+            GUARD_PATHS
+        );
         assert_eq!(lacking(&esp, &program), [""; 0]);
         sound(&lab);
 
-        let mut three: Vec<_> = GUARD_PATHS[..3].iter().map(|path| EspFile::new(path, &program)).collect();
+        let mut three: Vec<_> = GUARD_PATHS[..3]
+            .iter()
+            .map(|path| EspFile::new(path, &program))
+            .collect();
         esp::make(&esp, 0, esp.len(), 9, &mut three).expect("three copies");
-        assert_eq!(guard(&program).mend(&lab.disk(), false, false).expect("mended"), [GUARD_PATHS[3]]);
+        assert_eq!(
+            guard(&program)
+                .mend(&lab.disk(), false, false)
+                .expect("mended"),
+            [GUARD_PATHS[3]]
+        );
         sound(&lab);
         assert!(rest(&lab) == before, "something else was written");
     }
@@ -74,22 +103,33 @@ async fn what_others_put_there_is_given_up_only_on_request() {
     let mut files = vec![EspFile::new("EFI/vendor/firmware.cap", b"capsule")];
     esp::make(&esp, 0, esp.len(), 9, &mut files).expect("foreign");
     let before = lab.device.bytes();
-    let refused = guard(&program).mend(&lab.disk(), false, false).expect_err("refused");
+    let refused = guard(&program)
+        .mend(&lab.disk(), false, false)
+        .expect_err("refused");
     assert_eq!(
         refused.to_string(),
         "the EFI system partition holds EFI/vendor/firmware.cap, which would be lost"
     );
     assert!(lab.device.bytes() == before);
-    assert_eq!(guard(&program).mend(&lab.disk(), false, true).expect("overwritten"), GUARD_PATHS);
+    assert_eq!(
+        guard(&program)
+            .mend(&lab.disk(), false, true)
+            .expect("overwritten"),
+        GUARD_PATHS
+    );
 
     // Somebody's own file system: its clusters are of another size.
     let mut first = [0; 512];
     esp.read_at(0, &mut first).expect("read");
     first[13] *= 2;
     esp.write_at(0, &first).expect("write");
-    let refused = guard(&program).mend(&lab.disk(), false, false).expect_err("refused");
+    let refused = guard(&program)
+        .mend(&lab.disk(), false, false)
+        .expect_err("refused");
     assert!(
-        refused.to_string().contains("a file system that is not as an installation makes it"),
+        refused
+            .to_string()
+            .contains("a file system that is not as an installation makes it"),
         "{refused}"
     );
 }
@@ -98,14 +138,20 @@ async fn what_others_put_there_is_given_up_only_on_request() {
 async fn an_older_and_an_unsigned_guard_are_refused() {
     let lab = installed(512).await;
     let esp = lab.disk().esp().expect("esp");
-    esp.write_at(0, &vec![0; esp.len() as usize]).expect("zeroed");
+    esp.write_at(0, &vec![0; esp.len() as usize])
+        .expect("zeroed");
     let (before, program) = (lab.device.bytes(), program());
     let floor = lab.record().floor;
     assert!(floor > 0, "the committed release has raised it");
-    let older = Guard { program: &program, rollback_index: floor - 1 };
+    let older = Guard {
+        program: &program,
+        rollback_index: floor - 1,
+    };
     let refused = older.mend(&lab.disk(), false, false).expect_err("older");
     assert!(matches!(refused, MendError::Older { .. }), "{refused}");
-    let refused = guard(&program).mend(&lab.disk(), true, false).expect_err("unsigned");
+    let refused = guard(&program)
+        .mend(&lab.disk(), true, false)
+        .expect_err("unsigned");
     assert!(matches!(refused, MendError::Unsigned), "{refused}");
     assert!(lab.device.bytes() == before);
 }

@@ -1,5 +1,5 @@
-//! Installing and updating on a disk in memory, through the real installer, updater and boot control: what must be
-//! the same is the same, and what must not be touched is not.
+//! Installing and updating on a disk in memory, through the real installer, updater and boot
+//! control: what must be the same is the same, and what must not be touched is not.
 
 mod lab;
 
@@ -15,13 +15,28 @@ use updater::source::{Fault, MemorySource};
 async fn a_slot_is_the_same_whether_installed_or_updated() {
     for sector_size in [512, 4096] {
         let updated = installed(sector_size).await;
-        updated.update(SECOND.bundle(), Slot::A).await.expect("updated");
+        updated
+            .update(SECOND.bundle(), Slot::A)
+            .await
+            .expect("updated");
         let fresh = Lab::new(sector_size);
         fresh.install(SECOND.bundle()).await.expect("installed");
-        assert!(updated.bytes(Slot::B) == fresh.bytes(Slot::A), "the bytes of both partitions of the slot");
-        let (updated, fresh) = (*updated.record().slot(Slot::B), *fresh.record().slot(Slot::A));
-        assert_eq!((updated.status, updated.release), (fresh.status, fresh.release));
-        assert_eq!((updated.tries_granted, updated.reason), (fresh.tries_granted, fresh.reason));
+        assert!(
+            updated.bytes(Slot::B) == fresh.bytes(Slot::A),
+            "the bytes of both partitions of the slot"
+        );
+        let (updated, fresh) = (
+            *updated.record().slot(Slot::B),
+            *fresh.record().slot(Slot::A),
+        );
+        assert_eq!(
+            (updated.status, updated.release),
+            (fresh.status, fresh.release)
+        );
+        assert_eq!(
+            (updated.tries_granted, updated.reason),
+            (fresh.tries_granted, fresh.reason)
+        );
         assert_eq!(updated.status, Status::Pending { tries_left: 3 });
     }
 }
@@ -30,8 +45,11 @@ async fn a_slot_is_the_same_whether_installed_or_updated() {
 fn entries(lab: &Lab) -> Vec<Vec<u8>> {
     let vars = lab.vars.all();
     let is_entry = |name: &str| name.len() == 8 && name.starts_with("Boot") && name != "BootNext";
-    let mut entries: Vec<_> =
-        vars.into_iter().filter(|(name, _)| is_entry(&name.name)).map(|(_, value)| value.data).collect();
+    let mut entries: Vec<_> = vars
+        .into_iter()
+        .filter(|(name, _)| is_entry(&name.name))
+        .map(|(_, value)| value.data)
+        .collect();
     entries.sort();
     entries
 }
@@ -39,7 +57,10 @@ fn entries(lab: &Lab) -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_entries_are_the_same_whether_installed_or_updated() {
     let updated = installed(512).await;
-    updated.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    updated
+        .update(SECOND.bundle(), Slot::A)
+        .await
+        .expect("updated");
     let fresh = Lab::new(512);
     fresh.install(SECOND.bundle()).await.expect("installed");
     assert_eq!(entries(&fresh).len(), 3, "both slots and recovery");
@@ -50,33 +71,58 @@ async fn the_entries_are_the_same_whether_installed_or_updated() {
 async fn an_update_leaves_the_booted_slot_alone_and_tells_its_story() {
     let lab = installed(512).await;
     let before = lab.bytes(Slot::A);
-    let Outcome::Activated(report) = lab.update(SECOND.bundle(), Slot::A).await.expect("updated") else {
+    let Outcome::Activated(report) = lab.update(SECOND.bundle(), Slot::A).await.expect("updated")
+    else {
         panic!("not activated")
     };
-    assert_eq!((report.slot, report.version.as_str(), report.image_bytes), ('b', "1.1.0", 3_700_000));
+    assert_eq!(
+        (report.slot, report.version.as_str(), report.image_bytes),
+        ('b', "1.1.0", 3_700_000)
+    );
     assert!(lab.bytes(Slot::A) == before);
     assert_eq!(lab.record().default, Slot::A);
     let [boot, root] = lab.bytes(Slot::B);
     let bundle = SECOND.bundle();
-    assert!(boot[..4096] == bundle[..4096], "the header is the bundle's seal");
+    assert!(
+        boot[..4096] == bundle[..4096],
+        "the header is the bundle's seal"
+    );
     assert!(boot[4096..][..700_000] == image(20, 700_000));
     assert!(root[..3_000_000] == image(21, 3_000_000));
-    let events = EventLog::open(&lab.disk()).expect("ring").events().expect("events");
-    let story: Vec<String> =
-        events.iter().map(|event| format!("{} {}", event.kind.word(), event.version)).collect();
-    assert_eq!(story, ["disarmed 1.0.0", "activated 1.0.0", "disarmed 1.1.0", "activated 1.1.0"]);
+    let events = EventLog::open(&lab.disk())
+        .expect("ring")
+        .events()
+        .expect("events");
+    let story: Vec<String> = events
+        .iter()
+        .map(|event| format!("{} {}", event.kind.word(), event.version))
+        .collect();
+    assert_eq!(
+        story,
+        [
+            "disarmed 1.0.0",
+            "activated 1.0.0",
+            "disarmed 1.1.0",
+            "activated 1.1.0"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_time_nothing_is_fetched() {
     let lab = installed(512).await;
     lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
-    let Outcome::Activated(again) = lab.update(SECOND.bundle(), Slot::A).await.expect("again") else {
+    let Outcome::Activated(again) = lab.update(SECOND.bundle(), Slot::A).await.expect("again")
+    else {
         panic!("not activated")
     };
     assert_eq!((again.written_bytes, again.reused_bytes), (0, 3_700_000));
     let head_only = SECOND.bundle().len() as u64 / 10;
-    assert!(again.fetched_bytes < head_only, "{} bytes were fetched", again.fetched_bytes);
+    assert!(
+        again.fetched_bytes < head_only,
+        "{} bytes were fetched",
+        again.fetched_bytes
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +139,10 @@ async fn refused(lab: &Lab, bundle: Vec<u8>) -> ApplyError {
     let (disk, writes) = (lab.device.bytes(), lab.vars.writes());
     let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
     assert_eq!(failure.disarmed, None);
-    assert!(lab.device.bytes() == disk, "a refusal leaves no trace on the disk");
+    assert!(
+        lab.device.bytes() == disk,
+        "a refusal leaves no trace on the disk"
+    );
     assert_eq!(lab.vars.writes(), writes, "nor in the variables");
     failure.error
 }
@@ -102,11 +151,20 @@ async fn refused(lab: &Lab, bundle: Vec<u8>) -> ApplyError {
 async fn what_is_not_fit_is_refused_without_a_trace() {
     let lab = installed(512).await;
     let old = refused(&lab, OLD.bundle()).await;
-    assert_eq!(old.to_string(), "release 0.9.0 has rollback index 0: this machine accepts 1 or higher");
+    assert_eq!(
+        old.to_string(),
+        "release 0.9.0 has rollback index 0: this machine accepts 1 or higher"
+    );
     let other = refused(&lab, SECOND.bundle_for("other-machine", 1)).await;
-    assert_eq!(other.to_string(), "release 1.1.0 is for other-machine: this machine is test-machine");
+    assert_eq!(
+        other.to_string(),
+        "release 1.1.0 is for other-machine: this machine is test-machine"
+    );
     let stranger = refused(&lab, SECOND.bundle_for("test-machine", 9)).await;
-    assert_eq!(stranger.to_string(), "signed by 0 trusted release key(s), expected 1");
+    assert_eq!(
+        stranger.to_string(),
+        "signed by 0 trusted release key(s), expected 1"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +195,10 @@ async fn one_flipped_bit_in_the_payload_is_found_before_it_is_written() {
     assert!(matches!(failure.error, ApplyError::Bundle(_)), "{failure}");
     assert_eq!(failure.disarmed, Some(Slot::B));
     assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
-    assert!(lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0), "no header: nothing to start");
+    assert!(
+        lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0),
+        "no header: nothing to start"
+    );
     assert!(lab.bytes(Slot::A) == booted);
 }
 
@@ -150,19 +211,28 @@ async fn a_damaged_file_is_refused_without_a_trace() {
     let disk = lab.device.bytes();
     let mut source = MemorySource::new(flipped, 10_000);
     source.local = true;
-    let failure = lab.update_from(source, Choice::Slot(Slot::A)).await.expect_err("refused");
+    let failure = lab
+        .update_from(source, Choice::Slot(Slot::A))
+        .await
+        .expect_err("refused");
     assert!(matches!(failure.error, ApplyError::Bundle(_)), "{failure}");
     assert_eq!(failure.disarmed, None);
-    assert!(lab.device.bytes() == disk, "a refusal leaves no trace on the disk");
+    assert!(
+        lab.device.bytes() == disk,
+        "a refusal leaves no trace on the disk"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_goes_on_where_it_was_cut_off() {
     let lab = installed(512).await;
     let bundle = SECOND.bundle();
-    let mut pipe = MemorySource::new(bundle.clone(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
+    let mut pipe =
+        MemorySource::new(bundle.clone(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
     pipe.seekable = false;
-    lab.update_from(pipe, Choice::Slot(Slot::A)).await.expect_err("cut off");
+    lab.update_from(pipe, Choice::Slot(Slot::A))
+        .await
+        .expect_err("cut off");
     assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
     let Outcome::Activated(report) = lab.update(bundle, Slot::A).await.expect("resumed") else {
         panic!("not activated")
@@ -176,8 +246,14 @@ async fn an_update_goes_on_where_it_was_cut_off() {
 async fn a_release_on_trial_is_not_robbed_of_its_fallback() {
     let lab = installed(512).await;
     lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
-    let failure = lab.update(FIRST.bundle(), Slot::B).await.expect_err("refused");
-    assert!(matches!(failure.error, ApplyError::Refused(Refusal::NoTarget(_))), "{failure}");
+    let failure = lab
+        .update(FIRST.bundle(), Slot::B)
+        .await
+        .expect_err("refused");
+    assert!(
+        matches!(failure.error, ApplyError::Refused(Refusal::NoTarget(_))),
+        "{failure}"
+    );
     assert_eq!(failure.disarmed, None);
 }
 
@@ -185,8 +261,11 @@ async fn a_release_on_trial_is_not_robbed_of_its_fallback() {
 async fn a_bad_bundle_is_found_before_the_disk_is_touched() {
     let lab = Lab::new(512);
     let blank = lab.device.bytes();
-    for bundle in [SECOND.bundle_for("test-machine", 9), SECOND.bundle_for("other-machine", 1), b"x".to_vec()]
-    {
+    for bundle in [
+        SECOND.bundle_for("test-machine", 9),
+        SECOND.bundle_for("other-machine", 1),
+        b"x".to_vec(),
+    ] {
         let error = lab.install(bundle).await.expect_err("refused");
         assert!(error.disk_is_unchanged(), "{error}");
         assert!(lab.device.bytes() == blank);

@@ -1,4 +1,5 @@
-//! A firmware that starts only what is signed: what it would not start is refused before anybody restarts into it.
+//! A firmware that starts only what is signed: what it would not start is refused before anybody
+//! restarts into it.
 
 mod lab;
 
@@ -20,7 +21,10 @@ fn program(seed: u64, signed: bool) -> Vec<u8> {
     bytes[0x98..0x9a].copy_from_slice(&0x20b_u16.to_le_bytes());
     bytes[0x98 + 108] = 16;
     if signed {
-        let (offset, certificate) = (bytes.len() as u32, [16, 0, 0, 0, 0, 2, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        let (offset, certificate) = (
+            bytes.len() as u32,
+            [16, 0, 0, 0, 0, 2, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        );
         let place = 0x98 + 112 + 32;
         bytes[place..place + 4].copy_from_slice(&offset.to_le_bytes());
         bytes[place + 4..place + 8].copy_from_slice(&16_u32.to_le_bytes());
@@ -40,8 +44,13 @@ fn bundle(boot: bool, guard: bool) -> Vec<u8> {
 }
 
 fn secure(lab: &Lab) {
-    let value = Variable { attributes: 6, data: vec![1] };
-    lab.vars.set(&VarName::global("SecureBoot"), &value).expect("variable");
+    let value = Variable {
+        attributes: 6,
+        data: vec![1],
+    };
+    lab.vars
+        .set(&VarName::global("SecureBoot"), &value)
+        .expect("variable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,17 +58,31 @@ async fn an_unsigned_release_is_refused_without_a_trace() {
     let lab = installed(512).await;
     secure(&lab);
     let (disk, writes) = (lab.device.bytes(), lab.vars.writes());
-    let failure = lab.update(bundle(false, true), Slot::A).await.expect_err("refused");
-    assert!(matches!(failure.error, ApplyError::Refused(Refusal::Unsigned { .. })), "{failure}");
-    let words = "release 1.1.0 is not signed for Secure Boot, which is on: the firmware would not start it";
-    assert_eq!((failure.to_string().as_str(), failure.disarmed), (words, None));
+    let failure = lab
+        .update(bundle(false, true), Slot::A)
+        .await
+        .expect_err("refused");
+    assert!(
+        matches!(failure.error, ApplyError::Refused(Refusal::Unsigned { .. })),
+        "{failure}"
+    );
+    let words =
+        "release 1.1.0 is not signed for Secure Boot, which is on: the firmware would not start it";
+    assert_eq!(
+        (failure.to_string().as_str(), failure.disarmed),
+        (words, None)
+    );
     assert!(lab.device.bytes() == disk);
     assert_eq!(lab.vars.writes(), writes);
-    let done = lab.update(bundle(true, true), Slot::A).await.expect("signed");
+    let done = lab
+        .update(bundle(true, true), Slot::A)
+        .await
+        .expect("signed");
     assert!(matches!(done, Outcome::Activated(_)));
 }
 
-/// Nothing can be looked at ahead in a pipe: there it is seen in the slot, which is not put on trial.
+/// Nothing can be looked at ahead in a pipe: there it is seen in the slot, which is not put on
+/// trial.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_pipe_it_is_written_and_not_put_on_trial() {
     let lab = installed(512).await;
@@ -70,14 +93,25 @@ async fn from_a_pipe_it_is_written_and_not_put_on_trial() {
         source.seekable = false;
         source
     };
-    let failure =
-        lab.update_from(pipe(bundle(false, true)), Choice::Slot(Slot::A)).await.expect_err("refused");
-    assert!(matches!(failure.error, ApplyError::Refused(Refusal::Unsigned { .. })), "{failure}");
+    let failure = lab
+        .update_from(pipe(bundle(false, true)), Choice::Slot(Slot::A))
+        .await
+        .expect_err("refused");
+    assert!(
+        matches!(failure.error, ApplyError::Refused(Refusal::Unsigned { .. })),
+        "{failure}"
+    );
     assert_eq!(failure.disarmed, Some(Slot::B));
     assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
-    assert!(lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0), "no header: nothing to start");
+    assert!(
+        lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0),
+        "no header: nothing to start"
+    );
     assert!(lab.bytes(Slot::A) == booted);
-    let done = lab.update_from(pipe(bundle(true, true)), Choice::Slot(Slot::A)).await.expect("signed");
+    let done = lab
+        .update_from(pipe(bundle(true, true)), Choice::Slot(Slot::A))
+        .await
+        .expect("signed");
     assert!(matches!(done, Outcome::Activated(_)));
 }
 
@@ -87,7 +121,12 @@ async fn an_installation_wants_a_signed_guard_too() {
     secure(&lab);
     let error = lab.install(bundle(true, false)).await.expect_err("refused");
     assert!(matches!(error, InstallError::Apply(_)), "{error}");
-    assert!(error.to_string().contains("the guard is not signed for Secure Boot"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the guard is not signed for Secure Boot"),
+        "{error}"
+    );
     assert_eq!(lab.record().slot(Slot::A).status, Status::Unbootable);
     lab.install(bundle(true, true)).await.expect("installed");
     // Where Secure Boot is off, nobody asks.

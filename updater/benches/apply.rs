@@ -1,4 +1,5 @@
-//! Speed of an apply onto a disk in memory, beside verifying the bundle without any disk, which decompresses as much and hashes whole images besides.
+//! Speed of an apply onto a disk in memory, beside verifying the bundle without any disk, which
+//! decompresses as much and hashes whole images besides.
 #![allow(missing_docs, reason = "criterion's macros")]
 
 use bootctl::device::{BlockDevice, MemDevice};
@@ -32,7 +33,8 @@ fn key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
 }
 
-/// Text of words in no order: compresses by about three, as programs do. Every eighth MiB is zero, and one in ten differs between seeds.
+/// Text of words in no order: compresses by about three, as programs do. Every eighth MiB is zero,
+/// and one in ten differs between seeds.
 fn root(seed: u8) -> Vec<u8> {
     let mut root = Vec::with_capacity(ROOT_LEN);
     for piece in 0..ROOT_LEN >> 20 {
@@ -47,7 +49,8 @@ fn root(seed: u8) -> Vec<u8> {
             state = Sha256::digest(state).into();
             for byte in state {
                 root.extend_from_slice(
-                    ["the ", "boot ", "slot ", "guard ", "record "][usize::from(byte % 5)].as_bytes(),
+                    ["the ", "boot ", "slot ", "guard ", "record "][usize::from(byte % 5)]
+                        .as_bytes(),
                 );
             }
             root.extend_from_slice(&state);
@@ -59,25 +62,46 @@ fn root(seed: u8) -> Vec<u8> {
 
 fn bundle_of(version: &str, index: u64, root: &[u8]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
-    let mut text =
-        format!("[release]\nversion = \"{version}\"\nrollback_index = {index}\ncompatible = [\"x\"]\n");
+    let mut text = format!(
+        "[release]\nversion = \"{version}\"\nrollback_index = {index}\ncompatible = [\"x\"]\n"
+    );
     for role in ["boot", "recovery", "guard", "root"] {
-        let image = if role == "root" { root } else { &root[..200_000] };
+        let image = if role == "root" {
+            root
+        } else {
+            &root[..200_000]
+        };
         std::fs::write(dir.path().join(role), image).unwrap();
         text += &format!("[[image]]\nrole = \"{role}\"\npath = \"{role}\"\n");
     }
     let recipe = Recipe::parse(&text, &dir.path().join("bundle.toml"), None).unwrap();
     let mut out = Vec::new();
-    bundle::create(&recipe, &[key()], JOBS, &mut Cursor::new(Vec::new()), &mut out, &mut |_| ()).unwrap();
+    bundle::create(
+        &recipe,
+        &[key()],
+        JOBS,
+        &mut Cursor::new(Vec::new()),
+        &mut out,
+        &mut |_| (),
+    )
+    .unwrap();
     out
 }
 
 /// A disk on which slot A holds and runs what `bundle` has.
 async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
-    let device = Arc::new(MemDevice::new((60 * MIB) as usize + 2 * (ROOT_LEN + (4 << 20)), 512));
+    let device = Arc::new(MemDevice::new(
+        (60 * MIB) as usize + 2 * (ROOT_LEN + (4 << 20)),
+        512,
+    ));
     let mib = |mib| Size(mib * MIB);
-    let layout =
-        Layout { esp: mib(34), boot: mib(2), root: Size(ROOT_LEN as u64), recovery: mib(2), data: None };
+    let layout = Layout {
+        esp: mib(34),
+        boot: mib(2),
+        root: Size(ROOT_LEN as u64),
+        recovery: mib(2),
+        data: None,
+    };
     let job = Job {
         device: Arc::clone(&device) as Arc<dyn BlockDevice>,
         layout: &layout,
@@ -110,7 +134,13 @@ async fn apply(
 ) -> Report {
     let disk = Disk::open(Arc::clone(device) as Arc<dyn BlockDevice>).unwrap();
     let store = RecordStore::open(&disk).unwrap();
-    let machine = Machine { disk, store, vars: None, booted: Choice::Slot(Slot::A), now: 0 };
+    let machine = Machine {
+        disk,
+        store,
+        vars: None,
+        booted: Choice::Slot(Slot::A),
+        now: 0,
+    };
     let retries = Retries::default();
     let options = Options {
         trust,
@@ -122,7 +152,9 @@ async fn apply(
         retries,
         plan_only: false,
     };
-    let incoming = Incoming::open(source(bundle), trust, retries, &|_, _| ()).await.unwrap();
+    let incoming = Incoming::open(source(bundle), trust, retries, &|_, _| ())
+        .await
+        .unwrap();
     match incoming.apply(&machine, &options, &Silent).await.unwrap() {
         Outcome::Activated(report) => report,
         other => panic!("not activated: {other:?}"),
@@ -150,7 +182,8 @@ fn benches(criterion: &mut Criterion) {
     group.bench_function("no disk: verify the bundle", |bench| {
         bench.iter(|| {
             let file = std::fs::File::open(&new).unwrap();
-            let opener = Opener::open(file, Access::Verify(&trust, Purpose::Release), JOBS).unwrap();
+            let opener =
+                Opener::open(file, Access::Verify(&trust, Purpose::Release), JOBS).unwrap();
             opener.check(&mut |_| ()).unwrap();
         });
     });

@@ -1,7 +1,8 @@
-//! The one apply, behind factory image, installation from a stick, update over the air and re-install.
+//! The one apply, behind factory image, installation from a stick, update over the air and
+//! re-install.
 //!
-//! Its phases are types: what disarms gives what can write, what writes gives what can be read back, and only
-//! what was read back can be activated.
+//! Its phases are types: what disarms gives what can write, what writes gives what can be read
+//! back, and only what was read back can be activated.
 
 use crate::base::{Basis, DamagedBase};
 use crate::events::{Event, EventSink};
@@ -20,7 +21,8 @@ use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
 use bootctl::store::{RecordStore, StoreError};
 use bundle::{
-    DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release, StoredFrame,
+    DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release,
+    StoredFrame,
 };
 use bytes::Bytes;
 use record::{Choice, Record};
@@ -108,7 +110,8 @@ pub struct Report {
 pub struct PhaseMs {
     /// Looking at what the disk has.
     pub scan: u64,
-    /// Verifying a file of this machine before anything is changed; 0 for what comes over a network or through a pipe.
+    /// Verifying a file of this machine before anything is changed; 0 for what comes over a network
+    /// or through a pipe.
     pub verify: u64,
     /// Fetching, verifying and writing, and reading back what was written first.
     pub write: u64,
@@ -155,7 +158,9 @@ pub enum ApplyError {
     #[error(transparent)]
     DamagedBase(#[from] Box<DamagedBase>),
     /// The whole bundle that was given beside a delta is another one.
-    #[error("release {version} comes with the whole bundle of release {found}, which has other images")]
+    #[error(
+        "release {version} comes with the whole bundle of release {found}, which has other images"
+    )]
     OtherFull {
         /// The delta's release.
         version: String,
@@ -179,11 +184,15 @@ pub struct Failure {
 
 impl From<ApplyError> for Failure {
     fn from(error: ApplyError) -> Self {
-        Self { error, disarmed: None }
+        Self {
+            error,
+            disarmed: None,
+        }
     }
 }
 
-/// A bundle of which seal, manifest and index have been read and found acceptable. Nothing was written yet.
+/// A bundle of which seal, manifest and index have been read and found acceptable. Nothing was
+/// written yet.
 pub struct Incoming<'a, S> {
     pub(crate) fetcher: Fetcher<'a, S>,
     pub(crate) release: Arc<Release>,
@@ -204,14 +213,22 @@ impl<'a, S: Source> Incoming<'a, S> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
         let release = read_head(&mut fetcher, trust).await?;
         fetcher.check_total(release.statement().bundle_len)?;
-        Ok(Self { fetcher, release, full: None })
+        Ok(Self {
+            fetcher,
+            release,
+            full: None,
+        })
     }
 
-    /// Names the whole bundle of the release that a delta bundle leads to. It is not even opened unless the base turns out to be damaged; then
-    /// the chunks that cannot be made are taken from it.
+    /// Names the whole bundle of the release that a delta bundle leads to. It is not even opened
+    /// unless the base turns out to be damaged; then the chunks that cannot be made are taken from
+    /// it.
     #[must_use]
     pub fn with_full(self, source: S, on_retry: OnRetry<'a>) -> Self {
-        Self { full: Some((source, on_retry)), ..self }
+        Self {
+            full: Some((source, on_retry)),
+            ..self
+        }
     }
 
     /// The release.
@@ -224,14 +241,24 @@ impl<'a, S: Source> Incoming<'a, S> {
     ///
     /// # Errors
     /// [`ApplyError`]; memory is bounded by the sizes in the signed manifest.
-    pub async fn take(mut self, roles: &[ImageRole]) -> Result<BTreeMap<ImageRole, Vec<u8>>, ApplyError> {
+    pub async fn take(
+        mut self,
+        roles: &[ImageRole],
+    ) -> Result<BTreeMap<ImageRole, Vec<u8>>, ApplyError> {
         let release = Arc::clone(&self.release);
         let role = |frame: &FrameEntry| release.images()[frame.image].role;
         let wanted = |frame: &&FrameEntry| roles.contains(&role(frame));
-        let repeated: BTreeSet<usize> = release.frames().iter().filter(wanted).filter_map(repeated).collect();
+        let repeated: BTreeSet<usize> = release
+            .frames()
+            .iter()
+            .filter(wanted)
+            .filter_map(repeated)
+            .collect();
         // A frame that is repeated from another image may build upon those before it in its run.
-        let needed: BTreeSet<usize> =
-            repeated.iter().flat_map(|&number| release.run_of(number).start..=number).collect();
+        let needed: BTreeSet<usize> = repeated
+            .iter()
+            .flat_map(|&number| release.run_of(number).start..=number)
+            .collect();
         let mut kept: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
         // The run that is being decoded, up to the present frame.
         let mut run = Vec::new();
@@ -246,7 +273,11 @@ impl<'a, S: Source> Incoming<'a, S> {
             }
             let stored = match frame.stored_len {
                 0 => Bytes::new(),
-                len => self.fetcher.range(release.file_range(frame).start, len as usize).await?,
+                len => {
+                    self.fetcher
+                        .range(release.file_range(frame).start, len as usize)
+                        .await?
+                }
             };
             let stored = StoredFrame::check(&release, number, stored)?;
             let mut plain = Vec::new();
@@ -256,7 +287,10 @@ impl<'a, S: Source> Incoming<'a, S> {
                     Ok(())
                 }
                 bundle::Source::Before { .. } => {
-                    let from = run.len().checked_sub(into.len()).ok_or(io::ErrorKind::NotFound)?;
+                    let from = run
+                        .len()
+                        .checked_sub(into.len())
+                        .ok_or(io::ErrorKind::NotFound)?;
                     into.copy_from_slice(&run[from..]);
                     Ok(())
                 }
@@ -277,20 +311,25 @@ impl<'a, S: Source> Incoming<'a, S> {
     /// Applies the bundle to `machine`. *Writes*: durable on return.
     ///
     /// # Errors
-    /// A [`Failure`], which says whether the target slot was disarmed. The booted slot and what it could fall
-    /// back to are never touched.
+    /// A [`Failure`], which says whether the target slot was disarmed. The booted slot and what it
+    /// could fall back to are never touched.
     ///
     /// # Power loss
-    /// At any instant the boot record says either that the target slot is Unbootable, or, at the very end, that
-    /// it is Pending; by then everything in it was read back. Doing it again goes on with what is right already.
-    /// Dropping the future has the same effect as a power cut, without the loss of what was written.
+    /// At any instant the boot record says either that the target slot is Unbootable, or, at the
+    /// very end, that it is Pending; by then everything in it was read back. Doing it again goes on
+    /// with what is right already. Dropping the future has the same effect as a power cut, without
+    /// the loss of what was written.
     pub async fn apply(
         self,
         machine: &Machine<'_>,
         options: &Options<'_>,
         events: &dyn EventSink,
     ) -> Result<Outcome, Failure> {
-        let Self { mut fetcher, release, full } = self;
+        let Self {
+            mut fetcher,
+            release,
+            full,
+        } = self;
         let statement = release.statement();
         events.event(Event::Release {
             version: statement.version.to_string(),
@@ -302,18 +341,39 @@ impl<'a, S: Source> Incoming<'a, S> {
             Planned::Apply(plan) => plan,
         };
         secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
-        let basis = Basis::find(&machine.disk, plan.target.slot().other(), options.trust, &release).await?;
-        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
+        let basis = Basis::find(
+            &machine.disk,
+            plan.target.slot().other(),
+            options.trust,
+            &release,
+        )
+        .await?;
+        let sinks = Sinks::new(&machine.disk, &plan, release)
+            .map_err(ApplyError::from)?
+            .with_basis(basis);
         let intent = Intent::Trial(options.tries);
         let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
-        let work = Work { intent, machine, options, events, plan, sinks, guard };
+        let work = Work {
+            intent,
+            machine,
+            options,
+            events,
+            plan,
+            sinks,
+            guard,
+        };
         let slot = work.slot();
         let scanned = work.scan(&mut fetcher).await?;
-        events.event(Event::Planned { slot: slot.letter(), amounts: scanned.amounts });
+        events.event(Event::Planned {
+            slot: slot.letter(),
+            amounts: scanned.amounts,
+        });
         if options.plan_only {
             return Ok(Outcome::Planned(work.plan, scanned.amounts));
         }
-        work.carry_out(scanned, fetcher, full).await.map(Outcome::Activated)
+        work.carry_out(scanned, fetcher, full)
+            .await
+            .map(Outcome::Activated)
     }
 }
 
@@ -323,12 +383,19 @@ async fn make_plan(
     record: &Record,
     release: &Release,
 ) -> Result<Planned, ApplyError> {
-    let scope = if options.place_guard.is_some() { Scope::Install } else { Scope::Update };
+    let scope = if options.place_guard.is_some() {
+        Scope::Install
+    } else {
+        Scope::Update
+    };
     let seen = match machine.booted {
         Choice::Slot(slot) => as_seen_by(record, slot, &machine.disk, options.trust, release).await,
         Choice::Recovery => *record,
     };
-    Ok(plan(&Facts::of(&machine.disk, &seen, machine.booted, scope), release)?)
+    Ok(plan(
+        &Facts::of(&machine.disk, &seen, machine.booted, scope),
+        release,
+    )?)
 }
 
 /// Reads and verifies seal, manifest and index, and leaves the source where the payload begins.

@@ -1,4 +1,5 @@
-//! The release that a delta builds upon: what the other slot was signed to hold, and what is wrong with it where a chunk does not come out.
+//! The release that a delta builds upon: what the other slot was signed to hold, and what is wrong
+//! with it where a chunk does not come out.
 
 use crate::apply::ApplyError;
 use crate::kept;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 /// Bytes that are hashed at a time.
 const PIECE: usize = 1 << 20;
 
-/// The slot that a delta builds upon. It was signed as the delta's base; its bytes are believed by nobody, since what is made of them must have
-/// the SHA-256 of the new release.
+/// The slot that a delta builds upon. It was signed as the delta's base; its bytes are believed by
+/// nobody, since what is made of them must have the SHA-256 of the new release.
 pub(crate) struct Basis {
     version: String,
     boot: Place,
@@ -56,8 +57,8 @@ pub struct DamagedBase {
 }
 
 impl Basis {
-    /// The slot that `release` builds upon, if that is `slot`; `None` for a whole bundle. *Reads* the slot's seal and what it keeps of its
-    /// bundle; where that is not there, its root image.
+    /// The slot that `release` builds upon, if that is `slot`; `None` for a whole bundle. *Reads*
+    /// the slot's seal and what it keeps of its bundle; where that is not there, its root image.
     ///
     /// # Errors
     /// [`Refusal`]: the slot holds something else, or it cannot be told what.
@@ -67,7 +68,9 @@ impl Basis {
         trust: &Trust,
         release: &Release,
     ) -> Result<Option<Self>, ApplyError> {
-        let Some(base) = &release.manifest().base else { return Ok(None) };
+        let Some(base) = &release.manifest().base else {
+            return Ok(None);
+        };
         let place = (Place::boot(disk, slot)?, Place::root(disk, slot)?);
         let version = || release.manifest().version.clone();
         let unknown = |error: &dyn std::fmt::Display| Refusal::BaseUnknown {
@@ -76,32 +79,62 @@ impl Basis {
             slot,
             error: error.to_string(),
         };
-        let (statement, kept) = kept::read(&place.0.window, trust).map_err(|error| unknown(&error))?;
+        let (statement, kept) =
+            kept::read(&place.0.window, trust).map_err(|error| unknown(&error))?;
         if statement.version.as_str() != base.version {
             let (base, holds) = (base.version.clone(), statement.version.to_string());
-            return Err(Refusal::OtherBase { version: version(), base, slot, holds }.into());
+            return Err(Refusal::OtherBase {
+                version: version(),
+                base,
+                slot,
+                holds,
+            }
+            .into());
         }
-        let basis = Self { version: base.version.clone(), boot: place.0, root: place.1, kept };
+        let basis = Self {
+            version: base.version.clone(),
+            boot: place.0,
+            root: place.1,
+            kept,
+        };
         for image in &base.images {
             let same = match image.role {
                 ImageRole::Boot => statement.boot.sha256 == image.sha256.0,
-                _ => basis.is_signed_for(image).await.map_err(|error| unknown(&error))?,
+                _ => basis
+                    .is_signed_for(image)
+                    .await
+                    .map_err(|error| unknown(&error))?,
             };
             if !same {
                 let (base, role) = (base.version.clone(), image.role);
-                return Err(Refusal::OtherBuild { version: version(), base, slot, role }.into());
+                return Err(Refusal::OtherBuild {
+                    version: version(),
+                    base,
+                    slot,
+                    role,
+                }
+                .into());
             }
         }
-        basis.has_room(base, &statement).map_err(|error| unknown(&error))?;
+        basis
+            .has_room(base, &statement)
+            .map_err(|error| unknown(&error))?;
         Ok(Some(basis))
     }
 
     /// Whether the slot was signed to hold `image`; where that cannot be told, whether it does.
     async fn is_signed_for(&self, image: &BaseImage) -> io::Result<bool> {
         if let Some(kept) = &self.kept {
-            return Ok(kept.image(image.role).is_some_and(|held| held.sha256 == image.sha256.0));
+            return Ok(kept
+                .image(image.role)
+                .is_some_and(|held| held.sha256 == image.sha256.0));
         }
-        let (place, size) = (self.place(image.role).cloned().ok_or(io::ErrorKind::NotFound)?, image.size);
+        let (place, size) = (
+            self.place(image.role)
+                .cloned()
+                .ok_or(io::ErrorKind::NotFound)?,
+            image.size,
+        );
         let hashed = tokio::task::spawn_blocking(move || digest(&place, size));
         Ok(hashed.await.map_err(io::Error::other)?? == image.sha256.0)
     }
@@ -109,14 +142,23 @@ impl Basis {
     /// Whether the partitions are as long as the images that they are said to hold.
     fn has_room(&self, base: &Base, statement: &Statement) -> io::Result<()> {
         let fits = base.images.iter().all(|image| {
-            let size = if image.role == ImageRole::Boot { statement.boot.len } else { image.size };
+            let size = if image.role == ImageRole::Boot {
+                statement.boot.len
+            } else {
+                image.size
+            };
             let place = self.place(image.role);
             size == image.size
                 && place.is_some_and(|place| {
-                    size.checked_add(place.base).is_some_and(|end| end <= place.window.len())
+                    size.checked_add(place.base)
+                        .is_some_and(|end| end <= place.window.len())
                 })
         });
-        if fits { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        if fits {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
     }
 
     fn place(&self, role: ImageRole) -> Option<&Place> {
@@ -134,14 +176,23 @@ impl Basis {
         place.window.read_at(place.offset(range.offset), into)
     }
 
-    /// What is wrong with the base, as far as it can be told, where a chunk does not come out. *Reads* what the chunk builds upon.
+    /// What is wrong with the base, as far as it can be told, where a chunk does not come out.
+    /// *Reads* what the chunk builds upon.
     pub(crate) fn damage(&self, release: &Release, lost: Lost) -> DamagedBase {
-        let ranges = release.frame(lost.frame).map(|frame| release.base_ranges(frame)).unwrap_or_default();
+        let ranges = release
+            .frame(lost.frame)
+            .map(|frame| release.base_ranges(frame))
+            .unwrap_or_default();
         let found = ranges.iter().find_map(|range| self.damage_in(*range));
         let whole = |range: &BaseRange| (*range, range.len);
-        let (range, len) = found
-            .or_else(|| ranges.first().map(whole))
-            .unwrap_or((BaseRange { role: ImageRole::Root, offset: 0, len: 0 }, 0));
+        let (range, len) = found.or_else(|| ranges.first().map(whole)).unwrap_or((
+            BaseRange {
+                role: ImageRole::Root,
+                offset: 0,
+                len: 0,
+            },
+            0,
+        ));
         let place = self.place(range.role).unwrap_or(&self.root);
         DamagedBase {
             partition: place.name,
@@ -165,7 +216,11 @@ impl Basis {
         };
         let damaged = frames.iter().filter(touched).find(|frame| {
             let mut bytes = vec![0; frame.len as usize];
-            place.window.read_at(place.offset(frame.offset), &mut bytes).is_err() || !is(frame, &bytes)
+            place
+                .window
+                .read_at(place.offset(frame.offset), &mut bytes)
+                .is_err()
+                || !is(frame, &bytes)
         })?;
         let (role, offset, len) = (range.role, damaged.offset, damaged.len);
         Some((BaseRange { role, offset, len }, len))

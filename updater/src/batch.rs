@@ -4,10 +4,11 @@ use bundle::{FrameKind, Release};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Bytes of an image that one job aims at: long enough for a disk to be at its best, short enough for a few of them
-/// for each thread.
+/// Bytes of an image that one job aims at: long enough for a disk to be at its best, short enough
+/// for a few of them for each thread.
 pub(crate) const BATCH_LEN: u64 = 1 << 20;
-/// The same for what comes over a network or through a pipe: what was fetched of a job is lost in a power cut.
+/// The same for what comes over a network or through a pipe: what was fetched of a job is lost in a
+/// power cut.
 pub(crate) const STREAMED_BATCH_LEN: u64 = 256 << 10;
 
 /// Where the bytes of a frame come from.
@@ -21,7 +22,8 @@ pub(crate) enum Origin {
     Zero,
     /// It is the same as another frame, wherever that one comes from.
     Repeat(usize),
-    /// It can be put together from blocks that the disk has: the first of its entries in the list of places.
+    /// It can be put together from blocks that the disk has: the first of its entries in the list
+    /// of places.
     Composed(usize),
     /// It has to be taken from the source.
     Stored,
@@ -54,7 +56,10 @@ pub(crate) struct Part {
 impl Part {
     /// All places that it is written to.
     pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        self.own.then_some(self.frame).into_iter().chain(self.also.iter().copied())
+        self.own
+            .then_some(self.frame)
+            .into_iter()
+            .chain(self.also.iter().copied())
     }
 }
 
@@ -64,10 +69,14 @@ pub(crate) fn stored(batch: &Batch) -> impl Iterator<Item = usize> + '_ {
         Batch::Frames(parts) => parts.as_slice(),
         Batch::Zeroes(_) => &[],
     };
-    parts.iter().filter(|part| part.origin == Origin::Stored).map(|part| part.frame)
+    parts
+        .iter()
+        .filter(|part| part.origin == Origin::Stored)
+        .map(|part| part.frame)
 }
 
-/// Joins the stored bytes of `frames` where they lie next to each other: ranges of the bundle file. *Pure.*
+/// Joins the stored bytes of `frames` where they lie next to each other: ranges of the bundle file.
+/// *Pure.*
 pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
     for frame in frames {
@@ -82,7 +91,8 @@ pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> 
 
 /// The jobs that bring everything to its place that is not there, by number of the frame. *Pure.*
 ///
-/// With a frame that builds upon the bytes before it come the frames in which those lie, even if they are in their place already.
+/// With a frame that builds upon the bytes before it come the frames in which those lie, even if
+/// they are in their place already.
 pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
     let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (frame, origin) in origins.iter().enumerate() {
@@ -90,7 +100,14 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
             repeats.entry(*of).or_default().push(frame);
         }
     }
-    let mut build = Builder { release, batch_len, batches: Vec::new(), image: 0, len: 0, next: 0 };
+    let mut build = Builder {
+        release,
+        batch_len,
+        batches: Vec::new(),
+        image: 0,
+        len: 0,
+        next: 0,
+    };
     let mut frame = 0;
     while frame < origins.len() {
         let run = release.run_of(frame);
@@ -115,14 +132,22 @@ fn needed(
     let mut upon = u64::MAX;
     for number in run.rev() {
         let (frame, origin) = (&release.frames()[number], origins[number]);
-        let (own, also) = (is_missing(origin), repeats.remove(&number).unwrap_or_default());
+        let (own, also) = (
+            is_missing(origin),
+            repeats.remove(&number).unwrap_or_default(),
+        );
         if !own && also.is_empty() && frame.offset + u64::from(frame.len) <= upon {
             continue;
         }
         if origin == Origin::Stored {
             upon = upon.min(frame.offset - u64::from(frame.before));
         }
-        let part = Part { frame: number, origin, own, also };
+        let part = Part {
+            frame: number,
+            origin,
+            own,
+            also,
+        };
         match stretches.last_mut() {
             Some(last) if after == Some(number + 1) => last.push(part),
             _ => stretches.push(vec![part]),
@@ -134,7 +159,8 @@ fn needed(
     stretches
 }
 
-/// Whether a frame has to be written from its own bytes; a repeat is written together with what it repeats.
+/// Whether a frame has to be written from its own bytes; a repeat is written together with what it
+/// repeats.
 fn is_missing(origin: Origin) -> bool {
     matches!(origin, Origin::Zero | Origin::Composed(_) | Origin::Stored)
 }
@@ -152,20 +178,31 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn add(&mut self, run: Vec<Part>) {
         let frames = self.release.frames();
-        let (Some(first), Some(last)) = (run.first().map(|part| part.frame), run.last()) else { return };
+        let (Some(first), Some(last)) = (run.first().map(|part| part.frame), run.last()) else {
+            return;
+        };
         let end = last.frame + 1;
-        let len: u64 = run.iter().map(|part| u64::from(frames[part.frame].len)).sum();
+        let len: u64 = run
+            .iter()
+            .map(|part| u64::from(frames[part.frame].len))
+            .sum();
         let image = frames[first].image;
         let follows = !self.batches.is_empty() && first == self.next && image == self.image;
         let is_zero = run.len() == 1 && run[0].origin == Origin::Zero && run[0].also.is_empty();
         match self.batches.last_mut() {
             Some(Batch::Zeroes(range)) if is_zero && follows => range.end = end,
-            Some(Batch::Frames(parts)) if !is_zero && follows && self.len + len <= self.batch_len => {
+            Some(Batch::Frames(parts))
+                if !is_zero && follows && self.len + len <= self.batch_len =>
+            {
                 parts.extend(run);
                 self.len += len;
             }
             _ => {
-                self.batches.push(if is_zero { Batch::Zeroes(first..end) } else { Batch::Frames(run) });
+                self.batches.push(if is_zero {
+                    Batch::Zeroes(first..end)
+                } else {
+                    Batch::Frames(run)
+                });
                 self.len = len;
             }
         }
@@ -173,12 +210,17 @@ impl Builder<'_> {
     }
 }
 
-/// Neighbouring frames of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`. *Pure.*
+/// Neighbouring frames of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`.
+/// *Pure.*
 pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
     let frames = release.frames();
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut len = 0;
-    for (number, frame) in frames.iter().enumerate().filter(|(number, _)| wanted(*number)) {
+    for (number, frame) in frames
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| wanted(*number))
+    {
         match stretches.last_mut() {
             Some(last)
                 if last.end == number
@@ -197,7 +239,8 @@ pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Ve
     stretches
 }
 
-/// The frame whose stored bytes or blocks stand for `frame`: itself, or the one that it repeats. *Pure.*
+/// The frame whose stored bytes or blocks stand for `frame`: itself, or the one that it repeats.
+/// *Pure.*
 pub(crate) fn original(release: &Release, frame: usize) -> usize {
     match release.frames()[frame].kind {
         FrameKind::Repeat { frame } => frame,

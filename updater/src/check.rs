@@ -7,7 +7,8 @@ use record::{Choice, Reason, Slot, Status};
 /// What a bundle is to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its rollback index is higher than that of the running release, or it is another release with the same one.
+    /// Its rollback index is higher than that of the running release, or it is another release with
+    /// the same one.
     Newer,
     /// It runs.
     Same,
@@ -67,10 +68,15 @@ pub fn verdict(facts: &Facts<'_>, release: &Release) -> Verdict {
             (Status::Unbootable, Reason::MarkedBad | Reason::RolledBack) => {
                 return Verdict::Left(slot.other());
             }
-            // Nothing was tried: the writing was cut off, or it is too old by now, which the plan finds out.
+            // Nothing was tried: the writing was cut off, or it is too old by now, which the plan
+            // finds out.
             (
                 Status::Unbootable,
-                Reason::None | Reason::Empty | Reason::Updating | Reason::Revoked | Reason::BelowFloor,
+                Reason::None
+                | Reason::Empty
+                | Reason::Updating
+                | Reason::Revoked
+                | Reason::BelowFloor,
             )
             | (Status::Good { .. }, _) => {}
             (Status::Unbootable, reason) => return Verdict::Failed(slot.other(), reason),

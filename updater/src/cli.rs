@@ -52,5 +52,7 @@ impl Cli {
 
 /// Seconds since 1970, 0 for a clock that stands before that.
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -89,7 +89,10 @@ impl Event {
     /// A retry after `error`.
     #[must_use]
     pub fn retry(error: &dyn std::fmt::Display, pause: Duration) -> Self {
-        Self::Retry { error: error.to_string(), pause_ms: pause.as_millis() as u64 }
+        Self::Retry {
+            error: error.to_string(),
+            pause_ms: pause.as_millis() as u64,
+        }
     }
 }
 
@@ -114,12 +117,18 @@ impl Recorded {
     /// The events so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.0.lock().map_or_else(|poisoned| poisoned.into_inner().clone(), |events| events.clone())
+        self.0.lock().map_or_else(
+            |poisoned| poisoned.into_inner().clone(),
+            |events| events.clone(),
+        )
     }
 }
 
 impl EventSink for Recorded {
     fn event(&self, event: Event) {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(event);
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(event);
     }
 }

@@ -1,4 +1,5 @@
-//! Getting byte ranges out of a source, in rising order, whatever the source and the network are like.
+//! Getting byte ranges out of a source, in rising order, whatever the source and the network are
+//! like.
 
 mod spans;
 
@@ -8,15 +9,16 @@ use spans::Spans;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A gap of at most this many bytes is read and dropped: a new request costs more than that. Of a bundle of 300 MB an adaptive download fetches
-/// 69.6 MB in 728 requests with 12 KiB, 70.8 MB in 642 with 16 KiB, and with 8 KiB 1 MB less in about 900
-/// (docs/decisions/0201-apply.md).
+/// A gap of at most this many bytes is read and dropped: a new request costs more than that. Of a
+/// bundle of 300 MB an adaptive download fetches 69.6 MB in 728 requests with 12 KiB, 70.8 MB in
+/// 642 with 16 KiB, and with 8 KiB 1 MB less in about 900 (docs/decisions/0201-apply.md).
 const READ_THROUGH: u64 = 12 * 1024;
-/// Bytes after which failures are counted anew. Less would let a server go on for ever that gives a byte to each
-/// request.
+/// Bytes after which failures are counted anew. Less would let a server go on for ever that gives a
+/// byte to each request.
 const PROGRESS: u64 = 16 * 1024;
-/// Least that is asked for where nobody has said what will be needed. Each further request asks for as much again as
-/// was read: what is on its way in vain when it turns out that the rest is not needed is never more than what was.
+/// Least that is asked for where nobody has said what will be needed. Each further request asks for
+/// as much again as was read: what is on its way in vain when it turns out that the rest is not
+/// needed is never more than what was.
 const LEAST: u64 = 256 * 1024;
 /// Longest pause that a server may ask for.
 const LONGEST_REST: Duration = Duration::from_secs(600);
@@ -38,19 +40,27 @@ pub struct Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { in_a_row: 8, seed: 0, first_pause: FIRST_PAUSE }
+        Self {
+            in_a_row: 8,
+            seed: 0,
+            first_pause: FIRST_PAUSE,
+        }
     }
 }
 
 impl Retries {
-    /// The pause before repetition number `failures` (from 1). *Pure.* Between half and the whole of the first
-    /// pause, twice that, four times that, up to 30 s.
+    /// The pause before repetition number `failures` (from 1). *Pure.* Between half and the whole
+    /// of the first pause, twice that, four times that, up to 30 s.
     #[must_use]
     pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = self.first_pause.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let doubled = self
+            .first_pause
+            .saturating_mul(1 << failures.saturating_sub(1).min(16));
         let whole = doubled.min(LONGEST_PAUSE);
         // SplitMix64's finaliser: spreads neighbouring seeds and counts over the whole range.
-        let mut mixed = self.seed.wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut mixed = self
+            .seed
+            .wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         let share = ((mixed >> 32) as u32) % 1000;
@@ -126,8 +136,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Says which ranges will be asked for, in rising order, so that no more than them (and small gaps between
-    /// them) is requested, and connections can be used again. Others may be asked for all the same.
+    /// Says which ranges will be asked for, in rising order, so that no more than them (and small
+    /// gaps between them) is requested, and connections can be used again. Others may be asked for
+    /// all the same.
     pub fn expect(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
         self.spans = Spans::new(ranges, READ_THROUGH);
         if self.asks_for_parts() {
@@ -141,7 +152,8 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.source.can_seek() && !self.source.is_local()
     }
 
-    /// Checks that the source has the `len` bytes of the bundle and no more, where it tells its length.
+    /// Checks that the source has the `len` bytes of the bundle and no more, where it tells its
+    /// length.
     ///
     /// # Errors
     /// [`FetchError::Short`], [`FetchError::Trailing`].
@@ -153,22 +165,30 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Bytes taken from the source so far, those that came over a network and were dropped included; of a file of this machine,
-    /// those that were asked for.
+    /// Bytes taken from the source so far, those that came over a network and were dropped
+    /// included; of a file of this machine, those that were asked for.
     #[must_use]
     pub fn fetched(&self) -> u64 {
-        let ahead = if self.source.is_local() { self.held.len() as u64 } else { 0 };
+        let ahead = if self.source.is_local() {
+            self.held.len() as u64
+        } else {
+            0
+        };
         self.fetched - ahead
     }
 
-    /// What [`Fetcher::fetched`] will be when `ranges`, in rising order, were taken of the `len` bytes of the bundle, if nothing
-    /// fails. *Pure.*
+    /// What [`Fetcher::fetched`] will be when `ranges`, in rising order, were taken of the `len`
+    /// bytes of the bundle, if nothing fails. *Pure.*
     #[must_use]
     pub fn will_fetch(&self, ranges: Vec<Range<u64>>, len: u64) -> u64 {
         if !self.can_skip() {
             return len;
         }
-        let gaps = if self.asks_for_parts() { READ_THROUGH } else { 0 };
+        let gaps = if self.asks_for_parts() {
+            READ_THROUGH
+        } else {
+            0
+        };
         self.fetched() + Spans::new(ranges, gaps).total()
     }
 
@@ -205,7 +225,8 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.open = false;
     }
 
-    /// The file of this machine that the bundle is in, for whoever reads it without the fetcher's help.
+    /// The file of this machine that the bundle is in, for whoever reads it without the fetcher's
+    /// help.
     pub async fn local_file(&mut self) -> Option<LocalFile> {
         self.source.local_file().await
     }
@@ -213,11 +234,14 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// Where it stands.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark { at: self.at, fetched: self.fetched() }
+        Mark {
+            at: self.at,
+            fetched: self.fetched(),
+        }
     }
 
-    /// The next piece of the bundle, wherever it ends; `None` at the end. For the head, whose length is not
-    /// known before it is read.
+    /// The next piece of the bundle, wherever it ends; `None` at the end. For the head, whose
+    /// length is not known before it is read.
     ///
     /// # Errors
     /// [`FetchError::Source`].
@@ -242,7 +266,8 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// The `len` bytes at `offset`, which must not be before the end of the last range.
     ///
     /// # Errors
-    /// [`FetchError`]. Passing failures are met by new requests that go on at the byte that is missing.
+    /// [`FetchError`]. Passing failures are met by new requests that go on at the byte that is
+    /// missing.
     pub async fn range(&mut self, offset: u64, len: usize) -> Result<Bytes, FetchError> {
         let expected = offset + len as u64;
         self.skip_to(offset).await?;
@@ -254,7 +279,10 @@ impl<'a, S: Source> Fetcher<'a, S> {
         while range.len() < len {
             if self.held.is_empty() {
                 let got = self.at;
-                self.held = self.next_piece().await?.ok_or(FetchError::Short { got, expected })?;
+                self.held = self
+                    .next_piece()
+                    .await?
+                    .ok_or(FetchError::Short { got, expected })?;
             }
             let part = self.held.split_to(self.held.len().min(len - range.len()));
             self.at += part.len() as u64;
@@ -263,8 +291,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
         Ok(range.freeze())
     }
 
-    /// Checks that the source ends at `len`. Only a source read front to back that does not tell its length is
-    /// asked: for the others, nothing that lies behind the bundle was or will be read.
+    /// Checks that the source ends at `len`. Only a source read front to back that does not tell
+    /// its length is asked: for the others, nothing that lies behind the bundle was or will be
+    /// read.
     ///
     /// # Errors
     /// [`FetchError::Trailing`].
@@ -294,7 +323,10 @@ impl<'a, S: Source> Fetcher<'a, S> {
         while self.at < offset {
             if self.held.is_empty() {
                 let got = self.at;
-                self.held = self.next_piece().await?.ok_or(FetchError::Short { got, expected: offset })?;
+                self.held = self.next_piece().await?.ok_or(FetchError::Short {
+                    got,
+                    expected: offset,
+                })?;
             }
             let dropped = (offset - self.at).min(self.held.len() as u64);
             drop(self.held.split_to(dropped as usize));
@@ -307,7 +339,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
     async fn next_piece(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
             match self.try_piece().await {
-                Ok(None) if self.open_until.is_some_and(|until| self.at >= until) => self.open = false,
+                Ok(None) if self.open_until.is_some_and(|until| self.at >= until) => {
+                    self.open = false
+                }
                 Ok(piece) => {
                     self.fetched += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Ok(piece);
@@ -320,7 +354,8 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Counts a failure: how long to pause before the next request, or the error if there is to be none.
+    /// Counts a failure: how long to pause before the next request, or the error if there is to be
+    /// none.
     fn failed(&mut self, error: SourceError) -> Result<Duration, SourceError> {
         self.open = false;
         if self.fetched - self.fetched_then >= PROGRESS {
@@ -340,7 +375,10 @@ impl<'a, S: Source> Fetcher<'a, S> {
 
     async fn try_piece(&mut self) -> Result<Option<Bytes>, SourceError> {
         if !self.open {
-            let until = self.spans.end_at(self.at).unwrap_or(self.at.saturating_add(self.at.max(LEAST)));
+            let until = self
+                .spans
+                .end_at(self.at)
+                .unwrap_or(self.at.saturating_add(self.at.max(LEAST)));
             self.open_until = self.asks_for_parts().then_some(until);
             self.source.until(self.open_until);
             self.source.open(self.at).await?;

@@ -32,26 +32,50 @@ struct Full<'a, S> {
 impl<'a, S: Source> Full<'a, S> {
     /// Takes the bundle, if it holds the boot and root image that `delta` leads to.
     fn of(incoming: Incoming<'a, S>, delta: &Release) -> Result<Self, ApplyError> {
-        let Incoming { fetcher, release, .. } = incoming;
+        let Incoming {
+            fetcher, release, ..
+        } = incoming;
         let images = |release: &Release| {
-            [ImageRole::Boot, ImageRole::Root].map(|role| release.image(role).map(|image| image.sha256))
+            [ImageRole::Boot, ImageRole::Root]
+                .map(|role| release.image(role).map(|image| image.sha256))
         };
         if release.manifest().base.is_some() || images(&release) != images(delta) {
-            let (version, found) = (delta.manifest().version.clone(), release.manifest().version.clone());
+            let (version, found) = (
+                delta.manifest().version.clone(),
+                release.manifest().version.clone(),
+            );
             return Err(ApplyError::OtherFull { version, found });
         }
         let (run, bytes, at) = (0..0, Vec::new(), release.payload_range().start);
-        Ok(Self { fetcher, release, decoder: Decoder::default(), run, bytes, at })
+        Ok(Self {
+            fetcher,
+            release,
+            decoder: Decoder::default(),
+            run,
+            bytes,
+            at,
+        })
     }
 
     /// Fills `into` with the bytes of an image from `offset` on. *Reads*; every chunk is verified.
-    async fn read(&mut self, role: ImageRole, offset: u64, into: &mut [u8]) -> Result<(), ApplyError> {
+    async fn read(
+        &mut self,
+        role: ImageRole,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<(), ApplyError> {
         let release = Arc::clone(&self.release);
-        let numbers = release.image(role).map(|image| image.frames.clone()).unwrap_or_default();
+        let numbers = release
+            .image(role)
+            .map(|image| image.frames.clone())
+            .unwrap_or_default();
         let end = offset + into.len() as u64;
         for number in numbers {
             let frame = &release.frames()[number];
-            let (from, to) = (offset.max(frame.offset), end.min(frame.offset + u64::from(frame.len)));
+            let (from, to) = (
+                offset.max(frame.offset),
+                end.min(frame.offset + u64::from(frame.len)),
+            );
             if from >= to {
                 continue;
             }
@@ -60,7 +84,9 @@ impl<'a, S: Source> Full<'a, S> {
                 FrameKind::Zero => piece.fill(0),
                 _ => {
                     let bytes = self.frame(original(&release, number)).await?;
-                    piece.copy_from_slice(&bytes[(from - frame.offset) as usize..][..(to - from) as usize]);
+                    piece.copy_from_slice(
+                        &bytes[(from - frame.offset) as usize..][..(to - from) as usize],
+                    );
                 }
             }
         }
@@ -75,7 +101,10 @@ impl<'a, S: Source> Full<'a, S> {
             self.decode(run).await?;
         }
         let len = |frames: Range<usize>| -> usize {
-            release.frames()[frames].iter().map(|frame| frame.len as usize).sum()
+            release.frames()[frames]
+                .iter()
+                .map(|frame| frame.len as usize)
+                .sum()
         };
         let start = len(self.run.start..number);
         Ok(&self.bytes[start..start + len(number..number + 1)])
@@ -85,24 +114,31 @@ impl<'a, S: Source> Full<'a, S> {
     async fn decode(&mut self, run: Range<usize>) -> Result<(), ApplyError> {
         let release = Arc::clone(&self.release);
         let frames = &release.frames()[run.clone()];
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+            return Ok(());
+        };
         let range = release.file_range(first).start..release.file_range(last).end;
         if range.start < self.at {
             self.fetcher.go_back(range.start);
         }
         self.fetcher.expect([range.clone()]);
-        let mut stored = self.fetcher.range(range.start, (range.end - range.start) as usize).await?;
+        let mut stored = self
+            .fetcher
+            .range(range.start, (range.end - range.start) as usize)
+            .await?;
         self.at = range.end;
         self.run = 0..0;
         self.bytes.clear();
         for (number, frame) in run.clone().zip(frames) {
-            let own = StoredFrame::check(&release, number, stored.split_to(frame.stored_len as usize))?;
+            let own =
+                StoredFrame::check(&release, number, stored.split_to(frame.stored_len as usize))?;
             let at = self.bytes.len();
             self.bytes.resize(at + frame.len as usize, 0);
             let (before, into) = self.bytes.split_at_mut(at);
             let before = &before[at - frame.before as usize..];
             let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
-            self.decoder.decode_slice(&release, &own, before, into, nothing)?;
+            self.decoder
+                .decode_slice(&release, &own, before, into, nothing)?;
         }
         self.run = run;
         Ok(())
@@ -110,7 +146,8 @@ impl<'a, S: Source> Full<'a, S> {
 }
 
 impl Work<'_> {
-    /// Brings to their places the chunks that the base could not give, from the whole bundle. *Writes*. Returns how many bytes were fetched.
+    /// Brings to their places the chunks that the base could not give, from the whole bundle.
+    /// *Writes*. Returns how many bytes were fetched.
     ///
     /// # Errors
     /// [`ApplyError::DamagedBase`] if there is no whole bundle.
@@ -124,20 +161,26 @@ impl Work<'_> {
         let release = Arc::clone(self.sinks.release());
         lost.sort_unstable_by_key(|lost| lost.frame);
         let numbers: Vec<usize> = lost.iter().map(|lost| lost.frame).collect();
-        let Some(first) = lost.into_iter().next() else { return Ok(0) };
+        let Some(first) = lost.into_iter().next() else {
+            return Ok(0);
+        };
         let damage = match self.sinks.basis() {
             Some(basis) => basis.damage(&release, first),
             None => return Err(first.error.into()),
         };
-        let Some((source, on_retry)) = full.take() else { return Err(Box::new(damage).into()) };
+        let Some((source, on_retry)) = full.take() else {
+            return Err(Box::new(damage).into());
+        };
         self.warn(damage.to_string());
-        let incoming = Incoming::open(source, self.options.trust, self.options.retries, on_retry).await?;
+        let incoming =
+            Incoming::open(source, self.options.trust, self.options.retries, on_retry).await?;
         let mut full = Full::of(incoming, &release)?;
         let mut bytes = Vec::new();
         for number in numbers {
             let frame = &release.frames()[number];
             bytes.resize(frame.len as usize, 0);
-            full.read(release.images()[frame.image].role, frame.offset, &mut bytes).await?;
+            full.read(release.images()[frame.image].role, frame.offset, &mut bytes)
+                .await?;
             if !is(frame, &bytes) {
                 return Err(ApplyError::Whole(self.sinks.name(frame.image)));
             }
@@ -147,7 +190,10 @@ impl Work<'_> {
             for place in places {
                 let at = release.frames()[place].offset;
                 let written = self.sinks.write(frame.image, at, &bytes);
-                written.map_err(|error| ApplyError::Write { what: self.sinks.name(frame.image), error })?;
+                written.map_err(|error| ApplyError::Write {
+                    what: self.sinks.name(frame.image),
+                    error,
+                })?;
                 survey.origins[place] = Origin::Held;
                 proving.wrote(vec![(place, checksum(&bytes))]);
                 progress.add(u64::from(frame.len));

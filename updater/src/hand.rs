@@ -56,7 +56,13 @@ impl Found {
 impl Hand {
     pub(crate) fn new(sinks: &Arc<Sinks>, composition: &Arc<Composition>, sums: bool) -> Self {
         let (sinks, composition) = (Arc::clone(sinks), Arc::clone(composition));
-        Self { sinks, composition, decoder: Decoder::default(), plain: AlignedBuffer::default(), sums }
+        Self {
+            sinks,
+            composition,
+            decoder: Decoder::default(),
+            plain: AlignedBuffer::default(),
+            sums,
+        }
     }
 
     /// Verifies the stored bytes of a batch, and does no more.
@@ -90,27 +96,42 @@ impl Hand {
             let written = self.sinks.write_zeroes(first.image, first.offset, count);
             written.map_err(|error| self.write_error(first.image, error))?;
         }
-        Ok(Done { written: frames.map(|frame| (frame, 0)).collect(), ..Done::default() })
+        Ok(Done {
+            written: frames.map(|frame| (frame, 0)).collect(),
+            ..Done::default()
+        })
     }
 
     /// Makes the bytes of all parts, one after the other in memory as on the disk.
     fn fill(&mut self, parts: &[Part], stored: Vec<Bytes>) -> Result<Done, ApplyError> {
         let places = self.places(parts);
-        self.plain.resize(places.last().map_or(0, |place| place.end));
-        let composed = parts.iter().zip(&places).filter_map(|(part, place)| match part.origin {
-            Origin::Composed(first) => Some((first, place.clone())),
-            _ => None,
-        });
-        self.composition.compose(&composed.collect::<Vec<_>>(), &mut self.plain);
+        self.plain
+            .resize(places.last().map_or(0, |place| place.end));
+        let composed = parts
+            .iter()
+            .zip(&places)
+            .filter_map(|(part, place)| match part.origin {
+                Origin::Composed(first) => Some((first, place.clone())),
+                _ => None,
+            });
+        self.composition
+            .compose(&composed.collect::<Vec<_>>(), &mut self.plain);
         let mut stored = stored.into_iter();
         let mut done = Done::default();
         // What the disk did not have: nothing that builds upon it can be decoded.
         let mut lacking: Vec<Range<usize>> = Vec::new();
         for (part, place) in parts.iter().zip(&places) {
-            let bytes = if part.origin == Origin::Stored { stored.next() } else { None };
+            let bytes = if part.origin == Origin::Stored {
+                stored.next()
+            } else {
+                None
+            };
             let before = self.sinks.release().frames()[part.frame].before as usize;
-            let upon =
-                if part.origin == Origin::Stored { place.start.saturating_sub(before) } else { place.start };
+            let upon = if part.origin == Origin::Stored {
+                place.start.saturating_sub(before)
+            } else {
+                place.start
+            };
             let found = if lacking.iter().any(|lacks| lacks.end > upon) {
                 Found::Missing
             } else {
@@ -125,11 +146,18 @@ impl Hand {
                 }
                 Found::Lost(error) => {
                     lacking.push(place.clone());
-                    done.lost.push(Lost { frame: part.frame, error });
+                    done.lost.push(Lost {
+                        frame: part.frame,
+                        error,
+                    });
                     continue;
                 }
             }
-            let sum = if self.sums { checksum(&self.plain[place.clone()]) } else { 0 };
+            let sum = if self.sums {
+                checksum(&self.plain[place.clone()])
+            } else {
+                0
+            };
             done.written.extend(part.places().map(|frame| (frame, sum)));
         }
         Ok(done)
@@ -150,14 +178,20 @@ impl Hand {
                 let basis = self.sinks.basis();
                 let fetch = |source, into: &mut [u8]| match (source, basis) {
                     (bundle::Source::Base(range), Some(basis)) => basis.read(range, into),
-                    // The frames of a run lie one behind the other, and a repeat is made of the frame that it repeats.
+                    // The frames of a run lie one behind the other, and a repeat is made of the
+                    // frame that it repeats.
                     _ => Err(io::ErrorKind::Unsupported.into()),
                 };
                 let before = &before[before.len() - frame.before as usize..];
-                match self.decoder.decode_slice(release, &stored, before, into, fetch) {
+                match self
+                    .decoder
+                    .decode_slice(release, &stored, before, into, fetch)
+                {
                     Ok(()) => Ok(Found::Made),
                     // Its own bytes are as signed: it is the base that is not.
-                    Err(error) if matches!(frame.kind, FrameKind::Delta { .. }) => Ok(Found::Lost(error)),
+                    Err(error) if matches!(frame.kind, FrameKind::Delta { .. }) => {
+                        Ok(Found::Lost(error))
+                    }
                     Err(error) => Err(error.into()),
                 }
             }
@@ -183,7 +217,8 @@ impl Hand {
         let mut own: Vec<Range<usize>> = Vec::new();
         let places = self.places(parts);
         let made = |part: &Part| {
-            !done.failed.contains(&part.frame) && !done.lost.iter().any(|lost| lost.frame == part.frame)
+            !done.failed.contains(&part.frame)
+                && !done.lost.iter().any(|lost| lost.frame == part.frame)
         };
         for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
             match own.last_mut() {
@@ -192,16 +227,22 @@ impl Hand {
                 _ => own.push(place.clone()),
             }
         }
-        let Some(first) = parts.first().map(|part| &frames[part.frame]) else { return Ok(()) };
+        let Some(first) = parts.first().map(|part| &frames[part.frame]) else {
+            return Ok(());
+        };
         let error = |error| self.write_error(first.image, error);
         for piece in own {
             let offset = first.offset + piece.start as u64;
-            self.sinks.write(first.image, offset, &self.plain[piece]).map_err(error)?;
+            self.sinks
+                .write(first.image, offset, &self.plain[piece])
+                .map_err(error)?;
         }
         for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
             for also in &part.also {
                 let offset = frames[*also].offset;
-                self.sinks.write(first.image, offset, &self.plain[place.clone()]).map_err(error)?;
+                self.sinks
+                    .write(first.image, offset, &self.plain[place.clone()])
+                    .map_err(error)?;
             }
         }
         Ok(())
@@ -220,6 +261,9 @@ impl Hand {
     }
 
     fn write_error(&self, image: usize, error: io::Error) -> ApplyError {
-        ApplyError::Write { what: self.sinks.name(image), error }
+        ApplyError::Write {
+            what: self.sinks.name(image),
+            error,
+        }
     }
 }

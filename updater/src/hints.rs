@@ -1,4 +1,5 @@
-//! The block hints of a bundle: what each 4 KiB of its frames would hash to. They are believed by nobody.
+//! The block hints of a bundle: what each 4 KiB of its frames would hash to. They are believed by
+//! nobody.
 
 use crate::batch::original;
 use bundle::limits::BLOCK_LEN;
@@ -6,8 +7,9 @@ use bundle::{ReadError, Release, block_hint, hint_count, hints_of};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
-/// Longest block hints that are looked at, in bytes: those of 8 GiB of frames, so that neither they nor the table that is made
-/// of them take more than a few dozen MiB. A bundle with more is applied without.
+/// Longest block hints that are looked at, in bytes: those of 8 GiB of frames, so that neither they
+/// nor the table that is made of them take more than a few dozen MiB. A bundle with more is applied
+/// without.
 pub(crate) const MAX_HINTS_LEN: u64 = 16 << 20;
 
 /// A checksum of bytes that were verified, to recognise them by on a device that may be faulty.
@@ -34,10 +36,18 @@ impl Hints {
     /// # Errors
     /// [`ReadError::Digest`].
     pub(crate) fn check(release: &Release, bytes: &[u8]) -> Result<Self, ReadError> {
-        let expected = release.manifest().hints.as_ref().map_or([0; 32], |hints| hints.0);
+        let expected = release
+            .manifest()
+            .hints
+            .as_ref()
+            .map_or([0; 32], |hints| hints.0);
         let found: [u8; 32] = Sha256::digest(bytes).into();
         if found != expected {
-            return Err(ReadError::Digest { what: "block hints", expected, found });
+            return Err(ReadError::Digest {
+                what: "block hints",
+                expected,
+                found,
+            });
         }
         let mut before = 0;
         let first = release.frames().iter().map(|frame| {
@@ -45,7 +55,10 @@ impl Hints {
             before += hint_count(frame) as u32;
             first
         });
-        Ok(Self { first: first.collect(), hints: hints_of(bytes).collect() })
+        Ok(Self {
+            first: first.collect(),
+            hints: hints_of(bytes).collect(),
+        })
     }
 
     /// The hints of frame `number`, or of the one that it repeats; none for zeroes.

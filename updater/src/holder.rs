@@ -23,15 +23,23 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The process that holds the lock on the file or device node at `path`; `None` if nobody is known to, as where it
-/// lives in another container. *Reads* `/proc`.
+/// The process that holds the lock on the file or device node at `path`; `None` if nobody is known
+/// to, as where it lives in another container. *Reads* `/proc`.
 #[must_use]
 pub fn holder(path: &Path) -> Option<Holder> {
     let file = fs::metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-    let process = holder_in(&fs::read_to_string("/proc/locks").ok()?, major, minor, file.ino())?;
+    let process = holder_in(
+        &fs::read_to_string("/proc/locks").ok()?,
+        major,
+        minor,
+        file.ino(),
+    )?;
     let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
-    Some(Holder { name: name.trim().to_owned(), process })
+    Some(Holder {
+        name: name.trim().to_owned(),
+        process,
+    })
 }
 
 /// The process that holds a whole-file lock, out of the text of `/proc/locks` (proc(5)). *Pure.*
@@ -44,7 +52,11 @@ fn holder_in(locks: &str, major: u32, minor: u32, inode: u64) -> Option<u32> {
             return None;
         }
         let (_, _, process, locked) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        if locked == file { process.parse().ok() } else { None }
+        if locked == file {
+            process.parse().ok()
+        } else {
+            None
+        }
     })
 }
 
@@ -76,6 +88,9 @@ mod tests {
         file.as_file().lock().expect("lock");
         let found = holder(file.path()).expect("holder");
         assert_eq!(found.process, std::process::id());
-        assert_eq!(found.to_string(), format!("{} (process {})", found.name, found.process));
+        assert_eq!(
+            found.to_string(),
+            format!("{} (process {})", found.name, found.process)
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What a slot keeps of the bundle that it was made of: manifest and index, in the spare room of the boot partition behind the
-//! boot image. With them the slot can be checked, and it is known which chunks to fetch to mend it, without the bundle.
+//! What a slot keeps of the bundle that it was made of: manifest and index, in the spare room of
+//! the boot partition behind the boot image. With them the slot can be checked, and it is known
+//! which chunks to fetch to mend it, without the bundle.
 //!
-//! They are authenticated by the slot's own seal, as in the bundle. A slot without them is none the worse for it.
+//! They are authenticated by the slot's own seal, as in the bundle. A slot without them is none the
+//! worse for it.
 
 use bootctl::device::BlockDevice;
 use bootctl::disk::Window;
@@ -15,7 +17,11 @@ const PIECE: usize = 1 << 20;
 
 /// Where they begin in a boot partition.
 fn offset(statement: &Statement) -> Option<u64> {
-    statement.boot.len.checked_next_multiple_of(4096)?.checked_add(SEAL_LEN as u64)
+    statement
+        .boot
+        .len
+        .checked_next_multiple_of(4096)?
+        .checked_add(SEAL_LEN as u64)
 }
 
 /// Writes them behind the boot image, if they fit. *Writes*; durable after a flush.
@@ -26,11 +32,22 @@ fn offset(statement: &Statement) -> Option<u64> {
 /// # Power loss
 /// What is torn is not authentic, and is taken for nothing.
 pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
-    let Ok(manifest) = release.manifest().encode() else { return Ok(false) };
-    let ranges = release.frames().iter().flat_map(|frame| release.base_ranges(frame));
-    let index = Index { frames: release.frames().to_vec(), ranges: ranges.copied().collect() }.encode();
+    let Ok(manifest) = release.manifest().encode() else {
+        return Ok(false);
+    };
+    let ranges = release
+        .frames()
+        .iter()
+        .flat_map(|frame| release.base_ranges(frame));
+    let index = Index {
+        frames: release.frames().to_vec(),
+        ranges: ranges.copied().collect(),
+    }
+    .encode();
     let len = (manifest.len() + index.len()) as u64;
-    let Some(at) = offset(release.statement()) else { return Ok(false) };
+    let Some(at) = offset(release.statement()) else {
+        return Ok(false);
+    };
     if at.checked_add(len).is_none_or(|end| end > boot.len()) {
         return Ok(false);
     }
@@ -39,12 +56,15 @@ pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The release that `boot` holds, by its seal and what is kept behind the image; the inner option is empty where nothing authentic
-/// is kept. *Reads.*
+/// The release that `boot` holds, by its seal and what is kept behind the image; the inner option
+/// is empty where nothing authentic is kept. *Reads.*
 ///
 /// # Errors
 /// [`ReadError`] about the seal: damaged, or not accepted by `trust`.
-pub(crate) fn read(boot: &Window, trust: &Trust) -> Result<(Statement, Option<Arc<Release>>), ReadError> {
+pub(crate) fn read(
+    boot: &Window,
+    trust: &Trust,
+) -> Result<(Statement, Option<Arc<Release>>), ReadError> {
     let mut bytes = [0; SEAL_LEN];
     boot.read_medium_at(0, &mut bytes)?;
     let seal = seal::Seal::from_bytes(&bytes)?;

@@ -1,8 +1,10 @@
-//! The one apply behind factory image, installation from a stick, update over the air and re-install.
+//! The one apply behind factory image, installation from a stick, update over the air and
+//! re-install.
 //!
-//! A signed bundle comes from a [`source`]; its head is verified; a [`plan`] is made, which may refuse; the
-//! target slot is disarmed, written, read back and activated, in the phases of [`apply`]. The library never
-//! prints and never reboots: it tells an [`events::EventSink`], and returns what it did.
+//! A signed bundle comes from a [`source`]; its head is verified; a [`plan`] is made, which may
+//! refuse; the target slot is disarmed, written, read back and activated, in the phases of
+//! [`apply`]. The library never prints and never reboots: it tells an [`events::EventSink`], and
+//! returns what it did.
 
 pub mod apply;
 mod base;

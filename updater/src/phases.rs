@@ -1,5 +1,5 @@
-//! The phases of an apply, as types: what disarms gives what can write, what was written can be read back, and
-//! only what was read back can be activated.
+//! The phases of an apply, as types: what disarms gives what can write, what was written can be
+//! read back, and only what was read back can be activated.
 
 mod activate;
 mod progress;
@@ -99,29 +99,59 @@ impl Work<'_> {
         Progress::new(self.events, phase, total)
     }
 
-    /// Finds what lies in its place already, after a cut what was written before it, and what the other slot has. *Reads.*
-    pub(crate) async fn scan<S: Source>(&self, fetcher: &mut Fetcher<'_, S>) -> Result<Scanned, ApplyError> {
+    /// Finds what lies in its place already, after a cut what was written before it, and what the
+    /// other slot has. *Reads.*
+    pub(crate) async fn scan<S: Source>(
+        &self,
+        fetcher: &mut Fetcher<'_, S>,
+    ) -> Result<Scanned, ApplyError> {
         let began = Instant::now();
         let release = self.sinks.release();
         let hints = self.hints(fetcher).await?.map(Arc::new);
-        let wanted = release.frames().iter().enumerate().filter(|(number, _)| self.sinks.wants(*number));
-        let mut progress = self.progress(Phase::Scan, wanted.map(|(_, frame)| u64::from(frame.len)).sum());
-        let reading = if self.intent == Intent::Repair { Reading::Medium } else { Reading::Anywhere };
+        let wanted = release
+            .frames()
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| self.sinks.wants(*number));
+        let mut progress = self.progress(
+            Phase::Scan,
+            wanted.map(|(_, frame)| u64::from(frame.len)).sum(),
+        );
+        let reading = if self.intent == Intent::Repair {
+            Reading::Medium
+        } else {
+            Reading::Anywhere
+        };
         let places = (self.sinks.places(), reading);
         let wants = |frame| self.sinks.wants(frame);
         let mut survey =
             Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
         if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
             let seeds = Seeds::of(&self.machine.disk, self.slot().other(), self.options.trust);
-            survey.find_seeds(seeds, &hints, release, self.workers()).await?;
+            survey
+                .find_seeds(seeds, &hints, release, self.workers())
+                .await?;
         }
-        let fetch_bytes = fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
-        let amounts = Amounts { fetch_bytes, ..survey.amounts(release) };
-        Ok(Scanned { survey, amounts, took: began.elapsed(), verifying: Duration::ZERO })
+        let fetch_bytes =
+            fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
+        let amounts = Amounts {
+            fetch_bytes,
+            ..survey.amounts(release)
+        };
+        Ok(Scanned {
+            survey,
+            amounts,
+            took: began.elapsed(),
+            verifying: Duration::ZERO,
+        })
     }
 
-    /// The block hints, if they can be had and may be of use. They lie behind the payload: a pipe cannot give them in time.
-    async fn hints<S: Source>(&self, fetcher: &mut Fetcher<'_, S>) -> Result<Option<Hints>, ApplyError> {
+    /// The block hints, if they can be had and may be of use. They lie behind the payload: a pipe
+    /// cannot give them in time.
+    async fn hints<S: Source>(
+        &self,
+        fetcher: &mut Fetcher<'_, S>,
+    ) -> Result<Option<Hints>, ApplyError> {
         let release = self.sinks.release();
         let record = self.machine.store.read()?;
         let written = |slot| record.slot(slot).reason != record::Reason::Empty;
@@ -136,20 +166,27 @@ impl Work<'_> {
         }
         let range = release.hints_range();
         fetcher.expect([range.clone()]);
-        let bytes = fetcher.range(range.start, (range.end - range.start) as usize).await?;
+        let bytes = fetcher
+            .range(range.start, (range.end - range.start) as usize)
+            .await?;
         fetcher.go_back(release.payload_range().start);
         Ok(Some(Hints::check(release, &bytes)?))
     }
 
-    /// Verifies all that will be needed of a file of this machine, so that a damaged one is refused before anything
-    /// is changed. What is written is verified again.
+    /// Verifies all that will be needed of a file of this machine, so that a damaged one is refused
+    /// before anything is changed. What is written is verified again.
     pub(crate) async fn verify<S: Source>(
         &self,
         scanned: &Scanned,
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<(), ApplyError> {
         let release = self.sinks.release();
-        let total = scanned.survey.stored(release).iter().map(|range| range.end - range.start).sum();
+        let total = scanned
+            .survey
+            .stored(release)
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum();
         let mut progress = self.progress(Phase::Verify, total);
         let mut told = |bytes| progress.add(bytes);
         let mark = fetcher.mark();
@@ -161,7 +198,11 @@ impl Work<'_> {
         let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
         supply.expect(release, &jobs);
         for batch in jobs {
-            if workers.send(supply.order(release, batch), &mut told).await?.is_none() {
+            if workers
+                .send(supply.order(release, batch), &mut told)
+                .await?
+                .is_none()
+            {
                 break;
             }
         }
@@ -186,14 +227,20 @@ impl Work<'_> {
             scanned.verifying = began.elapsed();
         }
         // A disk that takes no write at all leaves the slot as it was.
-        let untouched = |error| Failure { error, disarmed: self.is_disarmed().then(|| self.slot()) };
+        let untouched = |error| Failure {
+            error,
+            disarmed: self.is_disarmed().then(|| self.slot()),
+        };
         let disarmed = self.disarm(scanned).map_err(untouched)?;
         let done = async {
             let written = disarmed.write(fetcher, full).await?;
             let proven = written.read_back().await?;
             proven.activate()
         };
-        done.await.map_err(|error| Failure { error, disarmed: Some(self.slot()) })
+        done.await.map_err(|error| Failure {
+            error,
+            disarmed: Some(self.slot()),
+        })
     }
 
     /// Makes the target slot Unbootable, then destroys its header, each durably.
@@ -204,25 +251,43 @@ impl Work<'_> {
             Intent::Trial(_) => Ok(transition::disarm(record, self.plan.target)),
             Intent::Repair => {
                 // From here on the slot belongs to the bundle that mends it, seal and all.
-                let state = SlotState { release: self.plan.release, ..*record.slot(slot) };
+                let state = SlotState {
+                    release: self.plan.release,
+                    ..*record.slot(slot)
+                };
                 let adopted = record.with_slot(slot, state);
                 Ok(transition::begin_repair(&adopted, self.plan.target).map_err(Refusal::from)?)
             }
         };
-        let (_, record) = self.machine.store.update(disarm).map_err(|error: ApplyError| error)?;
+        let (_, record) = self
+            .machine
+            .store
+            .update(disarm)
+            .map_err(|error: ApplyError| error)?;
         for header in self.sinks.headers() {
-            let write = |error| ApplyError::Write { what: "header of the boot image", error };
+            let write = |error| ApplyError::Write {
+                what: "header of the boot image",
+                error,
+            };
             header.write_at(0, &[0; SEAL_LEN]).map_err(write)?;
             header.flush().map_err(write)?;
         }
         self.log(&record, Kind::Disarmed, "");
-        self.events.event(Event::Disarmed { slot: slot.letter() });
-        Ok(Disarmed { work: self, scanned })
+        self.events.event(Event::Disarmed {
+            slot: slot.letter(),
+        });
+        Ok(Disarmed {
+            work: self,
+            scanned,
+        })
     }
 
     /// Whether the record says that the target slot cannot be started, or cannot be asked.
     fn is_disarmed(&self) -> bool {
-        self.machine.store.read().map_or(true, |record| !record.slot(self.slot()).is_bootable())
+        self.machine
+            .store
+            .read()
+            .map_or(true, |record| !record.slot(self.slot()).is_bootable())
     }
 
     pub(crate) fn warn(&self, message: String) {

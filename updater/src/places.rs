@@ -33,7 +33,11 @@ impl Place {
             Slot::A => "boot-a",
             Slot::B => "boot-b",
         };
-        Ok(Self { window: disk.boot(slot)?, base: SEAL_LEN as u64, name })
+        Ok(Self {
+            window: disk.boot(slot)?,
+            base: SEAL_LEN as u64,
+            name,
+        })
     }
 
     /// The root partition of `slot`.
@@ -42,12 +46,20 @@ impl Place {
             Slot::A => "root-a",
             Slot::B => "root-b",
         };
-        Ok(Self { window: disk.root(slot)?, base: 0, name })
+        Ok(Self {
+            window: disk.root(slot)?,
+            base: 0,
+            name,
+        })
     }
 
     /// The recovery partition, behind the seal.
     pub(crate) fn recovery(disk: &Disk) -> Result<Self, DiskError> {
-        Ok(Self { window: disk.recovery()?, base: SEAL_LEN as u64, name: "recovery" })
+        Ok(Self {
+            window: disk.recovery()?,
+            base: SEAL_LEN as u64,
+            name: "recovery",
+        })
     }
 
     /// Where byte `offset` of the image lies in the partition.
@@ -80,13 +92,21 @@ impl Places {
     ///
     /// # Errors
     /// [`DiskError`] if a partition is not there.
-    pub(crate) fn of_slot(disk: &Disk, slot: Slot, release: Arc<Release>) -> Result<Self, DiskError> {
+    pub(crate) fn of_slot(
+        disk: &Disk,
+        slot: Slot,
+        release: Arc<Release>,
+    ) -> Result<Self, DiskError> {
         let place = |role| match role {
             ImageRole::Boot => Place::boot(disk, slot).map(Some),
             ImageRole::Root => Place::root(disk, slot).map(Some),
             ImageRole::Recovery | ImageRole::Guard => Ok(None),
         };
-        let places = release.images().iter().map(|image| place(image.role)).collect::<Result<_, _>>()?;
+        let places = release
+            .images()
+            .iter()
+            .map(|image| place(image.role))
+            .collect::<Result<_, _>>()?;
         Ok(Self { release, places })
     }
 

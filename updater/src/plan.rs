@@ -93,7 +93,9 @@ pub enum Refusal {
         machine: String,
     },
     /// The release is older than the machine accepts.
-    #[error("release {version} has rollback index {offered}: this machine accepts {floor} or higher")]
+    #[error(
+        "release {version} has rollback index {offered}: this machine accepts {floor} or higher"
+    )]
     BelowFloor {
         /// The release.
         version: String,
@@ -113,7 +115,9 @@ pub enum Refusal {
         have: UpdaterVersion,
     },
     /// The firmware starts only what is signed for Secure Boot, and the boot image is not.
-    #[error("release {version} is not signed for Secure Boot, which is on: the firmware would not start it")]
+    #[error(
+        "release {version} is not signed for Secure Boot, which is on: the firmware would not start it"
+    )]
     Unsigned {
         /// The release.
         version: String,
@@ -139,7 +143,9 @@ pub enum Refusal {
         holds: String,
     },
     /// It holds a release of that name, but not those images.
-    #[error("release {version} comes as a delta to {base}: the {role} image in slot {slot} is another one")]
+    #[error(
+        "release {version} comes as a delta to {base}: the {role} image in slot {slot} is another one"
+    )]
     OtherBuild {
         /// The release.
         version: String,
@@ -151,7 +157,9 @@ pub enum Refusal {
         role: ImageRole,
     },
     /// It cannot be told what it holds.
-    #[error("release {version} comes as a delta to {base}: what slot {slot} holds cannot be told: {error}")]
+    #[error(
+        "release {version} comes as a delta to {base}: what slot {slot} holds cannot be told: {error}"
+    )]
     BaseUnknown {
         /// The release.
         version: String,
@@ -162,7 +170,8 @@ pub enum Refusal {
         /// Why.
         error: String,
     },
-    /// The slot is to be repaired with another bundle of its release, and it cannot be told that the images are the same.
+    /// The slot is to be repaired with another bundle of its release, and it cannot be told that
+    /// the images are the same.
     #[error(
         "slot {slot} holds release {version}, but not by this bundle, and it cannot be told that the images are the same: the bundle it was made of can repair it, or this one can be applied"
     )]
@@ -224,17 +233,25 @@ pub enum Planned {
 /// Plans the application of `release`. *Pure.*
 ///
 /// # Errors
-/// A [`Refusal`], in this order: hardware, floor, updater, target slot, base, images, partitions, sizes.
+/// A [`Refusal`], in this order: hardware, floor, updater, target slot, base, images, partitions,
+/// sizes.
 pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     let identity = identity(release);
     check_release(facts.record, release, &identity)?;
     let target = TargetSlot::choose(facts.record, facts.booted)?;
     if facts.scope == Scope::Update && runs_already(facts, &identity) {
-        return Ok(Planned::UpToDate(UpToDate { slot: target.slot().other() }));
+        return Ok(Planned::UpToDate(UpToDate {
+            slot: target.slot().other(),
+        }));
     }
     check_base(facts, release, target.slot())?;
     let destinations = destinations(facts, release, target.slot())?;
-    Ok(Planned::Apply(Plan { target, release: identity, revoke: release.statement().revoke, destinations }))
+    Ok(Planned::Apply(Plan {
+        target,
+        release: identity,
+        revoke: release.statement().revoke,
+        destinations,
+    }))
 }
 
 /// Plans the repair of `slot` with the bundle of the release that it holds. *Pure.*
@@ -250,17 +267,33 @@ pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<P
     if holds != identity {
         let (holds, offered) = (holds.version.to_string(), identity.version.to_string());
         if holds == offered {
-            return Err(Refusal::OtherBundle { slot, version: offered });
+            return Err(Refusal::OtherBundle {
+                slot,
+                version: offered,
+            });
         }
-        return Err(Refusal::OtherRelease { slot, holds, offered });
+        return Err(Refusal::OtherRelease {
+            slot,
+            holds,
+            offered,
+        });
     }
     check_base(facts, release, slot)?;
     let destinations = destinations(facts, release, slot)?;
-    Ok(Plan { target, release: identity, revoke: false, destinations })
+    Ok(Plan {
+        target,
+        release: identity,
+        revoke: false,
+        destinations,
+    })
 }
 
 /// Where each image goes, if all that is required is there and fits.
-fn destinations(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<Vec<Destination>, Refusal> {
+fn destinations(
+    facts: &Facts<'_>,
+    release: &Release,
+    slot: Slot,
+) -> Result<Vec<Destination>, Refusal> {
     for role in required(facts.scope) {
         if !release.images().iter().any(|image| image.role == *role) {
             return Err(Refusal::ImageMissing(*role));
@@ -289,31 +322,59 @@ pub(crate) fn identity(release: &Release) -> record::Release {
 fn required(scope: Scope) -> &'static [ImageRole] {
     match scope {
         Scope::Update => &[ImageRole::Boot, ImageRole::Root],
-        Scope::Install => &[ImageRole::Boot, ImageRole::Root, ImageRole::Recovery, ImageRole::Guard],
+        Scope::Install => &[
+            ImageRole::Boot,
+            ImageRole::Root,
+            ImageRole::Recovery,
+            ImageRole::Guard,
+        ],
     }
 }
 
-fn check_release(record: &Record, release: &Release, identity: &record::Release) -> Result<(), Refusal> {
+fn check_release(
+    record: &Record,
+    release: &Release,
+    identity: &record::Release,
+) -> Result<(), Refusal> {
     let version = identity.version.to_string();
     let compatible = &release.manifest().compatible;
-    if !compatible.iter().any(|name| name == record.compatible.as_str()) {
+    if !compatible
+        .iter()
+        .any(|name| name == record.compatible.as_str())
+    {
         let offered = compatible.join(", ");
-        return Err(Refusal::Incompatible { version, offered, machine: record.compatible.to_string() });
+        return Err(Refusal::Incompatible {
+            version,
+            offered,
+            machine: record.compatible.to_string(),
+        });
     }
     if identity.rollback_index < record.floor {
-        return Err(Refusal::BelowFloor { version, offered: identity.rollback_index, floor: record.floor });
+        return Err(Refusal::BelowFloor {
+            version,
+            offered: identity.rollback_index,
+            floor: record.floor,
+        });
     }
-    // The package's own version always parses; were it not to, nothing newer than 0.0.0 would be applied.
+    // The package's own version always parses; were it not to, nothing newer than 0.0.0 would be
+    // applied.
     let have: UpdaterVersion = env!("CARGO_PKG_VERSION").parse().unwrap_or_default();
     match release.manifest().min_updater {
-        Some(needed) if needed > have => Err(Refusal::UpdaterTooOld { version, needed, have }),
+        Some(needed) if needed > have => Err(Refusal::UpdaterTooOld {
+            version,
+            needed,
+            have,
+        }),
         _ => Ok(()),
     }
 }
 
-/// Whether a delta can build upon the slot beside the target, as far as the record tells; the slot itself is asked later.
+/// Whether a delta can build upon the slot beside the target, as far as the record tells; the slot
+/// itself is asked later.
 fn check_base(facts: &Facts<'_>, release: &Release, target: Slot) -> Result<(), Refusal> {
-    let Some(base) = &release.manifest().base else { return Ok(()) };
+    let Some(base) = &release.manifest().base else {
+        return Ok(());
+    };
     let (version, base) = (release.manifest().version.clone(), base.version.clone());
     if facts.scope == Scope::Install {
         return Err(Refusal::Delta { version, base });
@@ -327,11 +388,18 @@ fn check_base(facts: &Facts<'_>, release: &Release, target: Slot) -> Result<(), 
         "" => "nothing".to_owned(),
         version => version.to_owned(),
     };
-    Err(Refusal::OtherBase { version, base, slot, holds })
+    Err(Refusal::OtherBase {
+        version,
+        base,
+        slot,
+        holds,
+    })
 }
 
 fn runs_already(facts: &Facts<'_>, identity: &record::Release) -> bool {
-    let Choice::Slot(running) = facts.booted else { return false };
+    let Choice::Slot(running) = facts.booted else {
+        return false;
+    };
     let state = facts.record.slot(running);
     state.is_good() && state.release == *identity && facts.record.default == running
 }
@@ -365,7 +433,12 @@ impl Room {
             if partition.uuid != uuid {
                 return Err(Refusal::PartitionReplaced(name));
             }
-            Ok((name, partition.sectors().saturating_mul(u64::from(facts.sector_size))))
+            Ok((
+                name,
+                partition
+                    .sectors()
+                    .saturating_mul(u64::from(facts.sector_size)),
+            ))
         };
         let partitions = facts.partitions;
         Ok(Self {
@@ -381,11 +454,25 @@ impl Room {
             Destination::Root => (self.root, 0),
             Destination::Recovery => (self.recovery, SEAL_LEN as u64),
             Destination::Memory if size > MAX_GUARD => {
-                return Err(Refusal::TooLarge { role, partition: "esp", needed: size, have: MAX_GUARD });
+                return Err(Refusal::TooLarge {
+                    role,
+                    partition: "esp",
+                    needed: size,
+                    have: MAX_GUARD,
+                });
             }
             Destination::Memory | Destination::Nowhere => return Ok(()),
         };
         let needed = size.saturating_add(header);
-        if needed > have { Err(Refusal::TooLarge { role, partition, needed, have }) } else { Ok(()) }
+        if needed > have {
+            Err(Refusal::TooLarge {
+                role,
+                partition,
+                needed,
+                have,
+            })
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What was written is read back while more is written: part by part, each after a flush that followed its last write.
+//! What was written is read back while more is written: part by part, each after a flush that
+//! followed its last write.
 
 use crate::apply::ApplyError;
 use crate::batch::{Origin, stretches};
@@ -12,16 +13,20 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Least bytes that are flushed and read back at a time: a disk may take dozens of milliseconds for each flush, and what
-/// is shorter than this is read back in one piece at the end.
+/// Least bytes that are flushed and read back at a time: a disk may take dozens of milliseconds for
+/// each flush, and what is shorter than this is read back in one piece at the end.
 const PART_MIN: u64 = 64 << 20;
 /// Parts in which a release is read back, if they are not shorter than that.
 const PARTS: u64 = 16;
 
-/// Bytes that are flushed and read back at a time, of so many in all. *Pure.* On a disk with a head that would move to and
-/// fro nothing is read before all is written.
+/// Bytes that are flushed and read back at a time, of so many in all. *Pure.* On a disk with a head
+/// that would move to and fro nothing is read before all is written.
 pub(crate) fn part_len(all: u64, is_rotating: bool) -> u64 {
-    if is_rotating { u64::MAX } else { (all / PARTS).max(PART_MIN) }
+    if is_rotating {
+        u64::MAX
+    } else {
+        (all / PARTS).max(PART_MIN)
+    }
 }
 
 /// A frame that was written, or lies in its place already, and the checksum of its verified bytes.
@@ -61,12 +66,26 @@ impl Entry {
 }
 
 impl Ledger {
-    /// Of all frames that the survey wants, or of none; those that lie in their place already are to be read back as well.
+    /// Of all frames that the survey wants, or of none; those that lie in their place already are
+    /// to be read back as well.
     pub(crate) fn new(release: &Arc<Release>, survey: &Survey, is_asked_for: bool) -> Self {
         let wanted = |origin: &Origin| is_asked_for && *origin != Origin::Unwanted;
-        let entries = survey.origins.iter().map(|origin| wanted(origin).then(Entry::default)).collect();
-        let mut ledger = Self { release: Arc::clone(release), entries, flushes: 0, waiting: 0 };
-        let held = survey.origins.iter().enumerate().filter(|(_, origin)| **origin == Origin::Held);
+        let entries = survey
+            .origins
+            .iter()
+            .map(|origin| wanted(origin).then(Entry::default))
+            .collect();
+        let mut ledger = Self {
+            release: Arc::clone(release),
+            entries,
+            flushes: 0,
+            waiting: 0,
+        };
+        let held = survey
+            .origins
+            .iter()
+            .enumerate()
+            .filter(|(_, origin)| **origin == Origin::Held);
         for (frame, _) in held {
             ledger.wrote((frame, survey.sums[frame]));
         }
@@ -91,9 +110,15 @@ impl Ledger {
     /// What can be read back after flush `number`, and was not.
     pub(crate) fn due(&self, number: u32) -> Vec<Stretch> {
         let is_due = |frame: usize| self.entries[frame].is_some_and(|entry| entry.is_due(number));
-        let sums = |frames: Range<usize>| self.entries[frames].iter().flatten().map(|entry| entry.sum);
+        let sums =
+            |frames: Range<usize>| self.entries[frames].iter().flatten().map(|entry| entry.sum);
         let stretches = stretches(&self.release, is_due).into_iter();
-        stretches.map(|frames| Stretch { sums: sums(frames.clone()).collect(), frames }).collect()
+        stretches
+            .map(|frames| Stretch {
+                sums: sums(frames.clone()).collect(),
+                frames,
+            })
+            .collect()
     }
 
     /// These frames read back after flush `number`. Returns how many bytes they have.
@@ -101,7 +126,10 @@ impl Ledger {
         for entry in self.entries[frames.clone()].iter_mut().flatten() {
             entry.proven = Some(number);
         }
-        self.release.frames()[frames].iter().map(|frame| u64::from(frame.len)).sum()
+        self.release.frames()[frames]
+            .iter()
+            .map(|frame| u64::from(frame.len))
+            .sum()
     }
 
     /// Bytes that read back.
@@ -120,8 +148,8 @@ pub(crate) struct Proving {
 }
 
 impl Proving {
-    /// Begins: from now on each `part_len` bytes that were written are flushed, and read back by half as many threads as
-    /// write, since those need the processors.
+    /// Begins: from now on each `part_len` bytes that were written are flushed, and read back by
+    /// half as many threads as write, since those need the processors.
     pub(crate) fn start(
         sinks: &Arc<Sinks>,
         ledger: Ledger,
@@ -138,7 +166,11 @@ impl Proving {
             }
             ended
         });
-        Self { notes, failed, task }
+        Self {
+            notes,
+            failed,
+            task,
+        }
     }
 
     /// Takes note of frames that were written.
@@ -147,7 +179,8 @@ impl Proving {
         drop(self.notes.send(notes));
     }
 
-    /// Waits until something did not read back, or could not be flushed: nothing more need be written.
+    /// Waits until something did not read back, or could not be flushed: nothing more need be
+    /// written.
     pub(crate) fn failed(&self) -> impl Future<Output = ()> + use<> {
         let mut failed = self.failed.clone();
         async move {
@@ -156,14 +189,16 @@ impl Proving {
         }
     }
 
-    /// Waits until the part that is being read back is done; what was written since then is left to be.
+    /// Waits until the part that is being read back is done; what was written since then is left to
+    /// be.
     ///
     /// # Errors
     /// [`ApplyError::ReadBack`], [`ApplyError::Write`] of a flush, [`ApplyError::Stopped`].
     pub(crate) async fn end(self) -> Result<Ledger, ApplyError> {
         let Self { notes, task, .. } = self;
         drop(notes);
-        task.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        task.await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
 
@@ -191,7 +226,8 @@ async fn prove_parts(
     }
 }
 
-/// Makes everything written so far durable. Returns the number of the flush. *Writes* nothing itself.
+/// Makes everything written so far durable. Returns the number of the flush. *Writes* nothing
+/// itself.
 ///
 /// # Errors
 /// [`ApplyError::Write`].
@@ -199,7 +235,10 @@ pub(crate) async fn flush(sinks: &Arc<Sinks>, ledger: &mut Ledger) -> Result<u32
     let (number, sinks) = (ledger.begin_flush(), Arc::clone(sinks));
     let flushed = tokio::task::spawn_blocking(move || sinks.flush()).await;
     let flushed = flushed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    flushed.map_err(|error| ApplyError::Write { what: "flush", error })?;
+    flushed.map_err(|error| ApplyError::Write {
+        what: "flush",
+        error,
+    })?;
     Ok(number)
 }
 
@@ -215,7 +254,10 @@ pub(crate) async fn compare_due(
     mut told: impl FnMut(u64),
 ) -> Result<(), ApplyError> {
     let due = ledger.due(number);
-    compare_all(sinks, due, workers, |frames| told(ledger.prove(frames, number))).await
+    compare_all(sinks, due, workers, |frames| {
+        told(ledger.prove(frames, number))
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -227,13 +269,28 @@ mod tests {
         let never = Entry::default();
         assert!(!never.is_due(7) && !never.is_proven());
         // The second flush had begun by the time of the write.
-        let written = Entry { written: Some(2), ..never };
-        assert_eq!([1, 2, 3].map(|number| written.is_due(number)), [false, false, true]);
+        let written = Entry {
+            written: Some(2),
+            ..never
+        };
+        assert_eq!(
+            [1, 2, 3].map(|number| written.is_due(number)),
+            [false, false, true]
+        );
         assert!(!written.is_proven());
-        let proven = Entry { proven: Some(3), ..written };
+        let proven = Entry {
+            proven: Some(3),
+            ..written
+        };
         assert!(proven.is_proven() && !proven.is_due(4));
-        let again = Entry { written: Some(3), ..proven };
-        assert!(!again.is_proven(), "what was read before it was written again counts no more");
+        let again = Entry {
+            written: Some(3),
+            ..proven
+        };
+        assert!(
+            !again.is_proven(),
+            "what was read before it was written again counts no more"
+        );
         assert_eq!([3, 4].map(|number| again.is_due(number)), [false, true]);
     }
 
@@ -241,7 +298,10 @@ mod tests {
     fn what_is_short_is_read_back_at_the_end_and_so_is_everything_on_a_disk_with_a_head() {
         let (mib, gib) = (1 << 20, 1 << 30);
         assert!(part_len(60 * mib, false) > 60 * mib);
-        assert_eq!([gib, 4 * gib].map(|all| part_len(all, false)), [64 * mib, 256 * mib]);
+        assert_eq!(
+            [gib, 4 * gib].map(|all| part_len(all, false)),
+            [64 * mib, 256 * mib]
+        );
         assert!(part_len(4 * gib, true) > 4 * gib);
     }
 }

@@ -45,9 +45,11 @@ pub(crate) struct Stretch {
     pub(crate) sums: Vec<u64>,
 }
 
-/// Compares what is on the medium with what was verified before it was written, and tells which frames are the same. *Reads.*
+/// Compares what is on the medium with what was verified before it was written, and tells which
+/// frames are the same. *Reads.*
 ///
-/// A frame is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what a disk does to it does not aim at a hash.
+/// A frame is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what
+/// a disk does to it does not aim at a hash.
 pub(crate) async fn compare_all(
     sinks: &Arc<Sinks>,
     stretches: Vec<Stretch>,
@@ -62,15 +64,24 @@ pub(crate) async fn compare_all(
 }
 
 /// Compares the images that the guard will ask for with what was signed. *Reads.*
-pub(crate) async fn check_wholes(sinks: &Arc<Sinks>, (jobs, stop): (usize, &Stop)) -> Result<(), ApplyError> {
+pub(crate) async fn check_wholes(
+    sinks: &Arc<Sinks>,
+    (jobs, stop): (usize, &Stop),
+) -> Result<(), ApplyError> {
     let look = || {
         let (sinks, mut buffer) = (Arc::clone(sinks), AlignedBuffer::default());
         move |header| check_whole(&sinks, header, &mut buffer)
     };
-    Workers::start(jobs, stop, look).all(0..sinks.headers().count(), |()| ()).await
+    Workers::start(jobs, stop, look)
+        .all(0..sinks.headers().count(), |()| ())
+        .await
 }
 
-fn compare(sinks: &Sinks, stretch: Stretch, buffer: &mut AlignedBuffer) -> Result<Range<usize>, ApplyError> {
+fn compare(
+    sinks: &Sinks,
+    stretch: Stretch,
+    buffer: &mut AlignedBuffer,
+) -> Result<Range<usize>, ApplyError> {
     let Stretch { frames, sums } = stretch;
     let entries = &sinks.release().frames()[frames.clone()];
     let len: u64 = entries.iter().map(|frame| u64::from(frame.len)).sum();
@@ -85,8 +96,14 @@ fn compare(sinks: &Sinks, stretch: Stretch, buffer: &mut AlignedBuffer) -> Resul
         let (partition, offset) = (place.name, place.offset(frame.offset));
         if !is_read {
             // Which of them it is, is worth knowing.
-            let error = |error| ReadBackError::Io { partition, offset, error };
-            place.read(Reading::Medium, frame.offset, bytes).map_err(error)?;
+            let error = |error| ReadBackError::Io {
+                partition,
+                offset,
+                error,
+            };
+            place
+                .read(Reading::Medium, frame.offset, bytes)
+                .map_err(error)?;
         }
         if !is_as_verified(frame, sum, bytes) {
             return Err(ReadBackError::Differs { partition, offset }.into());
@@ -96,23 +113,43 @@ fn compare(sinks: &Sinks, stretch: Stretch, buffer: &mut AlignedBuffer) -> Resul
 }
 
 fn is_as_verified(frame: &FrameEntry, sum: u64, bytes: &[u8]) -> bool {
-    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { checksum(bytes) == sum }
+    if frame.kind == FrameKind::Zero {
+        is_zero(bytes)
+    } else {
+        checksum(bytes) == sum
+    }
 }
 
-/// The guard asks for the SHA-256 of the whole image behind a seal (0 boot, 1 recovery): make sure that it will get what it asks for.
+/// The guard asks for the SHA-256 of the whole image behind a seal (0 boot, 1 recovery): make sure
+/// that it will get what it asks for.
 fn check_whole(sinks: &Sinks, header: usize, buffer: &mut AlignedBuffer) -> Result<(), ApplyError> {
     let statement = sinks.release().statement();
-    let (image, name): (ImageDigest, _) =
-        if header == 0 { (statement.boot, "boot") } else { (statement.recovery, "recovery") };
-    let Some(window) = sinks.headers().nth(header) else { return Ok(()) };
+    let (image, name): (ImageDigest, _) = if header == 0 {
+        (statement.boot, "boot")
+    } else {
+        (statement.recovery, "recovery")
+    };
+    let Some(window) = sinks.headers().nth(header) else {
+        return Ok(());
+    };
     let mut hasher = Sha256::new();
     let mut at = 0;
     while at < image.len {
         buffer.resize((image.len - at).min(PIECE as u64) as usize);
-        let error = |error| ReadBackError::Io { partition: name, offset: at, error };
-        window.read_once_at(SEAL_LEN as u64 + at, buffer).map_err(error)?;
+        let error = |error| ReadBackError::Io {
+            partition: name,
+            offset: at,
+            error,
+        };
+        window
+            .read_once_at(SEAL_LEN as u64 + at, buffer)
+            .map_err(error)?;
         hasher.update(&**buffer);
         at += buffer.len() as u64;
     }
-    if hasher.finalize()[..] == image.sha256 { Ok(()) } else { Err(ApplyError::Whole(name)) }
+    if hasher.finalize()[..] == image.sha256 {
+        Ok(())
+    } else {
+        Err(ApplyError::Whole(name))
+    }
 }

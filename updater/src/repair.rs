@@ -24,9 +24,10 @@ pub enum Repaired {
 }
 
 impl<S: Source> Incoming<'_, S> {
-    /// Mends `slot` with the bundle of the release that it holds: what is damaged on the medium is fetched and written anew, and
-    /// read back. *Writes*: durable on return. The slot must be Good, and is Good again afterwards; it does not become the
-    /// default. The booted slot cannot be mended while it runs.
+    /// Mends `slot` with the bundle of the release that it holds: what is damaged on the medium is
+    /// fetched and written anew, and read back. *Writes*: durable on return. The slot must be Good,
+    /// and is Good again afterwards; it does not become the default. The booted slot cannot be
+    /// mended while it runs.
     ///
     /// # Errors
     /// A [`Failure`], which says whether the slot was disarmed.
@@ -40,7 +41,11 @@ impl<S: Source> Incoming<'_, S> {
         options: &Options<'_>,
         events: &dyn EventSink,
     ) -> Result<Repaired, Failure> {
-        let Self { mut fetcher, release, full } = self;
+        let Self {
+            mut fetcher,
+            release,
+            full,
+        } = self;
         let statement = release.statement();
         events.event(Event::Release {
             version: statement.version.to_string(),
@@ -52,21 +57,37 @@ impl<S: Source> Incoming<'_, S> {
         let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
         let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
         let basis = Basis::find(&machine.disk, slot.other(), options.trust, &release).await?;
-        let sinks = Sinks::new(&machine.disk, &plan, release).map_err(ApplyError::from)?.with_basis(basis);
+        let sinks = Sinks::new(&machine.disk, &plan, release)
+            .map_err(ApplyError::from)?
+            .with_basis(basis);
         let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
-        let work = Work { intent: Intent::Repair, machine, options, events, plan, sinks, guard };
+        let work = Work {
+            intent: Intent::Repair,
+            machine,
+            options,
+            events,
+            plan,
+            sinks,
+            guard,
+        };
         let scanned = work.scan(&mut fetcher).await?;
-        events.event(Event::Planned { slot: slot.letter(), amounts: scanned.amounts });
+        events.event(Event::Planned {
+            slot: slot.letter(),
+            amounts: scanned.amounts,
+        });
         let is_whole = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes;
         if is_whole && has_seal(&work.sinks) && record.slot(slot).is_good() {
             return Ok(Repaired::Whole(slot));
         }
-        work.carry_out(scanned, fetcher, full).await.map(Repaired::Mended)
+        work.carry_out(scanned, fetcher, full)
+            .await
+            .map(Repaired::Mended)
     }
 }
 
 /// Whether the seal is where it should be.
 fn has_seal(sinks: &Sinks) -> bool {
     let mut found = [0; SEAL_LEN];
-    sinks.boot().read_medium_at(0, &mut found).is_ok() && found == *sinks.release().seal().as_bytes()
+    sinks.boot().read_medium_at(0, &mut found).is_ok()
+        && found == *sinks.release().seal().as_bytes()
 }

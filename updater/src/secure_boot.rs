@@ -1,4 +1,5 @@
-//! Secure Boot: a release whose boot image carries no signature is refused where the firmware would not start it.
+//! Secure Boot: a release whose boot image carries no signature is refused where the firmware would
+//! not start it.
 
 use crate::apply::ApplyError;
 use crate::fetch::Fetcher;
@@ -15,11 +16,15 @@ fn is_on(vars: Option<&dyn EfiVars>) -> bool {
 }
 
 fn refusal(release: &Release) -> ApplyError {
-    Refusal::Unsigned { version: release.statement().version.to_string() }.into()
+    Refusal::Unsigned {
+        version: release.statement().version.to_string(),
+    }
+    .into()
 }
 
-/// Looks at the beginning of the boot image before anything is changed. *Reads.* Where that would cost more than a
-/// frame (a pipe, a frame that builds upon others) nothing is said yet: [`check_written`] has the last word.
+/// Looks at the beginning of the boot image before anything is changed. *Reads.* Where that would
+/// cost more than a frame (a pipe, a frame that builds upon others) nothing is said yet:
+/// [`check_written`] has the last word.
 ///
 /// # Errors
 /// [`Refusal::Unsigned`]; what fetching and verifying that frame says.
@@ -32,8 +37,14 @@ pub(crate) async fn check_offered<S: Source>(
         return Ok(());
     }
     let of_boot = |frame: &FrameEntry| release.images()[frame.image].role == ImageRole::Boot;
-    let first = release.frames().iter().enumerate().find(|(_, frame)| of_boot(frame));
-    let Some((number, frame)) = first.filter(|(_, frame)| frame.before == 0 && frame.stored_len > 0) else {
+    let first = release
+        .frames()
+        .iter()
+        .enumerate()
+        .find(|(_, frame)| of_boot(frame));
+    let Some((number, frame)) =
+        first.filter(|(_, frame)| frame.before == 0 && frame.stored_len > 0)
+    else {
         return Ok(());
     };
     if !matches!(frame.kind, FrameKind::Zstd | FrameKind::Raw) {
@@ -41,12 +52,20 @@ pub(crate) async fn check_offered<S: Source>(
     }
     let range = release.file_range(frame);
     fetcher.expect([range.clone()]);
-    let stored = fetcher.range(range.start, frame.stored_len as usize).await?;
+    let stored = fetcher
+        .range(range.start, frame.stored_len as usize)
+        .await?;
     fetcher.go_back(release.payload_range().start);
     let mut plain = Vec::new();
     let stored = StoredFrame::check(release, number, stored)?;
-    Decoder::default().decode(release, &stored, &mut plain, |_, _| Err(io::ErrorKind::Unsupported.into()))?;
-    if signature(&plain) == Ok(Signature::None) { Err(refusal(release)) } else { Ok(()) }
+    Decoder::default().decode(release, &stored, &mut plain, |_, _| {
+        Err(io::ErrorKind::Unsupported.into())
+    })?;
+    if signature(&plain) == Ok(Signature::None) {
+        Err(refusal(release))
+    } else {
+        Ok(())
+    }
 }
 
 /// Looks at the boot image that was written, before it is put on trial. *Reads.*
@@ -64,6 +83,9 @@ pub(crate) fn check_written(
     match partition_is_signed(boot) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refusal(release)),
-        Err(error) => Err(ApplyError::Write { what: "boot image", error }),
+        Err(error) => Err(ApplyError::Write {
+            what: "boot image",
+            error,
+        }),
     }
 }

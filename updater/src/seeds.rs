@@ -1,6 +1,8 @@
-//! What the other slot holds: blocks that frames can be put together from, instead of being fetched.
+//! What the other slot holds: blocks that frames can be put together from, instead of being
+//! fetched.
 //!
-//! Nothing in it is trusted, not even that it stays as it is: what was put together must have the frame's SHA-256.
+//! Nothing in it is trusted, not even that it stays as it is: what was put together must have the
+//! frame's SHA-256.
 
 use crate::apply::ApplyError;
 use crate::batch::Origin;
@@ -21,8 +23,8 @@ use std::sync::Arc;
 const READ_BLOCKS: u32 = 256;
 /// Below this many blocks everything is looked at; above it a sample is looked at first.
 const SAMPLE_FROM: u32 = 16 * 1024;
-/// Places of the sample, and blocks of each. If not even one block of them is wanted, less than about one in three hundred is, and looking at
-/// all of them is not worth it.
+/// Places of the sample, and blocks of each. If not even one block of them is wanted, less than
+/// about one in three hundred is, and looking at all of them is not worth it.
 const SAMPLE: (u32, u32) = (256, 4);
 /// Stands for a block of zeroes, which needs no place.
 const ZERO: u32 = u32::MAX;
@@ -34,22 +36,35 @@ pub(crate) struct Seeds {
 }
 
 impl Seeds {
-    /// Boot and root partition of `slot`, as far as they are there, and as far as they hold anything: how long its images are stands in
-    /// its seal and in what it keeps of its bundle. Where that cannot be told, all of a partition. *Reads* these.
+    /// Boot and root partition of `slot`, as far as they are there, and as far as they hold
+    /// anything: how long its images are stands in its seal and in what it keeps of its bundle.
+    /// Where that cannot be told, all of a partition. *Reads* these.
     pub(crate) fn of(disk: &Disk, slot: Slot, trust: &Trust) -> Self {
-        let partitions = [(disk.boot(slot), ImageRole::Boot), (disk.root(slot), ImageRole::Root)];
-        let known = disk.boot(slot).ok().and_then(|boot| kept::read(&boot, trust).ok());
+        let partitions = [
+            (disk.boot(slot), ImageRole::Boot),
+            (disk.root(slot), ImageRole::Root),
+        ];
+        let known = disk
+            .boot(slot)
+            .ok()
+            .and_then(|boot| kept::read(&boot, trust).ok());
         let mut windows = Vec::new();
         let mut first = 0_u32;
         for (window, role) in partitions {
             let Ok(window) = window else { continue };
-            let len = known.as_ref().and_then(|known| held_len(known, role)).unwrap_or(u64::MAX);
+            let len = known
+                .as_ref()
+                .and_then(|known| held_len(known, role))
+                .unwrap_or(u64::MAX);
             // 16 TiB in all; of what goes beyond nothing is looked at.
-            let len = len.div_ceil(u64::from(BLOCK_LEN)).min(window.len() / u64::from(BLOCK_LEN));
+            let len = len
+                .div_ceil(u64::from(BLOCK_LEN))
+                .min(window.len() / u64::from(BLOCK_LEN));
             let blocks = u32::try_from(len).unwrap_or(ZERO);
             let end = first.saturating_add(blocks);
             windows.push((window, first..end));
-            // One number is left out, so that nothing seems to go on from one partition to the next.
+            // One number is left out, so that nothing seems to go on from one partition to the
+            // next.
             first = end.saturating_add(1);
         }
         Self { windows }
@@ -58,7 +73,11 @@ impl Seeds {
     /// Reads blocks that lie next to each other.
     fn read(&self, first: u32, into: &mut [u8]) -> io::Result<()> {
         let holds = |(_, blocks): &&(Window, Range<u32>)| blocks.contains(&first);
-        let (window, blocks) = self.windows.iter().find(holds).ok_or(io::ErrorKind::NotFound)?;
+        let (window, blocks) = self
+            .windows
+            .iter()
+            .find(holds)
+            .ok_or(io::ErrorKind::NotFound)?;
         window.read_once_at(u64::from(first - blocks.start) * u64::from(BLOCK_LEN), into)
     }
 
@@ -81,18 +100,28 @@ impl Seeds {
     fn sample(&self) -> impl Iterator<Item = Range<u32>> + '_ {
         let (places, blocks) = SAMPLE;
         let step = (self.len() / places).max(1);
-        (0..places).map(move |place| place * step).filter_map(move |at| {
-            let end = self.windows.iter().find(|(_, held)| held.contains(&at)).map(|(_, held)| held.end)?;
-            Some(at..end.min(at + blocks))
-        })
+        (0..places)
+            .map(move |place| place * step)
+            .filter_map(move |at| {
+                let end = self
+                    .windows
+                    .iter()
+                    .find(|(_, held)| held.contains(&at))
+                    .map(|(_, held)| held.end)?;
+                Some(at..end.min(at + blocks))
+            })
     }
 }
 
-/// How much of a slot partition holds the image with this role, in bytes, by what the slot says of itself. *Pure.*
+/// How much of a slot partition holds the image with this role, in bytes, by what the slot says of
+/// itself. *Pure.*
 fn held_len((statement, kept): &(Statement, Option<Arc<Release>>), role: ImageRole) -> Option<u64> {
     match role {
         ImageRole::Boot => Some(statement.boot.len.saturating_add(SEAL_LEN as u64)),
-        _ => kept.as_ref().and_then(|kept| kept.image(role)).map(|image| image.size),
+        _ => kept
+            .as_ref()
+            .and_then(|kept| kept.image(role))
+            .map(|image| image.size),
     }
 }
 
@@ -104,13 +133,17 @@ pub(crate) struct Composition {
 }
 
 impl Composition {
-    /// Puts frames together in `buffer`: `parts` are the first of each frame's blocks in the list, and where it goes. What
-    /// cannot be read leaves bytes there that do not have the frame's SHA-256.
+    /// Puts frames together in `buffer`: `parts` are the first of each frame's blocks in the list,
+    /// and where it goes. What cannot be read leaves bytes there that do not have the frame's
+    /// SHA-256.
     pub(crate) fn compose(&self, parts: &[(usize, Range<usize>)], buffer: &mut [u8]) {
         let block = BLOCK_LEN as usize;
         let mut pieces: Vec<(u32, Range<usize>)> = Vec::new();
         for (first, place) in parts {
-            let places = place.clone().step_by(block).map(|at| at..place.end.min(at + block));
+            let places = place
+                .clone()
+                .step_by(block)
+                .map(|at| at..place.end.min(at + block));
             for (number, place) in self.blocks[*first..].iter().zip(places) {
                 match pieces.last_mut() {
                     Some((start, last))
@@ -141,7 +174,8 @@ fn follows(first: u32, len: usize, number: u32) -> bool {
     }
 }
 
-/// Looks in `seeds` for the blocks of frames that would have to be fetched, and makes those composed of which every block is there. *Reads.*
+/// Looks in `seeds` for the blocks of frames that would have to be fetched, and makes those
+/// composed of which every block is there. *Reads.*
 pub(crate) async fn find(
     seeds: Seeds,
     hints: &Hints,
@@ -151,19 +185,30 @@ pub(crate) async fn find(
 ) -> Result<Composition, ApplyError> {
     let seeds = Arc::new(seeds);
     let stored = |origin: &Origin| *origin == Origin::Stored;
-    let missing: Vec<usize> = (0..origins.len()).filter(|frame| stored(&origins[*frame])).collect();
-    let table = Arc::new(Table::new(missing.iter().flat_map(|frame| full_blocks(hints, release, *frame))));
+    let missing: Vec<usize> = (0..origins.len())
+        .filter(|frame| stored(&origins[*frame]))
+        .collect();
+    let table = Arc::new(Table::new(
+        missing
+            .iter()
+            .flat_map(|frame| full_blocks(hints, release, *frame)),
+    ));
     let mut places = vec![ZERO; table.hashes.len()];
     if !table.hashes.is_empty() && seeds.len() > 0 {
         let look = || {
-            let (seeds, table, mut buffer) =
-                (Arc::clone(&seeds), Arc::clone(&table), AlignedBuffer::default());
+            let (seeds, table, mut buffer) = (
+                Arc::clone(&seeds),
+                Arc::clone(&table),
+                AlignedBuffer::default(),
+            );
             move |piece: Range<u32>| Ok(table.look(&seeds, piece, &mut buffer))
         };
         let mut found = 0;
         if seeds.len() >= SAMPLE_FROM {
             let sample: Vec<_> = seeds.sample().collect();
-            Workers::start(jobs, stop, look).all(sample, |hits| found += hits.len()).await?;
+            Workers::start(jobs, stop, look)
+                .all(sample, |hits| found += hits.len())
+                .await?;
         }
         if found > 0 || seeds.len() < SAMPLE_FROM {
             let pieces: Vec<_> = seeds.pieces().collect();
@@ -179,7 +224,10 @@ pub(crate) async fn find(
     for frame in missing {
         let first = blocks.len();
         let whole = release.frames()[frame].len.is_multiple_of(BLOCK_LEN);
-        let known = hints.of(release, frame).iter().map(|hint| table.place(*hint, &places));
+        let known = hints
+            .of(release, frame)
+            .iter()
+            .map(|hint| table.place(*hint, &places));
         blocks.extend(known.map_while(|place| place));
         if whole && blocks.len() - first == hints.of(release, frame).len() {
             origins[frame] = Origin::Composed(first);
@@ -191,7 +239,11 @@ pub(crate) async fn find(
 }
 
 /// The hints of those blocks of a frame that are not cut short by the end of the image.
-fn full_blocks<'a>(hints: &'a Hints, release: &Release, frame: usize) -> impl Iterator<Item = u64> + use<'a> {
+fn full_blocks<'a>(
+    hints: &'a Hints,
+    release: &Release,
+    frame: usize,
+) -> impl Iterator<Item = u64> + use<'a> {
     let full = (release.frames()[frame].len / BLOCK_LEN) as usize;
     hints.of(release, frame).iter().take(full).copied()
 }
@@ -223,25 +275,38 @@ impl Table {
             at as u32
         });
         let starts = starts.collect();
-        Self { hashes, starts, shift, zero }
+        Self {
+            hashes,
+            starts,
+            shift,
+            zero,
+        }
     }
 
     fn find(&self, hash: u64) -> Option<usize> {
         let bucket = (hash >> self.shift) as usize;
         let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-        let place = self.hashes[range.clone()].iter().position(|held| *held == hash)?;
+        let place = self.hashes[range.clone()]
+            .iter()
+            .position(|held| *held == hash)?;
         Some(range.start + place)
     }
 
     /// Which wanted hashes the blocks of a piece have: place in the table, and block.
-    fn look(&self, seeds: &Seeds, piece: Range<u32>, buffer: &mut AlignedBuffer) -> Vec<(u32, u32)> {
+    fn look(
+        &self,
+        seeds: &Seeds,
+        piece: Range<u32>,
+        buffer: &mut AlignedBuffer,
+    ) -> Vec<(u32, u32)> {
         let block = BLOCK_LEN as usize;
         buffer.resize((piece.end - piece.start) as usize * block);
         if seeds.read(piece.start, buffer).is_err() {
             return Vec::new();
         }
         let hits = buffer.chunks(block).zip(piece);
-        hits.filter_map(|(bytes, number)| Some((self.find(block_hint(bytes))? as u32, number))).collect()
+        hits.filter_map(|(bytes, number)| Some((self.find(block_hint(bytes))? as u32, number)))
+            .collect()
     }
 
     /// Where the block with this hash is; `None` if it is nowhere.

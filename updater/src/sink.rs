@@ -9,7 +9,8 @@ use bundle::Release;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The places of all images of a release, as a [`Plan`] assigned them. Nothing else can be written through it.
+/// The places of all images of a release, as a [`Plan`] assigned them. Nothing else can be written
+/// through it.
 pub(crate) struct Sinks {
     places: Arc<Places>,
     /// The image that goes to memory, and its bytes.
@@ -29,7 +30,9 @@ impl Sinks {
         let slot = plan.target.slot();
         let (mut recovery, mut memory) = (None, None);
         let mut places = Vec::new();
-        for ((number, image), destination) in release.images().iter().enumerate().zip(&plan.destinations) {
+        for ((number, image), destination) in
+            release.images().iter().enumerate().zip(&plan.destinations)
+        {
             places.push(match destination {
                 Destination::Boot => Some(Place::boot(disk, slot)?),
                 Destination::Root => Some(Place::root(disk, slot)?),
@@ -38,14 +41,23 @@ impl Sinks {
                     Some(Place::recovery(disk)?)
                 }
                 Destination::Memory => {
-                    memory = Some((number, Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize])));
+                    memory = Some((
+                        number,
+                        Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize]),
+                    ));
                     None
                 }
                 Destination::Nowhere => None,
             });
         }
         let places = Arc::new(Places::new(release, places));
-        Ok(Self { boot: disk.boot(slot)?, recovery, memory, places, basis: None })
+        Ok(Self {
+            boot: disk.boot(slot)?,
+            recovery,
+            memory,
+            places,
+            basis: None,
+        })
     }
 
     /// Gives what delta frames build upon.
@@ -81,7 +93,11 @@ impl Sinks {
     /// Whether frame `number` goes anywhere at all.
     pub(crate) fn wants(&self, number: usize) -> bool {
         let image = self.release().frames()[number].image;
-        self.place(image).is_some() || self.memory.as_ref().is_some_and(|(to_memory, _)| *to_memory == image)
+        self.place(image).is_some()
+            || self
+                .memory
+                .as_ref()
+                .is_some_and(|(to_memory, _)| *to_memory == image)
     }
 
     /// Where an image lies on the disk, if it does.
@@ -94,11 +110,17 @@ impl Sinks {
         if let Some(place) = self.place(image) {
             return place.window.write_at(place.offset(offset), bytes);
         }
-        if let Some((_, memory)) = self.memory.as_ref().filter(|(to_memory, _)| *to_memory == image) {
+        if let Some((_, memory)) = self
+            .memory
+            .as_ref()
+            .filter(|(to_memory, _)| *to_memory == image)
+        {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
             let at = offset as usize;
             let place = memory.get_mut(at..at + bytes.len());
-            place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
+            place
+                .ok_or(io::ErrorKind::InvalidInput)?
+                .copy_from_slice(bytes);
         }
         Ok(())
     }
@@ -130,6 +152,8 @@ impl Sinks {
     /// The image that was written to memory.
     pub(crate) fn take_memory(&self) -> Option<Vec<u8>> {
         let (_, memory) = self.memory.as_ref()?;
-        Some(std::mem::take(&mut *memory.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(std::mem::take(
+            &mut *memory.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }

@@ -1,7 +1,8 @@
 //! The source seam: where the bytes of a bundle come from.
 //!
-//! A source is opened at an offset and then read piece by piece. That is all that the updater asks of it;
-//! going on after an error, skipping and limits are the [`crate::fetch`] module's work, the same for all.
+//! A source is opened at an offset and then read piece by piece. That is all that the updater asks
+//! of it; going on after an error, skipping and limits are the [`crate::fetch`] module's work, the
+//! same for all.
 
 mod file;
 mod http;
@@ -38,7 +39,9 @@ impl FromStr for Location {
         match text.split_once("://") {
             _ if text == "-" => Ok(Self::Stdin),
             Some(("http" | "https", _)) => Ok(Self::Http(text.to_owned())),
-            Some((scheme, _)) => Err(format!("scheme {scheme}: expected a file, -, http:// or https://")),
+            Some((scheme, _)) => Err(format!(
+                "scheme {scheme}: expected a file, -, http:// or https://"
+            )),
             None if text.is_empty() => Err("expected a file, -, http:// or https://".to_owned()),
             None => Ok(Self::File(PathBuf::from(text))),
         }
@@ -152,7 +155,8 @@ pub trait Source: Send {
     /// Whether [`Source::open`] may be called again, at any offset, at the cost of a request.
     fn can_seek(&self) -> bool;
 
-    /// Whether [`Source::open`] may be called again at all, even if all that lies before the offset is sent anew.
+    /// Whether [`Source::open`] may be called again at all, even if all that lies before the offset
+    /// is sent anew.
     fn can_reopen(&self) -> bool {
         self.can_seek()
     }
@@ -162,7 +166,8 @@ pub trait Source: Send {
         false
     }
 
-    /// The file of this machine that it is, once it was opened: threads can read what they need of it by themselves.
+    /// The file of this machine that it is, once it was opened: threads can read what they need of
+    /// it by themselves.
     fn local_file(&mut self) -> impl Future<Output = Option<LocalFile>> + Send {
         async { None }
     }
@@ -172,8 +177,8 @@ pub trait Source: Send {
         None
     }
 
-    /// Says that what is opened next will not be read beyond `end`. A source that can make use of it gives no
-    /// more than that.
+    /// Says that what is opened next will not be read beyond `end`. A source that can make use of
+    /// it gives no more than that.
     fn until(&mut self, _end: Option<u64>) {}
 
     /// Makes the next piece begin at `offset`. A source that cannot seek is opened once, at 0.
@@ -273,8 +278,14 @@ mod tests {
     #[test]
     fn locations_are_told_apart() {
         assert_eq!("-".parse(), Ok(Location::Stdin));
-        assert_eq!("a/b.bundle".parse(), Ok(Location::File("a/b.bundle".into())));
-        assert_eq!("https://x/y".parse(), Ok(Location::Http("https://x/y".into())));
+        assert_eq!(
+            "a/b.bundle".parse(),
+            Ok(Location::File("a/b.bundle".into()))
+        );
+        assert_eq!(
+            "https://x/y".parse(),
+            Ok(Location::Http("https://x/y".into()))
+        );
         assert_eq!(
             "ftp://x".parse::<Location>(),
             Err("scheme ftp: expected a file, -, http:// or https://".to_owned())

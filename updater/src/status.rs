@@ -1,4 +1,5 @@
-//! What the last update was, and what came of it: `bootctl`'s status of the machine, seen by whoever updates it. Pure.
+//! What the last update was, and what came of it: `bootctl`'s status of the machine, seen by
+//! whoever updates it. Pure.
 
 use bootctl::status::{Json as MachineJson, Status as MachineStatus};
 use record::event::{Event, Kind};
@@ -53,11 +54,16 @@ impl UpdateResult {
     fn words(&self) -> String {
         match self {
             Self::Unfinished => {
-                "is being written, or was cut off: apply it again, and it goes on where it stopped".to_owned()
+                "is being written, or was cut off: apply it again, and it goes on where it stopped"
+                    .to_owned()
             }
             Self::Waiting => "waits for its first boot: restart to try it".to_owned(),
             Self::OnTrial(starts) => {
-                let times = if *starts == 1 { "once".to_owned() } else { format!("{starts} times") };
+                let times = if *starts == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{starts} times")
+                };
                 format!("on trial, started {times}: commits when its health checks pass")
             }
             Self::Committed => "committed".to_owned(),
@@ -87,9 +93,16 @@ impl Status {
         let record = self.machine.record.as_ref()?;
         let is_update = |event: &&Event| matches!(event.kind, Kind::Disarmed | Kind::Activated);
         let event = self.machine.events.iter().rev().find(is_update)?;
-        let Some(Choice::Slot(slot)) = event.subject else { return None };
+        let Some(Choice::Slot(slot)) = event.subject else {
+            return None;
+        };
         let result = self.result(record, slot, event)?;
-        Some(LastUpdate { slot, version: event.version.to_string(), time: event.time, result })
+        Some(LastUpdate {
+            slot,
+            version: event.version.to_string(),
+            time: event.time,
+            result,
+        })
     }
 
     /// The record is the authority; the ring tells what the record does not keep.
@@ -97,8 +110,11 @@ impl Status {
         let state: &SlotState = record.slot(slot);
         let same = state.release.version == event.version;
         match state.status {
-            SlotStatus::Unbootable if event.kind == Kind::Disarmed => Some(UpdateResult::Unfinished),
-            // The ring's last word and the record speak of different things: the ring lost some of its events.
+            SlotStatus::Unbootable if event.kind == Kind::Disarmed => {
+                Some(UpdateResult::Unfinished)
+            }
+            // The ring's last word and the record speak of different things: the ring lost some of
+            // its events.
             _ if !same => None,
             SlotStatus::Unbootable => Some(UpdateResult::Failed(state.reason)),
             SlotStatus::Good { .. } => Some(UpdateResult::Committed),
@@ -115,7 +131,9 @@ impl Status {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         let waits = |state: &SlotState| matches!(state.status, SlotStatus::Pending { tries_left } if tries_left == state.tries_granted);
-        self.machine.record.is_some_and(|record| record.slots.iter().any(waits))
+        self.machine
+            .record
+            .is_some_and(|record| record.slots.iter().any(waits))
     }
 
     /// The machine in words, as `rayos-bootctl status` has it, then the last update. *Pure.*
@@ -123,7 +141,14 @@ impl Status {
     pub fn text(&self) -> String {
         let last = self.last_update().map_or_else(
             || "last update: none is known\n".to_owned(),
-            |last| format!("last update: {} in slot {}, {}\n", last.version, last.slot, last.result.words()),
+            |last| {
+                format!(
+                    "last update: {} in slot {}, {}\n",
+                    last.version,
+                    last.slot,
+                    last.result.words()
+                )
+            },
         );
         self.machine.text() + &last
     }

@@ -1,4 +1,5 @@
-//! How the stored bytes of a batch come to the worker that needs them: fetched for it, or read by itself.
+//! How the stored bytes of a batch come to the worker that needs them: fetched for it, or read by
+//! itself.
 
 use crate::apply::ApplyError;
 use crate::batch::{BATCH_LEN, Batch, STREAMED_BATCH_LEN, joined, stored};
@@ -29,34 +30,61 @@ enum Stored {
 }
 
 impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
-    /// A file of this machine is read by the workers, each what it needs; everything else is fetched in order.
+    /// A file of this machine is read by the workers, each what it needs; everything else is
+    /// fetched in order.
     pub(crate) async fn new(fetcher: &'f mut Fetcher<'a, S>) -> Self {
         let local = fetcher.local_file().await.map(Arc::new);
-        Self { fetcher, local, read_locally: 0 }
+        Self {
+            fetcher,
+            local,
+            read_locally: 0,
+        }
     }
 
     /// Says which batches will be ordered.
     pub(crate) fn expect(&mut self, release: &Release, batches: &[Batch]) {
-        self.fetcher.expect(joined(release, batches.iter().flat_map(stored)));
+        self.fetcher
+            .expect(joined(release, batches.iter().flat_map(stored)));
     }
 
     /// Bytes of an image that one order aims at.
     pub(crate) const fn batch_len(&self) -> u64 {
-        if self.local.is_some() { BATCH_LEN } else { STREAMED_BATCH_LEN }
+        if self.local.is_some() {
+            BATCH_LEN
+        } else {
+            STREAMED_BATCH_LEN
+        }
     }
 
     /// The batch, with its stored bytes or the file that they are in. They are not checked yet.
-    pub(crate) async fn order(&mut self, release: &Release, batch: Batch) -> Result<Order, FetchError> {
+    pub(crate) async fn order(
+        &mut self,
+        release: &Release,
+        batch: Batch,
+    ) -> Result<Order, FetchError> {
         let ranges = joined(release, stored(&batch));
         if let Some(file) = &self.local {
-            self.read_locally += ranges.iter().map(|range| range.end - range.start).sum::<u64>();
-            return Ok(Order { batch, stored: Stored::Local(Arc::clone(file)) });
+            self.read_locally += ranges
+                .iter()
+                .map(|range| range.end - range.start)
+                .sum::<u64>();
+            return Ok(Order {
+                batch,
+                stored: Stored::Local(Arc::clone(file)),
+            });
         }
         let mut fetched = Vec::with_capacity(ranges.len());
         for range in ranges {
-            fetched.push(self.fetcher.range(range.start, (range.end - range.start) as usize).await?);
+            fetched.push(
+                self.fetcher
+                    .range(range.start, (range.end - range.start) as usize)
+                    .await?,
+            );
         }
-        Ok(Order { batch, stored: Stored::Fetched(fetched) })
+        Ok(Order {
+            batch,
+            stored: Stored::Fetched(fetched),
+        })
     }
 
     /// Goes back to the beginning of the payload, in a source that can.
@@ -71,7 +99,8 @@ impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
 }
 
 impl Order {
-    /// The stored bytes of each frame that has to be taken from the source, in order, not checked yet.
+    /// The stored bytes of each frame that has to be taken from the source, in order, not checked
+    /// yet.
     ///
     /// # Errors
     /// [`ApplyError::Fetch`].
@@ -80,8 +109,13 @@ impl Order {
         let pieces = match &mut self.stored {
             Stored::Fetched(pieces) => std::mem::take(pieces),
             Stored::Local(file) => {
-                let read = |range: &Range<u64>| file.read(range.start, (range.end - range.start) as usize);
-                ranges.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(FetchError::from)?
+                let read =
+                    |range: &Range<u64>| file.read(range.start, (range.end - range.start) as usize);
+                ranges
+                    .iter()
+                    .map(read)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(FetchError::from)?
             }
         };
         let mut pieces = pieces.into_iter();

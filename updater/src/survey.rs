@@ -1,4 +1,5 @@
-//! What has to be done to each frame: what lies in its place already, what can be put together, what must be fetched.
+//! What has to be done to each frame: what lies in its place already, what can be put together,
+//! what must be fetched.
 
 use crate::apply::ApplyError;
 use crate::batch::{self, BATCH_LEN, Origin, stretches};
@@ -16,10 +17,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes at the beginning of an image that are always looked at: whatever an apply wrote, it began there.
+/// Bytes at the beginning of an image that are always looked at: whatever an apply wrote, it began
+/// there.
 const SAMPLED_FIRST: u64 = 8 << 20;
-/// Behind them one frame is looked at in each stretch of this many bytes. In a slot of which one part in a hundred is right, and not
-/// at its beginning, a sample of a GiB misses that once in thirteen times, and it is fetched anew.
+/// Behind them one frame is looked at in each stretch of this many bytes. In a slot of which one
+/// part in a hundred is right, and not at its beginning, a sample of a GiB misses that once in
+/// thirteen times, and it is fetched anew.
 const SAMPLED_EACH: u64 = 4 << 20;
 
 /// How many bytes come from where. Those of the images add up.
@@ -35,8 +38,9 @@ pub struct Amounts {
     pub filled_bytes: u64,
     /// Of them: become of what is fetched.
     pub decoded_bytes: u64,
-    /// Bytes that will have been taken from the source in all: the head and the block hints, which were by the time of planning, the compressed
-    /// bytes of chunks, and the gaps between them that are not worth a request of their own.
+    /// Bytes that will have been taken from the source in all: the head and the block hints, which
+    /// were by the time of planning, the compressed bytes of chunks, and the gaps between them that
+    /// are not worth a request of their own.
     pub fetch_bytes: u64,
 }
 
@@ -45,17 +49,18 @@ pub struct Amounts {
 pub(crate) struct Survey {
     /// For each frame where its bytes come from.
     pub(crate) origins: Vec<Origin>,
-    /// For each frame that lay in its place a checksum of its bytes, taken when they had the SHA-256 that was signed; it tells whether a
-    /// device still has them.
+    /// For each frame that lay in its place a checksum of its bytes, taken when they had the
+    /// SHA-256 that was signed; it tells whether a device still has them.
     pub(crate) sums: Vec<u64>,
     /// Where the blocks of composed frames lie.
     pub(crate) composition: Arc<Composition>,
 }
 
 impl Survey {
-    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.* Unless it is to be read from the medium, a sample of what is not zero
-    /// is looked at first, and the rest only if anything of that is there: a slot that holds nothing, or something quite
-    /// different, is not read in vain.
+    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.* Unless it is to be
+    /// read from the medium, a sample of what is not zero is looked at first, and the rest only if
+    /// anything of that is there: a slot that holds nothing, or something quite different, is not
+    /// read in vain.
     pub(crate) async fn in_place(
         (places, reading): (&Arc<Places>, Reading),
         wanted: impl Fn(usize) -> bool,
@@ -65,12 +70,31 @@ impl Survey {
     ) -> Result<Self, ApplyError> {
         let release = places.release();
         let frames = release.frames();
-        let missing = |frame| if wanted(frame) { missing(&frames[frame]) } else { Origin::Unwanted };
+        let missing = |frame| {
+            if wanted(frame) {
+                missing(&frames[frame])
+            } else {
+                Origin::Unwanted
+            }
+        };
         let origins: Vec<Origin> = (0..frames.len()).map(missing).collect();
         let sums = vec![0; origins.len()];
-        let mut survey = Self { origins, sums, composition: Arc::default() };
-        let first = |frame| wanted(frame) && (reading == Reading::Medium || is_sampled(&frames[frame]));
-        survey.look((places, reading), hints, stretches(release, first), workers, progress).await?;
+        let mut survey = Self {
+            origins,
+            sums,
+            composition: Arc::default(),
+        };
+        let first =
+            |frame| wanted(frame) && (reading == Reading::Medium || is_sampled(&frames[frame]));
+        survey
+            .look(
+                (places, reading),
+                hints,
+                stretches(release, first),
+                workers,
+                progress,
+            )
+            .await?;
         // Image by image: that the boot image is the same as ever tells nothing of the root image.
         let held = survey.images_held(frames);
         let rest = |frame: usize| wanted(frame) && !first(frame);
@@ -78,7 +102,9 @@ impl Survey {
         let left = (0..frames.len()).filter(|frame| rest(*frame) && !worth_it(*frame));
         progress.add(left.map(|frame| u64::from(frames[frame].len)).sum());
         let rest = stretches(release, |frame| rest(frame) && worth_it(frame));
-        survey.look((places, reading), hints, rest, workers, progress).await?;
+        survey
+            .look((places, reading), hints, rest, workers, progress)
+            .await?;
         Ok(survey)
     }
 
@@ -87,7 +113,12 @@ impl Survey {
         let found = |(origin, frame): &(&Origin, &FrameEntry)| {
             **origin == Origin::Held && frame.kind != FrameKind::Zero
         };
-        self.origins.iter().zip(frames).filter(found).map(|(_, frame)| frame.image).collect()
+        self.origins
+            .iter()
+            .zip(frames)
+            .filter(found)
+            .map(|(_, frame)| frame.image)
+            .collect()
     }
 
     /// Looks at what lies in the places of neighbouring frames.
@@ -104,12 +135,21 @@ impl Survey {
             let (places, hints) = (Arc::clone(places), hints.cloned());
             let mut buffer = AlignedBuffer::default();
             move |frames: Range<usize>| {
-                let held = look_at((&places, reading), hints.as_deref(), frames.clone(), &mut buffer);
+                let held = look_at(
+                    (&places, reading),
+                    hints.as_deref(),
+                    frames.clone(),
+                    &mut buffer,
+                );
                 Ok((frames, held))
             }
         };
         let told = |(frames, held): (Range<usize>, Vec<(usize, u64)>)| {
-            progress.add(frames.map(|frame| u64::from(release.frames()[frame].len)).sum());
+            progress.add(
+                frames
+                    .map(|frame| u64::from(release.frames()[frame].len))
+                    .sum(),
+            );
             for (frame, sum) in held {
                 self.origins[frame] = Origin::Held;
                 self.sums[frame] = sum;
@@ -157,15 +197,23 @@ impl Survey {
     /// Bytes that have to be written. *Pure.*
     pub(crate) fn missing_bytes(&self, release: &Release) -> u64 {
         let missing = |origin: &Origin| !matches!(origin, Origin::Unwanted | Origin::Held);
-        let frames = self.origins.iter().zip(release.frames()).filter(|(origin, _)| missing(origin));
+        let frames = self
+            .origins
+            .iter()
+            .zip(release.frames())
+            .filter(|(origin, _)| missing(origin));
         frames.map(|(_, frame)| u64::from(frame.len)).sum()
     }
 }
 
-/// Whether a frame is looked at in any case: where an apply that was cut off would have begun, at places that are spread evenly, and where zeroes
-/// should be, since they are found quickly and may be slow to write.
+/// Whether a frame is looked at in any case: where an apply that was cut off would have begun, at
+/// places that are spread evenly, and where zeroes should be, since they are found quickly and may
+/// be slow to write.
 const fn is_sampled(frame: &FrameEntry) -> bool {
-    let reaches = frame.offset.saturating_add(frame.len as u64).saturating_sub(1);
+    let reaches = frame
+        .offset
+        .saturating_add(frame.len as u64)
+        .saturating_sub(1);
     matches!(frame.kind, FrameKind::Zero)
         || frame.offset < SAMPLED_FIRST
         || frame.offset.is_multiple_of(SAMPLED_EACH)
@@ -181,7 +229,8 @@ const fn missing(frame: &FrameEntry) -> Origin {
     }
 }
 
-/// Which of neighbouring frames lie in their place, and their checksums. What cannot be read is not there.
+/// Which of neighbouring frames lie in their place, and their checksums. What cannot be read is not
+/// there.
 fn look_at(
     (places, reading): (&Places, Reading),
     hints: Option<&Hints>,
@@ -215,7 +264,8 @@ fn look_at(
     held
 }
 
-/// Whether it is worth reading all of a stretch that should be zero: in a slot that holds something else the first block tells.
+/// Whether it is worth reading all of a stretch that should be zero: in a slot that holds something
+/// else the first block tells.
 fn begins_with_zeroes(place: &Place, first: &FrameEntry, buffer: &mut AlignedBuffer) -> bool {
     buffer.resize(first.len.min(BLOCK_LEN) as usize);
     place.read(Reading::Anywhere, first.offset, buffer).is_ok() && is_zero(buffer)
@@ -228,17 +278,23 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
         _ if frame.kind == FrameKind::Zero => true,
         Some(hints) => {
             let (first, block) = (hints.of(release, number).first(), BLOCK_LEN as usize);
-            let begins = first.is_some_and(|first| *first == block_hint(&bytes[..bytes.len().min(block)]));
+            let begins =
+                first.is_some_and(|first| *first == block_hint(&bytes[..bytes.len().min(block)]));
             begins && hints.fit(release, number, bytes)
         }
-        // Zeroes that are not told to be zeroes are possible, but not worth a thought: they are written again.
+        // Zeroes that are not told to be zeroes are possible, but not worth a thought: they are
+        // written again.
         None => !is_zero(bytes),
     }
 }
 
 /// Whether `bytes` are the frame's. A frame of zeroes is told without hashing.
 pub(crate) fn is(frame: &FrameEntry, bytes: &[u8]) -> bool {
-    if frame.kind == FrameKind::Zero { is_zero(bytes) } else { Sha256::digest(bytes)[..] == frame.sha256 }
+    if frame.kind == FrameKind::Zero {
+        is_zero(bytes)
+    } else {
+        Sha256::digest(bytes)[..] == frame.sha256
+    }
 }
 
 #[cfg(test)]
@@ -266,8 +322,17 @@ mod tests {
             frame(2, FrameKind::Zstd),
         ];
         // Zeroes are everywhere: that they are in place tells nothing either.
-        let origins = vec![Origin::Held, Origin::Stored, Origin::Held, Origin::Stored, Origin::Held];
-        let survey = Survey { origins, ..Survey::default() };
+        let origins = vec![
+            Origin::Held,
+            Origin::Stored,
+            Origin::Held,
+            Origin::Stored,
+            Origin::Held,
+        ];
+        let survey = Survey {
+            origins,
+            ..Survey::default()
+        };
         assert_eq!(survey.images_held(&frames), BTreeSet::from([0, 2]));
     }
 }

@@ -1,4 +1,5 @@
-//! The event sink of the command lines: a bar on a terminal, lines on a serial console, JSON for programs.
+//! The event sink of the command lines: a bar on a terminal, lines on a serial console, JSON for
+//! programs.
 
 mod pace;
 
@@ -41,11 +42,18 @@ impl Terminal {
     #[must_use]
     pub fn new(style: ProgressStyle) -> Self {
         let style = match style {
-            ProgressStyle::Auto if std::io::stderr().is_terminal() && !is_dumb() => ProgressStyle::Bar,
+            ProgressStyle::Auto if std::io::stderr().is_terminal() && !is_dumb() => {
+                ProgressStyle::Bar
+            }
             ProgressStyle::Auto => ProgressStyle::Lines,
             style => style,
         };
-        Self { style, bar: Mutex::new(None), told: Mutex::new(None), lines: None }
+        Self {
+            style,
+            bar: Mutex::new(None),
+            told: Mutex::new(None),
+            lines: None,
+        }
     }
 
     /// The same, with every event as a line of JSON in `file` too.
@@ -57,7 +65,12 @@ impl Terminal {
 
     /// Takes the bar away.
     pub fn done(&self) {
-        if let Some((_, bar)) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some((_, bar)) = self
+            .bar
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             bar.finish_and_clear();
         }
     }
@@ -93,7 +106,11 @@ impl Terminal {
                 };
                 if last != Some(tenth) {
                     *told = Some((phase, began, tenth));
-                    let pace = Pace { done, total, elapsed: began.elapsed() };
+                    let pace = Pace {
+                        done,
+                        total,
+                        elapsed: began.elapsed(),
+                    };
                     error_line(&format!("{:>3}% {}{pace}", tenth * 10, phase.word()));
                 }
             }
@@ -107,22 +124,38 @@ impl EventSink for Terminal {
         if let Some(lines) = &self.lines {
             let line = serde_json::to_string(&event).unwrap_or_default() + "\n";
             // Nothing can be told to somebody who has closed the line.
-            drop(lines.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes()));
+            drop(
+                lines
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .write_all(line.as_bytes()),
+            );
         }
         if self.style == ProgressStyle::Json {
             return error_line(&serde_json::to_string(&event).unwrap_or_default());
         }
         match event {
             Event::Progress { phase, done, total } => self.progress(phase, done, total),
-            Event::Release { version, rollback_index } => {
-                self.line(&format!("release {version} (rollback index {rollback_index}): signature holds"));
+            Event::Release {
+                version,
+                rollback_index,
+            } => {
+                self.line(&format!(
+                    "release {version} (rollback index {rollback_index}): signature holds"
+                ));
             }
             Event::Planned { slot, amounts } => self.line(&planned(slot, &amounts)),
             Event::Disarmed { slot } => {
-                self.line(&format!("slot {} is disarmed until it is whole again", slot.to_ascii_uppercase()));
+                self.line(&format!(
+                    "slot {} is disarmed until it is whole again",
+                    slot.to_ascii_uppercase()
+                ));
             }
             Event::Retry { error, pause_ms } => {
-                self.line(&format!("{error}: trying again in {:.1} s", pause_ms as f64 / 1000.0));
+                self.line(&format!(
+                    "{error}: trying again in {:.1} s",
+                    pause_ms as f64 / 1000.0
+                ));
             }
             Event::Warning { message } => self.line(&format!("warning: {message}")),
             Event::Activated { .. } => {}
@@ -150,7 +183,9 @@ fn is_dumb() -> bool {
 fn new_bar(phase: Phase, total: u64) -> ProgressBar {
     let template = "{msg:>12} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
     let style = BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar());
-    ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(phase.word())
+    ProgressBar::new(total)
+        .with_style(style.progress_chars("=> "))
+        .with_message(phase.word())
 }
 
 fn mebibytes(bytes: u64) -> String {

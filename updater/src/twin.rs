@@ -1,4 +1,5 @@
-//! One release in two bundles: the whole one and a delta that leads to it have the same images, and manifests of their own.
+//! One release in two bundles: the whole one and a delta that leads to it have the same images, and
+//! manifests of their own.
 
 use crate::base::digest;
 use crate::kept;
@@ -11,9 +12,10 @@ use record::{Record, Slot, SlotState};
 use seal::{Statement, Trust};
 use std::io;
 
-/// The record as it looks to `release`: if `slot` was signed to hold the very images of it, under the same version and rollback index but
-/// another manifest, then the slot holds `release`. *Reads* the slot's seal and what it keeps of its bundle; its root image only where it keeps
-/// nothing. Nothing of that is a reason to fail: what cannot be told leaves the record as it is.
+/// The record as it looks to `release`: if `slot` was signed to hold the very images of it, under
+/// the same version and rollback index but another manifest, then the slot holds `release`. *Reads*
+/// the slot's seal and what it keeps of its bundle; its root image only where it keeps nothing.
+/// Nothing of that is a reason to fail: what cannot be told leaves the record as it is.
 pub async fn as_seen_by(
     record: &Record,
     slot: Slot,
@@ -22,18 +24,25 @@ pub async fn as_seen_by(
     release: &Release,
 ) -> Record {
     let (state, offered) = (*record.slot(slot), identity(release));
-    let same =
-        (state.release.version, state.release.rollback_index) == (offered.version, offered.rollback_index);
+    let same = (state.release.version, state.release.rollback_index)
+        == (offered.version, offered.rollback_index);
     if !same || state.release.manifest_sha256 == offered.manifest_sha256 {
         return *record;
     }
     match holds(disk, slot, trust, &state, release).await {
-        Ok(true) => record.with_slot(slot, SlotState { release: offered, ..state }),
+        Ok(true) => record.with_slot(
+            slot,
+            SlotState {
+                release: offered,
+                ..state
+            },
+        ),
         Ok(false) | Err(_) => *record,
     }
 }
 
-/// Whether the seal of `slot` is the one that the record names, and what it signs are the images of `release`.
+/// Whether the seal of `slot` is the one that the record names, and what it signs are the images of
+/// `release`.
 async fn holds(
     disk: &Disk,
     slot: Slot,
@@ -49,8 +58,13 @@ async fn holds(
     if kept.is_some() {
         return Ok(signs_the_same(&statement, kept.as_deref(), release));
     }
-    let Some(image) = release.image(ImageRole::Root) else { return Ok(false) };
-    let (root, size) = (Place::root(disk, slot).map_err(io::Error::other)?, image.size);
+    let Some(image) = release.image(ImageRole::Root) else {
+        return Ok(false);
+    };
+    let (root, size) = (
+        Place::root(disk, slot).map_err(io::Error::other)?,
+        image.size,
+    );
     if statement.boot.sha256 != release.statement().boot.sha256 || size > root.window.len() {
         return Ok(false);
     }
@@ -58,10 +72,19 @@ async fn holds(
     Ok(hashed.await.map_err(io::Error::other)?? == image.sha256)
 }
 
-/// Whether a slot's own seal, and the manifest that it keeps, sign the version, the rollback index and the images of `release`. *Pure.*
-pub(crate) fn signs_the_same(statement: &Statement, kept: Option<&Release>, release: &Release) -> bool {
+/// Whether a slot's own seal, and the manifest that it keeps, sign the version, the rollback index
+/// and the images of `release`. *Pure.*
+pub(crate) fn signs_the_same(
+    statement: &Statement,
+    kept: Option<&Release>,
+    release: &Release,
+) -> bool {
     let offered = release.statement();
-    let root = |release: &Release| release.image(ImageRole::Root).map(|image| (image.size, image.sha256));
+    let root = |release: &Release| {
+        release
+            .image(ImageRole::Root)
+            .map(|image| (image.size, image.sha256))
+    };
     (statement.version, statement.rollback_index) == (offered.version, offered.rollback_index)
         && (statement.boot.len, statement.boot.sha256) == (offered.boot.len, offered.boot.sha256)
         && kept.is_some_and(|kept| root(kept).is_some() && root(kept) == root(release))

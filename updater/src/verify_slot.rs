@@ -33,7 +33,8 @@ pub struct Question<'a> {
     pub slot: Slot,
     /// Who is trusted.
     pub trust: &'a Trust,
-    /// The head of the bundle that the slot should hold; without it, what the slot keeps of its own bundle serves.
+    /// The head of the bundle that the slot should hold; without it, what the slot keeps of its own
+    /// bundle serves.
     pub release: Option<Arc<Release>>,
     /// Threads that read and hash.
     pub jobs: usize,
@@ -141,15 +142,25 @@ pub async fn verify_slot(
     question: &Question<'_>,
     events: &dyn EventSink,
 ) -> Result<SlotReport, VerifySlotError> {
-    let Question { disk, state, slot, .. } = *question;
+    let Question {
+        disk, state, slot, ..
+    } = *question;
     let boot = Place::boot(disk, slot)?;
     let (statement, kept) = match kept::read(&boot.window, question.trust) {
         Ok(read) => read,
         // Only a slot that may be started is expected to have a seal.
         Err(_) if !state.is_bootable() => {
-            return Err(VerifySlotError::Empty { slot, reason: state.reason });
+            return Err(VerifySlotError::Empty {
+                slot,
+                reason: state.reason,
+            });
         }
-        Err(error) => return Err(VerifySlotError::Seal { partition: boot.name, error }),
+        Err(error) => {
+            return Err(VerifySlotError::Seal {
+                partition: boot.name,
+                error,
+            });
+        }
     };
     let (release, known_by) = match (&question.release, kept) {
         (Some(release), kept) => {
@@ -179,11 +190,20 @@ fn same_release(
     kept: Option<&Release>,
     offered: &Release,
 ) -> Result<(), VerifySlotError> {
-    if holds.manifest.sha256 == offered.statement().manifest.sha256 || signs_the_same(holds, kept, offered) {
+    if holds.manifest.sha256 == offered.statement().manifest.sha256
+        || signs_the_same(holds, kept, offered)
+    {
         return Ok(());
     }
-    let (holds, offered) = (holds.version.to_string(), offered.statement().version.to_string());
-    Err(VerifySlotError::OtherRelease { slot, holds, offered })
+    let (holds, offered) = (
+        holds.version.to_string(),
+        offered.statement().version.to_string(),
+    );
+    Err(VerifySlotError::OtherRelease {
+        slot,
+        holds,
+        offered,
+    })
 }
 
 /// Compares chunk by chunk.
@@ -192,14 +212,29 @@ async fn compare(
     release: Arc<Release>,
     events: &dyn EventSink,
 ) -> Result<Vec<ImageReport>, VerifySlotError> {
-    let places = Arc::new(Places::of_slot(question.disk, question.slot, Arc::clone(&release))?);
+    let places = Arc::new(Places::of_slot(
+        question.disk,
+        question.slot,
+        Arc::clone(&release),
+    )?);
     let wanted = |frame: usize| places.of(release.frames()[frame].image).is_some();
-    let frames = release.frames().iter().enumerate().filter(|(number, _)| wanted(*number));
+    let frames = release
+        .frames()
+        .iter()
+        .enumerate()
+        .filter(|(number, _)| wanted(*number));
     let total = frames.map(|(_, frame)| u64::from(frame.len)).sum();
     let guard = StopOnDrop::default();
     let mut progress = Progress::new(events, Phase::Verify, total);
     let workers = (question.jobs, &guard.0);
-    let survey = Survey::in_place((&places, Reading::Medium), wanted, None, workers, &mut progress).await?;
+    let survey = Survey::in_place(
+        (&places, Reading::Medium),
+        wanted,
+        None,
+        workers,
+        &mut progress,
+    )
+    .await?;
     Ok(damages(&places, &survey))
 }
 
@@ -208,13 +243,21 @@ pub(crate) fn damages(places: &Places, survey: &Survey) -> Vec<ImageReport> {
     let release = places.release();
     let mut reports = Vec::new();
     for (number, image) in release.images().iter().enumerate() {
-        let Some(place) = places.of(number) else { continue };
+        let Some(place) = places.of(number) else {
+            continue;
+        };
         let mut report = ImageReport::new(image.role, place.name);
-        for (frame, origin) in
-            release.frames().iter().zip(&survey.origins).filter(|(frame, _)| frame.image == number)
+        for (frame, origin) in release
+            .frames()
+            .iter()
+            .zip(&survey.origins)
+            .filter(|(frame, _)| frame.image == number)
         {
             if *origin != Origin::Held {
-                report.add(Damage { offset: place.offset(frame.offset), len: u64::from(frame.len) });
+                report.add(Damage {
+                    offset: place.offset(frame.offset),
+                    len: u64::from(frame.len),
+                });
             }
         }
         report.whole = Some(report.damaged_chunks == 0);
@@ -236,7 +279,9 @@ async fn compare_boot(
         let boot = boot.clone();
         move |()| Ok(whole(&boot, image))
     };
-    Workers::start(1, &guard.0, hash).all([()], |whole| report.whole = Some(whole)).await?;
+    Workers::start(1, &guard.0, hash)
+        .all([()], |whole| report.whole = Some(whole))
+        .await?;
     Ok(vec![report, ImageReport::new(ImageRole::Root, root.name)])
 }
 
@@ -260,7 +305,14 @@ fn whole(place: &Place, image: ImageDigest) -> bool {
 impl ImageReport {
     const fn new(role: ImageRole, partition: &'static str) -> Self {
         let role = role.as_str();
-        Self { role, partition, whole: None, damaged_chunks: 0, damaged_bytes: 0, damaged: Vec::new() }
+        Self {
+            role,
+            partition,
+            whole: None,
+            damaged_chunks: 0,
+            damaged_bytes: 0,
+            damaged: Vec::new(),
+        }
     }
 
     fn add(&mut self, damage: Damage) {

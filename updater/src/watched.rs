@@ -1,4 +1,5 @@
-//! The event sink of `apply`: shows what happens, and knows how far the target slot has come when a signal arrives.
+//! The event sink of `apply`: shows what happens, and knows how far the target slot has come when a
+//! signal arrives.
 
 use record::Slot;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +23,10 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) const fn new(terminal: Terminal) -> Self {
-        Self { terminal, stage: Mutex::new(Stage::Unchanged) }
+        Self {
+            terminal,
+            stage: Mutex::new(Stage::Unchanged),
+        }
     }
 
     /// Takes the progress bar away; from now on the end of the work says the last words.
@@ -31,8 +35,8 @@ impl Watched {
         self.terminal.done();
     }
 
-    /// Ends the showing for whoever stops the work: the slot that is disarmed, if one is. `None` if there is nothing
-    /// left to stop.
+    /// Ends the showing for whoever stops the work: the slot that is disarmed, if one is. `None` if
+    /// there is nothing left to stop.
     pub(crate) fn stop(&self) -> Option<Option<Slot>> {
         let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         let disarmed = match stage {

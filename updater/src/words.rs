@@ -1,5 +1,5 @@
-//! The last words of a run: what was done, how the machine stands, and what comes next. Results go to standard output,
-//! errors to standard error.
+//! The last words of a run: what was done, how the machine stands, and what comes next. Results go
+//! to standard output, errors to standard error.
 
 mod slot;
 
@@ -24,7 +24,8 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
         Outcome::Activated(report) => {
             let phases = report.phase_ms;
             let [scan, verify, write, read_back] =
-                [phases.scan, phases.verify, phases.write, phases.read_back].map(|ms| ms as f64 / 1000.0);
+                [phases.scan, phases.verify, phases.write, phases.read_back]
+                    .map(|ms| ms as f64 / 1000.0);
             output_line(&format!(
                 "fetched {}, found {} in place and {} in the other slot, wrote {} (scan {scan:.1} s, verify {verify:.1} s, write {write:.1} s, read back {read_back:.1} s)",
                 mebibytes(report.fetched_bytes),
@@ -35,7 +36,10 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
             output_line(&report_words(report));
         }
         Outcome::UpToDate(up_to_date) => {
-            output_line(&format!("Slot {} runs this release already: nothing to do.", up_to_date.slot));
+            output_line(&format!(
+                "Slot {} runs this release already: nothing to do.",
+                up_to_date.slot
+            ));
         }
         Outcome::Planned(plan, amounts) => output_line(&format!(
             "Slot {} would get release {}, for which {} would be fetched: {} of images are there already, {} lie in the \
@@ -52,7 +56,9 @@ pub(crate) fn outcome(outcome: &Outcome, json: bool) {
 /// Why `apply` failed, and how the machine stands.
 pub(crate) fn failure(error: &anyhow::Error, json: bool) -> Ending {
     let ending = Ending::from(error);
-    let disarmed = error.downcast_ref::<Failure>().and_then(|failure| failure.disarmed);
+    let disarmed = error
+        .downcast_ref::<Failure>()
+        .and_then(|failure| failure.disarmed);
     let words = format!("{error:#}");
     if json {
         output_line(&failed_json("failed", &words, ending, disarmed).to_string());
@@ -77,11 +83,14 @@ pub(crate) fn stopped(ending: Ending, disarmed: Option<Slot>, json: bool) {
 }
 
 fn standing(ending: Ending, disarmed: Option<Slot>) -> String {
-    let Some(slot) = disarmed else { return "Nothing was changed.".to_owned() };
+    let Some(slot) = disarmed else {
+        return "Nothing was changed.".to_owned();
+    };
     let next = match ending {
-        Ending::Failed { reason: Reason::Bundle | Reason::Length | Reason::Refused, .. } => {
-            "Another bundle can be applied to it."
-        }
+        Ending::Failed {
+            reason: Reason::Bundle | Reason::Length | Reason::Refused,
+            ..
+        } => "Another bundle can be applied to it.",
         _ => "The same command goes on where it stopped.",
     };
     format!("Slot {slot} holds no release now; the running system is as it was. {next}")
@@ -95,7 +104,9 @@ fn failed_json(result: &str, words: &str, ending: Ending, disarmed: Option<Slot>
 
 fn outcome_json(outcome: &Outcome) -> Value {
     match outcome {
-        Outcome::Activated(report) => json!({ "schema": APPLY, "result": "activated", "report": report }),
+        Outcome::Activated(report) => {
+            json!({ "schema": APPLY, "result": "activated", "report": report })
+        }
         Outcome::UpToDate(up_to_date) => {
             json!({ "schema": APPLY, "result": "up-to-date", "slot": up_to_date.slot.letter() })
         }
@@ -120,7 +131,12 @@ pub(crate) struct Checked {
 
 /// Says what `check` found.
 pub(crate) fn checked(checked: &Checked, json: bool) {
-    let Checked { verdict, offered, rollback_index, running } = checked;
+    let Checked {
+        verdict,
+        offered,
+        rollback_index,
+        running,
+    } = checked;
     let sentence = sentence(checked);
     if json {
         let (slot, reason) = match verdict {
@@ -140,8 +156,17 @@ pub(crate) fn checked(checked: &Checked, json: bool) {
 }
 
 fn sentence(checked: &Checked) -> String {
-    let Checked { verdict, offered, rollback_index, running } = checked;
-    let Release { version, rollback_index: have, .. } = running;
+    let Checked {
+        verdict,
+        offered,
+        rollback_index,
+        running,
+    } = checked;
+    let Release {
+        version,
+        rollback_index: have,
+        ..
+    } = running;
     match verdict {
         Verdict::Newer if rollback_index == have => {
             format!("{offered} is another release than {version}, with the same rollback index")
@@ -150,9 +175,14 @@ fn sentence(checked: &Checked) -> String {
         Verdict::Same => format!("{offered} runs already"),
         Verdict::Waiting(slot) => format!("{offered} waits in slot {slot} for the next boot"),
         Verdict::Failed(slot, reason) => {
-            format!("{offered} was tried in slot {slot} and failed: {}", reason.words())
+            format!(
+                "{offered} was tried in slot {slot} and failed: {}",
+                reason.words()
+            )
         }
-        Verdict::Left(slot) => format!("{offered} lies in slot {slot}, and somebody went back from it"),
+        Verdict::Left(slot) => {
+            format!("{offered} lies in slot {slot}, and somebody went back from it")
+        }
         Verdict::Older => format!("{offered} is older than {version}"),
         Verdict::Refused(refusal) => format!("{offered} cannot be applied: {refusal}"),
     }

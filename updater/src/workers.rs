@@ -26,7 +26,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Threads that take jobs from one queue. The queue is short, so that memory is bounded by what the threads hold.
+/// Threads that take jobs from one queue. The queue is short, so that memory is bounded by what the
+/// threads hold.
 pub(crate) struct Workers<J, R> {
     jobs: mpsc::Sender<J>,
     results: mpsc::UnboundedReceiver<R>,
@@ -46,7 +47,8 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
         let (fail, failed) = watch::channel(false);
         let queue = Arc::new(Mutex::new(queue));
         let threads = (0..threads).map(|_| {
-            let (queue, told, stop, mut work) = (Arc::clone(&queue), told.clone(), stop.clone(), make());
+            let (queue, told, stop, mut work) =
+                (Arc::clone(&queue), told.clone(), stop.clone(), make());
             let fail = fail.clone();
             tokio::task::spawn_blocking(move || {
                 let ended = take_jobs(&queue, &told, &stop, &mut work);
@@ -56,11 +58,17 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
                 ended
             })
         });
-        Self { jobs, results, failed, threads: threads.collect() }
+        Self {
+            jobs,
+            results,
+            failed,
+            threads: threads.collect(),
+        }
     }
 
-    /// Hands over the job that comes of `making`, waiting while all threads are busy, and tells what is done by now. `None` means that a
-    /// thread failed, and is returned as soon as it did, whatever `making` waits for; [`Self::finish`] tells how.
+    /// Hands over the job that comes of `making`, waiting while all threads are busy, and tells
+    /// what is done by now. `None` means that a thread failed, and is returned as soon as it did,
+    /// whatever `making` waits for; [`Self::finish`] tells how.
     ///
     /// # Errors
     /// That of `making`.
@@ -69,7 +77,12 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
         making: impl Future<Output = Result<J, E>>,
         told: &mut impl FnMut(R),
     ) -> Result<Option<()>, E> {
-        let Self { jobs, results, failed, .. } = self;
+        let Self {
+            jobs,
+            results,
+            failed,
+            ..
+        } = self;
         let sending = async { Ok(jobs.send(making.await?).await.ok()) };
         tokio::pin!(sending);
         loop {
@@ -77,7 +90,8 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
                 biased;
                 // An error means that no thread is left to fail: they stopped.
                 _ = failed.wait_for(|failed| *failed) => return Ok(None),
-                // What is done is told while the next job is waited for, too: a slow network must not look like a slow disk.
+                // What is done is told while the next job is waited for, too: a slow network must
+                // not look like a slow disk.
                 Some(result) = results.recv() => told(result),
                 sent = &mut sending => return sent,
             }
@@ -89,14 +103,21 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
     /// # Errors
     /// The first error of a thread; [`ApplyError::Stopped`] if the stop was set.
     pub(crate) async fn finish(self, told: &mut impl FnMut(R)) -> Result<(), ApplyError> {
-        let Self { jobs, mut results, threads, .. } = self;
+        let Self {
+            jobs,
+            mut results,
+            threads,
+            ..
+        } = self;
         drop(jobs);
         while let Some(result) = results.recv().await {
             told(result);
         }
         let mut result = Ok(());
         for thread in threads {
-            let ended = thread.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let ended = thread
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             result = result.and(ended);
         }
         result
@@ -112,7 +133,9 @@ impl<J: Send + 'static, R: Send + 'static> Workers<J, R> {
         mut told: impl FnMut(R),
     ) -> Result<(), ApplyError> {
         for job in jobs {
-            let Ok(sent) = self.send(std::future::ready(Ok::<_, Infallible>(job)), &mut told).await;
+            let Ok(sent) = self
+                .send(std::future::ready(Ok::<_, Infallible>(job)), &mut told)
+                .await;
             if sent.is_none() {
                 break;
             }
@@ -128,7 +151,10 @@ fn take_jobs<J, R>(
     work: &mut impl FnMut(J) -> Result<R, ApplyError>,
 ) -> Result<(), ApplyError> {
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let job = queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .blocking_recv();
         let Some(job) = job else { return Ok(()) };
         if stop.is_set() {
             return Err(ApplyError::Stopped);
@@ -149,16 +175,29 @@ mod tests {
     async fn everything_is_done_once_and_told() {
         let workers = Workers::start(3, &Stop::default(), || |job: u64| Ok(job * job));
         let mut squares = Vec::new();
-        workers.all(0..1000, |square| squares.push(square)).await.expect("done");
+        workers
+            .all(0..1000, |square| squares.push(square))
+            .await
+            .expect("done");
         squares.sort_unstable();
         assert_eq!(squares, (0..1000).map(|job| job * job).collect::<Vec<_>>());
     }
 
     #[tokio::test]
     async fn the_first_error_ends_it() {
-        let fails = || |job: u64| if job == 500 { Err(ApplyError::Whole("boot")) } else { Ok(()) };
+        let fails = || {
+            |job: u64| {
+                if job == 500 {
+                    Err(ApplyError::Whole("boot"))
+                } else {
+                    Ok(())
+                }
+            }
+        };
         let mut done = 0;
-        let ended = Workers::start(3, &Stop::default(), fails).all(0..u64::MAX, |()| done += 1).await;
+        let ended = Workers::start(3, &Stop::default(), fails)
+            .all(0..u64::MAX, |()| done += 1)
+            .await;
         assert!(matches!(ended, Err(ApplyError::Whole("boot"))), "{ended:?}");
         assert!(done >= 500, "{done}");
     }
@@ -199,9 +238,14 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_cannot_be_made_is_the_sender_s_error() {
         let mut workers = Workers::start(2, &Stop::default(), || |job: u32| Ok(job));
-        let sent = workers.send(std::future::ready(Err("lost")), &mut |_| ()).await;
+        let sent = workers
+            .send(std::future::ready(Err("lost")), &mut |_| ())
+            .await;
         assert_eq!(sent, Err("lost"));
-        workers.finish(&mut |_| ()).await.expect("nothing was to be done");
+        workers
+            .finish(&mut |_| ())
+            .await
+            .expect("nothing was to be done");
     }
 
     #[tokio::test]
@@ -209,7 +253,9 @@ mod tests {
         let guard = StopOnDrop::default();
         let stop = guard.0.clone();
         drop(guard);
-        let ended = Workers::start(2, &stop, || |_: u64| Ok(())).all([1, 2, 3], |()| panic!("begun")).await;
+        let ended = Workers::start(2, &stop, || |_: u64| Ok(()))
+            .all([1, 2, 3], |()| panic!("begun"))
+            .await;
         assert!(matches!(ended, Err(ApplyError::Stopped)), "{ended:?}");
     }
 }

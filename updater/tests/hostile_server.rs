@@ -1,5 +1,6 @@
-//! Downloads from a server that misbehaves: either the bytes come all the same, or the error says what the server did.
-//! Whatever it does, the fetcher ends, and takes no more memory than a piece and a range.
+//! Downloads from a server that misbehaves: either the bytes come all the same, or the error says
+//! what the server did. Whatever it does, the fetcher ends, and takes no more memory than a piece
+//! and a range.
 
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use std::time::Duration;
@@ -12,7 +13,8 @@ fn file() -> Vec<u8> {
     (0..LEN).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-/// Little patience, so that a test of it takes a moment; no server that is meant to succeed comes near it.
+/// Little patience, so that a test of it takes a moment; no server that is meant to succeed comes
+/// near it.
 fn impatient() -> HttpOptions {
     let patience = Patience {
         answer: Duration::from_millis(200),
@@ -21,10 +23,17 @@ fn impatient() -> HttpOptions {
         slowest: 2_000,
         ..Patience::default()
     };
-    HttpOptions { patience, ..HttpOptions::default() }
+    HttpOptions {
+        patience,
+        ..HttpOptions::default()
+    }
 }
 
-const RETRIES: Retries = Retries { in_a_row: 4, seed: 0, first_pause: Duration::from_millis(1) };
+const RETRIES: Retries = Retries {
+    in_a_row: 4,
+    seed: 0,
+    first_pause: Duration::from_millis(1),
+};
 
 /// Fetches the whole file, with `options`, from a server that does as `script` says.
 fn fetch_with(
@@ -34,7 +43,10 @@ fn fetch_with(
     let server = HostileServer::start(script).expect("server");
     let source = HttpSource::new(&server.url("x.bundle"), options).expect("source");
     let mut fetcher = Fetcher::new(source, RETRIES, &|_, _| {});
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     let got = runtime.block_on(async {
         let mut got = Vec::new();
         for at in (0..LEN).step_by(50_000) {
@@ -60,7 +72,11 @@ fn fetch(
 fn overcome(outcome: (HostileServer, Result<Vec<u8>, String>), began: &[u64]) -> HostileServer {
     let (server, got) = outcome;
     assert!(got.expect("overcome") == file(), "other bytes");
-    let asked: Vec<u64> = server.asked().iter().map(|asked| asked.range.expect("range").0).collect();
+    let asked: Vec<u64> = server
+        .asked()
+        .iter()
+        .map(|asked| asked.range.expect("range").0)
+        .collect();
     assert_eq!(asked, began);
     server
 }
@@ -75,13 +91,23 @@ fn refused(outcome: (HostileServer, Result<Vec<u8>, String>), words: &str) -> Ho
 fn first(
     wrong: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
 ) -> impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static {
-    move |asked| if asked.number == 0 { wrong(asked) } else { honestly(&file(), asked) }
+    move |asked| {
+        if asked.number == 0 {
+            wrong(asked)
+        } else {
+            honestly(&file(), asked)
+        }
+    }
 }
 
 #[test]
 fn a_sound_server_is_asked_in_growing_parts_by_one_connection() {
     let server = overcome(fetch(|asked| honestly(&file(), asked)), &[0, 262_144]);
-    assert!(server.asked().iter().all(|asked| asked.connection == 0), "{:?}", server.asked());
+    assert!(
+        server.asked().iter().all(|asked| asked.connection == 0),
+        "{:?}",
+        server.asked()
+    );
 }
 
 #[test]
@@ -103,7 +129,10 @@ fn a_connection_lost_in_the_middle_of_a_range_goes_on_at_the_missing_byte() {
 #[test]
 fn a_stall_is_overcome_by_a_new_request() {
     overcome(
-        fetch_with(impatient(), first(|asked| cut(&file(), asked, 100_000, Step::Stall))),
+        fetch_with(
+            impatient(),
+            first(|asked| cut(&file(), asked, 100_000, Step::Stall)),
+        ),
         &[0, 100_000],
     );
 }
@@ -119,10 +148,19 @@ fn a_server_that_always_stalls_is_given_up() {
 
 #[test]
 fn an_answer_whose_head_never_ends_is_given_up() {
-    let slow = |_: &Asked| vec![Step::Send(b"HTTP/1.1 200 OK\r\nX-A: b".to_vec()), Step::Stall];
+    let slow = |_: &Asked| {
+        vec![
+            Step::Send(b"HTTP/1.1 200 OK\r\nX-A: b".to_vec()),
+            Step::Stall,
+        ]
+    };
     refused(fetch_with(impatient(), slow), "URL: no data for 0.2 s");
-    let (_, got) =
-        fetch(|_| vec![Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Step::Endless(b"A: b\r\n".to_vec())]);
+    let (_, got) = fetch(|_| {
+        vec![
+            Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec()),
+            Step::Endless(b"A: b\r\n".to_vec()),
+        ]
+    });
     got.expect_err("a head without end");
 }
 
@@ -130,7 +168,10 @@ fn an_answer_whose_head_never_ends_is_given_up() {
 fn a_drip_is_given_up() {
     let drip = |asked: &Asked| {
         let (head, body) = honest(&file(), asked);
-        vec![Step::Send(head), Step::Drip(body, Duration::from_millis(20))]
+        vec![
+            Step::Send(head),
+            Step::Drip(body, Duration::from_millis(20)),
+        ]
     };
     let (server, got) = fetch_with(impatient(), drip);
     let words = got.expect_err("given up");
@@ -142,7 +183,10 @@ fn a_drip_is_given_up() {
 fn little_to_each_request_is_a_drip_too() {
     let little = |asked: &Asked| {
         let (from, _) = asked.range.expect("range");
-        let one = Asked { range: Some((from, Some(from + 1))), ..asked.clone() };
+        let one = Asked {
+            range: Some((from, Some(from + 1))),
+            ..asked.clone()
+        };
         let (head, body) = honest(&file(), &one);
         vec![
             Step::Drip(head[..1].to_vec(), Duration::from_millis(20)),
@@ -160,19 +204,31 @@ fn a_server_that_gives_less_than_asked_for_is_asked_again() {
     let parts = |asked: &Asked| {
         let (from, to) = asked.range.expect("range");
         let to = to.unwrap_or(u64::MAX).min(from + 100_000);
-        honestly(&file(), &Asked { range: Some((from, Some(to))), ..asked.clone() })
+        honestly(
+            &file(),
+            &Asked {
+                range: Some((from, Some(to))),
+                ..asked.clone()
+            },
+        )
     };
     let server = overcome(fetch(parts), &[0, 100_000, 200_000, 262_144]);
     assert!(server.asked().iter().all(|asked| asked.connection == 0));
 }
 
 fn without_range(asked: &Asked) -> Asked {
-    Asked { range: None, ..asked.clone() }
+    Asked {
+        range: None,
+        ..asked.clone()
+    }
 }
 
 #[test]
 fn a_server_without_ranges_is_read_from_the_front() {
-    overcome(fetch(|asked| honestly(&file(), &without_range(asked))), &[0]);
+    overcome(
+        fetch(|asked| honestly(&file(), &without_range(asked))),
+        &[0],
+    );
     // After a lost connection everything comes again, and what is there already is dropped.
     let script = |asked: &Asked| match asked.number {
         0 => cut(&file(), &without_range(asked), 123_456, Step::Close),
@@ -183,10 +239,14 @@ fn a_server_without_ranges_is_read_from_the_front() {
 
 #[test]
 fn a_server_without_ranges_is_not_asked_for_each_range() {
-    let server = HostileServer::start(|asked| honestly(&file(), &without_range(asked))).expect("server");
+    let server =
+        HostileServer::start(|asked| honestly(&file(), &without_range(asked))).expect("server");
     let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
     let mut fetcher = Fetcher::new(source, RETRIES, &|_, _| {});
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     runtime.block_on(async {
         fetcher.range(0, 10).await.expect("head");
         fetcher.expect([200_000..200_010, 299_000..299_010]);
@@ -202,11 +262,17 @@ fn a_server_without_ranges_is_not_asked_for_each_range() {
 
 #[test]
 fn expected_ranges_are_asked_for_by_one_connection_and_nothing_else_is_sent() {
-    let server = HostileServer::start(|asked| honestly(&vec![7; 9_000_000], asked)).expect("server");
+    let server =
+        HostileServer::start(|asked| honestly(&vec![7; 9_000_000], asked)).expect("server");
     let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
     let mut fetcher = Fetcher::new(source, RETRIES, &|_, _| {});
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-    let ranges: Vec<_> = (1..30).map(|at| at * 300_000..at * 300_000 + 1_000).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
+    let ranges: Vec<_> = (1..30)
+        .map(|at| at * 300_000..at * 300_000 + 1_000)
+        .collect();
     runtime.block_on(async {
         fetcher.range(0, 262_144).await.expect("head");
         fetcher.expect(ranges.clone());
@@ -216,8 +282,18 @@ fn expected_ranges_are_asked_for_by_one_connection_and_nothing_else_is_sent() {
     });
     let asked = server.asked();
     assert!(asked.iter().all(|asked| asked.connection == 0), "{asked:?}");
-    let asked: Vec<_> = asked.iter().skip(1).filter_map(|asked| asked.range).collect();
-    assert_eq!(asked, ranges.iter().map(|range| (range.start, Some(range.end))).collect::<Vec<_>>());
+    let asked: Vec<_> = asked
+        .iter()
+        .skip(1)
+        .filter_map(|asked| asked.range)
+        .collect();
+    assert_eq!(
+        asked,
+        ranges
+            .iter()
+            .map(|range| (range.start, Some(range.end)))
+            .collect::<Vec<_>>()
+    );
     assert_eq!(fetcher.fetched(), 262_144 + 29 * 1_000);
 }
 
@@ -225,7 +301,10 @@ fn expected_ranges_are_asked_for_by_one_connection_and_nothing_else_is_sent() {
 fn wrong_ranges_are_refused() {
     let ranged = |range: &'static str, len: &'static str| {
         move |_: &Asked| {
-            let head = head("206 Partial Content", &[("Content-Range", range), ("Content-Length", len)]);
+            let head = head(
+                "206 Partial Content",
+                &[("Content-Range", range), ("Content-Length", len)],
+            );
             vec![Step::Send(head), Step::Send(file())]
         }
     };
@@ -238,9 +317,15 @@ fn wrong_ranges_are_refused() {
         "URL: server answered with range \"bytes 0-9/300000\" and a length of 300000, expected 10",
     );
     let bare = |_: &Asked| {
-        vec![Step::Send(head("206 Partial Content", &[("Content-Length", "300000")])), Step::Send(file())]
+        vec![
+            Step::Send(head("206 Partial Content", &[("Content-Length", "300000")])),
+            Step::Send(file()),
+        ]
     };
-    refused(fetch(bare), "URL: server answered with range \"\", expected one from byte 0");
+    refused(
+        fetch(bare),
+        "URL: server answered with range \"\", expected one from byte 0",
+    );
 }
 
 #[test]
@@ -251,7 +336,10 @@ fn a_length_that_is_a_lie_is_noticed() {
             vec![Step::Send(head), Step::Send(file()), end.clone()]
         }
     };
-    refused(fetch(whole(200_000, Step::Close)), "bundle ends after 200000 bytes, expected 250000");
+    refused(
+        fetch(whole(200_000, Step::Close)),
+        "bundle ends after 200000 bytes, expected 250000",
+    );
     // Too long: the rest is asked for, and nobody ever gives it.
     let (server, got) = fetch(whole(400_000, Step::Close));
     assert_eq!(
@@ -262,7 +350,12 @@ fn a_length_that_is_a_lie_is_noticed() {
     // More is sent than the length says: it is not read.
     let more = |asked: &Asked| {
         let (head, body) = honest(&file(), asked);
-        vec![Step::Send(head), Step::Send(body), Step::Send(vec![9; 1_000_000]), Step::Close]
+        vec![
+            Step::Send(head),
+            Step::Send(body),
+            Step::Send(vec![9; 1_000_000]),
+            Step::Close,
+        ]
     };
     overcome(fetch(more), &[0, 262_144]);
 }
@@ -276,7 +369,10 @@ fn an_endless_body_is_not_read_to_its_end() {
         chunk.extend(b"\r\n");
         vec![Step::Send(head), Step::Endless(chunk)]
     };
-    refused(fetch(endless), "there is data after the 300000 bytes of the bundle");
+    refused(
+        fetch(endless),
+        "there is data after the 300000 bytes of the bundle",
+    );
 }
 
 #[test]
@@ -284,75 +380,136 @@ fn a_file_that_changes_half_way_is_refused() {
     let marks: [(&str, &str, &str); 3] = [
         ("ETag", "\"one\"", "\"two\""),
         ("ETag", "W/\"one\"", "W/\"two\""),
-        ("Last-Modified", "Mon, 23 Nov 2026 10:00:00 GMT", "Mon, 23 Nov 2026 11:00:00 GMT"),
+        (
+            "Last-Modified",
+            "Mon, 23 Nov 2026 10:00:00 GMT",
+            "Mon, 23 Nov 2026 11:00:00 GMT",
+        ),
     ];
     for (name, before, after) in marks {
         let script = move |asked: &Asked| {
             let mark = if asked.number == 0 { before } else { after };
             // As the standard says: the whole of the new file, since If-Range does not match.
             let head = head("200 OK", &[(name, mark), ("Content-Length", "300000")]);
-            vec![Step::Send(head), Step::Send(file()[..100_000].to_vec()), Step::Close]
+            vec![
+                Step::Send(head),
+                Step::Send(file()[..100_000].to_vec()),
+                Step::Close,
+            ]
         };
-        refused(fetch(script), "URL: the file changed on the server during the download");
+        refused(
+            fetch(script),
+            "URL: the file changed on the server during the download",
+        );
     }
     let grows = |asked: &Asked| {
-        let range = format!("bytes {}-299999/{}", asked.range.expect("range").0, 300_000 + asked.number);
+        let range = format!(
+            "bytes {}-299999/{}",
+            asked.range.expect("range").0,
+            300_000 + asked.number
+        );
         vec![
             Step::Send(head("206 Partial Content", &[("Content-Range", &range)])),
             Step::Send(file()[..100_000].to_vec()),
             Step::Close,
         ]
     };
-    refused(fetch(grows), "URL: the file changed on the server during the download");
+    refused(
+        fetch(grows),
+        "URL: the file changed on the server during the download",
+    );
 }
 
 #[test]
 fn a_content_coding_is_refused() {
     let coded = |_: &Asked| {
-        let head = head("200 OK", &[("Content-Encoding", "gzip"), ("Content-Length", "300000")]);
+        let head = head(
+            "200 OK",
+            &[("Content-Encoding", "gzip"), ("Content-Length", "300000")],
+        );
         vec![Step::Send(head), Step::Send(file())]
     };
-    refused(fetch(coded), "URL: server answered with content coding gzip, expected none");
+    refused(
+        fetch(coded),
+        "URL: server answered with content coding gzip, expected none",
+    );
 }
 
 #[test]
 fn a_file_without_the_byte_is_told() {
     let empty = |asked: &Asked| honestly(&[], asked);
-    refused(fetch(empty), "URL: the file has 0 bytes, byte 0 was asked for");
+    refused(
+        fetch(empty),
+        "URL: the file has 0 bytes, byte 0 was asked for",
+    );
 }
 
 #[test]
 fn statuses_are_told_and_repeated_only_where_that_may_help() {
     let status = |status: &'static str| {
-        move |_: &Asked| vec![Step::Send(head(status, &[("Content-Length", "0"), ("Retry-After", "0")]))]
+        move |_: &Asked| {
+            vec![Step::Send(head(
+                status,
+                &[("Content-Length", "0"), ("Retry-After", "0")],
+            ))]
+        }
     };
     let server = refused(fetch(status("404 Not Found")), "URL: server answered 404");
     assert_eq!(server.asked().len(), 1);
-    let server = refused(fetch(status("503 Service Unavailable")), "URL: server answered 503");
+    let server = refused(
+        fetch(status("503 Service Unavailable")),
+        "URL: server answered 503",
+    );
     assert_eq!(server.asked().len(), 4);
-    overcome(fetch(first(status("429 Too Many Requests"))), &[0, 0, 262_144]);
+    overcome(
+        fetch(first(status("429 Too Many Requests"))),
+        &[0, 0, 262_144],
+    );
 }
 
 #[test]
 fn redirects_are_followed_but_not_in_a_circle() {
-    let to = |path: &str| vec![Step::Send(head("302 Found", &[("Location", path), ("Content-Length", "0")]))];
-    let circle = fetch(move |asked| to(if asked.path() == "/x.bundle" { "/y" } else { "/x.bundle" }));
+    let to = |path: &str| {
+        vec![Step::Send(head(
+            "302 Found",
+            &[("Location", path), ("Content-Length", "0")],
+        ))]
+    };
+    let circle = fetch(move |asked| {
+        to(if asked.path() == "/x.bundle" {
+            "/y"
+        } else {
+            "/x.bundle"
+        })
+    });
     let words = circle.1.expect_err("a circle");
     assert!(words.contains("more than 5 redirects"), "{words}");
-    let server =
-        fetch(move |asked| if asked.path() == "/x.bundle" { to("/y") } else { honestly(&file(), asked) });
+    let server = fetch(move |asked| {
+        if asked.path() == "/x.bundle" {
+            to("/y")
+        } else {
+            honestly(&file(), asked)
+        }
+    });
     assert!(server.1.expect("overcome") == file());
 }
 
 #[test]
 fn what_is_no_http_is_told() {
-    let (server, got) = fetch(|_| vec![Step::Send(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), Step::Close]);
+    let (server, got) =
+        fetch(|_| vec![Step::Send(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), Step::Close]);
     got.expect_err("no HTTP");
     assert_eq!(server.asked().len(), 4);
 }
 
 #[test]
 fn a_limit_does_not_change_the_bytes() {
-    let options = HttpOptions { limit: Rate::new(200_000_000), ..HttpOptions::default() };
-    overcome(fetch_with(options, |asked| honestly(&file(), asked)), &[0, 262_144]);
+    let options = HttpOptions {
+        limit: Rate::new(200_000_000),
+        ..HttpOptions::default()
+    };
+    overcome(
+        fetch_with(options, |asked| honestly(&file(), asked)),
+        &[0, 262_144],
+    );
 }

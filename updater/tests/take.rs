@@ -1,5 +1,5 @@
-//! Taking whole images into memory, for media: what comes out is what went in, also where frames build upon those before them, or repeat
-//! such.
+//! Taking whole images into memory, for media: what comes out is what went in, also where frames
+//! build upon those before them, or repeat such.
 
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
@@ -11,17 +11,30 @@ use updater::apply::Incoming;
 use updater::fetch::Retries;
 use updater::source::MemorySource;
 
-const ROLES: [ImageRole; 4] = [ImageRole::Boot, ImageRole::Recovery, ImageRole::Guard, ImageRole::Root];
+const ROLES: [ImageRole; 4] = [
+    ImageRole::Boot,
+    ImageRole::Recovery,
+    ImageRole::Guard,
+    ImageRole::Root,
+];
 
-/// Lines that resemble each other, from number `first` on: they compress, and the better the more of those before them are known.
+/// Lines that resemble each other, from number `first` on: they compress, and the better the more
+/// of those before them are known.
 fn text(first: usize, lines: usize) -> Vec<u8> {
     let line = |number: usize| {
-        format!("{number:08} slot {} of the machine, line {}\n", number % 7, number * 31 % 1009)
+        format!(
+            "{number:08} slot {} of the machine, line {}\n",
+            number % 7,
+            number * 31 % 1009
+        )
     };
-    (first..first + lines).flat_map(|number| line(number).into_bytes()).collect()
+    (first..first + lines)
+        .flat_map(|number| line(number).into_bytes())
+        .collect()
 }
 
-/// The images: boot and recovery image have once more, behind zeroes, what they have in the middle of a run.
+/// The images: boot and recovery image have once more, behind zeroes, what they have in the middle
+/// of a run.
 fn images() -> BTreeMap<ImageRole, Vec<u8>> {
     let repeating = |first| {
         let image = text(first, 4000);
@@ -49,7 +62,8 @@ fn trust() -> Trust {
 
 fn bundle() -> Vec<u8> {
     let dir = tempfile::tempdir().expect("directory");
-    let mut recipe = "[release]\nversion = \"1.0.0\"\nrollback_index = 1\ncompatible = [\"x\"]\n".to_owned();
+    let mut recipe =
+        "[release]\nversion = \"1.0.0\"\nrollback_index = 1\ncompatible = [\"x\"]\n".to_owned();
     let images = images();
     for role in ROLES {
         let name = role.as_str();
@@ -58,12 +72,20 @@ fn bundle() -> Vec<u8> {
     }
     let recipe = Recipe::parse(&recipe, &dir.path().join("bundle.toml"), None).expect("recipe");
     let mut out = Vec::new();
-    bundle::create(&recipe, &[key()], 2, &mut Cursor::new(Vec::new()), &mut out, &mut |_| {})
-        .expect("bundle");
+    bundle::create(
+        &recipe,
+        &[key()],
+        2,
+        &mut Cursor::new(Vec::new()),
+        &mut out,
+        &mut |_| {},
+    )
+    .expect("bundle");
     out
 }
 
-/// Whether the bundle is as hard as this test means it to be: frames that repeat such as build upon those before them.
+/// Whether the bundle is as hard as this test means it to be: frames that repeat such as build upon
+/// those before them.
 fn repeats_out_of_a_run(release: &Release) -> bool {
     let repeats = |frame: &&FrameEntry| match frame.kind {
         FrameKind::Repeat { frame: of } => release.frames()[of].before > 0,
@@ -76,16 +98,23 @@ fn repeats_out_of_a_run(release: &Release) -> bool {
 async fn every_choice_of_images_is_taken_as_it_was_packed() {
     let (bundle, trust, images) = (bundle(), trust(), images());
     for chosen in 0_u32..1 << ROLES.len() {
-        let chosen: Vec<ImageRole> =
-            (0..).zip(ROLES).filter(|(bit, _)| chosen & (1 << bit) != 0).map(|(_, role)| role).collect();
+        let chosen: Vec<ImageRole> = (0..)
+            .zip(ROLES)
+            .filter(|(bit, _)| chosen & (1 << bit) != 0)
+            .map(|(_, role)| role)
+            .collect();
         for (piece, seekable) in [(10_000, true), (977, false)] {
             let mut source = MemorySource::new(bundle.clone(), piece);
             source.seekable = seekable;
-            let incoming =
-                Incoming::open(source, &trust, Retries::default(), &|_, _| ()).await.expect("head");
+            let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ())
+                .await
+                .expect("head");
             assert!(repeats_out_of_a_run(incoming.release()));
             let taken = incoming.take(&chosen).await.expect("taken");
-            let expected: BTreeMap<_, _> = chosen.iter().map(|role| (*role, images[role].clone())).collect();
+            let expected: BTreeMap<_, _> = chosen
+                .iter()
+                .map(|role| (*role, images[role].clone()))
+                .collect();
             assert!(taken == expected, "{chosen:?}");
         }
     }
@@ -96,15 +125,26 @@ async fn a_flipped_bit_is_found_wherever_it_lies() {
     let (bundle, trust) = (bundle(), trust());
     let payload = {
         let source = MemorySource::new(bundle.clone(), 10_000);
-        let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ()).await.expect("head");
+        let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ())
+            .await
+            .expect("head");
         incoming.release().payload_range().clone()
     };
     for at in payload.step_by(1009) {
         let mut flipped = bundle.clone();
         flipped[at as usize] ^= 1;
         let source = MemorySource::new(flipped, 10_000);
-        let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ()).await.expect("head");
-        let error = incoming.take(&ROLES).await.expect_err("damaged").to_string();
-        assert!(error.contains("stored bytes: digest mismatch"), "byte {at}: {error}");
+        let incoming = Incoming::open(source, &trust, Retries::default(), &|_, _| ())
+            .await
+            .expect("head");
+        let error = incoming
+            .take(&ROLES)
+            .await
+            .expect_err("damaged")
+            .to_string();
+        assert!(
+            error.contains("stored bytes: digest mismatch"),
+            "byte {at}: {error}"
+        );
     }
 }

@@ -14,7 +14,11 @@ use updater::fetch::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource, SourceError};
 
 const FILE: &[u8] = b"what came over TLS";
-const RETRIES: Retries = Retries { in_a_row: 3, seed: 0, first_pause: Duration::from_millis(1) };
+const RETRIES: Retries = Retries {
+    in_a_row: 3,
+    seed: 0,
+    first_pause: Duration::from_millis(1),
+};
 
 /// A connection under TLS.
 struct Tls(StreamOwned<ServerConnection, TcpStream>);
@@ -42,16 +46,34 @@ impl Stream for Tls {
 }
 
 fn openssl(dir: &Path, arguments: &str) {
-    let done = Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output().expect("openssl");
-    assert!(done.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = Command::new("openssl")
+        .current_dir(dir)
+        .args(arguments.split(' '))
+        .output()
+        .expect("openssl");
+    assert!(
+        done.status.success(),
+        "openssl {arguments}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// An authority `NAME.pem`, and a certificate of it for `address`, `NAME-server.pem`.
 fn authority(dir: &Path, name: &str, address: &str) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(dir, &format!("req -x509 {key} -keyout {name}.key -out {name}.pem -days 30 -subj /CN={name}"));
-    openssl(dir, &format!("req {key} -keyout {name}-server.key -out {name}.csr -subj /CN=server"));
-    std::fs::write(dir.join("extensions"), format!("subjectAltName=IP:{address}\n")).expect("extensions");
+    openssl(
+        dir,
+        &format!("req -x509 {key} -keyout {name}.key -out {name}.pem -days 30 -subj /CN={name}"),
+    );
+    openssl(
+        dir,
+        &format!("req {key} -keyout {name}-server.key -out {name}.csr -subj /CN=server"),
+    );
+    std::fs::write(
+        dir.join("extensions"),
+        format!("subjectAltName=IP:{address}\n"),
+    )
+    .expect("extensions");
     openssl(
         dir,
         &format!(
@@ -86,18 +108,26 @@ fn serve(
 
 fn options(dir: &Path, ca: &str) -> HttpOptions {
     let ca_pem = Some(std::fs::read(dir.join(ca)).expect("CA"));
-    HttpOptions { ca_pem, ..HttpOptions::default() }
+    HttpOptions {
+        ca_pem,
+        ..HttpOptions::default()
+    }
 }
 
-/// What comes from `server` if only the certificates in `ca` are trusted. A certificate is accepted or not: it is never asked for again.
+/// What comes from `server` if only the certificates in `ca` are trusted. A certificate is accepted
+/// or not: it is never asked for again.
 fn fetch(server: &HostileServer, options: HttpOptions) -> Result<Vec<u8>, String> {
     let url = format!("https://{}/x", server.address());
     let source = HttpSource::new(&url, options).expect("source");
     let never = |error: &SourceError, _| panic!("asked again: {error}");
     let mut fetcher = Fetcher::new(source, RETRIES, &never);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("runtime");
     let got = runtime.block_on(fetcher.range(0, FILE.len()));
-    got.map(|bytes| bytes.to_vec()).map_err(|error| error.to_string().replace(&url, "URL"))
+    got.map(|bytes| bytes.to_vec())
+        .map_err(|error| error.to_string().replace(&url, "URL"))
 }
 
 #[test]
@@ -106,9 +136,15 @@ fn the_authority_that_is_given_is_trusted_and_no_other() {
     authority(dir.path(), "ours", "127.0.0.1");
     authority(dir.path(), "other", "127.0.0.1");
     let server = serve(dir.path(), "ours", |asked| honestly(FILE, asked));
-    assert_eq!(fetch(&server, options(dir.path(), "ours.pem")).expect("trusted"), FILE);
+    assert_eq!(
+        fetch(&server, options(dir.path(), "ours.pem")).expect("trusted"),
+        FILE
+    );
     let words = fetch(&server, options(dir.path(), "other.pem")).expect_err("not trusted");
-    assert_eq!(words, "URL: client error (Connect): invalid peer certificate: UnknownIssuer");
+    assert_eq!(
+        words,
+        "URL: client error (Connect): invalid peer certificate: UnknownIssuer"
+    );
 }
 
 #[test]
@@ -135,7 +171,10 @@ fn a_certificate_for_another_address_is_refused() {
     authority(dir.path(), "ours", "127.0.0.2");
     let server = serve(dir.path(), "ours", |asked| honestly(FILE, asked));
     let words = fetch(&server, options(dir.path(), "ours.pem")).expect_err("another address");
-    assert!(words.contains("certificate not valid for name \"127.0.0.1\""), "{words}");
+    assert!(
+        words.contains("certificate not valid for name \"127.0.0.1\""),
+        "{words}"
+    );
 }
 
 #[test]
@@ -145,7 +184,10 @@ fn no_redirect_leads_out_of_tls() {
     let plain = HostileServer::start(|asked| honestly(FILE, asked)).expect("server");
     let to = plain.url("x");
     let server = serve(dir.path(), "ours", move |_| {
-        vec![Step::Send(head("302 Found", &[("Location", &to), ("Content-Length", "0")]))]
+        vec![Step::Send(head(
+            "302 Found",
+            &[("Location", &to), ("Content-Length", "0")],
+        ))]
     });
     let words = fetch(&server, options(dir.path(), "ours.pem")).expect_err("a redirect");
     assert!(words.contains("redirect from https to http://"), "{words}");
@@ -154,7 +196,12 @@ fn no_redirect_leads_out_of_tls() {
 
 #[test]
 fn a_file_without_certificates_is_no_authority() {
-    let options = HttpOptions { ca_pem: Some(b"nothing in here".to_vec()), ..HttpOptions::default() };
-    let error = HttpSource::new("https://127.0.0.1/", options).err().expect("refused");
+    let options = HttpOptions {
+        ca_pem: Some(b"nothing in here".to_vec()),
+        ..HttpOptions::default()
+    };
+    let error = HttpSource::new("https://127.0.0.1/", options)
+        .err()
+        .expect("refused");
     assert_eq!(error.to_string(), "no certificate in the file given as CA");
 }

@@ -1,5 +1,5 @@
-//! Any entries, `BootOrder` and `BootNext`: reconciling settles within its bound, keeps what is foreign, and a firmware
-//! that boots by what came of it starts ours first.
+//! Any entries, `BootOrder` and `BootNext`: reconciling settles within its bound, keeps what is
+//! foreign, and a firmware that boots by what came of it starts ours first.
 #![allow(clippy::indexing_slicing, reason = "a check")]
 
 use bootctl::entry::LoadOption;
@@ -9,14 +9,24 @@ use record::gpt::{Partition, Partitions};
 use record::{Choice, Guid, Record, Slot};
 use std::collections::BTreeMap;
 
-const ALL: [Choice; 3] = [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery];
+const ALL: [Choice; 3] = [
+    Choice::Slot(Slot::A),
+    Choice::Slot(Slot::B),
+    Choice::Recovery,
+];
 
 fn esp(uuid: u8) -> Partition {
-    Partition { uuid: Guid([uuid; 16]), number: 1, first_lba: 2048, last_lba: 4095 }
+    Partition {
+        uuid: Guid([uuid; 16]),
+        number: 1,
+        first_lba: 2048,
+        last_lba: 4095,
+    }
 }
 
-/// `BootNext` (a byte for whether there is one, then its number), the length of the order and the order (a byte for each
-/// number), then entries: number, kind, and for kind 0 a length and that many bytes.
+/// `BootNext` (a byte for whether there is one, then its number), the length of the order and the
+/// order (a byte for each number), then entries: number, kind, and for kind 0 a length and that
+/// many bytes.
 fn variables(data: &[u8]) -> Option<BootVars> {
     let mut bytes = data.iter().copied();
     let mut vars = BootVars::default();
@@ -44,12 +54,23 @@ fn variables(data: &[u8]) -> Option<BootVars> {
 
 /// Variables as [`variables`] reads them.
 pub(crate) fn check(data: &[u8]) {
-    let Some(mut vars) = variables(data) else { return };
-    let facts = Facts { esp: esp(5), retired: Vec::new() };
-    let record = Record { seq: 1, ..Record::unused(&Partitions::default()) };
+    let Some(mut vars) = variables(data) else {
+        return;
+    };
+    let facts = Facts {
+        esp: esp(5),
+        retired: Vec::new(),
+    };
+    let record = Record {
+        seq: 1,
+        ..Record::unused(&Partitions::default())
+    };
     let is_foreign = |bytes: &Vec<u8>| {
         LoadOption::parse(bytes).map_or(true, |option| {
-            option.starts().is_none() || option.hard_drive().is_none_or(|drive| drive.uuid != facts.esp.uuid)
+            option.starts().is_none()
+                || option
+                    .hard_drive()
+                    .is_none_or(|drive| drive.uuid != facts.esp.uuid)
         })
     };
     let before: BTreeMap<u16, Vec<u8>> = vars
@@ -59,18 +80,35 @@ pub(crate) fn check(data: &[u8]) {
         .map(|(number, bytes)| (*number, bytes.clone()))
         .collect();
     for _ in 0..MAX_ACTIONS + vars.entries.len() {
-        let Some(action) = next_action(&record, &vars, &facts, Some(Choice::Recovery)) else { break };
+        let Some(action) = next_action(&record, &vars, &facts, Some(Choice::Recovery)) else {
+            break;
+        };
         vars = vars.after(&action);
     }
-    assert_eq!(next_action(&record, &vars, &facts, Some(Choice::Recovery)), None, "it settles");
+    assert_eq!(
+        next_action(&record, &vars, &facts, Some(Choice::Recovery)),
+        None,
+        "it settles"
+    );
     assert!(
-        before.iter().all(|(number, bytes)| vars.entries.get(number) == Some(bytes)),
+        before
+            .iter()
+            .all(|(number, bytes)| vars.entries.get(number) == Some(bytes)),
         "foreign entries stay"
     );
     vars.next = None;
     let ours = |option: &LoadOption| {
-        option.starts().is_some() && option.hard_drive().is_some_and(|drive| drive.uuid == facts.esp.uuid)
+        option.starts().is_some()
+            && option
+                .hard_drive()
+                .is_some_and(|drive| drive.uuid == facts.esp.uuid)
     };
-    let came = boot(&vars, &[], |_, option| if ours(option) { Start::TookOver } else { Start::NotThere });
+    let came = boot(&vars, &[], |_, option| {
+        if ours(option) {
+            Start::TookOver
+        } else {
+            Start::NotThere
+        }
+    });
     assert_eq!(came.taken, vars.order.first().copied(), "ours are first");
 }

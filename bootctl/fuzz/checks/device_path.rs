@@ -1,4 +1,5 @@
-//! Any bytes as a device path list: its nodes are walked to an end, and what is read lies within them.
+//! Any bytes as a device path list: its nodes are walked to an end, and what is read lies within
+//! them.
 
 use bootctl::entry::LoadOption;
 
@@ -11,10 +12,16 @@ pub(crate) fn check(data: &[u8]) {
         optional: Vec::new(),
     };
     if let Some(drive) = option.hard_drive() {
-        assert!(data.windows(16).any(|bytes| bytes == drive.uuid.0), "its PARTUUID stands in the path");
+        assert!(
+            data.windows(16).any(|bytes| bytes == drive.uuid.0),
+            "its PARTUUID stands in the path"
+        );
     }
     if let Some(file) = option.file() {
-        assert!(file.encode_utf16().count() * 2 <= data.len(), "no file name is longer than its path");
+        assert!(
+            file.encode_utf16().count() * 2 <= data.len(),
+            "no file name is longer than its path"
+        );
     }
     assert!(option.starts().is_none() || option.file().is_some());
 }

@@ -10,7 +10,9 @@ pub(crate) fn check(data: &[u8]) {
     };
     assert!(data.starts_with(b"MZ"));
     if is_signed(data) == Ok(true) {
-        let Signature::Table { offset, len } = found else { panic!("signed without a table") };
+        let Signature::Table { offset, len } = found else {
+            panic!("signed without a table")
+        };
         assert!(u64::from(offset) + u64::from(len) <= data.len() as u64);
     }
 }

@@ -1,7 +1,7 @@
 //! The firmware's calendar as seconds.
 
-/// Seconds since 1970-01-01 of a date in the Gregorian calendar, without regard to its time zone; 0 for a
-/// date before that or with a field out of its range. *Pure.*
+/// Seconds since 1970-01-01 of a date in the Gregorian calendar, without regard to its time zone; 0
+/// for a date before that or with a field out of its range. *Pure.*
 #[must_use]
 pub fn seconds_of(date: (u16, u8, u8), time: (u8, u8, u8)) -> u64 {
     let ((year, month, day), (hour, minute, second)) = (date, time);
@@ -17,8 +17,14 @@ pub fn seconds_of(date: (u16, u8, u8), time: (u8, u8, u8)) -> u64 {
     // Years from March to February, so that the day of leap years comes last.
     let (year, month, day) = (u64::from(year), u64::from(month), u64::from(day));
     let year = year.saturating_sub(u64::from(month <= 2));
-    let month = if month > 2 { month.saturating_sub(3) } else { month.saturating_add(9) };
-    let leap_days = (year / 4).saturating_sub(year / 100).saturating_add(year / 400);
+    let month = if month > 2 {
+        month.saturating_sub(3)
+    } else {
+        month.saturating_add(9)
+    };
+    let leap_days = (year / 4)
+        .saturating_sub(year / 100)
+        .saturating_add(year / 400);
     let days_before = month.saturating_mul(153).saturating_add(2) / 5;
     const EPOCH: u64 = 719_468; // days from 0000-03-01 to 1970-01-01
     let days = year

@@ -63,7 +63,12 @@ pub fn write_at<D: Disk>(
     disk.write(lba, from)
 }
 
-fn place<D: Disk>(disk: &D, partition: &Partition, offset: u64, len: usize) -> Result<u64, IoError> {
+fn place<D: Disk>(
+    disk: &D,
+    partition: &Partition,
+    offset: u64,
+    len: usize,
+) -> Result<u64, IoError> {
     let sector = disk.sector_len() as u64;
     let aligned = |bytes: u64| bytes.checked_rem(sector) == Some(0);
     let len = len as u64;
@@ -90,7 +95,9 @@ pub struct PartitionSource<'a, D> {
 
 impl<D: Disk> Source for PartitionSource<'_, D> {
     fn len(&self) -> u64 {
-        self.partition.sectors().saturating_mul(self.disk.sector_len() as u64)
+        self.partition
+            .sectors()
+            .saturating_mul(self.disk.sector_len() as u64)
     }
 
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), IoError> {
@@ -98,11 +105,12 @@ impl<D: Disk> Source for PartitionSource<'_, D> {
     }
 }
 
-/// Reads the partition table: the primary header with its array, else the backup header with its own.
-/// *Reads.*
+/// Reads the partition table: the primary header with its array, else the backup header with its
+/// own. *Reads.*
 ///
 /// # Errors
-/// The error of the primary pair, if neither is usable. A sector length that does not divide 4096 is one.
+/// The error of the primary pair, if neither is usable. A sector length that does not divide 4096
+/// is one.
 pub fn partitions<D: Disk>(disk: &mut D) -> Result<Partitions, GptError> {
     let sector = disk.sector_len();
     if sector < 512 || BLOCK.checked_rem(sector) != Some(0) {
@@ -115,9 +123,11 @@ pub fn partitions<D: Disk>(disk: &mut D) -> Result<Partitions, GptError> {
 fn pair<D: Disk>(disk: &mut D, lba: u64) -> Result<Partitions, GptError> {
     let sector = disk.sector_len();
     let mut bytes: Vec<u8> = vec![0; sector];
-    disk.read(lba, &mut bytes).map_err(|IoError| GptError::Damaged)?;
+    disk.read(lba, &mut bytes)
+        .map_err(|IoError| GptError::Damaged)?;
     let header = Header::parse(&bytes, lba, disk.sectors())?;
     let mut array: Vec<u8> = vec![0; header.array_len.next_multiple_of(sector)];
-    disk.read(header.array_lba, &mut array).map_err(|IoError| GptError::Damaged)?;
+    disk.read(header.array_lba, &mut array)
+        .map_err(|IoError| GptError::Damaged)?;
     Partitions::find(&header, &array)
 }

@@ -6,7 +6,8 @@ use record::{Reason, Release};
 use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
 use sha2::{Digest as _, Sha256};
 
-/// Longest boot or recovery image in bytes. Stops a signed but absurd length from asking for all memory.
+/// Longest boot or recovery image in bytes. Stops a signed but absurd length from asking for all
+/// memory.
 pub const IMAGE_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes that are read at once.
 const STEP: usize = 1024 * 1024;
@@ -19,8 +20,8 @@ pub trait Source {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Reads `into.len()` bytes from `offset`, both multiples of [`BLOCK`]; behind the end of a file there
-    /// are zeroes up to the next multiple.
+    /// Reads `into.len()` bytes from `offset`, both multiples of [`BLOCK`]; behind the end of a
+    /// file there are zeroes up to the next multiple.
     ///
     /// # Errors
     /// [`IoError`].
@@ -86,7 +87,9 @@ impl core::fmt::Display for Refusal {
             Self::Header(error) => write!(f, " ({error})"),
             Self::Signature(error) => write!(f, " ({error})"),
             Self::NoImage => f.write_str(" (its release has none)"),
-            Self::TooLong(len, room) => write!(f, " ({len} bytes are signed, there is room for {room})"),
+            Self::TooLong(len, room) => {
+                write!(f, " ({len} bytes are signed, there is room for {room})")
+            }
             Self::Memory(len) => write!(f, " (no memory for {len} bytes)"),
             Self::OtherRelease(found) => write!(f, " (it holds {found})"),
             Self::BelowFloor(index, floor) => write!(f, " (rollback index {index}, floor {floor})"),
@@ -105,13 +108,15 @@ pub(crate) fn statement<S: Source>(
     purpose: Purpose,
 ) -> Result<Statement, Refusal> {
     let mut block = [0; SEAL_LEN];
-    source.read_at(0, &mut block).map_err(|IoError| Refusal::Read)?;
+    source
+        .read_at(0, &mut block)
+        .map_err(|IoError| Refusal::Read)?;
     let seal = Seal::from_bytes(&block).map_err(Refusal::Header)?;
     seal.verify(trust, purpose).map_err(Refusal::Signature)
 }
 
-/// Reads the bytes of `image`, which stand behind the seal, and compares their SHA-256. *Reads*; the bytes
-/// that are hashed are the bytes that are returned, and the medium is read once.
+/// Reads the bytes of `image`, which stand behind the seal, and compares their SHA-256. *Reads*;
+/// the bytes that are hashed are the bytes that are returned, and the medium is read once.
 ///
 /// # Errors
 /// [`Refusal`]; the length is checked before memory is asked for.
@@ -126,10 +131,17 @@ pub(crate) fn load<S: Source>(source: &mut S, image: &ImageDigest) -> Result<Vec
     let len = image.len as usize;
     let mut bytes = Vec::new();
     let whole = len.next_multiple_of(BLOCK);
-    bytes.try_reserve_exact(whole).map_err(|_| Refusal::Memory(image.len))?;
+    bytes
+        .try_reserve_exact(whole)
+        .map_err(|_| Refusal::Memory(image.len))?;
     bytes.resize(whole, 0);
-    for (part, offset) in bytes.chunks_mut(STEP).zip((SEAL_LEN as u64..).step_by(STEP)) {
-        source.read_at(offset, part).map_err(|IoError| Refusal::Read)?;
+    for (part, offset) in bytes
+        .chunks_mut(STEP)
+        .zip((SEAL_LEN as u64..).step_by(STEP))
+    {
+        source
+            .read_at(offset, part)
+            .map_err(|IoError| Refusal::Read)?;
     }
     bytes.truncate(len);
     if <[u8; 32]>::from(Sha256::digest(&bytes)) != image.sha256 {
@@ -138,7 +150,8 @@ pub(crate) fn load<S: Source>(source: &mut S, image: &ImageDigest) -> Result<Vec
     Ok(bytes)
 }
 
-/// Reads and verifies the boot image of a slot, which must be `release` and not below `floor`. *Reads.*
+/// Reads and verifies the boot image of a slot, which must be `release` and not below `floor`.
+/// *Reads.*
 ///
 /// # Errors
 /// [`Refusal`].
@@ -162,8 +175,8 @@ pub(crate) fn slot<S: Source>(
     Ok(Verified { statement, bytes })
 }
 
-/// Reads and verifies a recovery image. *Reads.* Neither floor nor release is asked for: recovery is the last
-/// resort, and writes nothing that is below the floor.
+/// Reads and verifies a recovery image. *Reads.* Neither floor nor release is asked for: recovery
+/// is the last resort, and writes nothing that is below the floor.
 ///
 /// # Errors
 /// [`Refusal`].

@@ -1,9 +1,9 @@
-//! The boot guard: starts a slot whose boot image it has verified, counts, and comes back with another when
-//! that fails.
+//! The boot guard: starts a slot whose boot image it has verified, counts, and comes back with
+//! another when that fails.
 //!
-//! Everything that decides is in this library and runs on any machine; the program (`main.rs`) brings the
-//! firmware in as a [`Machine`]. What is started next is not decided here but by [`record::decide`], which
-//! the running system calls too.
+//! Everything that decides is in this library and runs on any machine; the program (`main.rs`)
+//! brings the firmware in as a [`Machine`]. What is started next is not decided here but by
+//! [`record::decide`], which the running system calls too.
 //!
 //! ```text
 //! run       the loop: decide, spend the try, load, verify, start, go on
@@ -15,7 +15,12 @@
 //! watchdog  hardware watchdogs, armed before the hand-over
 //! ```
 #![no_std]
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 extern crate alloc;
 #[cfg(test)]

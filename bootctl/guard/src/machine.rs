@@ -23,8 +23,8 @@ pub trait Machine {
     fn other_disks(&mut self) -> Vec<Self::Disk>;
     /// `\EFI\RAYOS\RECOVERY.IMG` of the volume that the guard was loaded from.
     fn recovery_file(&mut self) -> Option<Self::File>;
-    /// Publishes what is started, arms the watchdogs, loads the image and starts it. Returns only if that
-    /// fails or the image comes back; a model also returns when the image took over.
+    /// Publishes what is started, arms the watchdogs, loads the image and starts it. Returns only
+    /// if that fails or the image comes back; a model also returns when the image took over.
     fn start(&mut self, launch: &Launch) -> Ended;
 }
 
@@ -67,7 +67,8 @@ pub enum Ended {
     TookOver,
     /// The firmware did not load the image, in its own words.
     NotLoaded(String),
-    /// The firmware did not load the image since Secure Boot is on and does not accept it, in its own words.
+    /// The firmware did not load the image since Secure Boot is on and does not accept it, in its
+    /// own words.
     NotTrusted(String),
     /// The image was started and came back, with the status in the firmware's words.
     Returned(String),

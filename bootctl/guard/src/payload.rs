@@ -1,9 +1,12 @@
-//! What the tests let the guard start: says what it was told, then does what its own argument says. On any
-//! other target it only says that it is a UEFI program.
+//! What the tests let the guard start: says what it was told, then does what its own argument says.
+//! On any other target it only says that it is a UEFI program.
 #![cfg_attr(target_os = "uefi", no_main, no_std)]
 
 #[cfg(target_os = "uefi")]
-#[allow(unsafe_code, reason = "the argument is written into the finished program")]
+#[allow(
+    unsafe_code,
+    reason = "the argument is written into the finished program"
+)]
 mod program {
     extern crate alloc;
 
@@ -11,7 +14,8 @@ mod program {
     use uefi::runtime::{self, ResetType, VariableVendor};
     use uefi::{CString16, Guid, Status, boot, cstr16, guid, println};
 
-    /// What to do, a word padded with zeroes behind the marker; tests write it into the finished program.
+    /// What to do, a word padded with zeroes behind the marker; tests write it into the finished
+    /// program.
     #[used]
     #[unsafe(link_section = ".orders")]
     static ORDERS: [u8; 32] = *b"guard-payload orders\0\0\0\0return\0\0";
@@ -19,7 +23,8 @@ mod program {
 
     #[uefi::entry]
     fn main() -> Status {
-        // SAFETY: `ORDERS` is a live, aligned and initialized static; volatile because it is changed later.
+        // SAFETY: `ORDERS` is a live, aligned and initialized static; volatile because it is
+        // changed later.
         let orders = unsafe { core::ptr::read_volatile(&raw const ORDERS) };
         let word: alloc::string::String = orders
             .iter()
@@ -33,7 +38,8 @@ mod program {
             "reset" => runtime::reset(ResetType::COLD, Status::SUCCESS, None),
             "off" => runtime::reset(ResetType::SHUTDOWN, Status::SUCCESS, None),
             "hang" => loop {
-                // SAFETY: waits for the next interrupt; the firmware's timer goes on, as in a wait for a key.
+                // SAFETY: waits for the next interrupt; the firmware's timer goes on, as in a wait
+                // for a key.
                 unsafe { core::arch::asm!("hlt", options(nomem, nostack)) };
             },
             // As a kernel that hangs: the firmware's own watchdog is off from here on.
@@ -59,13 +65,24 @@ mod program {
         }
         let global = VariableVendor::GLOBAL_VARIABLE;
         if let Ok((data, _)) = runtime::get_variable_boxed(cstr16!("SecureBoot"), &global) {
-            println!("guard-payload: SecureBoot={}", data.first().copied().unwrap_or_default());
+            println!(
+                "guard-payload: SecureBoot={}",
+                data.first().copied().unwrap_or_default()
+            );
         }
         let loader = VariableVendor(guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
-        for name in [cstr16!("LoaderInfo"), cstr16!("LoaderEntrySelected"), cstr16!("LoaderDevicePartUUID")] {
-            let value = runtime::get_variable_boxed(name, &loader).map(|(data, _)| data).unwrap_or_default();
-            let text: alloc::vec::Vec<u16> =
-                value.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        for name in [
+            cstr16!("LoaderInfo"),
+            cstr16!("LoaderEntrySelected"),
+            cstr16!("LoaderDevicePartUUID"),
+        ] {
+            let value = runtime::get_variable_boxed(name, &loader)
+                .map(|(data, _)| data)
+                .unwrap_or_default();
+            let text: alloc::vec::Vec<u16> = value
+                .chunks_exact(2)
+                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+                .collect();
             println!(
                 "guard-payload: {name}={}",
                 alloc::string::String::from_utf16_lossy(&text).trim_end_matches('\0')

@@ -2,14 +2,14 @@
 
 use record::{Choice, Guid, Request};
 
-/// First 16 bytes of the optional data of our boot entries; the 17th says what the entry is for (1 A, 2 B,
-/// 3 recovery).
+/// First 16 bytes of the optional data of our boot entries; the 17th says what the entry is for (1
+/// A, 2 B, 3 recovery).
 pub const ENTRY_TAG: Guid = Guid::from_fields(0x3f1c_3c52, 0x6a0e, 0x4f3b, 0x9d7e_5a52_b1c0_7ae1);
 
 /// Reads the optional data of the boot entry (UEFI 2.10, 3.1.3). *Pure.*
 ///
-/// Only recovery can be asked for in this way. An entry for a slot says nothing: which slot is started is for
-/// the record to say, and firmware is known to reorder entries.
+/// Only recovery can be asked for in this way. An entry for a slot says nothing: which slot is
+/// started is for the record to say, and firmware is known to reorder entries.
 #[must_use]
 pub fn parse_options(data: &[u8]) -> Request {
     let wants_recovery = data
@@ -18,7 +18,11 @@ pub fn parse_options(data: &[u8]) -> Request {
         .and_then(|(_, rest)| rest.first())
         .and_then(|code| Choice::from_code(*code))
         == Some(Choice::Recovery);
-    if wants_recovery { Request::Recovery } else { Request::Plain }
+    if wants_recovery {
+        Request::Recovery
+    } else {
+        Request::Plain
+    }
 }
 
 #[cfg(test)]
@@ -46,6 +50,9 @@ mod tests {
 
     #[test]
     fn tag_has_the_written_form_that_bootctl_writes() {
-        assert_eq!(Guid::parse("3f1c3c52-6a0e-4f3b-9d7e-5a52b1c07ae1"), Some(ENTRY_TAG));
+        assert_eq!(
+            Guid::parse("3f1c3c52-6a0e-4f3b-9d7e-5a52b1c07ae1"),
+            Some(ENTRY_TAG)
+        );
     }
 }

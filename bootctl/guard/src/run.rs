@@ -7,7 +7,8 @@ use alloc::format;
 use alloc::string::{String, ToString as _};
 use record::event::Kind;
 use record::{
-    Choice, Decision, Guid, Handoff, Reason, Record, Request, Slot, Status, Tried, Why, decide, passed_over,
+    Choice, Decision, Guid, Handoff, Reason, Record, Request, Slot, Status, Tried, Why, decide,
+    passed_over,
 };
 use seal::{TRUST_BLOCK_LEN, Trust};
 
@@ -16,18 +17,23 @@ use seal::{TRUST_BLOCK_LEN, Trust};
 pub enum Outcome {
     /// The started image has the machine; only a model of a machine comes to this.
     TookOver(Choice),
-    /// Nothing could be started: return an error to the firmware, so that it goes on to the next entry.
+    /// Nothing could be started: return an error to the firmware, so that it goes on to the next
+    /// entry.
     GaveUp,
 }
 
 /// Runs the guard on `machine`. *Reads and writes the state partition.*
 ///
-/// Without usable trust in `trust_block` nothing is started and nothing is written, since every slot would be
-/// refused for a fault that is not its own.
+/// Without usable trust in `trust_block` nothing is started and nothing is written, since every
+/// slot would be refused for a fault that is not its own.
 ///
 /// # Power loss
 /// The record is written before anything is loaded: a cut later costs the try, never a count.
-pub fn run<M: Machine>(machine: &mut M, trust_block: &[u8; TRUST_BLOCK_LEN], request: Request) -> Outcome {
+pub fn run<M: Machine>(
+    machine: &mut M,
+    trust_block: &[u8; TRUST_BLOCK_LEN],
+    request: Request,
+) -> Outcome {
     let trust = match Trust::from_block(trust_block) {
         Ok(trust) => trust,
         Err(error) => {
@@ -41,11 +47,19 @@ pub fn run<M: Machine>(machine: &mut M, trust_block: &[u8; TRUST_BLOCK_LEN], req
             if let Some(lost) = lost {
                 machine.say(&format!("{lost}"));
             }
-            let mut run = Run { machine, system, trust };
+            let mut run = Run {
+                machine,
+                system,
+                trust,
+            };
             match authority {
-                Authority::Record(record) => run.slots(record, request, lost.map(|lost| lost.to_string())),
+                Authority::Record(record) => {
+                    run.slots(record, request, lost.map(|lost| lost.to_string()))
+                }
                 Authority::Newer(major) => {
-                    run.machine.say(&format!("the boot record is of version {major}, this program reads 1"));
+                    run.machine.say(&format!(
+                        "the boot record is of version {major}, this program reads 1"
+                    ));
                     run.recovery_alone()
                 }
                 Authority::Nothing => run.recovery_alone(),
@@ -53,7 +67,8 @@ pub fn run<M: Machine>(machine: &mut M, trust_block: &[u8; TRUST_BLOCK_LEN], req
         }
         Place::Media(file) => media(machine, file, &trust),
         Place::Nowhere => {
-            machine.say("no disk holds a system, and there is no recovery image beside this program");
+            machine
+                .say("no disk holds a system, and there is no recovery image beside this program");
             Outcome::GaveUp
         }
     }
@@ -79,12 +94,17 @@ impl<M: Machine> Run<'_, M> {
         let mut rebuilt = rebuilt;
         loop {
             match decide(&record, request, tried) {
-                Decision::Launch { choice, why, record: next } => {
+                Decision::Launch {
+                    choice,
+                    why,
+                    record: next,
+                } => {
                     let counted = self.system.write(&next);
                     record = counted.unwrap_or(next);
                     if let (Some(story), Ok(_)) = (rebuilt.take(), counted) {
                         let time = self.machine.seconds();
-                        let event = event(Kind::Repaired, choice, Some(&record), Reason::None, time);
+                        let event =
+                            event(Kind::Repaired, choice, Some(&record), Reason::None, time);
                         self.system.tell(event.with_text(&story));
                     }
                     if counted.is_err() && !self.may_start_uncounted(choice, &record) {
@@ -101,20 +121,23 @@ impl<M: Machine> Run<'_, M> {
                     if self.system.write(&next).is_err() {
                         self.machine.say("the boot record cannot be written");
                     }
-                    self.machine.say("nothing can be started: going back to the firmware");
+                    self.machine
+                        .say("nothing can be started: going back to the firmware");
                     return Outcome::GaveUp;
                 }
             }
         }
     }
 
-    /// A release on trial is never started without its try on the disk; a committed one and recovery are.
+    /// A release on trial is never started without its try on the disk; a committed one and
+    /// recovery are.
     fn may_start_uncounted(&mut self, choice: Choice, record: &Record) -> bool {
         let trial = |slot: Slot| matches!(record.slot(slot).status, Status::Pending { .. });
         match choice {
             Choice::Slot(slot) if trial(slot) => {
-                let line =
-                    format!("passed over slot {slot}: its try cannot be counted, the record is not writable");
+                let line = format!(
+                    "passed over slot {slot}: its try cannot be counted, the record is not writable"
+                );
                 self.machine.say(&line);
                 false
             }
@@ -125,8 +148,8 @@ impl<M: Machine> Run<'_, M> {
         }
     }
 
-    /// The record after `choice` failed. A signature refused by a guard from elsewhere says as much of that
-    /// guard's keys as of the slot, and does not count against it.
+    /// The record after `choice` failed. A signature refused by a guard from elsewhere says as much
+    /// of that guard's keys as of the slot, and does not count against it.
     fn after(&self, choice: Choice, reason: Reason, record: &Record) -> Record {
         let foreign = reason == Reason::SignatureRefused && !self.system.found.own;
         match choice {
@@ -145,9 +168,12 @@ impl<M: Machine> Run<'_, M> {
                     Err((_, words)) => self.machine.say(&passed_line(Choice::Recovery, &words)),
                 }
             }
-            Err(refusal) => self.machine.say(&passed_line(Choice::Recovery, &refusal.to_string())),
+            Err(refusal) => self
+                .machine
+                .say(&passed_line(Choice::Recovery, &refusal.to_string())),
         }
-        self.machine.say("nothing can be started: going back to the firmware");
+        self.machine
+            .say("nothing can be started: going back to the firmware");
         Outcome::GaveUp
     }
 
@@ -170,13 +196,18 @@ impl<M: Machine> Run<'_, M> {
         })
     }
 
-    fn load(&mut self, choice: Choice, record: Option<&Record>) -> Result<(Verified, Guid), Refusal> {
+    fn load(
+        &mut self,
+        choice: Choice,
+        record: Option<&Record>,
+    ) -> Result<(Verified, Guid), Refusal> {
         match (choice, record) {
             (Choice::Slot(slot), Some(record)) => {
                 let mut source = self.system.slot_source(slot, record)?;
                 let uuid = source.partition.uuid;
                 let release = &record.slot(slot).release;
-                image::slot(&mut source, &self.trust, release, record.floor).map(|image| (image, uuid))
+                image::slot(&mut source, &self.trust, release, record.floor)
+                    .map(|image| (image, uuid))
             }
             (Choice::Slot(_), None) => Err(Refusal::Missing),
             (Choice::Recovery, _) => {
@@ -187,7 +218,13 @@ impl<M: Machine> Run<'_, M> {
         }
     }
 
-    fn handoff(&self, choice: Choice, why: Why, record: Option<&Record>, boot_uuid: Guid) -> Handoff {
+    fn handoff(
+        &self,
+        choice: Choice,
+        why: Why,
+        record: Option<&Record>,
+        boot_uuid: Guid,
+    ) -> Handoff {
         let state = match (choice, record) {
             (Choice::Slot(slot), Some(record)) => Some(record.slot(slot)),
             _ => None,
@@ -207,7 +244,8 @@ impl<M: Machine> Run<'_, M> {
     fn pass_over(&mut self, choice: Choice, reason: Reason, words: &str, record: &Record) {
         self.machine.say(&passed_line(choice, words));
         let time = self.machine.seconds();
-        self.system.tell(event(Kind::PassedOver, choice, Some(record), reason, time).with_text(words));
+        self.system
+            .tell(event(Kind::PassedOver, choice, Some(record), reason, time).with_text(words));
     }
 }
 
@@ -245,7 +283,11 @@ fn start<M: Machine>(
     origin: Origin,
 ) -> Result<Outcome, (Reason, String)> {
     machine.say(&starting_line(&handoff, &image));
-    let launch = Launch { handoff, image, origin };
+    let launch = Launch {
+        handoff,
+        image,
+        origin,
+    };
     match machine.start(&launch) {
         Ended::TookOver => Ok(Outcome::TookOver(handoff.choice)),
         Ended::NotLoaded(status) => Err(failed(Reason::LoadFailed, &status)),
@@ -270,7 +312,9 @@ fn passed_line(choice: Choice, words: &str) -> String {
 }
 
 fn starting_line(handoff: &Handoff, image: &Verified) -> String {
-    let Handoff { choice, why, left, .. } = *handoff;
+    let Handoff {
+        choice, why, left, ..
+    } = *handoff;
     let tries = if left == 1 { "try" } else { "tries" };
     let why = match (choice, why) {
         (_, Why::Trial) => format!("trial, {left} {tries} left"),
@@ -280,5 +324,9 @@ fn starting_line(handoff: &Handoff, image: &Verified) -> String {
         (_, Why::Requested) => String::from("asked for"),
         (_, Why::NothingBootable) => String::from("no slot can be started"),
     };
-    format!("starting {}, release {} ({why})", name(choice), image.statement.version)
+    format!(
+        "starting {}, release {} ({why})",
+        name(choice),
+        image.statement.version
+    )
 }

@@ -7,8 +7,8 @@ use alloc::vec;
 use record::event::{Event, events, next_seq};
 use record::gpt::{Partition, Partitions};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Evidence, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record,
-    RecordError, Slot, rebuild,
+    COPY_OFFSETS, Choice, Copies, Evidence, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
+    Record, RecordError, Slot, rebuild,
 };
 use seal::{Purpose, Statement, Trust};
 
@@ -34,8 +34,9 @@ pub(crate) enum Place<D, F> {
     Nowhere,
 }
 
-/// Looks for a state partition: on the guard's own disk; else, if the guard's volume is no installation
-/// medium, on the others, where one with a readable record of its own goes first. *Reads.*
+/// Looks for a state partition: on the guard's own disk; else, if the guard's volume is no
+/// installation medium, on the others, where one with a readable record of its own goes first.
+/// *Reads.*
 pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
     if let Some(found) = machine.own_disk().and_then(|disk| open(disk, true)) {
         return Place::Disk(found);
@@ -44,7 +45,11 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
         return Place::Media(file);
     }
     let mut best = None;
-    for mut found in machine.other_disks().into_iter().filter_map(|disk| open(disk, false)) {
+    for mut found in machine
+        .other_disks()
+        .into_iter()
+        .filter_map(|disk| open(disk, false))
+    {
         let belongs = matches!(
             found.read_record(),
             Pair::Valid { record, .. } if record.disk_guid == found.partitions.disk_guid
@@ -60,14 +65,21 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
 fn open<D: Disk>(mut disk: D, own: bool) -> Option<Found<D>> {
     let partitions = disk::partitions(&mut disk).ok()?;
     let state = partitions.state?;
-    Some(Found { disk, partitions, state, own })
+    Some(Found {
+        disk,
+        partitions,
+        state,
+        own,
+    })
 }
 
 impl<D: Disk> Found<D> {
     fn read_record(&mut self) -> Pair {
         let copies = COPY_OFFSETS.map(|offset| {
             let mut block = [0; RECORD_LEN];
-            disk::read_at(&mut self.disk, &self.state, offset, &mut block).ok().map(|()| block)
+            disk::read_at(&mut self.disk, &self.state, offset, &mut block)
+                .ok()
+                .map(|()| block)
         });
         Pair::read(Copies(copies.each_ref().map(Option::as_ref)))
     }
@@ -76,7 +88,10 @@ impl<D: Disk> Found<D> {
     fn seal(&mut self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
         let boot = self.partitions.boot(slot).ok_or(Refusal::Missing)?;
         self.partitions.root(slot).ok_or(Refusal::Missing)?;
-        let mut source = PartitionSource { disk: &mut self.disk, partition: boot };
+        let mut source = PartitionSource {
+            disk: &mut self.disk,
+            partition: boot,
+        };
         image::statement(&mut source, trust, Purpose::Release)
     }
 }
@@ -134,21 +149,30 @@ pub(crate) struct System<D> {
 }
 
 impl<D: Disk> System<D> {
-    /// Reads the record; makes it anew from evidence if it is lost. *Reads*: what was made anew is on the disk
-    /// only after [`System::write`].
+    /// Reads the record; makes it anew from evidence if it is lost. *Reads*: what was made anew is
+    /// on the disk only after [`System::write`].
     pub(crate) fn load(mut found: Found<D>, trust: &Trust) -> (Self, Authority, Option<Lost>) {
         let pair = found.read_record();
         let disk_guid = found.partitions.disk_guid;
         let (next_event, last_seq) = read_ring(&mut found);
-        let mut system = Self { found, on_disk: None, next_copy: 0, next_event };
+        let mut system = Self {
+            found,
+            on_disk: None,
+            next_copy: 0,
+            next_event,
+        };
         let lost = match pair {
             Pair::Newer(major) => return (system, Authority::Newer(major), None),
-            Pair::Valid { record, next_copy, .. } if record.disk_guid == disk_guid => {
+            Pair::Valid {
+                record, next_copy, ..
+            } if record.disk_guid == disk_guid => {
                 system.on_disk = Some(record);
                 system.next_copy = next_copy;
                 return (system, Authority::Record(record), None);
             }
-            Pair::Valid { record, next_copy, .. } => {
+            Pair::Valid {
+                record, next_copy, ..
+            } => {
                 system.next_copy = next_copy;
                 Lost::OtherDisk(record.disk_guid, disk_guid)
             }
@@ -160,15 +184,24 @@ impl<D: Disk> System<D> {
             _ => last_seq,
         };
         // The images are hashed when they are loaded: a slot that is not whole is passed over then.
-        let sealed = Slot::ALL.map(|slot| system.found.seal(slot, trust).map_err(|refusal| refusal.reason()));
-        let evidence = Evidence { sealed, seq_seen: last_seq };
-        let authority =
-            rebuild(&system.found.partitions, &evidence).map_or(Authority::Nothing, Authority::Record);
+        let sealed = Slot::ALL.map(|slot| {
+            system
+                .found
+                .seal(slot, trust)
+                .map_err(|refusal| refusal.reason())
+        });
+        let evidence = Evidence {
+            sealed,
+            seq_seen: last_seq,
+        };
+        let authority = rebuild(&system.found.partitions, &evidence)
+            .map_or(Authority::Nothing, Authority::Record);
         (system, authority, Some(lost))
     }
 
-    /// Writes `record` with the next sequence number into the copy not in use, flushes and reads it back;
-    /// nothing if it already stands there. *Writes (durable on return).* Returns it as it then stands.
+    /// Writes `record` with the next sequence number into the copy not in use, flushes and reads it
+    /// back; nothing if it already stands there. *Writes (durable on return).* Returns it as it
+    /// then stands.
     ///
     /// # Errors
     /// [`IoError`], also if what is read back is not what was written.
@@ -179,9 +212,16 @@ impl<D: Disk> System<D> {
         if self.on_disk == Some(*record) {
             return Ok(*record);
         }
-        let record = Record { seq: record.seq.checked_add(1).ok_or(IoError)?, ..*record };
+        let record = Record {
+            seq: record.seq.checked_add(1).ok_or(IoError)?,
+            ..*record
+        };
         let block = record.encode(self.next_copy);
-        let offset = if self.next_copy == 0 { COPY_OFFSETS[0] } else { COPY_OFFSETS[1] };
+        let offset = if self.next_copy == 0 {
+            COPY_OFFSETS[0]
+        } else {
+            COPY_OFFSETS[1]
+        };
         let Found { disk, state, .. } = &mut self.found;
         disk::write_at(disk, state, offset, &block)?;
         disk.flush()?;
@@ -195,13 +235,16 @@ impl<D: Disk> System<D> {
         Ok(record)
     }
 
-    /// Appends an event to the ring. *Writes (durable on return)* one block; a failure is let pass, since the
-    /// ring is a story and no authority.
+    /// Appends an event to the ring. *Writes (durable on return)* one block; a failure is let pass,
+    /// since the ring is a story and no authority.
     pub(crate) fn tell(&mut self, mut event: Event) {
         event.seq = self.next_event;
         let offset = RING_OFFSET.saturating_add(Event::offset(event.seq));
         let Found { disk, state, .. } = &mut self.found;
-        if disk::write_at(disk, state, offset, &event.encode()).and_then(|()| disk.flush()).is_ok() {
+        if disk::write_at(disk, state, offset, &event.encode())
+            .and_then(|()| disk.flush())
+            .is_ok()
+        {
             self.next_event = self.next_event.saturating_add(1);
         }
     }
@@ -213,17 +256,25 @@ impl<D: Disk> System<D> {
         record: &Record,
     ) -> Result<PartitionSource<'_, D>, Refusal> {
         let state = record.slot(slot);
-        let named = |found: Option<Partition>, uuid: Guid| found.filter(|partition| partition.uuid == uuid);
-        let boot = named(self.found.partitions.boot(slot), state.boot_uuid).ok_or(Refusal::Missing)?;
+        let named =
+            |found: Option<Partition>, uuid: Guid| found.filter(|partition| partition.uuid == uuid);
+        let boot =
+            named(self.found.partitions.boot(slot), state.boot_uuid).ok_or(Refusal::Missing)?;
         named(self.found.partitions.root(slot), state.root_uuid).ok_or(Refusal::Missing)?;
-        Ok(PartitionSource { disk: &mut self.found.disk, partition: boot })
+        Ok(PartitionSource {
+            disk: &mut self.found.disk,
+            partition: boot,
+        })
     }
 
-    /// The recovery partition. It is found by its type alone: recovery is the last resort, and its seal says
-    /// whether it is ours.
+    /// The recovery partition. It is found by its type alone: recovery is the last resort, and its
+    /// seal says whether it is ours.
     pub(crate) fn recovery_source(&mut self) -> Result<PartitionSource<'_, D>, Refusal> {
         let partition = self.found.partitions.recovery.ok_or(Refusal::Missing)?;
-        Ok(PartitionSource { disk: &mut self.found.disk, partition })
+        Ok(PartitionSource {
+            disk: &mut self.found.disk,
+            partition,
+        })
     }
 }
 
@@ -233,7 +284,13 @@ fn read_ring<D: Disk>(found: &mut Found<D>) -> (u64, u64) {
     if disk::read_at(&mut found.disk, &found.state, RING_OFFSET, &mut ring).is_err() {
         return (1, 0);
     }
-    (next_seq(&ring), events(&ring).map(|event| event.record_seq).max().unwrap_or(0))
+    (
+        next_seq(&ring),
+        events(&ring)
+            .map(|event| event.record_seq)
+            .max()
+            .unwrap_or(0),
+    )
 }
 
 /// An event about `choice`, with what the record says of it. *Pure.*

@@ -1,8 +1,9 @@
-//! Hardware watchdogs, armed before a slot is started: a release that hangs before its own watchdog service
-//! feeds one is a reset and a spent try. Two kinds are known here.
+//! Hardware watchdogs, armed before a slot is started: a release that hangs before its own watchdog
+//! service feeds one is a reset and a spent try. Two kinds are known here.
 
-/// Seconds from the hand-over until the reset, unless the started system feeds or stops the watchdog. Linux's
-/// drivers stop it when they load; a system without such a driver does not commit within its trial.
+/// Seconds from the hand-over until the reset, unless the started system feeds or stops the
+/// watchdog. Linux's drivers stop it when they load; a system without such a driver does not commit
+/// within its trial.
 pub const SECONDS: u16 = 180;
 
 /// A PCI function: bus, device, function.
@@ -16,7 +17,8 @@ pub struct Address {
     pub function: u8,
 }
 
-/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` where the firmware refuses.
+/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` where the firmware
+/// refuses.
 pub trait Bus {
     /// Reads 32 bits of configuration space; all ones where there is no such function.
     fn config(&mut self, at: Address, register: u8) -> Option<u32>;
@@ -40,8 +42,8 @@ pub trait Bus {
 const I6300ESB: u32 = 0x25ab_8086;
 const ICH9_LPC: u32 = 0x2918_8086;
 
-/// Arms every watchdog that is known, to reset the machine after [`SECONDS`]. *Writes registers.* Returns how
-/// many there were.
+/// Arms every watchdog that is known, to reset the machine after [`SECONDS`]. *Writes registers.*
+/// Returns how many there were.
 pub fn arm<B: Bus>(bus: &mut B) -> usize {
     each(bus, |bus, at, id| match id {
         I6300ESB => i6300esb::arm(bus, at),
@@ -59,15 +61,22 @@ pub fn disarm<B: Bus>(bus: &mut B) -> usize {
     })
 }
 
-/// Calls `act` with every function of every bus, as far as the identity is one that it may know; the number of
-/// those for which it did something.
+/// Calls `act` with every function of every bus, as far as the identity is one that it may know;
+/// the number of those for which it did something.
 fn each<B: Bus>(bus: &mut B, mut act: impl FnMut(&mut B, Address, u32) -> Option<()>) -> usize {
     let mut done: usize = 0;
     for (number, device) in (0..=u8::MAX).flat_map(|bus| (0..32).map(move |device| (bus, device))) {
-        let first = Address { bus: number, device, function: 0 };
+        let first = Address {
+            bus: number,
+            device,
+            function: 0,
+        };
         for function in 0..functions(bus, first) {
             let at = Address { function, ..first };
-            if let Some(id) = bus.config(at, 0).filter(|id| [I6300ESB, ICH9_LPC].contains(id)) {
+            if let Some(id) = bus
+                .config(at, 0)
+                .filter(|id| [I6300ESB, ICH9_LPC].contains(id))
+            {
                 done = done.saturating_add(usize::from(act(bus, at, id).is_some()));
             }
         }
@@ -81,13 +90,19 @@ fn functions<B: Bus>(bus: &mut B, first: Address) -> u8 {
     const MULTIFUNCTION: u32 = 1 << 23;
     match bus.config(first, 0) {
         None | Some(u32::MAX) => 0,
-        Some(_) if bus.config(first, HEADER_TYPE).is_some_and(|header| header & MULTIFUNCTION != 0) => 8,
+        Some(_)
+            if bus
+                .config(first, HEADER_TYPE)
+                .is_some_and(|header| header & MULTIFUNCTION != 0) =>
+        {
+            8
+        }
         Some(_) => 1,
     }
 }
 
-/// Intel 6300ESB, a PCI device of its own (datasheet 300641, chapter 16; QEMU's `i6300esb`). Two timers run one
-/// after the other; the second one's end resets the machine.
+/// Intel 6300ESB, a PCI device of its own (datasheet 300641, chapter 16; QEMU's `i6300esb`). Two
+/// timers run one after the other; the second one's end resets the machine.
 mod i6300esb {
     use super::{Address, Bus, SECONDS};
 
@@ -95,7 +110,8 @@ mod i6300esb {
     const COMMAND_MEMORY: u16 = 1 << 1;
     const BAR0: u8 = 0x10;
     const CONFIG: u8 = 0x60;
-    /// Reset at the end, ticks of 2^15 PCI clocks (about 1 kHz), no interrupt after the first timer.
+    /// Reset at the end, ticks of 2^15 PCI clocks (about 1 kHz), no interrupt after the first
+    /// timer.
     const CONFIG_RESET: u16 = 0x0003;
     const LOCK: u8 = 0x68;
     const LOCK_ENABLE: u8 = 1 << 1;
@@ -129,12 +145,14 @@ mod i6300esb {
     }
 
     fn unlock<B: Bus>(bus: &mut B, base: u64) -> Option<()> {
-        UNLOCK.into_iter().try_for_each(|word| bus.set_memory16(base.saturating_add(RELOAD), word))
+        UNLOCK
+            .into_iter()
+            .try_for_each(|word| bus.set_memory16(base.saturating_add(RELOAD), word))
     }
 }
 
-/// The TCO timer of Intel's ICH9 (datasheet 316972, 13.9; QEMU's `q35`). It runs out twice; the second time
-/// resets the machine, unless a strap of the board forbids it.
+/// The TCO timer of Intel's ICH9 (datasheet 316972, 13.9; QEMU's `q35`). It runs out twice; the
+/// second time resets the machine, unless a strap of the board forbids it.
 mod tco {
     use super::{Address, Bus, SECONDS};
 
@@ -205,7 +223,11 @@ mod tests {
 
     impl Model {
         fn new(id: u32, registers: &[((char, u64), u32)]) -> Self {
-            Self { id, registers: registers.iter().copied().collect(), writes: Vec::new() }
+            Self {
+                id,
+                registers: registers.iter().copied().collect(),
+                writes: Vec::new(),
+            }
         }
 
         fn set(&mut self, space: char, at: u64, value: u32) -> Option<()> {
@@ -223,7 +245,12 @@ mod tests {
             if register == 0 {
                 return Some(self.id);
             }
-            Some(self.registers.get(&('c', register.into())).copied().unwrap_or(0))
+            Some(
+                self.registers
+                    .get(&('c', register.into()))
+                    .copied()
+                    .unwrap_or(0),
+            )
         }
         fn set_config8(&mut self, _: Address, register: u8, value: u8) -> Option<()> {
             self.set('c', register.into(), value.into())
@@ -232,7 +259,12 @@ mod tests {
             self.set('c', register.into(), value.into())
         }
         fn port(&mut self, port: u16) -> Option<u16> {
-            Some(self.registers.get(&('p', port.into())).copied().unwrap_or(0) as u16)
+            Some(
+                self.registers
+                    .get(&('p', port.into()))
+                    .copied()
+                    .unwrap_or(0) as u16,
+            )
         }
         fn set_port(&mut self, port: u16, value: u16) -> Option<()> {
             self.set('p', port.into(), value.into())
@@ -289,7 +321,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_or_not_set_up_is_left_alone() {
-        for (id, registers) in [(0x1111_1111, vec![]), (ICH9_LPC, vec![]), (u32::MAX, vec![])] {
+        for (id, registers) in [
+            (0x1111_1111, vec![]),
+            (ICH9_LPC, vec![]),
+            (u32::MAX, vec![]),
+        ] {
             let mut model = Model::new(id, &registers);
             assert_eq!((arm(&mut model), disarm(&mut model)), (0, 0), "{id:x}");
             assert!(model.writes.is_empty());
@@ -297,7 +333,10 @@ mod tests {
         let mut without_memory = Model::new(I6300ESB, &[]);
         assert_eq!(arm(&mut without_memory), 0);
         assert!(
-            without_memory.writes.iter().all(|(space, at, value)| (*space, *at, *value) != ('c', 0x68, 2))
+            without_memory
+                .writes
+                .iter()
+                .all(|(space, at, value)| (*space, *at, *value) != ('c', 0x68, 2))
         );
     }
 }

@@ -1,5 +1,6 @@
-//! Whatever stands in the record, the variables and the slots: the guard starts only what verifies and what the record
-//! names, each at most once in a run and no more often than it has tries, and never panics.
+//! Whatever stands in the record, the variables and the slots: the guard starts only what verifies
+//! and what the record names, each at most once in a run and no more often than it has tries, and
+//! never panics.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../examples/lab/disk.rs"]
@@ -13,7 +14,8 @@ use guard::{Outcome, parse_options};
 use model::{Machine, does};
 use proptest::prelude::*;
 use record::{
-    COPY_OFFSETS, Choice, Guid, REBUILT_TRIES, RECORD_LEN, Reason, Record, Release, Slot, SlotState, Status,
+    COPY_OFFSETS, Choice, Guid, REBUILT_TRIES, RECORD_LEN, Reason, Record, Release, Slot,
+    SlotState, Status,
 };
 
 /// Boots in a row that nothing commits in.
@@ -40,13 +42,20 @@ fn image(release: u8) -> Vec<u8> {
 
 fn release(number: u8) -> Release {
     let version = format!("{number}.0.0");
-    disk::release(&version, u64::from(number), &image(number), &disk::key()).unwrap().1
+    disk::release(&version, u64::from(number), &image(number), &disk::key())
+        .unwrap()
+        .1
 }
 
 fn bytes(held: &Held) -> Vec<u8> {
     let sealed = |number: u8, key: &ed25519_dalek::SigningKey| {
-        let (seal, _) =
-            disk::release(&format!("{number}.0.0"), u64::from(number), &image(number), key).unwrap();
+        let (seal, _) = disk::release(
+            &format!("{number}.0.0"),
+            u64::from(number),
+            &image(number),
+            key,
+        )
+        .unwrap();
         disk::sealed(&seal, &image(number))
     };
     match held {
@@ -78,7 +87,8 @@ fn any_held() -> impl Strategy<Value = Held> {
     ]
 }
 
-/// What the record says of a slot: status, release, and whether it names the partitions that are there.
+/// What the record says of a slot: status, release, and whether it names the partitions that are
+/// there.
 fn any_state() -> impl Strategy<Value = (Status, u8, bool)> {
     let status = prop_oneof![
         Just(Status::Unbootable),
@@ -126,7 +136,9 @@ fn put(disk: &mut Disk, record: &Record, copies: &[Copy]) {
 fn left(status: Status) -> usize {
     match status {
         Status::Unbootable => 0,
-        Status::Pending { tries_left: left } | Status::Good { budget_left: left } => usize::from(left),
+        Status::Pending { tries_left: left } | Status::Good { budget_left: left } => {
+            usize::from(left)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The guard on a model of a machine: disks that lose what was not flushed, that tear, fail and lie, and images
-//! that start, return or are refused.
+//! The guard on a model of a machine: disks that lose what was not flushed, that tear, fail and
+//! lie, and images that start, return or are refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../examples/lab/disk.rs"]
@@ -13,8 +13,8 @@ use model::{Machine, does, start_all};
 use proptest::prelude::*;
 use record::event::{Kind, events};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Decision, Pair, REBUILT_TRIES, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
-    Record, Release, Request, Slot, Status, Tried, decide,
+    COPY_OFFSETS, Choice, Copies, Decision, Pair, REBUILT_TRIES, RECORD_LEN, RING_LEN, RING_OFFSET,
+    Reason, Record, Release, Request, Slot, Status, Tried, decide,
 };
 
 const A: Choice = Choice::Slot(Slot::A);
@@ -24,8 +24,11 @@ const GOOD: Status = Status::Good { budget_left: 8 };
 const TRIAL: Status = Status::Pending { tries_left: 3 };
 
 fn releases() -> [Release; 2] {
-    [("1.0.0", 1, b"image a"), ("1.1.0", 2, b"image b")]
-        .map(|(version, index, image)| disk::release(version, index, image, &disk::key()).unwrap().1)
+    [("1.0.0", 1, b"image a"), ("1.1.0", 2, b"image b")].map(|(version, index, image)| {
+        disk::release(version, index, image, &disk::key())
+            .unwrap()
+            .1
+    })
 }
 
 /// Release 1.0.0 in A, 1.1.0 in B, recovery 1.0.0.
@@ -54,9 +57,12 @@ fn record_of(disk: &Disk) -> Option<Record> {
 }
 
 fn story(disk: &Disk) -> Vec<(Kind, Option<Choice>, Reason)> {
-    let mut all: Vec<_> = events(disk.read(STATE, RING_OFFSET as usize, RING_LEN as usize)).collect();
+    let mut all: Vec<_> =
+        events(disk.read(STATE, RING_OFFSET as usize, RING_LEN as usize)).collect();
     all.sort_by_key(|event| event.seq);
-    all.iter().map(|event| (event.kind, event.subject, event.reason)).collect()
+    all.iter()
+        .map(|event| (event.kind, event.subject, event.reason))
+        .collect()
 }
 
 #[test]
@@ -64,13 +70,27 @@ fn the_try_is_on_the_disk_before_the_image_is_loaded() {
     for sector in [512, 4096] {
         let mut machine = Machine::with(installed(sector, GOOD, TRIAL));
         assert_eq!(machine.run(Request::Plain), Outcome::TookOver(B));
-        let [(choice, durable)] = machine.started.as_slice() else { panic!("{:?}", machine.lines) };
+        let [(choice, durable)] = machine.started.as_slice() else {
+            panic!("{:?}", machine.lines)
+        };
         assert_eq!(*choice, B);
-        assert_eq!(record_of(durable).unwrap().slot(Slot::B).status, Status::Pending { tries_left: 2 });
-        assert_eq!(machine.lines, ["starting slot B, release 1.1.0 (trial, 2 tries left)"]);
+        assert_eq!(
+            record_of(durable).unwrap().slot(Slot::B).status,
+            Status::Pending { tries_left: 2 }
+        );
+        assert_eq!(
+            machine.lines,
+            ["starting slot B, release 1.1.0 (trial, 2 tries left)"]
+        );
         let told = machine.handoffs[0];
-        assert_eq!((told.left, told.seq, told.boot_uuid), (2, 2, durable.uuid(BOOT[1])));
-        assert_eq!((told.root_uuid, told.state_uuid), (durable.uuid(5), durable.uuid(STATE)));
+        assert_eq!(
+            (told.left, told.seq, told.boot_uuid),
+            (2, 2, durable.uuid(BOOT[1]))
+        );
+        assert_eq!(
+            (told.root_uuid, told.state_uuid),
+            (durable.uuid(5), durable.uuid(STATE))
+        );
     }
 }
 
@@ -92,7 +112,10 @@ fn everything_returns_once_and_then_the_guard_gives_up() {
     assert_eq!(choices, [B, A, R]);
     let record = record_of(&machine.own()).unwrap();
     assert_eq!(record.slot(Slot::A).status, Status::Good { budget_left: 7 });
-    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: 2 });
+    assert_eq!(
+        record.slot(Slot::B).status,
+        Status::Pending { tries_left: 2 }
+    );
 }
 
 #[test]
@@ -128,8 +151,14 @@ fn without_keys_nothing_is_started_and_nothing_written() {
     let before = machine.own().bytes;
     let mut empty = [0; seal::TRUST_BLOCK_LEN];
     empty[..16].copy_from_slice(&seal::TRUST_BLOCK_MAGIC);
-    assert_eq!(guard::run(&mut machine, &empty, Request::Plain), Outcome::GaveUp);
-    assert_eq!(machine.lines, ["no trusted keys are built into this program"]);
+    assert_eq!(
+        guard::run(&mut machine, &empty, Request::Plain),
+        Outcome::GaveUp
+    );
+    assert_eq!(
+        machine.lines,
+        ["no trusted keys are built into this program"]
+    );
     assert!(machine.own().bytes == before);
 }
 
@@ -139,13 +168,20 @@ fn a_slot_whose_partitions_are_not_the_named_ones_is_missing() {
         let mut disk = installed(512, GOOD, TRIAL);
         let mut record = record_of(&disk).unwrap();
         let mut state = *record.slot(Slot::B);
-        let uuid = if part == 5 { &mut state.root_uuid } else { &mut state.boot_uuid };
+        let uuid = if part == 5 {
+            &mut state.root_uuid
+        } else {
+            &mut state.boot_uuid
+        };
         uuid.0[0] ^= 1;
         record = record.with_slot(Slot::B, state);
         disk.put_record(&record);
         let mut machine = Machine::with(disk);
         assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
-        assert_eq!(machine.lines[0], "passed over slot B: its partition is missing");
+        assert_eq!(
+            machine.lines[0],
+            "passed over slot B: its partition is missing"
+        );
     }
 }
 
@@ -155,8 +191,14 @@ fn an_unreadable_image_costs_the_try_and_no_more() {
     machine.disks[0].unreadable = Some(BOOT[1]);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
     let record = record_of(&machine.own()).unwrap();
-    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: 2 });
-    assert_eq!(story(&machine.own())[0], (Kind::PassedOver, Some(B), Reason::ReadFailed));
+    assert_eq!(
+        record.slot(Slot::B).status,
+        Status::Pending { tries_left: 2 }
+    );
+    assert_eq!(
+        story(&machine.own())[0],
+        (Kind::PassedOver, Some(B), Reason::ReadFailed)
+    );
 }
 
 #[test]
@@ -181,7 +223,11 @@ fn a_record_of_another_disk_is_not_believed() {
     disk.put_record(&record);
     let mut machine = Machine::with(disk);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(B));
-    assert!(machine.lines[0].starts_with("the boot record is of disk "), "{:?}", machine.lines);
+    assert!(
+        machine.lines[0].starts_with("the boot record is of disk "),
+        "{:?}",
+        machine.lines
+    );
     let after = machine.own();
     let record = record_of(&after).unwrap();
     assert_eq!(record.disk_guid, after.guid);
@@ -205,12 +251,23 @@ fn a_lost_record_is_rebuilt_from_seals_alone() {
     let (started, record) = lost(&[]);
     let record = record.unwrap();
     assert_eq!((started, record.default, record.floor), (B, Slot::A, 1));
-    assert_eq!(record.slot(Slot::B).status, Status::Pending { tries_left: 0 });
-    assert_eq!(record.slot(Slot::A).status, Status::Good { budget_left: REBUILT_TRIES });
+    assert_eq!(
+        record.slot(Slot::B).status,
+        Status::Pending { tries_left: 0 }
+    );
+    assert_eq!(
+        record.slot(Slot::A).status,
+        Status::Good {
+            budget_left: REBUILT_TRIES
+        }
+    );
     let (started, record) = lost(&[BOOT[1]]);
     let record = record.unwrap();
     assert_eq!((started, record.default, record.floor), (A, Slot::A, 1));
-    assert_eq!(record.slot(Slot::A).status, Status::Pending { tries_left: 0 });
+    assert_eq!(
+        record.slot(Slot::A).status,
+        Status::Pending { tries_left: 0 }
+    );
     assert_eq!(record.slot(Slot::B).reason, Reason::HeaderDamaged);
     assert_eq!(lost(&BOOT), (R, None), "no seal, no record");
 }
@@ -241,11 +298,17 @@ fn a_foreign_guard_does_not_hold_its_own_keys_against_a_slot() {
     disk.write(BOOT[1], 0, &disk::sealed(&seal, b"image b"));
     let mut own = Machine::with(disk.clone());
     assert_eq!(own.run(Request::Plain), Outcome::TookOver(A));
-    assert_eq!(record_of(&own.own()).unwrap().slot(Slot::B).reason, Reason::SignatureRefused);
+    assert_eq!(
+        record_of(&own.own()).unwrap().slot(Slot::B).reason,
+        Reason::SignatureRefused
+    );
     let mut foreign = Machine::with(disk);
     foreign.own = None;
     assert_eq!(foreign.run(Request::Plain), Outcome::TookOver(A));
-    assert_eq!(record_of(&foreign.own()).unwrap().slot(Slot::B).status, Status::Pending { tries_left: 2 });
+    assert_eq!(
+        record_of(&foreign.own()).unwrap().slot(Slot::B).status,
+        Status::Pending { tries_left: 2 }
+    );
 }
 
 #[test]
@@ -253,7 +316,9 @@ fn among_other_disks_one_with_its_own_record_goes_first() {
     let mut lost = installed(512, GOOD, TRIAL);
     lost.write(STATE, 0, &[0; 1 << 20]);
     let mut machine = Machine::with(lost);
-    machine.disks.push(model::SimDisk::new(installed(4096, TRIAL, GOOD)));
+    machine
+        .disks
+        .push(model::SimDisk::new(installed(4096, TRIAL, GOOD)));
     machine.own = None;
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
     assert_eq!(machine.handoffs[0].left, 2);
@@ -271,15 +336,18 @@ fn the_guards_own_disk_wins_over_media_and_media_over_other_disks() {
     machine.own = None;
     let before = machine.own().bytes;
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(R));
-    assert_eq!(machine.lines, ["starting recovery, release 2.0.0 (asked for)"]);
+    assert_eq!(
+        machine.lines,
+        ["starting recovery, release 2.0.0 (asked for)"]
+    );
     assert!(machine.own().bytes == before);
     machine.file = None;
     machine.disks.clear();
     assert_eq!(machine.run(Request::Plain), Outcome::GaveUp);
 }
 
-/// Cuts the power at every operation, whole and torn, and boots on until nothing of the trial is left: it is
-/// never started more often than it has tries, and A or recovery is always reached.
+/// Cuts the power at every operation, whole and torn, and boots on until nothing of the trial is
+/// left: it is never started more often than it has tries, and A or recovery is always reached.
 #[test]
 fn no_cut_gives_a_trial_more_starts_than_tries() {
     let operations = {
@@ -298,15 +366,28 @@ fn no_cut_gives_a_trial_more_starts_than_tries() {
                     machine.disks[0].cut = (number == boot).then_some((cut, torn));
                     let outcome = machine.run(Request::Plain);
                     let dead = machine.disks[0].dead();
-                    trials += machine.started.iter().filter(|(choice, _)| *choice == B).count();
+                    trials += machine
+                        .started
+                        .iter()
+                        .filter(|(choice, _)| *choice == B)
+                        .count();
                     if !dead {
                         assert!(matches!(outcome, Outcome::TookOver(_)));
                     }
                     disk = machine.durable();
-                    assert!(record_of(&disk).is_some(), "boot {boot}, cut {cut}, torn at {torn}");
+                    assert!(
+                        record_of(&disk).is_some(),
+                        "boot {boot}, cut {cut}, torn at {torn}"
+                    );
                 }
-                assert!(trials <= 3, "boot {boot}, cut {cut}, torn at {torn}: {trials} starts");
-                assert_eq!(record_of(&disk).unwrap().slot(Slot::B).reason, Reason::TriesExhausted);
+                assert!(
+                    trials <= 3,
+                    "boot {boot}, cut {cut}, torn at {torn}: {trials} starts"
+                );
+                assert_eq!(
+                    record_of(&disk).unwrap().slot(Slot::B).reason,
+                    Reason::TriesExhausted
+                );
             }
         }
     }

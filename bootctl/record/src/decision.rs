@@ -1,5 +1,5 @@
-//! The decision of the boot guard: from a record to what is started next, and to the record that must be
-//! on the disk before that.
+//! The decision of the boot guard: from a record to what is started next, and to the record that
+//! must be on the disk before that.
 
 use crate::record::{Choice, Reason, Record, Slot, SlotState, Status};
 
@@ -25,9 +25,18 @@ impl Tried {
     pub const fn with(self, choice: Choice) -> Self {
         let [a, b] = self.slots;
         match choice {
-            Choice::Slot(Slot::A) => Self { slots: [true, b], ..self },
-            Choice::Slot(Slot::B) => Self { slots: [a, true], ..self },
-            Choice::Recovery => Self { recovery: true, ..self },
+            Choice::Slot(Slot::A) => Self {
+                slots: [true, b],
+                ..self
+            },
+            Choice::Slot(Slot::B) => Self {
+                slots: [a, true],
+                ..self
+            },
+            Choice::Recovery => Self {
+                recovery: true,
+                ..self
+            },
         }
     }
 
@@ -89,8 +98,8 @@ pub enum Decision {
         /// What must be on the disk before anything is loaded: the try is spent in it.
         record: Record,
     },
-    /// Nothing is left to try: write `record` if it differs, and return an error to the firmware, so that it
-    /// goes on to the next entry or medium.
+    /// Nothing is left to try: write `record` if it differs, and return an error to the firmware,
+    /// so that it goes on to the next entry or medium.
     GiveUp {
         /// What must be on the disk.
         record: Record,
@@ -99,9 +108,9 @@ pub enum Decision {
 
 /// Decides what to start. *Pure.*
 ///
-/// In this order: the one-shot request, recovery if it was asked for, a slot on trial, the default slot, the
-/// other slot, recovery. A slot without tries or budget left becomes Unbootable on the way. `tried` are those
-/// that came back in this run; none of them is chosen again.
+/// In this order: the one-shot request, recovery if it was asked for, a slot on trial, the default
+/// slot, the other slot, recovery. A slot without tries or budget left becomes Unbootable on the
+/// way. `tried` are those that came back in this run; none of them is chosen again.
 #[must_use]
 pub fn decide(record: &Record, request: Request, tried: Tried) -> Decision {
     let mut record = exhaust(*record);
@@ -116,7 +125,10 @@ pub fn decide(record: &Record, request: Request, tried: Tried) -> Decision {
     }
     let default = record.default;
     let on_trial = |slot: &Slot| matches!(record.slot(*slot).status, Status::Pending { .. });
-    let trials = [default.other(), default].into_iter().filter(on_trial).map(|slot| (slot, Why::Trial));
+    let trials = [default.other(), default]
+        .into_iter()
+        .filter(on_trial)
+        .map(|slot| (slot, Why::Trial));
     let order = [(default, Why::Default), (default.other(), Why::Fallback)];
     let next = trials
         .chain(order)
@@ -131,9 +143,9 @@ pub fn decide(record: &Record, request: Request, tried: Tried) -> Decision {
 
 /// The record after the guard failed to load or start `slot`. *Pure.*
 ///
-/// What a retry cannot mend (a damaged header or image, a signature that is not accepted) makes the slot
-/// Unbootable at once; a read error, a refusal by the firmware or a return may be passing, and cost only the
-/// try that was spent.
+/// What a retry cannot mend (a damaged header or image, a signature that is not accepted) makes the
+/// slot Unbootable at once; a read error, a refusal by the firmware or a return may be passing, and
+/// cost only the try that was spent.
 #[must_use]
 pub fn passed_over(record: &Record, slot: Slot, reason: Reason) -> Record {
     let lasting = matches!(
@@ -144,7 +156,11 @@ pub fn passed_over(record: &Record, slot: Slot, reason: Reason) -> Record {
             | Reason::OtherRelease
             | Reason::BelowFloor
     );
-    if lasting { record.with_slot(slot, record.slot(slot).unbootable(reason)) } else { *record }
+    if lasting {
+        record.with_slot(slot, record.slot(slot).unbootable(reason))
+    } else {
+        *record
+    }
 }
 
 fn startable(record: &Record, choice: Choice) -> bool {
@@ -159,14 +175,22 @@ fn launch(record: Record, choice: Choice, why: Why) -> Decision {
         Choice::Slot(slot) => record.with_slot(slot, spend(record.slot(slot))),
         Choice::Recovery => record,
     };
-    Decision::Launch { choice, why, record }
+    Decision::Launch {
+        choice,
+        why,
+        record,
+    }
 }
 
 fn spend(slot: &SlotState) -> SlotState {
     let status = match slot.status {
         Status::Unbootable => Status::Unbootable,
-        Status::Pending { tries_left } => Status::Pending { tries_left: tries_left.saturating_sub(1) },
-        Status::Good { budget_left } => Status::Good { budget_left: budget_left.saturating_sub(1) },
+        Status::Pending { tries_left } => Status::Pending {
+            tries_left: tries_left.saturating_sub(1),
+        },
+        Status::Good { budget_left } => Status::Good {
+            budget_left: budget_left.saturating_sub(1),
+        },
     };
     SlotState { status, ..*slot }
 }

@@ -1,7 +1,8 @@
 //! The event ring: what happened, for the slot that survives and for the person who asks why.
 //!
-//! 224 blocks of 4 KiB. An event fills one block, so that a torn write damages that event alone; the next
-//! event goes where the sequence number says, over the oldest. It is a story, never an authority.
+//! 224 blocks of 4 KiB. An event fills one block, so that a torn write damages that event alone;
+//! the next event goes where the sequence number says, over the oldest. It is a story, never an
+//! authority.
 
 use crate::pair::RING_LEN;
 use crate::record::{Choice, Reason};
@@ -157,8 +158,8 @@ impl Event {
         }
     }
 
-    /// The same with `text`; what is longer than [`TEXT_MAX`] loses its beginning, since the end of a log says
-    /// most. *Pure.*
+    /// The same with `text`; what is longer than [`TEXT_MAX`] loses its beginning, since the end of
+    /// a log says most. *Pure.*
     #[must_use]
     pub fn with_text(mut self, text: &str) -> Self {
         let mut from = text.len().saturating_sub(TEXT_MAX);
@@ -175,8 +176,12 @@ impl Event {
     /// The text.
     #[must_use]
     pub fn text(&self) -> &str {
-        core::str::from_utf8(self.text.get(..usize::from(self.text_len)).unwrap_or_default())
-            .unwrap_or_default()
+        core::str::from_utf8(
+            self.text
+                .get(..usize::from(self.text_len))
+                .unwrap_or_default(),
+        )
+        .unwrap_or_default()
     }
 
     /// Byte offset in the ring at which the event with this sequence number stands.
@@ -192,7 +197,11 @@ impl Event {
         put(&mut bytes, 0, &MAGIC);
         put(&mut bytes, 8, &self.seq.to_le_bytes());
         let subject = self.subject.map_or(0, Choice::code);
-        put(&mut bytes, 16, &[self.kind as u8, subject, self.reason.code(), self.left]);
+        put(
+            &mut bytes,
+            16,
+            &[self.kind as u8, subject, self.reason.code(), self.left],
+        );
         put(&mut bytes, 20, &self.text_len.to_le_bytes());
         put(&mut bytes, 24, &self.record_seq.to_le_bytes());
         put(&mut bytes, 32, &self.time.to_le_bytes());
@@ -206,7 +215,8 @@ impl Event {
     /// Reads a block; `None` if it is empty, torn, damaged or of an unknown kind. *Pure.*
     #[must_use]
     pub fn decode(bytes: &[u8; EVENT_LEN]) -> Option<Self> {
-        // The magic first: most of a young ring is empty, and its checksums would be most of the work.
+        // The magic first: most of a young ring is empty, and its checksums would be most of the
+        // work.
         let is_whole = || {
             let crc = crc32fast::hash(bytes.get(..CRC_AT).unwrap_or_default());
             u32::from_le_bytes(get(bytes, CRC_AT)) == crc
@@ -250,14 +260,20 @@ impl core::fmt::Debug for Event {
 /// The sequence number for the next event of a ring read whole. *Pure*; 1 for an empty ring.
 #[must_use]
 pub fn next_seq(ring: &[u8]) -> u64 {
-    events(ring).map(|event| event.seq).max().unwrap_or(0).saturating_add(1)
+    events(ring)
+        .map(|event| event.seq)
+        .max()
+        .unwrap_or(0)
+        .saturating_add(1)
 }
 
-/// The readable events of a ring read whole, in the order of their places. An event that does not stand
-/// where its number belongs is passed over: a misdirected write.
+/// The readable events of a ring read whole, in the order of their places. An event that does not
+/// stand where its number belongs is passed over: a misdirected write.
 pub fn events(ring: &[u8]) -> impl Iterator<Item = Event> + '_ {
-    ring.chunks_exact(EVENT_LEN).zip(0_u64..).filter_map(|(block, place)| {
-        let event = Event::decode(block.try_into().ok()?)?;
-        (event.seq != 0 && event.seq % EVENTS == place).then_some(event)
-    })
+    ring.chunks_exact(EVENT_LEN)
+        .zip(0_u64..)
+        .filter_map(|(block, place)| {
+            let event = Event::decode(block.try_into().ok()?)?;
+            (event.seq != 0 && event.seq % EVENTS == place).then_some(event)
+        })
 }

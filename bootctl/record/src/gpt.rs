@@ -1,16 +1,20 @@
-//! Finding our partitions in a GPT (UEFI 2.10, 5.3), for the guard and for `bootctl`; nothing here writes one.
+//! Finding our partitions in a GPT (UEFI 2.10, 5.3), for the guard and for `bootctl`; nothing here
+//! writes one.
 //!
-//! The caller reads a header's sector, asks [`Header::parse`] where its entry array is, reads that, and hands
-//! it to [`Partitions::find`]. Primary and backup are tried as pairs: a header counts only with its array.
+//! The caller reads a header's sector, asks [`Header::parse`] where its entry array is, reads that,
+//! and hands it to [`Partitions::find`]. Primary and backup are tried as pairs: a header counts
+//! only with its array.
 
 use crate::Guid;
 use crate::layout::{
-    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE, STATE_TYPE,
+    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE,
+    STATE_TYPE,
 };
 use crate::record::Slot;
 use seal::field::get;
 
-/// Longest entry array that is read: 1024 entries of 128 bytes. Stops a hostile header from asking for more.
+/// Longest entry array that is read: 1024 entries of 128 bytes. Stops a hostile header from asking
+/// for more.
 pub const MAX_ARRAY_LEN: usize = 128 * 1024;
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 /// Bytes of an entry.
@@ -126,26 +130,37 @@ impl Partition {
     /// Number of sectors.
     #[must_use]
     pub const fn sectors(&self) -> u64 {
-        self.last_lba.saturating_sub(self.first_lba).saturating_add(1)
+        self.last_lba
+            .saturating_sub(self.first_lba)
+            .saturating_add(1)
     }
 
     fn inside(self, (first, last): (u64, u64)) -> Result<Self, GptError> {
-        let inside = self.first_lba <= self.last_lba && self.first_lba >= first && self.last_lba <= last;
-        if inside { Ok(self) } else { Err(GptError::Field("partition range")) }
+        let inside =
+            self.first_lba <= self.last_lba && self.first_lba >= first && self.last_lba <= last;
+        if inside {
+            Ok(self)
+        } else {
+            Err(GptError::Field("partition range"))
+        }
     }
 }
 
-/// The entries of an array with their types, also the unused ones. *Pure*; nothing of them is checked.
+/// The entries of an array with their types, also the unused ones. *Pure*; nothing of them is
+/// checked.
 pub fn entries(array: &[u8]) -> impl Iterator<Item = (Guid, Partition)> + '_ {
-    array.chunks_exact(ENTRY_LEN as usize).zip(1_u32..).map(|(entry, number)| {
-        let partition = Partition {
-            uuid: Guid(get(entry, 16)),
-            number,
-            first_lba: u64::from_le_bytes(get(entry, 32)),
-            last_lba: u64::from_le_bytes(get(entry, 40)),
-        };
-        (Guid(get(entry, 0)), partition)
-    })
+    array
+        .chunks_exact(ENTRY_LEN as usize)
+        .zip(1_u32..)
+        .map(|(entry, number)| {
+            let partition = Partition {
+                uuid: Guid(get(entry, 16)),
+                number,
+                first_lba: u64::from_le_bytes(get(entry, 32)),
+                last_lba: u64::from_le_bytes(get(entry, 40)),
+            };
+            (Guid(get(entry, 0)), partition)
+        })
 }
 
 /// The partitions of ours that a table holds, by type GUID.
@@ -170,29 +185,42 @@ pub struct Partitions {
 impl Partitions {
     /// Picks our partitions out of an entry array. *Pure.*
     ///
-    /// Another system on the disk has an EFI system partition of its own. Ours is the one that ends where `rayos-state`
-    /// begins, as every layout of ours has it; without one there, the first. All others are passed over.
+    /// Another system on the disk has an EFI system partition of its own. Ours is the one that ends
+    /// where `rayos-state` begins, as every layout of ours has it; without one there, the first.
+    /// All others are passed over.
     ///
     /// # Errors
-    /// [`GptError::Damaged`] if the array is not the one of `header`; [`GptError::Field`] for a partition of ours
-    /// outside the usable range; [`GptError::Duplicate`] if a type of ours occurs twice.
+    /// [`GptError::Damaged`] if the array is not the one of `header`; [`GptError::Field`] for a
+    /// partition of ours outside the usable range; [`GptError::Duplicate`] if a type of ours occurs
+    /// twice.
     pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
         if crc32fast::hash(array) != header.array_crc {
             return Err(GptError::Damaged);
         }
-        let mut found = Self { disk_guid: header.disk_guid, ..Self::default() };
+        let mut found = Self {
+            disk_guid: header.disk_guid,
+            ..Self::default()
+        };
         for (kind, partition) in entries(array) {
-            let Some((place, name)) = found.place(kind) else { continue };
+            let Some((place, name)) = found.place(kind) else {
+                continue;
+            };
             if place.is_some() {
                 return Err(GptError::Duplicate(name));
             }
             *place = Some(partition.inside(header.usable)?);
         }
         let ends_at_state = |esp: &Partition| {
-            found.state.is_some_and(|state| esp.last_lba.checked_add(1) == Some(state.first_lba))
+            found
+                .state
+                .is_some_and(|state| esp.last_lba.checked_add(1) == Some(state.first_lba))
         };
-        let esps = || entries(array).filter(|(kind, _)| *kind == ESP_TYPE).map(|(_, esp)| esp);
+        let esps = || {
+            entries(array)
+                .filter(|(kind, _)| *kind == ESP_TYPE)
+                .map(|(_, esp)| esp)
+        };
         let esp = esps().find(ends_at_state).or_else(|| esps().next());
         found.esp = esp.map(|esp| esp.inside(header.usable)).transpose()?;
         Ok(found)
@@ -235,7 +263,11 @@ impl Partitions {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 mod tests {
     use super::*;
     use std::vec;
@@ -268,24 +300,54 @@ mod tests {
 
     #[test]
     fn our_esp_is_the_one_that_ends_where_the_state_begins() {
-        let (theirs, ours, state) = ((ESP_TYPE, 40, 99), (ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
+        let (theirs, ours, state) = (
+            (ESP_TYPE, 40, 99),
+            (ESP_TYPE, 200, 299),
+            (STATE_TYPE, 300, 399),
+        );
         assert_eq!(esp(&[theirs, ours, state]), Some(2), "theirs is first");
-        assert_eq!(esp(&[state, theirs, ours]), Some(3), "in any order of entries");
+        assert_eq!(
+            esp(&[state, theirs, ours]),
+            Some(3),
+            "in any order of entries"
+        );
         assert_eq!(esp(&[ours, state, theirs]), Some(1), "ours is first");
-        assert_eq!(esp(&[theirs, (ESP_TYPE, 500, 599), state]), Some(1), "none is there: the first");
-        assert_eq!(esp(&[theirs, (ESP_TYPE, 500, 599)]), Some(1), "there is no state");
-        assert_eq!(esp(&[(ESP_TYPE, 200, 298), state]), Some(1), "a layout with a gap, as nobody makes it");
+        assert_eq!(
+            esp(&[theirs, (ESP_TYPE, 500, 599), state]),
+            Some(1),
+            "none is there: the first"
+        );
+        assert_eq!(
+            esp(&[theirs, (ESP_TYPE, 500, 599)]),
+            Some(1),
+            "there is no state"
+        );
+        assert_eq!(
+            esp(&[(ESP_TYPE, 200, 298), state]),
+            Some(1),
+            "a layout with a gap, as nobody makes it"
+        );
         assert_eq!(esp(&[state]), None);
     }
 
     #[test]
     fn an_esp_of_others_that_lies_nowhere_does_not_cost_us_ours() {
         let (ours, state) = ((ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
-        for theirs in [(ESP_TYPE, 0, 3), (ESP_TYPE, 9, 8), (ESP_TYPE, 9_000, u64::MAX)] {
+        for theirs in [
+            (ESP_TYPE, 0, 3),
+            (ESP_TYPE, 9, 8),
+            (ESP_TYPE, 9_000, u64::MAX),
+        ] {
             assert_eq!(esp(&[theirs, ours, state]), Some(2));
-            assert_eq!(found(&[theirs, state]), Err(GptError::Field("partition range")));
+            assert_eq!(
+                found(&[theirs, state]),
+                Err(GptError::Field("partition range"))
+            );
         }
-        assert_eq!(found(&[ours, state, state]), Err(GptError::Duplicate("rayos-state")));
+        assert_eq!(
+            found(&[ours, state, state]),
+            Err(GptError::Duplicate("rayos-state"))
+        );
         let types: Vec<_> = [BOOT_A_TYPE, DATA_TYPE].map(|kind| (kind, 33, 40)).to_vec();
         assert_eq!(found(&types), Err(GptError::Field("partition range")));
     }

@@ -15,7 +15,9 @@ impl Guid {
         let [b0, b1] = b.to_le_bytes();
         let [c0, c1] = c.to_le_bytes();
         let [r0, r1, r2, r3, r4, r5, r6, r7] = rest.to_be_bytes();
-        Self([a0, a1, a2, a3, b0, b1, c0, c1, r0, r1, r2, r3, r4, r5, r6, r7])
+        Self([
+            a0, a1, a2, a3, b0, b1, c0, c1, r0, r1, r2, r3, r4, r5, r6, r7,
+        ])
     }
 
     /// Parses `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` in either case. *Pure.*
@@ -25,7 +27,11 @@ impl Guid {
         let mut field = |digits: usize| {
             let part = parts.next().filter(|part| part.len() == digits)?;
             let hex = part.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if hex { u64::from_str_radix(part, 16).ok() } else { None }
+            if hex {
+                u64::from_str_radix(part, 16).ok()
+            } else {
+                None
+            }
         };
         let (a, b, c) = (field(8)?, field(4)?, field(4)?);
         let rest = (field(4)? << 48) | field(12)?;
@@ -43,7 +49,12 @@ impl core::fmt::Display for Guid {
             u16::from_le_bytes([c0, c1]),
         );
         let rest = u64::from_be_bytes(rest);
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}", rest >> 48, rest & 0xffff_ffff_ffff)
+        write!(
+            f,
+            "{a:08x}-{b:04x}-{c:04x}-{:04x}-{:012x}",
+            rest >> 48,
+            rest & 0xffff_ffff_ffff
+        )
     }
 }
 impl core::fmt::Debug for Guid {
@@ -63,9 +74,12 @@ mod tests {
         assert_eq!(crate::ESP_TYPE.to_string(), text);
         assert_eq!(Guid::parse(text), Some(crate::ESP_TYPE));
         assert_eq!(Guid::parse(&text.to_uppercase()), Some(crate::ESP_TYPE));
-        for bad in
-            ["", "c12a7328", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b-", "c12a7328-f81f-11d2-ba4b+00a0c93ec93b"]
-        {
+        for bad in [
+            "",
+            "c12a7328",
+            "c12a7328-f81f-11d2-ba4b-00a0c93ec93b-",
+            "c12a7328-f81f-11d2-ba4b+00a0c93ec93b",
+        ] {
             assert_eq!(Guid::parse(bad), None, "{bad}");
         }
     }

@@ -8,7 +8,8 @@ use seal::field::{get, put};
 /// Length of the variable's data in bytes.
 pub const HANDOFF_LEN: usize = 80;
 
-/// The guard's word on what it started. It stands in a volatile variable, so it is always of this boot.
+/// The guard's word on what it started. It stands in a volatile variable, so it is always of this
+/// boot.
 ///
 /// ```text
 /// offset  bytes  what
@@ -46,10 +47,20 @@ impl Handoff {
     #[must_use]
     pub fn encode(&self) -> [u8; HANDOFF_LEN] {
         let mut bytes = [0; HANDOFF_LEN];
-        put(&mut bytes, 0, &[1, self.choice.code(), self.why as u8, self.left]);
+        put(
+            &mut bytes,
+            0,
+            &[1, self.choice.code(), self.why as u8, self.left],
+        );
         put(&mut bytes, 8, &self.seq.to_le_bytes());
-        for (guid, at) in
-            [self.disk_guid, self.boot_uuid, self.root_uuid, self.state_uuid].iter().zip((16..).step_by(16))
+        for (guid, at) in [
+            self.disk_guid,
+            self.boot_uuid,
+            self.root_uuid,
+            self.state_uuid,
+        ]
+        .iter()
+        .zip((16..).step_by(16))
         {
             put(&mut bytes, at, &guid.0);
         }

@@ -1,5 +1,5 @@
-//! GUIDs that name our partitions and variables. Slots are told apart by type, so that they can be found
-//! even when both copies of the boot record are lost.
+//! GUIDs that name our partitions and variables. Slots are told apart by type, so that they can be
+//! found even when both copies of the boot record are lost.
 
 use crate::Guid;
 
@@ -16,7 +16,8 @@ pub const ROOT_A_TYPE: Guid = Guid::from_fields(0x7b1d_4dea, 0x2d01, 0x4644, 0xa
 /// Type of `root-b`.
 pub const ROOT_B_TYPE: Guid = Guid::from_fields(0x92f1_99f9, 0xdf4b, 0x484c, 0x9f09_0418_f355_c4e9);
 /// Type of `recovery`.
-pub const RECOVERY_TYPE: Guid = Guid::from_fields(0x75ba_574c, 0x6c44, 0x4495, 0x9203_56b5_9367_3891);
+pub const RECOVERY_TYPE: Guid =
+    Guid::from_fields(0x75ba_574c, 0x6c44, 0x4495, 0x9203_56b5_9367_3891);
 /// Type of `data`.
 pub const DATA_TYPE: Guid = Guid::from_fields(0x3868_540f, 0x0576, 0x487c, 0x971d_e96a_7dc7_158b);
 

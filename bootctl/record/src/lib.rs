@@ -1,7 +1,7 @@
 //! The boot record, the event ring, and the decision of the boot guard, as pure functions.
 //!
-//! The boot guard (a UEFI program) and `bootctl` (on Linux) both call this crate, so that one truth table
-//! decides on both sides. Nothing here allocates, reads or writes: callers bring the bytes.
+//! The boot guard (a UEFI program) and `bootctl` (on Linux) both call this crate, so that one truth
+//! table decides on both sides. Nothing here allocates, reads or writes: callers bring the bytes.
 //!
 //! Layout of the `rayos-state` partition (1 MiB, raw):
 //!
@@ -12,7 +12,12 @@
 //! 1020 KiB   4096  boot record, copy 1
 //! ```
 #![no_std]
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 #[cfg(test)]
 extern crate std;
@@ -31,8 +36,8 @@ pub use decision::{Decision, Request, Tried, Why, decide, passed_over};
 pub use guid::Guid;
 pub use handoff::{HANDOFF_LEN, Handoff};
 pub use layout::{
-    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE, STATE_TYPE,
-    VENDOR,
+    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE,
+    STATE_TYPE, VENDOR,
 };
 pub use pair::{COPY_OFFSETS, Copies, Pair, RING_LEN, RING_OFFSET, STATE_LEN};
 pub use rebuild::{Evidence, REBUILT_TRIES, rebuild};

@@ -30,12 +30,14 @@ pub enum Pair {
     },
     /// A copy was written by a later major version: neither decide by it nor overwrite it.
     Newer(u16),
-    /// No copy is readable: it must be rebuilt from evidence. The errors by copy, `None` for a read error.
+    /// No copy is readable: it must be rebuilt from evidence. The errors by copy, `None` for a read
+    /// error.
     Lost([Option<RecordError>; 2]),
 }
 
 impl Pair {
-    /// Chooses between the copies. *Pure.* The highest valid sequence number wins; of two equal ones, copy 0.
+    /// Chooses between the copies. *Pure.* The highest valid sequence number wins; of two equal
+    /// ones, copy 0.
     #[must_use]
     pub fn read(copies: Copies<'_>) -> Self {
         let Copies([first, second]) = copies;
@@ -47,12 +49,26 @@ impl Pair {
             }
         }
         match (first, second) {
-            (Some(Ok(first)), Some(Ok(second))) if second.seq > first.seq => {
-                Self::Valid { record: second, next_copy: 0, both: true }
-            }
-            (Some(Ok(record)), Some(Ok(_))) => Self::Valid { record, next_copy: 1, both: true },
-            (Some(Ok(record)), _) => Self::Valid { record, next_copy: 1, both: false },
-            (_, Some(Ok(record))) => Self::Valid { record, next_copy: 0, both: false },
+            (Some(Ok(first)), Some(Ok(second))) if second.seq > first.seq => Self::Valid {
+                record: second,
+                next_copy: 0,
+                both: true,
+            },
+            (Some(Ok(record)), Some(Ok(_))) => Self::Valid {
+                record,
+                next_copy: 1,
+                both: true,
+            },
+            (Some(Ok(record)), _) => Self::Valid {
+                record,
+                next_copy: 1,
+                both: false,
+            },
+            (_, Some(Ok(record))) => Self::Valid {
+                record,
+                next_copy: 0,
+                both: false,
+            },
             (first, second) => Self::Lost([first, second].map(|copy| copy.and_then(Result::err))),
         }
     }

@@ -116,7 +116,10 @@ impl core::str::FromStr for Choice {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "recovery" => Ok(Self::Recovery),
-            slot => slot.parse().map(Self::Slot).map_err(|_| "expected a, b or recovery"),
+            slot => slot
+                .parse()
+                .map(Self::Slot)
+                .map_err(|_| "expected a, b or recovery"),
         }
     }
 }
@@ -176,9 +179,11 @@ pub enum Reason {
     OtherRelease = 15,
     /// The partition is not there.
     Missing = 16,
-    /// Damaged chunks of a committed release are being written anew, or that was cut off; when it is done the slot is Good again.
+    /// Damaged chunks of a committed release are being written anew, or that was cut off; when it
+    /// is done the slot is Good again.
     Repairing = 17,
-    /// Secure Boot is on, and the firmware does not accept the image's signature for it, or it has none.
+    /// Secure Boot is on, and the firmware does not accept the image's signature for it, or it has
+    /// none.
     SecureBoot = 18,
     /// A reason that a later minor version wrote.
     Other = 255,
@@ -216,7 +221,10 @@ impl Reason {
     /// The reason with this number; [`Reason::Other`] for one that is not known.
     #[must_use]
     pub fn from_code(code: u8) -> Self {
-        Self::ALL.into_iter().find(|reason| reason.code() == code).unwrap_or(Self::Other)
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.code() == code)
+            .unwrap_or(Self::Other)
     }
 
     /// The reason in words that complete "slot A is not started: ...".
@@ -260,7 +268,11 @@ pub struct Release {
 
 impl Release {
     /// No release.
-    pub const NONE: Self = Self { version: Text64::EMPTY, rollback_index: 0, manifest_sha256: [0; 32] };
+    pub const NONE: Self = Self {
+        version: Text64::EMPTY,
+        rollback_index: 0,
+        manifest_sha256: [0; 32],
+    };
 }
 
 /// What the record says about one slot.
@@ -310,7 +322,11 @@ impl SlotState {
     /// The slot, made Unbootable for `reason`; it keeps the name of its release.
     #[must_use]
     pub const fn unbootable(self, reason: Reason) -> Self {
-        Self { status: Status::Unbootable, reason, ..self }
+        Self {
+            status: Status::Unbootable,
+            reason,
+            ..self
+        }
     }
 
     /// Whether the guard may start it.
@@ -335,7 +351,11 @@ impl SlotState {
             Status::Pending { tries_left } => (1, tries_left),
             Status::Good { budget_left } => (2, budget_left),
         };
-        put(&mut bytes, 0, &[status, left, self.reason.code(), self.tries_granted]);
+        put(
+            &mut bytes,
+            0,
+            &[status, left, self.reason.code(), self.tries_granted],
+        );
         put(&mut bytes, 4, &u32::from(self.revoke).to_le_bytes());
         put(&mut bytes, 8, &self.release.rollback_index.to_le_bytes());
         put(&mut bytes, 16, &self.release.manifest_sha256);
@@ -426,7 +446,9 @@ impl core::fmt::Display for RecordError {
         match self {
             Self::NotARecord => f.write_str("not a boot record"),
             Self::Damaged => f.write_str("checksum does not match"),
-            Self::UnknownMajor(found) => write!(f, "version {found} is not known: this program reads 1"),
+            Self::UnknownMajor(found) => {
+                write!(f, "version {found} is not known: this program reads 1")
+            }
             Self::WrongCopy => f.write_str("it is the other copy, misplaced"),
             Self::Field(name) => write!(f, "{name} has an unknown value"),
         }
@@ -466,7 +488,14 @@ impl Record {
         put(&mut bytes, 16, &self.seq.to_le_bytes());
         put(&mut bytes, 24, &self.disk_guid.0);
         put(&mut bytes, 40, &self.install_id.0);
-        put(&mut bytes, 56, &[Choice::Slot(self.default).code(), self.one_shot.map_or(0, Choice::code)]);
+        put(
+            &mut bytes,
+            56,
+            &[
+                Choice::Slot(self.default).code(),
+                self.one_shot.map_or(0, Choice::code),
+            ],
+        );
         put(&mut bytes, 64, &self.floor.to_le_bytes());
         put(&mut bytes, 72, &self.recovery_uuid.0);
         put(&mut bytes, 88, &self.compatible.encode());
@@ -481,8 +510,8 @@ impl Record {
     /// Reads the block of `copy`. *Pure.* Later minor versions are read, their additions ignored.
     ///
     /// # Errors
-    /// [`RecordError`]. The major version is looked at only under a matching CRC, so that damage is never
-    /// taken for a later version.
+    /// [`RecordError`]. The major version is looked at only under a matching CRC, so that damage is
+    /// never taken for a later version.
     pub fn decode(bytes: &[u8; RECORD_LEN], copy: u32) -> Result<Self, RecordError> {
         if get::<8>(bytes, 0) != MAGIC {
             return Err(RecordError::NotARecord);
@@ -516,7 +545,10 @@ impl Record {
             floor: u64::from_le_bytes(get(bytes, 64)),
             recovery_uuid: Guid(get(bytes, 72)),
             compatible: Text64::decode(get(bytes, 88)).ok_or(RecordError::Field("compatible"))?,
-            slots: [SlotState::decode(&get(bytes, SLOTS_AT))?, SlotState::decode(&get(bytes, 384))?],
+            slots: [
+                SlotState::decode(&get(bytes, SLOTS_AT))?,
+                SlotState::decode(&get(bytes, 384))?,
+            ],
         })
     }
 }

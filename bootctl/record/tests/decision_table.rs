@@ -1,18 +1,26 @@
-//! The decision of the guard: its whole truth table against a plain reading of the rules, and exact counts.
+//! The decision of the guard: its whole truth table against a plain reading of the rules, and exact
+//! counts.
 
 use record::gpt::Partitions;
 use record::{
-    Choice, Decision, Guid, Reason, Record, Release, Request, Slot, SlotState, Status, Tried, Why, decide,
-    passed_over,
+    Choice, Decision, Guid, Reason, Record, Release, Request, Slot, SlotState, Status, Tried, Why,
+    decide, passed_over,
 };
 
 const A: Choice = Choice::Slot(Slot::A);
 const B: Choice = Choice::Slot(Slot::B);
 
 fn record(a: Status, b: Status) -> Record {
-    let slot =
-        |status| SlotState { status, release: Release::NONE, ..SlotState::empty(Guid::ZERO, Guid::ZERO) };
-    Record { seq: 1, slots: [slot(a), slot(b)], ..Record::unused(&Partitions::default()) }
+    let slot = |status| SlotState {
+        status,
+        release: Release::NONE,
+        ..SlotState::empty(Guid::ZERO, Guid::ZERO)
+    };
+    Record {
+        seq: 1,
+        slots: [slot(a), slot(b)],
+        ..Record::unused(&Partitions::default())
+    }
 }
 
 fn good(budget_left: u8) -> Status {
@@ -25,7 +33,11 @@ fn pending(tries_left: u8) -> Status {
 
 fn launched(decision: Decision) -> Option<(Choice, Why, Record)> {
     match decision {
-        Decision::Launch { choice, why, record } => Some((choice, why, record)),
+        Decision::Launch {
+            choice,
+            why,
+            record,
+        } => Some((choice, why, record)),
         Decision::GiveUp { .. } => None,
     }
 }
@@ -63,7 +75,15 @@ fn expected(record: &Record, request: Request, tried: Tried) -> Option<(Choice, 
 
 #[test]
 fn the_whole_truth_table() {
-    let statuses = [Status::Unbootable, pending(0), pending(1), pending(3), good(0), good(1), good(8)];
+    let statuses = [
+        Status::Unbootable,
+        pending(0),
+        pending(1),
+        pending(3),
+        good(0),
+        good(1),
+        good(8),
+    ];
     let one_shots = [None, Some(A), Some(B), Some(Choice::Recovery)];
     let tries: Vec<Tried> = (0..8_u8)
         .map(|bits| {
@@ -79,7 +99,11 @@ fn the_whole_truth_table() {
                 for one_shot in one_shots {
                     for request in [Request::Plain, Request::Recovery] {
                         for tried in &tries {
-                            let record = Record { default, one_shot, ..record(a, b) };
+                            let record = Record {
+                                default,
+                                one_shot,
+                                ..record(a, b)
+                            };
                             check(&record, request, *tried);
                             rows += 1;
                         }
@@ -95,7 +119,11 @@ fn check(record: &Record, request: Request, tried: Tried) {
     let decision = decide(record, request, tried);
     let found = launched(decision);
     let row = format!("{record:?} {request:?} {tried:?}");
-    assert_eq!(found.map(|(choice, why, _)| (choice, why)), expected(record, request, tried), "{row}");
+    assert_eq!(
+        found.map(|(choice, why, _)| (choice, why)),
+        expected(record, request, tried),
+        "{row}"
+    );
     let after = match decision {
         Decision::Launch { record, .. } | Decision::GiveUp { record } => record,
     };
@@ -103,15 +131,19 @@ fn check(record: &Record, request: Request, tried: Tried) {
     for slot in Slot::ALL {
         let spent = u8::from(found.is_some_and(|(choice, ..)| choice == Choice::Slot(slot)));
         let wanted = match record.slot(slot).status {
-            Status::Pending { tries_left: 0 } | Status::Good { budget_left: 0 } | Status::Unbootable => {
-                Status::Unbootable
-            }
+            Status::Pending { tries_left: 0 }
+            | Status::Good { budget_left: 0 }
+            | Status::Unbootable => Status::Unbootable,
             Status::Pending { tries_left } => pending(tries_left - spent),
             Status::Good { budget_left } => good(budget_left - spent),
         };
         assert_eq!(after.slot(slot).status, wanted, "{row}");
     }
-    assert_eq!((after.default, after.floor, after.seq), (record.default, record.floor, record.seq), "{row}");
+    assert_eq!(
+        (after.default, after.floor, after.seq),
+        (record.default, record.floor, record.seq),
+        "{row}"
+    );
 }
 
 #[test]
@@ -120,7 +152,8 @@ fn a_release_that_never_commits_is_started_exactly_as_often_as_it_has_tries() {
         let mut record = record(good(8), pending(tries));
         let mut starts = 0;
         loop {
-            let (choice, why, after) = launched(decide(&record, Request::Plain, Tried::default())).unwrap();
+            let (choice, why, after) =
+                launched(decide(&record, Request::Plain, Tried::default())).unwrap();
             record = after;
             if choice == A {
                 assert_eq!(why, Why::Default);
@@ -138,7 +171,8 @@ fn a_good_slot_that_stops_reaching_commit_gives_way_to_the_other_and_then_to_rec
     let mut record = record(good(8), good(8));
     let mut starts = Vec::new();
     for _ in 0..18 {
-        let (choice, _, after) = launched(decide(&record, Request::Plain, Tried::default())).unwrap();
+        let (choice, _, after) =
+            launched(decide(&record, Request::Plain, Tried::default())).unwrap();
         starts.push(choice);
         record = after;
     }
@@ -149,7 +183,10 @@ fn a_good_slot_that_stops_reaching_commit_gives_way_to_the_other_and_then_to_rec
 
 #[test]
 fn what_came_back_is_not_started_again_in_this_run_and_the_guard_gives_up_last() {
-    let mut record = Record { one_shot: Some(B), ..record(good(8), good(8)) };
+    let mut record = Record {
+        one_shot: Some(B),
+        ..record(good(8), good(8))
+    };
     let mut tried = Tried::default();
     let mut order = Vec::new();
     while let Some((choice, _, after)) = launched(decide(&record, Request::Plain, tried)) {
@@ -171,10 +208,18 @@ fn lasting_damage_rules_a_slot_out_and_passing_trouble_does_not() {
         Reason::BelowFloor,
     ] {
         let after = passed_over(&record, Slot::B, reason);
-        assert_eq!((after.slot(Slot::B).status, after.slot(Slot::B).reason), (Status::Unbootable, reason));
+        assert_eq!(
+            (after.slot(Slot::B).status, after.slot(Slot::B).reason),
+            (Status::Unbootable, reason)
+        );
         assert_eq!(after.slot(Slot::A), record.slot(Slot::A));
     }
-    for reason in [Reason::ReadFailed, Reason::LoadFailed, Reason::SecureBoot, Reason::Returned] {
+    for reason in [
+        Reason::ReadFailed,
+        Reason::LoadFailed,
+        Reason::SecureBoot,
+        Reason::Returned,
+    ] {
         assert_eq!(passed_over(&record, Slot::B, reason), record);
     }
 }

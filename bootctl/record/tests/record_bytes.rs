@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use record::event::{self, EVENT_LEN, EVENTS, Event, Kind, TEXT_MAX};
 use record::{
-    Choice, Copies, Guid, Handoff, Pair, RECORD_LEN, RING_LEN, Reason, Record, RecordError, Release, Slot,
-    SlotState, Status, Text64, Why,
+    Choice, Copies, Guid, Handoff, Pair, RECORD_LEN, RING_LEN, Reason, Record, RecordError,
+    Release, Slot, SlotState, Status, Text64, Why,
 };
 
 fn any_guid() -> impl Strategy<Value = Guid> {
@@ -76,7 +76,8 @@ fn sample() -> Record {
     }
 }
 
-/// Offsets as documented, written out here a second time; the CRC is the one of zip and `cksum -o 3`.
+/// Offsets as documented, written out here a second time; the CRC is the one of zip and
+/// `cksum -o 3`.
 #[test]
 fn every_field_stands_where_the_document_says() {
     let mut expected = vec![0_u8; RECORD_LEN];
@@ -106,7 +107,11 @@ fn every_field_stands_where_the_document_says() {
     for byte in &found[..4092] {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
         }
     }
     assert_eq!(found[4092..], (!crc).to_le_bytes());
@@ -125,8 +130,16 @@ fn every_single_bit_flip_is_refused() {
 #[test]
 fn a_torn_write_leaves_the_other_copy() {
     let old = Record { seq: 4, ..sample() };
-    let new = Record { seq: 5, floor: 6, ..old };
-    let (kept, before, after) = (old.encode(1), Record { seq: 3, ..old }.encode(0), new.encode(0));
+    let new = Record {
+        seq: 5,
+        floor: 6,
+        ..old
+    };
+    let (kept, before, after) = (
+        old.encode(1),
+        Record { seq: 3, ..old }.encode(0),
+        new.encode(0),
+    );
     for cut in (0..=RECORD_LEN).step_by(512).chain([1, 23, 4091, 4095]) {
         let mut torn = before;
         torn[..cut].copy_from_slice(&after[..cut]);
@@ -140,21 +153,47 @@ fn a_torn_write_leaves_the_other_copy() {
 #[test]
 fn copies_are_told_apart() {
     let record = sample();
-    assert_eq!(Record::decode(&record.encode(0), 1), Err(RecordError::WrongCopy));
-    assert_eq!(Record::decode(&[0; RECORD_LEN], 0), Err(RecordError::NotARecord));
-    let newer = Record { seq: record.seq + 1, ..record };
+    assert_eq!(
+        Record::decode(&record.encode(0), 1),
+        Err(RecordError::WrongCopy)
+    );
+    assert_eq!(
+        Record::decode(&[0; RECORD_LEN], 0),
+        Err(RecordError::NotARecord)
+    );
+    let newer = Record {
+        seq: record.seq + 1,
+        ..record
+    };
     let (old, new) = (record.encode(0), newer.encode(1));
     let pair = Pair::read(Copies([Some(&old), Some(&new)]));
-    assert_eq!(pair, Pair::Valid { record: newer, next_copy: 0, both: true });
+    assert_eq!(
+        pair,
+        Pair::Valid {
+            record: newer,
+            next_copy: 0,
+            both: true
+        }
+    );
     let pair = Pair::read(Copies([Some(&old), None]));
-    assert_eq!(pair, Pair::Valid { record, next_copy: 1, both: false });
+    assert_eq!(
+        pair,
+        Pair::Valid {
+            record,
+            next_copy: 1,
+            both: false
+        }
+    );
     assert_eq!(Pair::read(Copies([None, None])), Pair::Lost([None, None]));
     // A later version wins over everything, so that it is never overwritten.
     let mut later = old;
     later[8] = 9;
     let crc = crc32fast::hash(&later[..4092]);
     later[4092..].copy_from_slice(&crc.to_le_bytes());
-    assert_eq!(Pair::read(Copies([Some(&later), Some(&new)])), Pair::Newer(9));
+    assert_eq!(
+        Pair::read(Copies([Some(&later), Some(&new)])),
+        Pair::Newer(9)
+    );
 }
 
 #[test]
@@ -170,7 +209,11 @@ fn a_later_minor_version_is_read() {
 fn an_event_keeps_the_end_of_a_long_text_and_stands_where_its_number_says() {
     let long = format!("{}é{}", "x".repeat(2000), "y".repeat(TEXT_MAX - 1));
     let mut event = Event::new(Kind::HealthFailed, Some(Choice::Slot(Slot::B))).with_text(&long);
-    assert_eq!(event.text(), "y".repeat(TEXT_MAX - 1), "half a character is none");
+    assert_eq!(
+        event.text(),
+        "y".repeat(TEXT_MAX - 1),
+        "half a character is none"
+    );
     event.seq = EVENTS + 3;
     let mut ring = vec![0; RING_LEN as usize];
     assert_eq!(event::next_seq(&ring), 1);

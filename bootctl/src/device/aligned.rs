@@ -3,7 +3,8 @@
 /// Alignment of offsets, lengths and memory that every disk takes for direct reads and writes.
 pub const ALIGNMENT: usize = 4096;
 
-/// A buffer that begins at a multiple of [`ALIGNMENT`] in memory. It is made by taking a little more than is needed.
+/// A buffer that begins at a multiple of [`ALIGNMENT`] in memory. It is made by taking a little
+/// more than is needed.
 #[derive(Debug, Default)]
 pub struct AlignedBuffer {
     bytes: Vec<u8>,
@@ -20,11 +21,13 @@ impl AlignedBuffer {
         buffer
     }
 
-    /// Makes it `len` bytes long. What is in it then is not defined: zeroes, or what was there before.
+    /// Makes it `len` bytes long. What is in it then is not defined: zeroes, or what was there
+    /// before.
     pub fn resize(&mut self, len: usize) {
         let room = len.saturating_add(ALIGNMENT);
         if self.bytes.len() < room {
-            // A new one rather than a grown one: the old content is not wanted, and fresh zeroes cost nothing.
+            // A new one rather than a grown one: the old content is not wanted, and fresh zeroes
+            // cost nothing.
             self.bytes = vec![0; room];
             self.shift = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         }
@@ -55,7 +58,10 @@ mod tests {
         let mut buffer = AlignedBuffer::default();
         for len in [0, 1, 4096, 5000, 1 << 20, 3, 1 << 21] {
             buffer.resize(len);
-            assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (len, 0));
+            assert_eq!(
+                (buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)),
+                (len, 0)
+            );
             buffer.fill(7);
         }
     }

@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 
 /// Most bytes that one direct read asks for where memory is not aligned: bounds the second buffer.
 const DIRECT_MAX: usize = 1024 * 1024;
-/// Shortest write that passes the page cache by: below it, the disk's answer takes longer than copying.
+/// Shortest write that passes the page cache by: below it, the disk's answer takes longer than
+/// copying.
 const DIRECT_WRITE_MIN: usize = 64 * 1024;
 
 /// What a device is opened for.
@@ -20,14 +21,15 @@ const DIRECT_WRITE_MIN: usize = 64 * 1024;
 pub enum Access {
     /// Reading. Takes no lock.
     Read,
-    /// Reading and writing the boot record and the event ring, and nothing else. Takes no lock, so that an update, which
-    /// holds that of the whole disk, does not stand in the way of a commit; each change of the record keeps others out
-    /// for its moment.
+    /// Reading and writing the boot record and the event ring, and nothing else. Takes no lock, so
+    /// that an update, which holds that of the whole disk, does not stand in the way of a commit;
+    /// each change of the record keeps others out for its moment.
     Record,
-    /// Reading and writing, under an exclusive advisory lock that is held until the device is dropped. It is
-    /// the lock that udev and systemd honour on whole disks.
+    /// Reading and writing, under an exclusive advisory lock that is held until the device is
+    /// dropped. It is the lock that udev and systemd honour on whole disks.
     Write,
-    /// As [`Access::Write`], and nobody else may use the block device: not mounted, no swap, no mapping.
+    /// As [`Access::Write`], and nobody else may use the block device: not mounted, no swap, no
+    /// mapping.
     Claim,
 }
 
@@ -90,9 +92,14 @@ impl FileDevice {
     /// [`OpenError`].
     pub fn open(path: &Path, access: Access, sector_size: SectorSize) -> Result<Self, OpenError> {
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock => OpenError::Busy(path.to_owned()),
+            io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock => {
+                OpenError::Busy(path.to_owned())
+            }
             io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path.to_owned()),
-            _ => OpenError::Io { path: path.to_owned(), source },
+            _ => OpenError::Io {
+                path: path.to_owned(),
+                source,
+            },
         };
         let metadata = std::fs::metadata(path).map_err(failed)?;
         let kind = metadata.file_type();
@@ -124,11 +131,22 @@ impl FileDevice {
             }
         };
         if !matches!(sector_size, 512 | 4096) {
-            return Err(OpenError::SectorSize { path: path.to_owned(), found: sector_size });
+            return Err(OpenError::SectorSize {
+                path: path.to_owned(),
+                found: sector_size,
+            });
         }
         let is_block_device = kind.is_block_device();
         let direct = OnceLock::new();
-        Ok(Self { path: path.to_owned(), file, direct, access, is_block_device, sector_size, len })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            direct,
+            access,
+            is_block_device,
+            sector_size,
+            len,
+        })
     }
 
     /// Where it was opened.
@@ -143,7 +161,9 @@ impl FileDevice {
             options.read(true).write(self.access != Access::Read);
             options.custom_flags(OFlags::DIRECT.bits() as i32);
             // The file that is open already, whatever its name stands for by now.
-            options.open(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok()
+            options
+                .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+                .ok()
         };
         self.direct.get_or_init(open).as_ref()
     }
@@ -152,9 +172,12 @@ impl FileDevice {
         data.len() >= DIRECT_WRITE_MIN && is_aligned(offset, data)
     }
 
-    /// Writes past the page cache; false where the file system took the flag and then not the write.
+    /// Writes past the page cache; false where the file system took the flag and then not the
+    /// write.
     fn write_direct(&self, offset: u64, data: &[u8]) -> io::Result<bool> {
-        let Some(direct) = self.direct() else { return Ok(false) };
+        let Some(direct) = self.direct() else {
+            return Ok(false);
+        };
         match direct.write_all_at(data, offset) {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
             done => done.map(|()| true),
@@ -164,18 +187,32 @@ impl FileDevice {
     /// Drops what the page cache holds of a range that was flushed before, so that it is read anew.
     fn drop_cached(&self, offset: u64, count: usize) -> io::Result<()> {
         rustix::fs::fdatasync(&self.file)?;
-        rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(count as u64), Advice::DontNeed)?;
+        rustix::fs::fadvise(
+            &self.file,
+            offset,
+            NonZeroU64::new(count as u64),
+            Advice::DontNeed,
+        )?;
         Ok(())
     }
 }
 
 impl FileDevice {
     fn check(&self, offset: u64, count: usize) -> io::Result<()> {
-        if is_inside(offset, count, self.len) { Ok(()) } else { Err(outside(offset, count, self.len)) }
+        if is_inside(offset, count, self.len) {
+            Ok(())
+        } else {
+            Err(outside(offset, count, self.len))
+        }
     }
 
     /// What the kernel said, with the device and the place in it.
-    fn failed<'a>(&'a self, what: &'a str, offset: u64, count: u64) -> impl Fn(io::Error) -> io::Error + 'a {
+    fn failed<'a>(
+        &'a self,
+        what: &'a str,
+        offset: u64,
+        count: u64,
+    ) -> impl Fn(io::Error) -> io::Error + 'a {
         move |error| {
             let path = self.path.display();
             let words = format!("{path}: {what} {count} bytes at offset {offset}: {error}");
@@ -215,7 +252,8 @@ impl FileDevice {
                 false => read_direct(direct, offset, into),
             };
             match read {
-                // The file system took the flag and then not the read, or the image ends inside a sector.
+                // The file system took the flag and then not the read, or the image ends inside a
+                // sector.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => return done,
             }
@@ -235,28 +273,43 @@ impl BlockDevice for FileDevice {
     }
 
     fn is_rotating(&self) -> bool {
-        let number = |metadata: Metadata| if self.is_block_device { metadata.rdev() } else { metadata.dev() };
-        self.file.metadata().is_ok_and(|metadata| is_rotating(Path::new("/sys"), number(metadata)))
+        let number = |metadata: Metadata| {
+            if self.is_block_device {
+                metadata.rdev()
+            } else {
+                metadata.dev()
+            }
+        };
+        self.file
+            .metadata()
+            .is_ok_and(|metadata| is_rotating(Path::new("/sys"), number(metadata)))
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.check(offset, into.len())?;
-        self.file.read_exact_at(into, offset).map_err(self.failed("reading", offset, into.len() as u64))
+        self.file.read_exact_at(into, offset).map_err(self.failed(
+            "reading",
+            offset,
+            into.len() as u64,
+        ))
     }
 
     fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.check(offset, into.len())?;
-        self.read_once(offset, into).map_err(self.failed("reading", offset, into.len() as u64))
+        self.read_once(offset, into)
+            .map_err(self.failed("reading", offset, into.len() as u64))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.check(offset, data.len())?;
-        self.write(offset, data).map_err(self.failed("writing", offset, data.len() as u64))
+        self.write(offset, data)
+            .map_err(self.failed("writing", offset, data.len() as u64))
     }
 
     fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
         self.check(offset, usize::try_from(count).unwrap_or(usize::MAX))?;
-        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses is written out.
+        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses
+        // is written out.
         let flags = if self.is_block_device {
             FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE
         } else {
@@ -270,11 +323,13 @@ impl BlockDevice for FileDevice {
 
     fn flush(&self) -> io::Result<()> {
         let path = self.path.display();
-        let failed = |error: io::Error| io::Error::new(error.kind(), format!("{path}: flush: {error}"));
+        let failed =
+            |error: io::Error| io::Error::new(error.kind(), format!("{path}: flush: {error}"));
         rustix::fs::fdatasync(&self.file).map_err(|errno| failed(errno.into()))
     }
 
-    /// By a lock of fcntl(2), which those of flock(2) know nothing of; it goes with a program that is killed.
+    /// By a lock of fcntl(2), which those of flock(2) know nothing of; it goes with a program that
+    /// is killed.
     fn keep_others_out(&self) -> io::Result<()> {
         loop {
             match rustix::fs::fcntl_lock(&self.file, FlockOperation::LockExclusive) {
@@ -291,7 +346,8 @@ impl BlockDevice for FileDevice {
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.check(offset, into.len())?;
-        self.read_medium(offset, into).map_err(self.failed("reading", offset, into.len() as u64))
+        self.read_medium(offset, into)
+            .map_err(self.failed("reading", offset, into.len() as u64))
     }
 }
 
@@ -302,8 +358,9 @@ fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
         && bytes.as_ptr().align_offset(ALIGNMENT) == 0
 }
 
-/// Reads through a handle that wants everything aligned, and gets it. A read that ends short is no error of the
-/// device, but leaves nothing aligned to go on with: `InvalidInput`, so that the caller takes the other way.
+/// Reads through a handle that wants everything aligned, and gets it. A read that ends short is no
+/// error of the device, but leaves nothing aligned to go on with: `InvalidInput`, so that the
+/// caller takes the other way.
 fn read_exact_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < into.len() {
@@ -322,14 +379,20 @@ fn read_exact_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()
 /// Reads through a handle that wants everything aligned.
 fn read_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
     let align = ALIGNMENT as u64;
-    let room = into.len().saturating_add(2 * ALIGNMENT).min(DIRECT_MAX).next_multiple_of(ALIGNMENT);
+    let room = into
+        .len()
+        .saturating_add(2 * ALIGNMENT)
+        .min(DIRECT_MAX)
+        .next_multiple_of(ALIGNMENT);
     let mut aligned = AlignedBuffer::new(room);
     let mut done = 0;
     while done < into.len() {
         let from = offset + done as u64;
         let start = from - from % align;
         let skip = (from - start) as usize;
-        let wanted = (skip + into.len() - done).next_multiple_of(ALIGNMENT).min(room);
+        let wanted = (skip + into.len() - done)
+            .next_multiple_of(ALIGNMENT)
+            .min(room);
         let got = match file.read_at(&mut aligned[..wanted], start) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
@@ -351,14 +414,22 @@ fn is_write_protected(number: u64) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }
 
-/// What sysfs at `sys` says of the block device with this number, or of the disk that it is a partition of. A virtio disk calls itself
-/// rotating whatever it stands on, and is not believed.
+/// What sysfs at `sys` says of the block device with this number, or of the disk that it is a
+/// partition of. A virtio disk calls itself rotating whatever it stands on, and is not believed.
 fn is_rotating(sys: &Path, number: u64) -> bool {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let Ok(device) = sys.join(format!("dev/block/{major}:{minor}")).canonicalize() else { return false };
-    let is_virtio = device.iter().any(|part| part.to_str().is_some_and(|part| part.starts_with("virtio")));
+    let Ok(device) = sys
+        .join(format!("dev/block/{major}:{minor}"))
+        .canonicalize()
+    else {
+        return false;
+    };
+    let is_virtio = device
+        .iter()
+        .any(|part| part.to_str().is_some_and(|part| part.starts_with("virtio")));
     let says_so = |folder: &Path| {
-        std::fs::read_to_string(folder.join("queue/rotational")).is_ok_and(|text| text.trim() == "1")
+        std::fs::read_to_string(folder.join("queue/rotational"))
+            .is_ok_and(|text| text.trim() == "1")
     };
     !is_virtio && (says_so(&device) || device.parent().is_some_and(says_so))
 }
@@ -368,7 +439,11 @@ fn detect_sector_size(file: &File) -> u32 {
         let mut magic = [0; 8];
         file.read_exact_at(&mut magic, offset).is_ok() && magic == *b"EFI PART"
     };
-    if !is_header_at(512) && is_header_at(4096) { 4096 } else { 512 }
+    if !is_header_at(512) && is_header_at(4096) {
+        4096
+    } else {
+        512
+    }
 }
 
 #[cfg(test)]
@@ -384,19 +459,33 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_from_the_medium_at_any_offset() {
-        let bytes: Vec<u8> = (0..3 * 1024 * 1024 + 700_u32).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * 1024 * 1024 + 700_u32)
+            .map(|at| (at % 251) as u8)
+            .collect();
         let file = image(&bytes);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
-        assert_eq!((device.len(), device.sector_size()), (bytes.len() as u64, 512));
+        assert_eq!(
+            (device.len(), device.sector_size()),
+            (bytes.len() as u64, 512)
+        );
         device.write_at(5000, b"changed").unwrap();
         device.flush().unwrap();
         let mut expected = bytes;
         expected[5000..5007].copy_from_slice(b"changed");
-        for (offset, count) in [(0, 1), (4999, 9), (4096, 4096), (1, 2 * 1024 * 1024 + 5), (3_145_000, 1428)]
-        {
+        for (offset, count) in [
+            (0, 1),
+            (4999, 9),
+            (4096, 4096),
+            (1, 2 * 1024 * 1024 + 5),
+            (3_145_000, 1428),
+        ] {
             let mut read = vec![0; count];
             device.read_medium_at(offset, &mut read).unwrap();
-            assert_eq!(read, expected[offset as usize..offset as usize + count], "{offset} {count}");
+            assert_eq!(
+                read,
+                expected[offset as usize..offset as usize + count],
+                "{offset} {count}"
+            );
         }
     }
 
@@ -405,18 +494,40 @@ mod tests {
         let sys = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(sys.path().join("dev/block")).unwrap();
         for (minor, folder, queue, rotational) in [
-            (0, "devices/pci0/ata1/block/sda", "devices/pci0/ata1/block/sda", "1\n"),
-            (1, "devices/pci0/ata1/block/sda/sda1", "devices/pci0/ata1/block/sda", "1\n"),
-            (2, "devices/pci0/nvme/nvme0n1", "devices/pci0/nvme/nvme0n1", "0\n"),
-            (3, "devices/pci0/virtio3/block/vda", "devices/pci0/virtio3/block/vda", "1\n"),
+            (
+                0,
+                "devices/pci0/ata1/block/sda",
+                "devices/pci0/ata1/block/sda",
+                "1\n",
+            ),
+            (
+                1,
+                "devices/pci0/ata1/block/sda/sda1",
+                "devices/pci0/ata1/block/sda",
+                "1\n",
+            ),
+            (
+                2,
+                "devices/pci0/nvme/nvme0n1",
+                "devices/pci0/nvme/nvme0n1",
+                "0\n",
+            ),
+            (
+                3,
+                "devices/pci0/virtio3/block/vda",
+                "devices/pci0/virtio3/block/vda",
+                "1\n",
+            ),
         ] {
             let [folder, queue] = [folder, queue].map(|path| sys.path().join(path));
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::create_dir_all(queue.join("queue")).unwrap();
             std::fs::write(queue.join("queue/rotational"), rotational).unwrap();
-            std::os::unix::fs::symlink(&folder, sys.path().join(format!("dev/block/8:{minor}"))).unwrap();
+            std::os::unix::fs::symlink(&folder, sys.path().join(format!("dev/block/8:{minor}")))
+                .unwrap();
         }
-        let says = [0, 1, 2, 3, 4].map(|minor| is_rotating(sys.path(), rustix::fs::makedev(8, minor)));
+        let says =
+            [0, 1, 2, 3, 4].map(|minor| is_rotating(sys.path(), rustix::fs::makedev(8, minor)));
         assert_eq!(says, [true, true, false, false, false]);
     }
 
@@ -425,7 +536,9 @@ mod tests {
         let file = image(&vec![1; 1 << 20]);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
         let mut aligned = AlignedBuffer::new(200 * 1024 + 100);
-        (0..).zip(aligned.iter_mut()).for_each(|(at, byte): (u32, _)| *byte = (at % 241) as u8);
+        (0..)
+            .zip(aligned.iter_mut())
+            .for_each(|(at, byte): (u32, _)| *byte = (at % 241) as u8);
         let mut expected = vec![1; 1 << 20];
         for (offset, skip) in [(4096, 0), (300_000, 0), (512 * 1024, 8)] {
             let bytes = &aligned[skip..];
@@ -433,7 +546,10 @@ mod tests {
             expected[offset as usize..offset as usize + bytes.len()].copy_from_slice(bytes);
             let mut once = AlignedBuffer::new(64 * 1024);
             device.read_once_at(offset, &mut once).unwrap();
-            assert_eq!(once[..], expected[offset as usize..offset as usize + once.len()]);
+            assert_eq!(
+                once[..],
+                expected[offset as usize..offset as usize + once.len()]
+            );
         }
         device.flush().unwrap();
         let mut medium = AlignedBuffer::new(1 << 20);
@@ -456,7 +572,11 @@ mod tests {
         assert!(std::fs::read(file.path()).unwrap() == expected);
         let metadata = std::fs::metadata(file.path()).unwrap();
         assert_eq!(metadata.len(), 1 << 20);
-        assert!(metadata.blocks() * 512 <= 600 * 1024, "{} blocks", metadata.blocks());
+        assert!(
+            metadata.blocks() * 512 <= 600 * 1024,
+            "{} blocks",
+            metadata.blocks()
+        );
         assert!(device.write_zeroes_at(1 << 20, 1).is_err());
         assert!(device.write_zeroes_at(u64::MAX, 1).is_err());
     }
@@ -479,12 +599,18 @@ mod tests {
         let file = image(&[0; 8192]);
         let device = FileDevice::open(file.path(), Access::Read, SectorSize::Detect).unwrap();
         let error = device.write_at(4096, &[1; 512]).unwrap_err();
-        let words = format!("{}: writing 512 bytes at offset 4096: ", file.path().display());
+        let words = format!(
+            "{}: writing 512 bytes at offset 4096: ",
+            file.path().display()
+        );
         assert!(error.to_string().starts_with(&words), "{error}");
         // Cut short behind our back.
         file.as_file().set_len(4096).unwrap();
         let error = device.read_at(4096, &mut [0; 512]).unwrap_err();
-        let words = format!("{}: reading 512 bytes at offset 4096: ", file.path().display());
+        let words = format!(
+            "{}: reading 512 bytes at offset 4096: ",
+            file.path().display()
+        );
         assert!(error.to_string().starts_with(&words), "{error}");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -494,7 +620,10 @@ mod tests {
         let file = image(&[0; 4096]);
         let first = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
         let second = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap_err();
-        assert_eq!(second.to_string(), format!("{}: busy: in use by another program", file.path().display()));
+        assert_eq!(
+            second.to_string(),
+            format!("{}: busy: in use by another program", file.path().display())
+        );
         FileDevice::open(file.path(), Access::Read, SectorSize::Detect).unwrap();
         drop(first);
         FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
@@ -508,6 +637,9 @@ mod tests {
         let open = |size| FileDevice::open(file.path(), Access::Read, size);
         assert_eq!(open(SectorSize::Detect).unwrap().sector_size(), 4096);
         assert_eq!(open(SectorSize::Bytes(512)).unwrap().sector_size(), 512);
-        assert!(matches!(open(SectorSize::Bytes(520)), Err(OpenError::SectorSize { found: 520, .. })));
+        assert!(matches!(
+            open(SectorSize::Bytes(520)),
+            Err(OpenError::SectorSize { found: 520, .. })
+        ));
     }
 }

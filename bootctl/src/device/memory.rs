@@ -21,7 +21,10 @@ impl MemDevice {
     /// A device with this content.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>, sector_size: u32) -> Self {
-        Self { sector_size, bytes: Mutex::new(bytes) }
+        Self {
+            sector_size,
+            bytes: Mutex::new(bytes),
+        }
     }
 
     /// A copy of the content.

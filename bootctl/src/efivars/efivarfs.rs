@@ -1,8 +1,9 @@
 //! Variables in efivarfs, or in a plain directory in its format.
 //!
-//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is one
-//! `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst), so a value is written whole, over the old one
-//! and never by removing it first: between the two, a power cut would leave no variable at all.
+//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is
+//! one `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst), so a value is written whole,
+//! over the old one and never by removing it first: between the two, a power cut would leave no
+//! variable at all.
 
 use super::{EfiVars, VarError, VarName, Variable};
 use record::Guid;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Where Linux mounts efivarfs.
 pub const EFIVARS_DIR: &str = "/sys/firmware/efi/efivars";
-/// Longest variable that is read. Stops a dump with a huge file from filling memory; OVMF's own limit is 33 KiB.
+/// Longest variable that is read. Stops a dump with a huge file from filling memory; OVMF's own
+/// limit is 33 KiB.
 const MAX_LEN: usize = 64 * 1024;
 /// Length of a written GUID.
 const GUID_LEN: usize = 36;
@@ -28,22 +30,31 @@ impl Efivarfs {
     /// The variables in `dir`. *Pure*: nothing is read yet.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self {
+            dir: dir.to_owned(),
+        }
     }
 
     fn path(&self, name: &VarName) -> PathBuf {
         self.dir.join(format!("{}-{}", name.name, name.vendor))
     }
 
-    /// No directory, or an empty one where efivarfs is not mounted: the machine tells us nothing about EFI.
+    /// No directory, or an empty one where efivarfs is not mounted: the machine tells us nothing
+    /// about EFI.
     fn check(&self) -> Result<(), VarError> {
         let is_mount_point = self.dir == Path::new(EFIVARS_DIR);
         match std::fs::read_dir(&self.dir) {
             Ok(entries) => {
                 let is_mounted = !is_mount_point || entries.into_iter().next().is_some();
-                if is_mounted { Ok(()) } else { Err(VarError::Unsupported) }
+                if is_mounted {
+                    Ok(())
+                } else {
+                    Err(VarError::Unsupported)
+                }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(VarError::Unsupported),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(VarError::Unsupported)
+            }
             Err(_) => Err(VarError::Io),
         }
     }
@@ -59,7 +70,8 @@ fn meaning(errno: Errno) -> VarError {
     }
 }
 
-/// Calls again what a signal interrupted; the kernel limits the rate of reads by a sleep that a signal ends.
+/// Calls again what a signal interrupted; the kernel limits the rate of reads by a sleep that a
+/// signal ends.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {
@@ -69,13 +81,17 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
-/// Clears the immutable flag that efivarfs puts on variables it does not know. Plain directories have none.
+/// Clears the immutable flag that efivarfs puts on variables it does not know. Plain directories
+/// have none.
 fn make_mutable(path: &Path) -> Result<(), VarError> {
-    let file = match retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
-        Err(Errno::NOENT) => return Ok(()),
-        file => file.map_err(meaning)?,
+    let file =
+        match retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
+            Err(Errno::NOENT) => return Ok(()),
+            file => file.map_err(meaning)?,
+        };
+    let Ok(flags) = rustix::fs::ioctl_getflags(&file) else {
+        return Ok(());
     };
-    let Ok(flags) = rustix::fs::ioctl_getflags(&file) else { return Ok(()) };
     if flags.contains(IFlags::IMMUTABLE) {
         rustix::fs::ioctl_setflags(&file, flags - IFlags::IMMUTABLE).map_err(meaning)?;
     }
@@ -89,7 +105,12 @@ fn write_whole(file: &OwnedFd, bytes: &[u8]) -> Result<(), VarError> {
     }
     let len = bytes.len() as u64;
     // efivarfs sets the length itself; a plain directory may hold the rest of a longer value.
-    if rustix::fs::fstat(file).map_err(meaning)?.st_size.unsigned_abs() > len {
+    if rustix::fs::fstat(file)
+        .map_err(meaning)?
+        .st_size
+        .unsigned_abs()
+        > len
+    {
         rustix::fs::ftruncate(file, len).map_err(meaning)?;
     }
     Ok(())
@@ -98,7 +119,9 @@ fn write_whole(file: &OwnedFd, bytes: &[u8]) -> Result<(), VarError> {
 impl EfiVars for Efivarfs {
     fn get(&self, name: &VarName) -> Result<Option<Variable>, VarError> {
         let path = self.path(name);
-        let file = match retry(|| rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
+        let file = match retry(|| {
+            rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        }) {
             Err(Errno::NOENT) => return self.check().map(|()| None),
             file => file.map_err(meaning)?,
         };
@@ -119,7 +142,10 @@ impl EfiVars for Efivarfs {
         if len == MAX_LEN {
             return Err(VarError::Io);
         }
-        Ok(Some(Variable { attributes: u32::from_le_bytes(*attributes), data: data.to_vec() }))
+        Ok(Some(Variable {
+            attributes: u32::from_le_bytes(*attributes),
+            data: data.to_vec(),
+        }))
     }
 
     fn names(&self) -> Result<Vec<VarName>, VarError> {
@@ -171,7 +197,10 @@ fn parse_name(file: &str) -> Option<VarName> {
     let at = file.len().checked_sub(GUID_LEN)?;
     let (name, vendor) = (file.get(..at)?, file.get(at..)?);
     let name = name.strip_suffix('-').filter(|name| !name.is_empty())?;
-    Some(VarName { name: name.to_owned(), vendor: Guid::parse(vendor)? })
+    Some(VarName {
+        name: name.to_owned(),
+        vendor: Guid::parse(vendor)?,
+    })
 }
 
 #[cfg(test)]
@@ -185,11 +214,31 @@ mod tests {
         let vars = Efivarfs::new(dir.path());
         let order = VarName::global("BootOrder");
         assert_eq!(vars.get(&order), Ok(None));
-        vars.set(&order, &Variable { attributes: PERSISTENT, data: vec![1, 0, 2, 0] }).unwrap();
-        let file = dir.path().join("BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+        vars.set(
+            &order,
+            &Variable {
+                attributes: PERSISTENT,
+                data: vec![1, 0, 2, 0],
+            },
+        )
+        .unwrap();
+        let file = dir
+            .path()
+            .join("BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c");
         assert_eq!(std::fs::read(&file).unwrap(), [7, 0, 0, 0, 1, 0, 2, 0]);
-        vars.set(&order, &Variable { attributes: PERSISTENT, data: vec![2, 0] }).unwrap();
-        assert_eq!(std::fs::read(&file).unwrap(), [7, 0, 0, 0, 2, 0], "a shorter value leaves no rest");
+        vars.set(
+            &order,
+            &Variable {
+                attributes: PERSISTENT,
+                data: vec![2, 0],
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            std::fs::read(&file).unwrap(),
+            [7, 0, 0, 0, 2, 0],
+            "a shorter value leaves no rest"
+        );
         assert_eq!(vars.names(), Ok(vec![order.clone()]));
         vars.delete(&order).unwrap();
         vars.delete(&order).unwrap();
@@ -202,8 +251,22 @@ mod tests {
         let vars = Efivarfs::new(&dir.path().join("none"));
         let order = VarName::global("BootOrder");
         assert_eq!(vars.get(&order), Err(VarError::Unsupported));
-        assert_eq!(vars.set(&order, &Variable { attributes: 7, data: vec![1] }), Err(VarError::Unsupported));
-        std::fs::write(dir.path().join("BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c"), [7, 0, 0]).unwrap();
+        assert_eq!(
+            vars.set(
+                &order,
+                &Variable {
+                    attributes: 7,
+                    data: vec![1]
+                }
+            ),
+            Err(VarError::Unsupported)
+        );
+        std::fs::write(
+            dir.path()
+                .join("BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c"),
+            [7, 0, 0],
+        )
+        .unwrap();
         assert_eq!(Efivarfs::new(dir.path()).get(&order), Err(VarError::Io));
     }
 
@@ -211,8 +274,18 @@ mod tests {
     fn names_may_have_hyphens_and_other_files_are_passed_over() {
         let name = |text: &str| parse_name(text).map(|found| found.name);
         let guid = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
-        assert_eq!(name(&format!("dump-type0-1-{guid}")), Some("dump-type0-1".to_owned()));
-        for other in ["", "-", "BootOrder", &format!("-{guid}"), &format!("x{guid}"), "ä-8be4df61"] {
+        assert_eq!(
+            name(&format!("dump-type0-1-{guid}")),
+            Some("dump-type0-1".to_owned())
+        );
+        for other in [
+            "",
+            "-",
+            "BootOrder",
+            &format!("-{guid}"),
+            &format!("x{guid}"),
+            "ä-8be4df61",
+        ] {
             assert_eq!(name(other), None, "{other}");
         }
     }

@@ -64,16 +64,22 @@ impl MemVars {
 impl EfiVars for MemVars {
     fn get(&self, name: &VarName) -> Result<Option<Variable>, VarError> {
         let inner = self.lock();
-        inner.fail_reads.map_or_else(|| Ok(inner.variables.get(name).cloned()), Err)
+        inner
+            .fail_reads
+            .map_or_else(|| Ok(inner.variables.get(name).cloned()), Err)
     }
 
     fn names(&self) -> Result<Vec<VarName>, VarError> {
         let inner = self.lock();
-        inner.fail_reads.map_or_else(|| Ok(inner.variables.keys().cloned().collect()), Err)
+        inner
+            .fail_reads
+            .map_or_else(|| Ok(inner.variables.keys().cloned().collect()), Err)
     }
 
     fn set(&self, name: &VarName, value: &Variable) -> Result<(), VarError> {
-        self.writable()?.variables.insert(name.clone(), value.clone());
+        self.writable()?
+            .variables
+            .insert(name.clone(), value.clone());
         Ok(())
     }
 

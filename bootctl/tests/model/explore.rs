@@ -1,6 +1,8 @@
 //! Every state that can be reached, every step out of it, and what must hold in all of them.
 
-use crate::world::{Behaviour, Content, Copies, Mutant, Phase, RELEASES, Rules, Task, World, facts};
+use crate::world::{
+    Behaviour, Content, Copies, Mutant, Phase, RELEASES, Rules, Task, World, facts,
+};
 use bootctl::entry::LoadOption;
 use bootctl::reconcile::{BootVars, next_action};
 use bootctl::transition::{self, TargetSlot};
@@ -68,7 +70,11 @@ pub(crate) fn explore(rules: &Rules, fate: Fate) -> Found {
             found.story = story(&worlds, here);
             return found;
         }
-        for next in world.next(rules).into_iter().chain(events(&world, rules, fate)) {
+        for next in world
+            .next(rules)
+            .into_iter()
+            .chain(events(&world, rules, fate))
+        {
             found.steps += 1;
             if let Err(violation) = check_step(&world, &next) {
                 found.violation = Some(violation);
@@ -106,17 +112,29 @@ fn events(world: &World, rules: &Rules, fate: Fate) -> Vec<World> {
         }
         return next;
     }
-    // A power cut, anywhere: what is written is written, what was in memory is gone. A torn write of a record
-    // copy leaves the record that counted before, which is the state before that step.
+    // A power cut, anywhere: what is written is written, what was in memory is gone. A torn write
+    // of a record copy leaves the record that counted before, which is the state before that step.
     next.push(world.with(|world| {
-        if let (Phase::Up { task: Task::Settling, .. }, Some(copies)) = (world.phase, &mut world.copies) {
+        if let (
+            Phase::Up {
+                task: Task::Settling,
+                ..
+            },
+            Some(copies),
+        ) = (world.phase, &mut world.copies)
+        {
             copies.cut = true;
         }
         world.phase = Phase::Off;
     }));
     // A system that has not committed yet may be told to update, too.
-    if let (Phase::Up { choice, task: task @ (Task::Idle | Task::Booting) }, Some(record)) =
-        (world.phase, world.record)
+    if let (
+        Phase::Up {
+            choice,
+            task: task @ (Task::Idle | Task::Booting),
+        },
+        Some(record),
+    ) = (world.phase, world.record)
     {
         next.extend(updates(world, &record, choice, rules, fate));
         if fate.person && task == Task::Idle {
@@ -126,17 +144,33 @@ fn events(world: &World, rules: &Rules, fate: Fate) -> Vec<World> {
     next
 }
 
-fn updates(world: &World, record: &Record, choice: Choice, rules: &Rules, fate: Fate) -> Vec<World> {
+fn updates(
+    world: &World,
+    record: &Record,
+    choice: Choice,
+    rules: &Rules,
+    fate: Fate,
+) -> Vec<World> {
     let target = match (TargetSlot::choose(record, choice), choice) {
         (Ok(target), _) => target.slot(),
         (Err(_), Choice::Slot(slot)) if rules.has(Mutant::FallbackOverwritten) => slot.other(),
         _ => return Vec::new(),
     };
-    let offered =
-        fate.releases.iter().copied().filter(|release| RELEASES[usize::from(*release)].0 >= record.floor);
+    let offered = fate
+        .releases
+        .iter()
+        .copied()
+        .filter(|release| RELEASES[usize::from(*release)].0 >= record.floor);
     let apply = |release| {
         world.with(|world| {
-            world.phase = Phase::Up { choice, task: Task::Applying { release, target, done: 0 } };
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Applying {
+                    release,
+                    target,
+                    done: 0,
+                },
+            };
         })
     };
     offered.map(apply).collect()
@@ -145,23 +179,37 @@ fn updates(world: &World, record: &Record, choice: Choice, rules: &Rules, fate: 
 fn wishes(world: &World, record: &Record, choice: Choice) -> Vec<World> {
     let mut wanted = vec![transition::rollback(record, choice)];
     wanted.extend(Slot::ALL.map(|slot| transition::mark_bad(record, slot)));
-    let choices = [Choice::Slot(Slot::A), Choice::Slot(Slot::B), Choice::Recovery];
+    let choices = [
+        Choice::Slot(Slot::A),
+        Choice::Slot(Slot::B),
+        Choice::Recovery,
+    ];
     wanted.extend(choices.map(|choice| transition::boot_once(record, choice)));
     let done = |record| {
         world.with(|world| {
             world.put(record);
-            world.phase = Phase::Up { choice, task: Task::Reconciling };
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Reconciling,
+            };
         })
     };
     wanted.into_iter().flatten().map(done).collect()
 }
 
-/// The newest copy of the record becomes unreadable, so that the older one counts. Not in the middle of a commit, nor
-/// after a power cut there: that is two faults at once, and what is there then is the trial as it was.
+/// The newest copy of the record becomes unreadable, so that the older one counts. Not in the
+/// middle of a commit, nor after a power cut there: that is two faults at once, and what is there
+/// then is the trial as it was.
 fn rot(world: &World) -> Option<World> {
     let copies = world.copies.filter(|copies| !copies.lost && !copies.cut)?;
     let older = world.older?;
-    if matches!(world.phase, Phase::Up { task: Task::Settling, .. }) {
+    if matches!(
+        world.phase,
+        Phase::Up {
+            task: Task::Settling,
+            ..
+        }
+    ) {
         return None;
     }
     Some(world.with(|world| {
@@ -170,11 +218,21 @@ fn rot(world: &World) -> Option<World> {
             world.proven[slot as usize] |= older.slot(slot).is_good();
         }
         world.record = Some(older);
-        world.copies = Some(Copies { lost: true, ..copies });
-        // An update ends with its next write of the record: it is not the one that it was planned on. Then the checks
-        // go on, if they have not passed yet.
-        if let Phase::Up { choice, task: Task::Applying { .. } } = world.phase {
-            world.phase = Phase::Up { choice, task: Task::Booting };
+        world.copies = Some(Copies {
+            lost: true,
+            ..copies
+        });
+        // An update ends with its next write of the record: it is not the one that it was planned
+        // on. Then the checks go on, if they have not passed yet.
+        if let Phase::Up {
+            choice,
+            task: Task::Applying { .. },
+        } = world.phase
+        {
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Booting,
+            };
         }
     }))
 }
@@ -182,10 +240,16 @@ fn rot(world: &World) -> Option<World> {
 fn wear_and_loss(world: &World, fate: Fate) -> Vec<World> {
     let mut next = Vec::new();
     for (place, content) in world.content.into_iter().enumerate() {
-        if let Content::Whole { release, behaviour: Behaviour::Works } = content
+        if let Content::Whole {
+            release,
+            behaviour: Behaviour::Works,
+        } = content
             && fate.wear
         {
-            let worn = Content::Whole { release, behaviour: Behaviour::Fails };
+            let worn = Content::Whole {
+                release,
+                behaviour: Behaviour::Fails,
+            };
             next.push(world.with(|world| world.content[place] = worn));
         }
     }
@@ -205,7 +269,13 @@ fn foreign() -> Vec<u8> {
 
 fn hostilities(world: &World) -> Vec<World> {
     let vars = &world.vars;
-    let mut next = vec![BootVars::default(), BootVars { next: None, ..vars.clone() }];
+    let mut next = vec![
+        BootVars::default(),
+        BootVars {
+            next: None,
+            ..vars.clone()
+        },
+    ];
     let mut reversed = vars.clone();
     reversed.order.reverse();
     next.push(reversed);
@@ -229,15 +299,29 @@ fn hostilities(world: &World) -> Vec<World> {
         next.push(dropped);
     }
     // It forgets the order, or switches an entry off.
-    next.push(BootVars { order: Vec::new(), ..vars.clone() });
+    next.push(BootVars {
+        order: Vec::new(),
+        ..vars.clone()
+    });
     let mut off = vars.clone();
-    if let Some(attributes) = off.entries.values_mut().next().and_then(|bytes| bytes.first_mut()) {
+    if let Some(attributes) = off
+        .entries
+        .values_mut()
+        .next()
+        .and_then(|bytes| bytes.first_mut())
+    {
         *attributes = 0;
     }
     next.push(off);
     // BootNext is taken by someone else, or by an entry of ours that was not meant.
-    next.extend(vars.entries.keys().map(|number| BootVars { next: Some(*number), ..vars.clone() }));
-    let mut worlds: Vec<World> = next.into_iter().map(|vars| world.with(|world| world.vars = vars)).collect();
+    next.extend(vars.entries.keys().map(|number| BootVars {
+        next: Some(*number),
+        ..vars.clone()
+    }));
+    let mut worlds: Vec<World> = next
+        .into_iter()
+        .map(|vars| world.with(|world| world.vars = vars))
+        .collect();
     worlds.push(world.with(|world| world.deaf = !world.deaf));
     for world in &mut worlds {
         world.misdeeds += 1;
@@ -250,7 +334,9 @@ fn fail(what: &str) -> Result<(), String> {
 }
 
 fn check_state(world: &World) -> Result<(), String> {
-    let Some(record) = world.record else { return Ok(()) };
+    let Some(record) = world.record else {
+        return Ok(());
+    };
     for slot in Slot::ALL {
         let state = record.slot(slot);
         if state.is_good() && record.floor > state.release.rollback_index {
@@ -270,12 +356,17 @@ fn check_state(world: &World) -> Result<(), String> {
 }
 
 fn check_step(before: &World, after: &World) -> Result<(), String> {
-    if before.copies.is_some_and(|copies| !copies.lost) && after.copies.is_some_and(|copies| copies.lost) {
+    if before.copies.is_some_and(|copies| !copies.lost)
+        && after.copies.is_some_and(|copies| copies.lost)
+    {
         for slot in Slot::ALL {
-            let on_trial =
-                after.state(slot).is_some_and(|state| matches!(state.status, Status::Pending { .. }));
+            let on_trial = after
+                .state(slot)
+                .is_some_and(|state| matches!(state.status, Status::Pending { .. }));
             if before.state(slot).is_some_and(SlotState::is_good) && on_trial {
-                return fail("a committed release is on trial again, since one copy of the record was lost");
+                return fail(
+                    "a committed release is on trial again, since one copy of the record was lost",
+                );
             }
         }
     }
@@ -284,26 +375,44 @@ fn check_step(before: &World, after: &World) -> Result<(), String> {
     {
         return fail("I5: the floor fell");
     }
-    let started = after.launches.iter().zip(&before.launches).position(|(after, before)| after > before);
+    let started = after
+        .launches
+        .iter()
+        .zip(&before.launches)
+        .position(|(after, before)| after > before);
     let launched = match (before.phase, after.phase) {
-        (Phase::Loading { .. }, Phase::Up { choice: Choice::Slot(slot), .. }) => Some(slot),
+        (
+            Phase::Loading { .. },
+            Phase::Up {
+                choice: Choice::Slot(slot),
+                ..
+            },
+        ) => Some(slot),
         (Phase::Loading { .. }, _) => started.map(|place| Slot::ALL[place]),
         _ => None,
     };
     if let Some(slot) = launched {
         check_launch(before, after, slot)?;
     }
-    if let Phase::Up { choice: Choice::Slot(booted), task: Task::Applying { .. } } = before.phase {
+    if let Phase::Up {
+        choice: Choice::Slot(booted),
+        task: Task::Applying { .. },
+    } = before.phase
+    {
         if before.content[booted as usize] != after.content[booted as usize] {
             return fail("I4: the booted slot was written to");
         }
         let other = booted.other();
-        let fallback = before.state(other).is_some_and(SlotState::is_good) && !before.proven[booted as usize];
+        let fallback =
+            before.state(other).is_some_and(SlotState::is_good) && !before.proven[booted as usize];
         if fallback && before.content[other as usize] != after.content[other as usize] {
             return fail("I4: the only fallback of a trial was written to");
         }
     }
-    if let Phase::Up { task: Task::Reconciling | Task::Idle, .. } = before.phase
+    if let Phase::Up {
+        task: Task::Reconciling | Task::Idle,
+        ..
+    } = before.phase
         && matches!(after.phase, Phase::Up { .. })
         && foreigners(&before.vars) != foreigners(&after.vars)
     {
@@ -313,7 +422,9 @@ fn check_step(before: &World, after: &World) -> Result<(), String> {
 }
 
 fn check_launch(before: &World, after: &World, slot: Slot) -> Result<(), String> {
-    let Some(state) = before.state(slot) else { return fail("I1: a slot was started without a record") };
+    let Some(state) = before.state(slot) else {
+        return fail("I1: a slot was started without a record");
+    };
     let Content::Whole { release, .. } = before.content[slot as usize] else {
         return fail("I2: a slot was started that is not whole");
     };
@@ -325,7 +436,9 @@ fn check_launch(before: &World, after: &World, slot: Slot) -> Result<(), String>
     }
     // A copy that is lost gives back the try that was counted in it, and no more.
     let given_back = u8::from(before.copies.is_some_and(|copies| copies.lost));
-    if !before.proven[slot as usize] && after.launches[slot as usize] > state.tries_granted + given_back {
+    if !before.proven[slot as usize]
+        && after.launches[slot as usize] > state.tries_granted + given_back
+    {
         return fail("I3: a release was started more often than it has tries");
     }
     Ok(())
@@ -333,15 +446,21 @@ fn check_launch(before: &World, after: &World, slot: Slot) -> Result<(), String>
 
 /// Entries that are not ours, and their order.
 fn foreigners(vars: &BootVars) -> (Vec<&Vec<u8>>, Vec<u16>) {
-    let ours = |bytes: &Vec<u8>| LoadOption::parse(bytes).is_ok_and(|option| option.starts().is_some());
+    let ours =
+        |bytes: &Vec<u8>| LoadOption::parse(bytes).is_ok_and(|option| option.starts().is_some());
     let entries = vars.entries.values().filter(|bytes| !ours(bytes)).collect();
     let foreign = |number: &u16| vars.entries.get(number).is_some_and(|bytes| !ours(bytes));
-    (entries, vars.order.iter().copied().filter(foreign).collect())
+    (
+        entries,
+        vars.order.iter().copied().filter(foreign).collect(),
+    )
 }
 
 /// Whether a Good, whole, working release is there that nothing rules out.
 fn can_be_saved(world: &World) -> bool {
-    let Some(record) = world.record else { return false };
+    let Some(record) = world.record else {
+        return false;
+    };
     Slot::ALL.into_iter().any(|slot| {
         let state = record.slot(slot);
         let works = matches!(world.content[slot as usize], Content::Whole { release, behaviour: Behaviour::Works }
@@ -396,9 +515,12 @@ fn boot_again(world: &World, rules: &Rules) -> World {
     again
 }
 
-/// What holds when nothing is left to do: the entries are as derived, and another boot changes nothing.
+/// What holds when nothing is left to do: the entries are as derived, and another boot changes
+/// nothing.
 fn check_settled(world: &World, rules: &Rules) -> Rest {
-    let Phase::Up { choice, .. } = world.phase else { return Err("I6: at rest, and not running".to_owned()) };
+    let Phase::Up { choice, .. } = world.phase else {
+        return Err("I6: at rest, and not running".to_owned());
+    };
     if let Some(record) = &world.record {
         if let Some(action) = next_action(record, &world.vars, &facts(), Some(choice)) {
             return Err(format!("I6: at rest, and due: {action}"));
@@ -417,14 +539,18 @@ fn check_settled(world: &World, rules: &Rules) -> Rest {
         }
         let mut settled = world.clone();
         if world.copies.is_some_and(|copies| copies.lost) {
-            // Lost while the machine ran: what the guard had ruled out for want of tries, it rules out once more.
+            // Lost while the machine ran: what the guard had ruled out for want of tries, it rules
+            // out once more.
             settled = again;
             again = boot_again(&settled, rules);
         }
-        // A plain boot spends from the budget and refills it: the copy before the last one may differ in that.
+        // A plain boot spends from the budget and refills it: the copy before the last one may
+        // differ in that.
         again.older = settled.older;
         if again != settled {
-            return Err(format!("I7: a plain boot of slot {slot} changed the machine"));
+            return Err(format!(
+                "I7: a plain boot of slot {slot} changed the machine"
+            ));
         }
     }
     Ok(matches!(choice, Choice::Slot(_)))

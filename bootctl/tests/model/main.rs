@@ -1,6 +1,6 @@
-//! The protocol, explored whole: every state that updates, commits, rollbacks, fallbacks, recovery, power cuts at every
-//! step, releases that work, fail or return, and hostile firmware can lead to. Then the same with single barriers
-//! taken away, each of which a check must notice.
+//! The protocol, explored whole: every state that updates, commits, rollbacks, fallbacks, recovery,
+//! power cuts at every step, releases that work, fail or return, and hostile firmware can lead to.
+//! Then the same with single barriers taken away, each of which a check must notice.
 
 mod explore;
 mod world;
@@ -9,20 +9,62 @@ use explore::{Fate, explore};
 use std::io::Write as _;
 use world::{Mutant, Rules};
 
-const PROTOCOL: Fate =
-    Fate { releases: &[0, 1, 2], person: false, wear: true, loss: false, rot: false, misdeeds: 0 };
-const PERSON: Fate =
-    Fate { releases: &[0, 2], person: true, wear: false, loss: false, rot: false, misdeeds: 0 };
-const REVOKING: Fate =
-    Fate { releases: &[1, 3, 4], person: false, wear: false, loss: false, rot: false, misdeeds: 0 };
-const LOSS: Fate =
-    Fate { releases: &[0, 1], person: false, wear: false, loss: true, rot: false, misdeeds: 0 };
-const ROT: Fate =
-    Fate { releases: &[0, 1, 2], person: false, wear: false, loss: false, rot: true, misdeeds: 0 };
-const TWICE_HOSTILE: Fate =
-    Fate { releases: &[0], person: false, wear: false, loss: false, rot: false, misdeeds: 2 };
-const HOSTILE: Fate =
-    Fate { releases: &[0, 2], person: false, wear: false, loss: false, rot: false, misdeeds: 1 };
+const PROTOCOL: Fate = Fate {
+    releases: &[0, 1, 2],
+    person: false,
+    wear: true,
+    loss: false,
+    rot: false,
+    misdeeds: 0,
+};
+const PERSON: Fate = Fate {
+    releases: &[0, 2],
+    person: true,
+    wear: false,
+    loss: false,
+    rot: false,
+    misdeeds: 0,
+};
+const REVOKING: Fate = Fate {
+    releases: &[1, 3, 4],
+    person: false,
+    wear: false,
+    loss: false,
+    rot: false,
+    misdeeds: 0,
+};
+const LOSS: Fate = Fate {
+    releases: &[0, 1],
+    person: false,
+    wear: false,
+    loss: true,
+    rot: false,
+    misdeeds: 0,
+};
+const ROT: Fate = Fate {
+    releases: &[0, 1, 2],
+    person: false,
+    wear: false,
+    loss: false,
+    rot: true,
+    misdeeds: 0,
+};
+const TWICE_HOSTILE: Fate = Fate {
+    releases: &[0],
+    person: false,
+    wear: false,
+    loss: false,
+    rot: false,
+    misdeeds: 2,
+};
+const HOSTILE: Fate = Fate {
+    releases: &[0, 2],
+    person: false,
+    wear: false,
+    loss: false,
+    rot: false,
+    misdeeds: 1,
+};
 
 fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
@@ -31,7 +73,10 @@ fn say(text: &str) {
 
 fn holds(name: &str, fate: Fate) {
     let found = explore(&Rules::default(), fate);
-    say(&format!("{name}: {} states, {} steps, violation: {:?}", found.states, found.steps, found.violation));
+    say(&format!(
+        "{name}: {} states, {} steps, violation: {:?}",
+        found.states, found.steps, found.violation
+    ));
     assert_eq!(found.violation, None, "{name}:\n{}", found.story);
 }
 
@@ -99,10 +144,17 @@ fn every_missing_barrier_is_noticed() {
     let mut survivors = Vec::new();
     for (mutants, fate) in mutants {
         let found = explore(&Rules(mutants.to_vec()), fate);
-        say(&format!("without {mutants:?}: {:?} after {} states", found.violation, found.states));
+        say(&format!(
+            "without {mutants:?}: {:?} after {} states",
+            found.violation, found.states
+        ));
         if found.violation.is_none() {
             survivors.push(mutants);
         }
     }
-    assert_eq!(survivors, Vec::<&[Mutant]>::new(), "nothing noticed that these are gone");
+    assert_eq!(
+        survivors,
+        Vec::<&[Mutant]>::new(),
+        "nothing noticed that these are gone"
+    );
 }

@@ -1,13 +1,13 @@
-//! A machine small enough to be explored whole: firmware, guard, updater and system around the real decision,
-//! transitions and reconciling. What is simulated is only what moves bytes.
+//! A machine small enough to be explored whole: firmware, guard, updater and system around the real
+//! decision, transitions and reconciling. What is simulated is only what moves bytes.
 
 use bootctl::firmware::{self, Start};
 use bootctl::reconcile::{BootVars, Facts, next_action};
 use bootctl::transition::{self, TargetSlot};
 use record::gpt::{Partition, Partitions};
 use record::{
-    Choice, Decision, Evidence, GOOD_BUDGET, Guid, Reason, Record, Release, Request, Slot, SlotState, Status,
-    Tried, decide, passed_over, rebuild,
+    Choice, Decision, Evidence, GOOD_BUDGET, Guid, Reason, Record, Release, Request, Slot,
+    SlotState, Status, Tried, decide, passed_over, rebuild,
 };
 use seal::{ImageDigest, Statement, Text64};
 
@@ -99,9 +99,11 @@ pub(crate) struct World {
     pub(crate) phase: Phase,
     /// Firmware refuses every write for now.
     pub(crate) deaf: bool,
-    /// Ghost: how often the release in the slot was started since it was activated, up to its first commit.
+    /// Ghost: how often the release in the slot was started since it was activated, up to its first
+    /// commit.
     pub(crate) launches: [u8; 2],
-    /// Ghost: the release in the slot came up and passed its checks once, or that can no longer be known.
+    /// Ghost: the release in the slot came up and passed its checks once, or that can no longer be
+    /// known.
     pub(crate) proven: [bool; 2],
     /// Ghost: the record was lost once.
     pub(crate) rebuilt: bool,
@@ -116,7 +118,8 @@ pub(crate) struct World {
 pub(crate) struct Copies {
     /// The newest one was lost once.
     pub(crate) lost: bool,
-    /// The power went between the two writes of a commit, and nothing was written since: the commit hangs on one copy.
+    /// The power went between the two writes of a commit, and nothing was written since: the commit
+    /// hangs on one copy.
     pub(crate) cut: bool,
 }
 
@@ -165,12 +168,24 @@ impl Rules {
     }
 
     fn order(&self) -> Vec<Step> {
-        let mut order = vec![Step::Disarm, Step::Open, Step::Body, Step::Header, Step::Activate];
+        let mut order = vec![
+            Step::Disarm,
+            Step::Open,
+            Step::Body,
+            Step::Header,
+            Step::Activate,
+        ];
         if self.has(Mutant::HeaderFirst) {
             order.swap(2, 3);
         }
         if self.has(Mutant::ActivateFirst) {
-            order = vec![Step::Disarm, Step::Activate, Step::Open, Step::Body, Step::Header];
+            order = vec![
+                Step::Disarm,
+                Step::Activate,
+                Step::Open,
+                Step::Body,
+                Step::Header,
+            ];
         }
         if self.has(Mutant::NoDisarm) {
             order.remove(0);
@@ -184,25 +199,43 @@ const fn at(slot: Slot) -> usize {
 }
 
 pub(crate) fn facts() -> Facts {
-    let esp = Partition { uuid: Guid([9; 16]), number: 1, first_lba: 2048, last_lba: 4095 };
-    Facts { esp, retired: Vec::new() }
+    let esp = Partition {
+        uuid: Guid([9; 16]),
+        number: 1,
+        first_lba: 2048,
+        last_lba: 4095,
+    };
+    Facts {
+        esp,
+        retired: Vec::new(),
+    }
 }
 
 fn release(number: u8) -> Release {
     let version = Text64::new(["r0", "r1", "r2", "r3", "r4"][usize::from(number)]).unwrap();
-    Release { version, rollback_index: RELEASES[usize::from(number)].0, manifest_sha256: [number; 32] }
+    Release {
+        version,
+        rollback_index: RELEASES[usize::from(number)].0,
+        manifest_sha256: [number; 32],
+    }
 }
 
 impl World {
     /// A machine in recovery, with empty slots: what the installer leaves before its first apply.
     pub(crate) fn installing() -> Self {
-        let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
+        let partitions = Partitions {
+            disk_guid: Guid([1; 16]),
+            ..Partitions::default()
+        };
         Self {
             record: Some(Record::unused(&partitions)),
             older: None,
             content: [Content::Open; 2],
             vars: BootVars::default(),
-            phase: Phase::Up { choice: Choice::Recovery, task: Task::Idle },
+            phase: Phase::Up {
+                choice: Choice::Recovery,
+                task: Task::Idle,
+            },
             deaf: false,
             launches: [0; 2],
             proven: [false; 2],
@@ -212,7 +245,8 @@ impl World {
         }
     }
 
-    /// Writes a record: into the copy that does not count, so that the one that counted until now is the older one.
+    /// Writes a record: into the copy that does not count, so that the one that counted until now
+    /// is the older one.
     pub(crate) fn put(&mut self, record: Record) {
         if self.record == Some(record) {
             return;
@@ -229,9 +263,17 @@ impl World {
 
     /// The state on one line.
     pub(crate) fn line(&self) -> String {
-        let Self { phase, content, vars, launches, .. } = self;
+        let Self {
+            phase,
+            content,
+            vars,
+            launches,
+            ..
+        } = self;
         let record = self.record.map(|record| {
-            let [a, b] = record.slots.map(|slot| (slot.status, slot.release.rollback_index));
+            let [a, b] = record
+                .slots
+                .map(|slot| (slot.status, slot.release.rollback_index));
             (record.default, a, b, record.floor, record.one_shot)
         });
         format!(
@@ -255,9 +297,15 @@ impl World {
         }
         if let Some(older) = &mut self.older {
             older.seq = 0;
-            older.slots.iter_mut().filter(|state| state.status == Status::Unbootable).for_each(forget);
+            older
+                .slots
+                .iter_mut()
+                .filter(|state| state.status == Status::Unbootable)
+                .for_each(forget);
         }
-        let Some(record) = &mut self.record else { return };
+        let Some(record) = &mut self.record else {
+            return;
+        };
         record.seq = 0;
         for (state, place) in record.slots.iter_mut().zip(0..) {
             if state.status == Status::Unbootable {
@@ -276,24 +324,51 @@ impl World {
         match self.phase {
             Phase::Off => Some(self.power_on()),
             Phase::Guard { request, tried } => Some(self.guard(rules, request, tried)),
-            Phase::Loading { choice, request, tried } => Some(self.load(rules, choice, request, tried)),
-            Phase::Up { choice, task: Task::Booting } => Some(self.boot(rules, choice)),
-            Phase::Up { choice, task: Task::Settling } => Some(self.settle(rules, choice)),
-            Phase::Up { choice, task: Task::Reconciling } => Some(self.reconcile(rules, choice)),
-            Phase::Up { choice, task: Task::Applying { .. } } => Some(self.apply_step(rules, choice)),
-            Phase::Up { choice, task: Task::Idle } => {
+            Phase::Loading {
+                choice,
+                request,
+                tried,
+            } => Some(self.load(rules, choice, request, tried)),
+            Phase::Up {
+                choice,
+                task: Task::Booting,
+            } => Some(self.boot(rules, choice)),
+            Phase::Up {
+                choice,
+                task: Task::Settling,
+            } => Some(self.settle(rules, choice)),
+            Phase::Up {
+                choice,
+                task: Task::Reconciling,
+            } => Some(self.reconcile(rules, choice)),
+            Phase::Up {
+                choice,
+                task: Task::Applying { .. },
+            } => Some(self.apply_step(rules, choice)),
+            Phase::Up {
+                choice,
+                task: Task::Idle,
+            } => {
                 if let Some(action) = self.due(rules, choice).filter(|_| !self.deaf) {
                     return Some(self.with(|world| world.vars = world.vars.after(&action)));
                 }
-                // Health checks go on until they have their answer, whatever else was done meanwhile.
+                // Health checks go on until they have their answer, whatever else was done
+                // meanwhile.
                 let unanswered = |slot| {
                     self.state(slot).is_some_and(|state| {
-                        let full = Status::Good { budget_left: GOOD_BUDGET };
+                        let full = Status::Good {
+                            budget_left: GOOD_BUDGET,
+                        };
                         state.status != Status::Unbootable && state.status != full
                     })
                 };
                 if matches!(choice, Choice::Slot(slot) if unanswered(slot)) {
-                    return Some(self.with(|world| world.phase = Phase::Up { choice, task: Task::Booting }));
+                    return Some(self.with(|world| {
+                        world.phase = Phase::Up {
+                            choice,
+                            task: Task::Booting,
+                        }
+                    }));
                 }
                 // At rest when another boot would start the same.
                 let rests = self.record.is_none_or(|record| {
@@ -306,19 +381,27 @@ impl World {
         }
     }
 
-    /// Firmware: `BootNext`, then `BootOrder`, then the removable path. A foreign entry starts nothing.
+    /// Firmware: `BootNext`, then `BootOrder`, then the removable path. A foreign entry starts
+    /// nothing.
     fn power_on(&self) -> Self {
         let mut taken = Request::Plain;
         let boot = firmware::boot(&self.vars, &[], |_, option| match option.starts() {
             None => Start::NotThere,
             Some(choice) => {
-                taken = if choice == Choice::Recovery { Request::Recovery } else { Request::Plain };
+                taken = if choice == Choice::Recovery {
+                    Request::Recovery
+                } else {
+                    Request::Plain
+                };
                 Start::TookOver
             }
         });
         self.with(|world| {
             world.vars = boot.vars;
-            world.phase = Phase::Guard { request: taken, tried: Tried::default() };
+            world.phase = Phase::Guard {
+                request: taken,
+                tried: Tried::default(),
+            };
         })
     }
 
@@ -330,12 +413,22 @@ impl World {
                 // Nothing to go by: recovery.
                 None => {
                     let choice = Choice::Recovery;
-                    return self.with(|world| world.phase = Phase::Loading { choice, request, tried });
+                    return self.with(|world| {
+                        world.phase = Phase::Loading {
+                            choice,
+                            request,
+                            tried,
+                        }
+                    });
                 }
             },
         };
         match decide(&record, request, tried) {
-            Decision::Launch { choice, record: mut spent, .. } => {
+            Decision::Launch {
+                choice,
+                record: mut spent,
+                ..
+            } => {
                 if rules.has(Mutant::NoSpend) {
                     spent = record;
                 }
@@ -348,14 +441,19 @@ impl World {
                     if rules.has(Mutant::BudgetNeverSpent) && record.slot(slot).is_good() {
                         state.status = before;
                     }
-                    if rules.has(Mutant::TriesRefilled) && matches!(before, Status::Pending { .. }) {
+                    if rules.has(Mutant::TriesRefilled) && matches!(before, Status::Pending { .. })
+                    {
                         state.status = Status::Pending { tries_left: TRIES };
                     }
                     spent = spent.with_slot(slot, state);
                 }
                 self.with(|world| {
                     world.put(spent);
-                    world.phase = Phase::Loading { choice, request, tried };
+                    world.phase = Phase::Loading {
+                        choice,
+                        request,
+                        tried,
+                    };
                 })
             }
             Decision::GiveUp { record } => self.with(|world| {
@@ -367,14 +465,22 @@ impl World {
 
     fn rebuild(&self, rules: &Rules) -> Option<Self> {
         let statement = |content: &Content| match content {
-            Content::Whole { release: number, .. } => Ok(Statement {
+            Content::Whole {
+                release: number, ..
+            } => Ok(Statement {
                 version: release(*number).version,
                 rollback_index: release(*number).rollback_index,
                 key_epoch: 1,
                 revoke: RELEASES[usize::from(*number)].2,
                 watchdog: false,
-                manifest: ImageDigest { len: 1, sha256: [*number; 32] },
-                boot: ImageDigest { len: 1, sha256: [0; 32] },
+                manifest: ImageDigest {
+                    len: 1,
+                    sha256: [*number; 32],
+                },
+                boot: ImageDigest {
+                    len: 1,
+                    sha256: [0; 32],
+                },
                 recovery: ImageDigest::NONE,
                 bundle_len: 8192,
             }),
@@ -384,18 +490,33 @@ impl World {
         if rules.has(Mutant::LostRecordMeansGood) {
             return Some(self.with(|world| {
                 let mut record = Self::installing().record.unwrap();
-                let status = Status::Good { budget_left: GOOD_BUDGET };
+                let status = Status::Good {
+                    budget_left: GOOD_BUDGET,
+                };
                 let held = sealed[0].as_ref().map_or(Release::NONE, |found| Release {
                     version: found.version,
                     rollback_index: found.rollback_index,
                     manifest_sha256: found.manifest.sha256,
                 });
-                record.slots[0] = SlotState { status, release: held, ..record.slots[0] };
+                record.slots[0] = SlotState {
+                    status,
+                    release: held,
+                    ..record.slots[0]
+                };
                 world.record = Some(record);
             }));
         }
-        let partitions = Partitions { disk_guid: Guid([1; 16]), ..Partitions::default() };
-        let record = rebuild(&partitions, &Evidence { sealed, seq_seen: 0 })?;
+        let partitions = Partitions {
+            disk_guid: Guid([1; 16]),
+            ..Partitions::default()
+        };
+        let record = rebuild(
+            &partitions,
+            &Evidence {
+                sealed,
+                seq_seen: 0,
+            },
+        )?;
         Some(self.with(|world| {
             world.record = Some(record);
             world.launches = [0; 2];
@@ -405,14 +526,24 @@ impl World {
 
     fn load(&self, rules: &Rules, choice: Choice, request: Request, tried: Tried) -> Self {
         let Choice::Slot(slot) = choice else {
-            return self.with(|world| world.phase = Phase::Up { choice, task: Task::Reconciling });
+            return self.with(|world| {
+                world.phase = Phase::Up {
+                    choice,
+                    task: Task::Reconciling,
+                }
+            });
         };
-        let Some(record) = self.record else { return self.with(|world| world.phase = Phase::Off) };
+        let Some(record) = self.record else {
+            return self.with(|world| world.phase = Phase::Off);
+        };
         let again = |reason| {
             let after = passed_over(&record, slot, reason);
             self.with(|world| {
                 world.put(after);
-                world.phase = Phase::Guard { request, tried: tried.with(choice) };
+                world.phase = Phase::Guard {
+                    request,
+                    tried: tried.with(choice),
+                };
             })
         };
         let unverified = rules.has(Mutant::NoVerify);
@@ -434,10 +565,18 @@ impl World {
         }
         let started = self.with(|world| {
             world.launches[at(slot)] = world.launches[at(slot)].saturating_add(1);
-            world.phase = Phase::Up { choice, task: Task::Booting };
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Booting,
+            };
         });
         if behaviour == Behaviour::Returns {
-            return started.with(|world| world.phase = Phase::Guard { request, tried: tried.with(choice) });
+            return started.with(|world| {
+                world.phase = Phase::Guard {
+                    request,
+                    tried: tried.with(choice),
+                }
+            });
         }
         started
     }
@@ -446,15 +585,25 @@ impl World {
         let works = match choice {
             Choice::Recovery => true,
             Choice::Slot(slot) => {
-                matches!(self.content[at(slot)], Content::Whole { behaviour: Behaviour::Works, .. })
+                matches!(
+                    self.content[at(slot)],
+                    Content::Whole {
+                        behaviour: Behaviour::Works,
+                        ..
+                    }
+                )
             }
         };
         if !works && !rules.has(Mutant::CommitAtLaunch) {
             return self.with(|world| world.phase = Phase::Off);
         }
-        let Some(record) = self.record else { return self.with(|world| world.phase = Phase::Off) };
+        let Some(record) = self.record else {
+            return self.with(|world| world.phase = Phase::Off);
+        };
         let committed = transition::commit(&record, choice).ok().map(|mut after| {
-            let Choice::Slot(slot) = choice else { return after };
+            let Choice::Slot(slot) = choice else {
+                return after;
+            };
             if rules.has(Mutant::BudgetNeverRefilled) && record.slot(slot).is_good() {
                 after = record;
             }
@@ -475,7 +624,11 @@ impl World {
                     task = Task::Settling;
                 }
             }
-            world.phase = if works { Phase::Up { choice, task } } else { Phase::Off };
+            world.phase = if works {
+                Phase::Up { choice, task }
+            } else {
+                Phase::Off
+            };
         })
     }
 
@@ -486,7 +639,10 @@ impl World {
             if world.record.as_ref().is_some_and(hangs) && !rules.has(Mutant::CommitInOneCopy) {
                 world.older = world.record;
             }
-            world.phase = Phase::Up { choice, task: Task::Reconciling };
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Reconciling,
+            };
         })
     }
 
@@ -510,24 +666,51 @@ impl World {
     fn reconcile(&self, rules: &Rules, choice: Choice) -> Self {
         match self.due(rules, choice).filter(|_| !self.deaf) {
             Some(action) => self.with(|world| world.vars = world.vars.after(&action)),
-            None => self.with(|world| world.phase = Phase::Up { choice, task: Task::Idle }),
+            None => self.with(|world| {
+                world.phase = Phase::Up {
+                    choice,
+                    task: Task::Idle,
+                }
+            }),
         }
     }
 
     fn apply_step(&self, rules: &Rules, choice: Choice) -> Self {
-        let Phase::Up { task: Task::Applying { release: number, target, done }, .. } = self.phase else {
+        let Phase::Up {
+            task:
+                Task::Applying {
+                    release: number,
+                    target,
+                    done,
+                },
+            ..
+        } = self.phase
+        else {
             return self.clone();
         };
         let order = rules.order();
         let Some(step) = order.get(usize::from(done)) else {
-            return self.with(|world| world.phase = Phase::Up { choice, task: Task::Reconciling });
+            return self.with(|world| {
+                world.phase = Phase::Up {
+                    choice,
+                    task: Task::Reconciling,
+                }
+            });
         };
-        let Some(record) = self.record else { return self.with(|world| world.phase = Phase::Off) };
+        let Some(record) = self.record else {
+            return self.with(|world| world.phase = Phase::Off);
+        };
         let (index, behaviour, revoke) = RELEASES[usize::from(number)];
         let header_first = rules.has(Mutant::HeaderFirst);
         self.with(|world| {
-            world.phase =
-                Phase::Up { choice, task: Task::Applying { release: number, target, done: done + 1 } };
+            world.phase = Phase::Up {
+                choice,
+                task: Task::Applying {
+                    release: number,
+                    target,
+                    done: done + 1,
+                },
+            };
             match step {
                 Step::Disarm => {
                     if let Ok(target) = TargetSlot::of(&record, choice, target) {
@@ -541,7 +724,10 @@ impl World {
                 Step::Header if header_first => world.content[at(target)] = Content::Torn(number),
                 Step::Body if !header_first => {}
                 Step::Header | Step::Body => {
-                    world.content[at(target)] = Content::Whole { release: number, behaviour };
+                    world.content[at(target)] = Content::Whole {
+                        release: number,
+                        behaviour,
+                    };
                 }
                 Step::Activate => {
                     let tries = Status::Pending { tries_left: TRIES };

@@ -1,11 +1,12 @@
-//! Decoding of one frame with whatever stored bytes, upon bytes of its run and of a base: never other bytes than another way of calling
-//! zstd gives, and nothing that the header check refuses.
+//! Decoding of one frame with whatever stored bytes, upon bytes of its run and of a base: never
+//! other bytes than another way of calling zstd gives, and nothing that the header check refuses.
 
 use bundle::cbor::Blob;
 use bundle::limits::MAX_MANIFEST_LEN;
 use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
 use bundle::{
-    BaseRange, Decoder, FrameEntry, FrameKind, HeadParser, Index, Release, Source, StoredFrame, check_header,
+    BaseRange, Decoder, FrameEntry, FrameKind, HeadParser, Index, Release, Source, StoredFrame,
+    check_header,
 };
 use seal::{ImageDigest, SEAL_LEN, Seal, Statement, Text64};
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,9 @@ const BASE_LEN: usize = 4096;
 
 /// Panics if the property does not hold.
 pub(crate) fn check(data: &[u8]) {
-    let [flags, len_low, len_high, stored @ ..] = data else { return };
+    let [flags, len_low, len_high, stored @ ..] = data else {
+        return;
+    };
     let len = u32::from(u16::from_le_bytes([*len_low, *len_high])).max(2);
     if stored.is_empty() || stored.len() >= len as usize {
         return;
@@ -25,9 +28,15 @@ pub(crate) fn check(data: &[u8]) {
     let (delta, before) = (flags & 1 != 0, u32::from(flags >> 1 & 3) * 4096);
     let head = text(before as usize, flags & 8 != 0);
     let base = text(BASE_LEN, flags & 16 != 0);
-    let prefix = if delta { [base.as_slice(), &head].concat() } else { head.clone() };
+    let prefix = if delta {
+        [base.as_slice(), &head].concat()
+    } else {
+        head.clone()
+    };
     let expected = plain(&prefix, stored, len as usize);
-    let sha256 = expected.as_ref().map_or([0; 32], |bytes| Sha256::digest(bytes).into());
+    let sha256 = expected
+        .as_ref()
+        .map_or([0; 32], |bytes| Sha256::digest(bytes).into());
     let release = release(&head, len, stored, sha256, delta);
     let number = release.frames().len() - 1;
     let frame = StoredFrame::check(&release, number, stored.to_vec().into()).unwrap();
@@ -46,7 +55,11 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-const RANGE: BaseRange = BaseRange { role: ImageRole::Root, offset: 0, len: BASE_LEN as u32 };
+const RANGE: BaseRange = BaseRange {
+    role: ImageRole::Root,
+    offset: 0,
+    len: BASE_LEN as u32,
+};
 
 /// What zstd makes of it when it is called in another way than by the decoder.
 fn plain(prefix: &[u8], stored: &[u8], len: usize) -> Option<Vec<u8>> {
@@ -85,13 +98,35 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
     };
     let raw = head.chunks(4096).enumerate();
     let mut frames: Vec<FrameEntry> = raw
-        .map(|(number, bytes)| entry(4096, FrameKind::Raw, number as u32 * 4096, bytes, digest(bytes)))
+        .map(|(number, bytes)| {
+            entry(
+                4096,
+                FrameKind::Raw,
+                number as u32 * 4096,
+                bytes,
+                digest(bytes),
+            )
+        })
         .collect();
-    let kind = if delta { FrameKind::Delta { first_range: 0, ranges: 1 } } else { FrameKind::Zstd };
+    let kind = if delta {
+        FrameKind::Delta {
+            first_range: 0,
+            ranges: 1,
+        }
+    } else {
+        FrameKind::Zstd
+    };
     frames.push(entry(len, kind, head.len() as u32, stored, sha256));
-    let index = Index { frames, ranges: if delta { vec![RANGE] } else { Vec::new() } };
+    let index = Index {
+        frames,
+        ranges: if delta { vec![RANGE] } else { Vec::new() },
+    };
     let bytes = index.encode();
-    let base = BaseImage { role: ImageRole::Root, size: BASE_LEN as u64, sha256: Blob([0; 32]) };
+    let base = BaseImage {
+        role: ImageRole::Root,
+        size: BASE_LEN as u64,
+        sha256: Blob([0; 32]),
+    };
     let image = ImageInfo {
         role: ImageRole::Root,
         size: head.len() as u64 + u64::from(len),
@@ -101,7 +136,10 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
     };
     let manifest = Manifest {
         ext: BTreeMap::new(),
-        base: delta.then(|| Base { images: vec![base], version: "0".into() }),
+        base: delta.then(|| Base {
+            images: vec![base],
+            version: "0".into(),
+        }),
         sbom: None,
         build: BTreeMap::new(),
         hints: None,
@@ -127,12 +165,24 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         key_epoch: 0,
         revoke: false,
         watchdog: false,
-        manifest: ImageDigest { len: manifest_bytes.len() as u64, sha256: digest(&manifest_bytes) },
+        manifest: ImageDigest {
+            len: manifest_bytes.len() as u64,
+            sha256: digest(&manifest_bytes),
+        },
         boot: ImageDigest::NONE,
         recovery: ImageDigest::NONE,
         bundle_len: (SEAL_LEN + manifest_bytes.len() + bytes.len()) as u64 + manifest.payload,
     };
     let mut parser = HeadParser::without_verifying();
-    parser.feed(&[Seal::new(&statement).as_bytes(), manifest_bytes.as_slice(), &bytes].concat()).unwrap();
+    parser
+        .feed(
+            &[
+                Seal::new(&statement).as_bytes(),
+                manifest_bytes.as_slice(),
+                &bytes,
+            ]
+            .concat(),
+        )
+        .unwrap();
     Arc::clone(parser.release().unwrap())
 }

@@ -6,26 +6,51 @@ use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifes
 use bundle::{BASE_RANGE_LEN, FRAME_ENTRY_LEN, Index, IndexError};
 use std::collections::BTreeMap;
 
-/// Numbers of frames, of base ranges and of frames of the boot image, a sixteenth of the length of both images, and the index: as bytes, for
-/// a manifest that fits it, and as it is read.
+/// Numbers of frames, of base ranges and of frames of the boot image, a sixteenth of the length of
+/// both images, and the index: as bytes, for a manifest that fits it, and as it is read.
 pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, IndexError>)> {
-    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else { return None };
+    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else {
+        return None;
+    };
     let (frames, ranges) = (u64::from(frames % 32), u64::from(ranges % 8));
     let boot = u64::from(*boot) % (frames + 1);
     let size = u64::from(u16::from_le_bytes([*size_low, *size_high])) * 16 + 1;
     let mut index = rest.to_vec();
-    index.resize(frames as usize * FRAME_ENTRY_LEN + ranges as usize * BASE_RANGE_LEN, 0);
-    let image = |role, frames| ImageInfo { role, size, frames, sha256: Blob([0; 32]), frame_size: 65536 };
-    let base = BaseImage { role: ImageRole::Root, size: 1 << 40, sha256: Blob([0; 32]) };
+    index.resize(
+        frames as usize * FRAME_ENTRY_LEN + ranges as usize * BASE_RANGE_LEN,
+        0,
+    );
+    let image = |role, frames| ImageInfo {
+        role,
+        size,
+        frames,
+        sha256: Blob([0; 32]),
+        frame_size: 65536,
+    };
+    let base = BaseImage {
+        role: ImageRole::Root,
+        size: 1 << 40,
+        sha256: Blob([0; 32]),
+    };
     let mut manifest = Manifest {
         ext: BTreeMap::new(),
-        base: Some(Base { images: vec![base], version: "1".into() }),
+        base: Some(Base {
+            images: vec![base],
+            version: "1".into(),
+        }),
         sbom: None,
         build: BTreeMap::new(),
         hints: None,
-        index: IndexInfo { frames, ranges, sha256: Blob([0; 32]) },
+        index: IndexInfo {
+            frames,
+            ranges,
+            sha256: Blob([0; 32]),
+        },
         notes: String::new(),
-        images: vec![image(ImageRole::Boot, boot), image(ImageRole::Root, frames - boot)],
+        images: vec![
+            image(ImageRole::Boot, boot),
+            image(ImageRole::Root, frames - boot),
+        ],
         created: None,
         payload: 0,
         version: "1".into(),

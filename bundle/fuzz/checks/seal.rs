@@ -32,5 +32,7 @@ pub(crate) fn check(data: &[u8]) {
 /// CRC-32 (IEEE), bit by bit: independent of the one under test.
 fn crc(bytes: &[u8; SEAL_LEN]) -> u32 {
     let fold = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
-    !bytes[..SEAL_LEN - 4].iter().fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), fold))
+    !bytes[..SEAL_LEN - 4].iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), fold)
+    })
 }

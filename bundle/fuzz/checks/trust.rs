@@ -13,7 +13,9 @@ static CURRENT: LazyLock<bundle::trust::TrustFile> = LazyLock::new(|| {
 
 /// Panics if the property does not hold.
 pub(crate) fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     drop(parse(text, Path::new("new"), Keys::Inside));
     assert!(trust_update::check(&CURRENT, text, Path::new("new")).is_err());
 }

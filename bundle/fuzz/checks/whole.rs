@@ -1,4 +1,5 @@
-//! The whole reader over a bundle that is changed and then signed again, so that deep code is reached.
+//! The whole reader over a bundle that is changed and then signed again, so that deep code is
+//! reached.
 
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
@@ -12,12 +13,26 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("bundle-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let words = b"each frame builds upon the bytes of its run before it; ".repeat(150);
-    let root = [vec![b'a'; 5000], vec![0; 9000], (0..=255).cycle().take(8000).collect(), words].concat();
+    let root = [
+        vec![b'a'; 5000],
+        vec![0; 9000],
+        (0..=255).cycle().take(8000).collect(),
+        words,
+    ]
+    .concat();
     std::fs::write(folder.join("root.img"), root).unwrap();
     let text = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[compression]\nframe_size = 4096\nwindow = 8192\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     let recipe = Recipe::parse(text, &folder.join("bundle.toml"), None).unwrap();
     let mut out = Vec::new();
-    bundle::create(&recipe, &[key()], 1, &mut Cursor::new(Vec::new()), &mut out, &mut |_| ()).unwrap();
+    bundle::create(
+        &recipe,
+        &[key()],
+        1,
+        &mut Cursor::new(Vec::new()),
+        &mut out,
+        &mut |_| (),
+    )
+    .unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     out
 });
@@ -32,11 +47,14 @@ pub(crate) fn check(data: &[u8]) {
     // Each 4 bytes of input: where (3 bytes) and what.
     for change in data.chunks_exact(4) {
         let at = SEAL_LEN
-            + u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize % (bytes.len() - SEAL_LEN);
+            + u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize
+                % (bytes.len() - SEAL_LEN);
         bytes[at] = change[3];
     }
-    let old =
-        Seal::from_bytes(SAMPLE[..SEAL_LEN].try_into().unwrap()).unwrap().unverified_statement().unwrap();
+    let old = Seal::from_bytes(SAMPLE[..SEAL_LEN].try_into().unwrap())
+        .unwrap()
+        .unverified_statement()
+        .unwrap();
     let manifest_end = SEAL_LEN + old.manifest.len as usize;
     // Right digests from the outside in, as far as the manifest can still be read.
     if let Ok(mut manifest) = Manifest::decode(&bytes[SEAL_LEN..manifest_end]) {
@@ -50,14 +68,20 @@ pub(crate) fn check(data: &[u8]) {
         }
     }
     let mut statement = old;
-    statement.manifest =
-        ImageDigest { len: old.manifest.len, sha256: Sha256::digest(&bytes[SEAL_LEN..manifest_end]).into() };
+    statement.manifest = ImageDigest {
+        len: old.manifest.len,
+        sha256: Sha256::digest(&bytes[SEAL_LEN..manifest_end]).into(),
+    };
     let mut seal = Seal::new(&statement);
     key().sign_seal(&mut seal).unwrap();
     bytes[..SEAL_LEN].copy_from_slice(seal.as_bytes());
     let trusted = TrustedKey::new(&key().public_key(), &[Role::Release]).unwrap();
     let trust = Trust::new(0, [1, 0, 0], &[trusted]).unwrap();
-    if let Ok(opener) = Opener::open(Cursor::new(&bytes), Access::Verify(&trust, Purpose::Release), 1) {
+    if let Ok(opener) = Opener::open(
+        Cursor::new(&bytes),
+        Access::Verify(&trust, Purpose::Release),
+        1,
+    ) {
         // Either refused, or the very bytes that were signed.
         drop(opener.check(&mut |_| ()));
     }

@@ -1,6 +1,7 @@
 //! Fixed fields in fixed blocks, without indexing that could panic.
 
-/// `N` bytes of `block` from offset `at`. Offsets are constants inside the block; outside of it is zero.
+/// `N` bytes of `block` from offset `at`. Offsets are constants inside the block; outside of it is
+/// zero.
 #[must_use]
 pub fn get<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
@@ -25,7 +26,8 @@ impl Text64 {
     /// The empty text.
     pub const EMPTY: Self = Self([0; 64]);
 
-    /// `text`, or `None` if it is longer than 64 bytes or has a character outside `!` to `~`. *Pure.*
+    /// `text`, or `None` if it is longer than 64 bytes or has a character outside `!` to `~`.
+    /// *Pure.*
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; 64];
@@ -36,10 +38,14 @@ impl Text64 {
         Some(Self(bytes))
     }
 
-    /// Decodes the zero-padded form; `None` if anything follows the padding or is not printable. *Pure.*
+    /// Decodes the zero-padded form; `None` if anything follows the padding or is not printable.
+    /// *Pure.*
     #[must_use]
     pub fn decode(bytes: [u8; 64]) -> Option<Self> {
-        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        let len = bytes
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(bytes.len());
         let (text, padding) = bytes.split_at_checked(len)?;
         let sound = text.iter().all(u8::is_ascii_graphic) && padding.iter().all(|byte| *byte == 0);
         sound.then_some(Self(bytes))
@@ -54,7 +60,11 @@ impl Text64 {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());
+        let len = self
+            .0
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(self.0.len());
         core::str::from_utf8(self.0.get(..len).unwrap_or_default()).unwrap_or_default()
     }
 }

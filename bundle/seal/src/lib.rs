@@ -1,9 +1,9 @@
 //! The seal of a release: one 4 KiB block that says what a release is and who vouches for it.
 //!
 //! The same block, byte for byte, is the first 4 KiB of a bundle file and the first 4 KiB of a boot
-//! partition. A bundle is thus trusted by the updater, and a boot image by the boot guard, through one
-//! statement and one set of signatures; signing happens once. The layout is fixed binary so that the
-//! guard needs no parser for CBOR, and every byte of it is either checked or must be zero.
+//! partition. A bundle is thus trusted by the updater, and a boot image by the boot guard, through
+//! one statement and one set of signatures; signing happens once. The layout is fixed binary so
+//! that the guard needs no parser for CBOR, and every byte of it is either checked or must be zero.
 //!
 //! ```text
 //! offset  bytes  what
@@ -16,7 +16,12 @@
 //! ```
 //! All integers are little-endian.
 #![no_std]
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 #[cfg(test)]
 extern crate std;
@@ -28,8 +33,8 @@ mod trust;
 pub use field::Text64;
 pub use statement::{DOMAIN, ImageDigest, STATEMENT_LEN, Statement, StatementError};
 pub use trust::{
-    KeyError, KeyId, MAX_TRUSTED_KEYS, Purpose, Role, TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust, TrustError,
-    TrustedKey, parse_public_key,
+    KeyError, KeyId, MAX_TRUSTED_KEYS, Purpose, Role, TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust,
+    TrustError, TrustedKey, parse_public_key,
 };
 
 use ed25519_dalek::Signature;
@@ -53,8 +58,8 @@ pub struct Seal {
     bytes: [u8; SEAL_LEN],
 }
 
-/// One signature as it stands in a seal: key id (16 bytes), algorithm (`u32`, 1 is Ed25519), 12 zero
-/// bytes, signature (64 bytes).
+/// One signature as it stands in a seal: key id (16 bytes), algorithm (`u32`, 1 is Ed25519), 12
+/// zero bytes, signature (64 bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureEntry {
     /// Which key made it: the first 16 bytes of the SHA-256 of the public key.
@@ -97,13 +102,22 @@ impl core::fmt::Display for SealError {
             Self::Empty => f.write_str("empty: no release is sealed here"),
             Self::NotASeal => f.write_str("not a RayOS bundle or boot image"),
             Self::UnknownMajor(found) => {
-                write!(f, "format version {found} is not known: this program reads 1")
+                write!(
+                    f,
+                    "format version {found} is not known: this program reads 1"
+                )
             }
             Self::Damaged { stored, computed } => {
-                write!(f, "seal is damaged: checksum {computed:08x}, expected {stored:08x}")
+                write!(
+                    f,
+                    "seal is damaged: checksum {computed:08x}, expected {stored:08x}"
+                )
             }
             Self::TooManySignatures(found) => {
-                write!(f, "seal claims {found} signatures: at most {MAX_SIGNATURES} fit")
+                write!(
+                    f,
+                    "seal claims {found} signatures: at most {MAX_SIGNATURES} fit"
+                )
             }
             Self::UnknownAlgorithm(found) => write!(f, "signature algorithm {found} is not known"),
             Self::NotZero(at) => write!(f, "seal has data at offset {at}, where it must be zero"),
@@ -150,7 +164,10 @@ impl core::fmt::Display for VerifyError {
                 write!(f, "signed by {have} trusted {role} key(s), expected {need}")
             }
             Self::TrustTooOld { release, trust } => {
-                write!(f, "signed under key epoch {release}, the trust at hand is of epoch {trust}")
+                write!(
+                    f,
+                    "signed under key epoch {release}, the trust at hand is of epoch {trust}"
+                )
             }
             Self::Statement(error) => write!(f, "{error}"),
         }
@@ -169,11 +186,12 @@ impl Seal {
         seal
     }
 
-    /// Checks the structure of 4 KiB read from a bundle or a boot partition. *Pure.* Every byte is either
-    /// meaningful or must be zero, so that a seal has exactly one encoding.
+    /// Checks the structure of 4 KiB read from a bundle or a boot partition. *Pure.* Every byte is
+    /// either meaningful or must be zero, so that a seal has exactly one encoding.
     ///
     /// # Errors
-    /// A [`SealError`] in this order: empty, magic, major version, CRC, signature count, zero bytes, algorithm.
+    /// A [`SealError`] in this order: empty, magic, major version, CRC, signature count, zero
+    /// bytes, algorithm.
     pub fn from_bytes(bytes: &[u8; SEAL_LEN]) -> Result<Self, SealError> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(SealError::Empty);
@@ -215,7 +233,8 @@ impl Seal {
         &self.bytes
     }
 
-    /// The 512 bytes to be signed: the statement, which begins with its own domain separation string.
+    /// The 512 bytes to be signed: the statement, which begins with its own domain separation
+    /// string.
     #[must_use]
     pub fn to_be_signed(&self) -> [u8; STATEMENT_LEN] {
         get(&self.bytes, 0)
@@ -235,7 +254,8 @@ impl Seal {
     /// Adds a signature made elsewhere. *Pure.* It is not checked here: [`Seal::verify`] does that.
     ///
     /// # Errors
-    /// [`SealError::Full`] after 16 signatures, [`SealError::AlreadySigned`] for a key that has signed.
+    /// [`SealError::Full`] after 16 signatures, [`SealError::AlreadySigned`] for a key that has
+    /// signed.
     pub fn add_signature(&mut self, key_id: KeyId, signature: &[u8; 64]) -> Result<(), SealError> {
         if self.signatures().any(|entry| entry.key_id == key_id) {
             return Err(SealError::AlreadySigned(key_id));
@@ -246,14 +266,23 @@ impl Seal {
         }
         let at = entry_at(count);
         put(&mut self.bytes, at, &key_id.0);
-        put(&mut self.bytes, at.saturating_add(16), &ALGORITHM_ED25519.to_le_bytes());
+        put(
+            &mut self.bytes,
+            at.saturating_add(16),
+            &ALGORITHM_ED25519.to_le_bytes(),
+        );
         put(&mut self.bytes, at.saturating_add(32), signature);
-        put(&mut self.bytes, COUNT_AT, &(count.saturating_add(1) as u32).to_le_bytes());
+        put(
+            &mut self.bytes,
+            COUNT_AT,
+            &(count.saturating_add(1) as u32).to_le_bytes(),
+        );
         self.refresh_crc();
         Ok(())
     }
 
-    /// The statement as it stands, for showing an unverified bundle to a person. Decisions take [`Seal::verify`].
+    /// The statement as it stands, for showing an unverified bundle to a person. Decisions take
+    /// [`Seal::verify`].
     ///
     /// # Errors
     /// A [`StatementError`] if a field of it is out of its range.
@@ -263,8 +292,9 @@ impl Seal {
 
     /// The statement, if enough distinct trusted keys have signed it for `purpose`. *Pure.*
     ///
-    /// Signatures by keys that the trust does not name are passed over. A signature by a trusted key that
-    /// does not match is refused, whatever else is there. A key counts once, however often it signed.
+    /// Signatures by keys that the trust does not name are passed over. A signature by a trusted
+    /// key that does not match is refused, whatever else is there. A key counts once, however often
+    /// it signed.
     ///
     /// # Errors
     /// [`VerifyError`]; the statement is not decoded before the signatures hold.
@@ -276,8 +306,10 @@ impl Seal {
         let mut signed = [false; MAX_TRUSTED_KEYS];
         for entry in self.signatures() {
             let signature = Signature::from_bytes(&entry.signature);
-            for (key, signed) in
-                trust.keys().zip(signed.iter_mut()).filter(|(key, _)| key.id() == entry.key_id)
+            for (key, signed) in trust
+                .keys()
+                .zip(signed.iter_mut())
+                .filter(|(key, _)| key.id() == entry.key_id)
             {
                 key.verify_strict(&message, &signature)
                     .map_err(|()| VerifyError::BadSignature(entry.key_id))?;
@@ -297,7 +329,10 @@ impl Seal {
         }
         let statement = Statement::decode(&message).map_err(VerifyError::Statement)?;
         if statement.key_epoch > trust.epoch() {
-            return Err(VerifyError::TrustTooOld { release: statement.key_epoch, trust: trust.epoch() });
+            return Err(VerifyError::TrustTooOld {
+                release: statement.key_epoch,
+                trust: trust.epoch(),
+            });
         }
         Ok(statement)
     }
@@ -322,7 +357,9 @@ impl Seal {
 
 impl core::fmt::Debug for Seal {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Seal").field("signatures", &self.count()).finish_non_exhaustive()
+        f.debug_struct("Seal")
+            .field("signatures", &self.count())
+            .finish_non_exhaustive()
     }
 }
 

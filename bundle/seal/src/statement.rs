@@ -4,20 +4,22 @@ use crate::field::{Text64, get, put};
 
 /// Length of a statement in bytes.
 pub const STATEMENT_LEN: usize = 512;
-/// The first 32 bytes of a statement: file magic, and the domain that keeps a signature over a release from
-/// being taken for a signature over anything else.
+/// The first 32 bytes of a statement: file magic, and the domain that keeps a signature over a
+/// release from being taken for a signature over anything else.
 pub const DOMAIN: [u8; 32] = *b"RayOS Update release statement\0\0";
 /// Major version that this program reads and writes.
 pub(crate) const MAJOR: u16 = 1;
 
-/// Flags in the low half of the word change meaning and must be known; those in the high half may be ignored.
+/// Flags in the low half of the word change meaning and must be known; those in the high half may
+/// be ignored.
 const FLAG_REVOKE: u32 = 1;
 const FLAG_WATCHDOG: u32 = 2;
 const KNOWN_CRITICAL: u32 = FLAG_REVOKE | FLAG_WATCHDOG;
 const CRITICAL: u32 = 0xffff;
 const RESERVED_AT: usize = 248;
 
-/// Length and SHA-256 of an image as it stands in a partition; a length of 0 means that there is none.
+/// Length and SHA-256 of an image as it stands in a partition; a length of 0 means that there is
+/// none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageDigest {
     /// Bytes.
@@ -28,7 +30,10 @@ pub struct ImageDigest {
 
 impl ImageDigest {
     /// No image of this role.
-    pub const NONE: Self = Self { len: 0, sha256: [0; 32] };
+    pub const NONE: Self = Self {
+        len: 0,
+        sha256: [0; 32],
+    };
 }
 
 /// What is signed: 512 bytes, little-endian.
@@ -56,8 +61,8 @@ pub struct Statement {
     pub key_epoch: u64,
     /// Whether committing this release makes every older one unbootable.
     pub revoke: bool,
-    /// Whether the release feeds a hardware watchdog, so that the guard may arm one before it starts it. Armed for a
-    /// release that does not, it would reset a healthy machine.
+    /// Whether the release feeds a hardware watchdog, so that the guard may arm one before it
+    /// starts it. Armed for a release that does not, it would reset a healthy machine.
     pub watchdog: bool,
     /// Length and hash of the manifest that follows the seal in a bundle.
     pub manifest: ImageDigest,
@@ -91,12 +96,21 @@ impl core::fmt::Display for StatementError {
         match self {
             Self::Domain => f.write_str("signed statement is not one of a release"),
             Self::UnknownMajor(found) => {
-                write!(f, "statement version {found} is not known: this program reads 1")
+                write!(
+                    f,
+                    "statement version {found} is not known: this program reads 1"
+                )
             }
-            Self::UnknownFlags(found) => write!(f, "statement has flags {found:#x} that are not known"),
-            Self::Version => f.write_str("version in the statement is not 1 to 64 printable characters"),
+            Self::UnknownFlags(found) => {
+                write!(f, "statement has flags {found:#x} that are not known")
+            }
+            Self::Version => {
+                f.write_str("version in the statement is not 1 to 64 printable characters")
+            }
             Self::NotZero => f.write_str("statement has data where it must be zero"),
-            Self::Image => f.write_str("statement has an image with a length or a digest, but not both"),
+            Self::Image => {
+                f.write_str("statement has an image with a length or a digest, but not both")
+            }
         }
     }
 }
@@ -109,8 +123,8 @@ impl Statement {
         let mut bytes = [0; STATEMENT_LEN];
         put(&mut bytes, 0, &DOMAIN);
         put(&mut bytes, 32, &MAJOR.to_le_bytes());
-        let flags =
-            (if self.revoke { FLAG_REVOKE } else { 0 }) | (if self.watchdog { FLAG_WATCHDOG } else { 0 });
+        let flags = (if self.revoke { FLAG_REVOKE } else { 0 })
+            | (if self.watchdog { FLAG_WATCHDOG } else { 0 });
         put(&mut bytes, 36, &flags.to_le_bytes());
         put(&mut bytes, 40, &self.rollback_index.to_le_bytes());
         put(&mut bytes, 48, &self.key_epoch.to_le_bytes());
@@ -125,7 +139,8 @@ impl Statement {
     /// Decodes a statement whose signatures have been checked. *Pure.*
     ///
     /// # Errors
-    /// A [`StatementError`] for every value that `encode` would not produce, save later minor versions.
+    /// A [`StatementError`] for every value that `encode` would not produce, save later minor
+    /// versions.
     pub fn decode(bytes: &[u8; STATEMENT_LEN]) -> Result<Self, StatementError> {
         if get::<32>(bytes, 0) != DOMAIN {
             return Err(StatementError::Domain);
@@ -140,7 +155,9 @@ impl Statement {
         if unknown != 0 {
             return Err(StatementError::UnknownFlags(unknown));
         }
-        if minor == 0 && (bytes.iter().skip(RESERVED_AT).any(|byte| *byte != 0) || flags & !CRITICAL != 0) {
+        if minor == 0
+            && (bytes.iter().skip(RESERVED_AT).any(|byte| *byte != 0) || flags & !CRITICAL != 0)
+        {
             return Err(StatementError::NotZero);
         }
         let version = Text64::decode(get(bytes, 176)).ok_or(StatementError::Version)?;
@@ -167,8 +184,10 @@ fn put_image(bytes: &mut [u8], at: usize, image: &ImageDigest) {
 }
 
 fn image(bytes: &[u8], at: usize) -> Result<ImageDigest, StatementError> {
-    let image =
-        ImageDigest { len: u64::from_le_bytes(get(bytes, at)), sha256: get(bytes, at.saturating_add(8)) };
+    let image = ImageDigest {
+        len: u64::from_le_bytes(get(bytes, at)),
+        sha256: get(bytes, at.saturating_add(8)),
+    };
     if (image.len == 0) != (image.sha256 == [0; 32]) {
         return Err(StatementError::Image);
     }

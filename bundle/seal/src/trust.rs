@@ -106,7 +106,11 @@ impl core::error::Error for KeyError {}
 /// [`KeyError`].
 pub fn parse_public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAKey)?;
-    if key.is_weak() { Err(KeyError::Weak) } else { Ok(key) }
+    if key.is_weak() {
+        Err(KeyError::Weak)
+    } else {
+        Ok(key)
+    }
 }
 
 /// A key and its roles.
@@ -124,7 +128,11 @@ impl TrustedKey {
     /// [`KeyError`] for a weak key or none at all.
     pub fn new(public_key: &[u8; 32], roles: &[Role]) -> Result<Self, KeyError> {
         let roles = roles.iter().fold(0, |bits, role| bits | role.bit());
-        Ok(Self { key: parse_public_key(public_key)?, id: KeyId::of(public_key), roles })
+        Ok(Self {
+            key: parse_public_key(public_key)?,
+            id: KeyId::of(public_key),
+            roles,
+        })
     }
 
     /// The key's id.
@@ -190,9 +198,18 @@ impl core::fmt::Display for TrustError {
             Self::NoKeys => f.write_str("trust names no key"),
             Self::TooManyKeys => write!(f, "trust names more than {MAX_TRUSTED_KEYS} keys"),
             Self::DuplicateKey(key) => write!(f, "trust names key {key} twice"),
-            Self::NoThreshold => f.write_str("threshold of the release role is 0, expected at least 1"),
-            Self::Unreachable { role, keys, threshold } => {
-                write!(f, "{role} role has {keys} key(s) and a threshold of {threshold}")
+            Self::NoThreshold => {
+                f.write_str("threshold of the release role is 0, expected at least 1")
+            }
+            Self::Unreachable {
+                role,
+                keys,
+                threshold,
+            } => {
+                write!(
+                    f,
+                    "{role} role has {keys} key(s) and a threshold of {threshold}"
+                )
             }
             Self::Key(error) => write!(f, "{error}"),
             Self::Block => f.write_str("no trusted keys are built into this program"),
@@ -202,11 +219,12 @@ impl core::fmt::Display for TrustError {
 impl core::error::Error for TrustError {}
 
 impl Trust {
-    /// Trust of generation `epoch` in `keys`, asking for `thresholds` signatures by role (in the order of
-    /// [`Role::ALL`]). *Pure.*
+    /// Trust of generation `epoch` in `keys`, asking for `thresholds` signatures by role (in the
+    /// order of [`Role::ALL`]). *Pure.*
     ///
     /// # Errors
-    /// [`TrustError`]: keys that are missing, too many or repeated, thresholds that are 0 or out of reach.
+    /// [`TrustError`]: keys that are missing, too many or repeated, thresholds that are 0 or out of
+    /// reach.
     pub fn new(epoch: u64, thresholds: [u8; 3], keys: &[TrustedKey]) -> Result<Self, TrustError> {
         if keys.is_empty() {
             return Err(TrustError::NoKeys);
@@ -214,9 +232,16 @@ impl Trust {
         if keys.len() > MAX_TRUSTED_KEYS {
             return Err(TrustError::TooManyKeys);
         }
-        let mut trust = Self { epoch, thresholds, keys: [None; MAX_TRUSTED_KEYS] };
+        let mut trust = Self {
+            epoch,
+            thresholds,
+            keys: [None; MAX_TRUSTED_KEYS],
+        };
         for (key, place) in keys.iter().zip(0..) {
-            if trust.keys().any(|known| known.public_key() == key.public_key()) {
+            if trust
+                .keys()
+                .any(|known| known.public_key() == key.public_key())
+            {
                 return Err(TrustError::DuplicateKey(key.id()));
             }
             if let Some(free) = trust.keys.get_mut::<usize>(place) {
@@ -227,11 +252,17 @@ impl Trust {
             return Err(TrustError::NoThreshold);
         }
         for role in Role::ALL {
-            let keys =
-                trust.keys().filter(|key| key.has_role(role)).fold(0_u8, |count, _| count.saturating_add(1));
+            let keys = trust
+                .keys()
+                .filter(|key| key.has_role(role))
+                .fold(0_u8, |count, _| count.saturating_add(1));
             let threshold = trust.threshold(role);
             if keys < threshold {
-                return Err(TrustError::Unreachable { role, keys, threshold });
+                return Err(TrustError::Unreachable {
+                    role,
+                    keys,
+                    threshold,
+                });
             }
         }
         Ok(trust)
@@ -268,8 +299,9 @@ impl Trust {
         }
     }
 
-    /// The binary form for the guard: magic (16), epoch (`u64`), thresholds (3), number of keys (1), zero (4),
-    /// then 40 bytes a key (public key 32, roles 1, zero 7), zero, CRC-32 in the last 4 of 2048 bytes. *Pure.*
+    /// The binary form for the guard: magic (16), epoch (`u64`), thresholds (3), number of keys
+    /// (1), zero (4), then 40 bytes a key (public key 32, roles 1, zero 7), zero, CRC-32 in the
+    /// last 4 of 2048 bytes. *Pure.*
     #[must_use]
     pub fn to_block(&self) -> [u8; TRUST_BLOCK_LEN] {
         let mut block = [0; TRUST_BLOCK_LEN];
@@ -294,7 +326,8 @@ impl Trust {
     /// [`TrustError::Block`] for a damaged or empty block, else what [`Trust::new`] finds.
     pub fn from_block(block: &[u8; TRUST_BLOCK_LEN]) -> Result<Self, TrustError> {
         let crc = crc32fast::hash(block.get(..CRC_AT).unwrap_or_default());
-        if get::<16>(block, 0) != TRUST_BLOCK_MAGIC || u32::from_le_bytes(get(block, CRC_AT)) != crc {
+        if get::<16>(block, 0) != TRUST_BLOCK_MAGIC || u32::from_le_bytes(get(block, CRC_AT)) != crc
+        {
             return Err(TrustError::Block);
         }
         let [count] = get::<1>(block, 27);
@@ -303,15 +336,24 @@ impl Trust {
         if usize::from(count) > MAX_TRUSTED_KEYS {
             return Err(TrustError::TooManyKeys);
         }
-        for (place, at) in keys.iter_mut().zip((KEYS_AT..).step_by(KEY_LEN)).take(usize::from(count)) {
+        for (place, at) in keys
+            .iter_mut()
+            .zip((KEYS_AT..).step_by(KEY_LEN))
+            .take(usize::from(count))
+        {
             let bytes = get::<32>(block, at);
             let [roles] = get::<1>(block, at.saturating_add(32));
             let key = parse_public_key(&bytes).map_err(TrustError::Key)?;
-            let key = TrustedKey { key, id: KeyId::of(&bytes), roles };
+            let key = TrustedKey {
+                key,
+                id: KeyId::of(&bytes),
+                roles,
+            };
             *place = Some(key);
             found = Some(key);
         }
-        // `new` takes a slice of keys: fill the places after the last one with it, then cut to the count.
+        // `new` takes a slice of keys: fill the places after the last one with it, then cut to the
+        // count.
         let filler = found.ok_or(TrustError::NoKeys)?;
         let keys = keys.map(|key| key.unwrap_or(filler));
         Self::new(

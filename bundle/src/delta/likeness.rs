@@ -1,4 +1,5 @@
-//! Where in the base a piece of the new release has its like: an index of samples, and the choice of ranges by it.
+//! Where in the base a piece of the new release has its like: an index of samples, and the choice
+//! of ranges by it.
 
 use crate::base::Extracted;
 use crate::delta::samples::{WINDOW, samples};
@@ -9,11 +10,13 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// Most base ranges of one frame, all together, in bytes: half of what the format allows, since with frames of 1 MiB more does not pay.
+/// Most base ranges of one frame, all together, in bytes: half of what the format allows, since
+/// with frames of 1 MiB more does not pay.
 const BUDGET: u64 = 8 << 20;
 /// A cell is what is chosen or not, in bytes.
 const CELL: u64 = 16 << 10;
-/// Bytes on both sides of what was chosen that are taken along: a changed file has changed parts that no sample finds.
+/// Bytes on both sides of what was chosen that are taken along: a changed file has changed parts
+/// that no sample finds.
 const MARGIN: u64 = 64 << 10;
 /// Bytes between two chosen stretches that are taken along, for the same reason.
 const GAP: u64 = 256 << 10;
@@ -40,7 +43,8 @@ pub(crate) struct Likeness {
     images: Vec<Placed>,
 }
 
-/// An image, and where it begins in the space of all images. They lie so far apart that nothing is merged over their ends.
+/// An image, and where it begins in the space of all images. They lie so far apart that nothing is
+/// merged over their ends.
 struct Placed {
     role: ImageRole,
     size: u64,
@@ -48,19 +52,37 @@ struct Placed {
 }
 
 impl Likeness {
-    /// Samples all images of `base`. *Reads* them once, on `workers` threads. Memory: 8 bytes for each 256 bytes of images, at most about 256 MiB.
-    pub(crate) fn of(base: &Extracted, workers: usize, progress: &mut dyn FnMut(u64)) -> io::Result<Self> {
+    /// Samples all images of `base`. *Reads* them once, on `workers` threads. Memory: 8 bytes for
+    /// each 256 bytes of images, at most about 256 MiB.
+    pub(crate) fn of(
+        base: &Extracted,
+        workers: usize,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<Self> {
         let mut images: Vec<Placed> = Vec::new();
         for (role, file) in base.images() {
-            let end = images.last().map_or(0, |last| last.start + last.size + 2 * MARGIN + GAP);
+            let end = images
+                .last()
+                .map_or(0, |last| last.start + last.size + 2 * MARGIN + GAP);
             let start = end.next_multiple_of(CELL);
-            images.push(Placed { role: *role, size: file.metadata()?.len(), start });
+            images.push(Placed {
+                role: *role,
+                size: file.metadata()?.len(),
+                start,
+            });
         }
         let all: u64 = images.iter().map(|image| image.size).sum();
-        let rarity = (RARITY..32).find(|rarity| all >> rarity <= MAX_SAMPLES).unwrap_or(32);
-        let mut pieces = images.iter().zip(base.images()).flat_map(|(image, (_, file))| {
-            (0..image.size).step_by(PIECE as usize).map(move |at| (image, file, at))
-        });
+        let rarity = (RARITY..32)
+            .find(|rarity| all >> rarity <= MAX_SAMPLES)
+            .unwrap_or(32);
+        let mut pieces = images
+            .iter()
+            .zip(base.images())
+            .flat_map(|(image, (_, file))| {
+                (0..image.size)
+                    .step_by(PIECE as usize)
+                    .map(move |at| (image, file, at))
+            });
         let mut found = Vec::new();
         parallel::ordered(
             workers,
@@ -73,7 +95,10 @@ impl Likeness {
                 file.read_exact_at(buffer, at - before)?;
                 let mut own = Vec::new();
                 samples(buffer, before as usize, rarity, |tag, place| {
-                    own.push((tag, ((image.start + at - before + place as u64) / CELL) as u32));
+                    own.push((
+                        tag,
+                        ((image.start + at - before + place as u64) / CELL) as u32,
+                    ));
                 });
                 Ok((own, len))
             },
@@ -84,14 +109,20 @@ impl Likeness {
                 Ok(())
             },
         )?;
-        Ok(Self { rarity, ..Self::indexed(found, images) })
+        Ok(Self {
+            rarity,
+            ..Self::indexed(found, images)
+        })
     }
 
     fn indexed(mut found: Vec<(u32, u32)>, images: Vec<Placed>) -> Self {
         found.sort_unstable();
         found.dedup();
         let mut samples = Vec::new();
-        for same in found.chunk_by(|one, other| one.0 == other.0).filter(|same| same.len() <= MAX_PLACES) {
+        for same in found
+            .chunk_by(|one, other| one.0 == other.0)
+            .filter(|same| same.len() <= MAX_PLACES)
+        {
             samples.extend_from_slice(same);
         }
         let mut first = vec![0_usize; (1 << 16) + 1];
@@ -101,7 +132,12 @@ impl Likeness {
         for at in 1..first.len() {
             first[at] += first[at - 1];
         }
-        Self { samples, first, rarity: RARITY, images }
+        Self {
+            samples,
+            first,
+            rarity: RARITY,
+            images,
+        }
     }
 
     /// Cells in which the sample occurs.
@@ -113,24 +149,35 @@ impl Likeness {
         &near[from..from + len]
     }
 
-    /// The ranges of the base that resemble `bytes`, in their order there; none if nothing does. *Pure.*
+    /// The ranges of the base that resemble `bytes`, in their order there; none if nothing does.
+    /// *Pure.*
     pub(crate) fn ranges(&self, bytes: &[u8]) -> Vec<BaseRange> {
         let chosen = self.choose(bytes);
-        let stretches = widen(&chosen.iter().map(|cell| u64::from(*cell) * CELL).collect::<Vec<_>>());
+        let stretches = widen(
+            &chosen
+                .iter()
+                .map(|cell| u64::from(*cell) * CELL)
+                .collect::<Vec<_>>(),
+        );
         let mut ranges = Vec::new();
         for (start, end) in stretches {
             for image in &self.images {
                 let (from, to) = (start.max(image.start), end.min(image.start + image.size));
                 if from < to {
                     let (offset, len) = (from - image.start, (to - from) as u32);
-                    ranges.push(BaseRange { role: image.role, offset, len });
+                    ranges.push(BaseRange {
+                        role: image.role,
+                        offset,
+                        len,
+                    });
                 }
             }
         }
         ranges
     }
 
-    /// The cells that hold most of the samples of `bytes`, taken one by one: always the one that holds most of what is not yet held.
+    /// The cells that hold most of the samples of `bytes`, taken one by one: always the one that
+    /// holds most of what is not yet held.
     fn choose(&self, bytes: &[u8]) -> BTreeSet<u32> {
         let mut worth = Vec::new();
         let mut cells: HashMap<u32, Vec<usize>> = HashMap::new();
@@ -145,9 +192,16 @@ impl Likeness {
             }
             worth.push(UNIT / 4 + UNIT * 3 / 4 / places.len() as u32);
         });
-        let value = |cell: u32, worth: &[u32]| cells[&cell].iter().map(|sample| worth[*sample]).sum::<u32>();
-        let mut best: BinaryHeap<(u32, u32)> =
-            cells.keys().map(|cell| (value(*cell, &worth), *cell)).collect();
+        let value = |cell: u32, worth: &[u32]| {
+            cells[&cell]
+                .iter()
+                .map(|sample| worth[*sample])
+                .sum::<u32>()
+        };
+        let mut best: BinaryHeap<(u32, u32)> = cells
+            .keys()
+            .map(|cell| (value(*cell, &worth), *cell))
+            .collect();
         let mut chosen = BTreeSet::new();
         while let Some((thought, cell)) = best.pop() {
             if thought < LEAST_WORTH || (chosen.len() as u64 + 1) * CELL > BUDGET {
@@ -165,7 +219,8 @@ impl Likeness {
     }
 }
 
-/// Cells that begin at `starts`, in order, as stretches with what lies around and between them, as far as that stays within the budget.
+/// Cells that begin at `starts`, in order, as stretches with what lies around and between them, as
+/// far as that stays within the budget.
 fn widen(starts: &[u64]) -> Vec<(u64, u64)> {
     for part in [1, 2, 4, 8] {
         let wide = merged(starts, MARGIN / part, GAP / part);
@@ -194,20 +249,32 @@ mod tests {
 
     #[test]
     fn neighbours_are_merged_and_the_budget_is_kept() {
-        assert_eq!(merged(&[0, CELL, 10 * CELL], 0, 0), [(0, 2 * CELL), (10 * CELL, 11 * CELL)]);
+        assert_eq!(
+            merged(&[0, CELL, 10 * CELL], 0, 0),
+            [(0, 2 * CELL), (10 * CELL, 11 * CELL)]
+        );
         assert_eq!(merged(&[0, CELL, 10 * CELL], 0, 8 * CELL), [(0, 11 * CELL)]);
         assert_eq!(merged(&[4 * CELL], CELL, 0), [(3 * CELL, 6 * CELL)]);
         // Every cell alone, and as many as may be: nothing can be taken along.
         let most = BUDGET / CELL;
         let starts: Vec<u64> = (1..=most).map(|cell| cell * 64 * CELL).collect();
-        let len = |stretches: &[(u64, u64)]| stretches.iter().map(|(start, end)| end - start).sum::<u64>();
+        let len = |stretches: &[(u64, u64)]| {
+            stretches
+                .iter()
+                .map(|(start, end)| end - start)
+                .sum::<u64>()
+        };
         assert_eq!(len(&widen(&starts)), BUDGET);
         assert_eq!(len(&widen(&starts[1..65])), 64 * (CELL + MARGIN));
     }
 
     #[test]
     fn the_most_frequent_samples_are_forgotten() {
-        let placed = Placed { role: ImageRole::Root, size: 1 << 30, start: 0 };
+        let placed = Placed {
+            role: ImageRole::Root,
+            size: 1 << 30,
+            start: 0,
+        };
         let mut found: Vec<(u32, u32)> = (0..=MAX_PLACES as u32).map(|cell| (7, cell)).collect();
         found.extend([(7 << 16, 3), (7 << 16, 3), (u32::MAX, 5)]);
         let likeness = Likeness::indexed(found, vec![placed]);

@@ -1,13 +1,14 @@
-//! Samples: places in a stream of bytes that are chosen by the bytes before them, so that the same content is sampled at the same
-//! places wherever it lies.
+//! Samples: places in a stream of bytes that are chosen by the bytes before them, so that the same
+//! content is sampled at the same places wherever it lies.
 
 use twox_hash::XxHash3_64;
 
-/// A sample depends on that many bytes, the last of them at its place: long enough to mean something, short enough to be found
-/// between two addresses that changed in a program.
+/// A sample depends on that many bytes, the last of them at its place: long enough to mean
+/// something, short enough to be found between two addresses that changed in a program.
 pub(crate) const WINDOW: usize = 32;
 
-/// For each byte a number without a pattern: the rolling hash is the sum of those of the last 32 bytes, each doubled once for each byte since.
+/// For each byte a number without a pattern: the rolling hash is the sum of those of the last 32
+/// bytes, each doubled once for each byte since.
 const GEAR: [u32; 256] = gear();
 
 const fn gear() -> [u32; 256] {
@@ -25,8 +26,9 @@ const fn gear() -> [u32; 256] {
     table
 }
 
-/// Calls `found` with tag and place of every sample in `bytes` from `from` on: about one in 2^`rarity` places. The tag is a hash of the
-/// [`WINDOW`] bytes that end there. The same sample several times without another between (as in stretches of one byte) is told once. *Pure.*
+/// Calls `found` with tag and place of every sample in `bytes` from `from` on: about one in
+/// 2^`rarity` places. The tag is a hash of the [`WINDOW`] bytes that end there. The same sample
+/// several times without another between (as in stretches of one byte) is told once. *Pure.*
 pub(crate) fn samples(bytes: &[u8], from: usize, rarity: u32, mut found: impl FnMut(u32, usize)) {
     let (mut hash, mut last) = (0_u32, None);
     let from = from.max(WINDOW - 1);
@@ -53,13 +55,18 @@ mod tests {
     }
 
     fn noise(len: usize) -> Vec<u8> {
-        (0..len as u64).map(|at| (XxHash3_64::oneshot(&at.to_le_bytes()) >> 8) as u8).collect()
+        (0..len as u64)
+            .map(|at| (XxHash3_64::oneshot(&at.to_le_bytes()) >> 8) as u8)
+            .collect()
     }
 
     #[test]
     fn samples_move_with_the_content() {
         let bytes = noise(100_000);
-        let (plain, shifted) = (all(&bytes, 0), all(&[b"in front".as_slice(), &bytes].concat(), 0));
+        let (plain, shifted) = (
+            all(&bytes, 0),
+            all(&[b"in front".as_slice(), &bytes].concat(), 0),
+        );
         assert!((800..3000).contains(&plain.len()), "{}", plain.len());
         let moved: Vec<_> = plain.iter().map(|(tag, at)| (*tag, at + 8)).collect();
         assert!(moved.iter().all(|sample| shifted.contains(sample)));
@@ -72,7 +79,11 @@ mod tests {
         let cut = 7_777;
         let mut pieces = all(&bytes[..cut], 0);
         let before = cut + 1 - WINDOW;
-        pieces.extend(all(&bytes[before..], WINDOW - 1).iter().map(|(tag, at)| (*tag, at + before)));
+        pieces.extend(
+            all(&bytes[before..], WINDOW - 1)
+                .iter()
+                .map(|(tag, at)| (*tag, at + before)),
+        );
         assert_eq!(pieces, all(&bytes, 0));
     }
 

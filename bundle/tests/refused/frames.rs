@@ -14,7 +14,9 @@ fn with_frame(stored: &[u8]) -> String {
     let lengths: Vec<usize> = (0..2)
         .map(|frame| u32::from_le_bytes(parts.entry(frame)[4..8].try_into().unwrap()) as usize)
         .collect();
-    parts.payload.splice(lengths[0]..lengths[0] + lengths[1], stored.iter().copied());
+    parts
+        .payload
+        .splice(lengths[0]..lengths[0] + lengths[1], stored.iter().copied());
     parts.manifest.payload = parts.payload.len() as u64;
     parts.entry(1)[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
     let digest: [u8; 32] = Sha256::digest(stored).into();
@@ -39,30 +41,46 @@ fn a_frame_that_decompresses_to_other_bytes() {
     let mut other = text();
     other[5] ^= 1;
     let refused = with_frame(&zstd::bulk::compress(&other, 3).unwrap());
-    assert!(refused.starts_with("image root: frame 1: digest mismatch: expected "), "{refused}");
+    assert!(
+        refused.starts_with("image root: frame 1: digest mismatch: expected "),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_frame_that_refers_to_other_bytes_than_those_before_it() {
     let mut parts = Parts::sample();
-    let stored = parts.entry(6)[4..8].try_into().map(u32::from_le_bytes).unwrap() as usize;
+    let stored = parts.entry(6)[4..8]
+        .try_into()
+        .map(u32::from_le_bytes)
+        .unwrap() as usize;
     let image = sample::root_image();
     let mut buffer = image[24576..].to_vec();
     buffer[..4096].rotate_left(8);
-    let other = Encoder::new(9).unwrap().compress_upon(&buffer, 4096).unwrap().unwrap();
+    let other = Encoder::new(9)
+        .unwrap()
+        .compress_upon(&buffer, 4096)
+        .unwrap()
+        .unwrap();
     let end = parts.payload.len() - stored;
     parts.payload.splice(end.., other.iter().copied());
     parts.manifest.payload = parts.payload.len() as u64;
     parts.entry(6)[4..8].copy_from_slice(&(other.len() as u32).to_le_bytes());
     parts.entry(6)[48..64].copy_from_slice(&Sha256::digest(&other)[..16]);
     let refused = refusal(&parts.seal());
-    assert!(refused.starts_with("image root: frame 6: digest mismatch: expected "), "{refused}");
+    assert!(
+        refused.starts_with("image root: frame 6: digest mismatch: expected "),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_bomb() {
     let refused = with_frame(&zstd::bulk::compress(&vec![0; 2 << 20], 3).unwrap());
-    assert_eq!(refused, "image root: frame 1: stored as zstd, but promises 2097152 bytes, expected 4096");
+    assert_eq!(
+        refused,
+        "image root: frame 1: stored as zstd, but promises 2097152 bytes, expected 4096"
+    );
 }
 
 #[test]
@@ -72,19 +90,28 @@ fn a_frame_with_a_window_of_its_own() {
     encoder.window_log(27).unwrap();
     encoder.write_all(&text()).unwrap();
     let refused = with_frame(&encoder.finish().unwrap());
-    assert!(refused.contains("does not promise its length in one segment"), "{refused}");
+    assert!(
+        refused.contains("does not promise its length in one segment"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn two_frames_in_one_and_skippable_frames() {
     let half = |range| zstd::bulk::compress(&text()[range], 3).unwrap();
     let refused = with_frame(&[half(0..2048), half(2048..4096)].concat());
-    assert_eq!(refused, "image root: frame 1: stored as zstd, but promises 2048 bytes, expected 4096");
+    assert_eq!(
+        refused,
+        "image root: frame 1: stored as zstd, but promises 2048 bytes, expected 4096"
+    );
     let whole = zstd::bulk::compress(&text(), 3).unwrap();
     let refused = with_frame(&[whole.as_slice(), b"\x50\x2a\x4d\x18\x04\0\0\0skip"].concat());
     assert!(refused.contains("frames were joined or cut"), "{refused}");
     let refused = with_frame(&[b"\x50\x2a\x4d\x18\x04\0\0\0skip", whole.as_slice()].concat());
-    assert!(refused.contains("does not begin with the number"), "{refused}");
+    assert!(
+        refused.contains("does not begin with the number"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -115,12 +142,18 @@ fn a_damaged_frame_is_refused_before_it_is_decompressed() {
 #[test]
 fn an_image_with_another_digest_than_its_frames_have() {
     let refused = forged(|p| p.manifest.images[1].sha256.0[5] ^= 1);
-    assert!(refused.starts_with("image root: digest mismatch: expected "), "{refused}");
+    assert!(
+        refused.starts_with("image root: digest mismatch: expected "),
+        "{refused}"
+    );
     let refused = forged(|p| {
         p.manifest.images[0].sha256.0[5] ^= 1;
         p.statement.boot.sha256[5] ^= 1;
     });
-    assert!(refused.starts_with("image boot: digest mismatch: expected "), "{refused}");
+    assert!(
+        refused.starts_with("image boot: digest mismatch: expected "),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -136,6 +169,9 @@ fn nothing_is_buffered_in_proportion_to_what_a_file_claims() {
     let bytes = Parts::sample().seal_with(|statement| statement.manifest.len = MAX_MANIFEST_LEN);
     let mut parser = bundle::HeadParser::new(&trust(), seal::Purpose::Release);
     assert_eq!(parser.feed(&bytes).unwrap(), bytes.len());
-    assert_eq!(parser.missing() as u64, MAX_MANIFEST_LEN - (bytes.len() - SEAL_LEN) as u64);
+    assert_eq!(
+        parser.missing() as u64,
+        MAX_MANIFEST_LEN - (bytes.len() - SEAL_LEN) as u64
+    );
     assert!(head(&bytes, &trust()).is_err());
 }

@@ -1,5 +1,5 @@
-//! Indexes. Frames of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the end. 1 and 2 are a run, 5 and 6
-//! another.
+//! Indexes. Frames of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the
+//! end. 1 and 2 are a run, 5 and 6 another.
 
 use crate::forged;
 use crate::sample::{Parts, check, trust};
@@ -10,12 +10,18 @@ use bundle::{FrameEntry, FrameKind, Index, IndexError};
 
 #[test]
 fn a_kind_of_frame_that_is_not_known() {
-    assert_eq!(forged(|p| p.entry(1)[0] = 5), "frame 1: kind 5 is not known");
+    assert_eq!(
+        forged(|p| p.entry(1)[0] = 5),
+        "frame 1: kind 5 is not known"
+    );
 }
 
 #[test]
 fn frames_of_no_length_or_too_much() {
-    assert_eq!(forged(|p| p.entry(1)[1..4].fill(0)), "frame 1: length 0, expected 1 to 4096");
+    assert_eq!(
+        forged(|p| p.entry(1)[1..4].fill(0)),
+        "frame 1: length 0, expected 1 to 4096"
+    );
     assert_eq!(
         forged(|p| p.entry(1)[1..4].copy_from_slice(&[1, 0x10, 0])),
         "frame 1: length 4097, expected 1 to 4096"
@@ -36,24 +42,49 @@ fn frames_that_are_not_aligned() {
 
 #[test]
 fn frames_that_do_not_cover_the_image() {
-    assert_eq!(forged(|p| p.manifest.images[1].size += 1), "image root: frames cover 29472 bytes of 29473");
+    assert_eq!(
+        forged(|p| p.manifest.images[1].size += 1),
+        "image root: frames cover 29472 bytes of 29473"
+    );
     assert_eq!(
         forged(|p| p.manifest.images[1].size = u64::MAX),
         format!("image root: frames cover 29472 bytes of {}", u64::MAX)
     );
-    assert_eq!(forged(|p| p.entry(3)[2] = 0x20), "image root: frames cover 25376 bytes of 29472");
+    assert_eq!(
+        forged(|p| p.entry(3)[2] = 0x20),
+        "image root: frames cover 25376 bytes of 29472"
+    );
 }
 
 #[test]
 fn stored_lengths_that_do_not_fit_the_kind() {
-    let set =
-        |frame: usize, stored: u32| forged(|p| p.entry(frame)[4..8].copy_from_slice(&stored.to_le_bytes()));
-    assert_eq!(set(3, 1), "frame 3: stored length 1 does not fit a zero frame of 12288 bytes");
-    assert_eq!(set(4, 1), "frame 4: stored length 1 does not fit a repeat frame of 4096 bytes");
-    assert_eq!(set(2, 4095), "frame 2: stored length 4095 does not fit a raw frame of 4096 bytes");
-    assert_eq!(set(1, 0), "frame 1: stored length 0 does not fit a zstd frame of 4096 bytes");
-    assert_eq!(set(1, 4096), "frame 1: stored length 4096 does not fit a zstd frame of 4096 bytes");
-    assert_eq!(set(1, u32::MAX), "frame 1: stored length 4294967295 does not fit a zstd frame of 4096 bytes");
+    let set = |frame: usize, stored: u32| {
+        forged(|p| p.entry(frame)[4..8].copy_from_slice(&stored.to_le_bytes()))
+    };
+    assert_eq!(
+        set(3, 1),
+        "frame 3: stored length 1 does not fit a zero frame of 12288 bytes"
+    );
+    assert_eq!(
+        set(4, 1),
+        "frame 4: stored length 1 does not fit a repeat frame of 4096 bytes"
+    );
+    assert_eq!(
+        set(2, 4095),
+        "frame 2: stored length 4095 does not fit a raw frame of 4096 bytes"
+    );
+    assert_eq!(
+        set(1, 0),
+        "frame 1: stored length 0 does not fit a zstd frame of 4096 bytes"
+    );
+    assert_eq!(
+        set(1, 4096),
+        "frame 1: stored length 4096 does not fit a zstd frame of 4096 bytes"
+    );
+    assert_eq!(
+        set(1, u32::MAX),
+        "frame 1: stored length 4294967295 does not fit a zstd frame of 4096 bytes"
+    );
 }
 
 #[test]
@@ -68,10 +99,17 @@ fn arguments_where_there_are_none() {
 
 #[test]
 fn frames_that_build_upon_what_is_not_of_their_run() {
-    let set =
-        |frame: usize, before: u32| forged(|p| p.entry(frame)[8..12].copy_from_slice(&before.to_le_bytes()));
-    assert_eq!(set(3, 4096), "frame 3: a zero frame builds upon 4096 bytes before it");
-    assert_eq!(set(4, 4096), "frame 4: a repeat frame builds upon 4096 bytes before it");
+    let set = |frame: usize, before: u32| {
+        forged(|p| p.entry(frame)[8..12].copy_from_slice(&before.to_le_bytes()))
+    };
+    assert_eq!(
+        set(3, 4096),
+        "frame 3: a zero frame builds upon 4096 bytes before it"
+    );
+    assert_eq!(
+        set(4, 4096),
+        "frame 4: a repeat frame builds upon 4096 bytes before it"
+    );
     for (frame, before, run) in [
         (0, 4096, 0),
         (1, 4096, 0),
@@ -113,7 +151,11 @@ fn run(lengths: &[u32]) -> Result<Index, IndexError> {
         before += len;
         entry
     });
-    let bytes = Index { frames: frames.collect(), ranges: Vec::new() }.encode();
+    let bytes = Index {
+        frames: frames.collect(),
+        ranges: Vec::new(),
+    }
+    .encode();
     manifest.images.truncate(1);
     manifest.images[0].size = lengths.iter().map(|len| u64::from(*len)).sum();
     manifest.images[0].frames = lengths.len() as u64;
@@ -127,16 +169,33 @@ fn run(lengths: &[u32]) -> Result<Index, IndexError> {
 fn a_run_that_is_too_long() {
     run(&[MAX_RUN_LEN]).unwrap();
     run(&[MAX_RUN_LEN / 2; 2]).unwrap();
-    let refused = run(&[MAX_RUN_LEN / 2, MAX_RUN_LEN / 2, 100]).unwrap_err().to_string();
-    assert_eq!(refused, "frame 2: ends a run of 4194404 bytes, at most 4194304");
+    let refused = run(&[MAX_RUN_LEN / 2, MAX_RUN_LEN / 2, 100])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        refused,
+        "frame 2: ends a run of 4194404 bytes, at most 4194304"
+    );
 }
 
 #[test]
 fn digests_that_do_not_fit_the_kind() {
-    assert_eq!(forged(|p| p.entry(3)[16] ^= 1), "frame 3: digests do not fit a zero frame");
-    assert_eq!(forged(|p| p.entry(3)[48] ^= 1), "frame 3: digests do not fit a zero frame");
-    assert_eq!(forged(|p| p.entry(2)[16] ^= 1), "frame 2: digests do not fit a raw frame");
-    assert_eq!(forged(|p| p.entry(4)[48] ^= 1), "frame 4: digests do not fit a repeat frame");
+    assert_eq!(
+        forged(|p| p.entry(3)[16] ^= 1),
+        "frame 3: digests do not fit a zero frame"
+    );
+    assert_eq!(
+        forged(|p| p.entry(3)[48] ^= 1),
+        "frame 3: digests do not fit a zero frame"
+    );
+    assert_eq!(
+        forged(|p| p.entry(2)[16] ^= 1),
+        "frame 2: digests do not fit a raw frame"
+    );
+    assert_eq!(
+        forged(|p| p.entry(4)[48] ^= 1),
+        "frame 4: digests do not fit a repeat frame"
+    );
 }
 
 #[test]
@@ -157,13 +216,20 @@ fn a_payload_of_another_length() {
         p.payload.push(0);
         p.manifest.payload += 1;
     });
-    assert!(refused.starts_with("frames are stored in ") && refused.contains("the payload has"), "{refused}");
+    assert!(
+        refused.starts_with("frames are stored in ") && refused.contains("the payload has"),
+        "{refused}"
+    );
 }
 
 /// The sample as a delta bundle: frame 1 with `ranges` base ranges.
 fn delta(argument: u32, ranges: &[[u8; 16]]) -> String {
     forged(|p| {
-        let image = |role| BaseImage { role, size: 1 << 30, sha256: Blob([1; 32]) };
+        let image = |role| BaseImage {
+            role,
+            size: 1 << 30,
+            sha256: Blob([1; 32]),
+        };
         p.manifest.base = Some(Base {
             images: vec![image(ImageRole::Boot), image(ImageRole::Root)],
             version: "1.0".to_owned(),
@@ -198,14 +264,26 @@ fn base_ranges_out_of_their_limits() {
     }
     let mut bad = range(2, 1, 0);
     bad[2] = 1;
-    assert_eq!(delta(1, &[bad]), "base range 0 has data where it must be zero");
-    assert_eq!(delta(0, &[]), "frame 1: prefix of 0 bytes, at most 16777216");
+    assert_eq!(
+        delta(1, &[bad]),
+        "base range 0 has data where it must be zero"
+    );
+    assert_eq!(
+        delta(0, &[]),
+        "frame 1: prefix of 0 bytes, at most 16777216"
+    );
     assert_eq!(
         delta(1, &[range(2, (16 << 20) + 1, 0)]),
         "frame 1: prefix of 16777217 bytes, at most 16777216"
     );
-    assert_eq!(delta(2, &[range(2, 1, 0)]), "delta frames use 2 base ranges, the index has 1");
-    assert_eq!(delta(1, &[range(2, 1, 0); 2]), "delta frames use 1 base ranges, the index has 2");
+    assert_eq!(
+        delta(2, &[range(2, 1, 0)]),
+        "delta frames use 2 base ranges, the index has 1"
+    );
+    assert_eq!(
+        delta(1, &[range(2, 1, 0); 2]),
+        "delta frames use 1 base ranges, the index has 2"
+    );
     assert_eq!(
         delta(u32::MAX, &[range(2, 1, 0)]),
         format!("delta frames use {} base ranges, the index has 1", u32::MAX)

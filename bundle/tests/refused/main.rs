@@ -1,4 +1,5 @@
-//! What a reader must refuse: each forgery is signed with the true key, unless it is about the signature.
+//! What a reader must refuse: each forgery is signed with the true key, unless it is about the
+//! signature.
 
 mod frames;
 mod index;
@@ -30,7 +31,10 @@ fn every_truncation() {
     for len in 0..bytes.len() {
         let refused = check(&bytes[..len], &trust()).unwrap_err();
         assert!(
-            matches!(refused, bundle::open::OpenError::Read(bundle::ReadError::Truncated { .. })),
+            matches!(
+                refused,
+                bundle::open::OpenError::Read(bundle::ReadError::Truncated { .. })
+            ),
             "{len}: {refused}"
         );
     }
@@ -84,5 +88,11 @@ fn a_source_without_end_is_left_at_the_first_byte_too_many() {
     let source = Endless(io::Cursor::new(sample()), 0);
     let access = bundle::open::Access::Verify(&trust(), seal::Purpose::Release);
     let opener = bundle::open::Opener::open(source, access, 1).unwrap();
-    assert!(opener.check(&mut |_| ()).unwrap_err().to_string().starts_with("data after the end"));
+    assert!(
+        opener
+            .check(&mut |_| ())
+            .unwrap_err()
+            .to_string()
+            .starts_with("data after the end")
+    );
 }

@@ -4,8 +4,8 @@ use crate::forged;
 use crate::sample::{Parts, check, refusal, trust};
 use bundle::cbor::{Blob, Key};
 use bundle::limits::{
-    MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_EXTENSIONS, MAX_FRAME_LEN, MAX_FRAMES,
-    MAX_NOTES_LEN,
+    MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_EXTENSIONS, MAX_FRAME_LEN,
+    MAX_FRAMES, MAX_NOTES_LEN,
 };
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest, Sbom};
 use sha2::{Digest as _, Sha256};
@@ -20,7 +20,9 @@ fn with_manifest(change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> String {
 
 /// Replaces the only occurrence of `from`.
 fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
-    let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    let found: Vec<usize> = (0..bytes.len())
+        .filter(|at| bytes[*at..].starts_with(from))
+        .collect();
     assert_eq!(found.len(), 1, "{from:?}");
     bytes.splice(found[0]..found[0] + from.len(), to.iter().copied());
     bytes
@@ -28,18 +30,41 @@ fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 
 #[test]
 fn cbor_that_is_not_deterministic() {
-    let refused =
-        with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x18\x07"));
-    assert!(refused.ends_with("a number or length is not in its shortest form"), "{refused}");
+    let refused = with_manifest(|bytes| {
+        replace(
+            bytes,
+            b"\x6erollback_index\x07",
+            b"\x6erollback_index\x18\x07",
+        )
+    });
+    assert!(
+        refused.ends_with("a number or length is not in its shortest form"),
+        "{refused}"
+    );
     let refused = with_manifest(|bytes| [b"\xbf", &bytes[1..], b"\xff"].concat());
     assert_eq!(refused, "manifest: byte 0: item of indefinite length");
     let refused = with_manifest(|bytes| [b"\xd9\xd9\xf7", bytes.as_slice()].concat());
-    assert_eq!(refused, "manifest: byte 0: item of major type 6, which a manifest does not use");
+    assert_eq!(
+        refused,
+        "manifest: byte 0: item of major type 6, which a manifest does not use"
+    );
+    let refused = with_manifest(|bytes| {
+        replace(
+            bytes,
+            b"\x6erollback_index\x07",
+            b"\x6erollback_index\xf9\x47\x00",
+        )
+    });
+    assert!(
+        refused.ends_with("item of major type 7, which a manifest does not use"),
+        "{refused}"
+    );
     let refused =
-        with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\xf9\x47\x00"));
-    assert!(refused.ends_with("item of major type 7, which a manifest does not use"), "{refused}");
-    let refused = with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x26"));
-    assert!(refused.ends_with("item of major type 1, which a manifest does not use"), "{refused}");
+        with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x26"));
+    assert!(
+        refused.ends_with("item of major type 1, which a manifest does not use"),
+        "{refused}"
+    );
     let refused = with_manifest(|bytes| [bytes.as_slice(), b"\0"].concat());
     assert_eq!(refused, "manifest: 1 bytes after the end");
     let refused = with_manifest(|bytes| bytes[..bytes.len() - 1].to_vec());
@@ -50,25 +75,46 @@ fn cbor_that_is_not_deterministic() {
 fn cbor_given_as_an_array_instead_of_a_map() {
     let refused = with_manifest(|bytes| {
         // The fields of the index as an array of their values: serde_cbor would take it.
-        let at = bytes.windows(7).position(|window| window == b"\x65index\xa2").unwrap() + 6;
-        let index = [b"\x83".as_slice(), &bytes[at + 8..at + 9], b"\0", &bytes[at + 16..at + 50]].concat();
+        let at = bytes
+            .windows(7)
+            .position(|window| window == b"\x65index\xa2")
+            .unwrap()
+            + 6;
+        let index = [
+            b"\x83".as_slice(),
+            &bytes[at + 8..at + 9],
+            b"\0",
+            &bytes[at + 16..at + 50],
+        ]
+        .concat();
         [&bytes[..at], &index, &bytes[at + 50..]].concat()
     });
-    assert_eq!(refused, "manifest: decodes, but does not encode to the same bytes");
+    assert_eq!(
+        refused,
+        "manifest: decodes, but does not encode to the same bytes"
+    );
 }
 
 #[test]
 fn keys_out_of_order_twice_or_unknown() {
     let swap = |bytes| {
         replace(
-            replace(bytes, b"\x64role\x64boot\x64size", b"\x64size\x64boot\x64size"),
+            replace(
+                bytes,
+                b"\x64role\x64boot\x64size",
+                b"\x64size\x64boot\x64size",
+            ),
             b"\x64size\x64boot",
             b"\x64size\x64boot",
         )
     };
     assert!(with_manifest(swap).ends_with("map key appears twice"));
     let order = |bytes| {
-        replace(bytes, b"\x64role\x64boot\x64size\x19\x19\x00", b"\x64size\x19\x19\x00\x64role\x64boot")
+        replace(
+            bytes,
+            b"\x64role\x64boot\x64size\x19\x19\x00",
+            b"\x64size\x19\x19\x00\x64role\x64boot",
+        )
     };
     assert!(with_manifest(order).ends_with("map keys are not in deterministic order"));
     let unknown = |bytes| replace(bytes, b"\x65notes", b"\x65notez");
@@ -93,7 +139,8 @@ fn nesting_without_end_and_lengths_without_bytes() {
 fn texts_out_of_their_limits() {
     for bad in ["", "with space", "ü", &"x".repeat(65)] {
         assert!(
-            forged(|p| p.manifest.compatible = vec![bad.to_owned()]).contains("is not 1 to 64 printable"),
+            forged(|p| p.manifest.compatible = vec![bad.to_owned()])
+                .contains("is not 1 to 64 printable"),
             "{bad}"
         );
     }
@@ -139,15 +186,24 @@ fn limit(good: impl FnOnce(&mut Manifest), bad: impl FnOnce(&mut Manifest)) -> S
 
 #[test]
 fn build_facts_and_extensions_out_of_their_limits() {
-    let facts =
-        |number: usize| (0..number).map(|number| (Key(format!("fact-{number}")), String::new())).collect();
+    let facts = |number: usize| {
+        (0..number)
+            .map(|number| (Key(format!("fact-{number}")), String::new()))
+            .collect()
+    };
     assert_eq!(
-        limit(|m| m.build = facts(MAX_BUILD_FACTS), |m| m.build = facts(MAX_BUILD_FACTS + 1)),
+        limit(
+            |m| m.build = facts(MAX_BUILD_FACTS),
+            |m| m.build = facts(MAX_BUILD_FACTS + 1)
+        ),
         "manifest: number of build facts is 257, at most 256"
     );
     let fact = |key: &str, len| [(Key(key.to_owned()), "ü".repeat(len / 2))].into();
     assert_eq!(
-        limit(|m| m.build = fact("x", MAX_BUILD_VALUE_LEN), |m| m.build = fact("x", MAX_BUILD_VALUE_LEN + 2)),
+        limit(
+            |m| m.build = fact("x", MAX_BUILD_VALUE_LEN),
+            |m| m.build = fact("x", MAX_BUILD_VALUE_LEN + 2)
+        ),
         "manifest: length of a build fact is 4098, at most 4096"
     );
     let (longest, longer) = ("x".repeat(64), "x".repeat(65));
@@ -155,10 +211,16 @@ fn build_facts_and_extensions_out_of_their_limits() {
         let refused = limit(|m| m.build = fact(&longest, 2), |m| m.build = fact(bad, 2));
         assert!(refused.starts_with("manifest: build fact "), "{refused}");
     }
-    let extensions =
-        |number: usize| (0..number).map(|number| (Key(format!("x{number}")), Blob(vec![]))).collect();
+    let extensions = |number: usize| {
+        (0..number)
+            .map(|number| (Key(format!("x{number}")), Blob(vec![])))
+            .collect()
+    };
     assert_eq!(
-        limit(|m| m.ext = extensions(MAX_EXTENSIONS), |m| m.ext = extensions(MAX_EXTENSIONS + 1)),
+        limit(
+            |m| m.ext = extensions(MAX_EXTENSIONS),
+            |m| m.ext = extensions(MAX_EXTENSIONS + 1)
+        ),
         "manifest: number of extensions is 65, at most 64"
     );
     let extension = |key: &str| [(Key(key.to_owned()), Blob(vec![0; 1000]))].into();
@@ -170,26 +232,55 @@ fn build_facts_and_extensions_out_of_their_limits() {
 
 #[test]
 fn a_bill_of_materials_and_a_base_that_are_named_wrongly() {
-    let sbom = |media_type: &str| Some(Sbom { sha256: Blob([1; 32]), media_type: media_type.to_owned() });
+    let sbom = |media_type: &str| {
+        Some(Sbom {
+            sha256: Blob([1; 32]),
+            media_type: media_type.to_owned(),
+        })
+    };
     let (longest, longer) = ("x".repeat(64), "x".repeat(65));
     let base = |version: &str, images: &[(ImageRole, u64)]| {
-        let image =
-            |(role, size): &(ImageRole, u64)| BaseImage { role: *role, size: *size, sha256: Blob([1; 32]) };
-        Some(Base { version: version.to_owned(), images: images.iter().map(image).collect() })
+        let image = |(role, size): &(ImageRole, u64)| BaseImage {
+            role: *role,
+            size: *size,
+            sha256: Blob([1; 32]),
+        };
+        Some(Base {
+            version: version.to_owned(),
+            images: images.iter().map(image).collect(),
+        })
     };
     let both = [(ImageRole::Boot, 1), (ImageRole::Root, u64::MAX)];
     for bad in ["", "a b", &longer] {
         let refused = limit(|m| m.sbom = sbom(&longest), |m| m.sbom = sbom(bad));
-        assert!(refused.starts_with("manifest: SBOM media type "), "{refused}");
-        let refused = limit(|m| m.base = base(&longest, &both), |m| m.base = base(bad, &both));
+        assert!(
+            refused.starts_with("manifest: SBOM media type "),
+            "{refused}"
+        );
+        let refused = limit(
+            |m| m.base = base(&longest, &both),
+            |m| m.base = base(bad, &both),
+        );
         assert!(refused.starts_with("manifest: base version "), "{refused}");
     }
     for (bad, said) in [
-        ([(ImageRole::Root, 1), (ImageRole::Boot, 1)], "image boot stands behind image root"),
-        ([(ImageRole::Root, 1), (ImageRole::Root, 1)], "image root appears twice"),
-        ([(ImageRole::Boot, 1), (ImageRole::Root, 0)], "image root is empty"),
+        (
+            [(ImageRole::Root, 1), (ImageRole::Boot, 1)],
+            "image boot stands behind image root",
+        ),
+        (
+            [(ImageRole::Root, 1), (ImageRole::Root, 1)],
+            "image root appears twice",
+        ),
+        (
+            [(ImageRole::Boot, 1), (ImageRole::Root, 0)],
+            "image root is empty",
+        ),
     ] {
-        assert_eq!(forged(|p| p.manifest.base = base("1", &bad)), format!("manifest: {said}"));
+        assert_eq!(
+            forged(|p| p.manifest.base = base("1", &bad)),
+            format!("manifest: {said}")
+        );
     }
 }
 
@@ -212,11 +303,24 @@ fn an_updater_version_that_is_none() {
     for good in ["0.0.0", "1.2.3", "4294967295.0.1"] {
         check(&with(good), &trust()).unwrap();
     }
-    for bad in
-        ["", "1", "1.2", "1.2.3.4", "01.2.3", "+1.2.3", "-1.2.3", "1.2.x", "1..3", " 1.2.3", "4294967296.0.0"]
-    {
+    for bad in [
+        "",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "01.2.3",
+        "+1.2.3",
+        "-1.2.3",
+        "1.2.x",
+        "1..3",
+        " 1.2.3",
+        "4294967296.0.0",
+    ] {
         let refused = refusal(&with(bad));
-        assert!(refused.contains("is not three numbers with dots"), "{bad}: {refused}");
+        assert!(
+            refused.contains("is not three numbers with dots"),
+            "{bad}: {refused}"
+        );
     }
 }
 
@@ -224,7 +328,10 @@ fn an_updater_version_that_is_none() {
 fn an_extension_that_must_be_understood() {
     let extend = |name: &str| {
         let mut parts = Parts::sample();
-        parts.manifest.ext.insert(bundle::cbor::Key(name.to_owned()), Blob(vec![1]));
+        parts
+            .manifest
+            .ext
+            .insert(bundle::cbor::Key(name.to_owned()), Blob(vec![1]));
         parts.seal()
     };
     check(&extend("colour"), &trust()).unwrap();
@@ -237,18 +344,30 @@ fn an_extension_that_must_be_understood() {
 #[test]
 fn images_missing_repeated_out_of_order_or_unknown() {
     assert_eq!(forged(|p| p.manifest.images.clear()), "manifest: no image");
-    assert_eq!(forged(|p| p.manifest.images[1].role = ImageRole::Boot), "manifest: image boot appears twice");
-    assert_eq!(forged(|p| p.manifest.images.reverse()), "manifest: image boot stands behind image root");
+    assert_eq!(
+        forged(|p| p.manifest.images[1].role = ImageRole::Boot),
+        "manifest: image boot appears twice"
+    );
+    assert_eq!(
+        forged(|p| p.manifest.images.reverse()),
+        "manifest: image boot stands behind image root"
+    );
     let unknown = |bytes| replace(bytes, b"\x64role\x64boot", b"\x64role\x64boat");
     assert!(with_manifest(unknown).contains("unknown variant `boat`"));
-    assert_eq!(forged(|p| p.manifest.images[1].size = 0), "manifest: image root is empty");
+    assert_eq!(
+        forged(|p| p.manifest.images[1].size = 0),
+        "manifest: image root is empty"
+    );
 }
 
 #[test]
 fn frame_sizes_out_of_their_limits() {
     for bad in [0, 4095, 4097, MAX_FRAME_LEN + 4096, u32::MAX] {
         let refused = forged(|p| p.manifest.images[1].frame_size = bad);
-        assert!(refused.starts_with(&format!("manifest: image root: frame size {bad} is not")), "{refused}");
+        assert!(
+            refused.starts_with(&format!("manifest: image root: frame size {bad} is not")),
+            "{refused}"
+        );
     }
     // As much as may be is accepted; that frames are not longer is checked with the index.
     let mut parts = Parts::sample();
@@ -262,8 +381,14 @@ fn more_frames_than_a_bundle_may_have() {
         p.manifest.images[1].frames = MAX_FRAMES;
         p.manifest.index.frames = MAX_FRAMES + p.manifest.images[0].frames;
     });
-    assert_eq!(refused, "manifest: number of frames is 262145, at most 262144");
-    assert_eq!(forged(|p| p.manifest.images[1].frames = u64::MAX), "manifest: lengths do not fit in 64 bits");
+    assert_eq!(
+        refused,
+        "manifest: number of frames is 262145, at most 262144"
+    );
+    assert_eq!(
+        forged(|p| p.manifest.images[1].frames = u64::MAX),
+        "manifest: lengths do not fit in 64 bits"
+    );
     assert!(
         forged(|p| p.manifest.images[1].frames += 1)
             .starts_with("manifest: images have 8 frames, the index has 7")
@@ -282,12 +407,21 @@ fn an_index_longer_than_the_bundle() {
 #[test]
 fn more_base_ranges_than_a_bundle_may_have() {
     let refused = |ranges| forged(|p| p.manifest.index.ranges = ranges);
-    assert_eq!(refused(MAX_BASE_RANGES + 1), "manifest: number of base ranges is 1048577, at most 1048576");
+    assert_eq!(
+        refused(MAX_BASE_RANGES + 1),
+        "manifest: number of base ranges is 1048577, at most 1048576"
+    );
     // As many as may be, which are not there.
-    assert_eq!(refused(MAX_BASE_RANGES), "manifest: base ranges without a base release");
+    assert_eq!(
+        refused(MAX_BASE_RANGES),
+        "manifest: base ranges without a base release"
+    );
 }
 
 #[test]
 fn base_ranges_without_a_base() {
-    assert_eq!(forged(|p| p.manifest.index.ranges = 1), "manifest: base ranges without a base release");
+    assert_eq!(
+        forged(|p| p.manifest.index.ranges = 1),
+        "manifest: base ranges without a base release"
+    );
 }

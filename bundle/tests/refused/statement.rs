@@ -33,7 +33,10 @@ fn another_major_version() {
     let mut bytes = sample();
     bytes[32] = 2;
     crc(&mut bytes);
-    assert_eq!(refusal(&bytes), "format version 2 is not known: this program reads 1");
+    assert_eq!(
+        refusal(&bytes),
+        "format version 2 is not known: this program reads 1"
+    );
 }
 
 /// The sample with bytes of its statement changed that no program of ours would write, signed anew.
@@ -49,12 +52,24 @@ fn signed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 #[test]
 fn signed_flags_and_bytes_that_are_not_known() {
     // Bits 0 and 1 are known; 2 to 15 must be, in any minor version.
-    for (minor, flags) in [(0_u8, 4_u32), (0, 1 << 15), (0, 0xffff_ffff), (9, 4), (9, 1 << 15)] {
+    for (minor, flags) in [
+        (0_u8, 4_u32),
+        (0, 1 << 15),
+        (0, 0xffff_ffff),
+        (9, 4),
+        (9, 1 << 15),
+    ] {
         let said = refusal(&signed(|statement| {
             statement[34] = minor;
             statement[36..40].copy_from_slice(&flags.to_le_bytes());
         }));
-        assert_eq!(said, format!("statement has flags {:#x} that are not known", flags & 0xfffc));
+        assert_eq!(
+            said,
+            format!(
+                "statement has flags {:#x} that are not known",
+                flags & 0xfffc
+            )
+        );
     }
     // Bits 16 to 31, and what lies behind the fields, belong to later minor versions.
     for (at, byte) in [(38, 1), (39, 0x80), (248, 1), (511, 1)] {
@@ -64,7 +79,10 @@ fn signed_flags_and_bytes_that_are_not_known() {
                 statement[at] = byte;
             })
         };
-        assert_eq!(refusal(&with(0)), "statement has data where it must be zero");
+        assert_eq!(
+            refusal(&with(0)),
+            "statement has data where it must be zero"
+        );
         check(&with(1), &trust()).unwrap();
     }
     check(&signed(|statement| statement[36] = 3), &trust()).unwrap();
@@ -78,11 +96,25 @@ fn signed_versions_and_images_that_are_none() {
             statement[176..176 + text.len()].copy_from_slice(text);
         }))
     };
-    for bad in [b"".as_slice(), b"1.2.3\0x", b"\x001.2.3", b"1 2", b"1.2.\x7f", "1.2.ü".as_bytes()] {
-        assert_eq!(version(bad), "version in the statement is not 1 to 64 printable characters", "{bad:?}");
+    for bad in [
+        b"".as_slice(),
+        b"1.2.3\0x",
+        b"\x001.2.3",
+        b"1 2",
+        b"1.2.\x7f",
+        "1.2.ü".as_bytes(),
+    ] {
+        assert_eq!(
+            version(bad),
+            "version in the statement is not 1 to 64 printable characters",
+            "{bad:?}"
+        );
     }
     let longest = version(&[b'x'; 64]);
-    assert!(longest.ends_with("in the signed statement, and 1.2.3 in the manifest"), "{longest}");
+    assert!(
+        longest.ends_with("in the signed statement, and 1.2.3 in the manifest"),
+        "{longest}"
+    );
     // Manifest, boot and recovery: a length without a digest, and a digest without a length.
     for at in [56, 96, 136] {
         for change in [at, at + 8] {
@@ -90,7 +122,10 @@ fn signed_versions_and_images_that_are_none() {
                 statement[at..at + 40].fill(0);
                 statement[change] = 1;
             }));
-            assert_eq!(half, "statement has an image with a length or a digest, but not both");
+            assert_eq!(
+                half,
+                "statement has an image with a length or a digest, but not both"
+            );
         }
     }
 }
@@ -101,13 +136,19 @@ fn damage_is_told_from_forgery() {
     bytes[600] ^= 1;
     assert!(refusal(&bytes).starts_with("seal is damaged: checksum"));
     crc(&mut bytes);
-    assert_eq!(refusal(&bytes), format!("signature of key {} does not match", key().id()));
+    assert_eq!(
+        refusal(&bytes),
+        format!("signature of key {} does not match", key().id())
+    );
 }
 
 #[test]
 fn no_signature_at_all() {
     let seal = Seal::new(
-        &Seal::from_bytes(sample()[..SEAL_LEN].try_into().unwrap()).unwrap().unverified_statement().unwrap(),
+        &Seal::from_bytes(sample()[..SEAL_LEN].try_into().unwrap())
+            .unwrap()
+            .unverified_statement()
+            .unwrap(),
     );
     let bytes = [seal.as_bytes(), &sample()[SEAL_LEN..]].concat();
     assert_eq!(refusal(&bytes), "not signed");
@@ -117,7 +158,10 @@ fn no_signature_at_all() {
 fn a_signature_by_nobody_known() {
     let other = SecretKey::from_seed(&[8; 32]);
     let refused = check(&sample(), &trust_in(&[&other], 1)).unwrap_err();
-    assert_eq!(refused.to_string(), "signed by 0 trusted release key(s), expected 1");
+    assert_eq!(
+        refused.to_string(),
+        "signed by 0 trusted release key(s), expected 1"
+    );
 }
 
 #[test]
@@ -143,7 +187,10 @@ fn the_same_key_twice_for_a_threshold_of_two() {
     crc(&mut bytes);
     let other = SecretKey::from_seed(&[8; 32]);
     let refused = check(&bytes, &trust_in(&[&key(), &other], 2)).unwrap_err();
-    assert_eq!(refused.to_string(), "signed by 1 trusted release key(s), expected 2");
+    assert_eq!(
+        refused.to_string(),
+        "signed by 1 trusted release key(s), expected 2"
+    );
 }
 
 #[test]
@@ -151,7 +198,8 @@ fn a_signature_from_another_domain() {
     let statement = Parts::sample().statement;
     let mut seal = Seal::new(&statement);
     let message = [b"Another domain".as_slice(), &seal.to_be_signed()].concat();
-    seal.add_signature(key().id(), &key().sign(&message)).unwrap();
+    seal.add_signature(key().id(), &key().sign(&message))
+        .unwrap();
     let bytes = [seal.as_bytes(), &sample()[SEAL_LEN..]].concat();
     assert!(refusal(&bytes).ends_with("does not match"));
 }
@@ -171,7 +219,10 @@ fn a_manifest_of_no_length_or_too_much() {
         resealed(|s| s.manifest = seal::ImageDigest::NONE),
         "manifest of 0 bytes, expected 1 to 1048576"
     );
-    assert_eq!(resealed(|s| s.manifest.len = too_long), "manifest of 1048577 bytes, expected 1 to 1048576");
+    assert_eq!(
+        resealed(|s| s.manifest.len = too_long),
+        "manifest of 1048577 bytes, expected 1 to 1048576"
+    );
     assert_eq!(
         resealed(|s| s.manifest.len = u64::MAX),
         format!("manifest of {} bytes, expected 1 to 1048576", u64::MAX)
@@ -184,7 +235,9 @@ fn another_length_than_was_signed() {
     for wrong in [0, len - 1, len + 1, u64::MAX] {
         let refused = resealed(|s| s.bundle_len = wrong);
         assert!(
-            refused.starts_with(&format!("bundle is signed for {wrong} bytes, its parts need ")),
+            refused.starts_with(&format!(
+                "bundle is signed for {wrong} bytes, its parts need "
+            )),
             "{refused}"
         );
     }

@@ -24,8 +24,10 @@ pub(crate) fn trust() -> Trust {
 
 /// Trust in `keys` for releases.
 pub(crate) fn trust_in(keys: &[&SecretKey], threshold: u8) -> Trust {
-    let keys: Vec<TrustedKey> =
-        keys.iter().map(|key| TrustedKey::new(&key.public_key(), &[seal::Role::Release]).unwrap()).collect();
+    let keys: Vec<TrustedKey> = keys
+        .iter()
+        .map(|key| TrustedKey::new(&key.public_key(), &[seal::Role::Release]).unwrap())
+        .collect();
     Trust::new(0, [threshold, 0, 0], &keys).unwrap()
 }
 
@@ -41,7 +43,8 @@ pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A root image with a frame of each kind: text, noise, zeroes, a repeat, text, and a short last frame that builds upon it.
+/// A root image with a frame of each kind: text, noise, zeroes, a repeat, text, and a short last
+/// frame that builds upon it.
 pub(crate) fn root_image() -> Vec<u8> {
     let mut root = b"the same words, again and again; ".repeat(300)[..4096].to_vec();
     root.extend(noise(1, 4096));
@@ -81,7 +84,11 @@ frame_size = 8192
 pub(crate) fn bundle_of(recipe: &str, keys: &[SecretKey], workers: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("root.img"), root_image()).unwrap();
-    std::fs::write(folder.path().join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
+    std::fs::write(
+        folder.path().join("boot.efi"),
+        b"MZ boot program ".repeat(400),
+    )
+    .unwrap();
     let recipe = Recipe::parse(recipe, &folder.path().join("bundle.toml"), None).unwrap();
     create(&recipe, keys, workers)
 }
@@ -89,7 +96,15 @@ pub(crate) fn bundle_of(recipe: &str, keys: &[SecretKey], workers: usize) -> Vec
 /// Makes a bundle in memory.
 pub(crate) fn create(recipe: &Recipe, keys: &[SecretKey], workers: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    bundle::create(recipe, keys, workers, &mut Cursor::new(Vec::new()), &mut out, &mut |_| ()).unwrap();
+    bundle::create(
+        recipe,
+        keys,
+        workers,
+        &mut Cursor::new(Vec::new()),
+        &mut out,
+        &mut |_| (),
+    )
+    .unwrap();
     out
 }
 
@@ -107,7 +122,11 @@ pub(crate) fn head(bytes: &[u8], trust: &Trust) -> Result<Arc<Release>, ReadErro
 
 /// Reads a whole bundle, checking all of it.
 pub(crate) fn check(bytes: &[u8], trust: &Trust) -> Result<(), OpenError> {
-    let opener = Opener::open(Cursor::new(bytes), Access::Verify(trust, Purpose::Release), 1)?;
+    let opener = Opener::open(
+        Cursor::new(bytes),
+        Access::Verify(trust, Purpose::Release),
+        1,
+    )?;
     opener.check(&mut |_| ())
 }
 
@@ -166,9 +185,13 @@ impl Parts {
     pub(crate) fn seal_with(mut self, change: impl FnOnce(&mut Statement)) -> Vec<u8> {
         self.manifest.index.sha256.0 = Sha256::digest(&self.index).into();
         // Not `Manifest::encode`, which refuses what is out of its limits.
-        let manifest = self.manifest_bytes.unwrap_or_else(|| bundle::cbor::encode(&self.manifest).unwrap());
-        self.statement.manifest =
-            ImageDigest { len: manifest.len() as u64, sha256: Sha256::digest(&manifest).into() };
+        let manifest = self
+            .manifest_bytes
+            .unwrap_or_else(|| bundle::cbor::encode(&self.manifest).unwrap());
+        self.statement.manifest = ImageDigest {
+            len: manifest.len() as u64,
+            sha256: Sha256::digest(&manifest).into(),
+        };
         let rest = [self.index, self.payload, self.hints].concat();
         self.statement.bundle_len = (SEAL_LEN + manifest.len() + rest.len()) as u64;
         change(&mut self.statement);
@@ -180,9 +203,16 @@ impl Parts {
 
 /// Runs a program and returns its standard output; its failure fails the test.
 pub(crate) fn run(program: &str, args: &[&str], folder: &Path) -> Vec<u8> {
-    let output = std::process::Command::new(program).args(args).current_dir(folder).output();
+    let output = std::process::Command::new(program)
+        .args(args)
+        .current_dir(folder)
+        .output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {} {told}", output.status);
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {} {told}",
+        output.status
+    );
     output.stdout
 }

@@ -1,8 +1,8 @@
 //! The table of a whole disk, from nothing.
 //!
-//! The `gpt` crate builds the bytes, in memory. It is not let at the disk: its own `write` interleaves both
-//! copies with one flush at the end, after which 4 of the 16 states that a power cut can leave are readable by
-//! nobody.
+//! The `gpt` crate builds the bytes, in memory. It is not let at the disk: its own `write`
+//! interleaves both copies with one flush at the end, after which 4 of the 16 states that a power
+//! cut can leave are readable by nobody.
 
 use super::{Table, TableError};
 use crate::layout::PlannedDisk;
@@ -29,7 +29,8 @@ impl Table {
         let sector_size = u64::from(disk.sector_size);
         let last = disk.size / sector_size - 1;
         let array = (ENTRIES * u64::from(ENTRY_LEN)).div_ceil(sector_size);
-        let take = |lba: u64, sectors: u64| (lba, memory.extent(lba * sector_size, sectors * sector_size));
+        let take =
+            |lba: u64, sectors: u64| (lba, memory.extent(lba * sector_size, sectors * sector_size));
         Ok(Self {
             sector_size,
             steps: vec![
@@ -46,12 +47,23 @@ fn in_memory(disk: &PlannedDisk) -> Result<Sparse, TableError> {
     let sector_size = u64::from(disk.sector_size);
     let build = |error: &dyn std::fmt::Display| TableError::Build(error.to_string());
     let lb_size = LogicalBlockSize::try_from(sector_size).map_err(|error| build(&error))?;
-    let mut memory = Sparse { len: disk.size, at: 0, blocks: BTreeMap::new() };
+    let mut memory = Sparse {
+        len: disk.size,
+        at: 0,
+        blocks: BTreeMap::new(),
+    };
     let sectors = u32::try_from(disk.size / sector_size - 1).unwrap_or(u32::MAX);
-    ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut memory).map_err(|error| build(&error))?;
+    ProtectiveMBR::with_lb_size(sectors)
+        .overwrite_lba0(&mut memory)
+        .map_err(|error| build(&error))?;
     let guid = Uuid::from_bytes_le(disk.disk_guid.0);
-    let config = GptConfig::new().writable(true).logical_block_size(lb_size).change_partition_count(true);
-    let mut table = config.create_from_device(memory, Some(guid)).map_err(|error| build(&error))?;
+    let config = GptConfig::new()
+        .writable(true)
+        .logical_block_size(lb_size)
+        .change_partition_count(true);
+    let mut table = config
+        .create_from_device(memory, Some(guid))
+        .map_err(|error| build(&error))?;
     let partitions = disk.partitions.iter().map(|partition| {
         let entry = Partition {
             part_type_guid: Type {
@@ -66,7 +78,9 @@ fn in_memory(disk: &PlannedDisk) -> Result<Sparse, TableError> {
         };
         (partition.number, entry)
     });
-    table.update_partitions(partitions.collect()).map_err(|error| build(&error))?;
+    table
+        .update_partitions(partitions.collect())
+        .map_err(|error| build(&error))?;
     table.write().map_err(|error| build(&error))
 }
 
@@ -82,11 +96,17 @@ impl Sparse {
     const BLOCK: u64 = 512;
 
     fn extent(&self, offset: u64, len: u64) -> Vec<u8> {
-        (offset..offset + len).step_by(Self::BLOCK as usize).flat_map(|at| self.block(at)).collect()
+        (offset..offset + len)
+            .step_by(Self::BLOCK as usize)
+            .flat_map(|at| self.block(at))
+            .collect()
     }
 
     fn block(&self, at: u64) -> [u8; Self::BLOCK as usize] {
-        self.blocks.get(&(at / Self::BLOCK)).copied().unwrap_or([0; Self::BLOCK as usize])
+        self.blocks
+            .get(&(at / Self::BLOCK))
+            .copied()
+            .unwrap_or([0; Self::BLOCK as usize])
     }
 
     /// Offset in the block at hand, and how many of `len` bytes lie in it.

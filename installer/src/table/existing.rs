@@ -1,5 +1,11 @@
-//! The table that is on a disk already. All of its bytes are somebody else's, and none of them is trusted.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! The table that is on a disk already. All of its bytes are somebody else's, and none of them is
+//! trusted.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use bootctl::device::BlockDevice;
 use record::gpt::{self, ENTRY_LEN, GptError, Header};
@@ -113,7 +119,8 @@ struct Pair {
 }
 
 impl Existing {
-    /// Reads the table of `device`: the primary pair of header and entries, else the backup pair. *Reads.*
+    /// Reads the table of `device`: the primary pair of header and entries, else the backup pair.
+    /// *Reads.*
     ///
     /// # Errors
     /// The outer one is what the device says, the inner one [`Unfit::NoTable`].
@@ -123,7 +130,8 @@ impl Existing {
         let last = sectors.saturating_sub(1);
         let primary = Pair::read(device, 1, sectors)?;
         let backup = Pair::read(device, last, sectors)?;
-        // Where a copy is whole, its entries stay where they are. Where it is not, they go to the usual place.
+        // Where a copy is whole, its entries stay where they are. Where it is not, they go to the
+        // usual place.
         let (mut array_lbas, from_backup) = ([2, 0], primary.is_err());
         let arrays_len = |pair: &Pair| pair.array.len() as u64;
         for (pair, at) in [&primary, &backup].into_iter().zip(array_lbas.iter_mut()) {
@@ -137,14 +145,20 @@ impl Existing {
             (Err(primary), Err(backup)) => return Ok(Err(Unfit::NoTable { primary, backup })),
         };
         let count = arrays_len(&source).div_ceil(sector_size);
-        let same_len = other.as_ref().is_ok_and(|other| arrays_len(other) == arrays_len(&source));
+        let same_len = other
+            .as_ref()
+            .is_ok_and(|other| arrays_len(other) == arrays_len(&source));
         if !from_backup && !same_len {
             array_lbas[1] = last.saturating_sub(count);
         }
         let place = |header_lba, array_lba: u64| {
             let mut sectors = vec![0; count.saturating_mul(sector_size) as usize];
             device.read_at(array_lba.saturating_mul(sector_size), &mut sectors)?;
-            Ok::<_, io::Error>(Place { header_lba, array_lba, sectors })
+            Ok::<_, io::Error>(Place {
+                header_lba,
+                array_lba,
+                sectors,
+            })
         };
         let [primary_lba, backup_lba] = array_lbas;
         Ok(Ok(Self {
@@ -184,17 +198,28 @@ impl Existing {
         let mut found = Vec::new();
         let expected = if self.from_backup { 1 } else { last };
         if self.header.other_lba != expected {
-            found.push(Unfit::OtherCopy { found: self.header.other_lba, expected });
+            found.push(Unfit::OtherCopy {
+                found: self.header.other_lba,
+                expected,
+            });
         }
         let [primary, backup] = &self.places;
-        for (copy, place, from, to) in
-            [("primary", primary, 2, usable.0), ("backup", backup, usable.1.saturating_add(1), last)]
-        {
+        for (copy, place, from, to) in [
+            ("primary", primary, 2, usable.0),
+            ("backup", backup, usable.1.saturating_add(1), last),
+        ] {
             let first = place.array_lba;
-            let count = (place.sectors.len() as u64).checked_div(self.sector_size).unwrap_or(0);
+            let count = (place.sectors.len() as u64)
+                .checked_div(self.sector_size)
+                .unwrap_or(0);
             let end = first.saturating_add(count);
             if first < from || end > to {
-                found.push(Unfit::Array { copy, first, last: end.saturating_sub(1), usable });
+                found.push(Unfit::Array {
+                    copy,
+                    first,
+                    last: end.saturating_sub(1),
+                    usable,
+                });
             }
         }
         found
@@ -203,14 +228,15 @@ impl Existing {
     /// The entries that are used. *Pure.*
     pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         let used = gpt::entries(&self.array).zip(self.array.chunks_exact(ENTRY_LEN as usize));
-        used.filter(|((kind, _), _)| *kind != Guid::ZERO).map(|((kind, partition), bytes)| Entry {
-            number: partition.number,
-            kind,
-            uuid: partition.uuid,
-            first_lba: partition.first_lba,
-            last_lba: partition.last_lba,
-            name: name(bytes.get(56..).unwrap_or_default()),
-        })
+        used.filter(|((kind, _), _)| *kind != Guid::ZERO)
+            .map(|((kind, partition), bytes)| Entry {
+                number: partition.number,
+                kind,
+                uuid: partition.uuid,
+                first_lba: partition.first_lba,
+                last_lba: partition.last_lba,
+                name: name(bytes.get(56..).unwrap_or_default()),
+            })
     }
 
     /// The numbers of the entries that are not used, from the lowest on. *Pure.*
@@ -220,38 +246,58 @@ impl Existing {
             .map(|(_, partition)| partition.number)
     }
 
-    /// The entries of an installation of ours: those with types of ours, and the EFI system partition that ends where
-    /// `rayos-state` begins. *Pure.*
+    /// The entries of an installation of ours: those with types of ours, and the EFI system
+    /// partition that ends where `rayos-state` begins. *Pure.*
     #[must_use]
     pub fn ours(&self) -> Vec<Entry> {
-        let starts: Vec<u64> =
-            self.entries().filter(|entry| entry.kind == STATE_TYPE).map(|entry| entry.first_lba).collect();
+        let starts: Vec<u64> = self
+            .entries()
+            .filter(|entry| entry.kind == STATE_TYPE)
+            .map(|entry| entry.first_lba)
+            .collect();
         let our_esp = |entry: &Entry| {
-            entry.kind == ESP_TYPE && entry.last_lba.checked_add(1).is_some_and(|end| starts.contains(&end))
+            entry.kind == ESP_TYPE
+                && entry
+                    .last_lba
+                    .checked_add(1)
+                    .is_some_and(|end| starts.contains(&end))
         };
-        self.entries().filter(|entry| OURS.contains(&entry.kind) || our_esp(entry)).collect()
+        self.entries()
+            .filter(|entry| OURS.contains(&entry.kind) || our_esp(entry))
+            .collect()
     }
 
     /// The entries of other systems. *Pure.*
     #[must_use]
     pub fn others(&self) -> Vec<Entry> {
         let ours = self.ours();
-        self.entries().filter(|entry| !ours.contains(entry)).collect()
+        self.entries()
+            .filter(|entry| !ours.contains(entry))
+            .collect()
     }
 
-    /// First and last sectors of everything that is not ours: other partitions, and what the MBR names. *Pure.* Nothing
-    /// is too odd to be left alone.
+    /// First and last sectors of everything that is not ours: other partitions, and what the MBR
+    /// names. *Pure.* Nothing is too odd to be left alone.
     #[must_use]
     pub fn taken(&self) -> Vec<(u64, u64)> {
-        let spans = self.others().into_iter().map(|entry| (entry.first_lba, entry.last_lba));
+        let spans = self
+            .others()
+            .into_iter()
+            .map(|entry| (entry.first_lba, entry.last_lba));
         let spans = spans.chain(self.legacy.iter().copied());
-        spans.map(|(first, last)| (first.min(last), first.max(last))).collect()
+        spans
+            .map(|(first, last)| (first.min(last), first.max(last)))
+            .collect()
     }
 }
 
 impl Pair {
     /// The header in sector `lba`, and its entries; the inner error is a pair that is not whole.
-    fn read(device: &dyn BlockDevice, lba: u64, sectors: u64) -> io::Result<Result<Self, GptError>> {
+    fn read(
+        device: &dyn BlockDevice,
+        lba: u64,
+        sectors: u64,
+    ) -> io::Result<Result<Self, GptError>> {
         let sector_size = u64::from(device.sector_size());
         if lba == 0 || lba >= sectors {
             return Ok(Err(GptError::NotAHeader));
@@ -263,13 +309,25 @@ impl Pair {
             Err(error) => return Ok(Err(error)),
         };
         let count = (header.array_len as u64).div_ceil(sector_size.max(1));
-        if header.array_lba.checked_add(count).is_none_or(|end| end > sectors) {
+        if header
+            .array_lba
+            .checked_add(count)
+            .is_none_or(|end| end > sectors)
+        {
             return Ok(Err(GptError::Field("position of the entries")));
         }
         let mut array = vec![0; header.array_len];
         device.read_at(header.array_lba.saturating_mul(sector_size), &mut array)?;
         let whole = crc32fast::hash(&array) == header.array_crc;
-        Ok(if whole { Ok(Self { head, header, array }) } else { Err(GptError::Damaged) })
+        Ok(if whole {
+            Ok(Self {
+                head,
+                header,
+                array,
+            })
+        } else {
+            Err(GptError::Damaged)
+        })
     }
 }
 
@@ -292,7 +350,9 @@ fn legacy(device: &dyn BlockDevice) -> io::Result<Vec<(u64, u64)>> {
 
 /// A label: UTF-16LE up to a zero.
 fn name(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes(get(unit, 0)));
+    let units = bytes
+        .chunks_exact(2)
+        .map(|unit| u16::from_le_bytes(get(unit, 0)));
     let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
     String::from_utf16_lossy(&units)
 }

@@ -1,6 +1,11 @@
-//! Partitions added to a table that is on a disk already. Everything that is in it stays as it is, byte for byte: entries
-//! with their numbers, names and attributes, GUID of the disk, MBR.
-#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::arithmetic_side_effects)]
+//! Partitions added to a table that is on a disk already. Everything that is in it stays as it is,
+//! byte for byte: entries with their numbers, names and attributes, GUID of the disk, MBR.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
 
 use super::existing::{Existing, Place};
 use super::{Entry, Table};
@@ -14,7 +19,8 @@ const NAME_UNITS: usize = 36;
 impl Existing {
     /// This table without `taken_out` and with `added`, for both places. *Pure.*
     ///
-    /// The copy that counts is written last: until the other one is whole and durable, it is the table.
+    /// The copy that counts is written last: until the other one is whole and durable, it is the
+    /// table.
     #[must_use]
     pub fn patched(&self, taken_out: &[Entry], added: &[PlannedPartition]) -> Table {
         let mut array = self.array.clone();
@@ -25,15 +31,29 @@ impl Existing {
             put_entry(&mut array, partition.number, &self.entry(partition));
         }
         let [primary, backup] = &self.places;
-        let order = if self.from_backup { [primary, backup] } else { [backup, primary] };
+        let order = if self.from_backup {
+            [primary, backup]
+        } else {
+            [backup, primary]
+        };
         let steps = order.into_iter().flat_map(|place| {
-            let other = if place.header_lba == 1 { backup.header_lba } else { 1 };
+            let other = if place.header_lba == 1 {
+                backup.header_lba
+            } else {
+                1
+            };
             let mut sectors = place.sectors.clone();
             put(&mut sectors, 0, &array);
             let header = self.header(place, other, crc32fast::hash(&array));
-            [vec![(place.array_lba, sectors)], vec![(place.header_lba, header)]]
+            [
+                vec![(place.array_lba, sectors)],
+                vec![(place.header_lba, header)],
+            ]
         });
-        Table { sector_size: self.sector_size, steps: steps.collect() }
+        Table {
+            sector_size: self.sector_size,
+            steps: steps.collect(),
+        }
     }
 
     /// The header that counts, made that of a place.
@@ -54,7 +74,10 @@ impl Existing {
     fn entry(&self, partition: &PlannedPartition) -> [u8; ENTRY_LEN as usize] {
         let mut entry = [0; ENTRY_LEN as usize];
         let sector = |byte: u64| byte.checked_div(self.sector_size).unwrap_or(0);
-        let last = partition.offset.saturating_add(partition.size).saturating_sub(1);
+        let last = partition
+            .offset
+            .saturating_add(partition.size)
+            .saturating_sub(1);
         put(&mut entry, 0, &partition.purpose.type_guid().0);
         put(&mut entry, 16, &partition.uuid.0);
         put(&mut entry, 32, &sector(partition.offset).to_le_bytes());
@@ -68,12 +91,21 @@ impl Existing {
 
 /// Puts the entry with this number, from 1. There is one: it was read or counted.
 fn put_entry(array: &mut [u8], number: u32, entry: &[u8]) {
-    put(array, (number as usize).saturating_sub(1).saturating_mul(ENTRY_LEN as usize), entry);
+    put(
+        array,
+        (number as usize)
+            .saturating_sub(1)
+            .saturating_mul(ENTRY_LEN as usize),
+        entry,
+    );
 }
 
 /// Puts `bytes` at `at`, if there is room for all of them.
 fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = at.checked_add(bytes.len()).and_then(|end| into.get_mut(at..end)) {
+    if let Some(place) = at
+        .checked_add(bytes.len())
+        .and_then(|end| into.get_mut(at..end))
+    {
         place.copy_from_slice(bytes);
     }
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// One power cut. Numbers count the operations of the run before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cut {
-    /// After so many operations, all of which have reached the medium: also the death of the process.
+    /// After so many operations, all of which have reached the medium: also the death of the
+    /// process.
     Prefix(usize),
     /// In the middle of a write, of which the first bytes are kept.
     Head(usize, usize),
@@ -14,7 +15,8 @@ pub enum Cut {
     Tail(usize, usize),
     /// In the middle of a write, of which one sector becomes garbage and the others are kept.
     Shorn(usize, usize),
-    /// Before a flush: of the sectors written since the last one, those with a bit in the mask are kept.
+    /// Before a flush: of the sectors written since the last one, those with a bit in the mask are
+    /// kept.
     Sectors(usize, u64),
     /// Before a flush: of the writes since the last one, this one alone is kept.
     Only(usize, usize),
@@ -22,13 +24,15 @@ pub enum Cut {
     Without(usize, usize),
     /// Before a flush: of the writes since the last one, so many of the last are kept.
     Last(usize, usize),
-    /// Before a flush: of the sectors written since the last one, those that a seed chooses are kept.
+    /// Before a flush: of the sectors written since the last one, those that a seed chooses are
+    /// kept.
     Random(usize, u64),
-    /// Before a flush: of the places written since the last one, those that a seed chooses hold what was written there
-    /// last, and the others what they held before: a cache that puts writes to one place together.
+    /// Before a flush: of the places written since the last one, those that a seed chooses hold
+    /// what was written there last, and the others what they held before: a cache that puts writes
+    /// to one place together.
     Cached(usize, u64),
-    /// The disk has lied about its last flushes: of the sectors written since the third last one, those that a
-    /// seed chooses are kept.
+    /// The disk has lied about its last flushes: of the sectors written since the third last one,
+    /// those that a seed chooses are kept.
     Lie(usize, u64),
     /// Everything was kept, but one bit that a seed chooses has flipped.
     Rot(usize, u64),

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How an operation goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The write or flush fails, and nothing of it was done. After a flush that failed the medium has lost
-    /// everything since the last one that succeeded, and the cache does not know it.
+    /// The write or flush fails, and nothing of it was done. After a flush that failed the medium
+    /// has lost everything since the last one that succeeded, and the cache does not know it.
     Error,
     /// Half of the write is done, then it fails.
     HalfThenError,
@@ -24,8 +24,13 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Error, Self::HalfThenError, Self::Lost, Self::Misdirected, Self::NoSpace];
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::HalfThenError,
+        Self::Lost,
+        Self::Misdirected,
+        Self::NoSpace,
+    ];
 }
 
 /// A fault at one of the operations of a disk, counted from 0 over writes and flushes.
@@ -59,8 +64,8 @@ pub struct Bad {
     pub lies: bool,
 }
 
-/// The order of writes as the machine's programs want it, or changed on purpose: a mutant of the programs, made
-/// without a line in them.
+/// The order of writes as the machine's programs want it, or changed on purpose: a mutant of the
+/// programs, made without a line in them.
 pub type Meddle = Arc<dyn Fn(u64, &[u8]) -> Meddled + Send + Sync>;
 
 /// What becomes of a write.
@@ -116,7 +121,12 @@ impl SimDisk {
             bad: None,
             meddle: None,
         };
-        Self { state: Arc::new(Mutex::new(state)), journal, len, sector_size }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            journal,
+            len,
+            sector_size,
+        }
     }
 
     /// From now on this fault happens; operations are counted anew.
@@ -190,7 +200,9 @@ impl State {
     fn next_fault(&mut self) -> Option<FaultKind> {
         let number = self.operations;
         self.operations += 1;
-        let met = self.fault.filter(|fault| number == fault.at || (fault.forever && number > fault.at));
+        let met = self
+            .fault
+            .filter(|fault| number == fault.at || (fault.forever && number > fault.at));
         met.map(|fault| fault.kind)
     }
 
@@ -198,7 +210,10 @@ impl State {
     fn pass(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let number = self.reads;
         self.reads += 1;
-        if self.read_fault.is_some_and(|fault| number == fault.at || (fault.forever && number > fault.at)) {
+        if self
+            .read_fault
+            .is_some_and(|fault| number == fault.at || (fault.forever && number > fault.at))
+        {
             return Err(failed(FaultKind::Error));
         }
         let Some(bad) = self.bad else { return Ok(()) };
@@ -210,18 +225,27 @@ impl State {
         if !bad.lies {
             return Err(failed(FaultKind::Error));
         }
-        into[(from - offset) as usize..(to - offset) as usize].iter_mut().for_each(|byte| *byte = !*byte);
+        into[(from - offset) as usize..(to - offset) as usize]
+            .iter_mut()
+            .for_each(|byte| *byte = !*byte);
         Ok(())
     }
 }
 
 fn failed(kind: FaultKind) -> io::Error {
-    let kind = if kind == FaultKind::NoSpace { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+    let kind = if kind == FaultKind::NoSpace {
+        io::ErrorKind::StorageFull
+    } else {
+        io::ErrorKind::Other
+    };
     io::Error::new(kind, "the simulated disk gave an error")
 }
 
 fn outside(at: u64, len: usize) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{len} bytes at {at} are outside of the disk"))
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{len} bytes at {at} are outside of the disk"),
+    )
 }
 
 impl BlockDevice for SimDisk {
@@ -250,7 +274,10 @@ impl BlockDevice for SimDisk {
         if let Some(kind) = state.next_fault() {
             return self.faulty_write(&mut state, kind, offset, data);
         }
-        let meddled = state.meddle.as_ref().map_or(Meddled::Done, |meddle| meddle(offset, data));
+        let meddled = state
+            .meddle
+            .as_ref()
+            .map_or(Meddled::Done, |meddle| meddle(offset, data));
         match meddled {
             Meddled::Done => self.apply(&mut state, offset, data.into()),
             Meddled::LeftOut => state.cache.write(offset, data),
@@ -289,15 +316,26 @@ impl BlockDevice for SimDisk {
         if !state.medium.holds(offset, into.len()) {
             return Err(outside(offset, into.len()));
         }
-        // What a mutant delays or leaves out must not be found by a read-back, or the mutant would be a fault.
-        let from = if state.meddle.is_some() { &state.cache } else { &state.medium };
+        // What a mutant delays or leaves out must not be found by a read-back, or the mutant would
+        // be a fault.
+        let from = if state.meddle.is_some() {
+            &state.cache
+        } else {
+            &state.medium
+        };
         from.read(offset, into);
         state.pass(offset, into)
     }
 }
 
 impl SimDisk {
-    fn faulty_write(&self, state: &mut State, kind: FaultKind, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn faulty_write(
+        &self,
+        state: &mut State,
+        kind: FaultKind,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<()> {
         match kind {
             FaultKind::Error | FaultKind::NoSpace => Err(failed(kind)),
             FaultKind::HalfThenError => {
@@ -314,7 +352,10 @@ impl SimDisk {
                 let away = offset + 8 * u64::from(self.sector_size);
                 if state.medium.holds(away, data.len()) {
                     state.medium.write(away, data);
-                    self.journal.push(Op::Write { at: away, data: data.into() });
+                    self.journal.push(Op::Write {
+                        at: away,
+                        data: data.into(),
+                    });
                 }
                 state.cache.write(offset, data);
                 Ok(())
@@ -333,11 +374,13 @@ impl guard::disk::Disk for SimDisk {
     }
 
     fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), guard::disk::IoError> {
-        self.read_medium_at(self.byte(lba)?, into).map_err(|_| guard::disk::IoError)
+        self.read_medium_at(self.byte(lba)?, into)
+            .map_err(|_| guard::disk::IoError)
     }
 
     fn write(&mut self, lba: u64, from: &[u8]) -> Result<(), guard::disk::IoError> {
-        self.write_at(self.byte(lba)?, from).map_err(|_| guard::disk::IoError)
+        self.write_at(self.byte(lba)?, from)
+            .map_err(|_| guard::disk::IoError)
     }
 
     fn flush(&mut self) -> Result<(), guard::disk::IoError> {
@@ -347,6 +390,7 @@ impl guard::disk::Disk for SimDisk {
 
 impl SimDisk {
     fn byte(&self, lba: u64) -> Result<u64, guard::disk::IoError> {
-        lba.checked_mul(u64::from(self.sector_size)).ok_or(guard::disk::IoError)
+        lba.checked_mul(u64::from(self.sector_size))
+            .ok_or(guard::disk::IoError)
     }
 }

@@ -16,10 +16,11 @@ use seal::SEAL_LEN;
 /// What the machine's owner insists on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// What is started is whole, and everything comes to the end that it would have come to without the cut.
+    /// What is started is whole, and everything comes to the end that it would have come to without
+    /// the cut.
     Everything,
-    /// Nothing that nobody signed is started. For a disk that lies, rots or misplaces what is written, which
-    /// may cost the release that was being written, but not the machine.
+    /// Nothing that nobody signed is started. For a disk that lies, rots or misplaces what is
+    /// written, which may cost the release that was being written, but not the machine.
     Safety,
 }
 
@@ -102,7 +103,8 @@ impl<'a> Firmware<'a> {
         }
     }
 
-    /// Starts the machine: a stick first, then `BootNext`, then `BootOrder`, then the removable path of the disk.
+    /// Starts the machine: a stick first, then `BootNext`, then `BootOrder`, then the removable
+    /// path of the disk.
     pub fn start_machine(&mut self) -> Started {
         for (program, from, request) in self.candidates() {
             if program == Program::Other {
@@ -125,27 +127,40 @@ impl<'a> Firmware<'a> {
         }
         let next = self.vars.take(&VarName::global("BootNext")).ok().flatten();
         let vars = self.vars.all();
-        let order = vars.get(&VarName::global("BootOrder")).map(|variable| variable.data.clone());
-        let numbers = next.into_iter().flat_map(|variable| variable.data).chain(order.unwrap_or_default());
+        let order = vars
+            .get(&VarName::global("BootOrder"))
+            .map(|variable| variable.data.clone());
+        let numbers = next
+            .into_iter()
+            .flat_map(|variable| variable.data)
+            .chain(order.unwrap_or_default());
         let numbers: Vec<u8> = numbers.collect();
         for number in numbers.as_chunks::<2>().0 {
             let name = VarName::global(format!("Boot{:04X}", u16::from_le_bytes(*number)));
-            let option = vars.get(&name).and_then(|variable| oracle::load_option(&variable.data));
-            let Some((number, uuid, path, optional)) = option else { continue };
+            let option = vars
+                .get(&name)
+                .and_then(|variable| oracle::load_option(&variable.data));
+            let Some((number, uuid, path, optional)) = option else {
+                continue;
+            };
             let program = self.program_at(&path, Some((number, uuid)));
-            found.extend(program.map(|program| (program, From::Disk, guard::parse_options(&optional))));
+            found.extend(
+                program.map(|program| (program, From::Disk, guard::parse_options(&optional))),
+            );
         }
         let program = self.program_at("EFI/BOOT/BOOTX64.EFI", None);
         found.extend(program.map(|program| (program, From::Disk, Request::Plain)));
         found
     }
 
-    /// What is found there: on the partition that is named, else on the first EFI system partition that has such a file, as
-    /// EDK2 does it. Firmware would start a torn guard, too.
+    /// What is found there: on the partition that is named, else on the first EFI system partition
+    /// that has such a file, as EDK2 does it. Firmware would start a torn guard, too.
     fn program_at(&mut self, path: &str, named: Option<(u32, [u8; 16])>) -> Option<Program> {
         let image = self.disk.medium();
-        let reader =
-            Reader { image: &image, sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)) };
+        let reader = Reader {
+            image: &image,
+            sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)),
+        };
         let esps = reader.esps().into_iter();
         let mut esps = esps.filter(|esp| named.is_none_or(|named| named == (esp.number, esp.uuid)));
         let program = esps.find_map(|esp| reader.file(esp, path))?;
@@ -176,7 +191,9 @@ impl<'a> Firmware<'a> {
         };
         let Some(release) = releases.iter().find(wanted) else {
             // Whatever is wrong with the disk: this is never allowed.
-            self.violation.get_or_insert(format!("{choice} is started with an image that nobody released"));
+            self.violation.get_or_insert(format!(
+                "{choice} is started with an image that nobody released"
+            ));
             return None;
         };
         self.journal.push(Op::Seen(Seen::Launched(choice)));
@@ -191,23 +208,41 @@ impl<'a> Firmware<'a> {
         let sector = u64::from(bootctl::device::BlockDevice::sector_size(self.disk));
         let witness = self.journal.witness();
         let launches = witness.launches[slot as usize];
-        let Some(record) = (Reader { image: &image, sector }).record() else {
-            return self.violate(format!("slot {slot} is started without a record on the disk"));
+        let Some(record) = (Reader {
+            image: &image,
+            sector,
+        })
+        .record() else {
+            return self.violate(format!(
+                "slot {slot} is started without a record on the disk"
+            ));
         };
         let view = record.slots[slot as usize];
         if view.manifest != release.manifest {
-            self.violate(format!("slot {slot} starts {}, the record names another release", release.version));
+            self.violate(format!(
+                "slot {slot} starts {}, the record names another release",
+                release.version
+            ));
         }
         if view.status == 0 {
-            self.violate(format!("slot {slot} is started, and the record says that it is Unbootable"));
+            self.violate(format!(
+                "slot {slot} is started, and the record says that it is Unbootable"
+            ));
         }
         if release.index < record.floor {
-            self.violate(format!("{} is started below the floor {}", release.version, record.floor));
+            self.violate(format!(
+                "{} is started below the floor {}",
+                release.version, record.floor
+            ));
         }
-        let uncounted = view.status == 1 && view.left.saturating_add(launches) > record::TRIAL_TRIES;
+        let uncounted =
+            view.status == 1 && view.left.saturating_add(launches) > record::TRIAL_TRIES;
         if !witness.proven[slot as usize] && (launches > record::TRIAL_TRIES || uncounted) {
             let left = view.left;
-            self.violate(format!("{} is started {launches} times with {left} tries left", release.version));
+            self.violate(format!(
+                "{} is started {launches} times with {left} tries left",
+                release.version
+            ));
         }
         if !image.is(Place::Root(slot).start(), &release.root) {
             self.violate(format!(
@@ -220,7 +255,11 @@ impl<'a> Firmware<'a> {
     /// A system whose root is torn does not come up, nor does one that is worn.
     fn comes_up(&self, slot: Slot, release: &Release) -> bool {
         let worn = self.journal.witness().worn == Some(slot);
-        !worn && self.disk.medium().is(Place::Root(slot).start(), &release.root)
+        !worn
+            && self
+                .disk
+                .medium()
+                .is(Place::Root(slot).start(), &release.root)
     }
 }
 
@@ -256,7 +295,11 @@ impl guard::Machine for Firmware<'_> {
     }
 
     fn other_disks(&mut self) -> Vec<SimDisk> {
-        if self.from == From::Stick { vec![self.disk.clone()] } else { Vec::new() }
+        if self.from == From::Stick {
+            vec![self.disk.clone()]
+        } else {
+            Vec::new()
+        }
     }
 
     fn recovery_file(&mut self) -> Option<File> {
@@ -265,12 +308,18 @@ impl guard::Machine for Firmware<'_> {
     }
 
     fn start(&mut self, launch: &Launch) -> Ended {
-        let Some(release) = self.check(launch) else { return Ended::TookOver };
+        let Some(release) = self.check(launch) else {
+            return Ended::TookOver;
+        };
         let slot = match launch.handoff.choice {
             Choice::Slot(slot) => slot,
             Choice::Recovery => {
                 let from_stick = self.from == From::Stick;
-                self.started = Started::Up { handoff: launch.handoff, version: release.version, from_stick };
+                self.started = Started::Up {
+                    handoff: launch.handoff,
+                    version: release.version,
+                    from_stick,
+                };
                 return Ended::TookOver;
             }
         };
@@ -279,7 +328,11 @@ impl guard::Machine for Firmware<'_> {
             Behaviour::Refused => Ended::NotLoaded("UNSUPPORTED".to_owned()),
             Behaviour::Works if self.comes_up(slot, release) => {
                 let version = release.version;
-                self.started = Started::Up { handoff: launch.handoff, version, from_stick: false };
+                self.started = Started::Up {
+                    handoff: launch.handoff,
+                    version,
+                    from_stick: false,
+                };
                 Ended::TookOver
             }
             Behaviour::Works | Behaviour::Restarts => {

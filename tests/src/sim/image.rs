@@ -43,7 +43,11 @@ impl Image {
     pub fn new(len: u64) -> Self {
         let empty: Arc<Chunk> = Arc::new(vec![None; PAGES]);
         let chunks = vec![empty; len.div_ceil(CHUNK as u64) as usize];
-        Self { chunks, len, hash: 0 }
+        Self {
+            chunks,
+            len,
+            hash: 0,
+        }
     }
 
     /// The content of a file, and zeroes up to a multiple of 1 MiB. *Reads.*
@@ -102,13 +106,16 @@ impl Image {
     #[must_use]
     pub fn hash_of(&self, range: std::ops::Range<u64>) -> u64 {
         let pages = range.start / PAGE as u64..range.end / PAGE as u64;
-        pages.filter_map(|number| self.page(number as usize)).fold(0, |hash, page| hash ^ page.hash)
+        pages
+            .filter_map(|number| self.page(number as usize))
+            .fold(0, |hash, page| hash ^ page.hash)
     }
 
     /// Whether `len` bytes at `at` are inside.
     #[must_use]
     pub fn holds(&self, at: u64, len: usize) -> bool {
-        at.checked_add(len as u64).is_some_and(|end| end <= self.len)
+        at.checked_add(len as u64)
+            .is_some_and(|end| end <= self.len)
     }
 
     /// Copies bytes out; the range must be inside.
@@ -139,7 +146,9 @@ impl Image {
         let mut done = 0;
         while done < bytes.len() {
             let (page, within, count) = span(at + done as u64, bytes.len() - done);
-            let there = self.page(page).map_or(&ZEROES, |found| found.bytes.as_ref());
+            let there = self
+                .page(page)
+                .map_or(&ZEROES, |found| found.bytes.as_ref());
             if there[within..within + count] != bytes[done..done + count] {
                 return false;
             }
@@ -173,7 +182,10 @@ impl Image {
         let old_hash = old.map_or(0, |page| page.hash);
         let new = (bytes != ZEROES).then(|| {
             let hash = XxHash3_64::oneshot_with_seed(number as u64, &bytes);
-            Page { bytes: Arc::new(bytes), hash }
+            Page {
+                bytes: Arc::new(bytes),
+                hash,
+            }
         });
         self.hash ^= old_hash ^ new.as_ref().map_or(0, |page| page.hash);
         Arc::make_mut(&mut self.chunks[number / PAGES])[number % PAGES] = new;

@@ -88,7 +88,11 @@ impl Journal {
     /// The backtraces of all writes since the last call.
     #[must_use]
     pub fn take_sites(&self) -> Vec<String> {
-        self.lock().sites.as_mut().map(std::mem::take).unwrap_or_default()
+        self.lock()
+            .sites
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

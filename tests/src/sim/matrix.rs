@@ -52,8 +52,8 @@ pub struct Counts {
     pub unique: usize,
     /// Second cuts.
     pub double: usize,
-    /// Machines after a second cut that differ in more than the event ring, sequence numbers, and what stands in a
-    /// copy of the record that is not whole: each was run.
+    /// Machines after a second cut that differ in more than the event ring, sequence numbers, and
+    /// what stands in a copy of the record that is not whole: each was run.
     pub double_unique: usize,
     /// Runs with a disk or a store that fails at one operation.
     pub faults: usize,
@@ -91,7 +91,11 @@ impl<'a> Explorer<'a> {
     ///
     /// # Errors
     /// If that does not come to the end that it should.
-    pub fn new(lab: &'a Lab, scenario: &'static Scenario, sector_size: u32) -> anyhow::Result<Self> {
+    pub fn new(
+        lab: &'a Lab,
+        scenario: &'static Scenario,
+        sector_size: u32,
+    ) -> anyhow::Result<Self> {
         let start = lab.start(scenario, sector_size)?;
         let mut world = lab.run(scenario, &start, sector_size)?;
         let life = world.live();
@@ -112,7 +116,16 @@ impl<'a> Explorer<'a> {
         };
         let trace = Trace::new(start, ops, sector_size);
         let (reads, (requests, _)) = (world.reads(), world.requests());
-        Ok(Self { lab, scenario, sector_size, expected: life.end, trace, reads, requests, counts })
+        Ok(Self {
+            lab,
+            scenario,
+            sector_size,
+            expected: life.end,
+            trace,
+            reads,
+            requests,
+            counts,
+        })
     }
 
     /// The run without a cut.
@@ -121,8 +134,8 @@ impl<'a> Explorer<'a> {
         &self.trace
     }
 
-    /// Lets the machine live through `case`; how it lived on after the last thing that went wrong, and the words of a
-    /// violation, if there is one.
+    /// Lets the machine live through `case`; how it lived on after the last thing that went wrong,
+    /// and the words of a violation, if there is one.
     ///
     /// # Errors
     /// As [`Lab::live_on`].
@@ -133,20 +146,30 @@ impl<'a> Explorer<'a> {
                 None => self.live_on(self.trace.after(0), case),
             };
         };
-        let before = Case { cuts: before.to_vec(), ..case.clone() };
+        let before = Case {
+            cuts: before.to_vec(),
+            ..case.clone()
+        };
         let state = self.trace_of(&before)?.state(*last);
         self.live_on(&state, case)
     }
 
     /// Lets the machine live on from `state`, which `case` has brought about.
-    pub(super) fn live_on(&self, state: &State, case: &Case) -> anyhow::Result<(Life, Option<String>)> {
-        let life = self.lab.live_on(self.scenario, state, self.sector_size, demand_of(case))?;
+    pub(super) fn live_on(
+        &self,
+        state: &State,
+        case: &Case,
+    ) -> anyhow::Result<(Life, Option<String>)> {
+        let life = self
+            .lab
+            .live_on(self.scenario, state, self.sector_size, demand_of(case))?;
         let violation = self.verdict(&life, case);
         Ok((life, violation))
     }
 
-    /// The first case in which a cut of a run shows a violation in which `meddle` changes the order of what is written, or
-    /// leaves something out: a mutant of the programs. The machine lives on after the cut without it. The case is reduced.
+    /// The first case in which a cut of a run shows a violation in which `meddle` changes the order
+    /// of what is written, or leaves something out: a mutant of the programs. The machine lives on
+    /// after the cut without it. The case is reduced.
     ///
     /// # Errors
     /// As [`Lab::live_on`].
@@ -156,7 +179,10 @@ impl<'a> Explorer<'a> {
         first: &Thoroughness,
     ) -> anyhow::Result<Option<(Self, Case, String)>> {
         let start = self.trace.after(0).clone();
-        let trouble = Trouble { meddle: Some(Meddle::clone(meddle)), ..self.scenario.trouble() };
+        let trouble = Trouble {
+            meddle: Some(Meddle::clone(meddle)),
+            ..self.scenario.trouble()
+        };
         let mut world = self.world(&start, &trouble, Demand::Everything)?;
         let life = world.live();
         self.trace = Trace::new(start, world.journal().take(), self.sector_size);
@@ -179,7 +205,9 @@ impl<'a> Explorer<'a> {
         trouble: &Trouble,
         demand: Demand,
     ) -> anyhow::Result<World<'a>> {
-        let mut world = self.lab.world(state, self.sector_size, self.scenario.wish, demand)?;
+        let mut world = self
+            .lab
+            .world(state, self.sector_size, self.scenario.wish, demand)?;
         world.trouble(trouble);
         Ok(world)
     }
@@ -193,8 +221,15 @@ impl<'a> Explorer<'a> {
         let mut seen = HashSet::new();
         let mut seen_double = HashSet::new();
         // A machine that is damaged already may not survive further damage.
-        let faulty = if self.scenario.damage == Damage::None { effort.first.faulty } else { 0 };
-        let cuts = self.trace.cuts(&Thoroughness { faulty, ..effort.first });
+        let faulty = if self.scenario.damage == Damage::None {
+            effort.first.faulty
+        } else {
+            0
+        };
+        let cuts = self.trace.cuts(&Thoroughness {
+            faulty,
+            ..effort.first
+        });
         for (number, cut) in cuts.iter().enumerate() {
             self.count(*cut);
             let state = self.trace.state(*cut);
@@ -264,15 +299,18 @@ impl<'a> Explorer<'a> {
         let (case, words) = reduce(self, case, words)?;
         let (name, sector) = (self.scenario.name, self.sector_size);
         let command = format!("scripts/prove one --scenario {name} --sector {sector}");
-        self.counts
-            .violations
-            .push(format!("{words}\n    repeat: {command}{case}\n    reduced from:{first}"));
+        self.counts.violations.push(format!(
+            "{words}\n    repeat: {command}{case}\n    reduced from:{first}"
+        ));
         Ok(())
     }
 
     /// What must not be at the end of a life after `case`, and is.
     pub(super) fn verdict(&self, life: &Life, case: &Case) -> Option<String> {
-        if let Some(words) = life.violation.as_ref().filter(|words| !self.is_for_want_of_a_table(words, case))
+        if let Some(words) = life
+            .violation
+            .as_ref()
+            .filter(|words| !self.is_for_want_of_a_table(words, case))
         {
             return Some(words.clone());
         }
@@ -281,7 +319,10 @@ impl<'a> Explorer<'a> {
         }
         match demand_of(case) {
             Demand::Everything if life.end != self.expected && !self.may_end(&life.end, case) => {
-                Some(format!("ends with {:?} instead of {:?}", life.end, self.expected))
+                Some(format!(
+                    "ends with {:?} instead of {:?}",
+                    life.end, self.expected
+                ))
             }
             // An installation that was cut off may leave a disk that nothing starts from.
             Demand::Safety if life.end.running.is_none() && !self.scenario.installs() => {
@@ -291,22 +332,35 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// A disk that lies about flushes can lose both copies of a table that is being written: nothing is installed beside
-    /// another system then, ever.
+    /// A disk that lies about flushes can lose both copies of a table that is being written:
+    /// nothing is installed beside another system then, ever.
     fn is_for_want_of_a_table(&self, words: &str, case: &Case) -> bool {
         let lied = case.cuts.iter().any(|cut| cut.class() == Class::Faulty);
         lied && self.scenario.installs() && words.contains("it has no GPT to install beside")
     }
 
-    /// The partitions of another system are never written, whatever the disk does; but for what goes astray.
+    /// The partitions of another system are never written, whatever the disk does; but for what
+    /// goes astray.
     fn other_written(&self, life: &Life, case: &Case) -> Option<String> {
-        let astray = matches!(case.mishap, Some(Mishap::Write(Fault { kind: FaultKind::Misdirected, .. })));
-        let other = self.lab.other(self.sector_size).filter(|_| life.state.witness.other && !astray)?;
+        let astray = matches!(
+            case.mishap,
+            Some(Mishap::Write(Fault {
+                kind: FaultKind::Misdirected,
+                ..
+            }))
+        );
+        let other = self
+            .lab
+            .other(self.sector_size)
+            .filter(|_| life.state.witness.other && !astray)?;
         other.check_content(&life.state.image).err()
     }
 
     fn may_end(&self, end: &End, case: &Case) -> bool {
-        self.scenario.or_ends.iter().any(|(cuts, other)| case.cuts.len() >= *cuts && end == other)
+        self.scenario
+            .or_ends
+            .iter()
+            .any(|(cuts, other)| case.cuts.len() >= *cuts && end == other)
     }
 
     const fn count(&mut self, cut: Cut) {
@@ -329,7 +383,8 @@ impl Runs for Explorer<'_> {
             }
         };
         for cut in &case.cuts {
-            trace = self.trace_from(trace.state(*cut), &self.scenario.trouble(), demand_of(case))?;
+            trace =
+                self.trace_from(trace.state(*cut), &self.scenario.trouble(), demand_of(case))?;
         }
         Ok(trace)
     }
@@ -339,22 +394,41 @@ impl Runs for Explorer<'_> {
     }
 }
 
-/// A disk that lies, rots or gives errors may cost a release; a power cut and a bad network may not.
+/// A disk that lies, rots or gives errors may cost a release; a power cut and a bad network may
+/// not.
 fn demand_of(case: &Case) -> Demand {
     let faulty = case.cuts.iter().any(|cut| cut.class() == Class::Faulty);
-    let by_disk = matches!(case.mishap, Some(Mishap::Write(_) | Mishap::Read(_) | Mishap::Full(_)));
-    if faulty || by_disk { Demand::Safety } else { Demand::Everything }
+    let by_disk = matches!(
+        case.mishap,
+        Some(Mishap::Write(_) | Mishap::Read(_) | Mishap::Full(_))
+    );
+    if faulty || by_disk {
+        Demand::Safety
+    } else {
+        Demand::Everything
+    }
 }
 
-/// A number that is the same for machines that differ in nothing that any decision looks at: the event ring, how
-/// high the sequence numbers of the record are, and what stands in a copy that is not whole are left out.
+/// A number that is the same for machines that differ in nothing that any decision looks at: the
+/// event ring, how high the sequence numbers of the record are, and what stands in a copy that is
+/// not whole are left out.
 fn essence(state: &State) -> (u64, u64) {
     let start = Place::State.start();
     let ours = state.image.hash_of(start..Place::State.end());
-    let copies =
-        [(0, start), (1, start + 1020 * 1024)].map(|(number, at)| record_copy(&state.image, at, number));
-    let order = copies[0].as_ref().map(|(seq, _)| seq).cmp(&copies[1].as_ref().map(|(seq, _)| seq));
+    let copies = [(0, start), (1, start + 1020 * 1024)]
+        .map(|(number, at)| record_copy(&state.image, at, number));
+    let order = copies[0]
+        .as_ref()
+        .map(|(seq, _)| seq)
+        .cmp(&copies[1].as_ref().map(|(seq, _)| seq));
     let content = copies.map(|copy| copy.map(|(_, rest)| rest));
-    let vars: Vec<_> = state.vars.iter().map(|(name, value)| (name, &value.data)).collect();
-    (state.image.hash() ^ ours, hash_of(&(order, content, vars, state.witness)))
+    let vars: Vec<_> = state
+        .vars
+        .iter()
+        .map(|(name, value)| (name, &value.data))
+        .collect();
+    (
+        state.image.hash() ^ ours,
+        hash_of(&(order, content, vars, state.witness)),
+    )
 }

@@ -1,8 +1,9 @@
 //! A machine that is cut off at every write.
 //!
-//! The real installer, updater, boot control and boot guard run on a disk in memory that keeps a list of what
-//! was done to it. From that list every state is derived in which a power cut can leave the machine; each is
-//! switched on again and must come to the same end, judged by a reader of its own.
+//! The real installer, updater, boot control and boot guard run on a disk in memory that keeps a
+//! list of what was done to it. From that list every state is derived in which a power cut can
+//! leave the machine; each is switched on again and must come to the same end, judged by a reader
+//! of its own.
 //!
 //! ```text
 //! image      the bytes of a disk; copies are cheap

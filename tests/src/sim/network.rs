@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use updater::source::{MemorySource, Source, SourceError};
 
-/// Bytes that still come before a connection breaks in the middle of a chunk, where it is not known how many are wanted.
+/// Bytes that still come before a connection breaks in the middle of a chunk, where it is not known
+/// how many are wanted.
 const UNTIL_RESET: usize = 1000;
 /// Bytes that come at a time.
 const PIECE: usize = 4096;
@@ -31,8 +32,15 @@ pub enum NetFaultKind {
 
 impl NetFaultKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Busy, Self::Drop, Self::Reset, Self::Ends, Self::Gone, Self::Changed, Self::OtherBytes];
+    pub const ALL: [Self; 7] = [
+        Self::Busy,
+        Self::Drop,
+        Self::Reset,
+        Self::Ends,
+        Self::Gone,
+        Self::Changed,
+        Self::OtherBytes,
+    ];
 
     /// Whether the update must get over it by itself, without being started again.
     #[must_use]
@@ -60,7 +68,10 @@ pub struct SimNetwork {
 impl SimNetwork {
     /// From now on this fault happens; requests are counted anew.
     pub fn fail(&mut self, fault: Option<NetFault>) {
-        *self = Self { fault, requests: Arc::default() };
+        *self = Self {
+            fault,
+            requests: Arc::default(),
+        };
     }
 
     /// What goes wrong.
@@ -79,7 +90,14 @@ impl SimNetwork {
     #[must_use]
     pub fn file(&self, bytes: impl Into<Bytes>) -> SimSource {
         let file = MemorySource::new(bytes, PIECE);
-        SimSource { file, network: self.clone(), end: None, broken: None, left: 0, is_other: false }
+        SimSource {
+            file,
+            network: self.clone(),
+            end: None,
+            broken: None,
+            left: 0,
+            is_other: false,
+        }
     }
 }
 
@@ -97,7 +115,11 @@ pub struct SimSource {
 }
 
 fn failed(status: u16) -> SourceError {
-    SourceError::Status { what: "simulated".to_owned(), status, retry_after: None }
+    SourceError::Status {
+        what: "simulated".to_owned(),
+        status,
+        retry_after: None,
+    }
 }
 
 impl Source for SimSource {
@@ -116,14 +138,20 @@ impl Source for SimSource {
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
         let number = self.network.requests.fetch_add(1, Ordering::Relaxed);
-        self.broken = self.network.fault.filter(|fault| fault.at == number).map(|fault| fault.kind);
+        self.broken = self
+            .network
+            .fault
+            .filter(|fault| fault.at == number)
+            .map(|fault| fault.kind);
         let half = self.end.map(|end| end.saturating_sub(offset) as usize / 2);
         self.left = half.unwrap_or(UNTIL_RESET);
         match self.broken {
             Some(NetFaultKind::Busy) => return Err(failed(503)),
             Some(NetFaultKind::Gone) => return Err(failed(404)),
             Some(NetFaultKind::Changed) => {
-                return Err(SourceError::Changed { what: "simulated".to_owned() });
+                return Err(SourceError::Changed {
+                    what: "simulated".to_owned(),
+                });
             }
             Some(NetFaultKind::Drop) => self.left = 0,
             Some(NetFaultKind::OtherBytes) => self.is_other = true,
@@ -140,9 +168,14 @@ impl Source for SimSource {
         };
         if breaks && self.left == 0 {
             let message = "connection lost".to_owned();
-            return Err(SourceError::Network { what: "simulated".to_owned(), message });
+            return Err(SourceError::Network {
+                what: "simulated".to_owned(),
+                message,
+            });
         }
-        let Some(mut piece) = self.file.piece().await? else { return Ok(None) };
+        let Some(mut piece) = self.file.piece().await? else {
+            return Ok(None);
+        };
         if breaks {
             piece.truncate(self.left);
             self.left -= piece.len();

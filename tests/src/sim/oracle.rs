@@ -51,14 +51,19 @@ pub struct RecordView {
 }
 
 /// `6c676a6c-78d6-4e96-909a-4bdd1c9ead12`, as it stands on a disk.
-const STATE: [u8; 16] =
-    [0x6c, 0x6a, 0x67, 0x6c, 0xd6, 0x78, 0x96, 0x4e, 0x90, 0x9a, 0x4b, 0xdd, 0x1c, 0x9e, 0xad, 0x12];
+const STATE: [u8; 16] = [
+    0x6c, 0x6a, 0x67, 0x6c, 0xd6, 0x78, 0x96, 0x4e, 0x90, 0x9a, 0x4b, 0xdd, 0x1c, 0x9e, 0xad, 0x12,
+];
 /// `c12a7328-f81f-11d2-ba4b-00a0c93ec93b`.
-const ESP: [u8; 16] =
-    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+const ESP: [u8; 16] = [
+    0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+];
 
 fn le<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes.get(at..at + N).and_then(|found| found.try_into().ok()).unwrap_or([0; N])
+    bytes
+        .get(at..at + N)
+        .and_then(|found| found.try_into().ok())
+        .unwrap_or([0; N])
 }
 fn le16(bytes: &[u8], at: usize) -> u64 {
     u64::from(u16::from_le_bytes(le(bytes, at)))
@@ -91,7 +96,10 @@ impl Reader<'_> {
         let part = |(entry, number): (&[u8], u32)| {
             let (first, last) = (le64(entry, 32), le64(entry, 40));
             let start = first.checked_mul(self.sector)?;
-            let len = last.checked_sub(first)?.checked_add(1)?.checked_mul(self.sector)?;
+            let len = last
+                .checked_sub(first)?
+                .checked_add(1)?
+                .checked_mul(self.sector)?;
             (le::<16>(entry, 0) != [0; 16]).then(|| Part {
                 number,
                 kind: le(entry, 0),
@@ -100,10 +108,17 @@ impl Reader<'_> {
                 len,
             })
         };
-        Some(entries.chunks_exact(128).zip(1..).filter_map(part).collect())
+        Some(
+            entries
+                .chunks_exact(128)
+                .zip(1..)
+                .filter_map(part)
+                .collect(),
+        )
     }
 
-    /// GUID of the disk, and the entries of its table as they stand there: by the primary header, else by the backup.
+    /// GUID of the disk, and the entries of its table as they stand there: by the primary header,
+    /// else by the backup.
     #[must_use]
     pub fn entries(&self) -> Option<([u8; 16], Vec<u8>)> {
         let last = self.image.len() / self.sector - 1;
@@ -113,7 +128,10 @@ impl Reader<'_> {
     fn entries_at(&self, lba: u64) -> Option<([u8; 16], Vec<u8>)> {
         let header = self.bytes(lba * self.sector, self.sector as usize)?;
         let len = le32(&header, 12) as usize;
-        if !header.starts_with(b"EFI PART") || !(92..=512).contains(&len) || le64(&header, 24) != lba {
+        if !header.starts_with(b"EFI PART")
+            || !(92..=512).contains(&len)
+            || le64(&header, 24) != lba
+        {
             return None;
         }
         let mut summed = header[..len].to_vec();
@@ -135,11 +153,13 @@ impl Reader<'_> {
         self.table()?.into_iter().find(|part| part.kind == STATE)
     }
 
-    /// The boot record that counts; `None` if there is no table, no partition for it, or no whole copy.
+    /// The boot record that counts; `None` if there is no table, no partition for it, or no whole
+    /// copy.
     #[must_use]
     pub fn record(&self) -> Option<RecordView> {
         let state = self.state()?;
-        let copies = [0_u32, 1].map(|copy| self.copy(state.start + u64::from(copy) * 1020 * 1024, copy));
+        let copies =
+            [0_u32, 1].map(|copy| self.copy(state.start + u64::from(copy) * 1020 * 1024, copy));
         copies.into_iter().flatten().max_by_key(|record| record.seq)
     }
 
@@ -168,7 +188,11 @@ impl Reader<'_> {
     /// The EFI system partitions, in the order of the table.
     #[must_use]
     pub fn esps(&self) -> Vec<Part> {
-        self.table().unwrap_or_default().into_iter().filter(|part| part.kind == ESP).collect()
+        self.table()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|part| part.kind == ESP)
+            .collect()
     }
 
     /// Our EFI system partition: the one with the state partition right behind it, or the first.
@@ -180,11 +204,15 @@ impl Reader<'_> {
         esps.iter().find(before).or(esps.first()).copied()
     }
 
-    /// A file of a FAT file system, by its path in capitals with `/`; `None` if firmware would not find it.
+    /// A file of a FAT file system, by its path in capitals with `/`; `None` if firmware would not
+    /// find it.
     #[must_use]
     pub fn file(&self, part: Part, path: &str) -> Option<Vec<u8>> {
         let fat = Fat::open(self, part)?;
-        let mut at = Entry { cluster: fat.root, size: u32::MAX };
+        let mut at = Entry {
+            cluster: fat.root,
+            size: u32::MAX,
+        };
         let mut names = path.split('/').peekable();
         while let Some(name) = names.next() {
             let directory = fat.directory(self, at.cluster)?;
@@ -194,7 +222,9 @@ impl Reader<'_> {
                 .take_while(|entry| entry[0] != 0)
                 .find(|entry| {
                     let attributes = entry[11];
-                    attributes & 0x08 == 0 && (attributes & 0x10 == 0) == is_last && short_name(entry) == name
+                    attributes & 0x08 == 0
+                        && (attributes & 0x10 == 0) == is_last
+                        && short_name(entry) == name
                 })
                 .map(|entry| Entry {
                     cluster: (u64::from(le16(entry, 20) as u32) << 16) | le16(entry, 26),
@@ -225,7 +255,11 @@ struct Entry {
 fn short_name(entry: &[u8]) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let (name, extension) = (text(&entry[..8]), text(&entry[8..11]));
-    if extension.is_empty() { name } else { format!("{name}.{extension}") }
+    if extension.is_empty() {
+        name
+    } else {
+        format!("{name}.{extension}")
+    }
 }
 
 /// The fields of a FAT file system that finding a file needs.
@@ -245,13 +279,15 @@ impl Fat {
         let boot = reader.bytes(part.start, 512)?;
         let sector = le16(&boot, 11);
         let per_cluster = u64::from(boot[13]);
-        if boot[510..] != [0x55, 0xaa] || sector != reader.sector || !per_cluster.is_power_of_two() {
+        if boot[510..] != [0x55, 0xaa] || sector != reader.sector || !per_cluster.is_power_of_two()
+        {
             return None;
         }
         let or = |short: u64, long: u32| if short == 0 { u64::from(long) } else { short };
         let fat_sectors = or(le16(&boot, 22), le32(&boot, 36));
         let total = or(le16(&boot, 19), le32(&boot, 32));
-        let (reserved, fats, root_entries) = (le16(&boot, 14), u64::from(boot[16]), le16(&boot, 17));
+        let (reserved, fats, root_entries) =
+            (le16(&boot, 14), u64::from(boot[16]), le16(&boot, 17));
         let root_sectors = (root_entries * 32).div_ceil(sector);
         let data = reserved + fats * fat_sectors + root_sectors;
         let clusters = total.checked_sub(data)? / per_cluster;
@@ -267,12 +303,22 @@ impl Fat {
         }
         Some(Self {
             cluster_len: per_cluster * sector,
-            table: reader.bytes(part.start + reserved * sector, (fat_sectors * sector) as usize)?,
+            table: reader.bytes(
+                part.start + reserved * sector,
+                (fat_sectors * sector) as usize,
+            )?,
             bits,
             clusters,
             first: part.start + data * sector,
-            fixed_root: (part.start + (data - root_sectors) * sector, root_entries * 32),
-            root: if bits == 32 { u64::from(le32(&boot, 44)) } else { 0 },
+            fixed_root: (
+                part.start + (data - root_sectors) * sector,
+                root_entries * 32,
+            ),
+            root: if bits == 32 {
+                u64::from(le32(&boot, 44))
+            } else {
+                0
+            },
         })
     }
 
@@ -280,7 +326,11 @@ impl Fat {
         match self.bits {
             12 => {
                 let pair = le16(&self.table, (cluster + cluster / 2) as usize);
-                if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 }
+                if cluster.is_multiple_of(2) {
+                    pair & 0xfff
+                } else {
+                    pair >> 4
+                }
             }
             16 => le16(&self.table, 2 * cluster as usize),
             _ => u64::from(le32(&self.table, 4 * cluster as usize) & 0x0fff_ffff),
@@ -289,7 +339,11 @@ impl Fat {
 
     fn directory(&self, reader: &Reader<'_>, cluster: u64) -> Option<Vec<u8>> {
         let (at, len) = self.fixed_root;
-        if cluster == 0 { reader.bytes(at, len as usize) } else { self.chain(reader, cluster, 1 << 20) }
+        if cluster == 0 {
+            reader.bytes(at, len as usize)
+        } else {
+            self.chain(reader, cluster, 1 << 20)
+        }
     }
 
     /// The bytes of a chain, at most `limit` and the rest of a cluster.
@@ -308,7 +362,10 @@ impl Fat {
 #[must_use]
 pub fn load_option(bytes: &[u8]) -> Option<(u32, [u8; 16], String, Vec<u8>)> {
     let path_len = le16(bytes, 4) as usize;
-    let description = bytes.get(6..)?.chunks_exact(2).position(|unit| unit == [0, 0])?;
+    let description = bytes
+        .get(6..)?
+        .chunks_exact(2)
+        .position(|unit| unit == [0, 0])?;
     let begin = 6 + 2 * (description + 1);
     let path = bytes.get(begin..begin + path_len)?;
     let active = bytes[0] & 1 == 1;
@@ -316,9 +373,22 @@ pub fn load_option(bytes: &[u8]) -> Option<(u32, [u8; 16], String, Vec<u8>)> {
         return None;
     }
     let file_len = le16(path, 44) as usize;
-    let units =
-        path.get(46..42 + file_len)?.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
-    let file: String = char::decode_utf16(units).map(|unit| unit.unwrap_or('?')).collect();
-    let file = file.trim_matches('\0').trim_start_matches('\\').replace('\\', "/").to_uppercase();
-    Some((le32(path, 4), le(path, 24), file, bytes.get(begin + path_len..)?.to_vec()))
+    let units = path
+        .get(46..42 + file_len)?
+        .chunks_exact(2)
+        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+    let file: String = char::decode_utf16(units)
+        .map(|unit| unit.unwrap_or('?'))
+        .collect();
+    let file = file
+        .trim_matches('\0')
+        .trim_start_matches('\\')
+        .replace('\\', "/")
+        .to_uppercase();
+    Some((
+        le32(path, 4),
+        le(path, 24),
+        file,
+        bytes.get(begin + path_len..)?.to_vec(),
+    ))
 }

@@ -1,5 +1,6 @@
-//! Another system on the same disk, which nothing of ours may touch: its EFI system partition and its root at the end of the
-//! disk, its entries first in the table, and its boot entry. Ours come to lie where they lie on a disk of their own.
+//! Another system on the same disk, which nothing of ours may touch: its EFI system partition and
+//! its root at the end of the disk, its entries first in the table, and its boot entry. Ours come
+//! to lie where they lie on a disk of their own.
 
 use super::image::Image;
 use super::oracle::Reader;
@@ -35,14 +36,18 @@ pub struct Other {
 }
 
 impl Other {
-    /// Puts the system onto a blank disk with sectors of this size, and old bytes of nobody into what it leaves free.
+    /// Puts the system onto a blank disk with sectors of this size, and old bytes of nobody into
+    /// what it leaves free.
     ///
     /// # Errors
     /// What making its file system says.
     pub fn put(state: &mut State, sector_size: u32) -> anyhow::Result<Self> {
         let sector = u64::from(sector_size);
         let esp = MemDevice::new((OTHER_ESP.end - OTHER_ESP.start) as usize, sector_size);
-        let mut files: Vec<EspFile<'_>> = PATHS.iter().map(|path| EspFile::new(path, LOADER)).collect();
+        let mut files: Vec<EspFile<'_>> = PATHS
+            .iter()
+            .map(|path| EspFile::new(path, LOADER))
+            .collect();
         make(&esp, 0, OTHER_ESP.end - OTHER_ESP.start, 5, &mut files)?;
         state.image.write(OTHER_ESP.start, &esp.bytes());
         for at in OTHER_ROOT.step_by(4096) {
@@ -51,7 +56,9 @@ impl Other {
         old_bytes(state);
         let mut mbr = vec![0; sector_size as usize];
         mbr[..9].copy_from_slice(b"boot code");
-        mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0]);
+        mbr[446..462].copy_from_slice(&[
+            0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0,
+        ]);
         mbr[510..512].copy_from_slice(&[0x55, 0xaa]);
         state.image.write(0, &mbr);
         let entries = [
@@ -60,14 +67,26 @@ impl Other {
         ]
         .concat();
         table(state, sector, DISK, &entries);
-        let option = Variable { attributes: ATTRIBUTES, data: load_option(sector) };
-        let order = Variable { attributes: ATTRIBUTES, data: vec![0, 0] };
+        let option = Variable {
+            attributes: ATTRIBUTES,
+            data: load_option(sector),
+        };
+        let order = Variable {
+            attributes: ATTRIBUTES,
+            data: vec![0, 0],
+        };
         let vars = Arc::make_mut(&mut state.vars);
         vars.insert(VarName::global("Boot0000"), option.clone());
         vars.insert(VarName::global("BootOrder"), order);
         state.witness.other = true;
         let content = state.image.hash_of(OTHER_ESP.start..OTHER_ROOT.end);
-        Ok(Self { sector, content, entries, mbr, option })
+        Ok(Self {
+            sector,
+            content,
+            entries,
+            mbr,
+            option,
+        })
     }
 
     /// Whether its partitions are as they were.
@@ -107,9 +126,14 @@ impl Other {
     /// # Errors
     /// The words.
     pub fn check_vars(&self, vars: &Vars) -> Result<(), String> {
-        let data = |name: &str| vars.get(&VarName::global(name)).map(|it| it.data.as_slice());
+        let data = |name: &str| {
+            vars.get(&VarName::global(name))
+                .map(|it| it.data.as_slice())
+        };
         let order = data("BootOrder").unwrap_or_default();
-        if data("Boot0000") != Some(&self.option.data) || !order.as_chunks::<2>().0.contains(&[0, 0]) {
+        if data("Boot0000") != Some(&self.option.data)
+            || !order.as_chunks::<2>().0.contains(&[0, 0])
+        {
             return Err("the boot entry of the other system is lost".to_owned());
         }
         Ok(())
@@ -130,10 +154,22 @@ pub(super) fn old_bytes(state: &mut State) {
 }
 
 /// An entry of a table (UEFI 2.10, 5.3.3).
-fn entry(kind: [u8; 16], uuid: [u8; 16], place: &Range<u64>, sector: u64, attributes: u64) -> Vec<u8> {
+fn entry(
+    kind: [u8; 16],
+    uuid: [u8; 16],
+    place: &Range<u64>,
+    sector: u64,
+    attributes: u64,
+) -> Vec<u8> {
     let numbers = [place.start / sector, place.end / sector - 1, attributes];
     let name: Vec<u8> = "other".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let mut entry = [&kind[..], &uuid, &numbers.map(u64::to_le_bytes).concat(), &name].concat();
+    let mut entry = [
+        &kind[..],
+        &uuid,
+        &numbers.map(u64::to_le_bytes).concat(),
+        &name,
+    ]
+    .concat();
     entry.resize(128, 0);
     entry
 }
@@ -147,8 +183,13 @@ pub(super) fn table(state: &mut State, sector: u64, disk: [u8; 16], first: &[u8]
     for (lba, other, entries_at) in [(1, last, 2), (last, 1, last - array)] {
         let mut header = vec![0; sector as usize];
         header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
-        for (at, value) in [(24, lba), (32, other), (40, 2 + array), (48, last - array - 1), (72, entries_at)]
-        {
+        for (at, value) in [
+            (24, lba),
+            (32, other),
+            (40, 2 + array),
+            (48, last - array - 1),
+            (72, entries_at),
+        ] {
             header[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         header[56..72].copy_from_slice(&disk);
@@ -164,8 +205,16 @@ pub(super) fn table(state: &mut State, sector: u64, disk: [u8; 16], first: &[u8]
 
 /// Its boot entry (UEFI 2.10, 3.1.3, 10.3.5.1, 10.3.5.4).
 fn load_option(sector: u64) -> Vec<u8> {
-    let utf16 = |text: &str| text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-    let numbers = [OTHER_ESP.start / sector, (OTHER_ESP.end - OTHER_ESP.start) / sector];
+    let utf16 = |text: &str| {
+        text.encode_utf16()
+            .chain([0])
+            .flat_map(u16::to_le_bytes)
+            .collect::<Vec<u8>>()
+    };
+    let numbers = [
+        OTHER_ESP.start / sector,
+        (OTHER_ESP.end - OTHER_ESP.start) / sector,
+    ];
     let file = utf16(&format!("\\{}", PATHS[0].replace('/', "\\")));
     let len = (file.len() as u16 + 4).to_le_bytes();
     let path = [
@@ -178,5 +227,11 @@ fn load_option(sector: u64) -> Vec<u8> {
         &[0x7f, 0xff, 4, 0],
     ]
     .concat();
-    [&[1, 0, 0, 0][..], &(path.len() as u16).to_le_bytes(), &utf16("Other"), &path].concat()
+    [
+        &[1, 0, 0, 0][..],
+        &(path.len() as u16).to_le_bytes(),
+        &utf16("Other"),
+        &path,
+    ]
+    .concat()
 }

@@ -1,4 +1,5 @@
-//! What the system does because its owner wants it: update, mend and compare, through the real updater.
+//! What the system does because its owner wants it: update, mend and compare, through the real
+//! updater.
 
 use super::firmware::Demand;
 use super::network::SimSource;
@@ -15,10 +16,20 @@ use updater::source::{Fault, MemorySource, Source};
 use updater::verify_slot::{Question, verify_slot};
 
 /// Nobody waits for a simulated server.
-const RETRIES: Retries = Retries { in_a_row: 8, seed: 0, first_pause: Duration::ZERO };
+const RETRIES: Retries = Retries {
+    in_a_row: 8,
+    seed: 0,
+    first_pause: Duration::ZERO,
+};
 
 fn is_refusal<T>(applied: &Result<T, Failure>) -> bool {
-    matches!(applied, Err(Failure { error: ApplyError::Refused(_), .. }))
+    matches!(
+        applied,
+        Err(Failure {
+            error: ApplyError::Refused(_),
+            ..
+        })
+    )
 }
 
 impl World<'_> {
@@ -32,7 +43,9 @@ impl World<'_> {
         };
         let failed = record.slots.iter().any(|slot| {
             let given_up = !matches!(slot.reason, record::Reason::Updating | record::Reason::None);
-            slot.release.manifest_sha256 == release.manifest && slot.status == Status::Unbootable && given_up
+            slot.release.manifest_sha256 == release.manifest
+                && slot.status == Status::Unbootable
+                && given_up
         });
         if version == wanted || failed {
             return Then::Rest;
@@ -52,7 +65,12 @@ impl World<'_> {
             let middle = bundle.len() * 3 / 5;
             bundle[middle] ^= 4;
         }
-        let whole = || release.whole.clone().map(|whole| self.elsewhere.file(whole));
+        let whole = || {
+            release
+                .whole
+                .clone()
+                .map(|whole| self.elsewhere.file(whole))
+        };
         let mut applied = self.apply(machine, self.network.file(bundle), whole());
         // Where a faulty disk has cost the base, its owner takes the whole bundle.
         if self.demand == Demand::Safety
@@ -73,17 +91,24 @@ impl World<'_> {
     /// An update from a pipe that breaks at half way.
     fn interrupt(&mut self, machine: &Machine, release: &Release) {
         let half = release.bundle.len() as u64 / 2;
-        let mut pipe = MemorySource::new(release.bundle.clone(), 4096).with_faults([Fault::DropAfter(half)]);
+        let mut pipe =
+            MemorySource::new(release.bundle.clone(), 4096).with_faults([Fault::DropAfter(half)]);
         pipe.seekable = false;
         if self.apply(machine, pipe, None).is_ok() {
             self.violate("an update from half a bundle succeeded".to_owned());
         }
     }
 
-    fn apply<S: Source>(&self, machine: &Machine, source: S, whole: Option<S>) -> Result<Outcome, Failure> {
+    fn apply<S: Source>(
+        &self,
+        machine: &Machine,
+        source: S,
+        whole: Option<S>,
+    ) -> Result<Outcome, Failure> {
         let (target, options) = (self.target(machine), self.options());
         self.runtime.block_on(async {
-            let mut incoming = Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
+            let mut incoming =
+                Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
             if let Some(whole) = whole {
                 incoming = incoming.with_full(whole, &|_, _| {});
             }
@@ -119,7 +144,8 @@ impl World<'_> {
         let source: SimSource = self.network.file(self.releases.get(held).bundle.clone());
         let (target, options) = (self.target(machine), self.options());
         let repaired = self.runtime.block_on(async {
-            let incoming = Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
+            let incoming =
+                Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
             incoming.repair(slot, &target, &options, &Silent).await
         });
         match &repaired {
@@ -152,7 +178,8 @@ impl World<'_> {
                 Err(_) if self.demand == Demand::Safety => return Then::Rest,
                 Err(error) => return self.stopped(&error.to_string()),
             };
-            let as_it_is = report.is_whole() == (slot == Slot::B) && report.is_damaged() == (slot == Slot::A);
+            let as_it_is =
+                report.is_whole() == (slot == Slot::B) && report.is_damaged() == (slot == Slot::A);
             if self.demand == Demand::Everything && !as_it_is {
                 self.violate(format!("comparing slot {slot} gives {report:?}"));
             }

@@ -46,7 +46,8 @@ impl Place {
         }
     }
 
-    /// The byte after its last; of the data, where there is no other system: its partitions are data that nobody touches, too.
+    /// The byte after its last; of the data, where there is no other system: its partitions are
+    /// data that nobody touches, too.
     #[must_use]
     pub const fn end(self) -> u64 {
         match self {
@@ -60,5 +61,11 @@ impl Place {
 /// The layout with these places.
 #[must_use]
 pub const fn layout() -> Layout {
-    Layout { esp: Size(2 * MIB), boot: Size(MIB), root: Size(2 * MIB), recovery: Size(MIB), data: None }
+    Layout {
+        esp: Size(2 * MIB),
+        boot: Size(MIB),
+        root: Size(2 * MIB),
+        recovery: Size(MIB),
+        data: None,
+    }
 }

@@ -1,5 +1,5 @@
-//! A failing case made smaller before anybody has to read it: fewer things that go wrong, earlier, and of the last
-//! writes fewer sectors that are kept, as long as it still fails.
+//! A failing case made smaller before anybody has to read it: fewer things that go wrong, earlier,
+//! and of the last writes fewer sectors that are kept, as long as it still fails.
 
 use super::cut::Cut;
 use super::trace::Trace;
@@ -23,16 +23,26 @@ impl Case {
     /// These cuts and nothing else.
     #[must_use]
     pub fn of(cuts: &[Cut]) -> Self {
-        Self { mishap: None, cuts: cuts.to_vec() }
+        Self {
+            mishap: None,
+            cuts: cuts.to_vec(),
+        }
     }
 
-    /// What is made smaller, the most important first: number of things that go wrong, then for each what kind it
-    /// is, where, and how much of it.
+    /// What is made smaller, the most important first: number of things that go wrong, then for
+    /// each what kind it is, where, and how much of it.
     fn size(&self) -> (usize, bool, Vec<(usize, u64, u64)>) {
         let mishap = self.mishap.map(|mishap| (0, mishap.at() as u64, 0));
         let forever = self.mishap.is_some_and(|mishap| mishap.once().is_some());
         let number = usize::from(mishap.is_some()) + self.cuts.len();
-        (number, forever, mishap.into_iter().chain(self.cuts.iter().map(size_of)).collect())
+        (
+            number,
+            forever,
+            mishap
+                .into_iter()
+                .chain(self.cuts.iter().map(size_of))
+                .collect(),
+        )
     }
 }
 
@@ -41,7 +51,9 @@ impl fmt::Display for Case {
         if let Some(mishap) = self.mishap {
             write!(f, " --mishap {mishap}")?;
         }
-        self.cuts.iter().try_for_each(|cut| write!(f, " --cut {cut}"))
+        self.cuts
+            .iter()
+            .try_for_each(|cut| write!(f, " --cut {cut}"))
     }
 }
 
@@ -67,7 +79,9 @@ pub trait Runs {
 pub fn reduce(runs: &impl Runs, case: Case, words: String) -> Result<(Case, String)> {
     let (mut best, mut runs_left) = ((case, words), MOST_RUNS);
     loop {
-        let Some(smaller) = next(runs, &best.0, &mut runs_left)? else { return Ok(best) };
+        let Some(smaller) = next(runs, &best.0, &mut runs_left)? else {
+            return Ok(best);
+        };
         best = smaller;
     }
 }
@@ -92,15 +106,15 @@ fn next(runs: &impl Runs, case: &Case, runs_left: &mut usize) -> Result<Option<(
 fn candidates(runs: &impl Runs, case: &Case) -> Result<Vec<Case>> {
     let mut found = Vec::new();
     if let Some(mishap) = case.mishap {
-        found.push(Case { mishap: None, ..case.clone() });
+        found.push(Case {
+            mishap: None,
+            ..case.clone()
+        });
         let moved = earlier(mishap.at()).map(|at| mishap.moved_to(at));
-        found.extend(
-            mishap
-                .once()
-                .into_iter()
-                .chain(moved)
-                .map(|mishap| Case { mishap: Some(mishap), ..case.clone() }),
-        );
+        found.extend(mishap.once().into_iter().chain(moved).map(|mishap| Case {
+            mishap: Some(mishap),
+            ..case.clone()
+        }));
     }
     for number in 0..case.cuts.len() {
         let mut without = case.clone();
@@ -108,7 +122,10 @@ fn candidates(runs: &impl Runs, case: &Case) -> Result<Vec<Case>> {
         found.push(without);
     }
     for (number, cut) in case.cuts.iter().enumerate() {
-        let before = Case { cuts: case.cuts[..number].to_vec(), ..case.clone() };
+        let before = Case {
+            cuts: case.cuts[..number].to_vec(),
+            ..case.clone()
+        };
         let trace = runs.trace_of(&before)?;
         for smaller in smaller(&trace, *cut) {
             let mut changed = case.clone();
@@ -182,7 +199,10 @@ fn halves(mask: u64) -> impl Iterator<Item = u64> {
 /// Numbers below `at`: great leaps first.
 fn earlier(at: usize) -> impl Iterator<Item = usize> {
     let steps = [at, at - at / 4, at / 2, at / 4, 4, 2, 1];
-    steps.into_iter().filter(|step| *step > 0).filter_map(move |step| at.checked_sub(step))
+    steps
+        .into_iter()
+        .filter(|step| *step > 0)
+        .filter_map(move |step| at.checked_sub(step))
 }
 
 #[cfg(test)]
@@ -199,12 +219,18 @@ mod tests {
 
     impl<F: Fn(&Case, &State) -> bool> Runs for Made<F> {
         fn trace_of(&self, _: &Case) -> Result<Trace> {
-            let base =
-                State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
+            let base = State {
+                image: Image::new(1 << 20),
+                vars: Arc::default(),
+                witness: Witness::default(),
+            };
             let mut ops = Vec::new();
             for number in 0..12_u8 {
                 let at = u64::from(number) * 4096;
-                ops.push(Op::Write { at, data: vec![number + 1; 1024].into() });
+                ops.push(Op::Write {
+                    at,
+                    data: vec![number + 1; 1024].into(),
+                });
                 if number % 4 == 3 {
                     ops.push(Op::Flush);
                 }
@@ -214,7 +240,10 @@ mod tests {
 
         fn fails(&self, case: &Case) -> Result<Option<String>> {
             let trace = self.trace_of(case)?;
-            let state = case.cuts.last().map_or_else(|| trace.after(0).clone(), |cut| trace.state(*cut));
+            let state = case
+                .cuts
+                .last()
+                .map_or_else(|| trace.after(0).clone(), |cut| trace.state(*cut));
             Ok((self.0)(case, &state).then(|| "wrong".to_owned()))
         }
     }
@@ -235,7 +264,8 @@ mod tests {
         });
         let seed = (0..).find(|seed| {
             let cut = Cut::Random(9, *seed);
-            runs.fails(&Case::of(&[cut])).is_ok_and(|found| found.is_some())
+            runs.fails(&Case::of(&[cut]))
+                .is_ok_and(|found| found.is_some())
         });
         let cuts = [Cut::Prefix(7), Cut::Random(9, seed.unwrap_or_default())];
         assert_eq!(reduced(&runs, Case::of(&cuts))?, " --cut only:7:1");
@@ -245,15 +275,26 @@ mod tests {
     #[test]
     fn a_cut_moves_to_the_first_place_that_fails() -> Result<()> {
         let runs = Made(|_: &Case, state: &State| state.image.is(2 * 4096, &[3; 512]));
-        assert_eq!(reduced(&runs, Case::of(&[Cut::Shorn(11, 1)]))?, " --cut prefix:3:0");
+        assert_eq!(
+            reduced(&runs, Case::of(&[Cut::Shorn(11, 1)]))?,
+            " --cut prefix:3:0"
+        );
         Ok(())
     }
 
     #[test]
     fn one_mishap_is_left_of_many() -> Result<()> {
-        let runs = Made(|case: &Case, _: &State| case.mishap.is_some_and(|mishap| mishap.at() >= 5));
-        let fault = Fault { at: 90, kind: FaultKind::Lost, forever: true };
-        let case = Case { mishap: Some(Mishap::Write(fault)), cuts: vec![Cut::Prefix(3), Cut::Lie(9, 4)] };
+        let runs =
+            Made(|case: &Case, _: &State| case.mishap.is_some_and(|mishap| mishap.at() >= 5));
+        let fault = Fault {
+            at: 90,
+            kind: FaultKind::Lost,
+            forever: true,
+        };
+        let case = Case {
+            mishap: Some(Mishap::Write(fault)),
+            cuts: vec![Cut::Prefix(3), Cut::Lie(9, 4)],
+        };
         assert_eq!(reduced(&runs, case)?, " --mishap write:5:lost");
         Ok(())
     }

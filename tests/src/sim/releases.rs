@@ -101,7 +101,10 @@ impl Releases {
     #[must_use]
     #[expect(clippy::panic, reason = "a mistake of the scenario, found at once")]
     pub fn get(&self, version: &str) -> &Release {
-        self.all.iter().find(|release| release.version == version).unwrap_or_else(|| panic!("no {version}"))
+        self.all
+            .iter()
+            .find(|release| release.version == version)
+            .unwrap_or_else(|| panic!("no {version}"))
     }
 
     /// All of them.
@@ -137,8 +140,10 @@ fn key(seed: u8) -> SecretKey {
 
 fn trust() -> anyhow::Result<Trust> {
     let roles = [Role::Release, Role::Recovery];
-    let keys =
-        [TrustedKey::new(&key(1).public_key(), &roles)?, TrustedKey::new(&key(2).public_key(), &roles)?];
+    let keys = [
+        TrustedKey::new(&key(1).public_key(), &roles)?,
+        TrustedKey::new(&key(2).public_key(), &roles)?,
+    ];
     Ok(Trust::new(1, [1, 0, 1], &keys)?)
 }
 
@@ -146,7 +151,11 @@ fn trust() -> anyhow::Result<Trust> {
 fn images((version, ..): Line, seed: u64) -> [Vec<u8>; 4] {
     // None is a multiple of a sector, so that every image has an end inside of one.
     // One is larger than what the updater writes in one piece.
-    let root = if version == "1.5.0" { 1_250_003 } else { 30_003 };
+    let root = if version == "1.5.0" {
+        1_250_003
+    } else {
+        30_003
+    };
     let image = |(len, salt)| noise(seed * 16 + salt, len);
     [(13_001, 1), (root, 2), (9_007, 3), (5_011, 4)].map(image)
 }
@@ -167,18 +176,37 @@ fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
         "[release]\nversion = \"{version}\"\nrollback_index = {index}\nrevoke = {revoke}\n\
          compatible = [\"{COMPATIBLE}\"]\n[compression]\nframe_size = 4096\nlevel = 1\n"
     );
-    for (role, bytes) in ["boot", "root", "recovery", "guard"].into_iter().zip(&images) {
+    for (role, bytes) in ["boot", "root", "recovery", "guard"]
+        .into_iter()
+        .zip(&images)
+    {
         std::fs::write(dir.path().join(role), bytes)?;
         recipe += &format!("[[image]]\nrole = \"{role}\"\npath = \"{role}\"\n");
     }
     let path = dir.path().join("bundle.toml");
     let recipe = Recipe::parse(&recipe, &path, None)?;
     let mut bundle = Vec::new();
-    let made =
-        bundle::create(&recipe, &[key(signer)], 1, &mut Cursor::new(Vec::new()), &mut bundle, &mut |_| {})?;
+    let made = bundle::create(
+        &recipe,
+        &[key(signer)],
+        1,
+        &mut Cursor::new(Vec::new()),
+        &mut bundle,
+        &mut |_| {},
+    )?;
     let manifest = manifest(&bundle, &made);
     let [boot, root, recovery, guard] = images;
-    Ok(Release { version, index, bundle, whole: None, boot, root, recovery, guard, manifest })
+    Ok(Release {
+        version,
+        index,
+        bundle,
+        whole: None,
+        boot,
+        root,
+        recovery,
+        guard,
+        manifest,
+    })
 }
 
 fn manifest(bundle: &[u8], made: &Created) -> [u8; 32] {
@@ -192,21 +220,45 @@ fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<R
         let mut file = tempfile::tempfile()?;
         file.write_all(bundle)?;
         let access = Access::Verify(trust, Purpose::Release);
-        Ok(Extracted::open(&file, access, 1, tempfile::tempfile, &mut |_| ())?)
+        Ok(Extracted::open(
+            &file,
+            access,
+            1,
+            tempfile::tempfile,
+            &mut |_| (),
+        )?)
     };
     let (old, new) = (extracted(&base.bundle)?, extracted(&release.bundle)?);
     let (mut spool, mut delta) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options { level: 9, workers: 1 };
-    let made = delta::make(&old, &new, how, &[key(1)], &mut spool, &mut delta, &mut |_| ())?;
+    let how = delta::Options {
+        level: 9,
+        workers: 1,
+    };
+    let made = delta::make(
+        &old,
+        &new,
+        how,
+        &[key(1)],
+        &mut spool,
+        &mut delta,
+        &mut |_| (),
+    )?;
     let manifest = manifest(&delta, &made);
-    Ok(Release { bundle: delta, whole: Some(release.bundle), manifest, ..release })
+    Ok(Release {
+        bundle: delta,
+        whole: Some(release.bundle),
+        manifest,
+        ..release
+    })
 }
 
 /// Bytes that do not compress, with zeroes and a repeat in them where there is room for that.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     let mut bytes: Vec<u8> = (0..len).map(|_| next()).collect();

@@ -23,7 +23,8 @@ pub enum Start {
     Foreign,
     /// A disk that another system has the end of.
     Other,
-    /// The same, and an installation beside it that was cut off while the first release was written.
+    /// The same, and an installation beside it that was cut off while the first release was
+    /// written.
     OtherUnfinished,
     /// The same with an installation beside it, as [`Start::Installed`].
     Beside(&'static [&'static str]),
@@ -73,8 +74,8 @@ pub struct Scenario {
     pub wish: Wish,
     /// The version that runs at its end.
     pub ends_with: &'static str,
-    /// Other ends, where a cut costs a trial that is not repeated, and how many cuts it takes to come there. No others
-    /// may be.
+    /// Other ends, where a cut costs a trial that is not repeated, and how many cuts it takes to
+    /// come there. No others may be.
     pub or_ends: &'static [(usize, End)],
 }
 
@@ -85,32 +86,76 @@ const fn scenario(
     wish: Wish,
     ends_with: &'static str,
 ) -> Scenario {
-    Scenario { name, start, damage, wish, ends_with, or_ends: &[] }
+    Scenario {
+        name,
+        start,
+        damage,
+        wish,
+        ends_with,
+        or_ends: &[],
+    }
 }
 
 const ONE: Start = Start::Installed(&["1.0.0"]);
 const TWO: Start = Start::Installed(&["1.0.0", "1.1.0"]);
 
 /// The newer release is given up, and the older one runs.
-const BACK_TO_FIRST: End =
-    End { running: Some((Choice::Slot(record::Slot::A), "1.0.0")), slots: [2, 0], floor: 1 };
+const BACK_TO_FIRST: End = End {
+    running: Some((Choice::Slot(record::Slot::A), "1.0.0")),
+    slots: [2, 0],
+    floor: 1,
+};
 
 /// No release is left.
-const RECOVERY_ALONE: End = End { running: Some((Choice::Recovery, "1.0.0")), slots: [0, 0], floor: 1 };
+const RECOVERY_ALONE: End = End {
+    running: Some((Choice::Recovery, "1.0.0")),
+    slots: [0, 0],
+    floor: 1,
+};
 
 /// All scenarios.
 pub const SCENARIOS: [Scenario; 40] = {
     use Damage::{
-        BackupTable, BootImage, BothImages, BothRecords, NoVariables, None, OneRecord, PrimaryTable,
-        RootLies, RootUnreadable, StoreFull, Worn,
+        BackupTable, BootImage, BothImages, BothRecords, NoVariables, None, OneRecord,
+        PrimaryTable, RootLies, RootUnreadable, StoreFull, Worn,
     };
     use record::Slot;
     [
-        scenario("install-blank", Start::Blank, None, Wish::Install("1.0.0"), "1.0.0"),
-        scenario("install-over-foreign", Start::Foreign, None, Wish::Install("1.0.0"), "1.0.0"),
-        scenario("install-over-ours", TWO, None, Wish::Install("1.2.0"), "1.2.0"),
-        scenario("install-beside", Start::Other, None, Wish::Install("1.0.0"), "1.0.0"),
-        scenario("install-beside-again", Start::OtherUnfinished, None, Wish::Install("1.0.0"), "1.0.0"),
+        scenario(
+            "install-blank",
+            Start::Blank,
+            None,
+            Wish::Install("1.0.0"),
+            "1.0.0",
+        ),
+        scenario(
+            "install-over-foreign",
+            Start::Foreign,
+            None,
+            Wish::Install("1.0.0"),
+            "1.0.0",
+        ),
+        scenario(
+            "install-over-ours",
+            TWO,
+            None,
+            Wish::Install("1.2.0"),
+            "1.2.0",
+        ),
+        scenario(
+            "install-beside",
+            Start::Other,
+            None,
+            Wish::Install("1.0.0"),
+            "1.0.0",
+        ),
+        scenario(
+            "install-beside-again",
+            Start::OtherUnfinished,
+            None,
+            Wish::Install("1.0.0"),
+            "1.0.0",
+        ),
         scenario(
             "install-beside-on-backup-table",
             Start::Other,
@@ -118,7 +163,13 @@ pub const SCENARIOS: [Scenario; 40] = {
             Wish::Install("1.0.0"),
             "1.0.0",
         ),
-        scenario("update-beside", Start::Beside(&["1.0.0"]), None, Wish::Run("1.1.0"), "1.1.0"),
+        scenario(
+            "update-beside",
+            Start::Beside(&["1.0.0"]),
+            None,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
         scenario(
             "rollback-beside",
             Start::Beside(&["1.0.0", "1.1.0"]),
@@ -128,18 +179,78 @@ pub const SCENARIOS: [Scenario; 40] = {
         ),
         scenario("update-a-to-b", ONE, None, Wish::Run("1.1.0"), "1.1.0"),
         scenario("update-b-to-a", TWO, None, Wish::Run("1.2.0"), "1.2.0"),
-        scenario("update-hangs", ONE, None, Wish::Run("1.1.1-restarts"), "1.0.0"),
-        scenario("update-returns", ONE, None, Wish::Run("1.1.2-returns"), "1.0.0"),
-        scenario("update-not-loaded", ONE, None, Wish::Run("1.1.3-refused"), "1.0.0"),
-        scenario("update-hangs-over-good", TWO, None, Wish::Run("1.1.1-restarts"), "1.1.0"),
-        scenario("update-damaged", ONE, None, Wish::RunDamaged("1.1.0"), "1.0.0"),
-        scenario("update-interrupted", ONE, None, Wish::RunInterrupted("1.1.0"), "1.1.0"),
+        scenario(
+            "update-hangs",
+            ONE,
+            None,
+            Wish::Run("1.1.1-restarts"),
+            "1.0.0",
+        ),
+        scenario(
+            "update-returns",
+            ONE,
+            None,
+            Wish::Run("1.1.2-returns"),
+            "1.0.0",
+        ),
+        scenario(
+            "update-not-loaded",
+            ONE,
+            None,
+            Wish::Run("1.1.3-refused"),
+            "1.0.0",
+        ),
+        scenario(
+            "update-hangs-over-good",
+            TWO,
+            None,
+            Wish::Run("1.1.1-restarts"),
+            "1.1.0",
+        ),
+        scenario(
+            "update-damaged",
+            ONE,
+            None,
+            Wish::RunDamaged("1.1.0"),
+            "1.0.0",
+        ),
+        scenario(
+            "update-interrupted",
+            ONE,
+            None,
+            Wish::RunInterrupted("1.1.0"),
+            "1.1.0",
+        ),
         scenario("update-revokes", TWO, None, Wish::Run("1.3.0"), "1.3.0"),
         scenario("update-new-key", ONE, None, Wish::Run("1.4.0"), "1.4.0"),
-        scenario("update-store-full", ONE, StoreFull, Wish::Run("1.1.0"), "1.1.0"),
-        scenario("update-no-variables", ONE, NoVariables, Wish::Run("1.1.0"), "1.1.0"),
-        scenario("update-on-backup-table", ONE, PrimaryTable, Wish::Run("1.1.0"), "1.1.0"),
-        scenario("update-without-backup-table", ONE, BackupTable, Wish::Run("1.1.0"), "1.1.0"),
+        scenario(
+            "update-store-full",
+            ONE,
+            StoreFull,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
+        scenario(
+            "update-no-variables",
+            ONE,
+            NoVariables,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
+        scenario(
+            "update-on-backup-table",
+            ONE,
+            PrimaryTable,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
+        scenario(
+            "update-without-backup-table",
+            ONE,
+            BackupTable,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
         scenario("rollback", TWO, None, Wish::RollBack(Slot::A), "1.0.0"),
         scenario("mark-bad", TWO, None, Wish::MarkBad(Slot::A), "1.1.0"),
         scenario("recovery-once", ONE, None, Wish::RecoveryOnce, "1.0.0"),
@@ -147,30 +258,94 @@ pub const SCENARIOS: [Scenario; 40] = {
         scenario("repair-record-0", TWO, OneRecord(0), Wish::Nothing, "1.1.0"),
         scenario("repair-record-1", TWO, OneRecord(1), Wish::Nothing, "1.1.0"),
         Scenario {
-            // By evidence alone a release gets one launch: a cut in it costs the release, and two cost both.
+            // By evidence alone a release gets one launch: a cut in it costs the release, and two
+            // cost both.
             or_ends: &[(1, BACK_TO_FIRST), (2, RECOVERY_ALONE)],
             ..scenario("rebuild-record", TWO, BothRecords, Wish::Nothing, "1.1.0")
         },
         Scenario {
-            // By evidence alone a release gets one launch: a cut in it costs the release, and the slot that is free
-            // then is another one. The floor stays, since 1.0.0 runs and stays as the fallback. Two cuts cost both
-            // releases, and recovery applies the new one: it is the only one, so the floor is its own index.
+            // By evidence alone a release gets one launch: a cut in it costs the release, and the
+            // slot that is free then is another one. The floor stays, since 1.0.0 runs and stays as
+            // the fallback. Two cuts cost both releases, and recovery applies the new one: it is
+            // the only one, so the floor is its own index.
             or_ends: &[
-                (1, End { running: Some((Choice::Slot(Slot::B), "1.2.0")), slots: [2, 2], floor: 1 }),
-                (2, End { running: Some((Choice::Slot(Slot::A), "1.2.0")), slots: [2, 0], floor: 3 }),
+                (
+                    1,
+                    End {
+                        running: Some((Choice::Slot(Slot::B), "1.2.0")),
+                        slots: [2, 2],
+                        floor: 1,
+                    },
+                ),
+                (
+                    2,
+                    End {
+                        running: Some((Choice::Slot(Slot::A), "1.2.0")),
+                        slots: [2, 0],
+                        floor: 3,
+                    },
+                ),
             ],
-            ..scenario("update-after-loss", TWO, BothRecords, Wish::Run("1.2.0"), "1.2.0")
+            ..scenario(
+                "update-after-loss",
+                TWO,
+                BothRecords,
+                Wish::Run("1.2.0"),
+                "1.2.0",
+            )
         },
         scenario("good-release-wears-out", TWO, Worn, Wish::Nothing, "1.0.0"),
-        scenario("update-from-recovery", ONE, BootImage, Wish::Run("1.1.0"), "1.1.0"),
+        scenario(
+            "update-from-recovery",
+            ONE,
+            BootImage,
+            Wish::Run("1.1.0"),
+            "1.1.0",
+        ),
         scenario("update-large", ONE, None, Wish::Run("1.5.0"), "1.5.0"),
-        scenario("update-by-delta", ONE, None, Wish::RunDelta("1.6.0"), "1.6.0"),
-        scenario("update-by-delta-base-unreadable", ONE, RootUnreadable, Wish::RunDelta("1.6.0"), "1.6.0"),
-        scenario("update-by-delta-base-lies", ONE, RootLies, Wish::RunDelta("1.6.0"), "1.6.0"),
-        scenario("repair-slot", TWO, BothImages, Wish::Repair(Slot::A, "1.0.0"), "1.1.0"),
-        scenario("repair-slot-in-vain", TWO, None, Wish::Repair(Slot::A, "1.0.0"), "1.1.0"),
+        scenario(
+            "update-by-delta",
+            ONE,
+            None,
+            Wish::RunDelta("1.6.0"),
+            "1.6.0",
+        ),
+        scenario(
+            "update-by-delta-base-unreadable",
+            ONE,
+            RootUnreadable,
+            Wish::RunDelta("1.6.0"),
+            "1.6.0",
+        ),
+        scenario(
+            "update-by-delta-base-lies",
+            ONE,
+            RootLies,
+            Wish::RunDelta("1.6.0"),
+            "1.6.0",
+        ),
+        scenario(
+            "repair-slot",
+            TWO,
+            BothImages,
+            Wish::Repair(Slot::A, "1.0.0"),
+            "1.1.0",
+        ),
+        scenario(
+            "repair-slot-in-vain",
+            TWO,
+            None,
+            Wish::Repair(Slot::A, "1.0.0"),
+            "1.1.0",
+        ),
         scenario("compare-slots", TWO, BothImages, Wish::Compare, "1.1.0"),
-        scenario("boot-image-rots", TWO, BootImage, Wish::RollBack(Slot::A), "1.1.0"),
+        scenario(
+            "boot-image-rots",
+            TWO,
+            BootImage,
+            Wish::RollBack(Slot::A),
+            "1.1.0",
+        ),
     ]
 };
 
@@ -206,12 +381,19 @@ impl Lab {
             Ok::<_, anyhow::Error>((Other::put(&mut state, sector_size)?, state))
         };
         let others = [other(512)?, other(4096)?];
-        Ok(Self { releases: Releases::make()?, runtime, others })
+        Ok(Self {
+            releases: Releases::make()?,
+            runtime,
+            others,
+        })
     }
 
     fn other_disk(&self, sector_size: u32) -> anyhow::Result<&(Other, State)> {
         let size = u64::from(sector_size);
-        self.others.iter().find(|(other, _)| other.sector() == size).context("no such sectors")
+        self.others
+            .iter()
+            .find(|(other, _)| other.sector() == size)
+            .context("no such sectors")
     }
 
     /// The other system as it is on disks with sectors of this size.
@@ -232,7 +414,14 @@ impl Lab {
         demand: Demand,
     ) -> anyhow::Result<World<'_>> {
         let other = self.other(sector_size).filter(|_| state.witness.other);
-        World::new((&self.releases, &self.runtime), other, state, sector_size, wish, demand)
+        World::new(
+            (&self.releases, &self.runtime),
+            other,
+            state,
+            sector_size,
+            wish,
+            demand,
+        )
     }
 
     /// The machine as it stands before `scenario`.
@@ -245,9 +434,11 @@ impl Lab {
             Start::Foreign => foreign(sector_size),
             Start::Other => self.other_disk(sector_size)?.1.clone(),
             Start::OtherUnfinished => self.cut_off(sector_size)?,
-            Start::Beside(versions) => {
-                self.installed(self.other_disk(sector_size)?.1.clone(), versions, sector_size)?
-            }
+            Start::Beside(versions) => self.installed(
+                self.other_disk(sector_size)?.1.clone(),
+                versions,
+                sector_size,
+            )?,
             Start::Installed(versions) => self.installed(blank(), versions, sector_size)?,
         };
         state.witness.stick = matches!(scenario.wish, Wish::Install(_));
@@ -259,7 +450,12 @@ impl Lab {
     /// An installation beside the other system, cut off when the root image has been begun.
     fn cut_off(&self, sector_size: u32) -> anyhow::Result<State> {
         let mut state = self.other_disk(sector_size)?.1.clone();
-        let mut world = self.world(&state, sector_size, Wish::Install("1.0.0"), Demand::Everything)?;
+        let mut world = self.world(
+            &state,
+            sector_size,
+            Wish::Install("1.0.0"),
+            Demand::Everything,
+        )?;
         let life = world.live();
         ensure!(life.violation.is_none(), "{:?}", life.violation);
         let root = Place::Root(record::Slot::A);
@@ -280,15 +476,23 @@ impl Lab {
         sector_size: u32,
     ) -> anyhow::Result<State> {
         for (version, number) in versions.iter().zip(0..) {
-            let wish = if number == 0 { Wish::Install(version) } else { Wish::Run(version) };
-            let life = self.world(&state, sector_size, wish, Demand::Everything)?.live();
+            let wish = if number == 0 {
+                Wish::Install(version)
+            } else {
+                Wish::Run(version)
+            };
+            let life = self
+                .world(&state, sector_size, wish, Demand::Everything)?
+                .live();
             ensure!(life.violation.is_none(), "{version}: {:?}", life.violation);
             let (_, running) = life.end.running.context("nothing runs")?;
             ensure!(running == *version, "{running} runs instead of {version}");
             state = life.state;
         }
         // Somebody's data, which nothing may touch.
-        state.image.write(Place::Data.start() + 5 * 4096, b"somebody's data");
+        state
+            .image
+            .write(Place::Data.start() + 5 * 4096, b"somebody's data");
         Ok(state)
     }
 
@@ -296,7 +500,12 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::world`].
-    pub fn run(&self, scenario: &Scenario, start: &State, sector_size: u32) -> anyhow::Result<World<'_>> {
+    pub fn run(
+        &self,
+        scenario: &Scenario,
+        start: &State,
+        sector_size: u32,
+    ) -> anyhow::Result<World<'_>> {
         let mut world = self.world(start, sector_size, scenario.wish, Demand::Everything)?;
         world.trouble(&scenario.trouble());
         Ok(world)
@@ -331,22 +540,40 @@ impl Scenario {
     pub fn trouble(&self) -> Trouble {
         let full_after = (self.damage == Damage::StoreFull).then_some(0);
         let start = Place::Root(record::Slot::A).start() + 14_000;
-        let bad = |lies| Some(Bad { start, end: start + 512, lies });
+        let bad = |lies| {
+            Some(Bad {
+                start,
+                end: start + 512,
+                lies,
+            })
+        };
         let bad = match self.damage {
             Damage::RootUnreadable => bad(false),
             Damage::RootLies => bad(true),
             _ => None,
         };
-        Trouble { full_after, bad, ..Trouble::default() }
+        Trouble {
+            full_after,
+            bad,
+            ..Trouble::default()
+        }
     }
 }
 
 fn blank() -> State {
-    let witness = Witness { stick: true, ..Witness::default() };
-    State { image: Image::new(DISK_LEN), vars: Arc::new(Vars::new()), witness }
+    let witness = Witness {
+        stick: true,
+        ..Witness::default()
+    };
+    State {
+        image: Image::new(DISK_LEN),
+        vars: Arc::new(Vars::new()),
+        witness,
+    }
 }
 
-/// A disk full of somebody else's bytes, with a valid table of theirs: one partition over all of it.
+/// A disk full of somebody else's bytes, with a valid table of theirs: one partition over all of
+/// it.
 fn foreign(sector_size: u32) -> State {
     let mut state = blank();
     let sector = u64::from(sector_size);
@@ -371,7 +598,10 @@ fn damage(state: &mut State, damage: Damage, sector_size: u32) {
         Damage::NoVariables => state.vars = Arc::new(Vars::new()),
         Damage::PrimaryTable => state.image.write(u64::from(sector_size) + 24, &[0xff; 8]),
         Damage::BackupTable => {
-            state.image.write(DISK_LEN - u64::from(sector_size), &vec![0; sector_size as usize]);
+            state.image.write(
+                DISK_LEN - u64::from(sector_size),
+                &vec![0; sector_size as usize],
+            );
         }
         Damage::OneRecord(number) => state.image.write(copy(number) + 100, &[0xff; 64]),
         Damage::BothRecords => {
@@ -381,7 +611,9 @@ fn damage(state: &mut State, damage: Damage, sector_size: u32) {
         Damage::BootImage => state.image.write(boot_a, &[0xff; 64]),
         Damage::BothImages => {
             state.image.write(boot_a, &[0xff; 64]);
-            state.image.write(Place::Root(record::Slot::A).start() + 20_000, &[0xff; 64]);
+            state
+                .image
+                .write(Place::Root(record::Slot::A).start() + 20_000, &[0xff; 64]);
         }
     }
 }

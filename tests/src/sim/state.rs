@@ -47,7 +47,10 @@ impl Witness {
             if at == Place::Boot(slot).start() && data.iter().take(512).all(|byte| *byte == 0) {
                 self.launches[slot as usize] = 0;
                 self.proven[slot as usize] = false;
-                if matches!((self.worn, slot), (Some(Slot::A), Slot::A) | (Some(Slot::B), Slot::B)) {
+                if matches!(
+                    (self.worn, slot),
+                    (Some(Slot::A), Slot::A) | (Some(Slot::B), Slot::B)
+                ) {
                     self.worn = None;
                 }
             }
@@ -92,8 +95,11 @@ impl State {
     /// A number that differs for machines that differ in anything.
     #[must_use]
     pub fn key(&self) -> (u64, u64) {
-        let vars: Vec<_> =
-            self.vars.iter().map(|(name, value)| (name, value.attributes, &value.data)).collect();
+        let vars: Vec<_> = self
+            .vars
+            .iter()
+            .map(|(name, value)| (name, value.attributes, &value.data))
+            .collect();
         (self.image.hash(), hash_of(&(vars, self.witness)))
     }
 }

@@ -31,7 +31,11 @@ impl Trace {
             next.apply(op);
             states.push(next);
         }
-        Self { ops, states, sector: sector_size as usize }
+        Self {
+            ops,
+            states,
+            sector: sector_size as usize,
+        }
     }
 
     /// Number of operations.
@@ -94,12 +98,40 @@ impl Trace {
             cuts.push(Cut::Tail(at, len - (sectors - count) * self.sector));
         }
         // Drives may write in smaller units than they say.
-        let small = (512..len).step_by(512).take(if len <= 8192 { 16 } else { 0 });
-        cuts.extend(small.filter(|count| count % self.sector != 0).map(|count| Cut::Head(at, count)));
-        let around = inside.iter().map(|count| count * self.sector).flat_map(|edge| [edge - 1, edge + 1]);
-        let bytes = around.chain([1, 8, 16, 64, 128, 255, self.sector / 2, 384, len.saturating_sub(1)]);
-        cuts.extend(bytes.filter(|count| (1..len).contains(count)).map(|count| Cut::Head(at, count)));
-        cuts.extend(inside.iter().chain([&0]).map(|sector| Cut::Shorn(at, *sector)));
+        let small = (512..len)
+            .step_by(512)
+            .take(if len <= 8192 { 16 } else { 0 });
+        cuts.extend(
+            small
+                .filter(|count| count % self.sector != 0)
+                .map(|count| Cut::Head(at, count)),
+        );
+        let around = inside
+            .iter()
+            .map(|count| count * self.sector)
+            .flat_map(|edge| [edge - 1, edge + 1]);
+        let bytes = around.chain([
+            1,
+            8,
+            16,
+            64,
+            128,
+            255,
+            self.sector / 2,
+            384,
+            len.saturating_sub(1),
+        ]);
+        cuts.extend(
+            bytes
+                .filter(|count| (1..len).contains(count))
+                .map(|count| Cut::Head(at, count)),
+        );
+        cuts.extend(
+            inside
+                .iter()
+                .chain([&0])
+                .map(|sector| Cut::Shorn(at, *sector)),
+        );
     }
 
     /// Indices of the writes before operation `at` that no flush has made durable.
@@ -108,8 +140,15 @@ impl Trace {
     }
 
     /// Indices of the writes since the `flushes`-th last flush before operation `at`.
-    fn writes_since(&self, at: usize, flushes: usize) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        let flushed = (0..at).rev().filter(|index| matches!(self.ops[*index], Op::Flush)).nth(flushes - 1);
+    fn writes_since(
+        &self,
+        at: usize,
+        flushes: usize,
+    ) -> impl DoubleEndedIterator<Item = usize> + '_ {
+        let flushed = (0..at)
+            .rev()
+            .filter(|index| matches!(self.ops[*index], Op::Flush))
+            .nth(flushes - 1);
         let from = flushed.map_or(0, |index| index + 1);
         (from..at).filter(|index| matches!(self.ops[*index], Op::Write { .. }))
     }
@@ -129,7 +168,9 @@ impl Trace {
         }
         cuts.extend((0..how.random).map(|number| Cut::Random(at, how.seed.wrapping_add(number))));
         if self.last_pieces(at).len() < sectors {
-            cuts.extend((0..how.random).map(|number| Cut::Cached(at, how.seed.wrapping_add(number))));
+            cuts.extend(
+                (0..how.random).map(|number| Cut::Cached(at, how.seed.wrapping_add(number))),
+            );
         }
     }
 
@@ -170,21 +211,41 @@ impl Trace {
             }),
             Cut::Sectors(at, mask) => {
                 let kept = self.pieces(self.pending(at)).into_iter().enumerate();
-                self.with(at, 1, kept.filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, piece)| piece))
+                self.with(
+                    at,
+                    1,
+                    kept.filter(|(bit, _)| mask >> bit & 1 == 1)
+                        .map(|(_, piece)| piece),
+                )
             }
-            Cut::Only(at, write) => self.with(at, 1, self.pieces(self.pending(at).skip(write).take(1))),
+            Cut::Only(at, write) => {
+                self.with(at, 1, self.pieces(self.pending(at).skip(write).take(1)))
+            }
             Cut::Without(at, write) => {
-                let others = self.pending(at).enumerate().filter(|(number, _)| *number != write);
+                let others = self
+                    .pending(at)
+                    .enumerate()
+                    .filter(|(number, _)| *number != write);
                 self.with(at, 1, self.pieces(others.map(|(_, index)| index)))
             }
             Cut::Last(at, count) => {
                 let all = self.pending(at).count();
-                self.with(at, 1, self.pieces(self.pending(at).skip(all.saturating_sub(count))))
+                self.with(
+                    at,
+                    1,
+                    self.pieces(self.pending(at).skip(all.saturating_sub(count))),
+                )
             }
             Cut::Random(at, seed) => self.chosen(at, 1, seed),
             Cut::Cached(at, seed) => {
                 let mut dice = self::dice(at, seed);
-                self.with(at, 1, self.last_pieces(at).into_iter().filter(|_| dice.roll() & 1 == 1))
+                self.with(
+                    at,
+                    1,
+                    self.last_pieces(at)
+                        .into_iter()
+                        .filter(|_| dice.roll() & 1 == 1),
+                )
             }
             Cut::Lie(at, seed) => self.chosen(at, 3, seed),
             Cut::Rot(at, seed) => {
@@ -203,7 +264,8 @@ impl Trace {
         state
     }
 
-    /// The sectors that [`Cut::Random`] keeps, as [`Cut::Sectors`] names them; `None` if there are too many.
+    /// The sectors that [`Cut::Random`] keeps, as [`Cut::Sectors`] names them; `None` if there are
+    /// too many.
     pub(super) fn mask_of(&self, at: usize, seed: u64) -> Option<u64> {
         let mut dice = self::dice(at, seed);
         let sectors = self.pieces(self.pending(at)).len();
@@ -214,11 +276,15 @@ impl Trace {
     fn chosen(&self, at: usize, flushes: usize, seed: u64) -> State {
         let mut dice = self::dice(at, seed);
         let pieces = self.pieces(self.writes_since(at, flushes));
-        self.with(at, flushes, pieces.into_iter().filter(|_| dice.roll() & 1 == 1))
+        self.with(
+            at,
+            flushes,
+            pieces.into_iter().filter(|_| dice.roll() & 1 == 1),
+        )
     }
 
-    /// The machine with these of the bytes that were written since the `flushes`-th last flush, and all variables
-    /// as they were before operation `at`.
+    /// The machine with these of the bytes that were written since the `flushes`-th last flush, and
+    /// all variables as they were before operation `at`.
     fn with<'a>(
         &'a self,
         at: usize,
@@ -234,14 +300,24 @@ impl Trace {
         let now = self.after(at);
         state.vars = now.vars.clone();
         // What was seen stays seen, whatever the disk has forgotten of it.
-        let Witness { recovery, worn, stick, .. } = now.witness;
+        let Witness {
+            recovery,
+            worn,
+            stick,
+            ..
+        } = now.witness;
         for slot in 0..2 {
             if state.witness.launches[slot] == self.after(base).witness.launches[slot] {
                 state.witness.launches[slot] = now.witness.launches[slot];
                 state.witness.proven[slot] = now.witness.proven[slot];
             }
         }
-        state.witness = Witness { recovery, worn, stick, ..state.witness };
+        state.witness = Witness {
+            recovery,
+            worn,
+            stick,
+            ..state.witness
+        };
         state
     }
 }
@@ -279,13 +355,32 @@ mod tests {
     use std::sync::Arc;
 
     fn trace() -> Trace {
-        let base = State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
-        let write = |at, byte: u8| Op::Write { at, data: vec![byte; 1024].into() };
-        let ops = vec![write(0, 1), Op::Flush, write(4096, 2), write(8192, 3), Op::Flush];
+        let base = State {
+            image: Image::new(1 << 20),
+            vars: Arc::default(),
+            witness: Witness::default(),
+        };
+        let write = |at, byte: u8| Op::Write {
+            at,
+            data: vec![byte; 1024].into(),
+        };
+        let ops = vec![
+            write(0, 1),
+            Op::Flush,
+            write(4096, 2),
+            write(8192, 3),
+            Op::Flush,
+        ];
         Trace::new(base, ops, 512)
     }
 
-    const HOW: Thoroughness = Thoroughness { all_subsets: 4, random: 2, tears: 2, faulty: 1, seed: 7 };
+    const HOW: Thoroughness = Thoroughness {
+        all_subsets: 4,
+        random: 2,
+        tears: 2,
+        faulty: 1,
+        seed: 7,
+    };
 
     #[test]
     fn a_cut_is_written_and_read() {
@@ -305,26 +400,46 @@ mod tests {
             }
             let state = trace.state(cut);
             let whole = |at: u64, byte: u8| state.image.is(at, &[byte; 512]);
-            let later = [(4096, 2), (4608, 2), (8192, 3), (8704, 3)].map(|(at, byte)| whole(at, byte));
+            let later =
+                [(4096, 2), (4608, 2), (8192, 3), (8704, 3)].map(|(at, byte)| whole(at, byte));
             if later.contains(&true) {
                 assert!(whole(0, 1) && whole(512, 1), "{cut} loses what was flushed");
                 seen.insert(later);
             }
         }
-        assert_eq!(seen.len(), 15, "all subsets of four sectors but the empty one");
+        assert_eq!(
+            seen.len(),
+            15,
+            "all subsets of four sectors but the empty one"
+        );
     }
 
     #[test]
     fn a_cache_puts_writes_to_one_place_together() {
-        let base = State { image: Image::new(1 << 20), vars: Arc::default(), witness: Witness::default() };
-        let write = |byte: u8| Op::Write { at: 0, data: vec![byte; 8 * 512].into() };
+        let base = State {
+            image: Image::new(1 << 20),
+            vars: Arc::default(),
+            witness: Witness::default(),
+        };
+        let write = |byte: u8| Op::Write {
+            at: 0,
+            data: vec![byte; 8 * 512].into(),
+        };
         let trace = Trace::new(base, vec![write(1), write(2), Op::Flush], 512);
         let cuts = trace.cuts(&Thoroughness { random: 20, ..HOW });
-        let cached: Vec<Cut> = cuts.into_iter().filter(|cut| matches!(cut, Cut::Cached(..))).collect();
+        let cached: Vec<Cut> = cuts
+            .into_iter()
+            .filter(|cut| matches!(cut, Cut::Cached(..)))
+            .collect();
         assert_eq!(cached.len(), 20);
         for cut in cached {
             let first = trace.state(cut).image.bytes(0, 8 * 512);
-            assert!(first.chunks(512).all(|sector| sector[0] == 0 || sector[0] == 2), "{cut}");
+            assert!(
+                first
+                    .chunks(512)
+                    .all(|sector| sector[0] == 0 || sector[0] == 2),
+                "{cut}"
+            );
         }
     }
 

@@ -81,8 +81,14 @@ impl Mishap {
     #[must_use]
     pub const fn once(self) -> Option<Self> {
         match self {
-            Self::Write(fault) if fault.forever => Some(Self::Write(Fault { forever: false, ..fault })),
-            Self::Read(fault) if fault.forever => Some(Self::Read(ReadFault { forever: false, ..fault })),
+            Self::Write(fault) if fault.forever => Some(Self::Write(Fault {
+                forever: false,
+                ..fault
+            })),
+            Self::Read(fault) if fault.forever => Some(Self::Read(ReadFault {
+                forever: false,
+                ..fault
+            })),
             _ => None,
         }
     }
@@ -106,11 +112,17 @@ const REQUESTS: [(&str, NetFaultKind); 7] = [
 ];
 
 fn word<T: PartialEq>(table: &[(&'static str, T)], of: &T) -> &'static str {
-    table.iter().find(|(_, value)| value == of).map_or("?", |(word, _)| word)
+    table
+        .iter()
+        .find(|(_, value)| value == of)
+        .map_or("?", |(word, _)| word)
 }
 
 fn value<T: Copy>(table: &[(&str, T)], of: &str) -> Option<T> {
-    table.iter().find(|(word, _)| *word == of).map(|(_, value)| *value)
+    table
+        .iter()
+        .find(|(word, _)| *word == of)
+        .map(|(_, value)| *value)
 }
 
 impl fmt::Display for Mishap {
@@ -121,7 +133,9 @@ impl fmt::Display for Mishap {
                 write!(f, "write:{at}:{}{}", word(&WRITES, kind), ever(*forever))
             }
             Self::Read(ReadFault { at, forever }) => write!(f, "read:{at}:error{}", ever(*forever)),
-            Self::Network(NetFault { at, kind }) => write!(f, "request:{at}:{}", word(&REQUESTS, kind)),
+            Self::Network(NetFault { at, kind }) => {
+                write!(f, "request:{at}:{}", word(&REQUESTS, kind))
+            }
             Self::Full(writes) => write!(f, "variable:{writes}:full"),
         }
     }
@@ -131,7 +145,8 @@ impl FromStr for Mishap {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("mishap {text:?}: expected WHAT:NUMBER:HOW or WHAT:NUMBER:HOW:forever");
+        let wrong =
+            || format!("mishap {text:?}: expected WHAT:NUMBER:HOW or WHAT:NUMBER:HOW:forever");
         let parts: Vec<&str> = text.split(':').collect();
         let (what, at, how, forever) = match parts[..] {
             [what, at, how] => (what, at, how, false),
@@ -145,9 +160,10 @@ impl FromStr for Mishap {
                 Ok(Self::Write(Fault { at, kind, forever }))
             }
             ("read", "error", forever) => Ok(Self::Read(ReadFault { at, forever })),
-            ("request", how, false) => {
-                Ok(Self::Network(NetFault { at, kind: value(&REQUESTS, how).ok_or_else(wrong)? }))
-            }
+            ("request", how, false) => Ok(Self::Network(NetFault {
+                at,
+                kind: value(&REQUESTS, how).ok_or_else(wrong)?,
+            })),
             ("variable", "full", false) => Ok(Self::Full(at)),
             _ => Err(wrong()),
         }
@@ -160,14 +176,31 @@ mod tests {
 
     #[test]
     fn a_mishap_is_written_and_read() {
-        let writes = FaultKind::ALL.map(|kind| Mishap::Write(Fault { at: 3, kind, forever: true }));
+        let writes = FaultKind::ALL.map(|kind| {
+            Mishap::Write(Fault {
+                at: 3,
+                kind,
+                forever: true,
+            })
+        });
         let requests = NetFaultKind::ALL.map(|kind| Mishap::Network(NetFault { at: 4, kind }));
-        let others = [Mishap::Read(ReadFault { at: 5, forever: false }), Mishap::Full(6)];
+        let others = [
+            Mishap::Read(ReadFault {
+                at: 5,
+                forever: false,
+            }),
+            Mishap::Full(6),
+        ];
         for mishap in writes.into_iter().chain(requests).chain(others) {
             assert_eq!(mishap.to_string().parse(), Ok(mishap));
         }
-        for wrong in ["write:1", "write:x:error", "request:1:drop:forever", "read:1:half", "variable:1:full:"]
-        {
+        for wrong in [
+            "write:1",
+            "write:x:error",
+            "request:1:drop:forever",
+            "read:1:half",
+            "variable:1:full:",
+        ] {
             assert!(wrong.parse::<Mishap>().is_err(), "{wrong}");
         }
     }

@@ -22,8 +22,13 @@ impl SimVars {
     /// Never, save that memory is a store like any other.
     pub fn new(vars: &Vars, journal: Journal) -> Result<Self, VarError> {
         let memory = MemVars::new();
-        vars.iter().try_for_each(|(name, value)| memory.set(name, value))?;
-        Ok(Self { memory: Arc::new(memory), journal, room: Arc::new(AtomicUsize::new(usize::MAX)) })
+        vars.iter()
+            .try_for_each(|(name, value)| memory.set(name, value))?;
+        Ok(Self {
+            memory: Arc::new(memory),
+            journal,
+            room: Arc::new(AtomicUsize::new(usize::MAX)),
+        })
     }
 
     /// From now on so many writes succeed, and then the store is full.
@@ -55,7 +60,10 @@ impl SimVars {
         if left == 0 {
             return Err(VarError::Full);
         }
-        self.room.store(left.saturating_sub(usize::from(left != usize::MAX)), Ordering::Relaxed);
+        self.room.store(
+            left.saturating_sub(usize::from(left != usize::MAX)),
+            Ordering::Relaxed,
+        );
         Ok(())
     }
 }
@@ -72,7 +80,8 @@ impl EfiVars for SimVars {
     fn set(&self, name: &VarName, value: &Variable) -> Result<(), VarError> {
         self.write()?;
         self.memory.set(name, value)?;
-        self.journal.push(Op::Var(name.clone(), Some(value.clone())));
+        self.journal
+            .push(Op::Var(name.clone(), Some(value.clone())));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! A whole machine from one power-on to rest: firmware, the real guard, and a system that commits, updates,
-//! repairs and restarts as its owner wishes, with nobody there to help.
+//! A whole machine from one power-on to rest: firmware, the real guard, and a system that commits,
+//! updates, repairs and restarts as its owner wishes, with nobody there to help.
 
 use super::disk::SimDisk;
 use super::firmware::{Demand, Firmware, Started};
@@ -57,8 +57,8 @@ pub enum Wish {
 pub struct End {
     /// What runs: slot or recovery, and the version; `None` for a machine that starts nothing.
     pub running: Option<(Choice, &'static str)>,
-    /// Status of both slots (0 Unbootable, 1 on trial, 2 Good) and the version in the one that does not run, unless
-    /// it is Unbootable.
+    /// Status of both slots (0 Unbootable, 1 on trial, 2 Good) and the version in the one that does
+    /// not run, unless it is Unbootable.
     pub slots: [u8; 2],
     /// Lowest index that is accepted.
     pub floor: u64,
@@ -77,13 +77,15 @@ pub struct Life {
     pub state: State,
 }
 
-/// A record that was made anew does not know what the machine is: the system tells it, as `rayos-bootctl commit` does.
+/// A record that was made anew does not know what the machine is: the system tells it, as
+/// `rayos-bootctl commit` does.
 fn identify(machine: &Machine) -> Result<(), String> {
     let name = Text64::new(COMPATIBLE).unwrap_or(Text64::EMPTY);
     match machine.store.read() {
-        Ok(record) if record.compatible == Text64::EMPTY => {
-            machine.identify(name).map(drop).map_err(|error| error.to_string())
-        }
+        Ok(record) if record.compatible == Text64::EMPTY => machine
+            .identify(name)
+            .map(drop)
+            .map_err(|error| error.to_string()),
         _ => Ok(()),
     }
 }
@@ -212,8 +214,16 @@ impl<'a> World<'a> {
                     break;
                 }
                 Started::Restarted => None,
-                Started::Up { handoff, version, from_stick } => {
-                    let then = if from_stick { self.on_stick() } else { self.up(handoff, version) };
+                Started::Up {
+                    handoff,
+                    version,
+                    from_stick,
+                } => {
+                    let then = if from_stick {
+                        self.on_stick()
+                    } else {
+                        self.up(handoff, version)
+                    };
                     match then {
                         Then::Restart => None,
                         Then::Rest => Some((handoff.choice, version)),
@@ -225,8 +235,10 @@ impl<'a> World<'a> {
             }
         }
         if starts == self.patience && last.is_none() {
-            let stops =
-                self.last_stop.take().map_or_else(String::new, |words| format!(", at last by: {words}"));
+            let stops = self
+                .last_stop
+                .take()
+                .map_or_else(String::new, |words| format!(", at last by: {words}"));
             self.violate(format!("still restless after {starts} starts{stops}"));
         }
         let state = State {
@@ -235,7 +247,12 @@ impl<'a> World<'a> {
             witness: self.journal.witness(),
         };
         let end = self.end(last, &state);
-        Life { end, starts, violation: self.violation.take(), state }
+        Life {
+            end,
+            starts,
+            violation: self.violation.take(),
+            state,
+        }
     }
 
     pub(super) fn violate(&mut self, words: String) {
@@ -244,7 +261,13 @@ impl<'a> World<'a> {
 
     fn start(&mut self) -> Started {
         self.look_at_other();
-        let mut firmware = Firmware::new(self.releases, &self.disk, &self.vars, &self.journal, self.demand);
+        let mut firmware = Firmware::new(
+            self.releases,
+            &self.disk,
+            &self.vars,
+            &self.journal,
+            self.demand,
+        );
         if let (Wish::Install(version), true) = (self.wish, self.journal.witness().stick) {
             firmware.stick = Some(self.releases.get(version));
         }
@@ -256,10 +279,17 @@ impl<'a> World<'a> {
 
     /// The other system is as it was, and without the stick the machine starts it or ours.
     fn look_at_other(&mut self) {
-        let Some(other) = self.other.filter(|_| self.demand == Demand::Everything) else { return };
+        let Some(other) = self.other.filter(|_| self.demand == Demand::Everything) else {
+            return;
+        };
         let image = self.disk.medium();
-        let reader = Reader { image: &image, sector: other.sector() };
-        let found = other.check_disk(&reader).and_then(|()| other.check_vars(&self.vars.all()));
+        let reader = Reader {
+            image: &image,
+            sector: other.sector(),
+        };
+        let found = other
+            .check_disk(&reader)
+            .and_then(|()| other.check_vars(&self.vars.all()));
         if let Err(words) = found.and_then(|()| self.start_without_stick(other, &image)) {
             self.violate(words);
         }
@@ -268,26 +298,40 @@ impl<'a> World<'a> {
     fn start_without_stick(&self, other: &Other, image: &Image) -> Result<(), String> {
         let journal = Journal::after(self.journal.witness());
         let disk = SimDisk::new(image.clone(), other.sector() as u32, journal.clone());
-        let vars = SimVars::new(&self.vars.all(), journal.clone()).map_err(|error| error.to_string())?;
+        let vars =
+            SimVars::new(&self.vars.all(), journal.clone()).map_err(|error| error.to_string())?;
         let mut firmware = Firmware::new(self.releases, &disk, &vars, &journal, self.demand);
         let started = firmware.start_machine();
         match firmware.violation.take() {
             Some(words) => Err(format!("without the stick: {words}")),
-            None if started == Started::Nothing => Err("without the stick nothing can be started".to_owned()),
+            None if started == Started::Nothing => {
+                Err("without the stick nothing can be started".to_owned())
+            }
             None => Ok(()),
         }
     }
 
     /// An installation from the stick, which is pulled out afterwards.
     fn on_stick(&mut self) -> Then {
-        let Wish::Install(version) = self.wish else { return Then::Rest };
-        // A random number in real life. Here it is one of two, the one that is not on the disk yet, so that a run
-        // can be repeated and an installation over an unfinished one is still another one.
+        let Wish::Install(version) = self.wish else {
+            return Then::Rest;
+        };
+        // A random number in real life. Here it is one of two, the one that is not on the disk yet,
+        // so that a run can be repeated and an installation over an unfinished one is still another
+        // one.
         let (image, sector) = (self.disk.medium(), self.disk.sector_size());
-        let table = Reader { image: &image, sector: u64::from(sector) }.table().unwrap_or_default();
+        let table = Reader {
+            image: &image,
+            sector: u64::from(sector),
+        }
+        .table()
+        .unwrap_or_default();
         let first = layout().plan(DISK_LEN, sector, Guid([0x5a; 16]));
-        let is_first =
-            first.is_ok_and(|planned| table.iter().any(|it| it.uuid == planned.partitions[0].uuid.0));
+        let is_first = first.is_ok_and(|planned| {
+            table
+                .iter()
+                .any(|it| it.uuid == planned.partitions[0].uuid.0)
+        });
         let job = Job {
             device: Arc::new(self.disk.clone()),
             layout: &layout(),
@@ -297,10 +341,16 @@ impl<'a> World<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
-            others: Others { beside: self.other.is_some(), ..Others::default() },
+            others: Others {
+                beside: self.other.is_some(),
+                ..Others::default()
+            },
         };
         let bundle = self.releases.get(version).bundle.clone();
-        match self.runtime.block_on(install(self.network.file(bundle), &job, &Silent)) {
+        match self
+            .runtime
+            .block_on(install(self.network.file(bundle), &job, &Silent))
+        {
             Ok(_) => {
                 self.journal.push(Op::Seen(Seen::StickPulled));
                 Then::Restart
@@ -309,10 +359,13 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Something did not work: that is allowed only where the disk is not to be trusted or the network went wrong in
-    /// a way that waiting does not mend, and is tried again.
+    /// Something did not work: that is allowed only where the disk is not to be trusted or the
+    /// network went wrong in a way that waiting does not mend, and is tried again.
     pub(super) fn stopped(&mut self, words: &str) -> Then {
-        let by_network = self.network.fault().is_some_and(|fault| !fault.kind.is_passing());
+        let by_network = self
+            .network
+            .fault()
+            .is_some_and(|fault| !fault.kind.is_passing());
         if self.demand == Demand::Everything && !by_network {
             self.violate(format!("stopped: {words}"));
         }
@@ -330,7 +383,14 @@ impl<'a> World<'a> {
             (Err(error), _) | (_, Err(error)) => return self.stopped(&error.to_string()),
         };
         let vars = Box::new(self.vars.clone());
-        let machine = Machine { disk, store, log, vars, handoff: Some(handoff), node: None };
+        let machine = Machine {
+            disk,
+            store,
+            log,
+            vars,
+            handoff: Some(handoff),
+            node: None,
+        };
         match handoff.choice {
             Choice::Slot(slot) => self.in_slot(&machine, slot, version),
             Choice::Recovery => self.in_recovery(&machine),
@@ -384,7 +444,11 @@ impl<'a> World<'a> {
             {
                 return self.stopped(&error.to_string());
             }
-            return if machine.store.read().is_ok() { Then::Restart } else { Then::Rest };
+            return if machine.store.read().is_ok() {
+                Then::Restart
+            } else {
+                Then::Rest
+            };
         }
         if let Err(words) = identify(machine) {
             return self.stopped(&words);
@@ -401,7 +465,10 @@ impl<'a> World<'a> {
     }
 
     fn end(&mut self, running: Option<(Choice, &'static str)>, state: &State) -> End {
-        let reader = Reader { image: &state.image, sector: u64::from(self.disk.sector_size()) };
+        let reader = Reader {
+            image: &state.image,
+            sector: u64::from(self.disk.sector_size()),
+        };
         let record = reader.record();
         if self.demand == Demand::Everything
             && self.violation.is_none()
@@ -410,7 +477,11 @@ impl<'a> World<'a> {
             self.violate(words);
         }
         let slots = record.map_or([0; 2], |record| record.slots.map(|slot| slot.status));
-        End { running, slots, floor: record.map_or(0, |record| record.floor) }
+        End {
+            running,
+            slots,
+            floor: record.map_or(0, |record| record.floor),
+        }
     }
 
     /// What must be true of a machine at rest.
@@ -438,7 +509,9 @@ impl<'a> World<'a> {
                 Err("nothing can be started".to_owned())
             };
         };
-        let Some(record) = reader.record() else { return Ok(()) };
+        let Some(record) = reader.record() else {
+            return Ok(());
+        };
         if let Choice::Slot(slot) = choice {
             let view = record.slots[slot as usize];
             if view.status != 2 {
@@ -471,8 +544,13 @@ impl<'a> World<'a> {
             ("boot image", boot + SEAL_LEN as u64, &release.boot),
             ("root image", Place::Root(slot).start(), &release.root),
         ];
-        match pieces.into_iter().find(|(_, at, bytes)| !state.image.is(*at, bytes)) {
-            Some((what, ..)) => Err(format!("slot {slot} was mended, and its {what} is not that of {held}")),
+        match pieces
+            .into_iter()
+            .find(|(_, at, bytes)| !state.image.is(*at, bytes))
+        {
+            Some((what, ..)) => Err(format!(
+                "slot {slot} was mended, and its {what} is not that of {held}"
+            )),
             None => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! Mutants of the programs, made by changing what their writes do on the way to the disk: the order that they keep is
-//! broken without a line in them. The judge must see each.
+//! Mutants of the programs, made by changing what their writes do on the way to the disk: the order
+//! that they keep is broken without a line in them. The judge must see each.
 
 use crate::SOME;
 use record::Slot;
@@ -29,19 +29,27 @@ fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
     }
     let when = |is: bool, meddled| if is { meddled } else { Meddled::Done };
     vec![
-        ("one chunk of the root image is not written, and nothing is read back", "update-a-to-b", {
-            let chunk = Place::Root(Slot::B).start() + 4096;
-            mutant(move |at, data| {
-                let covers = at <= chunk && chunk < at + data.len() as u64;
-                when(covers, Meddled::LeftOut)
-            })
-        }),
-        ("the release is put on trial before its root image is durable", "update-a-to-b", {
-            mutant(move |at, _| when(is_in(Place::Root(Slot::B), at), Meddled::Delayed(3)))
-        }),
-        ("the release is put on trial before its boot image is durable", "update-a-to-b", {
-            mutant(move |at, _| when(is_in(Place::Boot(Slot::B), at), Meddled::Delayed(3)))
-        }),
+        (
+            "one chunk of the root image is not written, and nothing is read back",
+            "update-a-to-b",
+            {
+                let chunk = Place::Root(Slot::B).start() + 4096;
+                mutant(move |at, data| {
+                    let covers = at <= chunk && chunk < at + data.len() as u64;
+                    when(covers, Meddled::LeftOut)
+                })
+            },
+        ),
+        (
+            "the release is put on trial before its root image is durable",
+            "update-a-to-b",
+            { mutant(move |at, _| when(is_in(Place::Root(Slot::B), at), Meddled::Delayed(3))) },
+        ),
+        (
+            "the release is put on trial before its boot image is durable",
+            "update-a-to-b",
+            { mutant(move |at, _| when(is_in(Place::Boot(Slot::B), at), Meddled::Delayed(3))) },
+        ),
         ("a try is not spent", "update-hangs", {
             mutant(move |at, data| {
                 let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);
@@ -65,25 +73,42 @@ fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
             "install-beside",
             {
                 let array = DISK_LEN - 512 - 128 * 128;
-                mutant(move |at, data| when(at == array && data.len() == 128 * 128, Meddled::Delayed(3)))
+                mutant(move |at, data| {
+                    when(at == array && data.len() == 128 * 128, Meddled::Delayed(3))
+                })
             },
         ),
-        ("the table that is not whole is written last", "install-beside-on-backup-table", {
-            // Until the primary is there, this one is all that there is.
-            mutant(move |at, data| when(at == 1024 && data.len() == 128 * 128, Meddled::Delayed(3)))
-        }),
-        ("the old boot sector of the ESP stays while the files are written", "install-over-ours", {
-            let start = Place::Esp.start();
-            mutant(move |at, data| {
-                let erases = at == start && data.len() <= 4096 && data.iter().all(|byte| *byte == 0);
-                when(erases, Meddled::LeftOut)
-            })
-        }),
+        (
+            "the table that is not whole is written last",
+            "install-beside-on-backup-table",
+            {
+                // Until the primary is there, this one is all that there is.
+                mutant(move |at, data| {
+                    when(at == 1024 && data.len() == 128 * 128, Meddled::Delayed(3))
+                })
+            },
+        ),
+        (
+            "the old boot sector of the ESP stays while the files are written",
+            "install-over-ours",
+            {
+                let start = Place::Esp.start();
+                mutant(move |at, data| {
+                    let erases =
+                        at == start && data.len() <= 4096 && data.iter().all(|byte| *byte == 0);
+                    when(erases, Meddled::LeftOut)
+                })
+            },
+        ),
     ]
 }
 
-/// What half a file system looks like depends on which of its blocks a cache wrote down first: many are drawn.
-const THOROUGH: Thoroughness = Thoroughness { random: 100, ..SOME };
+/// What half a file system looks like depends on which of its blocks a cache wrote down first: many
+/// are drawn.
+const THOROUGH: Thoroughness = Thoroughness {
+    random: 100,
+    ..SOME
+};
 
 #[test]
 fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
@@ -95,7 +120,11 @@ fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
         };
         // One is seen even where the power does not fail.
         if case != Case::default() {
-            assert_eq!(mutant.repeat(&case)?.1.as_ref(), Some(&violation), "{words}: told to repeat{case}");
+            assert_eq!(
+                mutant.repeat(&case)?.1.as_ref(),
+                Some(&violation),
+                "{words}: told to repeat{case}"
+            );
         }
     }
     Ok(())
@@ -106,18 +135,37 @@ fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
 fn what_is_told_of_a_mutant_is_the_smallest_case() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     let durable = "the release is put on trial before its root image is durable";
-    let (_, scenario, meddle) = mutants().into_iter().find(|(words, ..)| *words == durable).unwrap();
+    let (_, scenario, meddle) = mutants()
+        .into_iter()
+        .find(|(words, ..)| *words == durable)
+        .unwrap();
     let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
     let (mutant, ..) = explorer.mutant(&meddle, &THOROUGH)?.unwrap();
-    let random = mutant.trace().cuts(&SOME).into_iter().filter(|cut| matches!(cut, Cut::Random(..)));
+    let random = mutant
+        .trace()
+        .cuts(&SOME)
+        .into_iter()
+        .filter(|cut| matches!(cut, Cut::Random(..)));
     let fails = |case: &Case| mutant.fails(case).unwrap();
     let cases = random.map(|cut| Case::of(&[cut, Cut::Head(3, 700)]));
-    let (large, words) = cases.rev().find_map(|case| Some((case.clone(), fails(&case)?))).unwrap();
+    let (large, words) = cases
+        .rev()
+        .find_map(|case| Some((case.clone(), fails(&case)?)))
+        .unwrap();
     let (small, words) = reduce(&mutant, large.clone(), words)?;
     assert_eq!(small.cuts.len(), 1, "{large} became {small}");
-    assert!(matches!(small.cuts[0], Cut::Prefix(_)), "{large} became {small}");
+    assert!(
+        matches!(small.cuts[0], Cut::Prefix(_)),
+        "{large} became {small}"
+    );
     assert_eq!(fails(&small), Some(words));
-    let Cut::Prefix(at) = small.cuts[0] else { panic!() };
-    assert_eq!(fails(&Case::of(&[Cut::Prefix(at - 1)])), None, "it is the first place");
+    let Cut::Prefix(at) = small.cuts[0] else {
+        panic!()
+    };
+    assert_eq!(
+        fails(&Case::of(&[Cut::Prefix(at - 1)])),
+        None,
+        "it is the first place"
+    );
     Ok(())
 }

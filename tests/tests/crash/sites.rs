@@ -1,5 +1,5 @@
-//! No write goes uncut: every place in the programs that writes to a disk or a variable is reached by a scenario, of
-//! which the matrix takes every cut.
+//! No write goes uncut: every place in the programs that writes to a disk or a variable is reached
+//! by a scenario, of which the matrix takes every cut.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,19 +8,34 @@ use tests::sim::journal::Op;
 use tests::sim::scenario::{Lab, SCENARIOS};
 
 /// Where the programs' own sources are.
-const FOLDERS: [&str; 4] = ["bootctl/src", "bootctl/guard/src", "updater/src", "installer/src"];
+const FOLDERS: [&str; 4] = [
+    "bootctl/src",
+    "bootctl/guard/src",
+    "updater/src",
+    "installer/src",
+];
 /// What writes.
-const CALLS: [&str; 5] = [".write_at(", ".set(", "vars.delete(", "disk.write(", "disk::write_at("];
+const CALLS: [&str; 5] = [
+    ".write_at(",
+    ".set(",
+    "vars.delete(",
+    "disk.write(",
+    "disk::write_at(",
+];
 /// Functions that no program calls.
 const UNCALLED: [&str; 1] = ["erase"];
-/// Files that are themselves the way to a disk or variable, or belong to no machine that can be cut off here.
+/// Files that are themselves the way to a disk or variable, or belong to no machine that can be cut
+/// off here.
 const ELSEWHERE: [(&str, &str); 7] = [
     ("bootctl/src/device/", "implements the seam"),
     ("bootctl/src/efivars/", "implements the seam"),
     ("bootctl/src/disk.rs", "passes on to the seam"),
     ("bootctl/guard/src/disk.rs", "passes on to the seam"),
     ("bootctl/guard/src/firmware/", "implements the seam"),
-    ("installer/src/media.rs", "makes a stick, on another machine, from nothing"),
+    (
+        "installer/src/media.rs",
+        "makes a stick, on another machine, from nothing",
+    ),
     ("installer/src/report.rs", "writes text"),
 ];
 
@@ -55,22 +70,40 @@ fn sites() -> BTreeMap<(String, u32), Site> {
     }
     let mut sites = BTreeMap::new();
     for path in files {
-        let name = path.strip_prefix(project()).unwrap().to_str().unwrap().to_owned();
-        if ELSEWHERE.iter().any(|(elsewhere, _)| name.starts_with(elsewhere)) || name.contains("tests") {
+        let name = path
+            .strip_prefix(project())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        if ELSEWHERE
+            .iter()
+            .any(|(elsewhere, _)| name.starts_with(elsewhere))
+            || name.contains("tests")
+        {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
         let mut function = String::new();
         for (line, number) in code.lines().zip(1..) {
-            if let Some((_, after)) = line.split_once("fn ").filter(|_| !line.trim_start().starts_with("//"))
+            if let Some((_, after)) = line
+                .split_once("fn ")
+                .filter(|_| !line.trim_start().starts_with("//"))
             {
-                function = after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+                function = after
+                    .split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .next()
+                    .unwrap()
+                    .to_owned();
             }
             let comment = line.trim_start().starts_with("//");
             let uncalled = UNCALLED.contains(&function.as_str());
             if !comment && !uncalled && CALLS.iter().any(|call| line.contains(call)) {
-                let site = Site { text: line.trim().to_owned(), function: function.clone() };
+                let site = Site {
+                    text: line.trim().to_owned(),
+                    function: function.clone(),
+                };
                 sites.insert((name.clone(), number), site);
             }
         }
@@ -96,14 +129,19 @@ fn calls(line: &str, function: &str) -> bool {
 
 fn line_of(file: &str, line: u32) -> String {
     let text = std::fs::read_to_string(project().join(file)).unwrap_or_default();
-    text.lines().nth(line as usize - 1).unwrap_or_default().to_owned()
+    text.lines()
+        .nth(line as usize - 1)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The `file:line` of every frame of a backtrace that is in the programs' sources.
 fn frames(backtrace: &str) -> impl Iterator<Item = (String, u32)> + '_ {
     backtrace.lines().filter_map(|line| {
         let place = line.trim().strip_prefix("at ")?;
-        let place = FOLDERS.iter().find_map(|folder| place.find(folder).map(|at| &place[at..]))?;
+        let place = FOLDERS
+            .iter()
+            .find_map(|folder| place.find(folder).map(|at| &place[at..]))?;
         let mut parts = place.split(':');
         Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?))
     })
@@ -121,15 +159,30 @@ fn every_place_that_writes_is_cut() -> anyhow::Result<()> {
         world.trouble(&scenario.trouble());
         world.journal().note_sites();
         world.live();
-        let reached: std::collections::BTreeSet<_> =
-            world.journal().take_sites().iter().flat_map(|trace| frames(trace).collect::<Vec<_>>()).collect();
-        let called: Vec<String> = reached.iter().map(|(file, line)| line_of(file, *line)).collect();
-        // A call that goes over several lines is reported at one of them. One that is the last thing that its function
-        // does may leave no frame, as the compiler likes: then it is known by the line that calls the function.
-        removed |= world.journal().take().iter().any(|op| matches!(op, Op::Var(_, None)));
+        let reached: std::collections::BTreeSet<_> = world
+            .journal()
+            .take_sites()
+            .iter()
+            .flat_map(|trace| frames(trace).collect::<Vec<_>>())
+            .collect();
+        let called: Vec<String> = reached
+            .iter()
+            .map(|(file, line)| line_of(file, *line))
+            .collect();
+        // A call that goes over several lines is reported at one of them. One that is the last
+        // thing that its function does may leave no frame, as the compiler likes: then it is known
+        // by the line that calls the function.
+        removed |= world
+            .journal()
+            .take()
+            .iter()
+            .any(|op| matches!(op, Op::Var(_, None)));
         missing.retain(|(file, line), site| {
             let by_caller = site.is_tail() && called.iter().any(|line| calls(line, &site.function));
-            !by_caller && !reached.iter().any(|(other, at)| other == file && line.abs_diff(*at) <= 2)
+            !by_caller
+                && !reached
+                    .iter()
+                    .any(|(other, at)| other == file && line.abs_diff(*at) <= 2)
         });
     }
     assert!(missing.is_empty(), "no scenario comes to: {missing:#?}");

@@ -36,7 +36,9 @@ pub(crate) fn image(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes: Vec<u8> = (0..len)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         })
         .collect();
@@ -53,20 +55,42 @@ pub(crate) struct Sample {
     pub(crate) seed: u64,
 }
 
-pub(crate) const FIRST: Sample = Sample { version: "1.0.0", index: 1, seed: 1 };
-pub(crate) const SECOND: Sample = Sample { version: "1.1.0", index: 2, seed: 2 };
-pub(crate) const OLD: Sample = Sample { version: "0.9.0", index: 0, seed: 3 };
+pub(crate) const FIRST: Sample = Sample {
+    version: "1.0.0",
+    index: 1,
+    seed: 1,
+};
+pub(crate) const SECOND: Sample = Sample {
+    version: "1.1.0",
+    index: 2,
+    seed: 2,
+};
+pub(crate) const OLD: Sample = Sample {
+    version: "0.9.0",
+    index: 0,
+    seed: 3,
+};
 
 impl Sample {
     pub(crate) fn bundle_for(&self, compatible: &str, signer: u8) -> Vec<u8> {
-        let images = [("boot", 700_000), ("root", 3_000_000), ("recovery", 500_000), ("guard", 100_000)];
+        let images = [
+            ("boot", 700_000),
+            ("root", 3_000_000),
+            ("recovery", 500_000),
+            ("guard", 100_000),
+        ];
         let images = images.into_iter().zip(0..);
         let images = images.map(|((role, len), salt)| (role, image(self.seed * 10 + salt, len)));
         self.bundle_of(&images.collect::<Vec<_>>(), compatible, signer)
     }
 
     /// A bundle of these images.
-    pub(crate) fn bundle_of(&self, images: &[(&str, Vec<u8>)], compatible: &str, signer: u8) -> Vec<u8> {
+    pub(crate) fn bundle_of(
+        &self,
+        images: &[(&str, Vec<u8>)],
+        compatible: &str,
+        signer: u8,
+    ) -> Vec<u8> {
         let dir = tempfile::tempdir().expect("directory");
         let mut recipe = format!(
             "[release]\nversion = \"{}\"\nrollback_index = {}\ncompatible = [\"{compatible}\"]\n",
@@ -79,8 +103,15 @@ impl Sample {
         let path = dir.path().join("bundle.toml");
         let recipe = Recipe::parse(&recipe, &path, None).expect("recipe");
         let mut out = Vec::new();
-        bundle::create(&recipe, &[key(signer)], 2, &mut Cursor::new(Vec::new()), &mut out, &mut |_| {})
-            .expect("bundle");
+        bundle::create(
+            &recipe,
+            &[key(signer)],
+            2,
+            &mut Cursor::new(Vec::new()),
+            &mut out,
+            &mut |_| {},
+        )
+        .expect("bundle");
         out
     }
 
@@ -109,11 +140,16 @@ impl Lab {
 
     /// A disk with something on it.
     pub(crate) fn of(device: MemDevice, root: u64) -> Self {
-        Self { device: Arc::new(device), vars: MemVars::default(), root }
+        Self {
+            device: Arc::new(device),
+            vars: MemVars::default(),
+            root,
+        }
     }
 
     pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
-        self.install_after(bundle, "test-machine", Others::default()).await
+        self.install_after(bundle, "test-machine", Others::default())
+            .await
     }
 
     /// An installation over whatever is there, for a machine that is `compatible`.
@@ -124,7 +160,13 @@ impl Lab {
         others: Others,
     ) -> Result<Report, InstallError> {
         let source = MemorySource::new(bundle, 10_000);
-        self.install_on(Arc::clone(&self.device) as Arc<dyn BlockDevice>, source, compatible, others).await
+        self.install_on(
+            Arc::clone(&self.device) as Arc<dyn BlockDevice>,
+            source,
+            compatible,
+            others,
+        )
+        .await
     }
 
     /// An installation through `device`, which is this disk in some way.
@@ -136,8 +178,13 @@ impl Lab {
         others: Others,
     ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
-        let layout =
-            Layout { esp: mib(34), boot: mib(2), root: mib(self.root), recovery: mib(2), data: None };
+        let layout = Layout {
+            esp: mib(34),
+            boot: mib(2),
+            root: mib(self.root),
+            recovery: mib(2),
+            data: None,
+        };
         let job = Job {
             device,
             layout: &layout,
@@ -157,7 +204,10 @@ impl Lab {
     }
 
     pub(crate) fn record(&self) -> Record {
-        RecordStore::open(&self.disk()).expect("store").read().expect("record")
+        RecordStore::open(&self.disk())
+            .expect("store")
+            .read()
+            .expect("record")
     }
 
     pub(crate) fn commit(&self, slot: Slot) {
@@ -167,9 +217,18 @@ impl Lab {
         store.write(&committed).expect("record");
     }
 
-    pub(crate) async fn update_from(&self, source: MemorySource, booted: Choice) -> Result<Outcome, Failure> {
-        self.update_on(Arc::clone(&self.device) as Arc<dyn BlockDevice>, source, booted, &options(&trust()))
-            .await
+    pub(crate) async fn update_from(
+        &self,
+        source: MemorySource,
+        booted: Choice,
+    ) -> Result<Outcome, Failure> {
+        self.update_on(
+            Arc::clone(&self.device) as Arc<dyn BlockDevice>,
+            source,
+            booted,
+            &options(&trust()),
+        )
+        .await
     }
 
     /// An update through `device`, which is this disk in some way.
@@ -182,7 +241,13 @@ impl Lab {
     ) -> Result<Outcome, Failure> {
         let disk = Disk::open(device).expect("disk");
         let store = RecordStore::open(&disk).expect("store");
-        let machine = Machine { disk, store, vars: Some(&self.vars), booted, now: 0 };
+        let machine = Machine {
+            disk,
+            store,
+            vars: Some(&self.vars),
+            booted,
+            now: 0,
+        };
         let events = Recorded::default();
         let on_retry = |error: &updater::source::SourceError, pause| {
             updater::events::EventSink::event(&events, Event::retry(error, pause));
@@ -192,12 +257,17 @@ impl Lab {
     }
 
     pub(crate) async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, Failure> {
-        self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted)).await
+        self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted))
+            .await
     }
 
     pub(crate) fn bytes(&self, slot: Slot) -> [Vec<u8>; 2] {
         let disk = self.disk();
-        [disk.boot(slot).expect("boot"), disk.root(slot).expect("root")].map(|window| {
+        [
+            disk.boot(slot).expect("boot"),
+            disk.root(slot).expect("root"),
+        ]
+        .map(|window| {
             let mut bytes = vec![0; window.len() as usize];
             window.read_at(0, &mut bytes).expect("bytes");
             bytes

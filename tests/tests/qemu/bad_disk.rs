@@ -1,5 +1,6 @@
-//! The disk gives errors: while a release is written, while the running one is read, and instead of making durable what was written. What a person
-//! is told, what the next start brings, and what becomes of the other slot.
+//! The disk gives errors: while a release is written, while the running one is read, and instead of
+//! making durable what was written. What a person is told, what the next start brings, and what
+//! becomes of the other slot.
 
 use crate::installed::{Installed, settled};
 use anyhow::{Result, ensure};
@@ -17,19 +18,34 @@ fn a_write_that_fails_costs_the_target_slot_until_the_disk_is_mended() -> Result
     let scratch = Scratch::new("bad-disk-write")?;
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
-        let update = format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle"));
+        let update = format!(
+            "rayos-updater apply {}",
+            web.guest_url("rayos-1.1.0.bundle")
+        );
         let mut machine = installed.start(&scratch)?;
         let disk = scratch.file("disk.img");
         let root = partition(&disk, "root-b")?;
         machine.break_disk(0, &[Broken::write_in(&root, 1 << 20)])?;
         let said = machine.run(&update)?;
-        ensure!(said.code == SLOT_INVALID, "exit code {}: {}", said.code, said.output);
-        ensure!(said.output.contains("root-b: /dev/vda: writing "), "said only: {}", said.output);
+        ensure!(
+            said.code == SLOT_INVALID,
+            "exit code {}: {}",
+            said.code,
+            said.output
+        );
+        ensure!(
+            said.output.contains("root-b: /dev/vda: writing "),
+            "said only: {}",
+            said.output
+        );
         ensure!(said.output.contains(EIO), "said only: {}", said.output);
 
         restarted(&mut machine)?;
         let status = machine.check("rayos-bootctl status")?;
-        ensure!(status.contains("Unbootable"), "status says of slot B:\n{status}");
+        ensure!(
+            status.contains("Unbootable"),
+            "status says of slot B:\n{status}"
+        );
 
         machine.mend(0)?;
         machine.step("the same command goes on").check(&update)?;
@@ -37,7 +53,10 @@ fn a_write_that_fails_costs_the_target_slot_until_the_disk_is_mended() -> Result
         machine.power_off()?;
         let image = installed.sample.file("releases/1.1.0/root.erofs");
         let len = fs::metadata(&image)?.len();
-        ensure!(digest_of(&disk, root.offset, len)? == digest_of(&image, 0, len)?, "root-b is not whole");
+        ensure!(
+            digest_of(&disk, root.offset, len)? == digest_of(&image, 0, len)?,
+            "root-b is not whole"
+        );
         Ok(())
     }();
     scratch.finish(result)
@@ -49,15 +68,32 @@ fn a_flush_that_fails_stops_an_update_and_the_same_command_goes_on() -> Result<(
     let scratch = Scratch::new("bad-disk-flush")?;
     let result = || -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
-        let update = format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle"));
+        let update = format!(
+            "rayos-updater apply {}",
+            web.guest_url("rayos-1.1.0.bundle")
+        );
         let mut machine = installed.start(&scratch)?;
-        // The first is that of the boot record, in which slot B is no more; the other comes while it is written.
+        // The first is that of the boot record, in which slot B is no more; the other comes while
+        // it is written.
         for number in [0, 2] {
             machine.break_disk(0, &[Broken::Flush(number)])?;
             let said = machine.run(&update)?;
-            ensure!(said.code == SLOT_INVALID, "flush {number}: exit code {}: {}", said.code, said.output);
-            ensure!(said.output.contains("/dev/vda: flush: "), "flush {number}: said only: {}", said.output);
-            ensure!(said.output.contains(EIO), "flush {number}: said only: {}", said.output);
+            ensure!(
+                said.code == SLOT_INVALID,
+                "flush {number}: exit code {}: {}",
+                said.code,
+                said.output
+            );
+            ensure!(
+                said.output.contains("/dev/vda: flush: "),
+                "flush {number}: said only: {}",
+                said.output
+            );
+            ensure!(
+                said.output.contains(EIO),
+                "flush {number}: said only: {}",
+                said.output
+            );
             machine.mend(0)?;
         }
         restarted(&mut machine)?;
@@ -71,7 +107,8 @@ fn a_flush_that_fails_stops_an_update_and_the_same_command_goes_on() -> Result<(
 }
 
 #[test]
-fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_falls_back() -> Result<()> {
+fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_falls_back()
+-> Result<()> {
     let installed = Installed::ready()?;
     let scratch = Scratch::new("bad-disk-read")?;
     let result = || -> Result<()> {
@@ -80,14 +117,19 @@ fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_fa
         let disk = scratch.file("disk.img");
         machine.break_disk(0, &[Broken::read_in(&partition(&disk, "root-a")?, 1 << 20)])?;
         machine.step("what cannot be taken from the running slot is fetched");
-        machine.check(&format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle")))?;
+        machine.check(&format!(
+            "rayos-updater apply {}",
+            web.guest_url("rayos-1.1.0.bundle")
+        ))?;
         machine.step("1.1.0 is tried").send_line("reboot")?;
         machine.expect("RAYOS:UP version=1.1.0 slot=b")?;
         settled(&mut machine, "b", "1.1.0")?;
         machine.mend(0)?;
 
         machine.break_disk(0, &[Broken::read_in(&partition(&disk, "boot-b")?, 1 << 20)])?;
-        machine.step("the guard goes on with the other slot").send_line("reboot")?;
+        machine
+            .step("the guard goes on with the other slot")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: passed over slot B: its boot partition cannot be read")?;
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
         machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
@@ -101,7 +143,9 @@ fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_fa
 
 /// The machine starts again, and 1.0.0 with it.
 fn restarted(machine: &mut Running) -> Result<()> {
-    machine.step("the release before starts").send_line("reboot")?;
+    machine
+        .step("the release before starts")
+        .send_line("reboot")?;
     machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
     machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
     settled(machine, "a", "1.0.0")

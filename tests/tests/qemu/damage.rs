@@ -18,9 +18,17 @@ fn one_copy_of_the_guard_is_enough() -> Result<()> {
         for (name, gone) in [
             (
                 "removable",
-                ["EFI/RAYOS/GUARDA.EFI", "EFI/RAYOS/GUARDB.EFI", "EFI/RAYOS/GUARDR.EFI"].as_slice(),
+                [
+                    "EFI/RAYOS/GUARDA.EFI",
+                    "EFI/RAYOS/GUARDB.EFI",
+                    "EFI/RAYOS/GUARDR.EFI",
+                ]
+                .as_slice(),
             ),
-            ("entries", ["EFI/BOOT/BOOTX64.EFI", "EFI/RAYOS/GUARDA.EFI"].as_slice()),
+            (
+                "entries",
+                ["EFI/BOOT/BOOTX64.EFI", "EFI/RAYOS/GUARDA.EFI"].as_slice(),
+            ),
         ] {
             installed.copy_to(&scratch)?;
             let disk = scratch.file("disk.img");
@@ -29,12 +37,14 @@ fn one_copy_of_the_guard_is_enough() -> Result<()> {
                 esp.delete(path)?;
             }
             if name == "removable" {
-                // With our entries there, OVMF's own shell comes before the removable path, and stays: it has to find
-                // that path by itself, as a firmware without entries does.
+                // With our entries there, OVMF's own shell comes before the removable path, and
+                // stays: it has to find that path by itself, as a firmware without entries does.
                 fs::remove_file(scratch.file("vars.fd"))?;
             }
             let mut machine = machine(&scratch).start(name)?;
-            machine.fatal(&LOST).step("the guard that is left starts slot A");
+            machine
+                .fatal(&LOST)
+                .step("the guard that is left starts slot A");
             machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
             machine.expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
             machine.power_off()?;
@@ -60,7 +70,9 @@ fn the_boot_record_is_mended_from_one_copy_and_rebuilt_from_none() -> Result<()>
 
         destroy(&disk, &COPIES)?;
         let mut machine = self::machine(&scratch).start("none")?;
-        machine.fatal(&LOST).step("the guard goes by the sealed slot");
+        machine
+            .fatal(&LOST)
+            .step("the guard goes by the sealed slot");
         machine.expect("rayos-guard: both copies of the boot record are lost")?;
         machine.expect("rayos-guard: starting slot A, release 1.0.0 (trial, 0 tries left)")?;
         settled(&mut machine, "a", "1.0.0")?;
@@ -68,7 +80,10 @@ fn the_boot_record_is_mended_from_one_copy_and_rebuilt_from_none() -> Result<()>
         ensure!(status.starts_with("running A 1.0.0, committed"), "{status}");
         ensure!(status.contains("compatible rayos-x86_64"), "{status}");
         let log = machine.check("rayos-bootctl log")?;
-        ensure!(log.contains("both copies of the boot record are lost"), "the story has a gap:\n{log}");
+        ensure!(
+            log.contains("both copies of the boot record are lost"),
+            "the story has a gap:\n{log}"
+        );
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)
@@ -77,7 +92,10 @@ fn the_boot_record_is_mended_from_one_copy_and_rebuilt_from_none() -> Result<()>
 /// Overwrites copies of the boot record.
 fn destroy(disk: &Path, copies: &[u64]) -> Result<()> {
     let place = partition(disk, "rayos-state")?;
-    let file = OpenOptions::new().write(true).open(disk).with_context(|| disk.display().to_string())?;
+    let file = OpenOptions::new()
+        .write(true)
+        .open(disk)
+        .with_context(|| disk.display().to_string())?;
     for copy in copies {
         file.write_all_at(&[0xa5; 4096], place.offset + copy)?;
     }

@@ -13,7 +13,11 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 #[test]
 fn from_a_release_that_panics_at_once() -> Result<()> {
-    comes_back("fallback-panic", "1.2.0-panic", &["Kernel panic - not syncing: Attempted to kill init"])
+    comes_back(
+        "fallback-panic",
+        "1.2.0-panic",
+        &["Kernel panic - not syncing: Attempted to kill init"],
+    )
 }
 
 #[test]
@@ -21,12 +25,15 @@ fn from_a_release_that_is_never_healthy() -> Result<()> {
     comes_back(
         "fallback-sick",
         "1.3.0-sick",
-        &["RAYOS:UP version=1.3.0-sick slot=b", "RAYOS_BOOTCTL:HEALTH_FAILED check=30-application"],
+        &[
+            "RAYOS:UP version=1.3.0-sick slot=b",
+            "RAYOS_BOOTCTL:HEALTH_FAILED check=30-application",
+        ],
     )
 }
 
-/// Applies `version` to slot B and waits, without a finger on the machine, until slot A runs again; `signs` are on the
-/// console once for each try.
+/// Applies `version` to slot B and waits, without a finger on the machine, until slot A runs again;
+/// `signs` are on the console once for each try.
 fn comes_back(name: &str, version: &str, signs: &[&str]) -> Result<()> {
     let installed = Installed::ready()?;
     let scratch = Scratch::new(name)?;
@@ -34,9 +41,13 @@ fn comes_back(name: &str, version: &str, signs: &[&str]) -> Result<()> {
         let web = WebServer::start(installed.sample.folder())?;
         let mut machine = installed.start(&scratch)?;
         machine.fatal(&[]);
+        machine.check(&format!(
+            "rayos-updater apply {}",
+            web.guest_url(&format!("rayos-{version}.bundle"))
+        ))?;
         machine
-            .check(&format!("rayos-updater apply {}", web.guest_url(&format!("rayos-{version}.bundle"))))?;
-        machine.step("the machine comes back to 1.0.0 by itself").send_line("reboot")?;
+            .step("the machine comes back to 1.0.0 by itself")
+            .send_line("reboot")?;
         machine.expect_within("RAYOS:UP version=1.0.0 slot=a", LIMIT)?;
         settled(&mut machine, "a", "1.0.0")?;
 
@@ -44,7 +55,10 @@ fn comes_back(name: &str, version: &str, signs: &[&str]) -> Result<()> {
         let started = format!("rayos-guard: starting slot B, release {version}");
         for sign in signs.iter().copied().chain([started.as_str()]) {
             let times = console.matches(sign).count();
-            ensure!(times == TRIES, "\"{sign}\" is on the console {times} times, expected {TRIES}");
+            ensure!(
+                times == TRIES,
+                "\"{sign}\" is on the console {times} times, expected {TRIES}"
+            );
         }
         tells_why(&mut machine, version)?;
         last_words(&mut machine, signs.last().copied().unwrap_or_default())?;
@@ -53,12 +67,17 @@ fn comes_back(name: &str, version: &str, signs: &[&str]) -> Result<()> {
     scratch.finish(result)
 }
 
-/// `why` ends with what the release said last: the panic, which the firmware kept, or the check that failed.
+/// `why` ends with what the release said last: the panic, which the firmware kept, or the check
+/// that failed.
 fn last_words(machine: &mut Running, sign: &str) -> Result<()> {
     // Panics are taken over before the health checks run, and those have passed.
     let why = machine.check("rayos-bootctl why")?;
     let words = sign.rsplit('=').next().unwrap_or_default();
-    ensure!(why.lines().any(|line| line.contains(" | ") && line.contains(words)), "why says:\n{why}");
+    ensure!(
+        why.lines()
+            .any(|line| line.contains(" | ") && line.contains(words)),
+        "why says:\n{why}"
+    );
     Ok(())
 }
 
@@ -66,6 +85,9 @@ fn last_words(machine: &mut Running, sign: &str) -> Result<()> {
 fn tells_why(machine: &mut Running, version: &str) -> Result<()> {
     let status = machine.check("rayos-bootctl status")?;
     let sentence = status.lines().next().unwrap_or_default();
-    ensure!(sentence.contains(version) && sentence.contains("1.0.0"), "status begins with \"{sentence}\"");
+    ensure!(
+        sentence.contains(version) && sentence.contains("1.0.0"),
+        "status begins with \"{sentence}\""
+    );
     Ok(())
 }

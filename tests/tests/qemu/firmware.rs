@@ -1,5 +1,5 @@
-//! Firmware that forgets, rearranges, is full, or dies in the middle of a write: the guard needs none of it, and the
-//! entries are mended.
+//! Firmware that forgets, rearranges, is full, or dies in the middle of a write: the guard needs
+//! none of it, and the entries are mended.
 
 use crate::installed::{Installed, LOST, machine, settled};
 use anyhow::{Context as _, Result, ensure};
@@ -21,7 +21,10 @@ fn comes_up(machine: &mut Running) -> Result<()> {
 fn entries_are_whole(machine: &mut Running) -> Result<String> {
     let entries = machine.check("efibootmgr")?;
     for label in ["RayOS A", "RayOS B", "RayOS Recovery"] {
-        ensure!(entries.matches(label).count() == 1, "entry {label} is not there once:\n{entries}");
+        ensure!(
+            entries.matches(label).count() == 1,
+            "entry {label} is not there once:\n{entries}"
+        );
     }
     Ok(entries)
 }
@@ -55,7 +58,8 @@ fn that_forgot_every_variable() -> Result<()> {
     scratch.finish(result)
 }
 
-/// `bootindex`, a blank disk before ours: OVMF deletes our entries and makes its own before it boots.
+/// `bootindex`, a blank disk before ours: OVMF deletes our entries and makes its own before it
+/// boots.
 #[test]
 fn that_deletes_our_entries() -> Result<()> {
     let installed = Installed::ready()?;
@@ -64,8 +68,13 @@ fn that_deletes_our_entries() -> Result<()> {
         installed.copy_to(&scratch)?;
         let other = scratch.file("other.img");
         fs::File::create(&other)?.set_len(64 << 20)?;
-        let disks = [Disk::virtio(scratch.file("disk.img")).bootindex(1), Disk::virtio(other).bootindex(0)];
-        let machine = disks.into_iter().fold(Machine::new(&scratch), Machine::disk);
+        let disks = [
+            Disk::virtio(scratch.file("disk.img")).bootindex(1),
+            Disk::virtio(other).bootindex(0),
+        ];
+        let machine = disks
+            .into_iter()
+            .fold(Machine::new(&scratch), Machine::disk);
         let mut machine = machine.network().start("deletes")?;
         machine.fatal(&LOST).step("slot A is started all the same");
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
@@ -75,8 +84,9 @@ fn that_deletes_our_entries() -> Result<()> {
     scratch.finish(result)
 }
 
-/// `bootindex` on our disk: OVMF rewrites BootOrder before every boot. Then, in the same machine: `BootNext` is lost
-/// before the trial, entries are immutable, one points elsewhere, and there are no variables at all.
+/// `bootindex` on our disk: OVMF rewrites BootOrder before every boot. Then, in the same machine:
+/// `BootNext` is lost before the trial, entries are immutable, one points elsewhere, and there are
+/// no variables at all.
 #[test]
 fn that_rewrites_the_order_and_loses_boot_next() -> Result<()> {
     let installed = Installed::ready()?;
@@ -84,7 +94,10 @@ fn that_rewrites_the_order_and_loses_boot_next() -> Result<()> {
     let result = || -> Result<()> {
         installed.copy_to(&scratch)?;
         let disk = Disk::virtio(scratch.file("disk.img")).bootindex(0);
-        let mut machine = Machine::new(&scratch).disk(disk).network().start("rewrites")?;
+        let mut machine = Machine::new(&scratch)
+            .disk(disk)
+            .network()
+            .start("rewrites")?;
         comes_up(&mut machine)?;
         let entries = entries_are_whole(&mut machine)?;
         ensure!(
@@ -102,19 +115,33 @@ fn that_rewrites_the_order_and_loses_boot_next() -> Result<()> {
         machine.check("rayos-bootctl repair --entries-only")?;
         machine.check(&format!("cmp {file} /tmp/b"))?;
 
-        // A trial whose BootNext the firmware loses, or whose order has only dangling numbers, is started all the same.
+        // A trial whose BootNext the firmware loses, or whose order has only dangling numbers, is
+        // started all the same.
         let web = tests::WebServer::start(installed.sample.folder())?;
-        machine.check(&format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle")))?;
+        machine.check(&format!(
+            "rayos-updater apply {}",
+            web.guest_url("rayos-1.1.0.bundle")
+        ))?;
         machine.check(&format!("rm {EFIVARS}/BootNext-{GLOBAL}"))?;
 
         // Without variables a disk can still be asked.
         machine.check(&format!("umount {EFIVARS}"))?;
         let shell = machine.run("rayos-bootctl status")?;
-        ensure!(shell.code == 77, "status without variables: {}: {}", shell.code, shell.output);
+        ensure!(
+            shell.code == 77,
+            "status without variables: {}: {}",
+            shell.code,
+            shell.output
+        );
         let offline = machine.check("rayos-bootctl status --disk /dev/vda")?;
-        ensure!(offline.contains("the next boot starts slot B 1.1.0, on trial"), "{offline}");
+        ensure!(
+            offline.contains("the next boot starts slot B 1.1.0, on trial"),
+            "{offline}"
+        );
 
-        machine.step("the trial is started without BootNext").send_line("reboot")?;
+        machine
+            .step("the trial is started without BootNext")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)")?;
         machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
         Ok(machine.power_off()?)
@@ -137,18 +164,30 @@ fn that_is_full() -> Result<()> {
         let mut machine = installed.start(&scratch)?;
         machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
         machine.check(FILL)?;
-        let said = machine.check(&format!("rayos-updater apply {}", web.guest_url("rayos-1.1.0.bundle")))?;
-        ensure!(said.contains("variable store is full"), "the updater did not warn: {said}");
+        let said = machine.check(&format!(
+            "rayos-updater apply {}",
+            web.guest_url("rayos-1.1.0.bundle")
+        ))?;
+        ensure!(
+            said.contains("variable store is full"),
+            "the updater did not warn: {said}"
+        );
 
-        machine.step("the trial is started without BootNext").send_line("reboot")?;
+        machine
+            .step("the trial is started without BootNext")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)")?;
         settled(&mut machine, "b", "1.1.0")?;
         // Foreign variables were not touched to make room.
-        machine.check(&format!("test -e {EFIVARS}/Fill1-5f3a1f2e-0f0a-4c0b-9d55-3d9f1c2b7a10"))?;
+        machine.check(&format!(
+            "test -e {EFIVARS}/Fill1-5f3a1f2e-0f0a-4c0b-9d55-3d9f1c2b7a10"
+        ))?;
         machine.check(&format!("chattr -i {EFIVARS}/Fill* && rm {EFIVARS}/Fill*"))?;
 
         // The store is tidied up when the machine starts; then the entries can be brought in line.
-        machine.step("with room again, the entries are mended").send_line("reboot")?;
+        machine
+            .step("with room again, the entries are mended")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0")?;
         settled(&mut machine, "b", "1.1.0")?;
         let entries = entries_are_whole(&mut machine)?;
@@ -161,7 +200,8 @@ fn that_is_full() -> Result<()> {
     scratch.finish(result)
 }
 
-/// QEMU is killed while the guest writes BootOrder again and again: the firmware finds the old order or the new one.
+/// QEMU is killed while the guest writes BootOrder again and again: the firmware finds the old
+/// order or the new one.
 #[test]
 fn that_dies_while_it_writes() -> Result<()> {
     let installed = Installed::ready()?;
@@ -181,13 +221,19 @@ fn that_dies_while_it_writes() -> Result<()> {
                 "n=0; while :; do n=$((n + 1)); echo TU''RN-$n.; for v in new old; do \
                  dd if=/tmp/$v of={EFIVARS}/BootOrder-{GLOBAL} bs=64 2>/dev/null; done; done"
             ))?;
-            machine.step("the order is being written").expect(&format!("TURN-{turn}."))?;
+            machine
+                .step("the order is being written")
+                .expect(&format!("TURN-{turn}."))?;
             machine.kill()?;
 
             let old = order(&entries);
             let mut machine = self::machine(&scratch).start(&format!("after-{kill}"))?;
-            let line = machine.step("firmware starts an entry").expect("BdsDxe: starting Boot")?;
-            let begun = line.split_once("starting Boot").and_then(|(_, rest)| rest.get(..4));
+            let line = machine
+                .step("firmware starts an entry")
+                .expect("BdsDxe: starting Boot")?;
+            let begun = line
+                .split_once("starting Boot")
+                .and_then(|(_, rest)| rest.get(..4));
             ensure!(
                 begun.is_some_and(|number| old.iter().take(2).any(|first| *first == number)),
                 "{line}, of {old:?}"

@@ -27,13 +27,21 @@ fn from_the_stick() -> Result<()> {
     let installed = Installed::ready()?;
     let disk = installed.file("installed.img");
     let found = partitions(&disk)?;
-    let layout: Vec<_> = found.iter().map(|it| (it.name.as_str(), it.kind.as_str())).collect();
+    let layout: Vec<_> = found
+        .iter()
+        .map(|it| (it.name.as_str(), it.kind.as_str()))
+        .collect();
     ensure!(layout == LAYOUT, "partitions are {layout:?}");
 
     let release = installed.sample.file("releases/1.0.0");
     holds(&disk, "boot-a", SEAL_LEN, &release.join("boot.efi"))?;
     holds(&disk, "root-a", 0, &release.join("root.erofs"))?;
-    holds(&disk, "recovery", SEAL_LEN, &installed.sample.file("recovery.efi"))?;
+    holds(
+        &disk,
+        "recovery",
+        SEAL_LEN,
+        &installed.sample.file("recovery.efi"),
+    )?;
     let mut seal = vec![0; SEAL_LEN as usize];
     File::open(installed.sample.bundle("1.0.0"))?.read_exact(&mut seal)?;
     for name in ["boot-a", "recovery"] {
@@ -43,7 +51,10 @@ fn from_the_stick() -> Result<()> {
         );
     }
     let empty = partition(&disk, "boot-b")?.head(&disk, seal.len())?;
-    ensure!(empty.iter().all(|byte| *byte == 0), "slot B holds something");
+    ensure!(
+        empty.iter().all(|byte| *byte == 0),
+        "slot B holds something"
+    );
     Ok(())
 }
 
@@ -54,12 +65,18 @@ fn four_copies_of_the_guard_are_on_the_esp() -> Result<()> {
     let esp = Fat::at(&disk, partition(&disk, "esp")?.offset);
     let scratch = Scratch::new("install-guards")?;
     let guard = fs::read(installed.sample.file("guard.efi"))?;
-    for path in
-        ["EFI/BOOT/BOOTX64.EFI", "EFI/RAYOS/GUARDA.EFI", "EFI/RAYOS/GUARDB.EFI", "EFI/RAYOS/GUARDR.EFI"]
-    {
+    for path in [
+        "EFI/BOOT/BOOTX64.EFI",
+        "EFI/RAYOS/GUARDA.EFI",
+        "EFI/RAYOS/GUARDB.EFI",
+        "EFI/RAYOS/GUARDR.EFI",
+    ] {
         let copy = scratch.file(path.replace('/', "-"));
         esp.take(path, &copy)?;
-        ensure!(fs::read(&copy)? == guard, "{path} is not the guard of the bundle");
+        ensure!(
+            fs::read(&copy)? == guard,
+            "{path} is not the guard of the bundle"
+        );
     }
     Ok(())
 }
@@ -77,16 +94,30 @@ fn the_first_release_is_tried_and_committed() -> Result<()> {
     let result = || -> Result<()> {
         let mut machine = installed.start(&scratch)?;
         let status: Value = serde_json::from_str(&machine.check("rayos-bootctl status --json")?)?;
-        ensure!(status["schema"] == "rayos-bootctl.status/1", "status is {status:#}");
+        ensure!(
+            status["schema"] == "rayos-bootctl.status/1",
+            "status is {status:#}"
+        );
         // Firmware's own view, by a tool that is not ours.
         let entries = machine.check("efibootmgr -v")?;
-        for (label, file) in
-            [("RayOS A", "GUARDA.EFI"), ("RayOS B", "GUARDB.EFI"), ("RayOS Recovery", "GUARDR.EFI")]
-        {
-            let named = entries.lines().filter(|line| line.contains(label) && line.contains(file)).count();
-            ensure!(named == 1, "{named} entries {label} with {file}:\n{entries}");
+        for (label, file) in [
+            ("RayOS A", "GUARDA.EFI"),
+            ("RayOS B", "GUARDB.EFI"),
+            ("RayOS Recovery", "GUARDR.EFI"),
+        ] {
+            let named = entries
+                .lines()
+                .filter(|line| line.contains(label) && line.contains(file))
+                .count();
+            ensure!(
+                named == 1,
+                "{named} entries {label} with {file}:\n{entries}"
+            );
         }
-        ensure!(!entries.contains("BootNext"), "BootNext is still there:\n{entries}");
+        ensure!(
+            !entries.contains("BootNext"),
+            "BootNext is still there:\n{entries}"
+        );
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)
@@ -96,7 +127,14 @@ fn the_first_release_is_tried_and_committed() -> Result<()> {
 fn holds(disk: &Path, name: &str, skip: u64, file: &Path) -> Result<()> {
     let len = fs::metadata(file)?.len();
     let place = partition(disk, name)?;
-    let (have, want) = (digest_of(disk, place.offset + skip, len)?, digest_of(file, 0, len)?);
-    ensure!(have == want, "{name} holds {have}, expected {want} ({})", file.display());
+    let (have, want) = (
+        digest_of(disk, place.offset + skip, len)?,
+        digest_of(file, 0, len)?,
+    );
+    ensure!(
+        have == want,
+        "{name} holds {have}, expected {want} ({})",
+        file.display()
+    );
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The machine that scenarios begin with: installed from the stick, started once, committed. It is made once for a
-//! run of the tests, by whichever scenario is first.
+//! The machine that scenarios begin with: installed from the stick, started once, committed. It is
+//! made once for a run of the tests, by whichever scenario is first.
 
 use anyhow::{Context as _, Result};
 use std::fs::{self, File};
@@ -34,7 +34,10 @@ impl Installed {
         lock.lock()?;
         let folder = home.join(run_id());
         if !folder.join("done").exists() {
-            for old in fs::read_dir(&home)?.flatten().filter(|old| old.path().is_dir()) {
+            for old in fs::read_dir(&home)?
+                .flatten()
+                .filter(|old| old.path().is_dir())
+            {
                 fs::remove_dir_all(old.path())?;
             }
             make(&sample, Scratch::at(folder.clone())?)?;
@@ -43,8 +46,9 @@ impl Installed {
         Ok(Self { sample, folder })
     }
 
-    /// A file of it: `installed.img` and `installed.fd` (before the first boot), `disk.img` and `vars.fd` (committed),
-    /// `install.log` and `first.log` (the consoles), `install.writes` (what the installation did to the disk).
+    /// A file of it: `installed.img` and `installed.fd` (before the first boot), `disk.img` and
+    /// `vars.fd` (committed), `install.log` and `first.log` (the consoles), `install.writes` (what
+    /// the installation did to the disk).
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -70,17 +74,21 @@ impl Installed {
     }
 }
 
-/// Waits until the release has committed and the shell listens: from then on nothing but what is asked for comes to the
-/// console, where until then the health checks write.
+/// Waits until the release has committed and the shell listens: from then on nothing but what is
+/// asked for comes to the console, where until then the health checks write.
 pub(crate) fn settled(machine: &mut Running, slot: &str, version: &str) -> Result<()> {
-    machine.expect(&format!("RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"))?;
+    machine.expect(&format!(
+        "RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"
+    ))?;
     machine.send_line("")?;
     Ok(machine.expect_shell()?)
 }
 
 /// The machine in `scratch`: one disk, a network card.
 pub(crate) fn machine(scratch: &Scratch) -> Machine<'_> {
-    Machine::new(scratch).disk(Disk::virtio(scratch.file("disk.img"))).network()
+    Machine::new(scratch)
+        .disk(Disk::virtio(scratch.file("disk.img")))
+        .network()
 }
 
 /// A blank disk.
@@ -90,20 +98,36 @@ pub(crate) fn blank_disk(path: &Path) -> Result<()> {
 
 /// Copies a file, holes staying holes.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
-    let done = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(from).arg(to).status()?;
-    anyhow::ensure!(done.success(), "cp {} {}: {done}", from.display(), to.display());
+    let done = Command::new("cp")
+        .args(["--sparse=always", "--reflink=auto"])
+        .arg(from)
+        .arg(to)
+        .status()?;
+    anyhow::ensure!(
+        done.success(),
+        "cp {} {}: {done}",
+        from.display(),
+        to.display()
+    );
     Ok(())
 }
 
-/// The installation media, the stick and the ISO: as they are where the caller made the sample, else made or
-/// brought up to date.
+/// The installation media, the stick and the ISO: as they are where the caller made the sample,
+/// else made or brought up to date.
 pub(crate) fn media() -> Result<[PathBuf; 2]> {
     if std::env::var_os("RAYOS_SAMPLE").is_none() {
         let made = Command::new(project().join("scripts/build-installer-media.sh")).output()?;
         let said = String::from_utf8_lossy(&made.stderr);
-        anyhow::ensure!(made.status.success(), "scripts/build-installer-media.sh: {}: {said}", made.status);
+        anyhow::ensure!(
+            made.status.success(),
+            "scripts/build-installer-media.sh: {}: {said}",
+            made.status
+        );
     }
-    Ok([project().join("build/rayos-installer-usb.img"), project().join("build/rayos-installer.iso")])
+    Ok([
+        project().join("build/rayos-installer-usb.img"),
+        project().join("build/rayos-installer.iso"),
+    ])
 }
 
 /// The sample's answers file.
@@ -114,10 +138,24 @@ pub(crate) fn sample_answers() -> PathBuf {
 /// Makes a stick of a bundle and answers, by the sample's own program.
 pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &Path) -> Result<()> {
     let mut installer = Command::new(sample.program("rayos-installer"));
-    installer.arg("media").arg("--bundle").arg(bundle).arg("--trust").arg(sample.file("trust.toml"));
-    let made = installer.arg("--answers").arg(answers).arg("--out").arg(out).output()?;
+    installer
+        .arg("media")
+        .arg("--bundle")
+        .arg(bundle)
+        .arg("--trust")
+        .arg(sample.file("trust.toml"));
+    let made = installer
+        .arg("--answers")
+        .arg(answers)
+        .arg("--out")
+        .arg(out)
+        .output()?;
     let said = String::from_utf8_lossy(&made.stderr);
-    anyhow::ensure!(made.status.success(), "rayos-installer media: {}: {said}", made.status);
+    anyhow::ensure!(
+        made.status.success(),
+        "rayos-installer media: {}: {said}",
+        made.status
+    );
     Ok(())
 }
 
@@ -130,7 +168,10 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     blank_disk(&disk)?;
     let stick = Disk::usb(stick).read_only();
     let recorded = Disk::virtio(&disk).recording(scratch.file("install.writes"));
-    let mut machine = Machine::new(&scratch).disk(recorded).disk(stick).start("install")?;
+    let mut machine = Machine::new(&scratch)
+        .disk(recorded)
+        .disk(stick)
+        .start("install")?;
     install(&mut machine)?;
     machine.power_off()?;
     copy(&disk, &scratch.file("installed.img"))?;
@@ -141,8 +182,12 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
         .fatal(&LOST)
         .step("the guard starts slot A on trial")
         .expect("rayos-guard: starting slot A, release 1.0.0")?;
-    machine.step("the first release comes up").expect("RAYOS:UP version=1.0.0 slot=a")?;
-    machine.step("health passes").expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+    machine
+        .step("the first release comes up")
+        .expect("RAYOS:UP version=1.0.0 slot=a")?;
+    machine
+        .step("health passes")
+        .expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
     machine.power_off()?;
     Ok(())
 }
@@ -154,25 +199,40 @@ pub(crate) fn install(machine: &mut Running) -> Result<()> {
         .step("the guard starts recovery from the medium")
         .expect("rayos-guard: starting recovery")?;
     machine.step("recovery comes up").expect("RAYOS:RECOVERY")?;
-    machine.step("the installer begins").expect("RAYOS_INSTALLER:STARTED")?;
-    machine.step("the disk is chosen").expect("RAYOS_INSTALLER:WRITE_STARTED disk=/dev/vda")?;
-    machine.step("the release is written").expect("RAYOS_INSTALLER:ACTIVATED version=1.0.0")?;
-    machine.step("the installation ends").expect("RAYOS_INSTALLER:COMPLETE")?;
-    machine.step("the machine restarts").expect("reboot: Restarting system")?;
+    machine
+        .step("the installer begins")
+        .expect("RAYOS_INSTALLER:STARTED")?;
+    machine
+        .step("the disk is chosen")
+        .expect("RAYOS_INSTALLER:WRITE_STARTED disk=/dev/vda")?;
+    machine
+        .step("the release is written")
+        .expect("RAYOS_INSTALLER:ACTIVATED version=1.0.0")?;
+    machine
+        .step("the installation ends")
+        .expect("RAYOS_INSTALLER:COMPLETE")?;
+    machine
+        .step("the machine restarts")
+        .expect("reboot: Restarting system")?;
     Ok(())
 }
 
 /// A number from the environment.
 pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
-    std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
+    std::env::var(name).map_or(Ok(otherwise), |text| {
+        text.parse().with_context(|| format!("{name}={text}"))
+    })
 }
 
 /// The project's folder.
 pub(crate) fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
 }
 
-/// One run of the tests: nextest names it, and starts a process for each scenario; `cargo test` has one process.
+/// One run of the tests: nextest names it, and starts a process for each scenario; `cargo test` has
+/// one process.
 fn run_id() -> String {
     std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| format!("process-{}", std::process::id()))
 }

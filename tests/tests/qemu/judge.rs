@@ -13,8 +13,12 @@ const SECTOR: u64 = 512;
 const STATEMENT_LEN: usize = 512;
 const SEAL_LEN: usize = 4096;
 /// Paths of the guard on the ESP, as firmware knows them.
-const GUARDS: [&str; 4] =
-    ["EFI/BOOT/BOOTX64.EFI", "EFI/RAYOS/GUARDA.EFI", "EFI/RAYOS/GUARDB.EFI", "EFI/RAYOS/GUARDR.EFI"];
+const GUARDS: [&str; 4] = [
+    "EFI/BOOT/BOOTX64.EFI",
+    "EFI/RAYOS/GUARDA.EFI",
+    "EFI/RAYOS/GUARDB.EFI",
+    "EFI/RAYOS/GUARDR.EFI",
+];
 
 /// What a slot holds when it holds a release.
 struct Release {
@@ -55,23 +59,36 @@ impl Judge {
                 root: fs::read(file("root.erofs"))?,
             })
         };
-        let releases = ["1.0.0", "1.1.0"].into_iter().map(release).collect::<Result<_>>()?;
-        Ok(Self { releases, guard: fs::read(sample.file("guard.efi"))?, known: HashMap::new() })
+        let releases = ["1.0.0", "1.1.0"]
+            .into_iter()
+            .map(release)
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            releases,
+            guard: fs::read(sample.file("guard.efi"))?,
+            known: HashMap::new(),
+        })
     }
 
     /// What `image` starts: one of `allowed`.
     ///
     /// # Errors
-    /// In words, when it starts anything else, a slot that may be started does not hold the whole release that the boot record names, or
-    /// firmware would not find the guard.
+    /// In words, when it starts anything else, a slot that may be started does not hold the whole
+    /// release that the boot record names, or firmware would not find the guard.
     pub(crate) fn verdict(&mut self, image: &Image, allowed: &[Starts]) -> Result<Starts> {
         let starts = self.starts(image)?;
-        ensure!(allowed.contains(&starts), "the disk starts {starts:?}, expected one of {allowed:?}");
+        ensure!(
+            allowed.contains(&starts),
+            "the disk starts {starts:?}, expected one of {allowed:?}"
+        );
         Ok(starts)
     }
 
     fn starts(&mut self, image: &Image) -> Result<Starts> {
-        let reader = Reader { image, sector: SECTOR };
+        let reader = Reader {
+            image,
+            sector: SECTOR,
+        };
         let (Some(table), Some(record)) = (reader.table(), reader.record()) else {
             return Ok(Starts::Nothing);
         };
@@ -82,12 +99,18 @@ impl Judge {
                 continue;
             }
             let found = self.releases.iter().position(|it| {
-                it.seal[..STATEMENT_LEN].windows(view.manifest.len()).any(|part| part == view.manifest)
+                it.seal[..STATEMENT_LEN]
+                    .windows(view.manifest.len())
+                    .any(|part| part == view.manifest)
             });
             let name = ["A", "B"][slot];
-            let number = found.with_context(|| format!("slot {name} is to hold a release nobody knows"))?;
+            let number =
+                found.with_context(|| format!("slot {name} is to hold a release nobody knows"))?;
             let version = self.releases[number].version;
-            ensure!(self.is_whole(image, &table, slot, number)?, "slot {name} holds no whole {version}");
+            ensure!(
+                self.is_whole(image, &table, slot, number)?,
+                "slot {name} holds no whole {version}"
+            );
             if starts == Starts::Nothing {
                 starts = Starts::Release(version);
             }
@@ -99,16 +122,31 @@ impl Judge {
     }
 
     /// Whether boot and root partition of the slot hold this release, byte by byte.
-    fn is_whole(&mut self, image: &Image, table: &[Part], slot: usize, number: usize) -> Result<bool> {
+    fn is_whole(
+        &mut self,
+        image: &Image,
+        table: &[Part],
+        slot: usize,
+        number: usize,
+    ) -> Result<bool> {
         let release = &self.releases[number];
         let (boot, root) = (part(table, BOOT[slot])?, part(table, ROOT[slot])?);
         let ranges = [
-            (boot.start, [release.seal.as_slice(), &release.boot].concat()),
+            (
+                boot.start,
+                [release.seal.as_slice(), &release.boot].concat(),
+            ),
             (root.start, release.root.clone()),
         ];
         for (start, bytes) in ranges {
-            let key = (start, image.hash_of(pages(start, bytes.len() as u64)) ^ number as u64);
-            let is = *self.known.entry(key).or_insert_with(|| image.is(start, &bytes));
+            let key = (
+                start,
+                image.hash_of(pages(start, bytes.len() as u64)) ^ number as u64,
+            );
+            let is = *self
+                .known
+                .entry(key)
+                .or_insert_with(|| image.is(start, &bytes));
             if !is {
                 return Ok(false);
             }
@@ -121,18 +159,26 @@ impl Judge {
         let esp = reader.esp().context("there is no EFI system partition")?;
         let key = (esp.start, reader.image.hash_of(pages(esp.start, esp.len)));
         let is = *self.known.entry(key).or_insert_with(|| {
-            GUARDS.iter().all(|path| reader.file(esp, path).as_ref() == Some(&self.guard))
+            GUARDS
+                .iter()
+                .all(|path| reader.file(esp, path).as_ref() == Some(&self.guard))
         });
         ensure!(is, "not every copy of the guard is whole");
         Ok(())
     }
 }
 
-/// Slots in the order in which they are started: the request for one boot, what is on trial, the default, the other.
+/// Slots in the order in which they are started: the request for one boot, what is on trial, the
+/// default, the other.
 fn in_order(record: &RecordView) -> Vec<usize> {
     let default = usize::from(record.default == 2);
     let mut slots = vec![default, 1 - default];
-    slots.sort_by_key(|slot| (record.one_shot != *slot as u8 + 1, record.slots[*slot].status != 1));
+    slots.sort_by_key(|slot| {
+        (
+            record.one_shot != *slot as u8 + 1,
+            record.slots[*slot].status != 1,
+        )
+    });
     slots
 }
 
@@ -147,12 +193,20 @@ const ROOT: [[u8; 16]; 2] = [
 ];
 
 /// Partitions that an update of slot B leaves alone: slot A's two and recovery.
-pub(crate) const KEPT_BY_B: [[u8; 16]; 3] =
-    [BOOT[0], ROOT[0], *b"\x4c\x57\xba\x75\x44\x6c\x95\x44\x92\x03\x56\xb5\x93\x67\x38\x91"];
+pub(crate) const KEPT_BY_B: [[u8; 16]; 3] = [
+    BOOT[0],
+    ROOT[0],
+    *b"\x4c\x57\xba\x75\x44\x6c\x95\x44\x92\x03\x56\xb5\x93\x67\x38\x91",
+];
 
 /// The hash of a partition's content.
 pub(crate) fn content(image: &Image, kind: [u8; 16]) -> Result<u64> {
-    let table = Reader { image, sector: SECTOR }.table().context("there is no partition table")?;
+    let table = Reader {
+        image,
+        sector: SECTOR,
+    }
+    .table()
+    .context("there is no partition table")?;
     let part = part(&table, kind)?;
     Ok(image.hash_of(pages(part.start, part.len)))
 }

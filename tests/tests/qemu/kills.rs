@@ -1,10 +1,12 @@
-//! The machine is killed at random moments, as by somebody who pulls the plug, and started again. The moment is a share of the
-//! work that a whole run takes, measured beforehand, not of the time: a busy host only makes it slower. One seed gives the
-//! same moments; the machine is real, so what it is doing then is not.
+//! The machine is killed at random moments, as by somebody who pulls the plug, and started again.
+//! The moment is a share of the work that a whole run takes, measured beforehand, not of the time:
+//! a busy host only makes it slower. One seed gives the same moments; the machine is real, so what
+//! it is doing then is not.
 //!
-//! Machines are brought to where it gets interesting once, stopped there with all their memory, and go on from there each
-//! time. `RAYOS_KILLS` sets how many are killed (`scripts/prove kills N`), `RAYOS_SEED` the seed, `RAYOS_JOBS` how many at a time,
-//! `RAYOS_START_EVERY` that only every so many are really started again (all are judged), and `RAYOS_FIGURES` where the figures go.
+//! Machines are brought to where it gets interesting once, stopped there with all their memory, and
+//! go on from there each time. `RAYOS_KILLS` sets how many are killed (`scripts/prove kills N`),
+//! `RAYOS_SEED` the seed, `RAYOS_JOBS` how many at a time, `RAYOS_START_EVERY` that only every so
+//! many are really started again (all are judged), and `RAYOS_FIGURES` where the figures go.
 
 mod lane;
 
@@ -34,7 +36,13 @@ enum Doing {
     Install,
 }
 
-const DOINGS: [Doing; 5] = [Doing::Update, Doing::Trial, Doing::Commit, Doing::Recovery, Doing::Install];
+const DOINGS: [Doing; 5] = [
+    Doing::Update,
+    Doing::Trial,
+    Doing::Commit,
+    Doing::Recovery,
+    Doing::Install,
+];
 
 const OLD: Starts = Starts::Release("1.0.0");
 const NEW: Starts = Starts::Release("1.1.0");
@@ -66,7 +74,8 @@ impl Doing {
 #[derive(Clone, Copy, Debug)]
 struct Kill {
     doing: Doing,
-    /// Share of the work at which it is killed, in millionths; a little more than all of it at most.
+    /// Share of the work at which it is killed, in millionths; a little more than all of it at
+    /// most.
     moment: u64,
     /// Whether it is started again.
     again: bool,
@@ -109,7 +118,11 @@ impl Kills {
     const fn kill(&self, number: u64) -> Kill {
         let (kinds, kind) = (DOINGS.len() as u64, number as usize % DOINGS.len());
         let moment = Dice::new(self.seed ^ number.rotate_left(32)).below(MILLION + MILLION / 16);
-        Kill { doing: DOINGS[kind], moment, again: (number / kinds).is_multiple_of(self.start_every) }
+        Kill {
+            doing: DOINGS[kind],
+            moment,
+            again: (number / kinds).is_multiple_of(self.start_every),
+        }
     }
 
     /// The next one; `None` when all are done or one failed.
@@ -125,7 +138,10 @@ impl Kills {
         while let Some(number) = self.next() {
             let kill = self.kill(number);
             let after = lane.kill_once(kill).with_context(|| {
-                self.done.lock().unwrap_or_else(PoisonError::into_inner).failed = true;
+                self.done
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .failed = true;
                 format!("kill {number} of seed {}: {kill:?}", self.seed)
             })?;
             self.tell(number, kill, after)?;
@@ -139,14 +155,18 @@ impl Kills {
             Starts::Release(version) => version,
         };
         let Kill { doing, again, .. } = kill;
-        let line = format!("{{\"doing\": \"{doing:?}\", \"then\": \"{after}\", \"started\": {again}}}");
+        let line =
+            format!("{{\"doing\": \"{doing:?}\", \"then\": \"{after}\", \"started\": {again}}}");
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.told.insert(number, line);
         if let Some(path) = &self.figures {
             let commit = std::env::var("RAYOS_COMMIT").unwrap_or_default();
             let lines: Vec<&str> = done.told.values().map(String::as_str).collect();
             let head = format!("\"seed\": {}, \"commit\": \"{commit}\"", self.seed);
-            fs::write(path, format!("{{{head}, \"kills\": [\n{}\n]}}\n", lines.join(",\n")))?;
+            fs::write(
+                path,
+                format!("{{{head}, \"kills\": [\n{}\n]}}\n", lines.join(",\n")),
+            )?;
         }
         Ok(())
     }
@@ -170,16 +190,20 @@ fn killed_at_random() -> Result<()> {
                 let base = format!("base-{name}");
                 copy(&scratch.file(&base), &own.file(&base))?;
             }
-            let result = Lane::new(&installed, &own, &web).and_then(|mut lane| kills.work(&mut lane));
+            let result =
+                Lane::new(&installed, &own, &web).and_then(|mut lane| kills.work(&mut lane));
             own.finish(result)
         };
         let jobs = setting("RAYOS_JOBS", 1)?.max(1);
         std::thread::scope(|scope| {
             let lane = &lane;
-            let lanes: Vec<_> = (0..jobs).map(|number| scope.spawn(move || lane(number))).collect();
+            let lanes: Vec<_> = (0..jobs)
+                .map(|number| scope.spawn(move || lane(number)))
+                .collect();
             let ended = lanes.into_iter().map(|lane| lane.join());
-            let results: Vec<_> =
-                ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect();
+            let results: Vec<_> = ended
+                .map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect();
             results.into_iter().collect()
         })
     }();

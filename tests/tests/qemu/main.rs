@@ -1,7 +1,8 @@
-//! The whole path in virtual machines: firmware, guard, kernel, and our programs, from the stick to the fallback.
+//! The whole path in virtual machines: firmware, guard, kernel, and our programs, from the stick to
+//! the fallback.
 //!
-//! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they run in any order
-//! and side by side.
+//! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they
+//! run in any order and side by side.
 
 mod bad_disk;
 mod beside;

@@ -13,9 +13,14 @@ fn the_iso_installs() -> Result<()> {
         let disk = scratch.file("disk.img");
         blank_disk(&disk)?;
         let drive = Disk::new(Bus::Cd, iso);
-        let mut machine = Machine::new(&scratch).disk(Disk::virtio(&disk)).disk(drive).start("install")?;
+        let mut machine = Machine::new(&scratch)
+            .disk(Disk::virtio(&disk))
+            .disk(drive)
+            .start("install")?;
         install(&mut machine)?;
-        machine.step("slot A is started, with the CD still in").fatal(&LOST);
+        machine
+            .step("slot A is started, with the CD still in")
+            .fatal(&LOST);
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
         Ok(machine.power_off()?)
     }();

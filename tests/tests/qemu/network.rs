@@ -1,5 +1,6 @@
-//! Networks and servers that misbehave, one after the other, on one running machine: each ends in a sentence that says
-//! what happened, what was fetched counts for the next try, and the last one updates the machine.
+//! Networks and servers that misbehave, one after the other, on one running machine: each ends in a
+//! sentence that says what happened, what was fetched counts for the next try, and the last one
+//! updates the machine.
 
 use crate::installed::Installed;
 use anyhow::{Context as _, Result, ensure};
@@ -25,14 +26,23 @@ const CASES: [Case; 8] = [
     Case {
         name: "redirects in a circle",
         release: "1.1.0",
-        script: |_, _| vec![Step::Send(head("302 Found", &[("Location", "/"), ("Content-Length", "0")]))],
+        script: |_, _| {
+            vec![Step::Send(head(
+                "302 Found",
+                &[("Location", "/"), ("Content-Length", "0")],
+            ))]
+        },
         succeeds: false,
         words: "more than 5 redirects",
     },
     Case {
         name: "a stall",
         release: "1.1.0",
-        script: |file, asked| after(file, asked, MIB, |head, _| vec![Step::Send(head), Step::Stall]),
+        script: |file, asked| {
+            after(file, asked, MIB, |head, _| {
+                vec![Step::Send(head), Step::Stall]
+            })
+        },
         succeeds: false,
         words: "no data for 2 s",
     },
@@ -41,7 +51,10 @@ const CASES: [Case; 8] = [
         release: "1.1.0",
         script: |file, asked| {
             after(file, asked, 2 * MIB, |head, body| {
-                vec![Step::Send(head), Step::Drip(body, Duration::from_millis(900))]
+                vec![
+                    Step::Send(head),
+                    Step::Drip(body, Duration::from_millis(900)),
+                ]
             })
         },
         succeeds: false,
@@ -102,7 +115,8 @@ const CASES: [Case; 8] = [
     },
 ];
 
-/// Answers well up to byte `limit` of the file; what lies beyond is answered by `then`, out of head and body.
+/// Answers well up to byte `limit` of the file; what lies beyond is answered by `then`, out of head
+/// and body.
 fn after(
     file: &[u8],
     asked: &Asked,
@@ -117,7 +131,13 @@ fn after(
         }
         Some((from, to)) => {
             let to = to.unwrap_or(u64::MAX).min(limit);
-            honestly(file, &Asked { range: Some((from, Some(to))), ..asked.clone() })
+            honestly(
+                file,
+                &Asked {
+                    range: Some((from, Some(to))),
+                    ..asked.clone()
+                },
+            )
         }
         None => honestly(file, asked),
     }
@@ -140,13 +160,29 @@ fn that_misbehave() -> Result<()> {
             ))?;
             // 1 before the slot is disarmed, 8 after it.
             let codes = if case.succeeds { 0..1 } else { 1..9 };
-            ensure!(codes.contains(&shell.code), "{}: exit code {}: {}", case.name, shell.code, shell.output);
-            ensure!(shell.output.contains(case.words), "{}: said only: {}", case.name, shell.output);
+            ensure!(
+                codes.contains(&shell.code),
+                "{}: exit code {}: {}",
+                case.name,
+                shell.code,
+                shell.output
+            );
+            ensure!(
+                shell.output.contains(case.words),
+                "{}: said only: {}",
+                case.name,
+                shell.output
+            );
         }
         let status = machine.check("rayos-updater status")?;
         let last = status.lines().last().context("status")?;
-        ensure!(last.contains("1.1.0 in slot B, waits for its first boot"), "status ends with {last}");
-        machine.step("the guard starts slot B on trial").send_line("reboot")?;
+        ensure!(
+            last.contains("1.1.0 in slot B, waits for its first boot"),
+            "status ends with {last}"
+        );
+        machine
+            .step("the guard starts slot B on trial")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial")?;
         machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
         Ok(machine.power_off()?)

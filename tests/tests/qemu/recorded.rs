@@ -1,8 +1,9 @@
-//! One real installation and one real update, recorded by QEMU write by write: cut off between any two writes, inside
-//! of each, and with any part of what was not flushed, the disk is judged; some of these disks are really started.
+//! One real installation and one real update, recorded by QEMU write by write: cut off between any
+//! two writes, inside of each, and with any part of what was not flushed, the disk is judged; some
+//! of these disks are really started.
 //!
-//! `RAYOS_BOOTED` sets how many of each are started (`scripts/prove recorded N`), `RAYOS_SEED` which, and `RAYOS_FIGURES`
-//! where the figures go.
+//! `RAYOS_BOOTED` sets how many of each are started (`scripts/prove recorded N`), `RAYOS_SEED`
+//! which, and `RAYOS_FIGURES` where the figures go.
 
 use crate::installed::{Installed, LOST, copy, machine, media, setting};
 use crate::judge::{Judge, KEPT_BY_B, Starts, content};
@@ -37,32 +38,54 @@ struct Replay {
 }
 
 const fn how(seed: u64) -> Thoroughness {
-    Thoroughness { all_subsets: 6, random: 24, tears: 4, faulty: 0, seed }
+    Thoroughness {
+        all_subsets: 6,
+        random: 24,
+        tears: 4,
+        faulty: 0,
+        seed,
+    }
 }
 
 impl Replay {
     fn new(base: Image, recording: &Path) -> Result<Self> {
         let recording = Recording::read(recording, base.len())?;
         let seed = setting("RAYOS_SEED", 1)?;
-        let base = State { image: base, vars: Arc::default(), witness: Witness::default() };
+        let base = State {
+            image: base,
+            vars: Arc::default(),
+            witness: Witness::default(),
+        };
         let sector = recording.sector as u32;
         let trace = Trace::new(base, recording.ops, sector);
         let cuts = trace.cuts(&how(seed));
-        Ok(Self { trace, cuts, sector, seed })
+        Ok(Self {
+            trace,
+            cuts,
+            sector,
+            seed,
+        })
     }
 
     /// The same recording, in which nothing is durable before the end: a mutant.
     fn without_flushes(&self) -> Self {
         let writes = (0..self.trace.len()).filter_map(|at| self.trace.operation(at));
-        let mut ops: Vec<Op> = writes.filter(|op| matches!(op, Op::Write { .. })).cloned().collect();
+        let mut ops: Vec<Op> = writes
+            .filter(|op| matches!(op, Op::Write { .. }))
+            .cloned()
+            .collect();
         ops.push(Op::Flush);
         let trace = Trace::new(self.trace.after(0).clone(), ops, self.sector);
         let cuts = trace.cuts(&how(self.seed));
-        Self { trace, cuts, ..*self }
+        Self {
+            trace,
+            cuts,
+            ..*self
+        }
     }
 
-    /// Judges the disk of every cut: one of `allowed` must start, and `kept` must hold. Says how many cuts there are and
-    /// what starts.
+    /// Judges the disk of every cut: one of `allowed` must start, and `kept` must hold. Says how
+    /// many cuts there are and what starts.
     fn judge(
         &self,
         judge: &mut Judge,
@@ -75,8 +98,12 @@ impl Replay {
             if !seen.insert(image.hash()) {
                 continue;
             }
-            let found = judge.verdict(&image, allowed).and_then(|found| kept(&image).map(|()| found));
-            *starts.entry(found.with_context(|| format!("cut {cut}"))?).or_default() += 1;
+            let found = judge
+                .verdict(&image, allowed)
+                .and_then(|found| kept(&image).map(|()| found));
+            *starts
+                .entry(found.with_context(|| format!("cut {cut}"))?)
+                .or_default() += 1;
         }
         ensure!(
             allowed.iter().all(|all| starts.contains_key(all)),
@@ -88,7 +115,9 @@ impl Replay {
     /// Some of the cuts, drawn by lot.
     fn drawn(&self, count: u64) -> Vec<Cut> {
         let mut dice = Dice::new(self.seed);
-        (0..count).map(|_| self.cuts[dice.below(self.cuts.len() as u64) as usize]).collect()
+        (0..count)
+            .map(|_| self.cuts[dice.below(self.cuts.len() as u64) as usize])
+            .collect()
     }
 }
 
@@ -129,8 +158,13 @@ fn a_real_installation_is_cut_everywhere() -> Result<()> {
             replay.trace.state(cut).image.to_file(&disk)?;
             drop(fs::remove_file(scratch.file("vars.fd")));
             let stick = Disk::usb(&stick).read_only();
-            let mut again = Machine::new(&scratch).disk(Disk::virtio(&disk)).disk(stick).start("again")?;
-            again.fatal(&LOST).step(format!("cut {cut}: the stick installs, or what is installed starts"));
+            let mut again = Machine::new(&scratch)
+                .disk(Disk::virtio(&disk))
+                .disk(stick)
+                .start("again")?;
+            again.fatal(&LOST).step(format!(
+                "cut {cut}: the stick installs, or what is installed starts"
+            ));
             again.expect_within(UP_OLD, PATIENCE)?;
             again.kill()?;
         }
@@ -149,7 +183,9 @@ pub(crate) fn judge_update(installed: &Installed, recording: &Path) -> Result<()
         let allowed = [Starts::Release("1.0.0"), Starts::Release("1.1.0")];
         let untouched = |image: &Image| {
             for (kind, kept) in KEPT_BY_B.into_iter().zip(&kept) {
-                let same = kept.as_ref().is_ok_and(|kept| content(image, kind).is_ok_and(|now| now == *kept));
+                let same = kept
+                    .as_ref()
+                    .is_ok_and(|kept| content(image, kind).is_ok_and(|now| now == *kept));
                 ensure!(same, "what is not updated has changed");
             }
             Ok(())
@@ -157,18 +193,29 @@ pub(crate) fn judge_update(installed: &Installed, recording: &Path) -> Result<()
         let mut judge = Judge::new(&installed.sample)?;
         let starts = replay.judge(&mut judge, &allowed, untouched)?;
         ensure!(
-            replay.without_flushes().judge(&mut judge, &allowed, untouched).is_err(),
+            replay
+                .without_flushes()
+                .judge(&mut judge, &allowed, untouched)
+                .is_err(),
             "the judge does not notice that an update never flushes"
         );
         let count = setting("RAYOS_BOOTED", BOOTED)?;
         for cut in replay.drawn(count) {
-            replay.trace.state(cut).image.to_file(&scratch.file("disk.img"))?;
+            replay
+                .trace
+                .state(cut)
+                .image
+                .to_file(&scratch.file("disk.img"))?;
             copy(&installed.file("vars.fd"), &scratch.file("vars.fd"))?;
             let mut again = machine(&scratch).start("again")?;
-            again.fatal(&LOST).step(format!("cut {cut}: one of the releases starts"));
+            again
+                .fatal(&LOST)
+                .step(format!("cut {cut}: one of the releases starts"));
             let (which, _) = again.expect_any(&[UP_OLD, UP_NEW], PATIENCE)?;
             let (slot, version) = [("a", "1.0.0"), ("b", "1.1.0")][which];
-            again.expect(&format!("RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"))?;
+            again.expect(&format!(
+                "RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"
+            ))?;
             again.kill()?;
         }
         tell("update", &replay, &starts, count)

@@ -33,8 +33,16 @@ const CASES: [Case; 10] = [
     case("mixed", None, "manifest"),
     case("cut-in-the-head", None, "ends after"),
     case("cut-in-the-payload", None, "ends after"),
-    case("good", Some("two.toml"), "signed by 1 trusted release key(s), expected 2"),
-    case("good", Some("revoked.toml"), "signed by 0 trusted release key(s), expected 1"),
+    case(
+        "good",
+        Some("two.toml"),
+        "signed by 1 trusted release key(s), expected 2",
+    ),
+    case(
+        "good",
+        Some("revoked.toml"),
+        "signed by 0 trusted release key(s), expected 1",
+    ),
 ];
 
 #[test]
@@ -51,7 +59,9 @@ fn damaged_foreign_old_and_mixed_bundles() -> Result<()> {
         let disk = scratch.file("disk.img");
         let len = fs::metadata(&disk)?.len();
         // Until the boot has committed, the boot record may still change by itself.
-        machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done; sync")?;
+        machine.check(
+            "until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done; sync",
+        )?;
         for trust in ["two.toml", "revoked.toml"] {
             machine.check(&format!("wget -q -O /tmp/{trust} {}", web.guest_url(trust)))?;
         }
@@ -60,11 +70,23 @@ fn damaged_foreign_old_and_mixed_bundles() -> Result<()> {
             let url = web.guest_url(&format!("{name}.bundle"));
             let trust = trust.map_or(String::new(), |trust| format!("--trust /tmp/{trust} "));
             let shell = machine.run(&format!("rayos-updater apply {trust}{url}"))?;
-            ensure!(shell.code == REFUSED, "{name} {trust}: exit code {}: {}", shell.code, shell.output);
-            ensure!(shell.output.contains(words), "{name} {trust}: said only: {}", shell.output);
+            ensure!(
+                shell.code == REFUSED,
+                "{name} {trust}: exit code {}: {}",
+                shell.code,
+                shell.output
+            );
+            ensure!(
+                shell.output.contains(words),
+                "{name} {trust}: said only: {}",
+                shell.output
+            );
         }
         machine.check("sync")?;
-        ensure!(digest_of(&disk, 0, len)? == before, "a refused bundle left a trace on the disk");
+        ensure!(
+            digest_of(&disk, 0, len)? == before,
+            "a refused bundle left a trace on the disk"
+        );
         Ok(machine.power_off()?)
     }();
     scratch.finish(result)
@@ -94,7 +116,12 @@ fn other_product(sample: &Sample, to: &Path) -> Result<()> {
     let folder = to.join("other");
     fs::create_dir(&folder)?;
     let recipe = fs::read_to_string(sample.file("releases/1.1.0/bundle.toml"))?;
-    fs::write(folder.join("bundle.toml"), recipe.replace("rayos-x86_64", "toaster").replace("../../", ""))?;
+    fs::write(
+        folder.join("bundle.toml"),
+        recipe
+            .replace("rayos-x86_64", "toaster")
+            .replace("../../", ""),
+    )?;
     for (from, name) in [
         ("releases/1.1.0/boot.efi", "boot.efi"),
         ("releases/1.1.0/root.erofs", "root.erofs"),
@@ -103,20 +130,33 @@ fn other_product(sample: &Sample, to: &Path) -> Result<()> {
     ] {
         std::os::unix::fs::symlink(sample.file(from).canonicalize()?, folder.join(name))?;
     }
-    create(sample, &folder.join("bundle.toml"), "keys/release.key", &to.join("other-product.bundle"))
+    create(
+        sample,
+        &folder.join("bundle.toml"),
+        "keys/release.key",
+        &to.join("other-product.bundle"),
+    )
 }
 
 /// Trust that asks for two signatures, and trust that has revoked the key that signed.
 fn trust_files(sample: &Sample, to: &Path) -> Result<()> {
     let key = |name: &str| -> Result<String> {
         let pem = fs::read_to_string(sample.file(&format!("keys/{name}.pub")))?;
-        Ok(format!("[[key]]\nname = \"{name}\"\nroles = [\"release\"]\npublic_key = \"\"\"\n{pem}\"\"\"\n"))
+        Ok(format!(
+            "[[key]]\nname = \"{name}\"\nroles = [\"release\"]\npublic_key = \"\"\"\n{pem}\"\"\"\n"
+        ))
     };
     let keys = key("release")? + &key("stranger")?;
-    fs::write(to.join("two.toml"), format!("epoch = 0\n[threshold]\nrelease = 2\n{keys}"))?;
+    fs::write(
+        to.join("two.toml"),
+        format!("epoch = 0\n[threshold]\nrelease = 2\n{keys}"),
+    )?;
     let public = bundle::keys::load_public(&sample.file("keys/release.pub"))?;
     let revoked = format!("revoked = [\"{}\"]", seal::KeyId::of(&public));
-    fs::write(to.join("revoked.toml"), format!("epoch = 0\n{revoked}\n[threshold]\nrelease = 1\n{keys}"))?;
+    fs::write(
+        to.join("revoked.toml"),
+        format!("epoch = 0\n{revoked}\n[threshold]\nrelease = 1\n{keys}"),
+    )?;
     Ok(())
 }
 
@@ -132,12 +172,26 @@ fn a_byte_flipped_in_the_payload_leaves_the_running_slot() -> Result<()> {
         flipped(&installed.sample, &bad.join("payload.bundle"), len / 4)?;
         let web = WebServer::start(&bad)?;
         let mut machine = installed.start(&scratch)?;
-        // Everything is fetched: of a kernel that the running slot has too, the flipped byte would not be asked for.
-        let shell =
-            machine.run(&format!("rayos-updater apply --no-adaptive {}", web.guest_url("payload.bundle")))?;
-        ensure!(shell.code == SLOT_INVALID, "exit code {}: {}", shell.code, shell.output);
-        ensure!(shell.output.contains("digest"), "said only: {}", shell.output);
-        machine.step("the running release starts again").send_line("reboot")?;
+        // Everything is fetched: of a kernel that the running slot has too, the flipped byte would
+        // not be asked for.
+        let shell = machine.run(&format!(
+            "rayos-updater apply --no-adaptive {}",
+            web.guest_url("payload.bundle")
+        ))?;
+        ensure!(
+            shell.code == SLOT_INVALID,
+            "exit code {}: {}",
+            shell.code,
+            shell.output
+        );
+        ensure!(
+            shell.output.contains("digest"),
+            "said only: {}",
+            shell.output
+        );
+        machine
+            .step("the running release starts again")
+            .send_line("reboot")?;
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
         machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
         Ok(machine.power_off()?)
@@ -154,7 +208,12 @@ fn flipped(sample: &Sample, to: &Path, offset: u64) -> Result<()> {
 
 /// The release 1.1.0, signed by somebody whom the machine does not trust.
 pub(crate) fn foreign(sample: &Sample, to: &Path) -> Result<()> {
-    create(sample, &sample.file("releases/1.1.0/bundle.toml"), "keys/stranger.key", to)
+    create(
+        sample,
+        &sample.file("releases/1.1.0/bundle.toml"),
+        "keys/stranger.key",
+        to,
+    )
 }
 
 fn create(sample: &Sample, recipe: &Path, key: &str, to: &Path) -> Result<()> {
@@ -167,6 +226,10 @@ fn create(sample: &Sample, recipe: &Path, key: &str, to: &Path) -> Result<()> {
         .arg("-o")
         .arg(to)
         .output()?;
-    ensure!(made.status.success(), "rayos-bundle create: {}", String::from_utf8_lossy(&made.stderr));
+    ensure!(
+        made.status.success(),
+        "rayos-bundle create: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
     Ok(())
 }

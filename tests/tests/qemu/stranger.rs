@@ -1,5 +1,6 @@
-//! A stick in a stranger's hand (F14 of docs/threat-model.md), on a machine that starts it: what the owner has not signed and
-//! what is too old is not installed, though the answers may erase the disk.
+//! A stick in a stranger's hand (F14 of docs/threat-model.md), on a machine that starts it: what
+//! the owner has not signed and what is too old is not installed, though the answers may erase the
+//! disk.
 
 use crate::installed::{Installed, make_stick, sample_answers};
 use crate::refuse;
@@ -21,7 +22,10 @@ fn its_stick_installs_nothing_foreign_and_nothing_old() -> Result<()> {
         let len = fs::metadata(&image)?.len();
         let answers = scratch.file("install.toml");
         let text = fs::read_to_string(sample_answers())?;
-        fs::write(&answers, text.replace("unattended = true", "unattended = true\nerase = \"RAYOS0\""))?;
+        fs::write(
+            &answers,
+            text.replace("unattended = true", "unattended = true\nerase = \"RAYOS0\""),
+        )?;
 
         let old = scratch.file("old.img");
         make_stick(sample, &sample.bundle("0.9.0"), &answers, &old)?;
@@ -35,12 +39,18 @@ fn its_stick_installs_nothing_foreign_and_nothing_old() -> Result<()> {
 
         let before = digest_of(&image, 0, len)?;
         for (stick, words) in [
-            (&old, "has rollback index 0: this machine accepts 1 or higher"),
+            (
+                &old,
+                "has rollback index 0: this machine accepts 1 or higher",
+            ),
             (&foreign, "signed by 0 trusted release key(s), expected 1"),
         ] {
             let disk = Disk::virtio(&image).bootindex(1);
             let stick = Disk::usb(stick).read_only().bootindex(0);
-            let mut machine = Machine::new(&scratch).disk(disk).disk(stick).start("stranger")?;
+            let mut machine = Machine::new(&scratch)
+                .disk(disk)
+                .disk(stick)
+                .start("stranger")?;
             machine
                 .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
                 .step("recovery starts from the stranger's stick");

@@ -20,7 +20,8 @@ use updater::source::{Location, SourceError};
 pub(super) struct Apply {
     #[command(flatten)]
     network: Network,
-    /// For a delta bundle: the whole bundle of the same release, to turn to if the running slot is damaged
+    /// For a delta bundle: the whole bundle of the same release, to turn to if the running slot is
+    /// damaged
     #[arg(long, value_name = "BUNDLE")]
     full: Option<Location>,
     #[command(flatten)]
@@ -28,13 +29,16 @@ pub(super) struct Apply {
     /// Show what would be done, and stop
     #[arg(long, help_heading = "Work")]
     plan: bool,
-    /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the boot guard
+    /// Do not read the slot back from the medium: quicker, but a disk that lies is found out by the
+    /// boot guard
     #[arg(long, help_heading = "Work")]
     no_read_back: bool,
-    /// Fetch everything that is not in its place, without looking for it in the other slot: more to fetch, less to read
+    /// Fetch everything that is not in its place, without looking for it in the other slot: more to
+    /// fetch, less to read
     #[arg(long, help_heading = "Work")]
     no_adaptive: bool,
-    /// Give way to other programs: 1 to 19, more is more; the kernel derives the priority on the disk from it
+    /// Give way to other programs: 1 to 19, more is more; the kernel derives the priority on the
+    /// disk from it
     #[arg(long, value_name = "N", help_heading = "Work", value_parser = clap::value_parser!(i32).range(0..=19))]
     nice: Option<i32>,
     #[command(flatten)]
@@ -74,9 +78,15 @@ impl Apply {
         let trust = self.network.trust()?;
         let source = self.network.source()?;
         if matches!(self.full, Some(Location::Stdin)) {
-            anyhow::bail!("--full -: the whole bundle is read out of order, which standard input cannot be");
+            anyhow::bail!(
+                "--full -: the whole bundle is read out of order, which standard input cannot be"
+            );
         }
-        let full = self.full.as_ref().map(|full| self.network.other(full)).transpose()?;
+        let full = self
+            .full
+            .as_ref()
+            .map(|full| self.network.other(full))
+            .transpose()?;
         let options = Options {
             trust: &trust,
             place_guard: None,
@@ -90,7 +100,8 @@ impl Apply {
         let runtime = self.manner.runtime()?;
         let outcome = self.place.work_on(|machine| {
             runtime.block_on(async {
-                let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+                let on_retry =
+                    |error: &SourceError, pause| events.event(Event::retry(error, pause));
                 let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
                 let incoming = match full {
                     Some(full) => incoming.with_full(full, &on_retry),
@@ -107,5 +118,8 @@ impl Apply {
 /// A handle of ours to a descriptor that was opened for us.
 fn open_fd(fd: u32) -> Result<File> {
     let path = format!("/proc/self/fd/{fd}");
-    File::options().append(true).open(&path).with_context(|| format!("progress file descriptor {fd}"))
+    File::options()
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("progress file descriptor {fd}"))
 }

@@ -15,8 +15,9 @@ use updater::twin::as_seen_by;
 
 /// Say whether a bundle is newer than what runs: exit code 0 if so, 7 if there is nothing to do
 ///
-/// Reads no more than the head of the bundle. What waits for its first boot, has failed on this machine, or was left by
-/// somebody who went back from it, is nothing to do. Exit code 3 if it cannot be applied.
+/// Reads no more than the head of the bundle. What waits for its first boot, has failed on this
+/// machine, or was left by somebody who went back from it, is nothing to do. Exit code 3 if it
+/// cannot be applied.
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -49,7 +50,9 @@ impl Check {
         let source = self.network.source()?;
         let machine = self.place.open(Access::Read)?;
         let record = machine.store.read()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let retries = self.network.retries();
         let incoming = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
         let incoming = incoming.map_err(Failure::from)?;

@@ -1,4 +1,5 @@
-//! How a run ends: the exit code for scripts, and the reason in one word for programs. Both are stable.
+//! How a run ends: the exit code for scripts, and the reason in one word for programs. Both are
+//! stable.
 
 use super::place::Held;
 use anyhow::Error;
@@ -110,11 +111,20 @@ impl Reason {
 
 impl Ending {
     /// The release is not fit for this machine.
-    pub(crate) const REFUSED: Self = Self::Failed { reason: Reason::Refused, disarmed: false };
+    pub(crate) const REFUSED: Self = Self::Failed {
+        reason: Reason::Refused,
+        disarmed: false,
+    };
     /// The slot is not whole, or that could not be told.
-    pub(crate) const DAMAGED: Self = Self::Failed { reason: Reason::Damaged, disarmed: false };
+    pub(crate) const DAMAGED: Self = Self::Failed {
+        reason: Reason::Damaged,
+        disarmed: false,
+    };
     /// The boot record cannot be read.
-    pub(crate) const NO_RECORD: Self = Self::Failed { reason: Reason::Record, disarmed: false };
+    pub(crate) const NO_RECORD: Self = Self::Failed {
+        reason: Reason::Record,
+        disarmed: false,
+    };
 
     /// Why it failed, in the word of the JSON output.
     pub(crate) const fn reason(self) -> Option<&'static str> {
@@ -131,7 +141,10 @@ impl Ending {
             Self::Done => 0,
             Self::NothingToDo => 7,
             Self::Failed { disarmed: true, .. } => 8,
-            Self::Failed { reason, disarmed: false } => reason.code(),
+            Self::Failed {
+                reason,
+                disarmed: false,
+            } => reason.code(),
             Self::Stopped(signal) => 128_u8.saturating_add(signal),
         }
     }
@@ -146,7 +159,10 @@ impl From<Ending> for ExitCode {
 impl From<&Error> for Ending {
     fn from(error: &Error) -> Self {
         if let Some(failure) = error.downcast_ref::<Failure>() {
-            return Self::Failed { reason: of_apply(&failure.error), disarmed: failure.disarmed.is_some() };
+            return Self::Failed {
+                reason: of_apply(&failure.error),
+                disarmed: failure.disarmed.is_some(),
+            };
         }
         let reason = if let Some(error) = error.downcast_ref::<ApplyError>() {
             of_apply(error)
@@ -163,7 +179,10 @@ impl From<&Error> for Ending {
         } else {
             Reason::Failed
         };
-        Self::Failed { reason, disarmed: false }
+        Self::Failed {
+            reason,
+            disarmed: false,
+        }
     }
 }
 
@@ -229,74 +248,220 @@ mod tests {
 
     fn other_release() -> VerifySlotError {
         let (holds, offered) = ("1.0.0".to_owned(), "1.1.0".to_owned());
-        VerifySlotError::OtherRelease { slot: record::Slot::B, holds, offered }
+        VerifySlotError::OtherRelease {
+            slot: record::Slot::B,
+            holds,
+            offered,
+        }
     }
 
     fn damaged_base() -> Box<updater::DamagedBase> {
         let fault = bundle::DecodeFault::Foreign;
-        let error = bundle::DecodeError { image: bundle::ImageRole::Root, frame: 1, fault };
+        let error = bundle::DecodeError {
+            image: bundle::ImageRole::Root,
+            frame: 1,
+            fault,
+        };
         let (base, version) = ("1.0.0".to_owned(), "1.1.0".to_owned());
-        Box::new(updater::DamagedBase { partition: "root-a", start: 0, len: 4096, base, version, error })
+        Box::new(updater::DamagedBase {
+            partition: "root-a",
+            start: 0,
+            len: 4096,
+            base,
+            version,
+            error,
+        })
     }
 
     /// Every reason with an error that leads to it. Codes and words must never change.
     #[test]
     fn codes_and_words_are_as_documented() {
         let what = || "x".to_owned();
-        let status = |status| SourceError::Status { what: what(), status, retry_after: None };
+        let status = |status| SourceError::Status {
+            what: what(),
+            status,
+            retry_after: None,
+        };
         let disk = record::Guid([1; 16]);
         let io = || std::io::Error::from(ErrorKind::NotFound);
         let table: Vec<(Error, u8, &str)> = vec![
-            (Failure::from(ApplyError::from(Refusal::PartitionMissing("boot-b"))).into(), 3, "refused"),
-            (ApplyError::Whole("boot").into(), 3, "bundle"),
-            (source(SourceError::Io { what: what(), error: io() }).into(), 1, "source"),
-            (SourceError::Setup(what()).into(), 1, "source"),
-            (source(SourceError::Network { what: what(), message: what() }).into(), 1, "network"),
-            (source(status(503)).into(), 1, "network"),
-            (source(SourceError::Untrusted { what: what(), message: what() }).into(), 1, "server"),
-            (source(SourceError::Answer { what: what(), message: what() }).into(), 1, "server"),
-            (source(SourceError::Changed { what: what() }).into(), 1, "changed"),
-            (source(SourceError::Ended { what: what(), total: 1, asked: 2 }).into(), 3, "length"),
-            (ApplyError::from(FetchError::Short { got: 1, expected: 2 }).into(), 3, "length"),
-            (ApplyError::from(FetchError::Trailing { expected: 2 }).into(), 3, "length"),
-            (ApplyError::Write { what: "flush", error: io() }.into(), 1, "device"),
             (
-                VerifySlotError::Empty { slot: record::Slot::B, reason: record::Reason::Empty }.into(),
+                Failure::from(ApplyError::from(Refusal::PartitionMissing("boot-b"))).into(),
+                3,
+                "refused",
+            ),
+            (ApplyError::Whole("boot").into(), 3, "bundle"),
+            (
+                source(SourceError::Io {
+                    what: what(),
+                    error: io(),
+                })
+                .into(),
+                1,
+                "source",
+            ),
+            (SourceError::Setup(what()).into(), 1, "source"),
+            (
+                source(SourceError::Network {
+                    what: what(),
+                    message: what(),
+                })
+                .into(),
+                1,
+                "network",
+            ),
+            (source(status(503)).into(), 1, "network"),
+            (
+                source(SourceError::Untrusted {
+                    what: what(),
+                    message: what(),
+                })
+                .into(),
+                1,
+                "server",
+            ),
+            (
+                source(SourceError::Answer {
+                    what: what(),
+                    message: what(),
+                })
+                .into(),
+                1,
+                "server",
+            ),
+            (
+                source(SourceError::Changed { what: what() }).into(),
+                1,
+                "changed",
+            ),
+            (
+                source(SourceError::Ended {
+                    what: what(),
+                    total: 1,
+                    asked: 2,
+                })
+                .into(),
+                3,
+                "length",
+            ),
+            (
+                ApplyError::from(FetchError::Short {
+                    got: 1,
+                    expected: 2,
+                })
+                .into(),
+                3,
+                "length",
+            ),
+            (
+                ApplyError::from(FetchError::Trailing { expected: 2 }).into(),
+                3,
+                "length",
+            ),
+            (
+                ApplyError::Write {
+                    what: "flush",
+                    error: io(),
+                }
+                .into(),
+                1,
+                "device",
+            ),
+            (
+                VerifySlotError::Empty {
+                    slot: record::Slot::B,
+                    reason: record::Reason::Empty,
+                }
+                .into(),
                 6,
                 "damaged",
             ),
             (other_release().into(), 3, "refused"),
             (ApplyError::from(damaged_base()).into(), 6, "damaged"),
-            (ApplyError::OtherFull { version: what(), found: what() }.into(), 3, "bundle"),
-            (MachineError::NotGuarded.into(), 77, "not-guarded"),
-            (MachineError::from(OpenError::Busy("x".into())).into(), 5, "busy"),
-            (MachineError::from(OpenError::NotADevice("x".into())).into(), 5, "unsuitable"),
-            (MachineError::from(OpenError::ReadOnly("x".into())).into(), 5, "unsuitable"),
             (
-                MachineError::from(FindError::Twice { disk, first: "x".into(), second: "y".into() }).into(),
+                ApplyError::OtherFull {
+                    version: what(),
+                    found: what(),
+                }
+                .into(),
+                3,
+                "bundle",
+            ),
+            (MachineError::NotGuarded.into(), 77, "not-guarded"),
+            (
+                MachineError::from(OpenError::Busy("x".into())).into(),
+                5,
+                "busy",
+            ),
+            (
+                MachineError::from(OpenError::NotADevice("x".into())).into(),
+                5,
+                "unsuitable",
+            ),
+            (
+                MachineError::from(OpenError::ReadOnly("x".into())).into(),
+                5,
+                "unsuitable",
+            ),
+            (
+                MachineError::from(FindError::Twice {
+                    disk,
+                    first: "x".into(),
+                    second: "y".into(),
+                })
+                .into(),
                 5,
                 "unsuitable",
             ),
             (MachineError::from(StoreError::Newer(2)).into(), 1, "record"),
             (ApplyError::from(StoreError::Newer(2)).into(), 1, "record"),
-            (ApplyError::from(DiskError::Beyond { number: 4 }).into(), 1, "device"),
-            (ApplyError::from(ReadBackError::Differs { partition: "root-b", offset: 0 }).into(), 1, "device"),
+            (
+                ApplyError::from(DiskError::Beyond { number: 4 }).into(),
+                1,
+                "device",
+            ),
+            (
+                ApplyError::from(ReadBackError::Differs {
+                    partition: "root-b",
+                    offset: 0,
+                })
+                .into(),
+                1,
+                "device",
+            ),
             (anyhow::anyhow!("something else"), 1, "failed"),
         ];
         for (error, code, word) in table {
             let ending = Ending::from(&error);
-            let Ending::Failed { reason, disarmed: false } = ending else { panic!("{error}: {ending:?}") };
+            let Ending::Failed {
+                reason,
+                disarmed: false,
+            } = ending
+            else {
+                panic!("{error}: {ending:?}")
+            };
             assert_eq!((ending.code(), reason.word()), (code, word), "{error}");
         }
         assert_eq!(Ending::Done.code(), 0);
         assert_eq!(Ending::NothingToDo.code(), 7);
-        assert_eq!((Ending::Stopped(2).code(), Ending::Stopped(15).code()), (130, 143));
+        assert_eq!(
+            (Ending::Stopped(2).code(), Ending::Stopped(15).code()),
+            (130, 143)
+        );
     }
 
     #[test]
     fn a_disarmed_slot_has_a_code_of_its_own_whatever_the_reason() {
-        for error in [source(SourceError::Changed { what: "x".to_owned() }), ApplyError::Whole("boot")] {
-            let failure = Failure { error, disarmed: Some(record::Slot::B) };
+        for error in [
+            source(SourceError::Changed {
+                what: "x".to_owned(),
+            }),
+            ApplyError::Whole("boot"),
+        ] {
+            let failure = Failure {
+                error,
+                disarmed: Some(record::Slot::B),
+            };
             assert_eq!(Ending::from(&Error::from(failure)).code(), 8);
         }
     }

@@ -1,4 +1,5 @@
-//! `rayos-updater generate`: man pages and completions, from the same description as the command line.
+//! `rayos-updater generate`: man pages and completions, from the same description as the command
+//! line.
 
 use super::{Cli, Ending};
 use crate::words;
@@ -39,7 +40,12 @@ impl Generate {
             Generated::Man => clap_mangen::generate_to(Cli::command(), &self.out)?,
             Generated::Completions => {
                 for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                    clap_complete::generate_to(shell, &mut Cli::command(), "rayos-updater", &self.out)?;
+                    clap_complete::generate_to(
+                        shell,
+                        &mut Cli::command(),
+                        "rayos-updater",
+                        &self.out,
+                    )?;
                 }
             }
         }

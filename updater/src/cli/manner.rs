@@ -7,7 +7,8 @@ use updater::terminal::{ProgressStyle, Terminal};
 
 #[derive(Args)]
 pub(super) struct Manner {
-    /// Threads that read, hash, decompress and write, by default as many as processors; each takes a few chunks of memory
+    /// Threads that read, hash, decompress and write, by default as many as processors; each takes
+    /// a few chunks of memory
     #[arg(long, value_name = "N", help_heading = "Work")]
     jobs: Option<usize>,
     /// Print the result as JSON on standard output
@@ -21,7 +22,8 @@ pub(super) struct Manner {
 impl Manner {
     /// Threads that work.
     pub(super) fn jobs(&self) -> usize {
-        self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        self.jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
 
     /// What shows progress.
@@ -31,6 +33,9 @@ impl Manner {
 
     /// What the work runs on.
     pub(super) fn runtime(&self) -> Result<Runtime> {
-        Ok(Builder::new_multi_thread().worker_threads(self.jobs().max(2)).enable_all().build()?)
+        Ok(Builder::new_multi_thread()
+            .worker_threads(self.jobs().max(2))
+            .enable_all()
+            .build()?)
     }
 }

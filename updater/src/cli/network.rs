@@ -48,7 +48,8 @@ pub(super) struct Reaching {
     /// Trust only these certificates (PEM) for https, and not those of the system
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Fetch at most this many bytes per second, such as 500K or 2M; the download takes as much longer
+    /// Fetch at most this many bytes per second, such as 500K or 2M; the download takes as much
+    /// longer
     #[arg(long, value_name = "RATE")]
     limit_rate: Option<Rate>,
     /// How many failures in a row are met by a new request, after pauses of 0.5 s to 30 s
@@ -70,13 +71,25 @@ impl Reaching {
             None => None,
         };
         let time_out = Duration::from_secs(self.time_out);
-        let patience = Patience { stall: time_out, window: time_out, ..Patience::default() };
-        let options = HttpOptions { ca_pem, patience, limit: self.limit_rate };
+        let patience = Patience {
+            stall: time_out,
+            window: time_out,
+            ..Patience::default()
+        };
+        let options = HttpOptions {
+            ca_pem,
+            patience,
+            limit: self.limit_rate,
+        };
         Ok(AnySource::new(bundle, options)?)
     }
 
     pub(super) fn retries(&self) -> Retries {
         let in_a_row = self.retries.saturating_add(1);
-        Retries { in_a_row, seed: u64::from(std::process::id()) ^ now(), ..Retries::default() }
+        Retries {
+            in_a_row,
+            seed: u64::from(std::process::id()) ^ now(),
+            ..Retries::default()
+        }
     }
 }

@@ -46,7 +46,11 @@ impl Place {
                 let dir = self.efivars.as_deref().unwrap_or(Path::new(NO_EFIVARS));
                 Machine::open(path, efivars(dir), access)
             }
-            None => Machine::running(efivars(Path::new(EFIVARS_DIR)), &BlockDevices::default(), access),
+            None => Machine::running(
+                efivars(Path::new(EFIVARS_DIR)),
+                &BlockDevices::default(),
+                access,
+            ),
         };
         opened.map_err(|error| match &error {
             MachineError::Open(OpenError::Busy(path)) => match holder(path) {
@@ -71,7 +75,9 @@ impl Place {
 
     /// What runs, or is to be taken as running; recovery where nothing of this disk does.
     pub(super) fn booted(&self, machine: &Machine) -> Choice {
-        self.taken_as_booted().or(machine.booted()).unwrap_or(Choice::Recovery)
+        self.taken_as_booted()
+            .or(machine.booted())
+            .unwrap_or(Choice::Recovery)
     }
 
     /// What is to be taken as running.

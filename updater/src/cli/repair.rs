@@ -16,8 +16,8 @@ use updater::events::{Event, EventSink as _};
 use updater::repair::Repaired;
 use updater::source::{Location, SourceError};
 
-/// Write the damaged chunks of a Good slot anew, and fetch no others; the booted slot cannot be repaired. It is Good again
-/// afterwards, and what boots next stays as it is
+/// Write the damaged chunks of a Good slot anew, and fetch no others; the booted slot cannot be
+/// repaired. It is Good again afterwards, and what boots next stays as it is
 #[derive(Args)]
 pub(super) struct Repair {
     /// The slot: a or b
@@ -66,9 +66,12 @@ impl Repair {
         let runtime = self.manner.runtime()?;
         let repaired = self.place.work_on(|machine| {
             runtime.block_on(async {
-                let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+                let on_retry =
+                    |error: &SourceError, pause| events.event(Event::retry(error, pause));
                 let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
-                incoming.repair(self.slot, machine, &options, events.as_ref()).await
+                incoming
+                    .repair(self.slot, machine, &options, events.as_ref())
+                    .await
             })
         })?;
         events.done();

@@ -40,7 +40,11 @@ impl Show {
         let known = found.record.is_some();
         let status = Status::new(found);
         if self.waiting && known {
-            return Ok(if status.is_waiting() { Ending::Done } else { Ending::NothingToDo });
+            return Ok(if status.is_waiting() {
+                Ending::Done
+            } else {
+                Ending::NothingToDo
+            });
         }
         for warning in status.warnings() {
             words::warning(warning);
@@ -50,7 +54,11 @@ impl Show {
         } else {
             words::print(&status.text())?;
         }
-        Ok(if known { Ending::Done } else { Ending::NO_RECORD })
+        Ok(if known {
+            Ending::Done
+        } else {
+            Ending::NO_RECORD
+        })
     }
 }
 
@@ -68,7 +76,11 @@ fn as_if(booted: Choice, record: &Record, machine: &Machine) -> Handoff {
         }
         Choice::Recovery => (Why::Requested, 0, record.recovery_uuid, record::Guid::ZERO),
     };
-    let state_uuid = machine.disk.partitions().state.map_or(record::Guid::ZERO, |state| state.uuid);
+    let state_uuid = machine
+        .disk
+        .partitions()
+        .state
+        .map_or(record::Guid::ZERO, |state| state.uuid);
     Handoff {
         choice: booted,
         why,

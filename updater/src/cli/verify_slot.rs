@@ -14,14 +14,14 @@ use updater::apply::Incoming;
 use updater::source::Location;
 use updater::verify_slot::{Question, SlotReport, verify_slot};
 
-/// Compare a slot with what was signed, reading all of it from the medium; exit code 0 if it is whole, 6 if it is damaged or
-/// not all of it could be compared
+/// Compare a slot with what was signed, reading all of it from the medium; exit code 0 if it is
+/// whole, 6 if it is damaged or not all of it could be compared
 #[derive(Args)]
 pub(super) struct VerifySlot {
     /// The slot: a or b
     slot: Slot,
-    /// Compare with this bundle, of which only the head is read: a file or a URL. Without it, what the slot keeps of its own bundle
-    /// serves
+    /// Compare with this bundle, of which only the head is read: a file or a URL. Without it, what
+    /// the slot keeps of its own bundle serves
     #[arg(long, value_name = "BUNDLE")]
     bundle: Option<Location>,
     #[command(flatten)]
@@ -38,7 +38,11 @@ impl VerifySlot {
         match self.compare() {
             Ok(report) => {
                 words::compared(&report, json);
-                if report.is_whole() { Ending::Done } else { Ending::DAMAGED }
+                if report.is_whole() {
+                    Ending::Done
+                } else {
+                    Ending::DAMAGED
+                }
             }
             Err(error) => words::failed_compare(&error, json),
         }
@@ -61,7 +65,14 @@ impl VerifySlot {
         let slot = self.slot;
         let (disk, state) = (&machine.disk, record.slot(slot));
         let jobs = self.manner.jobs();
-        let question = Question { disk, state, slot, trust: &trust, release, jobs };
+        let question = Question {
+            disk,
+            state,
+            slot,
+            trust: &trust,
+            release,
+            jobs,
+        };
         let report = runtime.block_on(verify_slot(&question, &terminal));
         terminal.done();
         Ok(report?)

@@ -11,8 +11,8 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// The stretches that `ranges`, in rising order, lie in, when gaps of at most `read_through` bytes are read too.
-    /// *Pure.*
+    /// The stretches that `ranges`, in rising order, lie in, when gaps of at most `read_through`
+    /// bytes are read too. *Pure.*
     pub(super) fn new(ranges: impl IntoIterator<Item = Range<u64>>, read_through: u64) -> Self {
         let mut spans: VecDeque<Range<u64>> = VecDeque::new();
         for range in ranges.into_iter().filter(|range| !range.is_empty()) {
@@ -23,7 +23,10 @@ impl Spans {
                 _ => spans.push_back(range),
             }
         }
-        Self { spans, read_through }
+        Self {
+            spans,
+            read_through,
+        }
     }
 
     /// Bytes in all stretches. *Pure.*
@@ -31,14 +34,17 @@ impl Spans {
         self.spans.iter().map(|span| span.end - span.start).sum()
     }
 
-    /// Where the stretch ends that the byte at `at` lies in, or little before; `None` if there is none. Those that lie
-    /// before it are over.
+    /// Where the stretch ends that the byte at `at` lies in, or little before; `None` if there is
+    /// none. Those that lie before it are over.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
         while self.spans.front().is_some_and(|span| span.end <= at) {
             self.spans.pop_front();
         }
         let reach = at.saturating_add(self.read_through);
-        self.spans.front().filter(|span| span.start <= reach).map(|span| span.end)
+        self.spans
+            .front()
+            .filter(|span| span.start <= reach)
+            .map(|span| span.end)
     }
 }
 

@@ -9,7 +9,10 @@ fn bytes(len: usize) -> Vec<u8> {
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
     runtime.expect("runtime").block_on(future)
 }
 
@@ -42,16 +45,26 @@ fn a_large_gap_is_not_fetched() {
 
 #[test]
 fn failures_in_a_row_end_it_but_progress_counts_anew() {
-    let retries = Retries { in_a_row: 3, seed: 1, ..Retries::default() };
+    let retries = Retries {
+        in_a_row: 3,
+        seed: 1,
+        ..Retries::default()
+    };
     let hopeless = [Fault::Status(503), Fault::Status(503), Fault::Status(503)];
-    let mut fetcher =
-        Fetcher::new(MemorySource::new(bytes(100), 10).with_faults(hopeless), retries, &|_, _| {});
+    let mut fetcher = Fetcher::new(
+        MemorySource::new(bytes(100), 10).with_faults(hopeless),
+        retries,
+        &|_, _| {},
+    );
     let error = run(fetcher.range(0, 100)).expect_err("gives up");
     assert_eq!(error.to_string(), "memory: server answered 503");
     let drops = (0..9).map(|_| Fault::DropAfter(20_000));
     let source = MemorySource::new(bytes(200_000), 5_000).with_faults(drops);
     let mut fetcher = Fetcher::new(source, retries, &|_, _| {});
-    assert_eq!(run(fetcher.range(0, 200_000)).expect("range"), bytes(200_000));
+    assert_eq!(
+        run(fetcher.range(0, 200_000)).expect("range"),
+        bytes(200_000)
+    );
 }
 
 #[test]
@@ -68,17 +81,32 @@ fn a_byte_for_each_request_does_not_go_on_for_ever() {
 fn expected_ranges_are_requested_each_to_its_end() {
     let source = MemorySource::new(bytes(3_000_000), 4096);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-    let ranges = [1_000..2_000, 2_100..5_000, 1_000_000..1_000_500, 2_000_000..2_300_000];
+    let ranges = [
+        1_000..2_000,
+        2_100..5_000,
+        1_000_000..1_000_500,
+        2_000_000..2_300_000,
+    ];
     run(async {
         fetcher.range(0, 100).await.expect("head");
         fetcher.expect(ranges.clone());
         for Range { start, end } in ranges.clone() {
-            let got = fetcher.range(start, (end - start) as usize).await.expect("range");
+            let got = fetcher
+                .range(start, (end - start) as usize)
+                .await
+                .expect("range");
             assert_eq!(got, bytes(3_000_000)[start as usize..end as usize]);
         }
     });
     let asked: Vec<_> = fetcher.source.asked.iter().skip(1).copied().collect();
-    assert_eq!(asked, [(4_096, Some(5_000)), (1_000_000, Some(1_000_500)), (2_000_000, Some(2_300_000))]);
+    assert_eq!(
+        asked,
+        [
+            (4_096, Some(5_000)),
+            (1_000_000, Some(1_000_500)),
+            (2_000_000, Some(2_300_000))
+        ]
+    );
     assert_eq!(fetcher.fetched(), 5_000 + 500 + 300_000);
 }
 
@@ -91,18 +119,36 @@ fn a_source_that_tells_its_length_is_refused_at_once() {
     };
     assert!(source(100).check_total(100).is_ok());
     let error = source(99).check_total(100).expect_err("short");
-    assert_eq!(error.to_string(), "bundle ends after 99 bytes, expected 100");
+    assert_eq!(
+        error.to_string(),
+        "bundle ends after 99 bytes, expected 100"
+    );
     let error = source(101).check_total(100).expect_err("long");
-    assert_eq!(error.to_string(), "there is data after the 100 bytes of the bundle");
+    assert_eq!(
+        error.to_string(),
+        "there is data after the 100 bytes of the bundle"
+    );
 }
 
 #[test]
 fn what_a_server_asks_for_is_heeded_within_reason() {
-    let fails = |retry_after| SourceError::Status { what: "x".to_owned(), status: 503, retry_after };
-    let mut fetcher = Fetcher::new(MemorySource::new(bytes(9), 9), Retries::default(), &|_, _| {});
-    let pause = fetcher.failed(fails(Some(Duration::from_secs(120)))).expect("again");
+    let fails = |retry_after| SourceError::Status {
+        what: "x".to_owned(),
+        status: 503,
+        retry_after,
+    };
+    let mut fetcher = Fetcher::new(
+        MemorySource::new(bytes(9), 9),
+        Retries::default(),
+        &|_, _| {},
+    );
+    let pause = fetcher
+        .failed(fails(Some(Duration::from_secs(120))))
+        .expect("again");
     assert_eq!(pause, Duration::from_secs(120));
-    let pause = fetcher.failed(fails(Some(Duration::from_secs(999_999)))).expect("again");
+    let pause = fetcher
+        .failed(fails(Some(Duration::from_secs(999_999))))
+        .expect("again");
     assert_eq!(pause, LONGEST_REST);
 }
 
@@ -116,24 +162,42 @@ fn a_lasting_failure_is_not_repeated() {
 
 #[test]
 fn short_and_trailing_are_told() {
-    let mut fetcher = Fetcher::new(MemorySource::new(bytes(99), 10), Retries::default(), &|_, _| {});
+    let mut fetcher = Fetcher::new(
+        MemorySource::new(bytes(99), 10),
+        Retries::default(),
+        &|_, _| {},
+    );
     let error = run(fetcher.range(0, 100)).expect_err("short");
-    assert_eq!(error.to_string(), "bundle ends after 99 bytes, expected 100");
+    assert_eq!(
+        error.to_string(),
+        "bundle ends after 99 bytes, expected 100"
+    );
     let mut pipe = MemorySource::new(bytes(101), 10);
     pipe.seekable = false;
     let mut fetcher = Fetcher::new(pipe, Retries::default(), &|_, _| {});
     run(fetcher.range(0, 100)).expect("range");
     let error = run(fetcher.finish(100)).expect_err("trailing");
-    assert_eq!(error.to_string(), "there is data after the 100 bytes of the bundle");
+    assert_eq!(
+        error.to_string(),
+        "there is data after the 100 bytes of the bundle"
+    );
 }
 
 #[test]
 fn pauses_grow_and_are_bounded() {
-    let retries = Retries { seed: 42, ..Retries::default() };
+    let retries = Retries {
+        seed: 42,
+        ..Retries::default()
+    };
     for failures in 1..100 {
         let pause = retries.pause(failures);
-        let whole = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-        assert!(pause >= whole / 2 && pause <= whole, "{failures}: {pause:?}");
+        let whole = FIRST_PAUSE
+            .saturating_mul(1 << (failures - 1).min(16))
+            .min(LONGEST_PAUSE);
+        assert!(
+            pause >= whole / 2 && pause <= whole,
+            "{failures}: {pause:?}"
+        );
     }
 }
 

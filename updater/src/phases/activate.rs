@@ -15,9 +15,19 @@ use std::io;
 use std::time::Duration;
 
 impl Proven<'_> {
-    /// Writes the headers, places the guard, and arms the trial: in this order, each durable before the next.
+    /// Writes the headers, places the guard, and arms the trial: in this order, each durable before
+    /// the next.
     pub(crate) fn activate(self) -> Result<Report, ApplyError> {
-        let Proven { written: Written { disarmed, fetched, took: writing, .. }, took: reading } = self;
+        let Proven {
+            written:
+                Written {
+                    disarmed,
+                    fetched,
+                    took: writing,
+                    ..
+                },
+            took: reading,
+        } = self;
         let Disarmed { work, scanned } = disarmed;
         let release = work.sinks.release();
         if let Intent::Trial(_) = work.intent {
@@ -28,17 +38,25 @@ impl Proven<'_> {
             work.warn(format!("boot partition: {error}"));
         }
         for header in work.sinks.headers() {
-            write_header(header, release.seal().as_bytes())
-                .map_err(|error| ApplyError::Write { what: "header of the boot image", error })?;
+            write_header(header, release.seal().as_bytes()).map_err(|error| ApplyError::Write {
+                what: "header of the boot image",
+                error,
+            })?;
         }
         if let Some(place) = work.options.place_guard {
             let guard = work.sinks.take_memory().unwrap_or_default();
-            place(&guard).map_err(|error| ApplyError::Write { what: "EFI system partition", error })?;
+            place(&guard).map_err(|error| ApplyError::Write {
+                what: "EFI system partition",
+                error,
+            })?;
         }
         let (record, tries) = work.arm()?;
         let warnings = work.arm_entries(&record);
         if tries > 0 {
-            work.events.event(Event::Activated { slot: work.slot().letter(), tries });
+            work.events.event(Event::Activated {
+                slot: work.slot().letter(),
+                tries,
+            });
         }
         let milliseconds = |took: Duration| took.as_millis() as u64;
         let amounts = scanned.amounts;
@@ -65,10 +83,17 @@ impl Proven<'_> {
 impl Work<'_> {
     /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
     fn arm(&self) -> Result<(Record, u8), ApplyError> {
-        let Plan { target, release, revoke, .. } = self.plan;
+        let Plan {
+            target,
+            release,
+            revoke,
+            ..
+        } = self.plan;
         let arm = |record: &Record| {
             let armed = match self.intent {
-                Intent::Trial(tries) => transition::activate(record, target, release, revoke, tries),
+                Intent::Trial(tries) => {
+                    transition::activate(record, target, release, revoke, tries)
+                }
                 Intent::Repair => transition::end_repair(record, target),
             };
             Ok::<_, ApplyError>(armed.map_err(Refusal::from)?)
@@ -82,16 +107,23 @@ impl Work<'_> {
         Ok((record, tries))
     }
 
-    /// Brings boot entries and `BootNext` in line with the record. They are a cache: what fails is a warning.
+    /// Brings boot entries and `BootNext` in line with the record. They are a cache: what fails is
+    /// a warning.
     fn arm_entries(&self, record: &Record) -> Vec<String> {
-        let (Some(vars), Some(esp)) = (self.machine.vars, self.machine.disk.partitions().esp) else {
+        let (Some(vars), Some(esp)) = (self.machine.vars, self.machine.disk.partitions().esp)
+        else {
             return Vec::new();
         };
-        let facts = reconcile::Facts { esp, retired: Vec::new() };
+        let facts = reconcile::Facts {
+            esp,
+            retired: Vec::new(),
+        };
         let report = reconcile::run(record, vars, &facts, Some(self.machine.booted));
         let warnings: Vec<String> = report.warning.iter().map(ToString::to_string).collect();
         for message in &warnings {
-            self.events.event(Event::Warning { message: message.clone() });
+            self.events.event(Event::Warning {
+                message: message.clone(),
+            });
         }
         warnings
     }

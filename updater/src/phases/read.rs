@@ -12,13 +12,23 @@ impl<'w> Written<'w> {
     pub(crate) async fn read_back(mut self) -> Result<Proven<'w>, ApplyError> {
         let began = Instant::now();
         let work = self.disarmed.work;
-        let mut progress = work.progress(Phase::ReadBack, self.disarmed.scanned.amounts.image_bytes);
+        let mut progress =
+            work.progress(Phase::ReadBack, self.disarmed.scanned.amounts.image_bytes);
         progress.add(self.ledger.proven_bytes());
         let wholes = check_wholes(&work.sinks, work.workers());
         let told = |bytes| progress.add(bytes);
-        let rest = compare_due(&work.sinks, &mut self.ledger, self.flushed, work.workers(), told);
+        let rest = compare_due(
+            &work.sinks,
+            &mut self.ledger,
+            self.flushed,
+            work.workers(),
+            told,
+        );
         let (wholes, rest) = tokio::join!(wholes, rest);
         rest.and(wholes)?;
-        Ok(Proven { written: self, took: began.elapsed() })
+        Ok(Proven {
+            written: self,
+            took: began.elapsed(),
+        })
     }
 }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl<'w> Disarmed<'w> {
-    /// Fetches, verifies and writes what is missing, with memory for a few batches per thread. Where much is written, what
-    /// was written first is flushed and read back meanwhile.
+    /// Fetches, verifies and writes what is missing, with memory for a few batches per thread.
+    /// Where much is written, what was written first is flushed and read back meanwhile.
     pub(crate) async fn write<S: Source>(
         mut self,
         fetcher: Fetcher<'_, S>,
@@ -35,7 +35,13 @@ impl<'w> Disarmed<'w> {
         let mut ledger = proving.end().await?;
         let fetched = written?;
         let flushed = flush(&work.sinks, &mut ledger).await?;
-        Ok(Written { disarmed: self, ledger, flushed, fetched, took: began.elapsed() })
+        Ok(Written {
+            disarmed: self,
+            ledger,
+            flushed,
+            fetched,
+            took: began.elapsed(),
+        })
     }
 }
 
@@ -49,7 +55,8 @@ struct Missing {
 }
 
 impl Work<'_> {
-    /// Brings to its place what is missing, from wherever it can be had. Returns how many bytes were fetched.
+    /// Brings to its place what is missing, from wherever it can be had. Returns how many bytes
+    /// were fetched.
     async fn write_all<S: Source>(
         &self,
         survey: &mut Survey,
@@ -62,9 +69,13 @@ impl Work<'_> {
         let mut supply = Supply::new(&mut fetcher).await;
         let mut made_up = 0;
         loop {
-            let missing = self.write_once((survey, proving), &mut supply, &mut progress).await?;
+            let missing = self
+                .write_once((survey, proving), &mut supply, &mut progress)
+                .await?;
             if !missing.lost.is_empty() {
-                made_up += self.make_up(missing.lost, &mut full, (survey, proving), &mut progress).await?;
+                made_up += self
+                    .make_up(missing.lost, &mut full, (survey, proving), &mut progress)
+                    .await?;
             }
             if !missing.failed {
                 break;
@@ -129,7 +140,8 @@ impl Work<'_> {
                 }
             }
         }
-        // What was fetched before an error is written nevertheless: the next run need not fetch it again.
+        // What was fetched before an error is written nevertheless: the next run need not fetch it
+        // again.
         workers.finish(&mut told).await?;
         fetched?;
         Ok(missing)

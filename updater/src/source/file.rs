@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 /// Bytes that are read at a time.
 const PIECE: usize = 256 * 1024;
 
-/// A file, opened once, so that what is checked and what is written come from the same file; or a pipe.
+/// A file, opened once, so that what is checked and what is written come from the same file; or a
+/// pipe.
 pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
@@ -34,7 +35,10 @@ impl LocalFile {
     pub fn read(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
         let mut bytes = BytesMut::zeroed(len);
         let read = self.file.read_exact_at(&mut bytes, offset);
-        read.map_err(|error| SourceError::Io { what: self.what.clone(), error })?;
+        read.map_err(|error| SourceError::Io {
+            what: self.what.clone(),
+            error,
+        })?;
         Ok(bytes.freeze())
     }
 }
@@ -48,23 +52,41 @@ impl FileSource {
     /// The file at `path`.
     #[must_use]
     pub fn path(path: &Path) -> Self {
-        let file = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
+        let file = std::fs::metadata(path)
+            .ok()
+            .filter(std::fs::Metadata::is_file);
         let (seekable, len) = (file.is_some(), file.map(|file| file.len()));
-        Self { path: Some(path.to_owned()), reader: None, seekable, len }
+        Self {
+            path: Some(path.to_owned()),
+            reader: None,
+            seekable,
+            len,
+        }
     }
 
     /// Standard input.
     #[must_use]
     pub fn stdin() -> Self {
-        Self { path: None, reader: None, seekable: false, len: None }
+        Self {
+            path: None,
+            reader: None,
+            seekable: false,
+            len: None,
+        }
     }
 
     fn what(&self) -> String {
-        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+        self.path.as_ref().map_or_else(
+            || "standard input".to_owned(),
+            |path| path.display().to_string(),
+        )
     }
 
     fn error(&self, error: std::io::Error) -> SourceError {
-        SourceError::Io { what: self.what(), error }
+        SourceError::Io {
+            what: self.what(),
+            error,
+        }
     }
 
     async fn try_open(&mut self, offset: u64) -> std::io::Result<()> {
@@ -113,7 +135,10 @@ impl Source for FileSource {
         match &self.reader {
             Some(Reader::File(file)) if self.seekable => {
                 let file = file.try_clone().await.ok()?.into_std().await;
-                Some(LocalFile { file, what: self.what() })
+                Some(LocalFile {
+                    file,
+                    what: self.what(),
+                })
             }
             _ => None,
         }
@@ -124,7 +149,9 @@ impl Source for FileSource {
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
-        self.try_open(offset).await.map_err(|error| self.error(error))
+        self.try_open(offset)
+            .await
+            .map_err(|error| self.error(error))
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {

@@ -26,12 +26,14 @@ pub struct HttpOptions {
     pub limit: Option<Rate>,
 }
 
-/// One URL. Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
+/// One URL. Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`,
+/// `no_proxy`).
 pub struct HttpSource {
     client: Client,
     url: Url,
     patience: Patience,
-    /// Over all answers since it was opened, so that a server cannot escape by giving little to each request.
+    /// Over all answers since it was opened, so that a server cannot escape by giving little to
+    /// each request.
     watch: Watch,
     limit: Option<Bucket>,
     /// Which version of the file the download began with.
@@ -58,13 +60,21 @@ impl HttpSource {
     /// A source for `url`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`SourceError::Setup`] for a URL or certificates that cannot be read, or a client that cannot be set up.
+    /// [`SourceError::Setup`] for a URL or certificates that cannot be read, or a client that
+    /// cannot be set up.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, SourceError> {
-        // An error only says that a provider is installed already, by an earlier source of this process.
+        // An error only says that a provider is installed already, by an earlier source of this
+        // process.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let setup = |error: reqwest::Error| SourceError::Setup(format!("{url}: {}", causes(&error)));
-        let parsed = Url::parse(url).map_err(|error| SourceError::Setup(format!("{url}: {error}")))?;
-        let HttpOptions { ca_pem, patience, limit } = options;
+        let setup =
+            |error: reqwest::Error| SourceError::Setup(format!("{url}: {}", causes(&error)));
+        let parsed =
+            Url::parse(url).map_err(|error| SourceError::Setup(format!("{url}: {error}")))?;
+        let HttpOptions {
+            ca_pem,
+            patience,
+            limit,
+        } = options;
         let mut builder = Client::builder()
             .connect_timeout(patience.connect)
             .redirect(redirects())
@@ -72,7 +82,9 @@ impl HttpSource {
         if let Some(pem) = &ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
             if certificates.is_empty() {
-                return Err(SourceError::Setup("no certificate in the file given as CA".to_owned()));
+                return Err(SourceError::Setup(
+                    "no certificate in the file given as CA".to_owned(),
+                ));
             }
             builder = builder.tls_certs_only(certificates);
         } else if parsed.scheme() != "https" {
@@ -115,19 +127,32 @@ impl HttpSource {
             } else {
                 ""
             };
-            return SourceError::Untrusted { what, message: message + hint };
+            return SourceError::Untrusted {
+                what,
+                message: message + hint,
+            };
         }
         SourceError::Network { what, message }
     }
 
     fn impatient(&self, impatient: &Impatient) -> SourceError {
-        SourceError::Network { what: self.what(), message: impatient.to_string() }
+        SourceError::Network {
+            what: self.what(),
+            message: impatient.to_string(),
+        }
     }
 
     fn wrong(&self, wrong: Wrong) -> SourceError {
         let what = self.what();
         match wrong {
-            Wrong::Status { status, retry_after } => SourceError::Status { what, status, retry_after },
+            Wrong::Status {
+                status,
+                retry_after,
+            } => SourceError::Status {
+                what,
+                status,
+                retry_after,
+            },
             Wrong::Contradiction(message) => SourceError::Answer { what, message },
             Wrong::Ended { total, asked } => SourceError::Ended { what, total, asked },
         }
@@ -135,8 +160,12 @@ impl HttpSource {
 
     async fn ask(&mut self, asked: Asked) -> Result<(), SourceError> {
         self.answer = None;
-        let mut request = self.client.get(self.url.clone()).header(ACCEPT_ENCODING, "identity");
-        // From the first byte on a range is asked for: the answer tells whether the server knows ranges.
+        let mut request = self
+            .client
+            .get(self.url.clone())
+            .header(ACCEPT_ENCODING, "identity");
+        // From the first byte on a range is asked for: the answer tells whether the server knows
+        // ranges.
         request = request.header(RANGE, asked.range());
         if let Some(validator) = self.identity.as_ref().and_then(Identity::validator) {
             request = request.header(IF_RANGE, validator);
@@ -144,18 +173,26 @@ impl HttpSource {
         let began = Instant::now();
         let answered = tokio::time::timeout(self.patience.answer, request.send()).await;
         self.watch.waited(began.elapsed());
-        let answered = answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
+        let answered =
+            answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
         let response = answered.map_err(|error| self.network(&error))?;
-        let promised =
-            judge(response.status(), response.headers(), asked).map_err(|wrong| self.wrong(wrong))?;
+        let promised = judge(response.status(), response.headers(), asked)
+            .map_err(|wrong| self.wrong(wrong))?;
         let identity = Identity::new(response.headers(), &promised);
         match &mut self.identity {
-            Some(first) if !first.fits(&identity) => return Err(SourceError::Changed { what: self.what() }),
+            Some(first) if !first.fits(&identity) => {
+                return Err(SourceError::Changed { what: self.what() });
+            }
             Some(first) => first.learn(identity),
             None => self.identity = Some(identity),
         }
         self.ranges = Some(promised.ranges);
-        self.answer = Some(Answer { response, at: promised.from, wanted: asked.from, to: promised.to });
+        self.answer = Some(Answer {
+            response,
+            at: promised.from,
+            wanted: asked.from,
+            to: promised.to,
+        });
         Ok(())
     }
 
@@ -163,16 +200,25 @@ impl HttpSource {
     async fn read(&mut self) -> Result<Option<Bytes>, SourceError> {
         while let Some(answer) = &mut self.answer {
             let len = |piece: &reqwest::Result<Option<Bytes>>| {
-                piece.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
+                piece
+                    .as_ref()
+                    .map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
             };
             let piece = self.watch.piece(answer.response.chunk(), len).await;
             let piece = piece.map_err(|impatient| self.impatient(&impatient))?;
-            let Some(mut piece) = piece.map_err(|error| self.network(&error))? else { return Ok(None) };
+            let Some(mut piece) = piece.map_err(|error| self.network(&error))? else {
+                return Ok(None);
+            };
             if let Some(bucket) = &mut self.limit {
                 bucket.take(piece.len()).await;
             }
-            let Some(answer) = &mut self.answer else { break };
-            let before = answer.wanted.saturating_sub(answer.at).min(piece.len() as u64);
+            let Some(answer) = &mut self.answer else {
+                break;
+            };
+            let before = answer
+                .wanted
+                .saturating_sub(answer.at)
+                .min(piece.len() as u64);
             answer.at += piece.len() as u64;
             let piece = piece.split_off(before as usize);
             if !piece.is_empty() {
@@ -207,7 +253,11 @@ impl Source for HttpSource {
             self.answer = None;
             return Ok(());
         }
-        self.ask(Asked { from: offset, to: self.until.filter(|until| *until > offset) }).await
+        self.ask(Asked {
+            from: offset,
+            to: self.until.filter(|until| *until > offset),
+        })
+        .await
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
@@ -220,8 +270,13 @@ impl Source for HttpSource {
                     return Err(error);
                 }
             }
-            let Some(Answer { at, to, wanted, .. }) = self.answer.take() else { return Ok(None) };
-            let early = |message: String| SourceError::Network { what: self.what(), message };
+            let Some(Answer { at, to, wanted, .. }) = self.answer.take() else {
+                return Ok(None);
+            };
+            let early = |message: String| SourceError::Network {
+                what: self.what(),
+                message,
+            };
             if let Some(to) = to.filter(|to| at < *to) {
                 return Err(early(format!("answer ended at byte {at}, expected {to}")));
             }
@@ -233,15 +288,23 @@ impl Source for HttpSource {
                 return Err(early(format!("empty answer at byte {at}")));
             }
             // A server may give less than it was asked for (RFC 9110, 15.3.7).
-            self.ask(Asked { from: at, to: self.until }).await?;
+            self.ask(Asked {
+                from: at,
+                to: self.until,
+            })
+            .await?;
         }
     }
 }
 
-/// A few redirects, and none from https to http: who listens on the line would learn what is fetched.
+/// A few redirects, and none from https to http: who listens on the line would learn what is
+/// fetched.
 fn redirects() -> Policy {
     Policy::custom(|attempt| {
-        let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+        let was_secure = attempt
+            .previous()
+            .last()
+            .is_some_and(|url| url.scheme() == "https");
         if attempt.previous().len() > REDIRECTS {
             attempt.error(format!("more than {REDIRECTS} redirects"))
         } else if was_secure && attempt.url().scheme() != "https" {
@@ -255,13 +318,22 @@ fn redirects() -> Policy {
 
 /// Whether TLS failed since the server's certificate is not accepted: trying again would not help.
 fn is_untrusted(error: &reqwest::Error) -> bool {
-    chain(error)
-        .any(|cause| matches!(innermost(cause).downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+    chain(error).any(|cause| {
+        matches!(
+            innermost(cause).downcast_ref(),
+            Some(rustls::Error::InvalidCertificate(_))
+        )
+    })
 }
 
 /// What lies in I/O errors that lie in each other: they do not name it as their source.
-fn innermost<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> &'e (dyn std::error::Error + 'static) {
-    while let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+fn innermost<'e>(
+    mut error: &'e (dyn std::error::Error + 'static),
+) -> &'e (dyn std::error::Error + 'static) {
+    while let Some(inner) = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
         error = inner;
     }
     error
@@ -277,5 +349,9 @@ fn chain<'e>(
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words: Vec<String> = chain(error).skip(1).map(ToString::to_string).collect();
     words.dedup();
-    if words.is_empty() { error.to_string() } else { words.join(": ") }
+    if words.is_empty() {
+        error.to_string()
+    } else {
+        words.join(": ")
+    }
 }

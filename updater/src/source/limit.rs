@@ -12,7 +12,11 @@ impl Rate {
     /// This many bytes per second; `None` for zero, which would never end.
     #[must_use]
     pub const fn new(bytes_per_second: u64) -> Option<Self> {
-        if bytes_per_second == 0 { None } else { Some(Self(bytes_per_second)) }
+        if bytes_per_second == 0 {
+            None
+        } else {
+            Some(Self(bytes_per_second))
+        }
     }
 
     /// Bytes per second.
@@ -36,7 +40,10 @@ impl FromStr for Rate {
             _ => return Err(expected()),
         };
         let number: u64 = digits.parse().map_err(|_| expected())?;
-        number.checked_mul(unit).and_then(Self::new).ok_or_else(expected)
+        number
+            .checked_mul(unit)
+            .and_then(Self::new)
+            .ok_or_else(expected)
     }
 }
 
@@ -50,7 +57,10 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) const fn new(rate: Rate) -> Self {
-        Self { rate: rate.0, paid_until: None }
+        Self {
+            rate: rate.0,
+            paid_until: None,
+        }
     }
 
     /// Waits until `bytes` more may have come.
@@ -78,14 +88,29 @@ mod tests {
         assert_eq!(rate("2M"), Ok(2 << 20));
         assert_eq!(rate("500k"), Ok(500 << 10));
         assert_eq!(rate("1"), Ok(1));
-        for bad in ["", "0", "M", "-1", "1.5M", "2T", "2MB", "99999999999G", "2M2", "ü"] {
+        for bad in [
+            "",
+            "0",
+            "M",
+            "-1",
+            "1.5M",
+            "2T",
+            "2MB",
+            "99999999999G",
+            "2M2",
+            "ü",
+        ] {
             assert!(rate(bad).is_err(), "{bad}");
         }
     }
 
-    /// How long it takes to get `pieces` through a limit, by a clock that only runs while everybody waits.
+    /// How long it takes to get `pieces` through a limit, by a clock that only runs while everybody
+    /// waits.
     fn took(rate: u64, pieces: &[usize], pause: Duration) -> Duration {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
         runtime.expect("runtime").block_on(async {
             let began = Instant::now();
             let mut bucket = Bucket::new(Rate(rate));
@@ -100,7 +125,8 @@ mod tests {
     #[test]
     fn ten_megabytes_at_one_a_second_take_ten_seconds() {
         for piece in [1_000, 16_384, 250_000, 1_000_000] {
-            let took = took(1_000_000, &vec![piece; 10_000_000 / piece], Duration::ZERO).as_secs_f64();
+            let took =
+                took(1_000_000, &vec![piece; 10_000_000 / piece], Duration::ZERO).as_secs_f64();
             assert!((9.6..=10.1).contains(&took), "pieces of {piece}: {took} s");
         }
     }
@@ -112,6 +138,9 @@ mod tests {
         let mut pieces = vec![0; 1];
         pieces.extend([10_000; 100]);
         let after_a_rest = took(1_000_000, &pieces, Duration::ZERO);
-        assert!(after_a_rest >= Duration::from_millis(740), "{after_a_rest:?}");
+        assert!(
+            after_a_rest >= Duration::from_millis(740),
+            "{after_a_rest:?}"
+        );
     }
 }

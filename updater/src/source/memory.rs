@@ -86,9 +86,11 @@ impl Source for MemorySource {
         self.at = offset;
         self.until_drop = None;
         match self.faults.pop_front() {
-            Some(Fault::Status(status)) => {
-                Err(SourceError::Status { what: "memory".to_owned(), status, retry_after: None })
-            }
+            Some(Fault::Status(status)) => Err(SourceError::Status {
+                what: "memory".to_owned(),
+                status,
+                retry_after: None,
+            }),
             Some(Fault::DropAfter(bytes)) => {
                 self.until_drop = Some(bytes);
                 Ok(())

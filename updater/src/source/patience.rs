@@ -1,16 +1,17 @@
-//! How long a server is waited for. Only time spent waiting counts: a slow disk or a limit that was asked for is not
-//! the server's fault.
+//! How long a server is waited for. Only time spent waiting counts: a slow disk or a limit that was
+//! asked for is not the server's fault.
 
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long a server is waited for. There is no limit on the whole time: a large bundle over a thin line takes long.
+/// How long a server is waited for. There is no limit on the whole time: a large bundle over a thin
+/// line takes long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Longest time until a connection stands.
     pub connect: Duration,
-    /// Longest time from a request to the end of the answer's head, redirects included: stops a server that drips
-    /// header lines.
+    /// Longest time from a request to the end of the answer's head, redirects included: stops a
+    /// server that drips header lines.
     pub answer: Duration,
     /// Longest time without a byte.
     pub stall: Duration,
@@ -60,7 +61,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) const fn new(patience: Patience) -> Self {
-        Self { patience, waited: Duration::ZERO, bytes: 0 }
+        Self {
+            patience,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
     }
 
     /// Counts time that was waited for something else than a piece: the head of an answer.
@@ -74,15 +79,26 @@ impl Watch {
         next: impl Future<Output = T>,
         len: impl FnOnce(&T) -> usize,
     ) -> Result<T, Impatient> {
-        let Patience { stall, slowest, window, .. } = self.patience;
+        let Patience {
+            stall,
+            slowest,
+            window,
+            ..
+        } = self.patience;
         let began = Instant::now();
-        let piece = timeout(stall, next).await.map_err(|_| Impatient::Stalled(stall))?;
+        let piece = timeout(stall, next)
+            .await
+            .map_err(|_| Impatient::Stalled(stall))?;
         self.waited += began.elapsed();
         self.bytes += len(&piece) as u64;
         if self.waited >= window {
             let got = (u128::from(self.bytes) * 1000 / self.waited.as_millis().max(1)) as u64;
             if got < slowest {
-                return Err(Impatient::Slow { got, slowest, window: self.waited });
+                return Err(Impatient::Slow {
+                    got,
+                    slowest,
+                    window: self.waited,
+                });
             }
             (self.waited, self.bytes) = (Duration::ZERO, 0);
         }
@@ -95,9 +111,13 @@ mod tests {
     use super::*;
     use tokio::time::sleep;
 
-    /// `count` pieces of `len` bytes, one every `pause`, by a clock that only runs while everybody waits.
+    /// `count` pieces of `len` bytes, one every `pause`, by a clock that only runs while everybody
+    /// waits.
     fn watch(count: usize, len: usize, pause: Duration) -> (Duration, Result<(), Impatient>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
         runtime.expect("runtime").block_on(async {
             let began = Instant::now();
             let mut watch = Watch::new(Patience::default());
@@ -134,11 +154,17 @@ mod tests {
 
     #[test]
     fn time_that_the_reader_takes_does_not_count() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build();
         runtime.expect("runtime").block_on(async {
             let mut watch = Watch::new(Patience::default());
             for _ in 0..100 {
-                watch.piece(std::future::ready(1), |len| *len).await.expect("quick server");
+                watch
+                    .piece(std::future::ready(1), |len| *len)
+                    .await
+                    .expect("quick server");
                 sleep(Duration::from_secs(100)).await;
             }
         });

@@ -42,13 +42,27 @@ mod tests {
     #[test]
     fn speed_and_time_left() {
         let words = |done: u64, total: u64, ms| {
-            Pace { done: done << 20, total: total << 20, elapsed: Duration::from_millis(ms) }.to_string()
+            Pace {
+                done: done << 20,
+                total: total << 20,
+                elapsed: Duration::from_millis(ms),
+            }
+            .to_string()
         };
         assert_eq!(words(0, 40, 0), ", 0.0 of 40.0 MiB");
         assert_eq!(words(0, 40, 9_000), ", 0.0 of 40.0 MiB");
-        assert_eq!(words(10, 40, 5_000), ", 10.0 of 40.0 MiB, 2.0 MiB/s, 15 s left");
-        assert_eq!(words(1, 100, 1_000), ", 1.0 of 100.0 MiB, 1.0 MiB/s, 1 min 39 s left");
-        assert_eq!(words(1, 10_000, 1_000), ", 1.0 of 10000.0 MiB, 1.0 MiB/s, 2 h 46 min left");
+        assert_eq!(
+            words(10, 40, 5_000),
+            ", 10.0 of 40.0 MiB, 2.0 MiB/s, 15 s left"
+        );
+        assert_eq!(
+            words(1, 100, 1_000),
+            ", 1.0 of 100.0 MiB, 1.0 MiB/s, 1 min 39 s left"
+        );
+        assert_eq!(
+            words(1, 10_000, 1_000),
+            ", 1.0 of 10000.0 MiB, 1.0 MiB/s, 2 h 46 min left"
+        );
         assert_eq!(words(40, 40, 8_000), ", 40.0 of 40.0 MiB, 5.0 MiB/s");
     }
 }

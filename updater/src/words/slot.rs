@@ -26,7 +26,10 @@ pub(crate) fn compared(report: &SlotReport, json: bool) {
     }
     output_line(&match result(report) {
         "whole" => format!("Slot {slot} holds {} as it was signed.", report.version),
-        "damaged" => format!("Slot {slot} does not hold {} as it was signed.", report.version),
+        "damaged" => format!(
+            "Slot {slot} does not hold {} as it was signed.",
+            report.version
+        ),
         _ => format!(
             "Slot {slot} holds {}. It keeps no list of chunks: give --bundle to compare all of it.",
             report.version
@@ -46,7 +49,14 @@ fn result(report: &SlotReport) -> &'static str {
 }
 
 fn image_words(image: &ImageReport) -> String {
-    let ImageReport { role, partition, damaged_chunks, damaged_bytes, damaged, .. } = image;
+    let ImageReport {
+        role,
+        partition,
+        damaged_chunks,
+        damaged_bytes,
+        damaged,
+        ..
+    } = image;
     match (image.whole, damaged.first()) {
         (Some(true), _) => format!("{partition}: {role} image is whole"),
         (None, _) => format!("{partition}: {role} image was not compared"),
@@ -74,10 +84,14 @@ pub(crate) fn failed_compare(error: &anyhow::Error, json: bool) -> Ending {
 pub(crate) fn repaired(repaired: &Repaired, json: bool) {
     match repaired {
         Repaired::Whole(slot) if json => {
-            output_line(&json!({ "schema": APPLY, "result": "whole", "slot": slot.letter() }).to_string());
+            output_line(
+                &json!({ "schema": APPLY, "result": "whole", "slot": slot.letter() }).to_string(),
+            );
         }
         Repaired::Mended(report) if json => {
-            output_line(&json!({ "schema": APPLY, "result": "mended", "report": report }).to_string());
+            output_line(
+                &json!({ "schema": APPLY, "result": "mended", "report": report }).to_string(),
+            );
         }
         Repaired::Whole(slot) => output_line(&format!("Slot {slot} is whole: nothing to do.")),
         Repaired::Mended(report) => output_line(&format!(

@@ -1,6 +1,6 @@
-//! Disks that cannot be updated, as a person meets them: the words, the exit code, and that nothing was changed. Disks that
-//! fail under the update are in `tests/tests/faults.rs`; that two disks are copies of one another is told by what finds the
-//! disk, in `bootctl/tests/running_machine.rs`.
+//! Disks that cannot be updated, as a person meets them: the words, the exit code, and that nothing
+//! was changed. Disks that fail under the update are in `tests/tests/faults.rs`; that two disks are
+//! copies of one another is told by what finds the disk, in `bootctl/tests/running_machine.rs`.
 
 use crate::fixture::{Bench, Said, bundle, bundle_with_root};
 use bootctl::device::{BlockDevice as _, SectorSize};
@@ -22,7 +22,10 @@ fn refused(bench: &Bench, bundle: &[u8]) -> (Option<i32>, String, String) {
     let before = bench.bytes();
     let said = apply(bench, bundle);
     assert!(bench.bytes() == before, "{said:?}: the disk changed");
-    let reason = said.json()["reason"].as_str().unwrap_or_default().to_owned();
+    let reason = said.json()["reason"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     (said.code, reason, said.err)
 }
 
@@ -31,7 +34,8 @@ fn a_partition_that_is_one_sector_too_small() {
     let bench = Bench::new();
     let (code, reason, words) = refused(&bench, &bundle_with_root("1.1.0", ROOT_LEN + 512));
     assert_eq!((code, reason.as_str()), (Some(3), "refused"), "{words}");
-    let expected = "root image needs 4194816 bytes: partition root-b has 4194304\nNothing was changed.\n";
+    let expected =
+        "root image needs 4194816 bytes: partition root-b has 4194304\nNothing was changed.\n";
     assert!(words.ends_with(expected), "{words}");
     // One byte too many is one too many, and what fits to the last byte fits.
     let (code, _, words) = refused(&bench, &bundle_with_root("1.1.0", ROOT_LEN + 1));
@@ -62,7 +66,10 @@ fn a_boot_record_of_a_later_version_is_neither_used_nor_overwritten() {
 #[test]
 fn an_image_that_was_cut_short() {
     let bench = Bench::new();
-    let image = std::fs::File::options().write(true).open(bench.file("disk.img")).expect("image");
+    let image = std::fs::File::options()
+        .write(true)
+        .open(bench.file("disk.img"))
+        .expect("image");
     let len = image.metadata().expect("image").len();
     // Some bytes too many are no whole sector, and do not matter.
     image.set_len(len + 100).expect("length");
@@ -72,7 +79,11 @@ fn an_image_that_was_cut_short() {
     image.set_len(len - (1 << 20)).expect("length");
     let before = bench.bytes();
     let said = apply(&bench, &bundle("1.1.0", 2, 1));
-    assert_eq!((said.code, said.json()["reason"].as_str()), (Some(5), Some("unsuitable")), "{said:?}");
+    assert_eq!(
+        (said.code, said.json()["reason"].as_str()),
+        (Some(5), Some("unsuitable")),
+        "{said:?}"
+    );
     assert!(said.err.contains("disk.img: primary: "), "{said:?}");
     assert!(bench.bytes() == before);
 }
@@ -80,9 +91,10 @@ fn an_image_that_was_cut_short() {
 #[test]
 fn something_that_is_no_disk() {
     let bench = Bench::new();
-    for (disk, words) in
-        [("/dev/null", "/dev/null: neither a block device nor a file"), ("/no/disk", "/no/disk: ")]
-    {
+    for (disk, words) in [
+        ("/dev/null", "/dev/null: neither a block device nor a file"),
+        ("/no/disk", "/no/disk: "),
+    ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rayos-updater"));
         command.args(["status", "--disk", disk, "--booted", "a"]);
         let said = Said::new(&command.output().expect("rayos-updater"));
@@ -106,13 +118,19 @@ struct Loop(PathBuf);
 impl Loop {
     /// `None`, after a sentence, where this machine gives no loop devices.
     fn over(file: &Path, options: &[&str]) -> Option<Self> {
-        let made = Command::new("losetup").args(["--find", "--show"]).args(options).arg(file).output();
+        let made = Command::new("losetup")
+            .args(["--find", "--show"])
+            .args(options)
+            .arg(file)
+            .output();
         match made {
-            Ok(made) if made.status.success() => {
-                Some(Self(PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())))
-            }
+            Ok(made) if made.status.success() => Some(Self(PathBuf::from(
+                String::from_utf8_lossy(&made.stdout).trim(),
+            ))),
             made => {
-                not_shown(&format!("on a real block device, since there is no loop device here: {made:?}"));
+                not_shown(&format!(
+                    "on a real block device, since there is no loop device here: {made:?}"
+                ));
                 None
             }
         }
@@ -120,23 +138,42 @@ impl Loop {
 
     fn run(&self, bench: &Bench, bundle: &Path) -> Said {
         let mut command = bench.command_on(&self.0, "apply");
-        Said::new(&command.arg(bundle).arg("--json").output().expect("rayos-updater"))
+        Said::new(
+            &command
+                .arg(bundle)
+                .arg("--json")
+                .output()
+                .expect("rayos-updater"),
+        )
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        Command::new("losetup").arg("--detach").arg(&self.0).status().ok();
+        Command::new("losetup")
+            .arg("--detach")
+            .arg(&self.0)
+            .status()
+            .ok();
     }
 }
 
 #[test]
 fn a_write_protected_disk() {
     let bench = Bench::new();
-    let Some(disk) = Loop::over(&bench.file("disk.img"), &["--read-only"]) else { return };
+    let Some(disk) = Loop::over(&bench.file("disk.img"), &["--read-only"]) else {
+        return;
+    };
     let said = disk.run(&bench, &bench.file("1.1.0.bundle"));
-    assert_eq!((said.code, said.json()["reason"].as_str()), (Some(5), Some("unsuitable")), "{said:?}");
-    let words = format!("rayos-updater: {}: write-protected\nNothing was changed.\n", disk.0.display());
+    assert_eq!(
+        (said.code, said.json()["reason"].as_str()),
+        (Some(5), Some("unsuitable")),
+        "{said:?}"
+    );
+    let words = format!(
+        "rayos-updater: {}: write-protected\nNothing was changed.\n",
+        disk.0.display()
+    );
     assert!(said.err.ends_with(&words), "{said:?}");
 }
 
@@ -144,17 +181,30 @@ fn a_write_protected_disk() {
 fn a_disk_with_sectors_of_4096_bytes() {
     let bench = Bench::with_sectors(SectorSize::Bytes(4096));
     let Some(disk) = Loop::over(&bench.file("disk.img"), &["--sector-size", "4096"]) else {
-        let said = bench.run("apply", &[bench.file("1.1.0.bundle").to_str().expect("path")]);
+        let said = bench.run(
+            "apply",
+            &[bench.file("1.1.0.bundle").to_str().expect("path")],
+        );
         assert_eq!(said.code, Some(0), "{said:?}");
         return;
     };
     let said = disk.run(&bench, &bench.file("1.1.0.bundle"));
-    assert_eq!((said.code, said.json()["result"].as_str()), (Some(0), Some("activated")), "{said:?}");
+    assert_eq!(
+        (said.code, said.json()["result"].as_str()),
+        (Some(0), Some("activated")),
+        "{said:?}"
+    );
     // With sectors of 512 bytes the same bytes are no disk of ours.
     drop(disk);
-    let Some(other) = Loop::over(&bench.file("disk.img"), &["--sector-size", "512"]) else { return };
+    let Some(other) = Loop::over(&bench.file("disk.img"), &["--sector-size", "512"]) else {
+        return;
+    };
     let said = other.run(&bench, &bench.file("1.1.0.bundle"));
-    assert_eq!((said.code, said.json()["reason"].as_str()), (Some(5), Some("unsuitable")), "{said:?}");
+    assert_eq!(
+        (said.code, said.json()["reason"].as_str()),
+        (Some(5), Some("unsuitable")),
+        "{said:?}"
+    );
 }
 
 /// A file system of 8 MiB in memory with the image on it, of which all that is zero takes no room.
@@ -171,15 +221,33 @@ fn a_file_system_that_is_full() {
     command.arg(&small).arg(bench.file("disk.img"));
     let disk = small.join("disk.img");
     let apply = bench.command_on(&disk, "apply");
-    command.arg(apply.get_program()).args(apply.get_args()).arg(bench.file("1.1.0.bundle")).arg("--json");
+    command
+        .arg(apply.get_program())
+        .args(apply.get_args())
+        .arg(bench.file("1.1.0.bundle"))
+        .arg("--json");
     let said = Said::new(&command.output().expect("unshare"));
     if said.out.is_empty() {
-        not_shown(&format!("on a full file system, since none can be mounted here: {}", said.err));
+        not_shown(&format!(
+            "on a full file system, since none can be mounted here: {}",
+            said.err
+        ));
         return;
     }
-    assert_eq!((said.code, said.json()["reason"].as_str()), (Some(8), Some("device")), "{said:?}");
+    assert_eq!(
+        (said.code, said.json()["reason"].as_str()),
+        (Some(8), Some("device")),
+        "{said:?}"
+    );
     // What is written first, over what was a hole until then.
-    let place = format!("header of the boot image: {}: writing 4096 bytes at offset ", disk.display());
+    let place = format!(
+        "header of the boot image: {}: writing 4096 bytes at offset ",
+        disk.display()
+    );
     assert!(said.err.contains(&place), "{said:?}");
-    assert!(said.err.contains(": No space left on device (os error 28)\n"), "{said:?}");
+    assert!(
+        said.err
+            .contains(": No space left on device (os error 28)\n"),
+        "{said:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: the same command goes on, and neither fetches nor writes again what is right already. The moments are told by the
-//! program's own progress lines.
+//! `kill -9` at any moment: the same command goes on, and neither fetches nor writes again what is
+//! right already. The moments are told by the program's own progress lines.
 
 use crate::fixture::{Bench, bundle};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
@@ -8,7 +8,8 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-/// Bytes of the payload that the server gives to a run before it falls silent: at least two portions of 256 KiB are whole by then.
+/// Bytes of the payload that the server gives to a run before it falls silent: at least two
+/// portions of 256 KiB are whole by then.
 const GIVEN: usize = 700_000;
 
 /// How far a run came.
@@ -36,7 +37,9 @@ fn kill_when(bench: &Bench, source: &str, now: impl Fn(&Value) -> bool) -> Kille
     for line in BufReader::new(child.stderr.take().expect("stderr")).lines() {
         let line = line.expect("line");
         // The last words of a run that came to its end are no JSON.
-        let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+        let Ok(event) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
         let number = |name: &str| event[name].as_u64().expect("number");
         match event["event"].as_str() {
             Some("planned") => killed.in_place = number("in_place_bytes"),
@@ -60,7 +63,10 @@ fn is_progress(event: &Value, phase: &str) -> bool {
 /// Slot A is as it was, and slot B cannot be started unless it is whole. Returns whether it can.
 fn is_safe(bench: &Bench, slot_a: &[Vec<u8>; 2]) -> bool {
     let record = bench.record();
-    assert!(record.slot(Slot::A).is_good() && record.default == Slot::A, "{record:?}");
+    assert!(
+        record.slot(Slot::A).is_good() && record.default == Slot::A,
+        "{record:?}"
+    );
     assert!(bench.slot(Slot::A) == *slot_a, "slot A");
     match record.slot(Slot::B).status {
         Status::Unbootable => false,
@@ -78,7 +84,8 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
     let slot_a = bench.slot(Slot::A);
     let file = bundle("1.1.0", 2, 1);
     let len = file.len() as u64;
-    // The head and the hints at the end come as they should; of the payload a part, and then nothing.
+    // The head and the hints at the end come as they should; of the payload a part, and then
+    // nothing.
     let script = move |asked: &Asked| match asked.range {
         Some((from, to)) if from > 0 && to != Some(file.len() as u64) => {
             cut(&file, asked, GIVEN, Step::Stall)
@@ -89,20 +96,33 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
     let mut in_place = 0;
     for round in 0..4 {
         let killed = kill_when(&bench, &server.url("x"), |event| {
-            is_progress(event, "write") && event["done"].as_u64().is_some_and(|done| done >= 300_000)
+            is_progress(event, "write")
+                && event["done"].as_u64().is_some_and(|done| done >= 300_000)
         });
         assert!(killed.by_signal, "the server keeps it waiting");
-        assert!(killed.in_place >= in_place, "round {round}: {killed:?}, and {in_place} were in place");
+        assert!(
+            killed.in_place >= in_place,
+            "round {round}: {killed:?}, and {in_place} were in place"
+        );
         in_place = killed.in_place + killed.written;
         assert!(!is_safe(&bench, &slot_a));
     }
     assert!(in_place > 1_200_000, "{in_place}");
-    let said = bench.run("apply", &[bench.file("1.1.0.bundle").to_str().expect("path"), "--json"]);
+    let said = bench.run(
+        "apply",
+        &[bench.file("1.1.0.bundle").to_str().expect("path"), "--json"],
+    );
     assert_eq!(said.code, Some(0), "{said:?}");
     let report = said.json()["report"].clone();
     let number = |name: &str| report[name].as_u64().expect("number");
-    assert!(number("reused_bytes") >= in_place, "{report}, and {in_place} were in place");
-    assert_eq!(number("written_bytes"), number("image_bytes") - number("reused_bytes"));
+    assert!(
+        number("reused_bytes") >= in_place,
+        "{report}, and {in_place} were in place"
+    );
+    assert_eq!(
+        number("written_bytes"),
+        number("image_bytes") - number("reused_bytes")
+    );
     // Nothing in these images can be compressed: what was not fetched is what was in place.
     assert!(number("fetched_bytes") <= len - in_place, "{report}");
     assert!(is_safe(&bench, &slot_a));
@@ -110,13 +130,23 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
 
 #[test]
 fn a_kill_in_any_phase_is_made_good_by_the_same_command() {
-    for name in ["release", "scan", "planned", "verify", "disarmed", "write", "read-back"] {
+    for name in [
+        "release",
+        "scan",
+        "planned",
+        "verify",
+        "disarmed",
+        "write",
+        "read-back",
+    ] {
         let bench = Bench::new();
         let slot_a = bench.slot(Slot::A);
         let path = bench.file("1.1.0.bundle");
         let path = path.to_str().expect("path");
         // A run that was killed late may have come to its end.
-        kill_when(&bench, path, |event| event["event"] == name || is_progress(event, name));
+        kill_when(&bench, path, |event| {
+            event["event"] == name || is_progress(event, name)
+        });
         is_safe(&bench, &slot_a);
         let said = bench.run("apply", &[path]);
         assert_eq!(said.code, Some(0), "killed at {name}: {said:?}");

@@ -11,8 +11,11 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 
 fn schema(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs/schemas")
+        .join(name);
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("schema")
 }
 
@@ -25,7 +28,10 @@ fn fits(schema: &Value, value: &Value) {
 fn status() {
     let (bench, schema) = (Bench::new(), schema("rayos-updater.status-1.json"));
     fits(&schema, &bench.run("status", &["--json"]).json());
-    bench.run("apply", &[bench.file("1.1.0.bundle").to_str().expect("path")]);
+    bench.run(
+        "apply",
+        &[bench.file("1.1.0.bundle").to_str().expect("path")],
+    );
     fits(&schema, &bench.run("status", &["--json"]).json());
     bench.change(|record| {
         let mut record = *record;
@@ -45,8 +51,14 @@ fn apply_and_its_progress() {
     let path = path.to_str().expect("path");
     let mut results = BTreeSet::new();
     let mut apply = |arguments: &[&str]| {
-        let said =
-            bench.run("apply", &[arguments, &["--json", "--progress", "json", "--retries", "1"]].concat());
+        let said = bench.run(
+            "apply",
+            &[
+                arguments,
+                &["--json", "--progress", "json", "--retries", "1"],
+            ]
+            .concat(),
+        );
         let json = said.json();
         fits(&result, &json);
         results.insert(json["result"].as_str().expect("result").to_owned());
@@ -60,17 +72,35 @@ fn apply_and_its_progress() {
     let said = apply(&[path]);
     std::fs::write(bench.file("same"), bundle("1.0.0", 1, 1)).expect("bundle");
     apply(&[bench.file("same").to_str().expect("path")]);
-    assert_eq!(results.into_iter().collect::<Vec<_>>(), ["activated", "failed", "planned", "up-to-date"]);
+    assert_eq!(
+        results.into_iter().collect::<Vec<_>>(),
+        ["activated", "failed", "planned", "up-to-date"]
+    );
 
     let event = schema("rayos-updater.progress-1.json");
     let mut events = BTreeSet::new();
-    for line in interrupted.err.lines().chain(said.err.lines()).filter(|line| line.starts_with('{')) {
+    for line in interrupted
+        .err
+        .lines()
+        .chain(said.err.lines())
+        .filter(|line| line.starts_with('{'))
+    {
         let line: Value = serde_json::from_str(line).expect("JSON");
         fits(&event, &line);
         events.insert(line["event"].as_str().expect("event").to_owned());
     }
     let seen: Vec<_> = events.into_iter().collect();
-    assert_eq!(seen, ["activated", "disarmed", "planned", "progress", "release", "retry"]);
+    assert_eq!(
+        seen,
+        [
+            "activated",
+            "disarmed",
+            "planned",
+            "progress",
+            "release",
+            "retry"
+        ]
+    );
 }
 
 #[test]
@@ -84,7 +114,9 @@ fn check() {
     ] {
         let path = bench.file(name);
         std::fs::write(&path, bytes).expect("bundle");
-        let answer = bench.run("check", &[path.to_str().expect("path"), "--json"]).json();
+        let answer = bench
+            .run("check", &[path.to_str().expect("path"), "--json"])
+            .json();
         fits(&schema, &answer);
         assert_eq!(answer["verdict"], verdict);
     }
@@ -92,8 +124,11 @@ fn check() {
 
 #[test]
 fn verify_slot_and_repair() {
-    let (bench, schema, result) =
-        (Bench::new(), schema("rayos-updater.verify-slot-1.json"), schema("rayos-updater.apply-1.json"));
+    let (bench, schema, result) = (
+        Bench::new(),
+        schema("rayos-updater.verify-slot-1.json"),
+        schema("rayos-updater.apply-1.json"),
+    );
     let path = bench.file("1.1.0.bundle");
     let path = path.to_str().expect("path");
     let verified = |slot: &str| {
@@ -101,7 +136,10 @@ fn verify_slot_and_repair() {
         fits(&schema, &json);
         json["result"].clone()
     };
-    assert_eq!((verified("a"), verified("b")), ("whole".into(), "failed".into()));
+    assert_eq!(
+        (verified("a"), verified("b")),
+        ("whole".into(), "failed".into())
+    );
     bench.run("apply", &[path]);
     assert_eq!(verified("b"), "whole");
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
@@ -109,11 +147,19 @@ fn verify_slot_and_repair() {
     assert_eq!(repaired["result"], "failed");
     // As if B had committed, and then gone back to A.
     bench.commit(Slot::B);
-    bench.change(|record| record::Record { default: Slot::A, ..*record });
+    bench.change(|record| record::Record {
+        default: Slot::A,
+        ..*record
+    });
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
     fits(&result, &repaired);
     assert_eq!(repaired["result"], "whole");
-    bench.disk().root(Slot::B).expect("root").write_at(12_345, &[0; 100]).expect("write");
+    bench
+        .disk()
+        .root(Slot::B)
+        .expect("root")
+        .write_at(12_345, &[0; 100])
+        .expect("write");
     assert_eq!(verified("b"), "damaged");
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
     fits(&result, &repaired);

@@ -12,21 +12,33 @@ fn systemd_accepts_the_units() {
     for entry in std::fs::read_dir(from).expect("units").flatten() {
         // It looks for the programs.
         let text = std::fs::read_to_string(entry.path()).expect("unit");
-        let text = text.replace("/usr/bin/rayos-updater", env!("CARGO_BIN_EXE_rayos-updater"));
+        let text = text.replace(
+            "/usr/bin/rayos-updater",
+            env!("CARGO_BIN_EXE_rayos-updater"),
+        );
         let unit = dir.path().join(entry.file_name());
         std::fs::write(&unit, text).expect("unit");
         units.push(unit);
     }
     assert_eq!(units.len(), 4);
-    match Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units).output() {
+    match Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .args(&units)
+        .output()
+    {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A machine without systemd has no use for the units either; the public continuous integration has it.
+            // A machine without systemd has no use for the units either; the public continuous
+            // integration has it.
         }
         Err(error) => panic!("systemd-analyze: {error}"),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            // It judges all that the units lean on, too; what the distribution's own units do is not ours to mend.
-            let ours: Vec<_> = said.lines().filter(|line| line.contains("rayos-update")).collect();
+            // It judges all that the units lean on, too; what the distribution's own units do is
+            // not ours to mend.
+            let ours: Vec<_> = said
+                .lines()
+                .filter(|line| line.contains("rayos-update"))
+                .collect();
             assert!(ours.is_empty(), "{said}");
         }
     }

@@ -23,9 +23,17 @@ fn check_says_what_a_bundle_is_and_changes_nothing() {
         bench.run("check", &[text(&path)])
     };
     let expect = |said: Said, code: i32, words: &str| {
-        assert_eq!((said.code, said.out.as_str()), (Some(code), format!("{words}\n").as_str()), "{said:?}");
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(code), format!("{words}\n").as_str()),
+            "{said:?}"
+        );
     };
-    expect(ask("newer", bundle("1.1.0", 2, 1)), 0, "1.1.0 is newer than 1.0.0");
+    expect(
+        ask("newer", bundle("1.1.0", 2, 1)),
+        0,
+        "1.1.0 is newer than 1.0.0",
+    );
     expect(
         ask("other", bundle("1.0.1", 1, 1)),
         0,
@@ -39,7 +47,10 @@ fn check_says_what_a_bundle_is_and_changes_nothing() {
     );
     let stranger = ask("stranger", bundle("1.1.0", 2, 9));
     assert_eq!(stranger.code, Some(3));
-    assert_eq!(stranger.err, "rayos-updater: signed by 0 trusted release key(s), expected 1\n");
+    assert_eq!(
+        stranger.err,
+        "rayos-updater: signed by 0 trusted release key(s), expected 1\n"
+    );
     assert!(bench.bytes() == before, "the disk changed");
 }
 
@@ -49,7 +60,10 @@ fn check_does_not_offer_again_what_waits_or_has_failed() {
     let newer = bench.file("1.1.0.bundle");
     assert_eq!(bench.run("apply", &[text(&newer)]).code, Some(0));
     let waits = bench.run("check", &[text(&newer)]);
-    assert_eq!((waits.code, waits.out.as_str()), (Some(7), "1.1.0 waits in slot B for the next boot\n"));
+    assert_eq!(
+        (waits.code, waits.out.as_str()),
+        (Some(7), "1.1.0 waits in slot B for the next boot\n")
+    );
     bench.change(|record| {
         let mut record = *record;
         record.slots[1].status = Status::Unbootable;
@@ -59,7 +73,10 @@ fn check_does_not_offer_again_what_waits_or_has_failed() {
     let failed = bench.run("check", &[text(&newer), "--json"]);
     assert_eq!(failed.code, Some(7), "{failed:?}");
     let json = failed.json();
-    assert_eq!((json["verdict"].as_str(), json["slot"].as_str()), (Some("failed"), Some("b")));
+    assert_eq!(
+        (json["verdict"].as_str(), json["slot"].as_str()),
+        (Some("failed"), Some("b"))
+    );
     // A person may try it again all the same.
     assert_eq!(bench.run("apply", &[text(&newer)]).code, Some(0));
 }
@@ -72,22 +89,33 @@ fn check_reads_only_the_head() {
     let said = bench.run("check", &[&server.url("x")]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let asked = server.asked();
-    assert_eq!(asked.iter().map(|asked| asked.range).collect::<Vec<_>>(), [Some((0, Some(262_144)))]);
+    assert_eq!(
+        asked.iter().map(|asked| asked.range).collect::<Vec<_>>(),
+        [Some((0, Some(262_144)))]
+    );
 }
 
 #[test]
 fn status_follows_an_update_from_its_start_to_its_end() {
     let bench = Bench::new();
     let last = |said: &Said| said.out.lines().last().unwrap_or_default().to_owned();
-    assert_eq!(last(&bench.run("status", &[])), "last update: 1.0.0 in slot A, committed");
+    assert_eq!(
+        last(&bench.run("status", &[])),
+        "last update: 1.0.0 in slot A, committed"
+    );
     let waiting = || bench.run("status", &["--waiting"]).code;
     assert_eq!(waiting(), Some(7));
 
     let whole = bundle("1.1.0", 2, 1);
-    let server = HostileServer::start(move |asked| cut(&whole, asked, 200_000, Step::Close)).expect("server");
+    let server = HostileServer::start(move |asked| cut(&whole, asked, 200_000, Step::Close))
+        .expect("server");
     let said = bench.run("apply", &[&server.url("x"), "--retries", "0"]);
     assert_eq!(said.code, Some(8), "{said:?}");
-    assert!(said.err.ends_with("The same command goes on where it stopped.\n"), "{said:?}");
+    assert!(
+        said.err
+            .ends_with("The same command goes on where it stopped.\n"),
+        "{said:?}"
+    );
     assert_eq!(
         last(&bench.run("status", &[])),
         "last update: 1.1.0 in slot B, is being written, or was cut off: apply it again, and it goes on where it stopped"
@@ -115,7 +143,10 @@ fn status_follows_an_update_from_its_start_to_its_end() {
     );
     assert_eq!(waiting(), Some(7));
     bench.commit(Slot::B);
-    assert_eq!(last(&bench.run("status", &[])), "last update: 1.1.0 in slot B, committed");
+    assert_eq!(
+        last(&bench.run("status", &[])),
+        "last update: 1.1.0 in slot B, committed"
+    );
     let json = bench.run("status", &["--json"]).json();
     assert_eq!(json["schema"], "rayos-updater.status/1");
     assert_eq!(json["machine"]["schema"], "rayos-bootctl.status/1");
@@ -134,14 +165,19 @@ fn a_bundle_of_another_length_is_refused_before_anything_is_changed() {
     let server = HostileServer::start(move |asked| honestly(&short, asked)).expect("server");
     let said = bench.run("apply", &[&server.url("x")]);
     assert_eq!(said.code, Some(3), "{said:?}");
-    let words =
-        format!("rayos-updater: bundle ends after {} bytes, expected {len}\nNothing was changed.\n", len - 1);
+    let words = format!(
+        "rayos-updater: bundle ends after {} bytes, expected {len}\nNothing was changed.\n",
+        len - 1
+    );
     assert_eq!(said.err, words);
     bytes.extend([0, 0]);
     let path = bench.file("long.bundle");
     std::fs::write(&path, bytes).expect("bundle");
     let said = bench.run("apply", &[text(&path), "--json"]);
-    assert_eq!((said.code, said.json()["reason"].as_str()), (Some(3), Some("length")));
+    assert_eq!(
+        (said.code, said.json()["reason"].as_str()),
+        (Some(3), Some("length"))
+    );
     assert!(bench.bytes() == before, "the disk changed");
 }
 
@@ -153,12 +189,15 @@ fn a_second_apply_is_told_who_is_at_work() {
     let said = bench.run("apply", &[text(&bench.file("1.1.0.bundle"))]);
     assert_eq!(said.code, Some(5), "{said:?}");
     let own = std::process::id();
-    assert!(said.err.contains("busy: in use by another program: "), "{said:?}");
+    assert!(
+        said.err.contains("busy: in use by another program: "),
+        "{said:?}"
+    );
     assert!(said.err.contains(&format!("(process {own})")), "{said:?}");
 }
 
-/// Starts an apply from a server that stalls, at once or at the payload, sends `signal` when that has begun, and returns
-/// how it ended.
+/// Starts an apply from a server that stalls, at once or at the payload, sends `signal` when that
+/// has begun, and returns how it ended.
 fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Said, Option<i32>, Duration) {
     let (sent, is_sent) = channel();
     let server = if stall_in_head {
@@ -179,14 +218,34 @@ fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Said, Option<i3
         .expect("rayos-updater");
     is_sent.recv().expect("request");
     let began = Instant::now();
-    let killed = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+    let killed = Command::new("kill")
+        .args([&format!("-{signal}"), &child.id().to_string()])
+        .status();
     assert!(killed.expect("kill").success());
     let status = child.wait().expect("end");
     let took = began.elapsed();
     let (mut out, mut err) = (String::new(), String::new());
-    child.stdout.take().expect("stdout").read_to_string(&mut out).expect("text");
-    child.stderr.take().expect("stderr").read_to_string(&mut err).expect("text");
-    (Said { code: status.code(), out, err }, status.signal(), took)
+    child
+        .stdout
+        .take()
+        .expect("stdout")
+        .read_to_string(&mut out)
+        .expect("text");
+    child
+        .stderr
+        .take()
+        .expect("stderr")
+        .read_to_string(&mut err)
+        .expect("text");
+    (
+        Said {
+            code: status.code(),
+            out,
+            err,
+        },
+        status.signal(),
+        took,
+    )
 }
 
 #[test]
@@ -194,7 +253,11 @@ fn a_signal_ends_it_with_a_sentence_and_the_same_command_goes_on() {
     let bench = Bench::new();
     let (said, killed_by, took) = stop_by(&bench, "INT", true);
     assert_eq!((said.code, killed_by), (Some(130), None), "{said:?}");
-    assert!(said.err.ends_with("stopped by a signal\nNothing was changed. The same command begins again.\n"));
+    assert!(
+        said.err.ends_with(
+            "stopped by a signal\nNothing was changed. The same command begins again.\n"
+        )
+    );
     // The server would have been waited for much longer.
     assert!(took < Duration::from_secs(20), "{took:?}");
 
@@ -213,21 +276,36 @@ fn a_signal_ends_it_with_a_sentence_and_the_same_command_goes_on() {
 fn progress_goes_to_a_descriptor_as_json_lines() {
     let bench = Bench::new();
     let lines = bench.file("lines");
-    let line = format!("exec \"$@\" --progress none --progress-fd 9 9>>{}", lines.to_str().expect("path"));
+    let line = format!(
+        "exec \"$@\" --progress none --progress-fd 9 9>>{}",
+        lines.to_str().expect("path")
+    );
     let mut shell = Command::new("sh");
     shell.args(["-c", &line, "sh"]);
     let command = bench.command("apply");
-    shell.arg(command.get_program()).args(command.get_args()).arg(bench.file("1.1.0.bundle"));
+    shell
+        .arg(command.get_program())
+        .args(command.get_args())
+        .arg(bench.file("1.1.0.bundle"));
     let said = Said::new(&shell.output().expect("sh"));
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     let lines = std::fs::read_to_string(&lines).expect("lines");
-    let events: Vec<serde_json::Value> =
-        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let events: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
     assert_eq!(events.first().expect("event")["event"], "release");
     assert_eq!(events.last().expect("event")["event"], "activated");
-    let said = bench.run("apply", &[text(&bench.file("1.1.0.bundle")), "--progress-fd", "77"]);
+    let said = bench.run(
+        "apply",
+        &[text(&bench.file("1.1.0.bundle")), "--progress-fd", "77"],
+    );
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.starts_with("rayos-updater: progress file descriptor 77: "), "{said:?}");
+    assert!(
+        said.err
+            .starts_with("rayos-updater: progress file descriptor 77: "),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -257,7 +335,10 @@ fn nice_is_taken_over_by_every_thread() {
         .collect();
     child.kill().expect("kill");
     child.wait().expect("end");
-    assert!(nice.len() > 2 && nice.iter().all(|nice| nice == "7"), "{nice:?}");
+    assert!(
+        nice.len() > 2 && nice.iter().all(|nice| nice == "7"),
+        "{nice:?}"
+    );
 }
 
 #[test]
@@ -268,14 +349,24 @@ fn proxies_of_the_environment_are_used_and_their_exceptions_kept() {
     let proxy = HostileServer::start(move |asked| honestly(&proxied, asked)).expect("proxy");
     let server = HostileServer::start(move |asked| honestly(&bytes, asked)).expect("server");
     let check = |url: &str, environment: &[(&str, &str)]| {
-        let output = bench.command("check").arg(url).envs(environment.iter().copied()).output();
+        let output = bench
+            .command("check")
+            .arg(url)
+            .envs(environment.iter().copied())
+            .output();
         Said::new(&output.expect("rayos-updater"))
     };
     let at = format!("http://{}", proxy.address());
     let said = check("http://updates.invalid/x", &[("http_proxy", &at)]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(proxy.asked()[0].line, "GET http://updates.invalid/x HTTP/1.1");
-    let said = check(&server.url("x"), &[("http_proxy", &at), ("no_proxy", "127.0.0.1")]);
+    assert_eq!(
+        proxy.asked()[0].line,
+        "GET http://updates.invalid/x HTTP/1.1"
+    );
+    let said = check(
+        &server.url("x"),
+        &[("http_proxy", &at), ("no_proxy", "127.0.0.1")],
+    );
     assert_eq!(said.code, Some(0), "{said:?}");
     assert_eq!((proxy.asked().len(), server.asked().len()), (1, 1));
 }
@@ -283,14 +374,20 @@ fn proxies_of_the_environment_are_used_and_their_exceptions_kept() {
 #[test]
 fn usage_is_told_with_its_own_code() {
     let bench = Bench::new();
-    for wrong in
-        [&["ftp://x/y"][..], &["x", "--limit-rate", "0"], &["x", "--nice", "20"], &["x", "--booted", "c"]]
-    {
+    for wrong in [
+        &["ftp://x/y"][..],
+        &["x", "--limit-rate", "0"],
+        &["x", "--nice", "20"],
+        &["x", "--booted", "c"],
+    ] {
         assert_eq!(bench.run("apply", wrong).code, Some(2), "{wrong:?}");
     }
     let said = bench.run("apply", &[text(&bench.file("missing.bundle"))]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("missing.bundle: No such file"), "{said:?}");
+    assert!(
+        said.err.contains("missing.bundle: No such file"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -305,7 +402,12 @@ fn man_pages_and_completions_are_made_from_the_program() {
     }
     let page = std::fs::read_to_string(dir.path().join("rayos-updater-apply.1")).expect("man page");
     assert!(page.contains("limit\\-rate"), "{page}");
-    for name in ["rayos-updater.1", "rayos-updater-check.1", "rayos-updater-status.1", "rayos-updater.bash"] {
+    for name in [
+        "rayos-updater.1",
+        "rayos-updater-check.1",
+        "rayos-updater-status.1",
+        "rayos-updater.bash",
+    ] {
         assert!(dir.path().join(name).exists(), "{name}");
     }
 }

@@ -3,15 +3,16 @@
 use anyhow::{Context as _, Result};
 use ed25519_dalek::{Signer as _, SigningKey};
 use record::{
-    BOOT_A_TYPE, BOOT_B_TYPE, COPY_OFFSETS, ESP_TYPE, Guid, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE, Reason,
-    Record, Release, STATE_TYPE, Slot, SlotState, Status, Text64,
+    BOOT_A_TYPE, BOOT_B_TYPE, COPY_OFFSETS, ESP_TYPE, Guid, RECOVERY_TYPE, ROOT_A_TYPE,
+    ROOT_B_TYPE, Reason, Record, Release, STATE_TYPE, Slot, SlotState, Status, Text64,
 };
 use seal::{ImageDigest, KeyId, Role, Seal, Statement, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 
 const MIB: usize = 1024 * 1024;
-/// Type GUID and length in MiB of every partition, in their order on the disk; the ESP may be larger.
+/// Type GUID and length in MiB of every partition, in their order on the disk; the ESP may be
+/// larger.
 const PARTS: [(Guid, usize); 7] = [
     (ESP_TYPE, 1),
     (STATE_TYPE, 1),
@@ -46,7 +47,10 @@ pub(crate) fn release(
     key: &SigningKey,
 ) -> Result<(Seal, Release)> {
     let version = Text64::new(version).context("version")?;
-    let digest = ImageDigest { len: image.len() as u64, sha256: Sha256::digest(image).into() };
+    let digest = ImageDigest {
+        len: image.len() as u64,
+        sha256: Sha256::digest(image).into(),
+    };
     let manifest_sha256 = Sha256::digest(version.as_str()).into();
     let mut seal = Seal::new(&Statement {
         version,
@@ -54,14 +58,24 @@ pub(crate) fn release(
         key_epoch: 1,
         revoke: false,
         watchdog: true,
-        manifest: ImageDigest { len: 1, sha256: manifest_sha256 },
+        manifest: ImageDigest {
+            len: 1,
+            sha256: manifest_sha256,
+        },
         boot: digest,
         recovery: digest,
         bundle_len: 0,
     });
     let signature = key.sign(&seal.to_be_signed()).to_bytes();
     seal.add_signature(KeyId::of(key.verifying_key().as_bytes()), &signature)?;
-    Ok((seal, Release { version, rollback_index, manifest_sha256 }))
+    Ok((
+        seal,
+        Release {
+            version,
+            rollback_index,
+            manifest_sha256,
+        },
+    ))
 }
 
 pub(crate) fn sealed(seal: &Seal, image: &[u8]) -> Vec<u8> {
@@ -80,7 +94,11 @@ pub(crate) fn fat(len: usize, sector: u16, files: &[(&str, &[u8])]) -> Result<Ve
             let (folder, _) = path.rsplit_once('/').context("folder")?;
             let mut made = String::new();
             for part in folder.split('/') {
-                made = if made.is_empty() { part.to_owned() } else { format!("{made}/{part}") };
+                made = if made.is_empty() {
+                    part.to_owned()
+                } else {
+                    format!("{made}/{part}")
+                };
                 root.create_dir(&made)?;
             }
             root.create_file(path)?.write_all(data)?;
@@ -110,7 +128,11 @@ impl Disk {
     }
 
     pub(crate) fn len(&self, part: usize) -> usize {
-        if part == ESP { self.esp_mib * MIB } else { PARTS[part].1 * MIB }
+        if part == ESP {
+            self.esp_mib * MIB
+        } else {
+            PARTS[part].1 * MIB
+        }
     }
 
     /// An empty disk with a partition table; `seed` makes its GUIDs its own.
@@ -126,7 +148,10 @@ impl Disk {
         for (part, (entry, (kind, _))) in array.chunks_mut(128).zip(PARTS).enumerate() {
             entry[..16].copy_from_slice(&kind.0);
             entry[16..32].copy_from_slice(&disk.uuid(part).0);
-            let (first, last) = (disk.at(part) / sector, (disk.at(part) + disk.len(part)) / sector - 1);
+            let (first, last) = (
+                disk.at(part) / sector,
+                (disk.at(part) + disk.len(part)) / sector - 1,
+            );
             entry[32..40].copy_from_slice(&(first as u64).to_le_bytes());
             entry[40..48].copy_from_slice(&(last as u64).to_le_bytes());
         }
@@ -137,7 +162,13 @@ impl Disk {
             let mut header = [0; 92];
             header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
             let usable = (2 + array_sectors, last - array_sectors - 1);
-            for (at, value) in [(24, lba), (32, other), (40, usable.0), (48, usable.1), (72, array_lba)] {
+            for (at, value) in [
+                (24, lba),
+                (32, other),
+                (40, usable.0),
+                (48, usable.1),
+                (72, array_lba),
+            ] {
                 header[at..at + 8].copy_from_slice(&u64::to_le_bytes(value));
             }
             header[56..72].copy_from_slice(&disk.guid.0);
@@ -155,7 +186,8 @@ impl Disk {
     }
 
     fn protective_mbr(&mut self, last: u64) {
-        self.bytes[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0]);
+        self.bytes[446..462]
+            .copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0, 0, 0, 0]);
         self.bytes[458..462].copy_from_slice(&(last as u32).to_le_bytes());
         self.bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     }
@@ -194,7 +226,12 @@ impl Disk {
         }
     }
 
-    pub(crate) fn record(&self, default: Slot, a: (Status, Release), b: (Status, Release)) -> Record {
+    pub(crate) fn record(
+        &self,
+        default: Slot,
+        a: (Status, Release),
+        b: (Status, Release),
+    ) -> Record {
         Record {
             seq: 1,
             disk_guid: self.guid,

@@ -1,5 +1,5 @@
-//! The simulated firmware against OVMF: one script of changed variables and reboots, and both must start the same
-//! programs in the same order and leave the same boot entries behind.
+//! The simulated firmware against OVMF: one script of changed variables and reboots, and both must
+//! start the same programs in the same order and leave the same boot entries behind.
 
 use crate::Lab;
 use crate::disk::{self, Disk, ESP};
@@ -63,16 +63,25 @@ const SCRIPT: &[&[Change]] = &[
     &[Next(0x99)],
     &[Put(0x14, Kind::Gone), Order(&[0x77, 0x14, 0x10])],
     &[Next(0x14)],
-    &[Put(0x15, Kind::WrongNumber), Put(0x16, Kind::WrongUuid), Order(&[0x15, 0x16, 0x13, 0x11])],
+    &[
+        Put(0x15, Kind::WrongNumber),
+        Put(0x16, Kind::WrongUuid),
+        Order(&[0x15, 0x16, 0x13, 0x11]),
+    ],
     // Cut off, in the order and in BootNext.
     &[Put(0x17, Kind::Cut), Order(&[0x17, 0x10]), Next(0x17)],
-    // An order that is lost, and then one that names an entry twice. (One that ends in half a number is not among
-    // these: OVMF then writes behind its own list, and loses its own entries.)
+    // An order that is lost, and then one that names an entry twice. (One that ends in half a
+    // number is not among these: OVMF then writes behind its own list, and loses its own entries.)
     &[NoOrder],
     &[Order(&[0x10, 0x10])],
     &[RawNext(&[0x11])],
     // Numbers that are not listed are taken for the firmware's own entries.
-    &[Put(0, Kind::Take), Put(1, Kind::Take), Put(2, Kind::Take), Order(&[0x11])],
+    &[
+        Put(0, Kind::Take),
+        Put(1, Kind::Take),
+        Put(2, Kind::Take),
+        Order(&[0x11]),
+    ],
     &[Put(1, Kind::Cut), Order(&[1, 0x11])],
     &[Delete(0x11)],
     // Success parks the machine in the firmware's menu.
@@ -105,13 +114,27 @@ pub(crate) fn same_boots(lab: &Lab) -> Result<()> {
     let esp = disk::fat(disk.len(ESP), 512, &files)?;
     disk.write(ESP, 0, &esp);
     let machine = Machine::new(&lab.dir.join("same-boots"))?;
-    let mut both = Both { disk, machine, vars: BootVars::default(), found: Vec::new() };
+    let mut both = Both {
+        disk,
+        machine,
+        vars: BootVars::default(),
+        found: Vec::new(),
+    };
     let mut differ = Vec::new();
     for (number, changes) in SCRIPT.iter().enumerate() {
-        let step = both.step(changes).with_context(|| format!("boot {number}, after {changes:?}"))?;
-        differ.extend(step.into_iter().map(|what| format!("boot {number}, after {changes:?}: {what}")));
+        let step = both
+            .step(changes)
+            .with_context(|| format!("boot {number}, after {changes:?}"))?;
+        differ.extend(
+            step.into_iter()
+                .map(|what| format!("boot {number}, after {changes:?}: {what}")),
+        );
     }
-    ensure!(differ.is_empty(), "OVMF and the model differ:\n{}", differ.join("\n"));
+    ensure!(
+        differ.is_empty(),
+        "OVMF and the model differ:\n{}",
+        differ.join("\n")
+    );
     Ok(())
 }
 
@@ -123,7 +146,9 @@ impl Both {
             nvram::change(&self.machine.vars(), &[(&name, data.clone())])?;
             self.change(change, data);
         }
-        let console = self.machine.boot(&mut [(&mut self.disk.bytes, 512)], &[MENU])?;
+        let console = self
+            .machine
+            .boot(&mut [(&mut self.disk.bytes, 512)], &[MENU])?;
         let after = BootVars::read(&nvram::read(&self.machine.vars())?)?;
         if self.found.is_empty() {
             self.found = after
@@ -146,18 +171,42 @@ impl Both {
                 differ.push(format!("{what}: OVMF {ovmf}, the model {model}"));
             }
         };
-        compare("started", format!("{:04x?}", ovmf.started), format!("{:04x?}", simulated.started));
-        compare("taken", format!("{:04x?}", ovmf.taken), format!("{:04x?}", simulated.taken));
-        compare("order", format!("{:04x?}", ovmf.vars.order), format!("{:04x?}", simulated.vars.order));
-        compare("next", format!("{:?}", ovmf.vars.next), format!("{:?}", simulated.vars.next));
-        compare("entries", format!("{:02x?}", ovmf.vars.entries), format!("{:02x?}", simulated.vars.entries));
+        compare(
+            "started",
+            format!("{:04x?}", ovmf.started),
+            format!("{:04x?}", simulated.started),
+        );
+        compare(
+            "taken",
+            format!("{:04x?}", ovmf.taken),
+            format!("{:04x?}", simulated.taken),
+        );
+        compare(
+            "order",
+            format!("{:04x?}", ovmf.vars.order),
+            format!("{:04x?}", simulated.vars.order),
+        );
+        compare(
+            "next",
+            format!("{:?}", ovmf.vars.next),
+            format!("{:?}", simulated.vars.next),
+        );
+        compare(
+            "entries",
+            format!("{:02x?}", ovmf.vars.entries),
+            format!("{:02x?}", simulated.vars.entries),
+        );
         self.vars = ovmf.vars;
         Ok(differ)
     }
 
     /// Name and data of the variable that a change is about.
     fn variable(&self, change: &Change) -> (String, Option<Vec<u8>>) {
-        let numbers = |list: &[u16]| list.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let numbers = |list: &[u16]| {
+            list.iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect()
+        };
         match change {
             Put(number, kind) => (format!("Boot{number:04X}"), Some(self.entry(*kind))),
             Delete(number) => (format!("Boot{number:04X}"), None),
@@ -170,8 +219,14 @@ impl Both {
 
     /// The same change to the simulated variables.
     fn change(&mut self, change: &Change, data: Option<Vec<u8>>) {
-        let numbers =
-            |bytes: &[u8]| bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
+        let numbers = |bytes: &[u8]| {
+            bytes
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|pair| u16::from_le_bytes(*pair))
+                .collect()
+        };
         match (change, data) {
             (Put(number, _), Some(data)) => drop(self.vars.entries.insert(*number, data)),
             (Delete(number), _) => drop(self.vars.entries.remove(number)),
@@ -208,7 +263,8 @@ impl Both {
 /// What comes of an entry in this machine.
 fn starts(disk: &Disk, option: &LoadOption) -> Start {
     let Some(drive) = option.hard_drive() else {
-        // The firmware's own for the disk leads to the removable path; its menu and shell come by themselves never.
+        // The firmware's own for the disk leads to the removable path; its menu and shell come by
+        // themselves never.
         return Start::TookOver;
     };
     if drive.uuid != disk.uuid(ESP) || drive.number != 1 {
@@ -226,5 +282,7 @@ fn starts(disk: &Disk, option: &LoadOption) -> Start {
 fn started(console: &str) -> Vec<u16> {
     let lines = console.lines().filter(|line| !line.contains(MENU));
     let numbers = lines.filter_map(|line| line.split_once("BdsDxe: starting Boot")?.1.get(..4));
-    numbers.filter_map(|digits| u16::from_str_radix(digits, 16).ok()).collect()
+    numbers
+        .filter_map(|digits| u16::from_str_radix(digits, 16).ok())
+        .collect()
 }

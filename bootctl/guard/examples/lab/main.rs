@@ -1,5 +1,5 @@
-//! Boots the guard in QEMU with OVMF, scenario by scenario, and asserts what it says and what it leaves on the
-//! disk. `scripts/test-guard` calls it.
+//! Boots the guard in QEMU with OVMF, scenario by scenario, and asserts what it says and what it
+//! leaves on the disk. `scripts/test-guard` calls it.
 #![allow(clippy::print_stderr, reason = "this is a program")]
 
 mod disk;
@@ -30,8 +30,10 @@ impl Lab {
     pub(crate) fn payload(&self, orders: &str) -> Vec<u8> {
         let marker = b"guard-payload orders\0\0\0\0";
         let mut program = self.payload.clone();
-        let at =
-            program.windows(marker.len()).position(|window| window == marker).map(|at| at + marker.len());
+        let at = program
+            .windows(marker.len())
+            .position(|window| window == marker)
+            .map(|at| at + marker.len());
         if let Some(place) = at.and_then(|at| program.get_mut(at..at + 8)) {
             place.fill(0);
             place[..orders.len()].copy_from_slice(orders.as_bytes());
@@ -70,7 +72,10 @@ fn run() -> Result<()> {
     let mut guard = guard_without_keys.clone();
     let at = section(&guard, b".trust\0\0").context("no section .trust")?;
     let block = disk::trust()?.to_block();
-    guard.get_mut(at..at + block.len()).context("section .trust is short")?.copy_from_slice(&block);
+    guard
+        .get_mut(at..at + block.len())
+        .context("section .trust is short")?
+        .copy_from_slice(&block);
     let dir = tempfile::tempdir()?;
     let lab = Lab {
         guard,
@@ -79,8 +84,13 @@ fn run() -> Result<()> {
         dir: dir.path().into(),
     };
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let chosen: Vec<_> = scenarios::ALL.iter().filter(|(name, _)| is_wanted(name)).collect();
-    if let Some(unknown) = wanted.iter().find(|wanted| scenarios::ALL.iter().all(|(name, _)| name != wanted))
+    let chosen: Vec<_> = scenarios::ALL
+        .iter()
+        .filter(|(name, _)| is_wanted(name))
+        .collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|wanted| scenarios::ALL.iter().all(|(name, _)| name != wanted))
     {
         bail!("no scenario is called {unknown}");
     }
@@ -89,7 +99,8 @@ fn run() -> Result<()> {
     std::thread::scope(|scope| {
         for _ in 0..MACHINES {
             scope.spawn(|| {
-                while let Some((name, scenario)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some((name, scenario)) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
+                {
                     let began = Instant::now();
                     match scenario(&lab) {
                         Ok(()) => eprintln!("lab: {name}: ok, {} s", began.elapsed().as_secs()),

@@ -1,4 +1,5 @@
-//! OVMF's store of variables, read and written from outside (EDK2, MdeModulePkg/Include/Guid/VariableFormat.h).
+//! OVMF's store of variables, read and written from outside (EDK2,
+//! MdeModulePkg/Include/Guid/VariableFormat.h).
 
 use anyhow::{Context as _, Result, ensure};
 use bootctl::efivars::{EfiVars as _, MemVars, VarName, Variable};
@@ -10,15 +11,19 @@ const FIRST: usize = 0x48 + 28;
 /// Where the length of the store stands: it begins behind the volume's header.
 const STORE_LEN_AT: usize = 0x48 + 16;
 const HEADER: usize = 60;
-const GLOBAL: [u8; 16] =
-    [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+const GLOBAL: [u8; 16] = [
+    0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
+];
 /// Vendor of `db` (UEFI 2.10, 32.3).
-const IMAGE_SECURITY: [u8; 16] =
-    [0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f];
+const IMAGE_SECURITY: [u8; 16] = [
+    0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f,
+];
 /// A list of X.509 certificates.
-const X509: [u8; 16] =
-    [0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72];
-/// Persistent, seen by boot and run time, and written only by a signer: `TIME_BASED_AUTHENTICATED_WRITE_ACCESS`.
+const X509: [u8; 16] = [
+    0xa1, 0x59, 0xc0, 0xa5, 0xe4, 0x94, 0xa7, 0x4a, 0x87, 0xb5, 0xab, 0x15, 0x5c, 0x2b, 0xf0, 0x72,
+];
+/// Persistent, seen by boot and run time, and written only by a signer:
+/// `TIME_BASED_AUTHENTICATED_WRITE_ACCESS`.
 const AUTHENTICATED: u32 = 0x27;
 /// States of a variable that counts: added, or being replaced by one that is not there yet.
 const ADDED: u8 = 0x3f;
@@ -31,7 +36,14 @@ pub(crate) fn load_option(label: &str, hd: &[u8], file: &str, data: &[u8]) -> Ve
     let file = utf16(file);
     let node = [&[4, 4][..], &(file.len() as u16 + 4).to_le_bytes(), &file].concat();
     let path = [hd, &node, &[0x7f, 0xff, 4, 0]].concat();
-    [&1_u32.to_le_bytes()[..], &(path.len() as u16).to_le_bytes(), &utf16(label), &path, data].concat()
+    [
+        &1_u32.to_le_bytes()[..],
+        &(path.len() as u16).to_le_bytes(),
+        &utf16(label),
+        &path,
+        data,
+    ]
+    .concat()
 }
 
 /// A variable in the store, and where its header is.
@@ -50,13 +62,18 @@ fn scan(store: &[u8]) -> Result<(Vec<Found>, usize)> {
     let mut at = FIRST;
     while store.get(at..at + 2) == Some(&[0xaa, 0x55]) {
         let word = |from: usize| -> Result<u32> {
-            let bytes = store.get(at + from..at + from + 4).context("store ends within a variable")?;
+            let bytes = store
+                .get(at + from..at + from + 4)
+                .context("store ends within a variable")?;
             Ok(u32::from_le_bytes(bytes.try_into()?))
         };
         let (name_len, data_len) = (word(36)? as usize, word(40)? as usize);
         let text = at + HEADER;
-        let part =
-            |from: usize, len: usize| store.get(from..from + len).context("store ends within a variable");
+        let part = |from: usize, len: usize| {
+            store
+                .get(from..from + len)
+                .context("store ends within a variable")
+        };
         found.push(Found {
             at,
             state: store[at + 2],
@@ -76,11 +93,27 @@ pub(crate) fn read(store: &Path) -> Result<MemVars> {
     let vars = MemVars::new();
     for state in [IN_TRANSITION, ADDED] {
         for variable in found.iter().filter(|variable| variable.state == state) {
-            let units: Vec<u16> =
-                variable.name.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
-            let name = String::from_utf16_lossy(&units).trim_end_matches('\0').to_owned();
-            let name = VarName { name, vendor: Guid(variable.vendor) };
-            vars.set(&name, &Variable { attributes: variable.attributes, data: variable.data.clone() })?;
+            let units: Vec<u16> = variable
+                .name
+                .as_chunks::<2>()
+                .0
+                .iter()
+                .map(|unit| u16::from_le_bytes(*unit))
+                .collect();
+            let name = String::from_utf16_lossy(&units)
+                .trim_end_matches('\0')
+                .to_owned();
+            let name = VarName {
+                name,
+                vendor: Guid(variable.vendor),
+            };
+            vars.set(
+                &name,
+                &Variable {
+                    attributes: variable.attributes,
+                    data: variable.data.clone(),
+                },
+            )?;
         }
     }
     Ok(vars)
@@ -93,7 +126,10 @@ pub(crate) fn change(store: &Path, changes: &[(&str, Option<Vec<u8>>)]) -> Resul
     for (name, data) in changes {
         let name = utf16(name);
         let (found, at) = scan(&bytes)?;
-        for old in found.iter().filter(|old| old.vendor == GLOBAL && old.name == name) {
+        for old in found
+            .iter()
+            .filter(|old| old.vendor == GLOBAL && old.name == name)
+        {
             bytes[old.at + 2] &= !DELETED;
         }
         let Some(data) = data else { continue };
@@ -105,10 +141,11 @@ pub(crate) fn change(store: &Path, changes: &[(&str, Option<Vec<u8>>)]) -> Resul
     Ok(())
 }
 
-/// Enrols a certificate as platform key, key exchange key and the one signer of programs: from the next start on Secure
-/// Boot is on. A person does that in the firmware's menu.
+/// Enrols a certificate as platform key, key exchange key and the one signer of programs: from the
+/// next start on Secure Boot is on. A person does that in the firmware's menu.
 pub(crate) fn enrol(store: &Path, certificate: &[u8]) -> Result<()> {
-    // EFI_SIGNATURE_LIST (UEFI 2.10, 32.4.1): type, lengths of list, header and signature, owner, certificate.
+    // EFI_SIGNATURE_LIST (UEFI 2.10, 32.4.1): type, lengths of list, header and signature, owner,
+    // certificate.
     let signature_len = 16 + certificate.len() as u32;
     let mut list = X509.to_vec();
     for len in [28 + signature_len, 0, signature_len] {
@@ -120,7 +157,10 @@ pub(crate) fn enrol(store: &Path, certificate: &[u8]) -> Result<()> {
     for (vendor, name) in [(GLOBAL, "PK"), (GLOBAL, "KEK"), (IMAGE_SECURITY, "db")] {
         let (_, at) = scan(&bytes)?;
         let variable = encode(vendor, &utf16(name), AUTHENTICATED, &list);
-        bytes.get_mut(at..at + variable.len()).context("the store is full")?.copy_from_slice(&variable);
+        bytes
+            .get_mut(at..at + variable.len())
+            .context("the store is full")?
+            .copy_from_slice(&variable);
     }
     std::fs::write(store, bytes)?;
     Ok(())
@@ -140,5 +180,8 @@ fn encode(vendor: [u8; 16], name: &[u8], attributes: u32, data: &[u8]) -> Vec<u8
 }
 
 fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+    text.encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect()
 }

@@ -13,8 +13,8 @@ use crate::qemu::Machine;
 use anyhow::{Result, ensure};
 use record::event::{Kind, events};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, Release, Slot,
-    Status,
+    COPY_OFFSETS, Choice, Copies, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, Release,
+    Slot, Status,
 };
 
 type Scenario = fn(&Lab) -> Result<()>;
@@ -59,7 +59,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
 const TOLD: &str = "guard-payload: orders";
 const GAVE_UP: &str = "BdsDxe: failed to start";
 
-/// A disk with release 1.0.0 in A and 1.1.0 in B, a recovery 1.0.0, and the guard on the removable path.
+/// A disk with release 1.0.0 in A and 1.1.0 in B, a recovery 1.0.0, and the guard on the removable
+/// path.
 struct Installed {
     disk: Disk,
     machine: Machine,
@@ -70,7 +71,10 @@ impl Installed {
     fn new(lab: &Lab, name: &str, sector: usize, orders: [&str; 3]) -> Result<Self> {
         let mut disk = Disk::new(sector, 1, 8);
         let guard: &[u8] = &lab.guard;
-        let files = [("EFI/BOOT/BOOTX64.EFI", guard), ("EFI/RAYOS/GUARDR.EFI", guard)];
+        let files = [
+            ("EFI/BOOT/BOOTX64.EFI", guard),
+            ("EFI/RAYOS/GUARDR.EFI", guard),
+        ];
         let esp = disk::fat(disk.len(ESP), sector as u16, &files)?;
         disk.write(ESP, 0, &esp);
         let [a, b, recovery] = orders.map(|orders| lab.payload(orders));
@@ -81,8 +85,16 @@ impl Installed {
         disk.write(BOOT[1], 0, &disk::sealed(&seal_b, &b));
         disk.write(RECOVERY, 0, &disk::sealed(&seal_r, &recovery));
         let machine = Machine::new(&lab.dir.join(name))?;
-        let mut installed = Self { disk, machine, releases: [release_a, release_b] };
-        installed.put(Slot::A, Status::Good { budget_left: 8 }, Status::Good { budget_left: 8 });
+        let mut installed = Self {
+            disk,
+            machine,
+            releases: [release_a, release_b],
+        };
+        installed.put(
+            Slot::A,
+            Status::Good { budget_left: 8 },
+            Status::Good { budget_left: 8 },
+        );
         Ok(installed)
     }
 
@@ -94,11 +106,17 @@ impl Installed {
 
     fn boot(&mut self, until: &[&str]) -> Result<String> {
         let sector = self.disk.sector;
-        self.machine.boot(&mut [(&mut self.disk.bytes, sector)], until)
+        self.machine
+            .boot(&mut [(&mut self.disk.bytes, sector)], until)
     }
 
     fn record(&self) -> Result<Record> {
-        let copies = COPY_OFFSETS.map(|at| self.disk.read(STATE, at as usize, RECORD_LEN).try_into().ok());
+        let copies = COPY_OFFSETS.map(|at| {
+            self.disk
+                .read(STATE, at as usize, RECORD_LEN)
+                .try_into()
+                .ok()
+        });
         match Pair::read(Copies(copies)) {
             Pair::Valid { record, .. } => Ok(record),
             other => anyhow::bail!("{other:?}"),
@@ -106,10 +124,16 @@ impl Installed {
     }
 
     fn events(&self) -> Vec<(Kind, Option<Choice>, Reason)> {
-        let mut all: Vec<_> =
-            events(self.disk.read(STATE, RING_OFFSET as usize, RING_LEN as usize)).collect();
+        let mut all: Vec<_> = events(self.disk.read(
+            STATE,
+            RING_OFFSET as usize,
+            RING_LEN as usize,
+        ))
+        .collect();
         all.sort_by_key(|event| event.seq);
-        all.iter().map(|event| (event.kind, event.subject, event.reason)).collect()
+        all.iter()
+            .map(|event| (event.kind, event.subject, event.reason))
+            .collect()
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) struct BlockDisk {
     media_id: u32,
     sector: usize,
     sectors: u64,
-    /// All data goes through here, since a caller's buffer need not have the alignment that the driver asks for.
+    /// All data goes through here, since a caller's buffer need not have the alignment that the
+    /// driver asks for.
     bounce: Vec<u8>,
     bounce_at: usize,
 }
@@ -24,12 +25,17 @@ pub(super) struct BlockDisk {
 impl BlockDisk {
     /// The disk behind `handle`; `None` for a partition, a drive without a medium or an odd sector.
     pub(super) fn open(handle: Handle) -> Option<Self> {
-        let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
-        // SAFETY: the protocol is only used through this borrow, and no driver is disconnected while the guard
-        // runs: it connects and disconnects nothing. Opening it exclusively would take the disk away from
-        // the partition driver, which the started image needs.
+        let params = OpenProtocolParams {
+            handle,
+            agent: boot::image_handle(),
+            controller: None,
+        };
+        // SAFETY: the protocol is only used through this borrow, and no driver is disconnected
+        // while the guard runs: it connects and disconnects nothing. Opening it exclusively would
+        // take the disk away from the partition driver, which the started image needs.
         let io =
-            unsafe { boot::open_protocol::<BlockIO>(params, OpenProtocolAttributes::GetProtocol) }.ok()?;
+            unsafe { boot::open_protocol::<BlockIO>(params, OpenProtocolAttributes::GetProtocol) }
+                .ok()?;
         let media = io.get()?.media();
         if !media.is_media_present() || media.is_logical_partition() {
             return None;
@@ -42,13 +48,26 @@ impl BlockDisk {
         let align = (media.io_align() as usize).max(1);
         let bounce = vec![0; REQUEST_MAX.checked_add(align)?];
         let bounce_at = bounce.as_ptr().align_offset(align.next_power_of_two());
-        Some(Self { io, media_id, sector, sectors, bounce, bounce_at })
+        Some(Self {
+            io,
+            media_id,
+            sector,
+            sectors,
+            bounce,
+            bounce_at,
+        })
     }
 
     fn check(&self, lba: u64, len: usize) -> Result<(), IoError> {
         let count = (len / self.sector) as u64;
-        let inside = lba.checked_add(count).is_some_and(|end| end <= self.sectors);
-        if inside && len.is_multiple_of(self.sector) { Ok(()) } else { Err(IoError) }
+        let inside = lba
+            .checked_add(count)
+            .is_some_and(|end| end <= self.sectors);
+        if inside && len.is_multiple_of(self.sector) {
+            Ok(())
+        } else {
+            Err(IoError)
+        }
     }
 }
 
@@ -65,10 +84,14 @@ impl Disk for BlockDisk {
         self.check(lba, into.len())?;
         let io = self.io.get_mut().ok_or(IoError)?;
         let step = (REQUEST_MAX / self.sector) as u64;
-        for (part, lba) in into.chunks_mut(REQUEST_MAX).zip((lba..).step_by(step as usize)) {
+        for (part, lba) in into
+            .chunks_mut(REQUEST_MAX)
+            .zip((lba..).step_by(step as usize))
+        {
             let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
             let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
-            io.read_blocks(self.media_id, lba, bounce).map_err(|_| IoError)?;
+            io.read_blocks(self.media_id, lba, bounce)
+                .map_err(|_| IoError)?;
             part.copy_from_slice(bounce);
         }
         Ok(())
@@ -82,12 +105,17 @@ impl Disk for BlockDisk {
             let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
             let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
             bounce.copy_from_slice(part);
-            io.write_blocks(self.media_id, lba, bounce).map_err(|_| IoError)?;
+            io.write_blocks(self.media_id, lba, bounce)
+                .map_err(|_| IoError)?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), IoError> {
-        self.io.get_mut().ok_or(IoError)?.flush_blocks().map_err(|_| IoError)
+        self.io
+            .get_mut()
+            .ok_or(IoError)?
+            .flush_blocks()
+            .map_err(|_| IoError)
     }
 }

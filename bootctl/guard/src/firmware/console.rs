@@ -31,6 +31,7 @@ fn next_key() -> Option<Key> {
 }
 
 fn is_r(key: Key) -> bool {
-    let is = |letter: char| Char16::try_from(letter).is_ok_and(|letter| key == Key::Printable(letter));
+    let is =
+        |letter: char| Char16::try_from(letter).is_ok_and(|letter| key == Key::Printable(letter));
     is('r') || is('R')
 }

@@ -14,8 +14,8 @@ use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC};
 use uefi::{Status, boot, runtime};
 use volume::{RecoveryFile, Volume};
 
-/// The trusted keys, in a section of their own: `rayos-bundle embed-trust` writes them into the finished
-/// program. As built, there are none, and nothing is trusted.
+/// The trusted keys, in a section of their own: `rayos-bundle embed-trust` writes them into the
+/// finished program. As built, there are none, and nothing is trusted.
 #[used]
 #[unsafe(link_section = ".trust")]
 static TRUST: [u8; TRUST_BLOCK_LEN] = empty_trust();
@@ -33,8 +33,9 @@ const fn empty_trust() -> [u8; TRUST_BLOCK_LEN] {
 fn trust_block() -> [u8; TRUST_BLOCK_LEN] {
     let mut block = [0; TRUST_BLOCK_LEN];
     for (to, from) in block.iter_mut().zip(&TRUST) {
-        // SAFETY: `from` is a reference. The read is volatile because the bytes are replaced after the
-        // compiler has seen them; byte by byte, since one read of the array becomes 50 KB of instructions.
+        // SAFETY: `from` is a reference. The read is volatile because the bytes are replaced after
+        // the compiler has seen them; byte by byte, since one read of the array becomes 50 KB of
+        // instructions.
         *to = unsafe { core::ptr::read_volatile(from) };
     }
     block
@@ -44,14 +45,21 @@ fn trust_block() -> [u8; TRUST_BLOCK_LEN] {
 #[uefi::entry]
 fn main() -> Status {
     let volume = Volume::of_this_program();
-    let entry = volume.as_ref().map_or(Request::Plain, |volume| parse_options(volume.options()));
-    let request = if console::recovery_key_pressed() { Request::Recovery } else { entry };
+    let entry = volume
+        .as_ref()
+        .map_or(Request::Plain, |volume| parse_options(volume.options()));
+    let request = if console::recovery_key_pressed() {
+        Request::Recovery
+    } else {
+        entry
+    };
     let mut firmware = Firmware { volume };
     run(&mut firmware, &trust_block(), request);
     Status::NOT_FOUND
 }
 
-/// Resets the machine: a try is spent then, and the next start decides anew. It never waits for a person.
+/// Resets the machine: a try is spent then, and the next start decides anew. It never waits for a
+/// person.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     uefi::println!("rayos-guard: {info}");
@@ -85,8 +93,13 @@ impl Machine for Firmware {
 
     fn other_disks(&mut self) -> Vec<BlockDisk> {
         let own = self.volume.as_ref().and_then(Volume::disk);
-        let handles = boot::find_handles::<uefi::proto::media::block::BlockIO>().unwrap_or_default();
-        handles.into_iter().filter(|handle| Some(*handle) != own).filter_map(BlockDisk::open).collect()
+        let handles =
+            boot::find_handles::<uefi::proto::media::block::BlockIO>().unwrap_or_default();
+        handles
+            .into_iter()
+            .filter(|handle| Some(*handle) != own)
+            .filter_map(BlockDisk::open)
+            .collect()
     }
 
     fn recovery_file(&mut self) -> Option<RecoveryFile> {

@@ -24,15 +24,27 @@ fn register(at: Address, register: u8) -> PciIoAddress {
 
 impl Bus for RootBridge {
     fn config(&mut self, at: Address, number: u8) -> Option<u32> {
-        self.0.get_mut()?.pci().read_one::<u32>(register(at, number)).ok()
+        self.0
+            .get_mut()?
+            .pci()
+            .read_one::<u32>(register(at, number))
+            .ok()
     }
 
     fn set_config8(&mut self, at: Address, number: u8, value: u8) -> Option<()> {
-        self.0.get_mut()?.pci().write_one(register(at, number), value).ok()
+        self.0
+            .get_mut()?
+            .pci()
+            .write_one(register(at, number), value)
+            .ok()
     }
 
     fn set_config16(&mut self, at: Address, number: u8, value: u16) -> Option<()> {
-        self.0.get_mut()?.pci().write_one(register(at, number), value).ok()
+        self.0
+            .get_mut()?
+            .pci()
+            .write_one(register(at, number), value)
+            .ok()
     }
 
     fn port(&mut self, port: u16) -> Option<u16> {
@@ -43,12 +55,12 @@ impl Bus for RootBridge {
         self.0.get_mut()?.io().write_one(port.into(), value).ok()
     }
 
-    // Memory is reached directly, since EDK2's root bridge refuses addresses outside its own windows, and the
-    // chipset's registers are outside of them.
+    // Memory is reached directly, since EDK2's root bridge refuses addresses outside its own
+    // windows, and the chipset's registers are outside of them.
 
     fn memory(&mut self, address: u64) -> Option<u32> {
-        // SAFETY: UEFI maps memory one to one (UEFI 2.10, 2.3.4); the address is that of a register that the
-        // chipset was found to have, or of a BAR that the firmware assigned.
+        // SAFETY: UEFI maps memory one to one (UEFI 2.10, 2.3.4); the address is that of a register
+        // that the chipset was found to have, or of a BAR that the firmware assigned.
         Some(unsafe { (address as *const u32).read_volatile() })
     }
 

@@ -16,7 +16,8 @@ use uefi::{CStr16, CString16, Guid, Status, cstr16, guid};
 const LOADER: Guid = guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
 /// What this loader can do of that interface's list: nothing, its entries are not files.
 const LOADER_FEATURES: u64 = 0;
-/// Seconds until the firmware resets a machine whose image hangs before it takes over (UEFI 2.10, 7.5).
+/// Seconds until the firmware resets a machine whose image hangs before it takes over (UEFI 2.10,
+/// 7.5).
 const WATCHDOG_SECONDS: usize = 120;
 /// The firmware's own choice for a boot option, set again after an image came back.
 const WATCHDOG_DEFAULT: usize = 300;
@@ -30,11 +31,15 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
         Origin::Partition(uuid) => partition_path(uuid),
         Origin::File => volume.and_then(Volume::recovery_path),
     };
-    // SAFETY: the bytes were made by the builder of device paths, which ends every path, and outlive the call.
+    // SAFETY: the bytes were made by the builder of device paths, which ends every path, and
+    // outlive the call.
     let file_path = path
         .as_deref()
         .map(|path| unsafe { DevicePath::from_ffi_ptr(path.as_ptr().cast::<FfiDevicePath>()) });
-    let source = LoadImageSource::FromBuffer { buffer: &launch.image.bytes, file_path };
+    let source = LoadImageSource::FromBuffer {
+        buffer: &launch.image.bytes,
+        file_path,
+    };
     let image = match boot::load_image(boot::image_handle(), source) {
         Ok(image) => image,
         Err(error) => return not_loaded(error.status()),
@@ -54,8 +59,9 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     Ended::Returned(words(status))
 }
 
-/// Under Secure Boot an image from memory is verified like one from a file: EDK2 then answers ACCESS_DENIED, or
-/// SECURITY_VIOLATION for one that it would let a person decide about (UEFI 2.10, 7.4.1).
+/// Under Secure Boot an image from memory is verified like one from a file: EDK2 then answers
+/// ACCESS_DENIED, or SECURITY_VIOLATION for one that it would let a person decide about (UEFI 2.10,
+/// 7.4.1).
 fn not_loaded(status: Status) -> Ended {
     match status {
         Status::ACCESS_DENIED | Status::SECURITY_VIOLATION => Ended::NotTrusted(words(status)),
@@ -82,22 +88,41 @@ fn publish(launch: &Launch, volume: Option<&Volume>) {
     set(&name, &ours, &launch.handoff.encode());
     let info = concat!("rayos-guard ", env!("CARGO_PKG_VERSION"));
     set(cstr16!("LoaderInfo"), &loader, &utf16(info));
-    set(cstr16!("LoaderFeatures"), &loader, &LOADER_FEATURES.to_le_bytes());
-    set(cstr16!("LoaderEntrySelected"), &loader, &utf16(launch.entry()));
+    set(
+        cstr16!("LoaderFeatures"),
+        &loader,
+        &LOADER_FEATURES.to_le_bytes(),
+    );
+    set(
+        cstr16!("LoaderEntrySelected"),
+        &loader,
+        &utf16(launch.entry()),
+    );
     if let Some(uuid) = volume.and_then(Volume::uuid) {
-        set(cstr16!("LoaderDevicePartUUID"), &loader, &utf16(&format!("{uuid}")));
+        set(
+            cstr16!("LoaderDevicePartUUID"),
+            &loader,
+            &utf16(&format!("{uuid}")),
+        );
     }
 }
 
-/// A variable that cannot be set is not worth a boot: the started system finds its slot by PARTUUID too.
+/// A variable that cannot be set is not worth a boot: the started system finds its slot by PARTUUID
+/// too.
 fn set(name: &CStr16, vendor: &VariableVendor, data: &[u8]) {
     let volatile = VariableAttributes::BOOTSERVICE_ACCESS | VariableAttributes::RUNTIME_ACCESS;
     if let Err(error) = runtime::set_variable(name, vendor, volatile, data) {
-        super::console::line(&format!("variable {name} was not set ({:?})", error.status()));
+        super::console::line(&format!(
+            "variable {name} was not set ({:?})",
+            error.status()
+        ));
     }
 }
 
 /// UTF-16 with a terminating zero, as the interface asks for.
 fn utf16(text: &str) -> Vec<u8> {
-    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+    text.encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect()
 }

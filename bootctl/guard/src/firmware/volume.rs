@@ -19,9 +19,13 @@ const RECOVERY: &CStr16 = cstr16!("\\EFI\\RAYOS\\RECOVERY.IMG");
 
 /// Opens a protocol without taking it from whoever drives it.
 pub(super) fn borrow<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
-    let params = OpenProtocolParams { handle, agent: boot::image_handle(), controller: None };
-    // SAFETY: the guard connects and disconnects no driver, so the interface stays where it is while it is
-    // borrowed; nothing that is called through it changes the handle database.
+    let params = OpenProtocolParams {
+        handle,
+        agent: boot::image_handle(),
+        controller: None,
+    };
+    // SAFETY: the guard connects and disconnects no driver, so the interface stays where it is
+    // while it is borrowed; nothing that is called through it changes the handle database.
     unsafe { boot::open_protocol::<P>(params, OpenProtocolAttributes::GetProtocol) }.ok()
 }
 
@@ -36,8 +40,14 @@ impl Volume {
     pub(super) fn of_this_program() -> Option<Self> {
         let image = borrow::<LoadedImage>(boot::image_handle())?;
         let image = image.get()?;
-        let options = image.load_options_as_bytes().map(<[u8]>::to_vec).unwrap_or_default();
-        Some(Self { handle: image.device()?, options })
+        let options = image
+            .load_options_as_bytes()
+            .map(<[u8]>::to_vec)
+            .unwrap_or_default();
+        Some(Self {
+            handle: image.device()?,
+            options,
+        })
     }
 
     /// The optional data of the boot entry.
@@ -45,13 +55,17 @@ impl Volume {
         &self.options
     }
 
-    /// The whole disk that the volume is on: its device path up to the partition. It is the volume itself
-    /// where a file system was put on a disk without partitions.
+    /// The whole disk that the volume is on: its device path up to the partition. It is the volume
+    /// itself where a file system was put on a disk without partitions.
     pub(super) fn disk(&self) -> Option<Handle> {
         let path = borrow::<DevicePath>(self.handle)?;
         let mut storage = Vec::new();
         let mut builder = DevicePathBuilder::with_vec(&mut storage);
-        for node in path.get()?.node_iter().take_while(|node| !is_partition(node)) {
+        for node in path
+            .get()?
+            .node_iter()
+            .take_while(|node| !is_partition(node))
+        {
             builder = builder.push(&node).ok()?;
         }
         let mut rest = builder.finalize().ok()?;
@@ -68,8 +82,10 @@ impl Volume {
     pub(super) fn recovery_file(&self) -> Option<RecoveryFile> {
         let mut volume = borrow::<SimpleFileSystem>(self.handle)?;
         let mut root = volume.get_mut()?.open_volume().ok()?;
-        let mut file =
-            root.open(RECOVERY, FileMode::Read, FileAttribute::empty()).ok()?.into_regular_file()?;
+        let mut file = root
+            .open(RECOVERY, FileMode::Read, FileAttribute::empty())
+            .ok()?
+            .into_regular_file()?;
         let len = file.get_boxed_info::<FileInfo>().ok()?.file_size();
         Some(RecoveryFile { file, len, at: 0 })
     }
@@ -83,7 +99,10 @@ impl Volume {
 /// Whether the node names a part of a disk: HD() or CDROM().
 fn is_partition(node: &DevicePathNode) -> bool {
     node.device_type() == DeviceType::MEDIA
-        && matches!(node.sub_type(), DeviceSubType::MEDIA_HARD_DRIVE | DeviceSubType::MEDIA_CD_ROM)
+        && matches!(
+            node.sub_type(),
+            DeviceSubType::MEDIA_HARD_DRIVE | DeviceSubType::MEDIA_CD_ROM
+        )
 }
 
 /// The PARTUUID in the last node of the handle's device path.
@@ -97,11 +116,14 @@ fn partition_uuid(handle: Handle) -> Option<Guid> {
     }
 }
 
-/// The device path of a file that stands for the image in the partition with this PARTUUID, so that the
-/// started image can tell where it came from. There is no such file: the partition has no file system.
+/// The device path of a file that stands for the image in the partition with this PARTUUID, so that
+/// the started image can tell where it came from. There is no such file: the partition has no file
+/// system.
 pub(super) fn partition_path(uuid: Guid) -> Option<Vec<u8>> {
     let handles = boot::find_handles::<BlockIO>().unwrap_or_default();
-    let handle = handles.into_iter().find(|handle| partition_uuid(*handle) == Some(uuid))?;
+    let handle = handles
+        .into_iter()
+        .find(|handle| partition_uuid(*handle) == Some(uuid))?;
     path_below(handle, cstr16!("\\rayos.efi"))
 }
 
@@ -112,7 +134,11 @@ fn path_below(handle: Handle, name: &CStr16) -> Option<Vec<u8>> {
     for node in path.get()?.node_iter() {
         builder = builder.push(&node).ok()?;
     }
-    let path = builder.push(&FilePath { path_name: name }).ok()?.finalize().ok()?;
+    let path = builder
+        .push(&FilePath { path_name: name })
+        .ok()?
+        .finalize()
+        .ok()?;
     Some(path.as_bytes().to_vec())
 }
 

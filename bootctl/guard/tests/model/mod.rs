@@ -46,7 +46,11 @@ impl SimDisk {
 
     fn operate(&mut self) -> Result<(), IoError> {
         self.operations += 1;
-        if self.fail_writes || self.dead() { Err(IoError) } else { Ok(()) }
+        if self.fail_writes || self.dead() {
+            Err(IoError)
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, at: usize, from: &[u8]) -> Result<(), IoError> {
@@ -89,7 +93,9 @@ impl guard::disk::Disk for Handle {
     fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
         let disk = self.0.borrow();
         let at = lba as usize * disk.cache.sector;
-        let bad = disk.unreadable.map(|part| disk.cache.at(part)..disk.cache.at(part) + disk.cache.len(part));
+        let bad = disk
+            .unreadable
+            .map(|part| disk.cache.at(part)..disk.cache.at(part) + disk.cache.len(part));
         if disk.dead() || bad.is_some_and(|bad| bad.contains(&at)) {
             return Err(IoError);
         }
@@ -182,12 +188,19 @@ impl Machine {
 
     /// Starts the guard.
     pub(crate) fn run(&mut self, request: Request) -> Outcome {
-        self.live = self.disks.drain(..).map(|disk| Rc::new(RefCell::new(disk))).collect();
+        self.live = self
+            .disks
+            .drain(..)
+            .map(|disk| Rc::new(RefCell::new(disk)))
+            .collect();
         self.lines.clear();
         let block = disk::trust().unwrap().to_block();
         let outcome = guard::run(self, &block, request);
-        self.disks =
-            self.live.drain(..).map(|disk| Rc::try_unwrap(disk).ok().unwrap().into_inner()).collect();
+        self.disks = self
+            .live
+            .drain(..)
+            .map(|disk| Rc::try_unwrap(disk).ok().unwrap().into_inner())
+            .collect();
         outcome
     }
 
@@ -215,11 +228,17 @@ impl guard::Machine for Machine {
     }
 
     fn own_disk(&mut self) -> Option<Handle> {
-        self.own.and_then(|own| self.live.get(own)).map(|disk| Handle(Rc::clone(disk)))
+        self.own
+            .and_then(|own| self.live.get(own))
+            .map(|disk| Handle(Rc::clone(disk)))
     }
 
     fn other_disks(&mut self) -> Vec<Handle> {
-        let others = self.live.iter().enumerate().filter(|(number, _)| Some(*number) != self.own);
+        let others = self
+            .live
+            .iter()
+            .enumerate()
+            .filter(|(number, _)| Some(*number) != self.own);
         others.map(|(_, disk)| Handle(Rc::clone(disk))).collect()
     }
 
@@ -232,7 +251,8 @@ impl guard::Machine for Machine {
             return Ended::TookOver;
         }
         let durable = self.live.first().map(|disk| disk.borrow().durable.clone());
-        self.started.extend(durable.map(|durable| (launch.handoff.choice, durable)));
+        self.started
+            .extend(durable.map(|durable| (launch.handoff.choice, durable)));
         self.handoffs.push(launch.handoff);
         self.images.push(launch.image.bytes.clone());
         (self.behaviour)(launch.handoff.choice)

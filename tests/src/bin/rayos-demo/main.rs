@@ -1,5 +1,5 @@
-//! `rayos-demo`: a machine is installed, updated, handed a broken release, and comes back by itself, told as it
-//! happens. `scripts/demo` builds what it needs and starts it.
+//! `rayos-demo`: a machine is installed, updated, handed a broken release, and comes back by
+//! itself, told as it happens. `scripts/demo` builds what it needs and starts it.
 
 mod story;
 mod teller;
@@ -57,7 +57,12 @@ fn given(mut words: impl Iterator<Item = OsString>) -> Result<Given> {
         (Some(sample), Some(stick), Some(out)) => {
             // Programs are run in the sample's folder.
             let absolute = |path: OsString| std::path::absolute(path);
-            Ok(Given { sample: absolute(sample)?, stick: absolute(stick)?, out: absolute(out)?, verbose })
+            Ok(Given {
+                sample: absolute(sample)?,
+                stick: absolute(stick)?,
+                out: absolute(out)?,
+                verbose,
+            })
         }
         _ => bail!("--sample, --stick and --out are needed"),
     }

@@ -19,7 +19,10 @@ const DISK_LEN: u64 = 400 << 20;
 pub(crate) fn tell(given: &Given, teller: &mut Teller) -> Result<()> {
     let mut scratch = Scratch::at(given.out.clone())?;
     scratch.keep();
-    let story = Story { given, scratch: &scratch };
+    let story = Story {
+        given,
+        scratch: &scratch,
+    };
     story.bundle(teller)?;
     story.install(teller)?;
     let web = WebServer::start(&given.sample)?;
@@ -40,7 +43,11 @@ impl Story<'_> {
     fn bundle(&self, teller: &mut Teller) -> Result<()> {
         teller.chapter("A release is one signed file");
         teller.say("One bundle holds kernel, root file system, recovery system and boot guard. Its first 4096 bytes\nare its seal: the signatures, over everything.");
-        self.host(teller, "rayos-bundle", &["inspect", "rayos-1.0.0.bundle", "--trust", "trust.toml"])
+        self.host(
+            teller,
+            "rayos-bundle",
+            &["inspect", "rayos-1.0.0.bundle", "--trust", "trust.toml"],
+        )
     }
 
     fn install(&self, teller: &mut Teller) -> Result<()> {
@@ -49,11 +56,20 @@ impl Story<'_> {
         let disk = self.scratch.file("disk.img");
         File::create(&disk)?.set_len(DISK_LEN)?;
         let stick = Disk::usb(&self.given.stick).read_only();
-        let mut machine =
-            self.told(Machine::new(self.scratch).disk(Disk::virtio(&disk)).disk(stick)).start("1-install")?;
+        let mut machine = self
+            .told(
+                Machine::new(self.scratch)
+                    .disk(Disk::virtio(&disk))
+                    .disk(stick),
+            )
+            .start("1-install")?;
         machine.fatal(&["RAYOS_INSTALLER:FAILED", "Kernel panic"]);
-        machine.step("the release is installed").expect_within("RAYOS_INSTALLER:COMPLETE", LIMIT)?;
-        machine.step("the machine restarts").expect("reboot: Restarting system")?;
+        machine
+            .step("the release is installed")
+            .expect_within("RAYOS_INSTALLER:COMPLETE", LIMIT)?;
+        machine
+            .step("the machine restarts")
+            .expect("reboot: Restarting system")?;
         machine.power_off()?;
         self.disk(teller)
     }
@@ -61,9 +77,13 @@ impl Story<'_> {
     fn first_boot(&self, teller: &mut Teller) -> Result<Running> {
         teller.chapter("The first boot, on trial");
         teller.say("Without the stick. Installing was the first update, so slot A is on trial: the guard takes one of its\nthree tries before it starts it, and the release commits itself when its health checks pass.");
-        let machine = Machine::new(self.scratch).disk(Disk::virtio(self.scratch.file("disk.img"))).network();
+        let machine = Machine::new(self.scratch)
+            .disk(Disk::virtio(self.scratch.file("disk.img")))
+            .network();
         let mut machine = self.told(machine).start("2-running")?;
-        machine.step("1.0.0 commits").expect_within("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0", LIMIT)?;
+        machine
+            .step("1.0.0 commits")
+            .expect_within("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0", LIMIT)?;
         prompt(&mut machine)?;
         guest(&mut machine, teller, "rayos-bootctl status")?;
         guest(&mut machine, teller, "efibootmgr")?;
@@ -76,21 +96,34 @@ impl Story<'_> {
         guest(
             machine,
             teller,
-            &format!("rayos-updater apply --progress lines {}", web.guest_url("rayos-1.1.0.bundle")),
+            &format!(
+                "rayos-updater apply --progress lines {}",
+                web.guest_url("rayos-1.1.0.bundle")
+            ),
         )?;
         machine.send_line("reboot")?;
-        machine.step("1.1.0 commits").expect_within("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0", LIMIT)?;
+        machine
+            .step("1.1.0 commits")
+            .expect_within("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0", LIMIT)?;
         prompt(machine)?;
         guest(machine, teller, "rayos-bootctl status")
     }
 
-    fn broken_release(&self, machine: &mut Running, web: &WebServer, teller: &mut Teller) -> Result<()> {
+    fn broken_release(
+        &self,
+        machine: &mut Running,
+        web: &WebServer,
+        teller: &mut Teller,
+    ) -> Result<()> {
         teller.chapter("A release that panics");
         teller.say("Release 1.2.0-panic is signed and whole, and its kernel panics at once. It goes to slot A. Nobody touches\nthe machine from here on.");
         guest(
             machine,
             teller,
-            &format!("rayos-updater apply --progress lines {}", web.guest_url("rayos-1.2.0-panic.bundle")),
+            &format!(
+                "rayos-updater apply --progress lines {}",
+                web.guest_url("rayos-1.2.0-panic.bundle")
+            ),
         )?;
         machine.send_line("reboot")?;
         machine
@@ -113,18 +146,41 @@ impl Story<'_> {
         let foreign = folder.join("stranger.bundle");
         let made = Command::new(self.given.sample.join("bin/rayos-bundle"))
             .current_dir(&self.given.sample)
-            .args(["create", "releases/1.1.0/bundle.toml", "--key", "keys/stranger.key", "-o"])
+            .args([
+                "create",
+                "releases/1.1.0/bundle.toml",
+                "--key",
+                "keys/stranger.key",
+                "-o",
+            ])
             .arg(&foreign)
             .output()?;
-        ensure!(made.status.success(), "rayos-bundle create: {}", String::from_utf8_lossy(&made.stderr));
-        fs::copy(self.given.sample.join("rayos-0.9.0.bundle"), folder.join("old.bundle"))?;
+        ensure!(
+            made.status.success(),
+            "rayos-bundle create: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        fs::copy(
+            self.given.sample.join("rayos-0.9.0.bundle"),
+            folder.join("old.bundle"),
+        )?;
         let web = WebServer::start(&folder)?;
         for name in ["flipped", "stranger", "old"] {
-            let command =
-                format!("rayos-updater apply --progress lines {}", web.guest_url(&format!("{name}.bundle")));
+            let command = format!(
+                "rayos-updater apply --progress lines {}",
+                web.guest_url(&format!("{name}.bundle"))
+            );
             let shell = machine.run(&command)?;
-            teller.answer("rayos#", &command, &format!("{}(exit code {})", shell.output, shell.code));
-            ensure!(shell.code == 3, "{name}.bundle: exit code {}, expected 3", shell.code);
+            teller.answer(
+                "rayos#",
+                &command,
+                &format!("{}(exit code {})", shell.output, shell.code),
+            );
+            ensure!(
+                shell.code == 3,
+                "{name}.bundle: exit code {}, expected 3",
+                shell.code
+            );
         }
         Ok(())
     }
@@ -132,7 +188,9 @@ impl Story<'_> {
     fn the_end(&self, teller: &mut Teller) -> Result<()> {
         teller.chapter("The disk as it is now");
         self.disk(teller)?;
-        let machine = Machine::new(self.scratch).disk(Disk::virtio(self.scratch.file("disk.img"))).network();
+        let machine = Machine::new(self.scratch)
+            .disk(Disk::virtio(self.scratch.file("disk.img")))
+            .network();
         let out = self.given.out.display();
         teller.say(&format!(
             "All of this took {}. The disk, the EFI variables and the consoles are in {out}.",
@@ -146,7 +204,8 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// What the disk looks like: the partitions by a tool that is not ours, the record by ours, offline.
+    /// What the disk looks like: the partitions by a tool that is not ours, the record by ours,
+    /// offline.
     fn disk(&self, teller: &Teller) -> Result<()> {
         let disk = self.scratch.file("disk.img");
         let columns = ["-q", "-l", "-o", "Start,Size,Name"];
@@ -157,7 +216,11 @@ impl Story<'_> {
         );
         let mut status = Command::new(self.given.sample.join("bin/rayos-bootctl"));
         status.args(["status", "--disk"]).arg(&disk);
-        teller.answer("$", "rayos-bootctl status --disk disk.img", &output(&mut status)?);
+        teller.answer(
+            "$",
+            "rayos-bootctl status --disk disk.img",
+            &output(&mut status)?,
+        );
         Ok(())
     }
 
@@ -165,7 +228,11 @@ impl Story<'_> {
     fn host(&self, teller: &Teller, program: &str, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new(self.given.sample.join("bin").join(program));
         command.current_dir(&self.given.sample).args(arguments);
-        teller.answer("$", &format!("{program} {}", arguments.join(" ")), &output(&mut command)?);
+        teller.answer(
+            "$",
+            &format!("{program} {}", arguments.join(" ")),
+            &output(&mut command)?,
+        );
         Ok(())
     }
 
@@ -193,6 +260,11 @@ fn output(command: &mut Command) -> Result<String> {
     let name = Path::new(command.get_program()).display().to_string();
     let output = command.output().with_context(|| name.clone())?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name}: {}: {}", output.status, said.trim());
+    ensure!(
+        output.status.success(),
+        "{name}: {}: {}",
+        output.status,
+        said.trim()
+    );
     Ok(String::from_utf8(output.stdout)?)
 }

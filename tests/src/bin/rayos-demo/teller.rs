@@ -11,7 +11,10 @@ pub(crate) struct Teller {
 
 impl Default for Teller {
     fn default() -> Self {
-        Self { began: Instant::now(), chapter: 0 }
+        Self {
+            began: Instant::now(),
+            chapter: 0,
+        }
     }
 }
 
@@ -31,7 +34,12 @@ impl Teller {
     pub(crate) fn chapter(&mut self, title: &str) {
         self.chapter += 1;
         let seconds = self.began.elapsed().as_secs();
-        line(&format!("\n== {}. {title}  [{}:{:02}]", self.chapter, seconds / 60, seconds % 60));
+        line(&format!(
+            "\n== {}. {title}  [{}:{:02}]",
+            self.chapter,
+            seconds / 60,
+            seconds % 60
+        ));
     }
 
     /// Says what happens.

@@ -1,4 +1,5 @@
-//! `rayos-prove`: cuts the power of simulated machines, and counts what came of it. `scripts/prove` runs it.
+//! `rayos-prove`: cuts the power of simulated machines, and counts what came of it. `scripts/prove`
+//! runs it.
 
 mod report;
 
@@ -97,8 +98,20 @@ fn say(line: &str) {
 impl Crash {
     fn effort(&self) -> Effort {
         Effort {
-            first: Thoroughness { all_subsets: 8, random: 160, tears: 28, faulty: 4, seed: self.seed },
-            second: Thoroughness { all_subsets: 4, random: 4, tears: 2, faulty: 0, seed: self.seed },
+            first: Thoroughness {
+                all_subsets: 8,
+                random: 160,
+                tears: 28,
+                faulty: 4,
+                seed: self.seed,
+            },
+            second: Thoroughness {
+                all_subsets: 4,
+                random: 4,
+                tears: 2,
+                faulty: 0,
+                seed: self.seed,
+            },
             double_every: self.double_every,
             limit: Duration::from_secs(self.seconds),
             faults: !self.no_faults,
@@ -109,14 +122,19 @@ impl Crash {
         if self.scenario.is_empty() {
             return Ok(SCENARIOS.iter().collect());
         }
-        self.scenario.iter().map(|name| find(name).with_context(|| format!("no scenario {name}"))).collect()
+        self.scenario
+            .iter()
+            .map(|name| find(name).with_context(|| format!("no scenario {name}")))
+            .collect()
     }
 }
 
 fn crash(options: &Crash) -> Result<()> {
     let chosen = options.chosen()?;
-    let work: Vec<_> =
-        chosen.iter().flat_map(|scenario| [512, 4096].map(|sector| (*scenario, sector))).collect();
+    let work: Vec<_> = chosen
+        .iter()
+        .flat_map(|scenario| [512, 4096].map(|sector| (*scenario, sector)))
+        .collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let effort = options.effort();
@@ -128,15 +146,21 @@ fn crash(options: &Crash) -> Result<()> {
         while let Some((scenario, sector)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             let counts = Explorer::new(&lab, scenario, *sector)?.explore(&effort)?;
             say(&line(&counts));
-            done.lock().map_err(|_| anyhow::anyhow!("a thread panicked"))?.push(counts);
+            done.lock()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))?
+                .push(counts);
         }
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(share)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        let threads: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| scope.spawn(share))
+            .collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread panicked"))?
+        })
     })?;
     let done = done.into_inner().unwrap_or_default();
     let sum = sum(&done);
@@ -146,14 +170,37 @@ fn crash(options: &Crash) -> Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     if !sum.violations.is_empty() {
-        bail!("{} violations:\n{}", sum.violations.len(), sum.violations.join("\n"));
+        bail!(
+            "{} violations:\n{}",
+            sum.violations.len(),
+            sum.violations.join("\n")
+        );
     }
     Ok(())
 }
 
 fn line(counts: &Counts) -> String {
-    let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
-    let Counts { double, double_unique, faults, reads, requests, violations, seconds, .. } = counts;
+    let Counts {
+        scenario,
+        sector_size,
+        operations,
+        prefix,
+        torn,
+        subset,
+        faulty,
+        unique,
+        ..
+    } = counts;
+    let Counts {
+        double,
+        double_unique,
+        faults,
+        reads,
+        requests,
+        violations,
+        seconds,
+        ..
+    } = counts;
     format!(
         "{scenario:<31}{sector_size:>6}{operations:>7}{prefix:>8}{torn:>8}{subset:>8}{faulty:>8}{unique:>8}{double:>10}{double_unique:>8}{faults:>8}{reads:>8}{requests:>9}{:>5}{seconds:>5}",
         violations.len()
@@ -161,7 +208,10 @@ fn line(counts: &Counts) -> String {
 }
 
 fn sum(all: &[Counts]) -> Counts {
-    let mut sum = Counts { scenario: "all".to_owned(), ..Counts::default() };
+    let mut sum = Counts {
+        scenario: "all".to_owned(),
+        ..Counts::default()
+    };
     for counts in all {
         sum.operations += counts.operations;
         sum.prefix += counts.prefix;
@@ -185,10 +235,14 @@ fn sum(all: &[Counts]) -> Counts {
 }
 
 fn one(options: &One) -> Result<()> {
-    let scenario = find(&options.scenario).with_context(|| format!("no scenario {}", options.scenario))?;
+    let scenario =
+        find(&options.scenario).with_context(|| format!("no scenario {}", options.scenario))?;
     let lab = Lab::new()?;
     let explorer = Explorer::new(&lab, scenario, options.sector)?;
-    let (life, violation) = explorer.repeat(&Case { mishap: options.mishap, cuts: options.cut.clone() })?;
+    let (life, violation) = explorer.repeat(&Case {
+        mishap: options.mishap,
+        cuts: options.cut.clone(),
+    })?;
     say(&format!("{} starts, then {:?}", life.starts, life.end));
     match violation {
         Some(words) => bail!("{words}"),

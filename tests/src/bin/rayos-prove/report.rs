@@ -89,33 +89,58 @@ impl Report {
 
     /// The figures of a run that need not have been.
     fn read_if_there<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
-        self.figures.join(name).exists().then(|| self.read(name)).transpose()
+        self.figures
+            .join(name)
+            .exists()
+            .then(|| self.read(name))
+            .transpose()
     }
 
     fn totals(&self, crash: &[Counts], text: &mut String) -> Result<()> {
         let sum = |of: fn(&Counts) -> usize| crash.iter().map(of).sum::<usize>();
         let violations = sum(|counts| counts.violations.len());
-        writeln!(text, "| what | how many | gone wrong | command |\n| --- | ---: | ---: | --- |")?;
+        writeln!(
+            text,
+            "| what | how many | gone wrong | command |\n| --- | ---: | ---: | --- |"
+        )?;
         let command = "`scripts/prove crash`";
         for (what, count) in [
-            ("power cuts between two operations", sum(|counts| counts.prefix)),
+            (
+                "power cuts between two operations",
+                sum(|counts| counts.prefix),
+            ),
             (
                 "power cuts inside of a write: head, tail, single bytes, a sector of garbage",
                 sum(|counts| counts.torn),
             ),
-            ("subsets of the sectors that were not flushed", sum(|counts| counts.subset)),
-            ("flushes that lied, single bits that flipped", sum(|counts| counts.faulty)),
+            (
+                "subsets of the sectors that were not flushed",
+                sum(|counts| counts.subset),
+            ),
+            (
+                "flushes that lied, single bits that flipped",
+                sum(|counts| counts.faulty),
+            ),
             (
                 "different machines among all of these, each started again until it rested",
                 sum(|counts| counts.unique),
             ),
-            ("second cuts, in what followed a first one", sum(|counts| counts.double)),
-            ("different machines among those, each started again", sum(|counts| counts.double_unique)),
+            (
+                "second cuts, in what followed a first one",
+                sum(|counts| counts.double),
+            ),
+            (
+                "different machines among those, each started again",
+                sum(|counts| counts.double_unique),
+            ),
             (
                 "runs with one operation (or all from one on) that fails, is lost or misdirected",
                 sum(|counts| counts.faults),
             ),
-            ("runs with one read of the disk (or all from one on) that fails", sum(|counts| counts.reads)),
+            (
+                "runs with one read of the disk (or all from one on) that fails",
+                sum(|counts| counts.reads),
+            ),
             (
                 "runs with one request of a download that goes wrong, in seven ways; one in five is cut off at each operation, too",
                 sum(|counts| counts.requests),
@@ -141,8 +166,10 @@ impl Report {
             for kill in &kills.kills {
                 *by.entry((&kill.doing, &kill.then)).or_default() += 1;
             }
-            let detail: Vec<String> =
-                by.iter().map(|((doing, then), count)| format!("{doing} {count}, then {then}")).collect();
+            let detail: Vec<String> = by
+                .iter()
+                .map(|((doing, then), count)| format!("{doing} {count}, then {then}"))
+                .collect();
             let started = kills.kills.iter().filter(|kill| kill.started).count();
             writeln!(
                 text,
@@ -154,9 +181,18 @@ impl Report {
                 kills.seed
             )?;
         }
-        for (what, file) in [("installation", "recorded.install.json"), ("update", "recorded.update.json")] {
+        for (what, file) in [
+            ("installation", "recorded.install.json"),
+            ("update", "recorded.update.json"),
+        ] {
             if let Some(recorded) = self.read_if_there(file)? {
-                let Recorded { commit, operations, cuts, judged, booted } = recorded;
+                let Recorded {
+                    commit,
+                    operations,
+                    cuts,
+                    judged,
+                    booted,
+                } = recorded;
                 writeln!(
                     text,
                     "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
@@ -169,7 +205,11 @@ impl Report {
 
     /// Which commit a figure is of, if it is of another one than the report. *Pure.*
     fn other(&self, commit: &str) -> String {
-        if commit.is_empty() || commit == self.commit { String::new() } else { format!("; commit {commit}") }
+        if commit.is_empty() || commit == self.commit {
+            String::new()
+        } else {
+            format!("; commit {commit}")
+        }
     }
 }
 
@@ -177,7 +217,10 @@ impl Report {
 fn covered(catalogue: &str) -> String {
     let rows: Vec<(&str, &str)> = rows(catalogue).collect();
     let saying = |words: &str| -> Vec<&str> {
-        rows.iter().filter(|(_, cells)| cells.contains(words)).map(|(id, _)| *id).collect()
+        rows.iter()
+            .filter(|(_, cells)| cells.contains(words))
+            .map(|(id, _)| *id)
+            .collect()
     };
     let [open, moot] = NOTHING.map(saying);
     format!(
@@ -204,8 +247,26 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
     )?;
     writeln!(text, "| --- |{}", " ---: |".repeat(13))?;
     for counts in crash {
-        let Counts { scenario, sector_size, operations, prefix, torn, subset, faulty, unique, .. } = counts;
-        let Counts { double, double_unique, faults, reads, requests, most_starts, .. } = counts;
+        let Counts {
+            scenario,
+            sector_size,
+            operations,
+            prefix,
+            torn,
+            subset,
+            faulty,
+            unique,
+            ..
+        } = counts;
+        let Counts {
+            double,
+            double_unique,
+            faults,
+            reads,
+            requests,
+            most_starts,
+            ..
+        } = counts;
         writeln!(
             text,
             "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {most_starts} |"

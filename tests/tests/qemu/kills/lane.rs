@@ -24,15 +24,26 @@ pub(super) struct Lane<'a> {
     scratch: &'a Scratch,
     web: &'a WebServer,
     judge: Judge,
-    /// Machines that were brought to where this begins, and the work that it is from there to its end.
+    /// Machines that were brought to where this begins, and the work that it is from there to its
+    /// end.
     kept: HashMap<Doing, Duration>,
 }
 
 impl<'a> Lane<'a> {
     /// `scratch` holds the installed machine, as `base-disk.img` and `base-vars.fd`.
-    pub(super) fn new(installed: &'a Installed, scratch: &'a Scratch, web: &'a WebServer) -> Result<Self> {
+    pub(super) fn new(
+        installed: &'a Installed,
+        scratch: &'a Scratch,
+        web: &'a WebServer,
+    ) -> Result<Self> {
         let judge = Judge::new(&installed.sample)?;
-        Ok(Self { installed, scratch, web, judge, kept: HashMap::new() })
+        Ok(Self {
+            installed,
+            scratch,
+            web,
+            judge,
+            kept: HashMap::new(),
+        })
     }
 
     /// Lets the machine do it, kills it, judges its disk, and starts it again. What it starts.
@@ -48,7 +59,8 @@ impl<'a> Lane<'a> {
         Ok(starts)
     }
 
-    /// How much work it is. The first time, the machine is brought to where it begins and kept there, and does all of it once.
+    /// How much work it is. The first time, the machine is brought to where it begins and kept
+    /// there, and does all of it once.
     fn work_of(&mut self, doing: Doing) -> Result<Duration> {
         if let Some(work) = self.kept.get(&doing) {
             return Ok(*work);
@@ -56,7 +68,10 @@ impl<'a> Lane<'a> {
         let running = self.bring(doing)?;
         running.freeze(&self.scratch.file("memory"))?;
         for part in PARTS {
-            fs::rename(self.scratch.file(part), self.scratch.file(format!("{doing:?}-{part}")))?;
+            fs::rename(
+                self.scratch.file(part),
+                self.scratch.file(format!("{doing:?}-{part}")),
+            )?;
         }
         let mut running = self.begin(doing, "whole")?;
         let before = running.effort()?;
@@ -69,9 +84,12 @@ impl<'a> Lane<'a> {
     }
 
     fn take(&self, name: &str, parts: &[&str]) -> Result<()> {
-        parts
-            .iter()
-            .try_for_each(|part| copy(&self.scratch.file(format!("{name}-{part}")), &self.scratch.file(part)))
+        parts.iter().try_for_each(|part| {
+            copy(
+                &self.scratch.file(format!("{name}-{part}")),
+                &self.scratch.file(part),
+            )
+        })
     }
 
     /// The machine that does it: its disk, and the stick if it is installed from one.
@@ -81,7 +99,9 @@ impl<'a> Lane<'a> {
         }
         let [stick, _] = media()?;
         let disk = Disk::virtio(self.scratch.file("disk.img"));
-        Ok(Machine::new(self.scratch).disk(disk).disk(Disk::usb(stick).read_only()))
+        Ok(Machine::new(self.scratch)
+            .disk(disk)
+            .disk(Disk::usb(stick).read_only()))
     }
 
     /// The kept machine, on, at the moment from which it may be killed.
@@ -103,9 +123,13 @@ impl<'a> Lane<'a> {
             Doing::Trial | Doing::Commit => {
                 self.activate()?;
                 let mut running = self.machine(doing)?.start("kept")?;
-                running.step("the guard starts the trial").expect("rayos-guard: starting slot B")?;
+                running
+                    .step("the guard starts the trial")
+                    .expect("rayos-guard: starting slot B")?;
                 if doing == Doing::Commit {
-                    running.step("the trial comes up").expect_within(UP_NEW, PATIENCE)?;
+                    running
+                        .step("the trial comes up")
+                        .expect_within(UP_NEW, PATIENCE)?;
                 }
                 Ok(running)
             }
@@ -113,10 +137,20 @@ impl<'a> Lane<'a> {
                 self.take("base", &PARTS[..2])?;
                 let disk = self.scratch.file("disk.img");
                 let mut ask = Command::new(self.installed.sample.program("rayos-bootctl"));
-                let asked = ask.arg("--disk").arg(disk).args(["boot-once", "recovery"]).output()?;
-                ensure!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+                let asked = ask
+                    .arg("--disk")
+                    .arg(disk)
+                    .args(["boot-once", "recovery"])
+                    .output()?;
+                ensure!(
+                    asked.status.success(),
+                    "{}",
+                    String::from_utf8_lossy(&asked.stderr)
+                );
                 let mut running = self.machine(doing)?.start("kept")?;
-                running.step("the guard starts recovery").expect("rayos-guard: starting recovery")?;
+                running
+                    .step("the guard starts recovery")
+                    .expect("rayos-guard: starting recovery")?;
                 Ok(running)
             }
             Doing::Install => {
@@ -135,7 +169,10 @@ impl<'a> Lane<'a> {
     fn start_base(&self) -> Result<Running> {
         self.take("base", &PARTS[..2])?;
         let mut running = machine(self.scratch).start("update")?;
-        running.fatal(&LOST).step("the installed release comes up").expect(UP_OLD)?;
+        running
+            .fatal(&LOST)
+            .step("the installed release comes up")
+            .expect(UP_OLD)?;
         settled(&mut running, "a", "1.0.0")?;
         Ok(running)
     }
@@ -144,17 +181,24 @@ impl<'a> Lane<'a> {
     fn activate(&self) -> Result<()> {
         if !self.scratch.file("activated-disk.img").exists() {
             let mut running = self.start_base()?;
-            running.check(&format!("rayos-updater apply {}", self.web.guest_url("rayos-1.1.0.bundle")))?;
+            running.check(&format!(
+                "rayos-updater apply {}",
+                self.web.guest_url("rayos-1.1.0.bundle")
+            ))?;
             running.check("sync")?;
             running.power_off()?;
             for part in &PARTS[..2] {
-                copy(&self.scratch.file(part), &self.scratch.file(format!("activated-{part}")))?;
+                copy(
+                    &self.scratch.file(part),
+                    &self.scratch.file(format!("activated-{part}")),
+                )?;
             }
         }
         self.take("activated", &PARTS[..2])
     }
 
-    /// What was to start comes up. An installation that was not complete is begun again by the stick, without a question.
+    /// What was to start comes up. An installation that was not complete is begun again by the
+    /// stick, without a question.
     fn start_again(&self, doing: Doing, starts: Starts) -> Result<()> {
         let mut again = self.machine(doing)?.start("again")?;
         again.fatal(&LOST).step("the machine comes up again");

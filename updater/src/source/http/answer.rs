@@ -1,4 +1,5 @@
-//! What a server's answer says of itself, and whether that fits what was asked for (RFC 9110, 13 to 15).
+//! What a server's answer says of itself, and whether that fits what was asked for (RFC 9110, 13 to
+//! 15).
 
 use reqwest::StatusCode;
 use reqwest::header::{
@@ -41,7 +42,10 @@ pub(super) struct Promised {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// Its status is not one of success.
-    Status { status: u16, retry_after: Option<Duration> },
+    Status {
+        status: u16,
+        retry_after: Option<Duration>,
+    },
     /// The file ends before what was asked for.
     Ended { total: u64, asked: u64 },
     /// It contradicts itself or the request; in words.
@@ -49,7 +53,11 @@ pub(super) enum Wrong {
 }
 
 /// Looks at the head of an answer. *Pure.*
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Result<Promised, Wrong> {
+pub(super) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    asked: Asked,
+) -> Result<Promised, Wrong> {
     let wrong = |words: String| Err(Wrong::Contradiction(words));
     if let Some(coding) = text(headers, &CONTENT_ENCODING).filter(|coding| *coding != "identity") {
         return wrong(format!("content coding {coding}, expected none"));
@@ -59,25 +67,53 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, asked: Asked) -> Re
     match status {
         StatusCode::OK => {
             let ranges = text(headers, &ACCEPT_RANGES) == Some("bytes");
-            Ok(Promised { from: 0, to: len, total: len, ranges: ranges && asked.from == 0 })
+            Ok(Promised {
+                from: 0,
+                to: len,
+                total: len,
+                ranges: ranges && asked.from == 0,
+            })
         }
         StatusCode::PARTIAL_CONTENT => {
             let Some(ContentRange { from, to, total }) = ContentRange::parse(range) else {
-                return wrong(format!("range {range:?}, expected one from byte {}", asked.from));
+                return wrong(format!(
+                    "range {range:?}, expected one from byte {}",
+                    asked.from
+                ));
             };
             if from != asked.from {
-                return wrong(format!("range {range:?}, expected one from byte {}", asked.from));
+                return wrong(format!(
+                    "range {range:?}, expected one from byte {}",
+                    asked.from
+                ));
             }
             if let Some(len) = len.filter(|len| *len != to - from) {
-                return wrong(format!("range {range:?} and a length of {len}, expected {}", to - from));
+                return wrong(format!(
+                    "range {range:?} and a length of {len}, expected {}",
+                    to - from
+                ));
             }
-            Ok(Promised { from, to: Some(to), total, ranges: true })
+            Ok(Promised {
+                from,
+                to: Some(to),
+                total,
+                ranges: true,
+            })
         }
         StatusCode::RANGE_NOT_SATISFIABLE => match range.strip_prefix("bytes */").map(str::parse) {
-            Some(Ok(total)) if total <= asked.from => Err(Wrong::Ended { total, asked: asked.from }),
-            _ => Err(Wrong::Status { status: status.as_u16(), retry_after: None }),
+            Some(Ok(total)) if total <= asked.from => Err(Wrong::Ended {
+                total,
+                asked: asked.from,
+            }),
+            _ => Err(Wrong::Status {
+                status: status.as_u16(),
+                retry_after: None,
+            }),
         },
-        _ => Err(Wrong::Status { status: status.as_u16(), retry_after: retry_after(headers) }),
+        _ => Err(Wrong::Status {
+            status: status.as_u16(),
+            retry_after: retry_after(headers),
+        }),
     }
 }
 
@@ -93,8 +129,15 @@ impl ContentRange {
     fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let (from, to) = (first.parse().ok()?, last.parse::<u64>().ok()?.checked_add(1)?);
-        let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+        let (from, to) = (
+            first.parse().ok()?,
+            last.parse::<u64>().ok()?.checked_add(1)?,
+        );
+        let total = if total == "*" {
+            None
+        } else {
+            Some(total.parse().ok()?)
+        };
         (from < to && total.is_none_or(|total| to <= total)).then_some(Self { from, to, total })
     }
 }
@@ -110,7 +153,11 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn new(headers: &HeaderMap, promised: &Promised) -> Self {
         let owned = |name| text(headers, name).map(str::to_owned);
-        Self { etag: owned(&ETAG), modified: owned(&LAST_MODIFIED), total: promised.total }
+        Self {
+            etag: owned(&ETAG),
+            modified: owned(&LAST_MODIFIED),
+            total: promised.total,
+        }
     }
 
     /// Whether both may be of the same version: nothing that both tell differs.
@@ -118,7 +165,8 @@ impl Identity {
         fn same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
             one.zip(other).is_none_or(|(one, other)| one == other)
         }
-        // A date says nothing that an equal ETag has not said better: servers behind one name differ in dates.
+        // A date says nothing that an equal ETag has not said better: servers behind one name
+        // differ in dates.
         let tagged = self.etag.is_some() && self.etag == later.etag;
         same(self.etag.as_ref(), later.etag.as_ref())
             && same(self.total.as_ref(), later.total.as_ref())
@@ -127,14 +175,19 @@ impl Identity {
 
     /// Fills in what was not known before.
     pub(super) fn learn(&mut self, later: Self) {
-        let Self { etag, modified, total } = later;
+        let Self {
+            etag,
+            modified,
+            total,
+        } = later;
         self.etag = self.etag.take().or(etag);
         self.modified = self.modified.take().or(modified);
         self.total = self.total.or(total);
     }
 
-    /// The value of `If-Range`: a strong ETag, else the date of the last change (RFC 9110, 13.1.5: a weak ETag
-    /// must not be used here). Whatever the server makes of it, every chunk is verified.
+    /// The value of `If-Range`: a strong ETag, else the date of the last change (RFC 9110, 13.1.5:
+    /// a weak ETag must not be used here). Whatever the server makes of it, every chunk is
+    /// verified.
     pub(super) fn validator(&self) -> Option<&str> {
         let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
         strong.or(self.modified.as_deref())
@@ -147,12 +200,18 @@ impl Identity {
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim)
 }
 
 /// `Retry-After` in seconds; a date needs a right clock, which is not asked for here.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    text(headers, &RETRY_AFTER)?.parse().ok().map(Duration::from_secs)
+    text(headers, &RETRY_AFTER)?
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 #[cfg(test)]
@@ -161,13 +220,23 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-        let header =
-            |(name, value): &(&str, &str)| (name.parse().expect("name"), value.parse().expect("value"));
+        let header = |(name, value): &(&str, &str)| {
+            (name.parse().expect("name"), value.parse().expect("value"))
+        };
         lines.iter().map(header).collect::<HeaderMap>()
     }
 
-    fn answer(status: u16, lines: &[(&str, &str)], from: u64, to: Option<u64>) -> Result<Promised, Wrong> {
-        judge(StatusCode::from_u16(status).expect("status"), &headers(lines), Asked { from, to })
+    fn answer(
+        status: u16,
+        lines: &[(&str, &str)],
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Promised, Wrong> {
+        judge(
+            StatusCode::from_u16(status).expect("status"),
+            &headers(lines),
+            Asked { from, to },
+        )
     }
 
     fn contradiction(end: Result<Promised, Wrong>) -> String {
@@ -180,18 +249,59 @@ mod tests {
     #[test]
     fn ranges_that_are_asked_for() {
         assert_eq!(Asked { from: 0, to: None }.range(), "bytes=0-");
-        assert_eq!(Asked { from: 5, to: Some(10) }.range(), "bytes=5-9");
+        assert_eq!(
+            Asked {
+                from: 5,
+                to: Some(10)
+            }
+            .range(),
+            "bytes=5-9"
+        );
     }
 
     #[test]
     fn what_fits_is_taken() {
-        let part = answer(206, &[("content-range", "bytes 5-9/100"), ("content-length", "5")], 5, Some(10));
-        assert_eq!(part, Ok(Promised { from: 5, to: Some(10), total: Some(100), ranges: true }));
+        let part = answer(
+            206,
+            &[("content-range", "bytes 5-9/100"), ("content-length", "5")],
+            5,
+            Some(10),
+        );
+        assert_eq!(
+            part,
+            Ok(Promised {
+                from: 5,
+                to: Some(10),
+                total: Some(100),
+                ranges: true
+            })
+        );
         let unknown = answer(206, &[("content-range", "bytes 5-9/*")], 5, None);
-        assert_eq!(unknown, Ok(Promised { from: 5, to: Some(10), total: None, ranges: true }));
+        assert_eq!(
+            unknown,
+            Ok(Promised {
+                from: 5,
+                to: Some(10),
+                total: None,
+                ranges: true
+            })
+        );
         let whole = answer(200, &[("content-length", "100")], 5, None);
-        assert_eq!(whole, Ok(Promised { from: 0, to: Some(100), total: Some(100), ranges: false }));
-        let whole = answer(200, &[("content-length", "100"), ("accept-ranges", "bytes")], 0, None);
+        assert_eq!(
+            whole,
+            Ok(Promised {
+                from: 0,
+                to: Some(100),
+                total: Some(100),
+                ranges: false
+            })
+        );
+        let whole = answer(
+            200,
+            &[("content-length", "100"), ("accept-ranges", "bytes")],
+            0,
+            None,
+        );
         assert_eq!(whole.map(|promised| promised.ranges), Ok(true));
     }
 
@@ -203,7 +313,10 @@ mod tests {
         assert_eq!(words, "range \"\", expected one from byte 5");
         let lines = [("content-range", "bytes 5-9/100"), ("content-length", "6")];
         let words = contradiction(answer(206, &lines, 5, None));
-        assert_eq!(words, "range \"bytes 5-9/100\" and a length of 6, expected 5");
+        assert_eq!(
+            words,
+            "range \"bytes 5-9/100\" and a length of 6, expected 5"
+        );
         let words = contradiction(answer(200, &[("content-encoding", "gzip")], 0, None));
         assert_eq!(words, "content coding gzip, expected none");
         for range in [
@@ -221,15 +334,35 @@ mod tests {
     fn statuses_of_failure() {
         assert_eq!(
             answer(416, &[("content-range", "bytes */100")], 100, None),
-            Err(Wrong::Ended { total: 100, asked: 100 })
+            Err(Wrong::Ended {
+                total: 100,
+                asked: 100
+            })
         );
-        assert!(matches!(answer(416, &[], 100, None), Err(Wrong::Status { status: 416, .. })));
+        assert!(matches!(
+            answer(416, &[], 100, None),
+            Err(Wrong::Status { status: 416, .. })
+        ));
         let later = answer(503, &[("retry-after", "120")], 0, None);
-        assert_eq!(later, Err(Wrong::Status { status: 503, retry_after: Some(Duration::from_secs(120)) }));
+        assert_eq!(
+            later,
+            Err(Wrong::Status {
+                status: 503,
+                retry_after: Some(Duration::from_secs(120))
+            })
+        );
     }
 
     fn identity(lines: &[(&str, &str)], total: Option<u64>) -> Identity {
-        Identity::new(&headers(lines), &Promised { from: 0, to: None, total, ranges: true })
+        Identity::new(
+            &headers(lines),
+            &Promised {
+                from: 0,
+                to: None,
+                total,
+                ranges: true,
+            },
+        )
     }
 
     #[test]
@@ -237,7 +370,10 @@ mod tests {
         let strong = identity(&[("etag", "\"x\""), ("last-modified", "Monday")], Some(9));
         assert!(strong.fits(&strong.clone()));
         assert!(strong.fits(&Identity::default()));
-        assert!(strong.fits(&identity(&[("etag", "\"x\""), ("last-modified", "Tuesday")], None)));
+        assert!(strong.fits(&identity(
+            &[("etag", "\"x\""), ("last-modified", "Tuesday")],
+            None
+        )));
         assert!(!strong.fits(&identity(&[("etag", "\"y\"")], Some(9))));
         assert!(!strong.fits(&identity(&[("etag", "\"x\"")], Some(10))));
         let weak = identity(&[("etag", "W/\"x\"")], None);
@@ -251,7 +387,10 @@ mod tests {
         assert_eq!(identity(&[("etag", "W/\"x\"")], None).validator(), None);
         let dated = identity(&[("etag", "W/\"x\""), ("last-modified", "Monday")], None);
         assert_eq!(dated.validator(), Some("Monday"));
-        assert_eq!(identity(&[("etag", "\"y\"")], None).validator(), Some("\"y\""));
+        assert_eq!(
+            identity(&[("etag", "\"y\"")], None).validator(),
+            Some("\"y\"")
+        );
     }
 
     proptest! {

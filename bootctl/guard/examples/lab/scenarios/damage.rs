@@ -11,37 +11,69 @@ use record::{COPY_OFFSETS, Copies, Pair, RECORD_LEN, Reason, Record, Slot, Statu
 pub(super) fn damaged_recovery(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "damaged-recovery", 512, ["reset"; 3])?;
     installed.disk.write(RECOVERY, 9000, &[0xee; 64]);
-    let record = Record { one_shot: R, ..installed.record()? };
+    let record = Record {
+        one_shot: R,
+        ..installed.record()?
+    };
     installed.disk.put_record(&record);
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: passed over recovery: its boot image is not the one that was signed")?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+    said(
+        &console,
+        "rayos-guard: passed over recovery: its boot image is not the one that was signed",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )
 }
 
 /// The trial in B is passed over for `reason` for good, with `words`, and A is started.
 fn passed_over(mut installed: Installed, words: &str, reason: Reason) -> Result<()> {
     let console = installed.boot(&[])?;
-    said(&console, &format!("rayos-guard: passed over slot B: {words}"))?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
+    said(
+        &console,
+        &format!("rayos-guard: passed over slot B: {words}"),
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
     said(&console, TOLD)?;
     let record = installed.record()?;
-    ensure!(record.slot(Slot::B).status == Status::Unbootable, "{record:?}");
+    ensure!(
+        record.slot(Slot::B).status == Status::Unbootable,
+        "{record:?}"
+    );
     ensure!(record.slot(Slot::B).reason == reason, "{record:?}");
-    ensure!(installed.events() == [(Kind::PassedOver, B, reason), (Kind::Launched, A, Reason::None)]);
+    ensure!(
+        installed.events()
+            == [
+                (Kind::PassedOver, B, reason),
+                (Kind::Launched, A, Reason::None)
+            ]
+    );
     Ok(())
 }
 
 pub(super) fn damaged_header(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "damaged-header")?;
     installed.disk.write(BOOT[1], 0, &[0; 4096]);
-    passed_over(installed, "the header of its boot image is damaged (empty", Reason::HeaderDamaged)
+    passed_over(
+        installed,
+        "the header of its boot image is damaged (empty",
+        Reason::HeaderDamaged,
+    )
 }
 
 pub(super) fn damaged_image(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "damaged-image")?;
     let byte = installed.disk.read(BOOT[1], 9000, 1)[0];
     installed.disk.write(BOOT[1], 9000, &[byte ^ 1]);
-    passed_over(installed, "its boot image is not the one that was signed", Reason::ImageDamaged)
+    passed_over(
+        installed,
+        "its boot image is not the one that was signed",
+        Reason::ImageDamaged,
+    )
 }
 
 pub(super) fn damaged_signature(lab: &Lab) -> Result<()> {
@@ -49,9 +81,10 @@ pub(super) fn damaged_signature(lab: &Lab) -> Result<()> {
     let image = lab.payload("reset");
     let stranger = ed25519_dalek::SigningKey::from_bytes(&[8; 32]);
     let (seal, _) = disk::release("1.1.0", 2, &image, &stranger)?;
-    installed.disk.write(BOOT[1], 0, &disk::sealed(&seal, &image));
-    let words =
-        "the signature of its boot image is not accepted (signed by 0 trusted release key(s), expected 1)";
+    installed
+        .disk
+        .write(BOOT[1], 0, &disk::sealed(&seal, &image));
+    let words = "the signature of its boot image is not accepted (signed by 0 trusted release key(s), expected 1)";
     passed_over(installed, words, Reason::SignatureRefused)
 }
 
@@ -59,7 +92,9 @@ pub(super) fn other_release(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "other-release")?;
     let image = lab.payload("reset");
     let (seal, _) = disk::release("1.2.0", 3, &image, &disk::key())?;
-    installed.disk.write(BOOT[1], 0, &disk::sealed(&seal, &image));
+    installed
+        .disk
+        .write(BOOT[1], 0, &disk::sealed(&seal, &image));
     let words = "it holds another release than the boot record says (it holds 1.2.0)";
     passed_over(installed, words, Reason::OtherRelease)
 }
@@ -68,7 +103,9 @@ pub(super) fn below_floor(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "below-floor")?;
     let image = lab.payload("reset");
     let (seal, release) = disk::release("0.9.0", 0, &image, &disk::key())?;
-    installed.disk.write(BOOT[1], 0, &disk::sealed(&seal, &image));
+    installed
+        .disk
+        .write(BOOT[1], 0, &disk::sealed(&seal, &image));
     installed.releases[1] = release;
     installed.put(Slot::A, GOOD, TRIAL);
     let words = "its release is older than this machine accepts (rollback index 0, floor 1)";
@@ -80,10 +117,18 @@ pub(super) fn not_a_program(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "not-a-program")?;
     let image = b"not a PE file at all".repeat(10);
     let (seal, _) = disk::release("1.1.0", 2, &image, &disk::key())?;
-    installed.disk.write(BOOT[1], 0, &disk::sealed(&seal, &image));
+    installed
+        .disk
+        .write(BOOT[1], 0, &disk::sealed(&seal, &image));
     let console = installed.boot(&[])?;
-    said(&console, "passed over slot B: the firmware refused to load its boot image (UNSUPPORTED)")?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
+    said(
+        &console,
+        "passed over slot B: the firmware refused to load its boot image (UNSUPPORTED)",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
     ensure!(installed.record()?.slot(Slot::B).status == Status::Pending { tries_left: 2 });
     Ok(())
 }
@@ -91,12 +136,25 @@ pub(super) fn not_a_program(lab: &Lab) -> Result<()> {
 pub(super) fn one_copy_lost(lab: &Lab) -> Result<()> {
     for copy in COPY_OFFSETS {
         let mut installed = on_trial(lab, "one-copy-lost")?;
-        installed.disk.write(STATE, copy as usize, &[0xa5; RECORD_LEN]);
+        installed
+            .disk
+            .write(STATE, copy as usize, &[0xa5; RECORD_LEN]);
         let console = installed.boot(&[])?;
-        said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)")?;
-        let copies =
-            COPY_OFFSETS.map(|at| installed.disk.read(STATE, at as usize, RECORD_LEN).try_into().ok());
-        ensure!(matches!(Pair::read(Copies(copies)), Pair::Valid { both: true, .. }), "not mended");
+        said(
+            &console,
+            "rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)",
+        )?;
+        let copies = COPY_OFFSETS.map(|at| {
+            installed
+                .disk
+                .read(STATE, at as usize, RECORD_LEN)
+                .try_into()
+                .ok()
+        });
+        ensure!(
+            matches!(Pair::read(Copies(copies)), Pair::Valid { both: true, .. }),
+            "not mended"
+        );
     }
     Ok(())
 }
@@ -108,11 +166,29 @@ pub(super) fn record_lost(lab: &Lab) -> Result<()> {
         installed.disk.write(STATE, copy as usize, &[0; RECORD_LEN]);
     }
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: both copies of the boot record are lost: copy 0 not a boot record, copy 1")?;
-    said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 0 tries left)")?;
-    ensure!(installed.events() == [(Kind::Repaired, B, Reason::None), (Kind::Launched, B, Reason::None)]);
-    said(&installed.boot(&[])?, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 0)")?;
-    said(&installed.boot(&[])?, "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)")
+    said(
+        &console,
+        "rayos-guard: both copies of the boot record are lost: copy 0 not a boot record, copy 1",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot B, release 1.1.0 (trial, 0 tries left)",
+    )?;
+    ensure!(
+        installed.events()
+            == [
+                (Kind::Repaired, B, Reason::None),
+                (Kind::Launched, B, Reason::None)
+            ]
+    );
+    said(
+        &installed.boot(&[])?,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 0)",
+    )?;
+    said(
+        &installed.boot(&[])?,
+        "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)",
+    )
 }
 
 pub(super) fn record_newer(lab: &Lab) -> Result<()> {
@@ -121,11 +197,19 @@ pub(super) fn record_newer(lab: &Lab) -> Result<()> {
     block[8] = 2;
     let crc = crc32fast::hash(&block[..4092]);
     block[4092..].copy_from_slice(&crc.to_le_bytes());
-    installed.disk.write(STATE, COPY_OFFSETS[1] as usize, &block);
+    installed
+        .disk
+        .write(STATE, COPY_OFFSETS[1] as usize, &block);
     let before = installed.disk.bytes.clone();
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: the boot record is of version 2, this program reads 1")?;
-    said(&console, "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)")?;
+    said(
+        &console,
+        "rayos-guard: the boot record is of version 2, this program reads 1",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)",
+    )?;
     ensure!(installed.disk.bytes == before, "the disk was written to");
     Ok(())
 }
@@ -135,7 +219,10 @@ pub(super) fn table_damaged(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "table-damaged", 512, ["reset"; 3])?;
     installed.disk.bytes[1024..1040].fill(0);
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )
 }
 
 /// Nothing can be counted: a trial is not started, a committed release is.
@@ -144,8 +231,14 @@ pub(super) fn read_only(lab: &Lab) -> Result<()> {
     let before = installed.disk.bytes.clone();
     installed.machine.read_only = true;
     let console = installed.boot(&[])?;
-    said(&console, "passed over slot B: its try cannot be counted, the record is not writable")?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
+    said(
+        &console,
+        "passed over slot B: its try cannot be counted, the record is not writable",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
     said(&console, TOLD)?;
     ensure!(installed.disk.bytes == before);
     Ok(())
@@ -157,21 +250,40 @@ pub(super) fn everything_damaged(lab: &Lab) -> Result<()> {
         installed.disk.write(part, 0, &[0; 4096]);
     }
     let console = installed.boot(&[GAVE_UP])?;
-    said(&console, "rayos-guard: passed over recovery: the header of its boot image is damaged (empty")?;
-    said(&console, "rayos-guard: nothing can be started: going back to the firmware")?;
+    said(
+        &console,
+        "rayos-guard: passed over recovery: the header of its boot image is damaged (empty",
+    )?;
+    said(
+        &console,
+        "rayos-guard: nothing can be started: going back to the firmware",
+    )?;
     said(&console, GAVE_UP)?;
     let record = installed.record()?;
-    ensure!(record.slots.iter().all(|slot| slot.reason == Reason::HeaderDamaged), "{record:?}");
+    ensure!(
+        record
+            .slots
+            .iter()
+            .all(|slot| slot.reason == Reason::HeaderDamaged),
+        "{record:?}"
+    );
     Ok(())
 }
 
 pub(super) fn no_keys(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "no-keys")?;
-    let esp = disk::fat(8 << 20, 512, &[("EFI/BOOT/BOOTX64.EFI", &lab.guard_without_keys)])?;
+    let esp = disk::fat(
+        8 << 20,
+        512,
+        &[("EFI/BOOT/BOOTX64.EFI", &lab.guard_without_keys)],
+    )?;
     installed.disk.write(ESP, 0, &esp);
     let before = installed.disk.bytes.clone();
     let console = installed.boot(&[GAVE_UP])?;
-    said(&console, "rayos-guard: no trusted keys are built into this program")?;
+    said(
+        &console,
+        "rayos-guard: no trusted keys are built into this program",
+    )?;
     said(&console, GAVE_UP)?;
     ensure!(installed.disk.bytes == before, "the disk was written to");
     Ok(())

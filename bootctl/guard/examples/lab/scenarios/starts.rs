@@ -11,11 +11,17 @@ use record::{Reason, Record, Slot, Status};
 pub(super) fn default(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "default", 512, ["reset"; 3])?;
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
     said(&console, "choice: Slot(A), why: Default, left: 7, seq: 2")?;
     said(&console, "LoaderInfo=rayos-guard")?;
     said(&console, "LoaderEntrySelected=rayos-a")?;
-    said(&console, &format!("LoaderDevicePartUUID={}", installed.disk.uuid(ESP)))?;
+    said(
+        &console,
+        &format!("LoaderDevicePartUUID={}", installed.disk.uuid(ESP)),
+    )?;
     let record = installed.record()?;
     ensure!(record.seq == 2 && record.slot(Slot::A).status == Status::Good { budget_left: 7 });
     ensure!(installed.events() == [(Kind::Launched, A, Reason::None)]);
@@ -28,10 +34,16 @@ pub(super) fn trial(lab: &Lab) -> Result<()> {
     installed.put(Slot::A, GOOD, TRIAL);
     for words in ["2 tries left", "1 try left", "0 tries left"] {
         let console = installed.boot(&[])?;
-        said(&console, &format!("rayos-guard: starting slot B, release 1.1.0 (trial, {words})"))?;
+        said(
+            &console,
+            &format!("rayos-guard: starting slot B, release 1.1.0 (trial, {words})"),
+        )?;
     }
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
     ensure!(installed.record()?.slot(Slot::B).reason == Reason::TriesExhausted);
     Ok(())
 }
@@ -40,7 +52,10 @@ pub(super) fn large_sectors(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "large-sectors", 4096, ["reset"; 3])?;
     installed.put(Slot::A, GOOD, TRIAL);
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)")?;
+    said(
+        &console,
+        "rayos-guard: starting slot B, release 1.1.0 (trial, 2 tries left)",
+    )?;
     said(&console, TOLD)?;
     ensure!(installed.record()?.slot(Slot::B).status == Status::Pending { tries_left: 2 });
     ensure!(installed.events() == [(Kind::Launched, B, Reason::None)]);
@@ -52,9 +67,18 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "fallback", 512, ["return", "return", "reset"])?;
     installed.put(Slot::A, GOOD, TRIAL);
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: passed over slot B: its boot image gave up and returned (ABORTED)")?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")?;
-    said(&console, "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)")?;
+    said(
+        &console,
+        "rayos-guard: passed over slot B: its boot image gave up and returned (ABORTED)",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )?;
+    said(
+        &console,
+        "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)",
+    )?;
     let record = installed.record()?;
     ensure!(record.slot(Slot::A).status == Status::Good { budget_left: 7 });
     ensure!(record.slot(Slot::B).status == Status::Pending { tries_left: 2 });
@@ -71,11 +95,22 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
 
 /// Firmware would wait in its menu for a person if the guard handed success on.
 pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
-    let mut installed = Installed::new(lab, "success-is-failure", 512, ["success", "success", "success"])?;
+    let mut installed = Installed::new(
+        lab,
+        "success-is-failure",
+        512,
+        ["success", "success", "success"],
+    )?;
     installed.put(Slot::A, GOOD, TRIAL);
     let console = installed.boot(&[GAVE_UP])?;
-    said(&console, "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)")?;
-    said(&console, "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)")?;
+    said(
+        &console,
+        "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)",
+    )?;
+    said(
+        &console,
+        "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)",
+    )?;
     said(&console, GAVE_UP)
 }
 
@@ -91,20 +126,32 @@ pub(super) fn worn(lab: &Lab) -> Result<()> {
         )?;
     }
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot B, release 1.1.0 (fallback, boot budget 7)")?;
+    said(
+        &console,
+        "rayos-guard: starting slot B, release 1.1.0 (fallback, boot budget 7)",
+    )?;
     ensure!(installed.record()?.slot(Slot::A).reason == Reason::BudgetExhausted);
     Ok(())
 }
 
 pub(super) fn one_shot(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "one-shot", 512, ["reset"; 3])?;
-    let record = Record { one_shot: R, ..installed.record()? };
+    let record = Record {
+        one_shot: R,
+        ..installed.record()?
+    };
     installed.disk.put_record(&record);
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for, this boot alone)")?;
+    said(
+        &console,
+        "rayos-guard: starting recovery, release 1.0.0 (asked for, this boot alone)",
+    )?;
     ensure!(installed.record()?.one_shot.is_none());
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )
 }
 
 pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
@@ -112,7 +159,12 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     let tag = guard::ENTRY_TAG.0;
     let hd = installed.disk.hd(ESP);
     let option = |code: u8| {
-        nvram::load_option("RayOS", &hd, "\\EFI\\RAYOS\\GUARDR.EFI", &[&tag[..], &[code]].concat())
+        nvram::load_option(
+            "RayOS",
+            &hd,
+            "\\EFI\\RAYOS\\GUARDR.EFI",
+            &[&tag[..], &[code]].concat(),
+        )
     };
     let changes = [
         ("Boot0007", Some(option(2))),
@@ -123,10 +175,16 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     nvram::change(&installed.machine.vars(), &changes)?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0008 \"RayOS\"")?;
-    said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+    said(
+        &console,
+        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+    )?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0007 \"RayOS\"")?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )
 }
 
 /// R asks for recovery; any other key for nothing.
@@ -134,8 +192,14 @@ pub(super) fn recovery_key(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "recovery-key", 512, ["reset"; 3])?;
     installed.machine.typed = "xyr";
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+    said(
+        &console,
+        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+    )?;
     installed.machine.typed = "xyz";
     let console = installed.boot(&[])?;
-    said(&console, "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)")
+    said(
+        &console,
+        "rayos-guard: starting slot A, release 1.0.0 (default, boot budget 7)",
+    )
 }
