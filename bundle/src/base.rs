@@ -1,4 +1,4 @@
-//! The images of a release in files: what a delta is made from, and what its frames build upon.
+//! The images of a release in files: what a delta is made from, and what its chunks build upon.
 
 use crate::hex;
 use crate::index::BaseRange;

@@ -224,16 +224,16 @@ pub(crate) struct Inspect {
     pub(crate) json: bool,
 }
 
-/// List the images of a bundle: role, size, stored size, number of frames, SHA-256.
+/// List the images of a bundle: role, size, stored size, number of chunks, SHA-256.
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
     pub(crate) trust: TrustOption,
-    /// List every frame too: offset in the image, length, kind, stored length, SHA-256
+    /// List every chunk too: offset in the image, length, kind, stored length, SHA-256
     #[arg(long)]
-    pub(crate) frames: bool,
+    pub(crate) chunks: bool,
     /// Show it as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -265,7 +265,7 @@ pub(crate) struct CatManifest {
     pub(crate) output: PathBuf,
 }
 
-/// Show which frames of a device or file differ from an image of a bundle: offset and length in the
+/// Show which chunks of a device or file differ from an image of a bundle: offset and length in the
 /// image, one a line.
 ///
 /// Exit code 3 if any does.

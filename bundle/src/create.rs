@@ -5,12 +5,12 @@ use crate::cbor::Blob;
 use crate::encoder::Encoder;
 use crate::hint;
 use crate::image_file::ImageFile;
-use crate::index::{BaseRange, FrameEntry, FrameKind, Index, zero_digests};
+use crate::index::{BaseRange, ChunkEntry, ChunkKind, Index, zero_digests};
 use crate::keys::SecretKey;
-use crate::limits::{MAX_FRAME_LEN, MAX_FRAMES, MAX_MANIFEST_LEN};
+use crate::limits::{MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN};
 use crate::manifest::{ImageInfo, ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::parallel;
-use crate::recipe::{DEFAULT_FRAME_SIZE, ImageInput, Recipe};
+use crate::recipe::{DEFAULT_CHUNK_SIZE, ImageInput, Recipe};
 use crate::runs::{Runs, Stretch};
 use seal::{ImageDigest, SEAL_LEN, Seal, SealError, Statement, Text64};
 use sha2::{Digest as _, Sha256};
@@ -30,8 +30,8 @@ pub enum CreateError {
     },
     #[error("image {role}: {}: empty", path.display())]
     Empty { role: ImageRole, path: PathBuf },
-    #[error("images need more than {MAX_FRAMES} frames: choose a larger frame size")]
-    Frames,
+    #[error("images need more than {MAX_CHUNKS} chunks: choose a larger chunk size")]
+    Chunks,
     #[error("compressing at level {level}: {error}")]
     Compress { level: i32, error: io::Error },
     #[error("writing: {0}")]
@@ -56,8 +56,8 @@ impl From<io::Error> for CreateError {
 pub struct Created {
     /// The statement that was signed, or is to be.
     pub statement: Statement,
-    /// Number of frames.
-    pub frames: usize,
+    /// Number of chunks.
+    pub chunks: usize,
     /// Bytes of all images together.
     pub images_len: u64,
 }
@@ -65,7 +65,7 @@ pub struct Created {
 /// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each;
 /// *writes* the payload to `spool`, an empty file, and then the whole bundle to `out`: the head
 /// comes first and is known last. `progress` is told bytes of images as they are done. Memory: four
-/// runs of 512 KiB for each of `workers`, and about 250 bytes for each frame.
+/// runs of 512 KiB for each of `workers`, and about 250 bytes for each chunk.
 ///
 /// # Errors
 /// [`CreateError`]; what is in `out` then is not a bundle.
@@ -82,9 +82,9 @@ pub fn create(
     let images = open_images(images)?;
     let mut payload = Payload::new(spool);
     let mut infos = Vec::new();
-    for (input, file, frame_size) in images {
+    for (input, file, chunk_size) in images {
         let framing = Framing {
-            frame_size,
+            chunk_size,
             window: input.window,
             level: recipe.level,
         };
@@ -144,7 +144,7 @@ fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError
     })
 }
 
-/// The images, opened, with their frame sizes.
+/// The images, opened, with their chunk sizes.
 fn open_images(
     inputs: Vec<&ImageInput>,
 ) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
@@ -166,27 +166,27 @@ fn open_images(
     }
     let sizes: Vec<_> = images
         .iter()
-        .map(|(input, file)| (file.size(), input.frame_size))
+        .map(|(input, file)| (file.size(), input.chunk_size))
         .collect();
-    let otherwise = frame_size_for(&sizes);
+    let otherwise = chunk_size_for(&sizes);
     let images = images.into_iter();
     Ok(images
-        .map(|(input, file)| (input, file, input.frame_size.unwrap_or(otherwise)))
+        .map(|(input, file)| (input, file, input.chunk_size.unwrap_or(otherwise)))
         .collect())
 }
 
-/// The frame size of the images that ask for none: the smallest from the default on, doubled, with
-/// which the images cannot have more frames than a bundle may, whatever is in them. *Pure.*
-/// `images`: the size of each, and the frame size that it asks for.
-fn frame_size_for(images: &[(u64, Option<u32>)]) -> u32 {
-    let frames = |otherwise: u32| -> u64 {
+/// The chunk size of the images that ask for none: the smallest from the default on, doubled, with
+/// which the images cannot have more chunks than a bundle may, whatever is in them. *Pure.*
+/// `images`: the size of each, and the chunk size that it asks for.
+fn chunk_size_for(images: &[(u64, Option<u32>)]) -> u32 {
+    let chunks = |otherwise: u32| -> u64 {
         images
             .iter()
             .map(|(size, asked)| size.div_ceil(u64::from(asked.unwrap_or(otherwise))))
             .sum()
     };
-    let mut size = DEFAULT_FRAME_SIZE;
-    while frames(size) > MAX_FRAMES && size < MAX_FRAME_LEN {
+    let mut size = DEFAULT_CHUNK_SIZE;
+    while chunks(size) > MAX_CHUNKS && size < MAX_CHUNK_LEN {
         size *= 2;
     }
     size
@@ -195,7 +195,7 @@ fn frame_size_for(images: &[(u64, Option<u32>)]) -> u32 {
 /// How an image is cut and compressed.
 #[derive(Clone, Copy)]
 struct Framing {
-    frame_size: u32,
+    chunk_size: u32,
     window: u32,
     level: i32,
 }
@@ -203,14 +203,14 @@ struct Framing {
 /// What a worker makes of a stretch.
 enum Done {
     Zeroes(u32),
-    Run(Vec<Frame>),
+    Run(Vec<Chunk>),
 }
 
-/// A frame with content.
-pub(crate) struct Frame {
+/// A chunk with content.
+pub(crate) struct Chunk {
     pub(crate) len: u32,
     /// How it is stored; that of a delta is completed when it is added.
-    pub(crate) kind: FrameKind,
+    pub(crate) kind: ChunkKind,
     pub(crate) before: u32,
     pub(crate) sha256: [u8; 32],
     pub(crate) stored_digest: [u8; 16],
@@ -229,8 +229,8 @@ fn add_image<W: Write>(
     progress: &mut dyn FnMut(u64),
 ) -> Result<ImageInfo, CreateError> {
     let (role, path, level) = (input.role, &input.path, framing.level);
-    let (size, first) = (file.size(), payload.index.frames.len());
-    let mut runs = Runs::new(file, framing.frame_size, framing.window > 0);
+    let (size, first) = (file.size(), payload.index.chunks.len());
+    let mut runs = Runs::new(file, framing.chunk_size, framing.window > 0);
     payload.begin_image();
     parallel::ordered::<_, _, _, CreateError>(
         workers,
@@ -253,9 +253,9 @@ fn add_image<W: Write>(
                     payload.zeroes += u64::from(len);
                     progress(u64::from(len));
                 }
-                Done::Run(frames) => {
-                    progress(frames.iter().map(|frame| u64::from(frame.len)).sum());
-                    payload.add(frames)?;
+                Done::Run(chunks) => {
+                    progress(chunks.iter().map(|chunk| u64::from(chunk.len)).sum());
+                    payload.add(chunks)?;
                 }
             }
             Ok(())
@@ -265,9 +265,9 @@ fn add_image<W: Write>(
     Ok(ImageInfo {
         role,
         size,
-        frames: (payload.index.frames.len() - first) as u64,
+        chunks: (payload.index.chunks.len() - first) as u64,
         sha256: Blob(runs.digest()),
-        frame_size: framing.frame_size,
+        chunk_size: framing.chunk_size,
     })
 }
 
@@ -282,23 +282,23 @@ pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     }
 }
 
-fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<Vec<Frame>> {
-    let (frame_size, window) = (framing.frame_size as usize, framing.window as usize);
-    let compressed = encoder.compress_run(run, frame_size, window)?;
-    let frames = run.chunks(frame_size).zip(compressed).enumerate();
-    Ok(frames
+fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<Vec<Chunk>> {
+    let (chunk_size, window) = (framing.chunk_size as usize, framing.window as usize);
+    let compressed = encoder.compress_run(run, chunk_size, window)?;
+    let chunks = run.chunks(chunk_size).zip(compressed).enumerate();
+    Ok(chunks
         .map(|(number, (data, compressed))| {
             let sha256: [u8; 32] = Sha256::digest(data).into();
             let kind = if compressed.is_some() {
-                FrameKind::Zstd
+                ChunkKind::Zstd
             } else {
-                FrameKind::Raw
+                ChunkKind::Raw
             };
             let bytes = compressed.unwrap_or_else(|| data.to_vec());
-            let before = window.min(number * frame_size) as u32;
+            let before = window.min(number * chunk_size) as u32;
             let (len, stored_digest, hints) =
                 (data.len() as u32, stored_digest(&bytes), hint::encode(data));
-            Frame {
+            Chunk {
                 len,
                 kind,
                 before,
@@ -323,11 +323,11 @@ pub(crate) struct Payload<'a, W> {
     pub(crate) index: Index,
     hints: Vec<u8>,
     len: u64,
-    /// Zeroes not yet written as a frame.
+    /// Zeroes not yet written as a chunk.
     pub(crate) zeroes: u64,
     /// Digests of zeroes by their length.
     zero_digests: HashMap<u32, [u8; 32]>,
-    /// Frames of the present image with stored bytes, by their digest.
+    /// Chunks of the present image with stored bytes, by their digest.
     known: HashMap<[u8; 32], usize>,
 }
 
@@ -349,25 +349,25 @@ impl<'a, W: Write> Payload<'a, W> {
         self.known.clear();
     }
 
-    /// Takes the frames of a run.
-    pub(crate) fn add(&mut self, run: Vec<Frame>) -> Result<(), CreateError> {
+    /// Takes the chunks of a run.
+    pub(crate) fn add(&mut self, run: Vec<Chunk>) -> Result<(), CreateError> {
         self.flush_zeroes()?;
         let alone = run.len() == 1;
-        for frame in run {
-            let number = self.index.frames.len();
-            let earlier = self.known.get(&frame.sha256).copied();
+        for chunk in run {
+            let number = self.index.chunks.len();
+            let earlier = self.known.get(&chunk.sha256).copied();
             let earlier =
-                earlier.filter(|earlier| alone && self.index.frames[*earlier].len == frame.len);
+                earlier.filter(|earlier| alone && self.index.chunks[*earlier].len == chunk.len);
             if let Some(earlier) = earlier {
                 self.push(
-                    Stored::nothing(FrameKind::Repeat { frame: earlier }),
-                    frame.len,
-                    frame.sha256,
+                    Stored::nothing(ChunkKind::Repeat { chunk: earlier }),
+                    chunk.len,
+                    chunk.sha256,
                 )?;
                 continue;
             }
-            self.known.insert(frame.sha256, number);
-            let Frame {
+            self.known.insert(chunk.sha256, number);
+            let Chunk {
                 len,
                 kind,
                 before,
@@ -376,11 +376,11 @@ impl<'a, W: Write> Payload<'a, W> {
                 bytes,
                 hints,
                 ranges,
-            } = frame;
+            } = chunk;
             let first_range = self.index.ranges.len();
             let kind = match ranges.len() {
                 0 => kind,
-                ranges => FrameKind::Delta {
+                ranges => ChunkKind::Delta {
                     first_range,
                     ranges,
                 },
@@ -402,21 +402,21 @@ impl<'a, W: Write> Payload<'a, W> {
         Ok(())
     }
 
-    /// Writes the zeroes as frames, as few as possible.
+    /// Writes the zeroes as chunks, as few as possible.
     pub(crate) fn flush_zeroes(&mut self) -> Result<(), CreateError> {
         while self.zeroes > 0 {
-            let len = self.zeroes.min(u64::from(MAX_FRAME_LEN)) as u32;
+            let len = self.zeroes.min(u64::from(MAX_CHUNK_LEN)) as u32;
             let digest = || zero_digests([len].into()).remove(&len).unwrap_or_default();
             let sha256 = *self.zero_digests.entry(len).or_insert_with(digest);
-            self.push(Stored::nothing(FrameKind::Zero), len, sha256)?;
+            self.push(Stored::nothing(ChunkKind::Zero), len, sha256)?;
             self.zeroes -= u64::from(len);
         }
         Ok(())
     }
 
     fn push(&mut self, stored: Stored, len: u32, sha256: [u8; 32]) -> Result<(), CreateError> {
-        if self.index.frames.len() as u64 == MAX_FRAMES {
-            return Err(CreateError::Frames);
+        if self.index.chunks.len() as u64 == MAX_CHUNKS {
+            return Err(CreateError::Chunks);
         }
         let Stored {
             kind,
@@ -428,7 +428,7 @@ impl<'a, W: Write> Payload<'a, W> {
         // encoding.
         let (image, offset, payload_offset) = (0, 0, self.len);
         self.len += u64::from(stored_len);
-        self.index.frames.push(FrameEntry {
+        self.index.chunks.push(ChunkEntry {
             image,
             offset,
             len,
@@ -462,7 +462,7 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
                 .as_ref()
                 .map(|hints| Blob(Sha256::digest(hints).into())),
             index: IndexInfo {
-                frames: index.frames.len() as u64,
+                chunks: index.chunks.len() as u64,
                 ranges: index.ranges.len() as u64,
                 sha256: Blob(Sha256::digest(&index_bytes).into()),
             },
@@ -500,23 +500,23 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
         out.flush()?;
         Ok(Created {
             statement,
-            frames: index.frames.len(),
+            chunks: index.chunks.len(),
             images_len,
         })
     }
 }
 
-/// How a frame is stored.
+/// How a chunk is stored.
 struct Stored {
-    kind: FrameKind,
+    kind: ChunkKind,
     before: u32,
     len: u32,
     digest: [u8; 16],
 }
 
 impl Stored {
-    /// A frame for which nothing is stored.
-    const fn nothing(kind: FrameKind) -> Self {
+    /// A chunk for which nothing is stored.
+    const fn nothing(kind: ChunkKind) -> Self {
         Self {
             kind,
             before: 0,
@@ -531,13 +531,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_grow_with_the_images_and_never_are_too_many() {
+    fn chunks_grow_with_the_images_and_never_are_too_many() {
         const GIB: u64 = 1 << 30;
         for (images, expected) in [
             (vec![(1, None)], 16),
             (vec![(4 * GIB, None)], 16),
             (vec![(4 * GIB + 1, None)], 32),
-            // As many bytes as fit, but each image has a last frame of its own.
+            // As many bytes as fit, but each image has a last chunk of its own.
             (vec![(1, None), (4 * GIB - 1, None)], 32),
             (vec![(8 * GIB, None)], 32),
             (vec![(100 << 20, None), (8 * GIB, None)], 64),
@@ -547,10 +547,10 @@ mod tests {
             // make it fit.
             (vec![(1 << 41, None)], 4096),
             // What an image asks for is left alone, and counts.
-            (vec![(32 * GIB, Some(MAX_FRAME_LEN)), (3 * GIB, None)], 16),
+            (vec![(32 * GIB, Some(MAX_CHUNK_LEN)), (3 * GIB, None)], 16),
             (vec![(1 << 29, Some(4096)), (3 * GIB, None)], 32),
         ] {
-            let size = frame_size_for(&images);
+            let size = chunk_size_for(&images);
             assert_eq!(size, expected << 10, "{images:?}");
         }
     }

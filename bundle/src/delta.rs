@@ -9,10 +9,10 @@ mod samples;
 
 use crate::base::{Extracted, SLOT_ROLES};
 use crate::cbor::Blob;
-use crate::create::{CreateError, Created, Frame, Payload, Terms, stored_digest};
+use crate::create::{Chunk, CreateError, Created, Payload, Terms, stored_digest};
 use crate::encoder::Encoder;
 use crate::image_file::ImageFile;
-use crate::index::FrameKind;
+use crate::index::ChunkKind;
 use crate::keys::SecretKey;
 use crate::limits::MAX_BASE_RANGES;
 use crate::manifest::{ImageInfo, ImageRole, Manifest};
@@ -24,13 +24,13 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
-/// Length of a delta's frames, in bytes; docs/decisions/0103-delta.md has the figures.
-pub const FRAME_SIZE: u32 = 1 << 20;
+/// Length of a delta's chunks, in bytes; docs/decisions/0103-delta.md has the figures.
+pub const CHUNK_SIZE: u32 = 1 << 20;
 /// zstd level of deltas unless a person says otherwise.
 pub const DEFAULT_LEVEL: i32 = 19;
-/// Frames are compressed at this level first, which is quick.
+/// Chunks are compressed at this level first, which is quick.
 const QUICK_LEVEL: i32 = 9;
-/// A frame that the quick level makes shorter than this is not tried again, in bytes: at most this
+/// A chunk that the quick level makes shorter than this is not tried again, in bytes: at most this
 /// much could be gained.
 const SHORT: usize = 4 << 10;
 
@@ -185,8 +185,8 @@ struct Maker<'a> {
     options: Options,
 }
 
-/// Why a frame cannot be made.
-enum FrameError {
+/// Why a chunk cannot be made.
+enum ChunkError {
     Old(io::Error),
     Compress(io::Error),
 }
@@ -206,8 +206,8 @@ impl Maker<'_> {
             .try_clone()
             .and_then(ImageFile::new)
             .map_err(read_error)?;
-        let (size, first) = (file.size(), payload.index.frames.len());
-        let mut runs = Runs::new(file, FRAME_SIZE, false);
+        let (size, first) = (file.size(), payload.index.chunks.len());
+        let mut runs = Runs::new(file, CHUNK_SIZE, false);
         payload.begin_image();
         parallel::ordered(
             self.options.workers,
@@ -216,22 +216,22 @@ impl Maker<'_> {
             |encoders, stretch| match (encoders, stretch) {
                 (_, Stretch::Zeroes(len)) => Ok((len, None)),
                 (Ok(encoders), Stretch::Run(data)) => self
-                    .frame(encoders, &data)
-                    .map(|frame| (data.len() as u32, Some(frame))),
-                (Err(error), _) => Err(FrameError::Compress(io::Error::new(
+                    .chunk(encoders, &data)
+                    .map(|chunk| (data.len() as u32, Some(chunk))),
+                (Err(error), _) => Err(ChunkError::Compress(io::Error::new(
                     error.kind(),
                     error.to_string(),
                 ))),
             },
             |done| {
-                let (len, frame) = done.map_err(|error| match error {
-                    FrameError::Old(error) => old_error(self.old, error),
-                    FrameError::Compress(error) => CreateError::Compress { level, error }.into(),
+                let (len, chunk) = done.map_err(|error| match error {
+                    ChunkError::Old(error) => old_error(self.old, error),
+                    ChunkError::Compress(error) => CreateError::Compress { level, error }.into(),
                 })?;
                 progress(u64::from(len));
-                match frame {
+                match chunk {
                     None => payload.zeroes += u64::from(len),
-                    Some(frame) => payload.add(vec![frame])?,
+                    Some(chunk) => payload.add(vec![chunk])?,
                 }
                 if payload.index.ranges.len() as u64 > MAX_BASE_RANGES {
                     return Err(DeltaError::Ranges);
@@ -240,18 +240,18 @@ impl Maker<'_> {
             },
         )?;
         payload.flush_zeroes()?;
-        let frames = (payload.index.frames.len() - first) as u64;
+        let chunks = (payload.index.chunks.len() - first) as u64;
         Ok(ImageInfo {
             role,
             size,
-            frames,
+            chunks,
             sha256: Blob(runs.digest()),
-            frame_size: FRAME_SIZE,
+            chunk_size: CHUNK_SIZE,
         })
     }
 
-    /// One frame of the new image.
-    fn frame(&self, encoders: &mut Encoders, data: &[u8]) -> Result<Frame, FrameError> {
+    /// One chunk of the new image.
+    fn chunk(&self, encoders: &mut Encoders, data: &[u8]) -> Result<Chunk, ChunkError> {
         let ranges = self.likeness.ranges(data);
         let prefix_len: usize = ranges.iter().map(|range| range.len as usize).sum();
         let mut buffer = vec![0; prefix_len + data.len()];
@@ -260,21 +260,21 @@ impl Maker<'_> {
             let end = at + range.len as usize;
             self.old
                 .read(*range, &mut buffer[at..end])
-                .map_err(FrameError::Old)?;
+                .map_err(ChunkError::Old)?;
             at = end;
         }
         buffer[at..].copy_from_slice(data);
         let compressed = encoders
             .compress(&buffer, at)
-            .map_err(FrameError::Compress)?;
+            .map_err(ChunkError::Compress)?;
         let sha256: [u8; 32] = Sha256::digest(data).into();
         // What does not become shorter needs no base either.
         let (kind, bytes, ranges) = match compressed {
-            None => (FrameKind::Raw, data.to_vec(), Vec::new()),
-            Some(bytes) => (FrameKind::Zstd, bytes, ranges),
+            None => (ChunkKind::Raw, data.to_vec(), Vec::new()),
+            Some(bytes) => (ChunkKind::Zstd, bytes, ranges),
         };
         let (len, stored_digest) = (data.len() as u32, stored_digest(&bytes));
-        Ok(Frame {
+        Ok(Chunk {
             len,
             kind,
             before: 0,

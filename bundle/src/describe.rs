@@ -1,7 +1,7 @@
 //! A release in words and as JSON (`rayos-bundle.inspect/1`).
 
 use crate::hex;
-use crate::index::FrameKind;
+use crate::index::ChunkKind;
 use crate::release::Release;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -11,11 +11,11 @@ use std::fmt::Write as _;
 pub fn json(release: &Release) -> Value {
     let (statement, manifest) = (release.statement(), release.manifest());
     let images = release.images().iter().map(|image| {
-        let frames = release.frames().get(image.frames.clone()).unwrap_or_default();
-        let stored: u64 = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
+        let chunks = release.chunks().get(image.chunks.clone()).unwrap_or_default();
+        let stored: u64 = chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
         json!({
             "role": image.role.as_str(), "size": image.size, "sha256": hex(&image.sha256), "stored": stored,
-            "frames": frames.len(), "frame_size": image.frame_size,
+            "chunks": chunks.len(), "chunk_size": image.chunk_size,
         })
     });
     let images = images.collect();
@@ -50,26 +50,26 @@ pub fn json(release: &Release) -> Value {
         "manifest_sha256": hex(&statement.manifest.sha256),
         "payload_len": manifest.payload,
         "hints_len": release.hints_range().end - release.hints_range().start,
-        "frames": kinds(release),
+        "chunks": kinds(release),
         "images": Value::Array(images),
     })
 }
 
 fn kinds(release: &Release) -> Value {
-    let count = |is: fn(&FrameKind) -> bool| {
+    let count = |is: fn(&ChunkKind) -> bool| {
         release
-            .frames()
+            .chunks()
             .iter()
-            .filter(|frame| is(&frame.kind))
+            .filter(|chunk| is(&chunk.kind))
             .count()
     };
     json!({
-        "all": release.frames().len(),
-        "zero": count(|kind| matches!(kind, FrameKind::Zero)),
-        "raw": count(|kind| matches!(kind, FrameKind::Raw)),
-        "zstd": count(|kind| matches!(kind, FrameKind::Zstd)),
-        "repeat": count(|kind| matches!(kind, FrameKind::Repeat { .. })),
-        "delta": count(|kind| matches!(kind, FrameKind::Delta { .. })),
+        "all": release.chunks().len(),
+        "zero": count(|kind| matches!(kind, ChunkKind::Zero)),
+        "raw": count(|kind| matches!(kind, ChunkKind::Raw)),
+        "zstd": count(|kind| matches!(kind, ChunkKind::Zstd)),
+        "repeat": count(|kind| matches!(kind, ChunkKind::Repeat { .. })),
+        "delta": count(|kind| matches!(kind, ChunkKind::Delta { .. })),
     })
 }
 
@@ -134,55 +134,55 @@ pub fn text(release: &Release) -> String {
     text
 }
 
-/// The images as JSON, with all their frames if `all` (`rayos-bundle.list/1`). *Pure.*
+/// The images as JSON, with all their chunks if `all` (`rayos-bundle.list/1`). *Pure.*
 #[must_use]
-pub fn frames_json(release: &Release, all: bool) -> Value {
+pub fn chunks_json(release: &Release, all: bool) -> Value {
     let mut listing = json(release);
     let images = listing["images"].take();
     let mut result = json!({"schema": "rayos-bundle.list/1", "verified": release.is_verified(), "images": images});
     if all {
-        let frames = release.frames().iter().map(|frame| {
-            let role = release.images().get(frame.image).map_or("", |image| image.role.as_str());
-            let base = release.base_ranges(frame).iter().map(|range| {
+        let chunks = release.chunks().iter().map(|chunk| {
+            let role = release.images().get(chunk.image).map_or("", |image| image.role.as_str());
+            let base = release.base_ranges(chunk).iter().map(|range| {
                 json!({"image": range.role.as_str(), "offset": range.offset, "len": range.len})
             });
             let base: Vec<Value> = base.collect();
             json!({
-                "image": role, "offset": frame.offset, "len": frame.len, "kind": frame.kind.as_str(), "before": frame.before, "base": base,
-                "file_offset": release.file_range(frame).start, "stored": frame.stored_len, "sha256": hex(&frame.sha256),
+                "image": role, "offset": chunk.offset, "len": chunk.len, "kind": chunk.kind.as_str(), "before": chunk.before, "base": base,
+                "file_offset": release.file_range(chunk).start, "stored": chunk.stored_len, "sha256": hex(&chunk.sha256),
             })
         });
-        result["frames"] = Value::Array(frames.collect());
+        result["chunks"] = Value::Array(chunks.collect());
     }
     result
 }
 
-/// The images in lines, with all their frames if `all`. *Pure.*
+/// The images in lines, with all their chunks if `all`. *Pure.*
 #[must_use]
-pub fn frames_text(release: &Release, all: bool) -> String {
+pub fn chunks_text(release: &Release, all: bool) -> String {
     let mut lines = Vec::new();
     for image in release.images() {
-        let frames = release
-            .frames()
-            .get(image.frames.clone())
+        let chunks = release
+            .chunks()
+            .get(image.chunks.clone())
             .unwrap_or_default();
-        let stored = frames.iter().map(|frame| u64::from(frame.stored_len)).sum();
-        let (full, stored, count) = (size(image.size), size(stored), frames.len());
+        let stored = chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
+        let (full, stored, count) = (size(image.size), size(stored), chunks.len());
         lines.push(format!(
-            "{:<9}{full:>12}{stored:>12} stored {count:>8} frames  {}",
+            "{:<9}{full:>12}{stored:>12} stored {count:>8} chunks  {}",
             image.role,
             hex(&image.sha256)
         ));
-        for frame in frames.iter().take_while(|_| all) {
+        for chunk in chunks.iter().take_while(|_| all) {
             let (offset, len, kind, stored) = (
-                frame.offset,
-                frame.len,
-                frame.kind.as_str(),
-                frame.stored_len,
+                chunk.offset,
+                chunk.len,
+                chunk.kind.as_str(),
+                chunk.stored_len,
             );
             lines.push(format!(
                 "  {offset:>14}{len:>9} {kind:<7}{stored:>9}  {}",
-                hex(&frame.sha256)
+                hex(&chunk.sha256)
             ));
         }
     }

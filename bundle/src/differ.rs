@@ -1,6 +1,6 @@
 //! What differs: between two releases, and between a release and a device.
 
-use crate::index::{FrameEntry, FrameKind};
+use crate::index::{ChunkEntry, ChunkKind};
 use crate::manifest::ImageRole;
 use crate::parallel;
 use crate::release::{Image, Release};
@@ -10,22 +10,22 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// How the frames of an image relate to an older release; in bytes of the image, and as stored.
+/// How the chunks of an image relate to an older release; in bytes of the image, and as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageDiff {
     /// The image.
     pub role: ImageRole,
     /// Bytes of the image.
     pub size: u64,
-    /// Bytes in zero frames.
+    /// Bytes in zero chunks.
     pub zero: u64,
-    /// Bytes in frames that the older release has at the same place.
+    /// Bytes in chunks that the older release has at the same place.
     pub same: u64,
-    /// Bytes in frames that the older release has elsewhere in the same image.
+    /// Bytes in chunks that the older release has elsewhere in the same image.
     pub moved: u64,
-    /// Bytes in frames that it does not have.
+    /// Bytes in chunks that it does not have.
     pub new: u64,
-    /// Stored bytes of the frames that it does not have: what would be fetched by frames alone.
+    /// Stored bytes of the chunks that it does not have: what would be fetched by chunks alone.
     pub new_stored: u64,
 }
 
@@ -38,23 +38,23 @@ pub fn releases(old: &Release, new: &Release) -> Vec<ImageDiff> {
         .collect()
 }
 
-fn frames<'a>(release: &'a Release, image: &Image) -> &'a [FrameEntry] {
+fn chunks<'a>(release: &'a Release, image: &Image) -> &'a [ChunkEntry] {
     release
-        .frames()
-        .get(image.frames.clone())
+        .chunks()
+        .get(image.chunks.clone())
         .unwrap_or_default()
 }
 
 fn image_diff(old: &Release, new: &Release, image: &Image) -> ImageDiff {
     let olds = old
         .image(image.role)
-        .map(|image| frames(old, image))
+        .map(|image| chunks(old, image))
         .unwrap_or_default();
     let placed: HashSet<(u64, [u8; 32])> = olds
         .iter()
-        .map(|frame| (frame.offset, frame.sha256))
+        .map(|chunk| (chunk.offset, chunk.sha256))
         .collect();
-    let known: HashSet<[u8; 32]> = olds.iter().map(|frame| frame.sha256).collect();
+    let known: HashSet<[u8; 32]> = olds.iter().map(|chunk| chunk.sha256).collect();
     let mut diff = ImageDiff {
         role: image.role,
         size: image.size,
@@ -64,23 +64,23 @@ fn image_diff(old: &Release, new: &Release, image: &Image) -> ImageDiff {
         new: 0,
         new_stored: 0,
     };
-    for frame in frames(new, image) {
-        let len = u64::from(frame.len);
-        if frame.kind == FrameKind::Zero {
+    for chunk in chunks(new, image) {
+        let len = u64::from(chunk.len);
+        if chunk.kind == ChunkKind::Zero {
             diff.zero += len;
-        } else if placed.contains(&(frame.offset, frame.sha256)) {
+        } else if placed.contains(&(chunk.offset, chunk.sha256)) {
             diff.same += len;
-        } else if known.contains(&frame.sha256) {
+        } else if known.contains(&chunk.sha256) {
             diff.moved += len;
         } else {
             diff.new += len;
-            diff.new_stored += u64::from(frame.stored_len);
+            diff.new_stored += u64::from(chunk.stored_len);
         }
     }
     diff
 }
 
-/// The numbers of the frames of `image` that differ on a device, whose bytes from `start` on are
+/// The numbers of the chunks of `image` that differ on a device, whose bytes from `start` on are
 /// compared. *Reads* the length of the image, on `workers` threads. A device that ends too early
 /// differs from there on.
 ///
@@ -94,14 +94,14 @@ pub fn device(
     workers: usize,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Vec<usize>> {
-    let mut numbers = image.frames.clone();
+    let mut numbers = image.chunks.clone();
     let mut differing = Vec::new();
     parallel::ordered(
         workers,
         || Ok(numbers.next()),
         Vec::new,
         |buffer: &mut Vec<u8>, number| -> io::Result<(usize, u32, bool)> {
-            let Some(entry) = release.frame(number) else {
+            let Some(entry) = release.chunk(number) else {
                 return Ok((number, 0, true));
             };
             buffer.resize(entry.len as usize, 0);

@@ -1,4 +1,4 @@
-//! How frames are compressed: the same bytes on every machine, with any number of threads and
+//! How chunks are compressed: the same bytes on every machine, with any number of threads and
 //! wherever they lie in memory.
 #![deny(
     clippy::indexing_slicing,
@@ -10,11 +10,11 @@
 use std::io;
 use zstd::zstd_safe::{self, CCtx, CParameter, ParamSwitch, Strategy};
 
-/// Compresses frames; keeps its memory from one frame to the next. One for each thread.
+/// Compresses chunks; keeps its memory from one chunk to the next. One for each thread.
 pub struct Encoder {
     level: i32,
     alone: CCtx<'static>,
-    /// For the first frames of runs of small frames.
+    /// For the first chunks of runs of small chunks.
     first: CCtx<'static>,
     buffer: Vec<u8>,
 }
@@ -36,7 +36,7 @@ impl Encoder {
     }
 
     /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the
-    /// same bytes give the same frame.
+    /// same bytes give the same chunk.
     ///
     /// # Errors
     /// The library's own words.
@@ -44,34 +44,34 @@ impl Encoder {
         compress_with(&mut self.alone, &mut self.buffer, bytes)
     }
 
-    /// One zstd frame for each `frame_size` bytes of `run`, which builds upon up to `window` bytes
+    /// One zstd frame for each `chunk_size` bytes of `run`, which builds upon up to `window` bytes
     /// of it before; `None` for those that would not be shorter. *Pure*: the same bytes give the
-    /// same frames.
+    /// same chunks.
     ///
     /// # Errors
     /// The library's own words.
     pub fn compress_run(
         &mut self,
         run: &[u8],
-        frame_size: usize,
+        chunk_size: usize,
         window: usize,
     ) -> io::Result<Vec<Option<Vec<u8>>>> {
-        if run.len() <= frame_size {
+        if run.len() <= chunk_size {
             return Ok(vec![self.compress(run)?]);
         }
-        let small = frame_size.saturating_add(window) <= SMALL;
+        let small = chunk_size.saturating_add(window) <= SMALL;
         // One context for a run: it may refer to bytes only while they stay where they are.
         let mut rest = context(self.level)?;
         set(&mut rest, small_search(self.level).filter(|_| small))?;
-        let mut frames = Vec::new();
-        for start in (0..run.len()).step_by(frame_size.max(1)) {
+        let mut chunks = Vec::new();
+        for start in (0..run.len()).step_by(chunk_size.max(1)) {
             let (before, bytes) = run.split_at_checked(start).unwrap_or_default();
-            let bytes = bytes.get(..frame_size).unwrap_or(bytes);
+            let bytes = bytes.get(..chunk_size).unwrap_or(bytes);
             let before = before
                 .get(before.len().saturating_sub(window)..)
                 .unwrap_or_default();
             let buffer = &mut self.buffer;
-            frames.push(match start {
+            chunks.push(match start {
                 0 if small => compress_with(&mut self.first, buffer, bytes)?,
                 0 => compress_with(&mut self.alone, buffer, bytes)?,
                 _ => {
@@ -80,7 +80,7 @@ impl Encoder {
                 }
             });
         }
-        Ok(frames)
+        Ok(chunks)
     }
 
     /// As [`Encoder::compress`], of what follows the first `prefix_len` bytes of `buffer`, which
@@ -103,14 +103,14 @@ impl Encoder {
     }
 }
 
-/// Frames that have at most this many bytes to search, themselves and before them, are searched as
+/// Chunks that have at most this many bytes to search, themselves and before them, are searched as
 /// [`small_search`] says.
 const SMALL: usize = 128 << 10;
 
-/// How frames of a run are searched at the levels at which most of the time goes into filling
-/// tables with the bytes before a frame. The zstd library means its rows of tags for long inputs:
+/// How chunks of a run are searched at the levels at which most of the time goes into filling
+/// tables with the bytes before a chunk. The zstd library means its rows of tags for long inputs:
 /// here a table of hashes and chains behind it are filled in half the time, and what is found in
-/// them is as short. The first frame of a run likewise. docs/decisions/0102-runs.md has the
+/// them is as short. The first chunk of a run likewise. docs/decisions/0102-runs.md has the
 /// figures.
 fn small_search(level: i32) -> Option<[CParameter; 5]> {
     let (strategy, search_log) = match level {
@@ -151,7 +151,7 @@ fn set<const N: usize>(
     Ok(())
 }
 
-/// A frame of `bytes`, if it is shorter than they are; `buffer` is memory to work in.
+/// A chunk of `bytes`, if it is shorter than they are; `buffer` is memory to work in.
 fn compress_with(
     context: &mut CCtx<'_>,
     buffer: &mut Vec<u8>,
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use sha2::{Digest as _, Sha256};
 
-    const FRAME: usize = 16 << 10;
+    const CHUNK: usize = 16 << 10;
     const WINDOW: usize = 64 << 10;
 
     /// Bytes of which some are like others near and far, and some like none; others for each seed.
@@ -205,20 +205,20 @@ mod tests {
 
     /// All that an encoder makes of a run, and of its parts on their own.
     fn made(encoder: &mut Encoder, run: &[u8]) -> Vec<Option<Vec<u8>>> {
-        let mut frames = encoder.compress_run(run, FRAME, WINDOW).unwrap();
-        frames.extend(encoder.compress_run(run, 4 * FRAME, 4 * WINDOW).unwrap());
-        frames.extend(encoder.compress_run(run, FRAME, 0).unwrap());
-        frames.push(encoder.compress(run).unwrap());
-        frames.push(encoder.compress_upon(run, run.len() / 3).unwrap());
-        frames
+        let mut chunks = encoder.compress_run(run, CHUNK, WINDOW).unwrap();
+        chunks.extend(encoder.compress_run(run, 4 * CHUNK, 4 * WINDOW).unwrap());
+        chunks.extend(encoder.compress_run(run, CHUNK, 0).unwrap());
+        chunks.push(encoder.compress(run).unwrap());
+        chunks.push(encoder.compress_upon(run, run.len() / 3).unwrap());
+        chunks
     }
 
     #[test]
     fn neither_what_was_compressed_before_nor_the_place_in_memory_alters_a_byte() {
         let runs = [
             bytes(1, 200 << 10),
-            bytes(2, 3 * FRAME + 77),
-            bytes(3, FRAME),
+            bytes(2, 3 * CHUNK + 77),
+            bytes(3, CHUNK),
         ];
         // Each kind of search that zstd has: fast, double, greedy, lazy, lazy2, btlazy2, btopt,
         // btultra, btultra2.
@@ -243,19 +243,19 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_a_run_refer_to_as_much_as_they_may_and_no_further() {
+    fn chunks_of_a_run_refer_to_as_much_as_they_may_and_no_further() {
         // Noise that comes again after 48 KiB: found in a window of 64 KiB, and not in one of 32.
         let run = noise(48 << 10).repeat(2);
         for level in [3, 9, 19] {
             let len = |window: usize| -> usize {
-                let frames = Encoder::new(level)
+                let chunks = Encoder::new(level)
                     .unwrap()
-                    .compress_run(&run, FRAME, window)
+                    .compress_run(&run, CHUNK, window)
                     .unwrap();
-                assert_eq!(frames.len(), run.len() / FRAME);
-                frames
+                assert_eq!(chunks.len(), run.len() / CHUNK);
+                chunks
                     .into_iter()
-                    .map(|frame| frame.map_or(FRAME, |frame| frame.len()))
+                    .map(|chunk| chunk.map_or(CHUNK, |chunk| chunk.len()))
                     .sum()
             };
             let (near, far) = (len(32 << 10), len(64 << 10));
@@ -277,9 +277,9 @@ mod tests {
                 .unwrap(),
             None
         );
-        let frames = encoder
+        let chunks = encoder
             .compress_run(&noise.repeat(2), noise.len(), noise.len())
             .unwrap();
-        assert!(matches!(frames.as_slice(), [None, Some(again)] if again.len() < 64));
+        assert!(matches!(chunks.as_slice(), [None, Some(again)] if again.len() < 64));
     }
 }

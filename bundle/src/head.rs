@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// Order of checks: seal (structure, CRC), signatures, statement; then the manifest's length,
 /// digest, encoding and fields, and that it agrees with the statement; then the index's length,
 /// digest and entries. Nothing is parsed before it is authenticated. Memory: what has been fed of
-/// the present part, so at most [`MAX_MANIFEST_LEN`] or an index of [`crate::limits::MAX_FRAMES`].
+/// the present part, so at most [`MAX_MANIFEST_LEN`] or an index of [`crate::limits::MAX_CHUNKS`].
 #[derive(Debug)]
 pub struct HeadParser {
     access: Access,

@@ -6,7 +6,7 @@
     clippy::arithmetic_side_effects
 )]
 
-use crate::index::FrameEntry;
+use crate::index::ChunkEntry;
 use crate::limits::{BLOCK_LEN, HINT_LEN};
 use seal::field::get;
 use twox_hash::XxHash3_64;
@@ -39,20 +39,20 @@ pub(crate) fn encode(data: &[u8]) -> Vec<u8> {
     hints
 }
 
-/// How many block hints a frame has: one for each 4096 bytes begun, none if nothing is stored for
+/// How many block hints a chunk has: one for each 4096 bytes begun, none if nothing is stored for
 /// it. *Pure.*
 #[must_use]
-pub fn hint_count(frame: &FrameEntry) -> u64 {
-    if frame.stored_len == 0 {
+pub fn hint_count(chunk: &ChunkEntry) -> u64 {
+    if chunk.stored_len == 0 {
         0
     } else {
-        u64::from(frame.len.div_ceil(BLOCK_LEN))
+        u64::from(chunk.len.div_ceil(BLOCK_LEN))
     }
 }
 
-/// Bytes of the hints of these frames.
-pub(crate) fn hints_len(frames: &[FrameEntry]) -> u64 {
-    frames.iter().fold(0_u64, |sum, frame| {
-        sum.saturating_add(hint_count(frame).saturating_mul(HINT_LEN))
+/// Bytes of the hints of these chunks.
+pub(crate) fn hints_len(chunks: &[ChunkEntry]) -> u64 {
+    chunks.iter().fold(0_u64, |sum, chunk| {
+        sum.saturating_add(hint_count(chunk).saturating_mul(HINT_LEN))
     })
 }

@@ -1,4 +1,4 @@
-//! An image to be bundled, read frame by frame; what a sparse file does not hold is not read.
+//! An image to be bundled, read chunk by chunk; what a sparse file does not hold is not read.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -45,9 +45,9 @@ impl ImageFile {
         self.size
     }
 
-    /// The next `frame_size` bytes, fewer at the end, `None` after it. *Reads.*
-    pub(crate) fn next(&mut self, frame_size: u32) -> io::Result<Option<Piece>> {
-        let len = (self.size - self.at).min(u64::from(frame_size)) as u32;
+    /// The next `chunk_size` bytes, fewer at the end, `None` after it. *Reads.*
+    pub(crate) fn next(&mut self, chunk_size: u32) -> io::Result<Option<Piece>> {
+        let len = (self.size - self.at).min(u64::from(chunk_size)) as u32;
         if len == 0 {
             return Ok(None);
         }

@@ -6,21 +6,21 @@ pub const MAX_MANIFEST_LEN: u64 = 1 << 20;
 /// Deepest nesting of the manifest: stops the stack exhaustion of recursive decoders
 /// (RUSTSEC-2019-0025).
 pub const MAX_MANIFEST_DEPTH: usize = 6;
-/// Most frames of a bundle: bounds the index to 16 MiB as stored, and to 28 MiB more once it is
-/// read; 4 GiB of images in frames of 16 KiB, 1 TiB in frames of 4 MiB.
-pub const MAX_FRAMES: u64 = 1 << 18;
+/// Most chunks of a bundle: bounds the index to 16 MiB as stored, and to 28 MiB more once it is
+/// read; 4 GiB of images in chunks of 16 KiB, 1 TiB in chunks of 4 MiB.
+pub const MAX_CHUNKS: u64 = 1 << 18;
 /// Most base ranges of a delta bundle: bounds their table to 16 MiB.
 pub const MAX_BASE_RANGES: u64 = 1 << 20;
-/// Longest frame, uncompressed, in bytes: the buffer of one worker, whatever a decompression bomb
+/// Longest chunk, uncompressed, in bytes: the buffer of one worker, whatever a decompression bomb
 /// would like.
-pub const MAX_FRAME_LEN: u32 = 4 << 20;
-/// Longest run, in bytes, uncompressed: frames that build upon each other and are decoded as one
+pub const MAX_CHUNK_LEN: u32 = 4 << 20;
+/// Longest run, in bytes, uncompressed: chunks that build upon each other and are decoded as one
 /// unit, so memory of one worker.
 pub const MAX_RUN_LEN: u32 = 4 << 20;
-/// The unit to which frames are aligned: every frame of an image but the last is a multiple of it,
+/// The unit to which chunks are aligned: every chunk of an image but the last is a multiple of it,
 /// so that no write to a device has to read first.
 pub const BLOCK_LEN: u32 = 4096;
-/// Longest prefix of one delta frame, in bytes, all its base ranges together: memory of one worker.
+/// Longest prefix of one delta chunk, in bytes, all its base ranges together: memory of one worker.
 pub const MAX_PREFIX_LEN: u64 = 16 << 20;
 /// Most hardware names that a release fits: bounds the comparison, and the plan that prints them.
 pub const MAX_COMPATIBLE: usize = 64;

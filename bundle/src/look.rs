@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 /// A device does not hold what was signed.
 #[derive(Debug, thiserror::Error)]
-#[error("image {image}: {frames} of {all} frames differ")]
+#[error("image {image}: {chunks} of {all} chunks differ")]
 pub(crate) struct Differs {
     image: bundle::ImageRole,
-    frames: usize,
+    chunks: usize,
     all: usize,
 }
 
@@ -36,9 +36,9 @@ pub(crate) fn inspect(args: &Inspect) -> Result<()> {
 pub(crate) fn list(args: &List) -> Result<()> {
     let release = head(&args.bundle, &args.trust)?;
     if args.json {
-        terminal::json(&describe::frames_json(&release, args.frames))?;
+        terminal::json(&describe::chunks_json(&release, args.chunks))?;
     } else {
-        terminal::result(&describe::frames_text(&release, args.frames))?;
+        terminal::result(&describe::chunks_text(&release, args.chunks))?;
     }
     Ok(())
 }
@@ -106,23 +106,23 @@ pub(crate) fn compare(args: &Compare) -> Result<()> {
     );
     let differing = differing.with_context(name)?;
     bar.finish_and_clear();
-    let frames: Vec<_> = differing
+    let chunks: Vec<_> = differing
         .iter()
-        .filter_map(|number| release.frame(*number))
+        .filter_map(|number| release.chunk(*number))
         .collect();
     if args.json {
-        let frames: Vec<_> = frames
+        let chunks: Vec<_> = chunks
             .iter()
-            .map(|frame| json!({"offset": frame.offset, "len": frame.len}))
+            .map(|chunk| json!({"offset": chunk.offset, "len": chunk.len}))
             .collect();
-        let all = image.frames.len();
+        let all = image.chunks.len();
         terminal::json(
-            &json!({"schema": "rayos-bundle.compare/1", "image": args.image.as_str(), "frames": all, "differing": frames}),
+            &json!({"schema": "rayos-bundle.compare/1", "image": args.image.as_str(), "chunks": all, "differing": chunks}),
         )?;
     } else {
-        let lines: Vec<String> = frames
+        let lines: Vec<String> = chunks
             .iter()
-            .map(|frame| format!("{} + {}", frame.offset, frame.len))
+            .map(|chunk| format!("{} + {}", chunk.offset, chunk.len))
             .collect();
         if !lines.is_empty() {
             terminal::result(&lines.join("\n"))?;
@@ -130,10 +130,10 @@ pub(crate) fn compare(args: &Compare) -> Result<()> {
     }
     match differing.len() {
         0 => Ok(()),
-        frames => Err(Differs {
+        chunks => Err(Differs {
             image: args.image,
-            frames,
-            all: image.frames.len(),
+            chunks,
+            all: image.chunks.len(),
         }
         .into()),
     }

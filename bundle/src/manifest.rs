@@ -8,8 +8,8 @@
 
 use crate::cbor::{self, Blob, CborError, Digest, Key};
 use crate::limits::{
-    BLOCK_LEN, MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_COMPATIBLE,
-    MAX_EXTENSIONS, MAX_FRAME_LEN, MAX_FRAMES, MAX_NOTES_LEN,
+    BLOCK_LEN, MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_CHUNK_LEN, MAX_CHUNKS,
+    MAX_COMPATIBLE, MAX_EXTENSIONS, MAX_NOTES_LEN,
 };
 use seal::Text64;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ pub struct Manifest {
     /// known: no such name is known yet, so all are refused. Others are kept and otherwise ignored.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ext: BTreeMap<Key, Blob<Vec<u8>>>,
-    /// The release whose images the delta frames build upon.
+    /// The release whose images the delta chunks build upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
     /// The software bill of materials that belongs to the release; it is not part of the bundle.
@@ -178,8 +178,9 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexInfo {
-    /// Number of frames.
-    pub frames: u64,
+    /// Number of chunks.
+    #[serde(rename = "frames")]
+    pub chunks: u64,
     /// Number of base ranges.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ranges: u64,
@@ -195,15 +196,17 @@ pub struct ImageInfo {
     pub role: ImageRole,
     /// Bytes.
     pub size: u64,
-    /// Number of its frames in the index.
-    pub frames: u64,
+    /// Number of its chunks in the index.
+    #[serde(rename = "frames")]
+    pub chunks: u64,
     /// SHA-256 of the whole image.
     pub sha256: Digest,
-    /// Longest frame that is not zeroes, in bytes: a multiple of 4096, at most 4 MiB.
-    pub frame_size: u32,
+    /// Longest chunk that is not zeroes, in bytes: a multiple of 4096, at most 4 MiB.
+    #[serde(rename = "frame_size")]
+    pub chunk_size: u32,
 }
 
-/// The release that delta frames build upon.
+/// The release that delta chunks build upon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
@@ -213,7 +216,7 @@ pub struct Base {
     pub version: String,
 }
 
-/// An image of the release that delta frames build upon.
+/// An image of the release that delta chunks build upon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseImage {
@@ -257,17 +260,17 @@ pub enum ManifestError {
     #[error("manifest: image {0} is empty")]
     EmptyImage(ImageRole),
     #[error(
-        "manifest: image {image}: frame size {found} is not a multiple of 4096 from 4096 to {MAX_FRAME_LEN}"
+        "manifest: image {image}: chunk size {found} is not a multiple of 4096 from 4096 to {MAX_CHUNK_LEN}"
     )]
-    FrameSize { image: ImageRole, found: u32 },
+    ChunkSize { image: ImageRole, found: u32 },
     #[error("manifest: {name} is {found}, at most {limit}")]
     TooMany {
         name: &'static str,
         found: u64,
         limit: u64,
     },
-    #[error("manifest: images have {images} frames, the index has {index}")]
-    FrameCount { images: u64, index: u64 },
+    #[error("manifest: images have {images} chunks, the index has {index}")]
+    ChunkCount { images: u64, index: u64 },
     #[error("manifest: {name} {found:?} is not 1 to 64 printable characters without spaces")]
     Name { name: &'static str, found: String },
     #[error("manifest: base ranges without a base release")]
@@ -305,7 +308,7 @@ impl Manifest {
     pub fn check(&self) -> Result<(), ManifestError> {
         self.check_texts()?;
         self.check_images()?;
-        at_most("number of frames", self.index.frames, MAX_FRAMES)?;
+        at_most("number of chunks", self.index.chunks, MAX_CHUNKS)?;
         at_most("number of base ranges", self.index.ranges, MAX_BASE_RANGES)?;
         match &self.base {
             None if self.index.ranges > 0 => Err(ManifestError::NoBase),
@@ -370,23 +373,23 @@ impl Manifest {
             return Err(ManifestError::NoImage);
         }
         in_order(self.images.iter().map(|image| (image.role, image.size)))?;
-        let mut frames = 0_u64;
+        let mut chunks = 0_u64;
         for image in &self.images {
-            let (found, size) = (image.frame_size, BLOCK_LEN);
-            if found < size || found > MAX_FRAME_LEN || !found.is_multiple_of(size) {
-                return Err(ManifestError::FrameSize {
+            let (found, size) = (image.chunk_size, BLOCK_LEN);
+            if found < size || found > MAX_CHUNK_LEN || !found.is_multiple_of(size) {
+                return Err(ManifestError::ChunkSize {
                     image: image.role,
                     found,
                 });
             }
-            frames = frames
-                .checked_add(image.frames)
+            chunks = chunks
+                .checked_add(image.chunks)
                 .ok_or(ManifestError::Overflow)?;
         }
-        if frames != self.index.frames {
-            return Err(ManifestError::FrameCount {
-                images: frames,
-                index: self.index.frames,
+        if chunks != self.index.chunks {
+            return Err(ManifestError::ChunkCount {
+                images: chunks,
+                index: self.index.chunks,
             });
         }
         Ok(())

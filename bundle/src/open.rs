@@ -1,13 +1,13 @@
-//! A whole bundle in one go: every frame checked, images written out, on all cores.
+//! A whole bundle in one go: every chunk checked, images written out, on all cores.
 
 use crate::base::{BaseError, Extracted};
+use crate::chunk::{DecodeError, Decoder, Source};
 use crate::create::hash_zeroes;
-use crate::frame::{DecodeError, Decoder, Source};
 use crate::hex;
-use crate::index::FrameKind;
+use crate::index::ChunkKind;
 use crate::manifest::ImageRole;
 use crate::parallel;
-use crate::read::{BundleReader, ReadError, UncheckedFrame};
+use crate::read::{BundleReader, ReadError, UncheckedChunk};
 use crate::release::Release;
 use crate::source::BlockingSource;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,7 @@ pub enum OpenError {
     #[error("release has no image {0}")]
     NoImage(ImageRole),
     #[error(
-        "delta bundle: its frames build upon release {0}, and cannot be opened without it (--base)"
+        "delta bundle: its chunks build upon release {0}, and cannot be opened without it (--base)"
     )]
     Delta(String),
     #[error(transparent)]
@@ -114,12 +114,12 @@ impl<R: Read + Unpin> Opener<R> {
     }
 
     /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every
-    /// frame, those of whole images, and that nothing follows. *Reads*; `progress` is told bytes of
+    /// chunk, those of whole images, and that nothing follows. *Reads*; `progress` is told bytes of
     /// images.
     ///
-    /// Images with delta frames are checked as far as that is possible without the base release
+    /// Images with delta chunks are checked as far as that is possible without the base release
     /// ([`Opener::with_base`]). The digest of a whole image is passed over if more than
-    /// [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its frames are checked
+    /// [`MAX_KEPT`] bytes of it would have to be kept for its repeats; its chunks are checked
     /// nevertheless.
     ///
     /// # Errors
@@ -144,7 +144,7 @@ impl<R: Read + Unpin> Opener<R> {
     }
 
     /// Writes the image of `role` into `out`, an empty regular file; zeroes become holes. *Reads*
-    /// the whole bundle and checks the frames of that image and their digest as a whole, and that
+    /// the whole bundle and checks the chunks of that image and their digest as a whole, and that
     /// nothing follows the end.
     ///
     /// # Errors
@@ -164,11 +164,11 @@ impl<R: Read + Unpin> Opener<R> {
         out.set_len(image.size).map_err(OpenError::Output)?;
         let mut images = WholeImages::new(&release);
         self.runs(
-            |number| image.frames.contains(&number),
+            |number| image.chunks.contains(&number),
             |decoder, run, into| {
-                let first = run.first().map(UncheckedFrame::number);
+                let first = run.first().map(UncheckedChunk::number);
                 decode_run(&release, base.as_deref(), decoder, run, into)?;
-                match first.and_then(|first| release.frame(first)) {
+                match first.and_then(|first| release.chunk(first)) {
                     Some(entry) if !into.is_empty() => out
                         .write_all_at(into, entry.offset)
                         .map_err(OpenError::Output),
@@ -176,7 +176,7 @@ impl<R: Read + Unpin> Opener<R> {
                 }
             },
             |number, bytes| {
-                // Frames come here in order: what a repeat repeats has been written.
+                // Chunks come here in order: what a repeat repeats has been written.
                 let repeated = copy_repeat(&release, number, out).map_err(OpenError::Output)?;
                 images.add(number, repeated.as_deref().or(bytes))
             },
@@ -186,11 +186,11 @@ impl<R: Read + Unpin> Opener<R> {
     }
 
     /// Calls `work` for every run that is `wanted`, on all workers, and then `done` for each of its
-    /// frames, in order, with its bytes as far as `work` knows them.
+    /// chunks, in order, with its bytes as far as `work` knows them.
     fn runs(
         &mut self,
         wanted: impl Fn(usize) -> bool,
-        work: impl Fn(&mut Decoder, Vec<UncheckedFrame>, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
+        work: impl Fn(&mut Decoder, Vec<UncheckedChunk>, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
         mut done: impl FnMut(usize, Option<&[u8]>) -> Result<(), OpenError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), OpenError> {
@@ -202,23 +202,23 @@ impl<R: Read + Unpin> Opener<R> {
             self.workers,
             || loop {
                 match next_run(reader)? {
-                    Some(run) if run.first().is_some_and(|frame| !wanted(frame.number())) => {}
+                    Some(run) if run.first().is_some_and(|chunk| !wanted(chunk.number())) => {}
                     run => break Ok(run),
                 }
             },
             Decoder::default,
-            |decoder, run: Vec<UncheckedFrame>| {
-                let frames = run
+            |decoder, run: Vec<UncheckedChunk>| {
+                let chunks = run
                     .first()
-                    .map_or(0..0, |frame| release.run_of(frame.number()));
+                    .map_or(0..0, |chunk| release.run_of(chunk.number()));
                 let mut bytes = buffers().pop().unwrap_or_default();
-                work(decoder, run, &mut bytes).map(|()| (frames, bytes))
+                work(decoder, run, &mut bytes).map(|()| (chunks, bytes))
             },
             |result: Result<(Range<usize>, Vec<u8>), OpenError>| {
-                let (frames, bytes) = result?;
+                let (chunks, bytes) = result?;
                 let mut rest = bytes.as_slice();
-                for number in frames {
-                    let len = release.frame(number).map_or(0, |entry| entry.len);
+                for number in chunks {
+                    let len = release.chunk(number).map_or(0, |entry| entry.len);
                     let own = rest.split_at_checked(len as usize);
                     rest = own.map_or(&[], |(_, rest)| rest);
                     done(number, own.map(|(own, _)| own))?;
@@ -231,10 +231,10 @@ impl<R: Read + Unpin> Opener<R> {
     }
 }
 
-/// The frames of the next run, as they come.
+/// The chunks of the next run, as they come.
 fn next_run<R: Read + Unpin>(
     reader: &mut BundleReader<BlockingSource<R>>,
-) -> Result<Option<Vec<UncheckedFrame>>, ReadError> {
+) -> Result<Option<Vec<UncheckedChunk>>, ReadError> {
     let Some(first) = wait(reader.next_unchecked())? else {
         return Ok(None);
     };
@@ -250,33 +250,33 @@ fn next_run<R: Read + Unpin>(
     Ok(Some(run))
 }
 
-/// Checks the frames of a run; leaves their bytes in `into`, one behind the other, but not those of
+/// Checks the chunks of a run; leaves their bytes in `into`, one behind the other, but not those of
 /// zeroes and repeats, nor, without the base, of deltas and what builds upon them.
 fn decode_run(
     release: &Release,
     base: Option<&Extracted>,
     decoder: &mut Decoder,
-    run: Vec<UncheckedFrame>,
+    run: Vec<UncheckedChunk>,
     into: &mut Vec<u8>,
 ) -> Result<(), OpenError> {
-    let lengths = run.iter().filter_map(|frame| release.frame(frame.number()));
+    let lengths = run.iter().filter_map(|chunk| release.chunk(chunk.number()));
     let stored = lengths
         .filter(|entry| entry.stored_len > 0)
         .map(|entry| entry.len as usize);
     // A buffer that held a run as long before is neither allocated nor cleared again.
     into.resize(stored.sum(), 0);
     let (mut known, mut at) = (true, 0);
-    for frame in run {
-        let frame = frame.check(release)?;
-        let Some(entry) = release.frame(frame.number()) else {
+    for chunk in run {
+        let chunk = chunk.check(release)?;
+        let Some(entry) = release.chunk(chunk.number()) else {
             continue;
         };
-        // Zeroes were checked with the index, repeats are as their first frame, which is checked.
+        // Zeroes were checked with the index, repeats are as their first chunk, which is checked.
         known = known
             && match entry.kind {
-                FrameKind::Zstd | FrameKind::Raw => true,
-                FrameKind::Delta { .. } => base.is_some(),
-                FrameKind::Zero | FrameKind::Repeat { .. } => false,
+                ChunkKind::Zstd | ChunkKind::Raw => true,
+                ChunkKind::Delta { .. } => base.is_some(),
+                ChunkKind::Zero | ChunkKind::Repeat { .. } => false,
             };
         if known {
             let (before, rest) = into.split_at_mut(at);
@@ -284,7 +284,7 @@ fn decode_run(
                 .get(at.saturating_sub(entry.before as usize)..)
                 .unwrap_or_default();
             let own = rest.get_mut(..entry.len as usize).unwrap_or_default();
-            decoder.decode_slice(release, &frame, before, own, |what, into| {
+            decoder.decode_slice(release, &chunk, before, own, |what, into| {
                 from_base(base, what, into)
             })?;
             at = at.saturating_add(entry.len as usize);
@@ -294,16 +294,16 @@ fn decode_run(
     Ok(())
 }
 
-/// Copies a repeat from where its first frame was written, and returns its bytes; `None` for frames
+/// Copies a repeat from where its first chunk was written, and returns its bytes; `None` for chunks
 /// of other kinds.
 fn copy_repeat(release: &Release, number: usize, out: &File) -> io::Result<Option<Vec<u8>>> {
-    let Some(entry) = release.frame(number) else {
+    let Some(entry) = release.chunk(number) else {
         return Ok(None);
     };
-    let FrameKind::Repeat { frame } = entry.kind else {
+    let ChunkKind::Repeat { chunk } = entry.kind else {
         return Ok(None);
     };
-    let Some(earlier) = release.frame(frame) else {
+    let Some(earlier) = release.chunk(chunk) else {
         return Ok(None);
     };
     let mut bytes = vec![0; earlier.len as usize];
@@ -315,37 +315,37 @@ fn copy_repeat(release: &Release, number: usize, out: &File) -> io::Result<Optio
 /// Most bytes that are kept for the repeats of a release while it is checked.
 pub const MAX_KEPT: usize = 24 << 20;
 
-/// Frames that will be repeated.
+/// Chunks that will be repeated.
 struct Kept<'a> {
     release: &'a Release,
     last_repeat: HashMap<usize, usize>,
-    frames: HashMap<usize, Vec<u8>>,
+    chunks: HashMap<usize, Vec<u8>>,
     len: usize,
 }
 
 impl<'a> Kept<'a> {
     fn new(release: &'a Release) -> Self {
         let repeats = release
-            .frames()
+            .chunks()
             .iter()
             .enumerate()
             .filter_map(|(number, entry)| match entry.kind {
-                FrameKind::Repeat { frame } => Some((frame, number)),
+                ChunkKind::Repeat { chunk } => Some((chunk, number)),
                 _ => None,
             });
         Self {
             release,
             last_repeat: repeats.collect(),
-            frames: HashMap::new(),
+            chunks: HashMap::new(),
             len: 0,
         }
     }
 
-    /// The bytes of a frame, its own or those that it repeats; `None` for zeroes and where they are
+    /// The bytes of a chunk, its own or those that it repeats; `None` for zeroes and where they are
     /// not known.
     fn bytes_of<'b>(&'b self, number: usize, own: Option<&'b [u8]>) -> Option<&'b [u8]> {
-        match self.release.frame(number)?.kind {
-            FrameKind::Repeat { frame } => self.frames.get(&frame).map(Vec::as_slice),
+        match self.release.chunk(number)?.kind {
+            ChunkKind::Repeat { chunk } => self.chunks.get(&chunk).map(Vec::as_slice),
             _ => own,
         }
     }
@@ -355,19 +355,19 @@ impl<'a> Kept<'a> {
             && self.len.saturating_add(own.len()) <= MAX_KEPT
         {
             self.len = self.len.saturating_add(own.len());
-            self.frames.insert(number, own.to_vec());
+            self.chunks.insert(number, own.to_vec());
         }
-        if let Some(FrameKind::Repeat { frame }) =
-            self.release.frame(number).map(|entry| entry.kind)
-            && self.last_repeat.get(&frame) == Some(&number)
-            && let Some(bytes) = self.frames.remove(&frame)
+        if let Some(ChunkKind::Repeat { chunk }) =
+            self.release.chunk(number).map(|entry| entry.kind)
+            && self.last_repeat.get(&chunk) == Some(&number)
+            && let Some(bytes) = self.chunks.remove(&chunk)
         {
             self.len = self.len.saturating_sub(bytes.len());
         }
     }
 }
 
-/// Digests of whole images, as their frames come in order.
+/// Digests of whole images, as their chunks come in order.
 struct WholeImages<'a> {
     release: &'a Release,
     hash: Sha256,
@@ -383,9 +383,9 @@ impl<'a> WholeImages<'a> {
         }
     }
 
-    /// Takes the bytes of a frame; `None` for zeroes, and where they are not known.
+    /// Takes the bytes of a chunk; `None` for zeroes, and where they are not known.
     fn add(&mut self, number: usize, bytes: Option<&[u8]>) -> Result<(), OpenError> {
-        let Some(entry) = self.release.frame(number) else {
+        let Some(entry) = self.release.chunk(number) else {
             return Ok(());
         };
         let Some(image) = self.release.images().get(entry.image) else {
@@ -393,10 +393,10 @@ impl<'a> WholeImages<'a> {
         };
         match bytes {
             Some(bytes) => self.hash.update(bytes),
-            None if entry.kind == FrameKind::Zero => hash_zeroes(&mut self.hash, entry.len),
+            None if entry.kind == ChunkKind::Zero => hash_zeroes(&mut self.hash, entry.len),
             None => self.known = false,
         }
-        if number.saturating_add(1) == image.frames.end {
+        if number.saturating_add(1) == image.chunks.end {
             let found: [u8; 32] = self.hash.finalize_reset().into();
             if std::mem::replace(&mut self.known, true) && found != image.sha256 {
                 return Err(OpenError::ImageDigest {

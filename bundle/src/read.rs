@@ -1,4 +1,4 @@
-//! Reading a bundle from front to back, or frames of it on their own.
+//! Reading a bundle from front to back, or chunks of it on their own.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -6,11 +6,11 @@
     clippy::arithmetic_side_effects
 )]
 
-use crate::frame::{DecodeError, Decoder, Source};
+use crate::chunk::{DecodeError, Decoder, Source};
 use crate::head::HeadParser;
 use crate::hex;
-use crate::index::{FrameKind, IndexError};
-use crate::limits::MAX_FRAME_LEN;
+use crate::index::{ChunkKind, IndexError};
+use crate::limits::MAX_CHUNK_LEN;
 use crate::manifest::{ImageRole, ManifestError};
 use crate::release::Release;
 use bytes::{Bytes, BytesMut};
@@ -69,27 +69,27 @@ pub enum ReadError {
     Overflow,
     #[error("bundle is signed for {signed} bytes, its parts need {parts}")]
     BundleLength { signed: u64, parts: u64 },
-    #[error("image {image}: frame {frame}: {found} stored bytes, expected {expected}")]
-    FrameLength {
+    #[error("image {image}: chunk {chunk}: {found} stored bytes, expected {expected}")]
+    ChunkLength {
         image: ImageRole,
-        frame: usize,
+        chunk: usize,
         found: u64,
         expected: u64,
     },
     #[error(
-        "image {image}: frame {frame}: stored bytes: digest mismatch: expected {}, got {}",
+        "image {image}: chunk {chunk}: stored bytes: digest mismatch: expected {}, got {}",
         hex(expected),
         hex(found)
     )]
-    FrameDigest {
+    ChunkDigest {
         image: ImageRole,
-        frame: usize,
+        chunk: usize,
         expected: [u8; 16],
         found: [u8; 16],
     },
-    #[error("frame {frame}: the release has {frames}")]
-    NoFrame { frame: usize, frames: usize },
-    #[error("{left} frames have not been read")]
+    #[error("chunk {chunk}: the release has {chunks}")]
+    NoChunk { chunk: usize, chunks: usize },
+    #[error("{left} chunks have not been read")]
     Unfinished { left: usize },
     #[error("data after the end of the bundle, at byte {at}")]
     Trailing { at: u64 },
@@ -114,11 +114,11 @@ impl ReadError {
             Self::Verify(VerifyError::Unsigned) => "unsigned",
             Self::Verify(_) => "signature",
             Self::Manifest(_) | Self::ManifestLength { .. } => "manifest",
-            Self::Digest { .. } | Self::FrameDigest { .. } => "digest",
+            Self::Digest { .. } | Self::ChunkDigest { .. } => "digest",
             Self::Disagree { .. } => "disagree",
             Self::Index(_) => "index",
-            Self::Overflow | Self::BundleLength { .. } | Self::FrameLength { .. } => "length",
-            Self::NoFrame { .. } | Self::Unfinished { .. } => "usage",
+            Self::Overflow | Self::BundleLength { .. } | Self::ChunkLength { .. } => "length",
+            Self::NoChunk { .. } | Self::Unfinished { .. } => "usage",
             Self::Trailing { .. } => "trailing",
         }
     }
@@ -128,14 +128,14 @@ impl ReadError {
     pub const fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            Self::Source(_) | Self::NoFrame { .. } | Self::Unfinished { .. }
+            Self::Source(_) | Self::NoChunk { .. } | Self::Unfinished { .. }
         )
     }
 }
 
 /// Reads a bundle from front to back.
 ///
-/// Memory: the head (see [`HeadParser`]), and at most one frame of 4 MiB and 1 MiB read ahead.
+/// Memory: the head (see [`HeadParser`]), and at most one chunk of 4 MiB and 1 MiB read ahead.
 #[derive(Debug)]
 pub struct BundleReader<S> {
     source: S,
@@ -144,16 +144,16 @@ pub struct BundleReader<S> {
     next: usize,
 }
 
-/// The stored bytes of a frame as they came, not yet checked against the index.
+/// The stored bytes of a chunk as they came, not yet checked against the index.
 #[derive(Clone, Debug)]
-pub struct UncheckedFrame {
+pub struct UncheckedChunk {
     number: usize,
     bytes: Bytes,
 }
 
-/// The stored bytes of a frame whose digest is that of the index; empty for zeroes and repeats.
+/// The stored bytes of a chunk whose digest is that of the index; empty for zeroes and repeats.
 #[derive(Clone, Debug)]
-pub struct StoredFrame {
+pub struct StoredChunk {
     number: usize,
     bytes: Bytes,
 }
@@ -201,14 +201,14 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
         &self.release
     }
 
-    /// The next frame as it comes, `None` after the last; hashing it is left to
-    /// [`UncheckedFrame::check`], on any thread. *Reads.*
+    /// The next chunk as it comes, `None` after the last; hashing it is left to
+    /// [`UncheckedChunk::check`], on any thread. *Reads.*
     ///
     /// # Errors
     /// [`ReadError::Source`] or [`ReadError::Truncated`].
-    pub async fn next_unchecked(&mut self) -> Result<Option<UncheckedFrame>, ReadError> {
+    pub async fn next_unchecked(&mut self) -> Result<Option<UncheckedChunk>, ReadError> {
         let number = self.next;
-        let Some(entry) = self.release.frame(number) else {
+        let Some(entry) = self.release.chunk(number) else {
             return Ok(None);
         };
         let len = entry.stored_len as usize;
@@ -228,31 +228,31 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
             }
         }
         self.next = number.saturating_add(1);
-        Ok(Some(UncheckedFrame {
+        Ok(Some(UncheckedChunk {
             number,
             bytes: self.buffer.split_to(len).freeze(),
         }))
     }
 
-    /// The next frame, its stored bytes checked; `None` after the last. *Reads.*
+    /// The next chunk, its stored bytes checked; `None` after the last. *Reads.*
     ///
     /// # Errors
-    /// [`ReadError::Source`], [`ReadError::Truncated`] or [`ReadError::FrameDigest`].
-    pub async fn next_frame(&mut self) -> Result<Option<StoredFrame>, ReadError> {
+    /// [`ReadError::Source`], [`ReadError::Truncated`] or [`ReadError::ChunkDigest`].
+    pub async fn next_chunk(&mut self) -> Result<Option<StoredChunk>, ReadError> {
         match self.next_unchecked().await? {
-            Some(frame) => frame.check(&self.release).map(Some),
+            Some(chunk) => chunk.check(&self.release).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Reads what follows the last frame: the block hints, whose digest is checked, and then the
+    /// Reads what follows the last chunk: the block hints, whose digest is checked, and then the
     /// end.
     ///
     /// # Errors
-    /// [`ReadError::Unfinished`] before the last frame; [`ReadError::Truncated`],
+    /// [`ReadError::Unfinished`] before the last chunk; [`ReadError::Truncated`],
     /// [`ReadError::Digest`], or [`ReadError::Trailing`] if anything follows.
     pub async fn finish(mut self) -> Result<(), ReadError> {
-        let left = self.release.frames().len().saturating_sub(self.next);
+        let left = self.release.chunks().len().saturating_sub(self.next);
         if left > 0 {
             return Err(ReadError::Unfinished { left });
         }
@@ -296,20 +296,20 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
 }
 
 /// Reads once; returns how many bytes came, 0 at the end of the source. Bytes that were handed out
-/// as frames are not moved: the buffer makes new room when it has none left.
+/// as chunks are not moved: the buffer makes new room when it has none left.
 async fn fill<S: AsyncRead + Unpin>(
     source: &mut S,
     buffer: &mut BytesMut,
     missing: usize,
 ) -> io::Result<usize> {
-    if buffer.capacity().saturating_sub(buffer.len()) < missing.min(MAX_FRAME_LEN as usize) {
-        buffer.reserve(missing.clamp(READ_LEN, MAX_FRAME_LEN as usize));
+    if buffer.capacity().saturating_sub(buffer.len()) < missing.min(MAX_CHUNK_LEN as usize) {
+        buffer.reserve(missing.clamp(READ_LEN, MAX_CHUNK_LEN as usize));
     }
     source.read_buf(buffer).await
 }
 
-impl UncheckedFrame {
-    /// The frame's number.
+impl UncheckedChunk {
+    /// The chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
@@ -318,23 +318,23 @@ impl UncheckedFrame {
     /// Checks the stored bytes against the index. *Pure.*
     ///
     /// # Errors
-    /// [`ReadError::FrameDigest`].
-    pub fn check(self, release: &Release) -> Result<StoredFrame, ReadError> {
-        StoredFrame::check(release, self.number, self.bytes)
+    /// [`ReadError::ChunkDigest`].
+    pub fn check(self, release: &Release) -> Result<StoredChunk, ReadError> {
+        StoredChunk::check(release, self.number, self.bytes)
     }
 }
 
-impl StoredFrame {
-    /// Takes the stored bytes of frame `number`, from wherever they came, if they are what the
+impl StoredChunk {
+    /// Takes the stored bytes of chunk `number`, from wherever they came, if they are what the
     /// index says. *Pure.*
     ///
     /// # Errors
-    /// [`ReadError::NoFrame`], [`ReadError::FrameLength`] or [`ReadError::FrameDigest`].
+    /// [`ReadError::NoChunk`], [`ReadError::ChunkLength`] or [`ReadError::ChunkDigest`].
     pub fn check(release: &Release, number: usize, bytes: Bytes) -> Result<Self, ReadError> {
-        let frames = release.frames().len();
-        let entry = release.frame(number).ok_or(ReadError::NoFrame {
-            frame: number,
-            frames,
+        let chunks = release.chunks().len();
+        let entry = release.chunk(number).ok_or(ReadError::NoChunk {
+            chunk: number,
+            chunks,
         })?;
         let image = release
             .images()
@@ -342,9 +342,9 @@ impl StoredFrame {
             .map_or(ImageRole::Boot, |image| image.role);
         let (found, expected) = (bytes.len() as u64, u64::from(entry.stored_len));
         if found != expected {
-            return Err(ReadError::FrameLength {
+            return Err(ReadError::ChunkLength {
                 image,
-                frame: number,
+                chunk: number,
                 found,
                 expected,
             });
@@ -353,14 +353,14 @@ impl StoredFrame {
             let found: [u8; 32] = Sha256::digest(&bytes).into();
             // Raw bytes are the image's own: their whole digest is known.
             let right = match entry.kind {
-                FrameKind::Raw => found == entry.sha256,
+                ChunkKind::Raw => found == entry.sha256,
                 _ => found.starts_with(&entry.stored_digest),
             };
             if !right {
                 let (expected, found) = (entry.stored_digest, get(&found, 0));
-                return Err(ReadError::FrameDigest {
+                return Err(ReadError::ChunkDigest {
                     image,
-                    frame: number,
+                    chunk: number,
                     expected,
                     found,
                 });
@@ -369,7 +369,7 @@ impl StoredFrame {
         Ok(Self { number, bytes })
     }
 
-    /// The frame's number.
+    /// The chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
@@ -382,7 +382,7 @@ impl StoredFrame {
     }
 
     /// The uncompressed bytes, checked: see [`Decoder::decode`], which also keeps its memory for
-    /// the next frame.
+    /// the next chunk.
     ///
     /// # Errors
     /// [`DecodeError`].

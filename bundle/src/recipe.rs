@@ -6,7 +6,7 @@
 //! ```
 
 use crate::cbor::{Blob, Key};
-use crate::limits::{BLOCK_LEN, MAX_FRAME_LEN, MAX_NAME_LEN};
+use crate::limits::{BLOCK_LEN, MAX_CHUNK_LEN, MAX_NAME_LEN};
 use crate::manifest::{ImageRole, IndexInfo, Manifest, Sbom, UpdaterVersion};
 use crate::runs::RUN_LEN;
 use seal::Text64;
@@ -20,10 +20,10 @@ use toml::Spanned;
 
 /// zstd level unless the recipe says otherwise; docs/decisions/0102-runs.md has the figures.
 pub const DEFAULT_LEVEL: i32 = 9;
-/// Frame size unless the recipe says otherwise or the images are too large for it, in bytes; the
+/// Chunk size unless the recipe says otherwise or the images are too large for it, in bytes; the
 /// same record has the figures.
-pub const DEFAULT_FRAME_SIZE: u32 = 16 << 10;
-/// How many bytes before it a frame builds upon unless the recipe says otherwise; the same record
+pub const DEFAULT_CHUNK_SIZE: u32 = 16 << 10;
+/// How many bytes before it a chunk builds upon unless the recipe says otherwise; the same record
 /// has the figures.
 pub const DEFAULT_WINDOW: u32 = 64 << 10;
 /// Highest level: those above need more memory than making a bundle may take.
@@ -53,10 +53,10 @@ pub struct ImageInput {
     pub role: ImageRole,
     /// Where it is.
     pub path: PathBuf,
-    /// Longest frame in bytes; if none is asked for, [`DEFAULT_FRAME_SIZE`], or more for images of
+    /// Longest chunk in bytes; if none is asked for, [`DEFAULT_CHUNK_SIZE`], or more for images of
     /// many GiB.
-    pub frame_size: Option<u32>,
-    /// How many bytes before it a frame may build upon; 0: none.
+    pub chunk_size: Option<u32>,
+    /// How many bytes before it a chunk may build upon; 0: none.
     pub window: u32,
 }
 
@@ -124,7 +124,7 @@ struct SbomTable {
 #[serde(deny_unknown_fields)]
 struct CompressionTable {
     level: Option<Spanned<i32>>,
-    frame_size: Option<Spanned<u32>>,
+    chunk_size: Option<Spanned<u32>>,
     window: Option<Spanned<u32>>,
 }
 
@@ -133,7 +133,7 @@ struct CompressionTable {
 struct ImageTable {
     role: Spanned<ImageRole>,
     path: PathBuf,
-    frame_size: Option<Spanned<u32>>,
+    chunk_size: Option<Spanned<u32>>,
     window: Option<Spanned<u32>>,
 }
 
@@ -281,15 +281,15 @@ impl RecipeFile<'_> {
                 );
             }
             let of_all = &document.compression;
-            let frame_size = table.frame_size.as_ref().or(of_all.frame_size.as_ref());
-            let frame_size =
-                frame_size.map(|size| self.blocks("frame_size", size, BLOCK_LEN..=MAX_FRAME_LEN));
+            let chunk_size = table.chunk_size.as_ref().or(of_all.chunk_size.as_ref());
+            let chunk_size =
+                chunk_size.map(|size| self.blocks("chunk_size", size, BLOCK_LEN..=MAX_CHUNK_LEN));
             let window = table.window.as_ref().or(of_all.window.as_ref());
             let window = window.map(|window| self.blocks("window", window, 0..=RUN_LEN));
             images.push(ImageInput {
                 role,
                 path: self.beside(&table.path),
-                frame_size: frame_size.transpose()?,
+                chunk_size: chunk_size.transpose()?,
                 window: window.transpose()?.unwrap_or(DEFAULT_WINDOW),
             });
         }
@@ -354,7 +354,7 @@ impl RecipeFile<'_> {
                 .collect(),
             hints: None,
             index: IndexInfo {
-                frames: 0,
+                chunks: 0,
                 ranges: 0,
                 sha256: Blob([0; 32]),
             },

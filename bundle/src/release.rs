@@ -7,7 +7,7 @@
 )]
 
 use crate::hint::{hint_count, hints_len};
-use crate::index::{BaseRange, FrameEntry, FrameKind, Index};
+use crate::index::{BaseRange, ChunkEntry, ChunkKind, Index};
 use crate::limits::HINT_LEN;
 #[cfg(doc)]
 use crate::limits::MAX_RUN_LEN;
@@ -41,10 +41,10 @@ pub struct Image {
     pub size: u64,
     /// SHA-256 of the whole image.
     pub sha256: [u8; 32],
-    /// Longest frame that is not zeroes, in bytes.
-    pub frame_size: u32,
-    /// Its frames in [`Release::frames`].
-    pub frames: Range<usize>,
+    /// Longest chunk that is not zeroes, in bytes.
+    pub chunk_size: u32,
+    /// Its chunks in [`Release::chunks`].
+    pub chunks: Range<usize>,
 }
 
 impl Release {
@@ -59,21 +59,21 @@ impl Release {
         check_agreement(&statement, &manifest)?;
         let mut first = 0_usize;
         let images = manifest.images.iter().map(|image| {
-            let frames =
-                first..first.saturating_add(usize::try_from(image.frames).unwrap_or(usize::MAX));
-            first = frames.end;
+            let chunks =
+                first..first.saturating_add(usize::try_from(image.chunks).unwrap_or(usize::MAX));
+            first = chunks.end;
             let (role, size, sha256) = (image.role, image.size, image.sha256.0);
             Image {
                 role,
                 size,
                 sha256,
-                frame_size: image.frame_size,
-                frames,
+                chunk_size: image.chunk_size,
+                chunks,
             }
         });
         let images = images.collect();
         let hints_len = if manifest.hints.is_some() {
-            hints_len(&index.frames)
+            hints_len(&index.chunks)
         } else {
             0
         };
@@ -136,26 +136,26 @@ impl Release {
         self.images.iter().find(|image| image.role == role)
     }
 
-    /// The frames of all images, in payload order.
+    /// The chunks of all images, in payload order.
     #[must_use]
-    pub fn frames(&self) -> &[FrameEntry] {
-        &self.index.frames
+    pub fn chunks(&self) -> &[ChunkEntry] {
+        &self.index.chunks
     }
 
-    /// Frame `number`.
+    /// Chunk `number`.
     #[must_use]
-    pub fn frame(&self, number: usize) -> Option<&FrameEntry> {
-        self.index.frames.get(number)
+    pub fn chunk(&self, number: usize) -> Option<&ChunkEntry> {
+        self.index.chunks.get(number)
     }
 
-    /// The run that frame `number` belongs to: frames that are decoded in order, as one unit, since
+    /// The run that chunk `number` belongs to: chunks that are decoded in order, as one unit, since
     /// each builds upon those before it. *Pure.* Often a single frame; empty if there is no such
-    /// frame; together at most [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes, uncompressed.
+    /// chunk; together at most [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes, uncompressed.
     #[must_use]
     pub fn run_of(&self, number: usize) -> Range<usize> {
-        let frames = self.frames();
-        let begins = |frame: &FrameEntry| frame.before == 0;
-        let Some((upto, after)) = frames.split_at_checked(number.saturating_add(1)) else {
+        let chunks = self.chunks();
+        let begins = |chunk: &ChunkEntry| chunk.before == 0;
+        let Some((upto, after)) = chunks.split_at_checked(number.saturating_add(1)) else {
             return number..number;
         };
         let start = upto.iter().rposition(begins).unwrap_or(number);
@@ -163,12 +163,12 @@ impl Release {
         start..upto.len().saturating_add(more)
     }
 
-    /// The pieces of the base release that make up the prefix of a frame, in order; none unless it
+    /// The pieces of the base release that make up the prefix of a chunk, in order; none unless it
     /// is a delta.
     #[must_use]
-    pub fn base_ranges(&self, frame: &FrameEntry) -> &[BaseRange] {
-        match frame.kind {
-            FrameKind::Delta {
+    pub fn base_ranges(&self, chunk: &ChunkEntry) -> &[BaseRange] {
+        match chunk.kind {
+            ChunkKind::Delta {
                 first_range,
                 ranges,
             } => self
@@ -180,11 +180,11 @@ impl Release {
         }
     }
 
-    /// Where the stored bytes of a frame lie in the bundle file.
+    /// Where the stored bytes of a chunk lie in the bundle file.
     #[must_use]
-    pub fn file_range(&self, frame: &FrameEntry) -> Range<u64> {
-        let start = self.payload.start.saturating_add(frame.payload_offset);
-        start..start.saturating_add(u64::from(frame.stored_len))
+    pub fn file_range(&self, chunk: &ChunkEntry) -> Range<u64> {
+        let start = self.payload.start.saturating_add(chunk.payload_offset);
+        start..start.saturating_add(u64::from(chunk.stored_len))
     }
 
     /// Where the payload lies in the bundle file.
@@ -195,27 +195,27 @@ impl Release {
 
     /// Where the block hints lie in the bundle file; empty if there are none.
     ///
-    /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each frame that has
+    /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each chunk that has
     /// stored bytes, in order; a last block may be shorter. They help to find blocks on a disk, and
-    /// are believed by nobody: what is found is checked against the frame's SHA-256.
+    /// are believed by nobody: what is found is checked against the chunk's SHA-256.
     #[must_use]
     pub const fn hints_range(&self) -> &Range<u64> {
         &self.hints
     }
 
-    /// Where the hints of frame `number` lie in the bundle file; `None` if it has none. Costs a
-    /// walk over the frames before it: to look at many, count along with
+    /// Where the hints of chunk `number` lie in the bundle file; `None` if it has none. Costs a
+    /// walk over the chunks before it: to look at many, count along with
     /// [`hint_count`](crate::hint_count).
     #[must_use]
-    pub fn frame_hints(&self, number: usize) -> Option<Range<u64>> {
+    pub fn chunk_hints(&self, number: usize) -> Option<Range<u64>> {
         if self.hints.is_empty() {
             return None;
         }
-        let own = hint_count(self.frame(number)?).saturating_mul(HINT_LEN);
+        let own = hint_count(self.chunk(number)?).saturating_mul(HINT_LEN);
         let start = self
             .hints
             .start
-            .saturating_add(hints_len(self.index.frames.get(..number)?));
+            .saturating_add(hints_len(self.index.chunks.get(..number)?));
         (own > 0).then(|| start..start.saturating_add(own))
     }
 
@@ -233,7 +233,7 @@ pub(crate) fn index_range(statement: &Statement, manifest: &Manifest) -> Option<
     Some(
         start
             ..start.checked_add(Index::encoded_len(
-                manifest.index.frames,
+                manifest.index.chunks,
                 manifest.index.ranges,
             )?)?,
     )

@@ -1,4 +1,4 @@
-//! An image cut into runs: stretches of frames that are compressed one upon the other.
+//! An image cut into runs: stretches of chunks that are compressed one upon the other.
 
 use crate::create::hash_zeroes;
 use crate::image_file::{ImageFile, Piece};
@@ -15,16 +15,16 @@ pub(crate) const RUN_LEN: u32 = 512 << 10;
 pub(crate) enum Stretch {
     /// That many zeroes.
     Zeroes(u32),
-    /// Frames with content, one behind the other.
+    /// Chunks with content, one behind the other.
     Run(Vec<u8>),
 }
 
-/// Cuts an image into stretches. The cuts depend on its content and the frame size alone.
+/// Cuts an image into stretches. The cuts depend on its content and the chunk size alone.
 pub(crate) struct Runs {
     image: ImageFile,
-    frame_size: u32,
+    chunk_size: u32,
     run_len: u32,
-    /// Hashes of all frames so far. A frame that was there before stands alone, since it will be
+    /// Hashes of all chunks so far. A chunk that was there before stands alone, since it will be
     /// stored as a repeat.
     seen: HashSet<u64>,
     /// A piece that was read and did not fit what was handed out.
@@ -39,17 +39,17 @@ enum Next {
 }
 
 impl Runs {
-    /// Stretches of `image`, in frames of `frame_size` bytes; each frame is a run of its own unless
+    /// Stretches of `image`, in chunks of `chunk_size` bytes; each chunk is a run of its own unless
     /// `chained`.
-    pub(crate) fn new(image: ImageFile, frame_size: u32, chained: bool) -> Self {
+    pub(crate) fn new(image: ImageFile, chunk_size: u32, chained: bool) -> Self {
         let run_len = if chained {
-            RUN_LEN.max(frame_size)
+            RUN_LEN.max(chunk_size)
         } else {
-            frame_size
+            chunk_size
         };
         Self {
             image,
-            frame_size,
+            chunk_size,
             run_len,
             seen: HashSet::new(),
             held: None,
@@ -89,7 +89,7 @@ impl Runs {
     }
 
     fn read(&mut self) -> io::Result<Option<Next>> {
-        let Some(Piece { len, data }) = self.image.next(self.frame_size)? else {
+        let Some(Piece { len, data }) = self.image.next(self.chunk_size)? else {
             return Ok(None);
         };
         let Some(data) = data.filter(|data| !is_zero(data)) else {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    /// The stretches of an image, in frames: z zeroes, digits runs of that many frames.
+    /// The stretches of an image, in chunks: z zeroes, digits runs of that many chunks.
     fn shape(image: &[u8], chained: bool) -> String {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(image).unwrap();
@@ -132,25 +132,25 @@ mod tests {
         shape.join(" ")
     }
 
-    fn frame(number: u16) -> Vec<u8> {
+    fn chunk(number: u16) -> Vec<u8> {
         number.to_le_bytes().repeat(2048)
     }
 
     #[test]
     fn zeroes_repeats_and_length_end_a_run() {
         let image = [
-            frame(1),
-            frame(2),
+            chunk(1),
+            chunk(2),
             vec![0; 8192],
-            frame(3),
-            frame(2),
-            frame(4),
+            chunk(3),
+            chunk(2),
+            chunk(4),
             b"end".to_vec(),
         ]
         .concat();
         assert_eq!(shape(&image, true), "2 z z 1 1 2");
         assert_eq!(shape(&image, false), "1 1 z z 1 1 1 1");
-        let long: Vec<u8> = (1..=600).flat_map(frame).collect();
+        let long: Vec<u8> = (1..=600).flat_map(chunk).collect();
         assert_eq!(shape(&long, true), "128 128 128 128 88");
     }
 }

@@ -167,11 +167,11 @@ fn lengths_that_overflow() {
     for change in [
         (|parts: &mut Parts| parts.manifest.payload = u64::MAX) as fn(&mut Parts),
         |parts| parts.manifest.payload = u64::MAX - 4096,
-        |parts| parts.manifest.index.frames = u64::MAX,
-        |parts| parts.manifest.index.frames = u64::MAX / 80 + 1,
+        |parts| parts.manifest.index.chunks = u64::MAX,
+        |parts| parts.manifest.index.chunks = u64::MAX / 80 + 1,
         |parts| parts.manifest.index.ranges = u64::MAX / 16 + 1,
         |parts| parts.manifest.images[0].size = u64::MAX,
-        |parts| parts.manifest.images[0].frames = u64::MAX,
+        |parts| parts.manifest.images[0].chunks = u64::MAX,
     ] {
         let mut parts = Parts::sample();
         change(&mut parts);
@@ -224,7 +224,7 @@ fn a_chunk_with_its_halves_swapped() {
     let bytes = sample();
     let parts = Parts::of(&bytes);
     let payload = bytes.len() - parts.payload.len() - parts.hints.len();
-    // The two frames of noise are stored as they are: 4096 bytes each.
+    // The two chunks of noise are stored as they are: 4096 bytes each.
     let noise: Vec<usize> = (0..parts.payload.len() - 4096)
         .filter(|at| {
             let piece = &parts.payload[*at..at + 4096];

@@ -79,7 +79,7 @@ fn the_command_lines_of_the_manual() {
         (&shown["version"], &shown["rollback_index"]),
         (&Value::from("1.2.3"), &Value::from(7))
     );
-    assert_eq!(shown["frames"]["repeat"], 1);
+    assert_eq!(shown["chunks"]["repeat"], 1);
     bundle(
         path,
         "extract x.bundle --trust keys/release.pub --image root -o out.img",
@@ -235,37 +235,37 @@ fn keys_that_are_none() {
 }
 
 #[test]
-fn frames_and_manifest_by_other_tools() {
+fn chunks_and_manifest_by_other_tools() {
     let folder = folder();
     let path = folder.path();
     let file = fs::read(path.join("x.bundle")).unwrap();
-    let listing = json(&bundle(path, "list x.bundle --frames --json"));
-    let frames: Vec<&Value> = listing["frames"]
+    let listing = json(&bundle(path, "list x.bundle --chunks --json"));
+    let chunks: Vec<&Value> = listing["chunks"]
         .as_array()
         .unwrap()
         .iter()
-        .filter(|frame| frame["image"] == "root")
+        .filter(|chunk| chunk["image"] == "root")
         .collect();
     let mut root = Vec::new();
-    for frame in &frames {
-        let number = |name: &str| frame[name].as_u64().unwrap() as usize;
+    for chunk in &chunks {
+        let number = |name: &str| chunk[name].as_u64().unwrap() as usize;
         let stored = &file[number("file_offset")..number("file_offset") + number("stored")];
-        match frame["kind"].as_str().unwrap() {
+        match chunk["kind"].as_str().unwrap() {
             "zstd" => {
-                fs::write(path.join("frame.zst"), stored).unwrap();
+                fs::write(path.join("chunk.zst"), stored).unwrap();
                 fs::write(path.join("before"), &root[root.len() - number("before")..]).unwrap();
                 root.extend(run(
                     "zstd",
-                    &["-dc", "frame.zst", "--patch-from=before"],
+                    &["-dc", "chunk.zst", "--patch-from=before"],
                     path,
                 ));
             }
             "raw" => root.extend(stored),
             "zero" => root.resize(root.len() + number("len"), 0),
             "repeat" => {
-                let of = frames
+                let of = chunks
                     .iter()
-                    .find(|of| of["sha256"] == frame["sha256"])
+                    .find(|of| of["sha256"] == chunk["sha256"])
                     .unwrap()["offset"]
                     .as_u64()
                     .unwrap() as usize;
@@ -444,7 +444,7 @@ fn what_differs_between_releases_and_on_a_device() {
         (&image["role"], &image["new"], &image["zero"]),
         (&"root".into(), &4096.into(), &12288.into())
     );
-    // The third frame repeated the second; now it stands for itself, but the older release has it.
+    // The third chunk repeated the second; now it stands for itself, but the older release has it.
     assert_eq!(
         (&image["same"], &image["moved"]),
         (&(4096 + 2 * 4096 + 800).into(), &0.into())
@@ -463,7 +463,7 @@ fn what_differs_between_releases_and_on_a_device() {
     device.set_len(4096).unwrap();
     assert!(
         fails(path, 3, "compare z.bundle --against root.img")
-            .contains("image root: 5 of 6 frames differ")
+            .contains("image root: 5 of 6 chunks differ")
     );
 }
 
@@ -484,9 +484,9 @@ fn recipes_with_faults_are_told_by_file_line_and_key() {
         ),
         ("rollback_index = 7", "rollback_index = -7", "line 4"),
         (
-            "frame_size = 4096",
-            "frame_size = 5000",
-            "bad.toml:12: frame_size: 5000, expected a multiple of 4096",
+            "chunk_size = 4096",
+            "chunk_size = 5000",
+            "bad.toml:12: chunk_size: 5000, expected a multiple of 4096",
         ),
         (
             "role = \"boot\"",
@@ -587,12 +587,12 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
         .unwrap();
     file.write_all_at(b"the last bytes", (8 << 30) - 14)
         .unwrap();
-    // Without a frame size in the recipe: it grows with the image.
+    // Without a chunk size in the recipe: it grows with the image.
     let least = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     fs::write(path.join("big.toml"), least).unwrap();
     bundle(path, "create big.toml --key keys/release.key -o big.bundle");
     assert_eq!(
-        json(&bundle(path, "inspect big.bundle --json"))["images"][0]["frame_size"],
+        json(&bundle(path, "inspect big.bundle --json"))["images"][0]["chunk_size"],
         32 << 10
     );
     assert!(fs::metadata(path.join("big.bundle")).unwrap().len() < 300_000);
@@ -603,10 +603,10 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
     );
     let out = fs::File::open(path.join("big.img")).unwrap();
     assert_eq!(out.metadata().unwrap().len(), 8 << 30);
-    // Two frames hold anything; some blocks are the file system's own.
-    let two_frames = 2 * (32 << 10) / 512;
+    // Two chunks hold anything; some blocks are the file system's own.
+    let two_chunks = 2 * (32 << 10) / 512;
     let blocks = std::os::unix::fs::MetadataExt::blocks(&out.metadata().unwrap());
-    assert!(blocks <= two_frames + 16, "{blocks} blocks");
+    assert!(blocks <= two_chunks + 16, "{blocks} blocks");
     let mut bytes = [0; 21];
     out.read_exact_at(&mut bytes, 5 << 30).unwrap();
     assert_eq!(&bytes, b"beyond four gibibytes");

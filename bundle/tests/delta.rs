@@ -466,7 +466,7 @@ fn the_command_lines_of_the_manual() {
     succeed(path, "verify x.delta --trust k.pub --base 1.0.0.bundle");
     let shown = String::from_utf8(succeed(path, "inspect x.delta --trust k.pub")).unwrap();
     assert!(shown.contains("delta from      1.0.0\n"), "{shown}");
-    succeed(path, "list x.delta --frames");
+    succeed(path, "list x.delta --chunks");
     assert!(
         succeed(
             path,
@@ -567,7 +567,7 @@ fn refusals_of_the_command() {
 }
 
 #[test]
-fn every_frame_is_what_zstd_makes_of_it_and_its_base() {
+fn every_chunk_is_what_zstd_makes_of_it_and_its_base() {
     let (folder, root, changed) = folder();
     let path = folder.path();
     succeed(
@@ -575,24 +575,24 @@ fn every_frame_is_what_zstd_makes_of_it_and_its_base() {
         "delta 1.0.0.bundle 1.1.0.bundle --key k.key -o x.delta",
     );
     let list: Value =
-        serde_json::from_slice(&succeed(path, "list x.delta --frames --json")).unwrap();
+        serde_json::from_slice(&succeed(path, "list x.delta --chunks --json")).unwrap();
     let file = fs::read(path.join("x.delta")).unwrap();
     let mut image = Vec::new();
-    for frame in list["frames"].as_array().unwrap() {
+    for chunk in list["chunks"].as_array().unwrap() {
         let number = |of: &Value, name: &str| of[name].as_u64().unwrap() as usize;
-        let at = number(frame, "file_offset");
-        assert_eq!(frame["kind"], "delta");
+        let at = number(chunk, "file_offset");
+        assert_eq!(chunk["kind"], "delta");
         fs::write(
-            path.join("frame.zst"),
-            &file[at..at + number(frame, "stored")],
+            path.join("chunk.zst"),
+            &file[at..at + number(chunk, "stored")],
         )
         .unwrap();
-        let ranges = frame["base"].as_array().unwrap().iter();
+        let ranges = chunk["base"].as_array().unwrap().iter();
         let prefix = ranges.map(|range| &root[number(range, "offset")..][..number(range, "len")]);
         fs::write(path.join("prefix"), prefix.collect::<Vec<_>>().concat()).unwrap();
         image.extend(run(
             "zstd",
-            &["-dc", "frame.zst", "--patch-from=prefix"],
+            &["-dc", "chunk.zst", "--patch-from=prefix"],
             path,
         ));
     }

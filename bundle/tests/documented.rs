@@ -74,7 +74,7 @@ fn every_verb_prints_what_its_schema_says() {
     );
     fits(path, "list", 0, "list x.bundle --json");
     assert_eq!(
-        fits(path, "list", 0, "list x.bundle --json --frames")["frames"][0]["image"],
+        fits(path, "list", 0, "list x.bundle --json --chunks")["chunks"][0]["image"],
         "boot"
     );
     // With every key, and with a base.
@@ -99,14 +99,14 @@ fn every_verb_prints_what_its_schema_says() {
         "delta x.bundle y.bundle --key k.key -o d.bundle --json",
     );
     assert_eq!(delta["base"], "1.2.3");
-    let frames = fits(path, "list", 0, "list d.bundle --json --frames")["frames"].clone();
+    let chunks = fits(path, "list", 0, "list d.bundle --json --chunks")["chunks"].clone();
     assert!(
-        frames
+        chunks
             .as_array()
             .unwrap()
             .iter()
-            .any(|frame| frame["kind"] == "delta"),
-        "{frames}"
+            .any(|chunk| chunk["kind"] == "delta"),
+        "{chunks}"
     );
     fits(path, "diff", 0, "diff x.bundle y.bundle --json");
     assert_eq!(
@@ -156,11 +156,11 @@ fn the_example_has_every_key_and_no_other() {
         (&shown["created"], &shown["build"]["commit"]),
         (&1_700_000_000.into(), &"0123abc".into())
     );
-    let frame_sizes = [
-        &shown["images"][0]["frame_size"],
-        &shown["images"][1]["frame_size"],
+    let chunk_sizes = [
+        &shown["images"][0]["chunk_size"],
+        &shown["images"][1]["chunk_size"],
     ];
-    assert_eq!(frame_sizes, [16384, 32768]);
+    assert_eq!(chunk_sizes, [16384, 32768]);
     for table in ["[release]", "[sbom]", "[compression]", "[[image]]"] {
         // A key that is not known is refused with a list of those that are.
         let wrong = example.replacen(

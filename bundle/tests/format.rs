@@ -21,7 +21,7 @@ compatible = ["rayos-x86_64"]
 [[image]]
 role = "root"
 path = "root.img"
-frame_size = 4096
+chunk_size = 4096
 "#;
 
 fn unhex(text: &str) -> [u8; 32] {

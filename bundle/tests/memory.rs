@@ -2,7 +2,7 @@
 
 mod sample;
 
-use bundle::limits::{MAX_BASE_RANGES, MAX_FRAMES};
+use bundle::limits::{MAX_BASE_RANGES, MAX_CHUNKS};
 use bundle::manifest::{Base, BaseImage};
 use sample::{Parts, key, run};
 use std::fs;
@@ -10,33 +10,33 @@ use std::path::Path;
 
 const BLOCK: u64 = 4096;
 
-/// A release of one root image in as many frames as there may be, all like this one, and base
+/// A release of one root image in as many chunks as there may be, all like this one, and base
 /// ranges.
 fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     let mut parts = Parts::sample();
-    let mut frame = [0; 64];
-    frame[..4].copy_from_slice(&(u32::from(kind) | (BLOCK as u32) << 8).to_le_bytes());
-    frame[4..8].copy_from_slice(&stored.to_le_bytes());
-    frame[12..16].copy_from_slice(&argument.to_le_bytes());
-    frame[16..].fill(1);
+    let mut chunk = [0; 64];
+    chunk[..4].copy_from_slice(&(u32::from(kind) | (BLOCK as u32) << 8).to_le_bytes());
+    chunk[4..8].copy_from_slice(&stored.to_le_bytes());
+    chunk[12..16].copy_from_slice(&argument.to_le_bytes());
+    chunk[16..].fill(1);
     let mut range = [0; 16];
     range[0] = 2;
     range[4] = 1;
     parts.index = [
-        frame.repeat(MAX_FRAMES as usize),
+        chunk.repeat(MAX_CHUNKS as usize),
         range.repeat(ranges as usize),
     ]
     .concat();
-    parts.payload = vec![1; MAX_FRAMES as usize * stored as usize];
+    parts.payload = vec![1; MAX_CHUNKS as usize * stored as usize];
     parts.hints = Vec::new();
     parts.manifest.hints = None;
     parts
         .manifest
         .images
         .retain(|image| image.role == bundle::ImageRole::Root);
-    parts.manifest.images[0].size = MAX_FRAMES * BLOCK;
-    parts.manifest.images[0].frames = MAX_FRAMES;
-    parts.manifest.index.frames = MAX_FRAMES;
+    parts.manifest.images[0].size = MAX_CHUNKS * BLOCK;
+    parts.manifest.images[0].chunks = MAX_CHUNKS;
+    parts.manifest.index.chunks = MAX_CHUNKS;
     parts.manifest.index.ranges = ranges;
     parts.manifest.payload = parts.payload.len() as u64;
     if ranges > 0 {
@@ -82,9 +82,9 @@ fn the_largest_index_is_read_in_64_mib() {
     fs::write(folder.path().join("key.pub"), key().public_pem().unwrap()).unwrap();
     let plain = peak(folder.path(), &largest(2, 1, 0, 0));
     assert!((16 << 10..64 << 10).contains(&plain), "{plain} KiB");
-    // Four ranges for each frame: no delta that is made comes near, and what a signer can do at
+    // Four ranges for each chunk: no delta that is made comes near, and what a signer can do at
     // worst stays bounded.
-    let ranges = MAX_BASE_RANGES / MAX_FRAMES;
+    let ranges = MAX_BASE_RANGES / MAX_CHUNKS;
     let delta = peak(
         folder.path(),
         &largest(4, 1, ranges as u32, MAX_BASE_RANGES),

@@ -222,7 +222,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_unless_it_was_to_get_an_image() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    for args in ["list x.bundle --frames", "inspect x.bundle --json"] {
+    for args in ["list x.bundle --chunks", "inspect x.bundle --json"] {
         assert_eq!(run(args), (Some(0), String::new()), "{args}");
     }
     let (code, told) = run("extract x.bundle --trust k.pub --image root -o -");

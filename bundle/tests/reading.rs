@@ -6,7 +6,7 @@ mod sample;
 use bundle::cbor::{self, Blob, Key};
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest};
 use bundle::{
-    BlockingSource, BundleReader, Encoder, HeadParser, Index, ReadError, Source, StoredFrame,
+    BlockingSource, BundleReader, Encoder, HeadParser, Index, ReadError, Source, StoredChunk,
     block_hint, hint_count, hints_of,
 };
 use bytes::Bytes;
@@ -23,23 +23,23 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Puts an image together from frames that `frame` gives.
-fn assemble(bytes: &[u8], role: ImageRole, mut frame: impl FnMut(usize) -> StoredFrame) -> Vec<u8> {
+/// Puts an image together from chunks that `chunk` gives.
+fn assemble(bytes: &[u8], role: ImageRole, mut chunk: impl FnMut(usize) -> StoredChunk) -> Vec<u8> {
     let release = head(bytes, &trust()).unwrap();
     let image = release.image(role).unwrap();
     let mut out: Vec<u8> = Vec::new();
     let mut piece = Vec::new();
-    for number in image.frames.clone() {
+    for number in image.chunks.clone() {
         let fetch = |source: Source, buffer: &mut [u8]| {
             let at = match source {
-                Source::Frame(earlier) => release.frame(earlier).unwrap().offset as usize,
+                Source::Chunk(earlier) => release.chunk(earlier).unwrap().offset as usize,
                 Source::Before { offset, .. } => offset as usize,
                 Source::Base(_) => return Err(io::ErrorKind::NotFound.into()),
             };
             buffer.copy_from_slice(&out[at..at + buffer.len()]);
             Ok(())
         };
-        frame(number).decode(&release, &mut piece, fetch).unwrap();
+        chunk(number).decode(&release, &mut piece, fetch).unwrap();
         out.extend_from_slice(&piece);
     }
     out
@@ -52,14 +52,14 @@ fn from_front_to_back() {
         let mut reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release)
             .await
             .unwrap();
-        let mut frames = Vec::new();
-        while let Some(frame) = reader.next_frame().await.unwrap() {
-            assert_eq!(frame.number(), frames.len());
-            frames.push(frame);
+        let mut chunks = Vec::new();
+        while let Some(chunk) = reader.next_chunk().await.unwrap() {
+            assert_eq!(chunk.number(), chunks.len());
+            chunks.push(chunk);
         }
         reader.finish().await.unwrap();
         assert_eq!(
-            assemble(&bytes, ImageRole::Root, |number| frames[number].clone()),
+            assemble(&bytes, ImageRole::Root, |number| chunks[number].clone()),
             root_image()
         );
     });
@@ -69,17 +69,17 @@ fn from_front_to_back() {
 fn by_ranges() {
     let bytes = sample();
     let release = head(&bytes, &trust()).unwrap();
-    let frame = |number: usize| {
-        let range = release.file_range(release.frame(number).unwrap());
+    let chunk = |number: usize| {
+        let range = release.file_range(release.chunk(number).unwrap());
         let stored = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
-        StoredFrame::check(&release, number, stored).unwrap()
+        StoredChunk::check(&release, number, stored).unwrap()
     };
-    assert_eq!(assemble(&bytes, ImageRole::Root, frame), root_image());
-    // Bytes of another frame, too few, too many, and of a frame that is not there.
-    let raw = release.file_range(release.frame(2).unwrap());
+    assert_eq!(assemble(&bytes, ImageRole::Root, chunk), root_image());
+    // Bytes of another chunk, too few, too many, and of a chunk that is not there.
+    let raw = release.file_range(release.chunk(2).unwrap());
     let raw = Bytes::copy_from_slice(&bytes[raw.start as usize..raw.end as usize]);
     let refused = |number, bytes: Bytes| {
-        StoredFrame::check(&release, number, bytes)
+        StoredChunk::check(&release, number, bytes)
             .unwrap_err()
             .reason()
     };
@@ -103,7 +103,7 @@ fn reading_stops_at_the_head() {
 }
 
 #[test]
-fn frames_must_be_read_before_the_end_is() {
+fn chunks_must_be_read_before_the_end_is() {
     let bytes = sample();
     let error = run(async {
         let reader = BundleReader::open(
@@ -142,22 +142,22 @@ fn recovery_may_have_keys_of_its_own() {
 fn block_hints_are_xxh3_of_the_blocks() {
     let bytes = sample();
     let release = head(&bytes, &trust()).unwrap();
-    // Frame 2 is the noise; xxhsum -H3 says the same of it (see docs/format.md).
-    let range = release.frame_hints(2).unwrap();
+    // Chunk 2 is the noise; xxhsum -H3 says the same of it (see docs/format.md).
+    let range = release.chunk_hints(2).unwrap();
     let hint: Vec<u64> = hints_of(&bytes[range.start as usize..range.end as usize]).collect();
     let expected = twox_hash::XxHash3_64::oneshot(&root_image()[4096..8192]) & 0xff_ffff_ffff;
     assert_eq!(hint, [expected]);
     assert_eq!(block_hint(&root_image()[4096..8192]), expected);
-    assert_eq!(release.frame_hints(3), None);
-    assert_eq!(release.frame_hints(4), None);
-    let all: u64 = release.frames().iter().map(hint_count).sum();
+    assert_eq!(release.chunk_hints(3), None);
+    assert_eq!(release.chunk_hints(4), None);
+    let all: u64 = release.chunks().iter().map(hint_count).sum();
     assert_eq!(
         release.hints_range().end - release.hints_range().start,
         all * 5
     );
 }
 
-/// The sample with frame 1 as a delta upon two pieces of a base.
+/// The sample with chunk 1 as a delta upon two pieces of a base.
 fn delta() -> (Vec<u8>, Vec<u8>) {
     let base = sample::noise(77, 20_000);
     let mut target = [&base[12_000..14_000], b"something new", &base[300..2300]].concat();
@@ -171,7 +171,7 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     assert!(stored.len() < 200, "{}", stored.len());
     let mut parts = Parts::sample();
     let lengths: Vec<usize> = (0..2)
-        .map(|frame| u32::from_le_bytes(parts.entry(frame)[4..8].try_into().unwrap()) as usize)
+        .map(|chunk| u32::from_le_bytes(parts.entry(chunk)[4..8].try_into().unwrap()) as usize)
         .collect();
     parts
         .payload
@@ -202,13 +202,13 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_delta_frame_builds_upon_several_pieces_of_the_base() {
+fn a_delta_chunk_builds_upon_several_pieces_of_the_base() {
     let (bytes, base) = delta();
     sample::check(&bytes, &trust()).unwrap();
     let release = head(&bytes, &trust()).unwrap();
-    let range = release.file_range(release.frame(1).unwrap());
+    let range = release.file_range(release.chunk(1).unwrap());
     let stored = Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]);
-    let frame = StoredFrame::check(&release, 1, stored).unwrap();
+    let chunk = StoredChunk::check(&release, 1, stored).unwrap();
     let fetch = |base: &[u8]| {
         let base = base.to_vec();
         move |source: Source, buffer: &mut [u8]| {
@@ -220,24 +220,24 @@ fn a_delta_frame_builds_upon_several_pieces_of_the_base() {
         }
     };
     let mut out = Vec::new();
-    frame.decode(&release, &mut out, fetch(&base)).unwrap();
+    chunk.decode(&release, &mut out, fetch(&base)).unwrap();
     assert!(out.starts_with(&base[12_000..14_000]) && out.ends_with(b"!"));
     // A base that is damaged is found out by the digest of the result.
     let mut damaged = base;
     damaged[12_100] ^= 1;
-    let error = frame
+    let error = chunk
         .decode(&release, &mut out, fetch(&damaged))
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("image root: frame 1: "), "{error}");
-    let broken = frame
+    assert!(error.starts_with("image root: chunk 1: "), "{error}");
+    let broken = chunk
         .decode(&release, &mut out, |_, _| {
             Err(io::Error::other("no such base"))
         })
         .unwrap_err();
     assert_eq!(
         broken.to_string(),
-        "image root: frame 1: reading what it builds upon: no such base"
+        "image root: chunk 1: reading what it builds upon: no such base"
     );
 }
 
@@ -333,7 +333,7 @@ proptest! {
 
     #[test]
     fn images_of_any_shape_come_back(
-        pieces in prop::collection::vec((0_u8..4, 1_usize..9000), 1..12), frame_blocks in 1_u32..4, window_blocks in 0_u32..5, workers in 1_usize..4,
+        pieces in prop::collection::vec((0_u8..4, 1_usize..9000), 1..12), chunk_blocks in 1_u32..4, window_blocks in 0_u32..5, workers in 1_usize..4,
     ) {
         let mut image = Vec::new();
         for (kind, len) in pieces {
@@ -348,8 +348,8 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("root.img"), &image).unwrap();
         let recipe = format!(
-            "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[compression]\nlevel = 1\nframe_size = {}\nwindow = {}\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n",
-            frame_blocks * 4096, window_blocks * 4096
+            "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[compression]\nlevel = 1\nchunk_size = {}\nwindow = {}\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n",
+            chunk_blocks * 4096, window_blocks * 4096
         );
         let recipe = bundle::recipe::Recipe::parse(&recipe, &folder.path().join("bundle.toml"), None).unwrap();
         let bytes = sample::create(&recipe, &[sample::key()], workers);

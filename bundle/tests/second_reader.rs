@@ -55,8 +55,8 @@ fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
         }
         6..=8 => {
             // One field of one entry.
-            let frames = parts.manifest.index.frames as usize;
-            let entry = dice.index(frames);
+            let chunks = parts.manifest.index.chunks as usize;
+            let entry = dice.index(chunks);
             let at = [0, 1, 2, 3, 4, 5, 8, 9, 12, 16, 48][dice.index(11)];
             let value = match dice.index(3) {
                 0 => 0,
@@ -81,13 +81,13 @@ fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
 
 /// A bundle as they are made, of images and a recipe of this seed.
 fn made(dice: &mut Dice) -> Vec<u8> {
-    let frame_size = 4096 << dice.index(4);
-    let window = frame_size * [0, 1, 4][dice.index(3)];
+    let chunk_size = 4096 << dice.index(4);
+    let window = chunk_size * [0, 1, 4][dice.index(3)];
     let recipe = sample::RECIPE
-        .replace("frame_size = 4096", &format!("frame_size = {frame_size}"))
+        .replace("chunk_size = 4096", &format!("chunk_size = {chunk_size}"))
         .replace(
-            "frame_size = 8192",
-            &format!("frame_size = {}", 4096 << dice.index(3)),
+            "chunk_size = 8192",
+            &format!("chunk_size = {}", 4096 << dice.index(3)),
         )
         .replace("window = 65536", &format!("window = {window}"))
         .replace(
@@ -101,19 +101,19 @@ fn made(dice: &mut Dice) -> Vec<u8> {
     sample::bundle_of(&recipe, &[key()], 1)
 }
 
-/// A bundle of one image of raw frames, zeroes and repeats, of which every digest is right, but
+/// A bundle of one image of raw chunks, zeroes and repeats, of which every digest is right, but
 /// hardly a rule about lengths, runs, arguments, flags and order is kept for sure.
 fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
-    let frame_size = [4096, 8192][dice.index(2)];
+    let chunk_size = [4096, 8192][dice.index(2)];
     let (mut image, mut index, mut payload) = (Vec::new(), Vec::new(), Vec::new());
     let mut entries: Vec<(u8, usize, usize)> = Vec::new();
-    let frames = 1 + dice.index(6);
+    let chunks = 1 + dice.index(6);
     let rare = |dice: &mut Dice| dice.index(24) == 0;
-    for number in 0..frames {
+    for number in 0..chunks {
         let repeat = (number > 0 && dice.index(4) == 0).then(|| dice.index(number));
         let kind = repeat.map_or([0, 1, 1, 1][dice.index(4)], |_| 3);
         let mut len = 4096 * (1 + dice.index(2));
-        if number + 1 == frames || rare(dice) {
+        if number + 1 == chunks || rare(dice) {
             len -= dice.index(3);
         }
         let plain = match (kind, repeat) {
@@ -154,9 +154,9 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
         .images
         .retain(|image| image.role == bundle::ImageRole::Root);
     let root = &mut parts.manifest.images[0];
-    (root.size, root.frames, root.frame_size) = (image.len() as u64, frames as u64, frame_size);
+    (root.size, root.chunks, root.chunk_size) = (image.len() as u64, chunks as u64, chunk_size);
     root.sha256.0 = Sha256::digest(&image).into();
-    parts.manifest.index.frames = frames as u64;
+    parts.manifest.index.chunks = chunks as u64;
     parts.manifest.payload = payload.len() as u64;
     parts.manifest.hints = None;
     (parts.index, parts.payload, parts.hints) = (index, payload, Vec::new());
@@ -178,10 +178,10 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     let image = dice.index(manifest.images.len());
     match dice.index(9) {
         0 => manifest.images[image].size = odd,
-        1 => manifest.images[image].frames = odd,
-        2 => manifest.images[image].frame_size = odd as u32,
+        1 => manifest.images[image].chunks = odd,
+        2 => manifest.images[image].chunk_size = odd as u32,
         3 => manifest.payload = odd,
-        4 => manifest.index.frames = odd,
+        4 => manifest.index.chunks = odd,
         5 => manifest.index.ranges = odd,
         6 => manifest.created = Some(odd),
         7 => manifest.notes = ["", "new", "\u{e4}\u{1f980}", "\0"][dice.index(4)].to_owned(),

@@ -24,7 +24,7 @@ fn moved(new: usize) -> Vec<u8> {
     let fresh = image(77, 3_000_000);
     let blocks = old.len() / BLOCK;
     let mut root = Vec::new();
-    // Pieces of 80 KiB, back to front: no frame of 16, 32 or 64 KiB is where it was.
+    // Pieces of 80 KiB, back to front: no chunk of 16, 32 or 64 KiB is where it was.
     for first in (0..blocks).step_by(20).rev() {
         for block in first..blocks.min(first + 20) {
             let from = if block % new == 0 { &fresh } else { &old };
@@ -340,7 +340,7 @@ async fn a_file_with_damaged_hints_is_refused_without_a_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn frames_that_stay_where_they_are_are_neither_fetched_nor_written() {
+async fn chunks_that_stay_where_they_are_are_neither_fetched_nor_written() {
     let lab = installed(512).await;
     lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
     // The same release but for a few bytes of its root.
@@ -413,7 +413,7 @@ async fn a_slot_with_something_quite_different_is_not_read_in_vain_and_one_that_
             .expect("write");
     };
     spoil(0, 24 * MIB);
-    // The first 8 MiB, of which 2 are zero; 4 more of zeroes; and one frame in each of the 4 MiB
+    // The first 8 MiB, of which 2 are zero; 4 more of zeroes; and one chunk in each of the 4 MiB
     // behind them.
     let (report, read) = counted(&lab, &bundle).await;
     slot_b_holds(&lab, &root);

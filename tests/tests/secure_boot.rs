@@ -11,7 +11,7 @@ use updater::apply::{ApplyError, Outcome};
 use updater::plan::Refusal;
 use updater::source::MemorySource;
 
-/// Bytes with the headers of an EFI program, signed or not; more than a frame of them.
+/// Bytes with the headers of an EFI program, signed or not; more than a chunk of them.
 fn program(seed: u64, signed: bool) -> Vec<u8> {
     let mut bytes = image(seed, 700_000);
     bytes[..0x200].fill(0);

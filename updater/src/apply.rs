@@ -21,8 +21,8 @@ use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
 use bootctl::store::{RecordStore, StoreError};
 use bundle::{
-    DecodeError, Decoder, FrameEntry, FrameKind, HeadParser, ImageRole, ReadError, Release,
-    StoredFrame,
+    ChunkEntry, ChunkKind, DecodeError, Decoder, HeadParser, ImageRole, ReadError, Release,
+    StoredChunk,
 };
 use bytes::Bytes;
 use record::{Choice, Record};
@@ -246,43 +246,43 @@ impl<'a, S: Source> Incoming<'a, S> {
         roles: &[ImageRole],
     ) -> Result<BTreeMap<ImageRole, Vec<u8>>, ApplyError> {
         let release = Arc::clone(&self.release);
-        let role = |frame: &FrameEntry| release.images()[frame.image].role;
-        let wanted = |frame: &&FrameEntry| roles.contains(&role(frame));
+        let role = |chunk: &ChunkEntry| release.images()[chunk.image].role;
+        let wanted = |chunk: &&ChunkEntry| roles.contains(&role(chunk));
         let repeated: BTreeSet<usize> = release
-            .frames()
+            .chunks()
             .iter()
             .filter(wanted)
             .filter_map(repeated)
             .collect();
-        // A frame that is repeated from another image may build upon those before it in its run.
+        // A chunk that is repeated from another image may build upon those before it in its run.
         let needed: BTreeSet<usize> = repeated
             .iter()
             .flat_map(|&number| release.run_of(number).start..=number)
             .collect();
         let mut kept: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
-        // The run that is being decoded, up to the present frame.
+        // The run that is being decoded, up to the present chunk.
         let mut run = Vec::new();
         let mut decoder = Decoder::default();
         let mut taken = BTreeMap::new();
-        for (number, frame) in release.frames().iter().enumerate() {
-            if !wanted(&frame) && !needed.contains(&number) {
+        for (number, chunk) in release.chunks().iter().enumerate() {
+            if !wanted(&chunk) && !needed.contains(&number) {
                 continue;
             }
-            if frame.before == 0 {
+            if chunk.before == 0 {
                 run.clear();
             }
-            let stored = match frame.stored_len {
+            let stored = match chunk.stored_len {
                 0 => Bytes::new(),
                 len => {
                     self.fetcher
-                        .range(release.file_range(frame).start, len as usize)
+                        .range(release.file_range(chunk).start, len as usize)
                         .await?
                 }
             };
-            let stored = StoredFrame::check(&release, number, stored)?;
+            let stored = StoredChunk::check(&release, number, stored)?;
             let mut plain = Vec::new();
             decoder.decode(&release, &stored, &mut plain, |source, into| match source {
-                bundle::Source::Frame(earlier) => {
+                bundle::Source::Chunk(earlier) => {
                     into.copy_from_slice(kept.get(&earlier).ok_or(io::ErrorKind::NotFound)?);
                     Ok(())
                 }
@@ -297,8 +297,8 @@ impl<'a, S: Source> Incoming<'a, S> {
                 bundle::Source::Base(_) => Err(io::ErrorKind::Unsupported.into()),
             })?;
             run.extend_from_slice(&plain);
-            if wanted(&frame) {
-                let image: &mut Vec<u8> = taken.entry(role(frame)).or_default();
+            if wanted(&chunk) {
+                let image: &mut Vec<u8> = taken.entry(role(chunk)).or_default();
                 image.extend_from_slice(&plain);
             }
             if repeated.contains(&number) {
@@ -414,9 +414,9 @@ async fn read_head<S: Source>(
     Err(parser.truncated().into())
 }
 
-fn repeated(frame: &FrameEntry) -> Option<usize> {
-    match frame.kind {
-        FrameKind::Repeat { frame } => Some(frame),
+fn repeated(chunk: &ChunkEntry) -> Option<usize> {
+    match chunk.kind {
+        ChunkKind::Repeat { chunk } => Some(chunk),
         _ => None,
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Basis {
 /// A chunk that could not be made of the base.
 #[derive(Debug)]
 pub(crate) struct Lost {
-    pub(crate) frame: usize,
+    pub(crate) chunk: usize,
     pub(crate) error: DecodeError,
 }
 
@@ -180,8 +180,8 @@ impl Basis {
     /// *Reads* what the chunk builds upon.
     pub(crate) fn damage(&self, release: &Release, lost: Lost) -> DamagedBase {
         let ranges = release
-            .frame(lost.frame)
-            .map(|frame| release.base_ranges(frame))
+            .chunk(lost.chunk)
+            .map(|chunk| release.base_ranges(chunk))
             .unwrap_or_default();
         let found = ranges.iter().find_map(|range| self.damage_in(*range));
         let whole = |range: &BaseRange| (*range, range.len);
@@ -209,18 +209,18 @@ impl Basis {
         let kept = self.kept.as_ref()?;
         let image = kept.image(range.role)?;
         let place = self.place(range.role)?;
-        let frames = kept.frames().get(image.frames.clone())?;
+        let chunks = kept.chunks().get(image.chunks.clone())?;
         let end = range.offset + u64::from(range.len);
-        let touched = |frame: &&bundle::FrameEntry| {
-            frame.offset < end && range.offset < frame.offset + u64::from(frame.len)
+        let touched = |chunk: &&bundle::ChunkEntry| {
+            chunk.offset < end && range.offset < chunk.offset + u64::from(chunk.len)
         };
-        let damaged = frames.iter().filter(touched).find(|frame| {
-            let mut bytes = vec![0; frame.len as usize];
+        let damaged = chunks.iter().filter(touched).find(|chunk| {
+            let mut bytes = vec![0; chunk.len as usize];
             place
                 .window
-                .read_at(place.offset(frame.offset), &mut bytes)
+                .read_at(place.offset(chunk.offset), &mut bytes)
                 .is_err()
-                || !is(frame, &bytes)
+                || !is(chunk, &bytes)
         })?;
         let (role, offset, len) = (range.role, damaged.offset, damaged.len);
         Some((BaseRange { role, offset, len }, len))

@@ -1,6 +1,6 @@
-//! What is written, in which portions: neighbouring frames go to the disk in one piece. Pure.
+//! What is written, in which portions: neighbouring chunks go to the disk in one piece. Pure.
 
-use bundle::{FrameKind, Release};
+use bundle::{ChunkKind, Release};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ pub(crate) const BATCH_LEN: u64 = 1 << 20;
 /// power cut.
 pub(crate) const STREAMED_BATCH_LEN: u64 = 256 << 10;
 
-/// Where the bytes of a frame come from.
+/// Where the bytes of a chunk come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Nobody wants it.
@@ -20,7 +20,7 @@ pub(crate) enum Origin {
     Held,
     /// It is zero.
     Zero,
-    /// It is the same as another frame, wherever that one comes from.
+    /// It is the same as another chunk, wherever that one comes from.
     Repeat(usize),
     /// It can be put together from blocks that the disk has: the first of its entries in the list
     /// of places.
@@ -34,22 +34,22 @@ pub(crate) enum Origin {
 /// What one worker does at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// Neighbouring frames of one image, which become one piece of memory.
-    Frames(Vec<Part>),
-    /// Neighbouring frames of one image that become zero.
+    /// Neighbouring chunks of one image, which become one piece of memory.
+    Chunks(Vec<Part>),
+    /// Neighbouring chunks of one image that become zero.
     Zeroes(Range<usize>),
 }
 
-/// A frame of a batch.
+/// A chunk of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Its number.
-    pub(crate) frame: usize,
+    pub(crate) chunk: usize,
     /// Where its bytes come from.
     pub(crate) origin: Origin,
     /// Whether it is written to its own place; else it is only needed for others.
     pub(crate) own: bool,
-    /// Frames that are the same, and are written too.
+    /// Chunks that are the same, and are written too.
     pub(crate) also: Vec<usize>,
 }
 
@@ -57,30 +57,30 @@ impl Part {
     /// All places that it is written to.
     pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
         self.own
-            .then_some(self.frame)
+            .then_some(self.chunk)
             .into_iter()
             .chain(self.also.iter().copied())
     }
 }
 
-/// The frames with stored bytes that a batch takes from the source, in order.
+/// The chunks with stored bytes that a batch takes from the source, in order.
 pub(crate) fn stored(batch: &Batch) -> impl Iterator<Item = usize> + '_ {
     let parts = match batch {
-        Batch::Frames(parts) => parts.as_slice(),
+        Batch::Chunks(parts) => parts.as_slice(),
         Batch::Zeroes(_) => &[],
     };
     parts
         .iter()
         .filter(|part| part.origin == Origin::Stored)
-        .map(|part| part.frame)
+        .map(|part| part.chunk)
 }
 
-/// Joins the stored bytes of `frames` where they lie next to each other: ranges of the bundle file.
+/// Joins the stored bytes of `chunks` where they lie next to each other: ranges of the bundle file.
 /// *Pure.*
-pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> Vec<Range<u64>> {
+pub(crate) fn joined(release: &Release, chunks: impl Iterator<Item = usize>) -> Vec<Range<u64>> {
     let mut joined: Vec<Range<u64>> = Vec::new();
-    for frame in frames {
-        let range = release.file_range(&release.frames()[frame]);
+    for chunk in chunks {
+        let range = release.file_range(&release.chunks()[chunk]);
         match joined.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ => joined.push(range),
@@ -89,15 +89,15 @@ pub(crate) fn joined(release: &Release, frames: impl Iterator<Item = usize>) -> 
     joined
 }
 
-/// The jobs that bring everything to its place that is not there, by number of the frame. *Pure.*
+/// The jobs that bring everything to its place that is not there, by number of the chunk. *Pure.*
 ///
-/// With a frame that builds upon the bytes before it come the frames in which those lie, even if
+/// With a chunk that builds upon the bytes before it come the chunks in which those lie, even if
 /// they are in their place already.
 pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
     let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (frame, origin) in origins.iter().enumerate() {
+    for (chunk, origin) in origins.iter().enumerate() {
         if let Origin::Repeat(of) = origin {
-            repeats.entry(*of).or_default().push(frame);
+            repeats.entry(*of).or_default().push(chunk);
         }
     }
     let mut build = Builder {
@@ -108,13 +108,13 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
         len: 0,
         next: 0,
     };
-    let mut frame = 0;
-    while frame < origins.len() {
-        let run = release.run_of(frame);
+    let mut chunk = 0;
+    while chunk < origins.len() {
+        let run = release.run_of(chunk);
         for parts in needed(release, origins, run.clone(), &mut repeats) {
             build.add(parts);
         }
-        frame = run.end.max(frame + 1);
+        chunk = run.end.max(chunk + 1);
     }
     build.batches
 }
@@ -131,19 +131,19 @@ fn needed(
     // From this byte of the image on, what lies before the last part is built upon.
     let mut upon = u64::MAX;
     for number in run.rev() {
-        let (frame, origin) = (&release.frames()[number], origins[number]);
+        let (chunk, origin) = (&release.chunks()[number], origins[number]);
         let (own, also) = (
             is_missing(origin),
             repeats.remove(&number).unwrap_or_default(),
         );
-        if !own && also.is_empty() && frame.offset + u64::from(frame.len) <= upon {
+        if !own && also.is_empty() && chunk.offset + u64::from(chunk.len) <= upon {
             continue;
         }
         if origin == Origin::Stored {
-            upon = upon.min(frame.offset - u64::from(frame.before));
+            upon = upon.min(chunk.offset - u64::from(chunk.before));
         }
         let part = Part {
-            frame: number,
+            chunk: number,
             origin,
             own,
             also,
@@ -159,7 +159,7 @@ fn needed(
     stretches
 }
 
-/// Whether a frame has to be written from its own bytes; a repeat is written together with what it
+/// Whether a chunk has to be written from its own bytes; a repeat is written together with what it
 /// repeats.
 fn is_missing(origin: Origin) -> bool {
     matches!(origin, Origin::Zero | Origin::Composed(_) | Origin::Stored)
@@ -169,7 +169,7 @@ struct Builder<'a> {
     release: &'a Release,
     batch_len: u64,
     batches: Vec<Batch>,
-    /// Image and length of the last batch, and the frame that would follow it.
+    /// Image and length of the last batch, and the chunk that would follow it.
     image: usize,
     len: u64,
     next: usize,
@@ -177,21 +177,21 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn add(&mut self, run: Vec<Part>) {
-        let frames = self.release.frames();
-        let (Some(first), Some(last)) = (run.first().map(|part| part.frame), run.last()) else {
+        let chunks = self.release.chunks();
+        let (Some(first), Some(last)) = (run.first().map(|part| part.chunk), run.last()) else {
             return;
         };
-        let end = last.frame + 1;
+        let end = last.chunk + 1;
         let len: u64 = run
             .iter()
-            .map(|part| u64::from(frames[part.frame].len))
+            .map(|part| u64::from(chunks[part.chunk].len))
             .sum();
-        let image = frames[first].image;
+        let image = chunks[first].image;
         let follows = !self.batches.is_empty() && first == self.next && image == self.image;
         let is_zero = run.len() == 1 && run[0].origin == Origin::Zero && run[0].also.is_empty();
         match self.batches.last_mut() {
             Some(Batch::Zeroes(range)) if is_zero && follows => range.end = end,
-            Some(Batch::Frames(parts))
+            Some(Batch::Chunks(parts))
                 if !is_zero && follows && self.len + len <= self.batch_len =>
             {
                 parts.extend(run);
@@ -201,7 +201,7 @@ impl Builder<'_> {
                 self.batches.push(if is_zero {
                     Batch::Zeroes(first..end)
                 } else {
-                    Batch::Frames(run)
+                    Batch::Chunks(run)
                 });
                 self.len = len;
             }
@@ -210,13 +210,13 @@ impl Builder<'_> {
     }
 }
 
-/// Neighbouring frames of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`.
+/// Neighbouring chunks of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`.
 /// *Pure.*
 pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
-    let frames = release.frames();
+    let chunks = release.chunks();
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut len = 0;
-    for (number, frame) in frames
+    for (number, chunk) in chunks
         .iter()
         .enumerate()
         .filter(|(number, _)| wanted(*number))
@@ -224,26 +224,26 @@ pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Ve
         match stretches.last_mut() {
             Some(last)
                 if last.end == number
-                    && frames[last.start].image == frame.image
-                    && len + u64::from(frame.len) <= BATCH_LEN =>
+                    && chunks[last.start].image == chunk.image
+                    && len + u64::from(chunk.len) <= BATCH_LEN =>
             {
                 last.end = number + 1;
-                len += u64::from(frame.len);
+                len += u64::from(chunk.len);
             }
             _ => {
                 stretches.push(number..number + 1);
-                len = u64::from(frame.len);
+                len = u64::from(chunk.len);
             }
         }
     }
     stretches
 }
 
-/// The frame whose stored bytes or blocks stand for `frame`: itself, or the one that it repeats.
+/// The chunk whose stored bytes or blocks stand for `chunk`: itself, or the one that it repeats.
 /// *Pure.*
-pub(crate) fn original(release: &Release, frame: usize) -> usize {
-    match release.frames()[frame].kind {
-        FrameKind::Repeat { frame } => frame,
-        _ => frame,
+pub(crate) fn original(release: &Release, chunk: usize) -> usize {
+    match release.chunks()[chunk].kind {
+        ChunkKind::Repeat { chunk } => chunk,
+        _ => chunk,
     }
 }

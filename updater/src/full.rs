@@ -9,7 +9,7 @@ use crate::phases::{Progress, Work};
 use crate::proving::Proving;
 use crate::source::Source;
 use crate::survey::{Survey, is};
-use bundle::{Decoder, FrameKind, ImageRole, Release, StoredFrame};
+use bundle::{ChunkKind, Decoder, ImageRole, Release, StoredChunk};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,25 +67,25 @@ impl<'a, S: Source> Full<'a, S> {
         let release = Arc::clone(&self.release);
         let numbers = release
             .image(role)
-            .map(|image| image.frames.clone())
+            .map(|image| image.chunks.clone())
             .unwrap_or_default();
         let end = offset + into.len() as u64;
         for number in numbers {
-            let frame = &release.frames()[number];
+            let chunk = &release.chunks()[number];
             let (from, to) = (
-                offset.max(frame.offset),
-                end.min(frame.offset + u64::from(frame.len)),
+                offset.max(chunk.offset),
+                end.min(chunk.offset + u64::from(chunk.len)),
             );
             if from >= to {
                 continue;
             }
             let piece = &mut into[(from - offset) as usize..(to - offset) as usize];
-            match frame.kind {
-                FrameKind::Zero => piece.fill(0),
+            match chunk.kind {
+                ChunkKind::Zero => piece.fill(0),
                 _ => {
-                    let bytes = self.frame(original(&release, number)).await?;
+                    let bytes = self.chunk(original(&release, number)).await?;
                     piece.copy_from_slice(
-                        &bytes[(from - frame.offset) as usize..][..(to - from) as usize],
+                        &bytes[(from - chunk.offset) as usize..][..(to - from) as usize],
                     );
                 }
             }
@@ -93,17 +93,17 @@ impl<'a, S: Source> Full<'a, S> {
         Ok(())
     }
 
-    /// The bytes of a frame with stored bytes.
-    async fn frame(&mut self, number: usize) -> Result<&[u8], ApplyError> {
+    /// The bytes of a chunk with stored bytes.
+    async fn chunk(&mut self, number: usize) -> Result<&[u8], ApplyError> {
         let release = Arc::clone(&self.release);
         let run = release.run_of(number);
         if self.run != run {
             self.decode(run).await?;
         }
-        let len = |frames: Range<usize>| -> usize {
-            release.frames()[frames]
+        let len = |chunks: Range<usize>| -> usize {
+            release.chunks()[chunks]
                 .iter()
-                .map(|frame| frame.len as usize)
+                .map(|chunk| chunk.len as usize)
                 .sum()
         };
         let start = len(self.run.start..number);
@@ -113,8 +113,8 @@ impl<'a, S: Source> Full<'a, S> {
     /// Fetches and decodes a run.
     async fn decode(&mut self, run: Range<usize>) -> Result<(), ApplyError> {
         let release = Arc::clone(&self.release);
-        let frames = &release.frames()[run.clone()];
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+        let chunks = &release.chunks()[run.clone()];
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
             return Ok(());
         };
         let range = release.file_range(first).start..release.file_range(last).end;
@@ -129,13 +129,13 @@ impl<'a, S: Source> Full<'a, S> {
         self.at = range.end;
         self.run = 0..0;
         self.bytes.clear();
-        for (number, frame) in run.clone().zip(frames) {
+        for (number, chunk) in run.clone().zip(chunks) {
             let own =
-                StoredFrame::check(&release, number, stored.split_to(frame.stored_len as usize))?;
+                StoredChunk::check(&release, number, stored.split_to(chunk.stored_len as usize))?;
             let at = self.bytes.len();
-            self.bytes.resize(at + frame.len as usize, 0);
+            self.bytes.resize(at + chunk.len as usize, 0);
             let (before, into) = self.bytes.split_at_mut(at);
-            let before = &before[at - frame.before as usize..];
+            let before = &before[at - chunk.before as usize..];
             let nothing = |_, _: &mut [u8]| Err(io::ErrorKind::Unsupported.into());
             self.decoder
                 .decode_slice(&release, &own, before, into, nothing)?;
@@ -159,8 +159,8 @@ impl Work<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<u64, ApplyError> {
         let release = Arc::clone(self.sinks.release());
-        lost.sort_unstable_by_key(|lost| lost.frame);
-        let numbers: Vec<usize> = lost.iter().map(|lost| lost.frame).collect();
+        lost.sort_unstable_by_key(|lost| lost.chunk);
+        let numbers: Vec<usize> = lost.iter().map(|lost| lost.chunk).collect();
         let Some(first) = lost.into_iter().next() else {
             return Ok(0);
         };
@@ -177,26 +177,26 @@ impl Work<'_> {
         let mut full = Full::of(incoming, &release)?;
         let mut bytes = Vec::new();
         for number in numbers {
-            let frame = &release.frames()[number];
-            bytes.resize(frame.len as usize, 0);
-            full.read(release.images()[frame.image].role, frame.offset, &mut bytes)
+            let chunk = &release.chunks()[number];
+            bytes.resize(chunk.len as usize, 0);
+            full.read(release.images()[chunk.image].role, chunk.offset, &mut bytes)
                 .await?;
-            if !is(frame, &bytes) {
-                return Err(ApplyError::Whole(self.sinks.name(frame.image)));
+            if !is(chunk, &bytes) {
+                return Err(ApplyError::Whole(self.sinks.name(chunk.image)));
             }
             let repeats = survey.origins.iter().enumerate();
             let repeats = repeats.filter(|(_, origin)| **origin == Origin::Repeat(number));
             let places: Vec<usize> = repeats.map(|(repeat, _)| repeat).chain([number]).collect();
             for place in places {
-                let at = release.frames()[place].offset;
-                let written = self.sinks.write(frame.image, at, &bytes);
+                let at = release.chunks()[place].offset;
+                let written = self.sinks.write(chunk.image, at, &bytes);
                 written.map_err(|error| ApplyError::Write {
-                    what: self.sinks.name(frame.image),
+                    what: self.sinks.name(chunk.image),
                     error,
                 })?;
                 survey.origins[place] = Origin::Held;
                 proving.wrote(vec![(place, checksum(&bytes))]);
-                progress.add(u64::from(frame.len));
+                progress.add(u64::from(chunk.len));
             }
         }
         Ok(full.fetcher.fetched())

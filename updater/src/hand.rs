@@ -10,7 +10,7 @@ use crate::sink::Sinks;
 use crate::supply::Order;
 use crate::survey::is;
 use bootctl::device::AlignedBuffer;
-use bundle::{DecodeError, Decoder, FrameKind, StoredFrame};
+use bundle::{ChunkKind, DecodeError, Decoder, StoredChunk};
 use bytes::Bytes;
 use std::io;
 use std::ops::Range;
@@ -29,15 +29,15 @@ pub(crate) struct Hand {
 /// What became of a batch.
 #[derive(Default)]
 pub(crate) struct Done {
-    /// Frames that are in their place now, with a checksum of their bytes if one is wanted.
+    /// Chunks that are in their place now, with a checksum of their bytes if one is wanted.
     pub(crate) written: Vec<(usize, u64)>,
-    /// Frames that the disk did not have after all: they must be fetched.
+    /// Chunks that the disk did not have after all: they must be fetched.
     pub(crate) failed: Vec<usize>,
-    /// Frames that could not be made of the base.
+    /// Chunks that could not be made of the base.
     pub(crate) lost: Vec<Lost>,
 }
 
-/// What came of a frame.
+/// What came of a chunk.
 enum Found {
     /// Its bytes, verified.
     Made,
@@ -70,18 +70,18 @@ impl Hand {
         let release = self.sinks.release();
         let stored = order.take(release)?;
         let bytes = stored.iter().map(|bytes| bytes.len() as u64).sum();
-        for (frame, bytes) in crate::batch::stored(&order.batch).zip(stored) {
-            StoredFrame::check(release, frame, bytes)?;
+        for (chunk, bytes) in crate::batch::stored(&order.batch).zip(stored) {
+            StoredChunk::check(release, chunk, bytes)?;
         }
         Ok(bytes)
     }
 
-    /// Brings the frames of a batch to their places. *Writes*; durable only after a flush.
+    /// Brings the chunks of a batch to their places. *Writes*; durable only after a flush.
     pub(crate) fn write(&mut self, mut order: Order) -> Result<Done, ApplyError> {
         let stored = order.take(self.sinks.release())?;
         match order.batch {
-            Batch::Zeroes(frames) => self.write_zeroes(frames),
-            Batch::Frames(parts) => {
+            Batch::Zeroes(chunks) => self.write_zeroes(chunks),
+            Batch::Chunks(parts) => {
                 let done = self.fill(&parts, stored)?;
                 self.write_parts(&parts, &done)?;
                 Ok(done)
@@ -89,15 +89,15 @@ impl Hand {
         }
     }
 
-    fn write_zeroes(&self, frames: Range<usize>) -> Result<Done, ApplyError> {
-        let entries = &self.sinks.release().frames()[frames.clone()];
-        let count = entries.iter().map(|frame| u64::from(frame.len)).sum();
+    fn write_zeroes(&self, chunks: Range<usize>) -> Result<Done, ApplyError> {
+        let entries = &self.sinks.release().chunks()[chunks.clone()];
+        let count = entries.iter().map(|chunk| u64::from(chunk.len)).sum();
         if let Some(first) = entries.first() {
             let written = self.sinks.write_zeroes(first.image, first.offset, count);
             written.map_err(|error| self.write_error(first.image, error))?;
         }
         Ok(Done {
-            written: frames.map(|frame| (frame, 0)).collect(),
+            written: chunks.map(|chunk| (chunk, 0)).collect(),
             ..Done::default()
         })
     }
@@ -126,7 +126,7 @@ impl Hand {
             } else {
                 None
             };
-            let before = self.sinks.release().frames()[part.frame].before as usize;
+            let before = self.sinks.release().chunks()[part.chunk].before as usize;
             let upon = if part.origin == Origin::Stored {
                 place.start.saturating_sub(before)
             } else {
@@ -141,13 +141,13 @@ impl Hand {
                 Found::Made => {}
                 Found::Missing => {
                     lacking.push(place.clone());
-                    done.failed.push(part.frame);
+                    done.failed.push(part.chunk);
                     continue;
                 }
                 Found::Lost(error) => {
                     lacking.push(place.clone());
                     done.lost.push(Lost {
-                        frame: part.frame,
+                        chunk: part.chunk,
                         error,
                     });
                     continue;
@@ -158,7 +158,7 @@ impl Hand {
             } else {
                 0
             };
-            done.written.extend(part.places().map(|frame| (frame, sum)));
+            done.written.extend(part.places().map(|chunk| (chunk, sum)));
         }
         Ok(done)
     }
@@ -170,26 +170,26 @@ impl Hand {
         place: &Range<usize>,
     ) -> Result<Found, ApplyError> {
         let release = self.sinks.release();
-        let frame = &release.frames()[part.frame];
+        let chunk = &release.chunks()[part.chunk];
         let (before, into) = self.plain[..place.end].split_at_mut(place.start);
         match part.origin {
             Origin::Stored => {
-                let stored = StoredFrame::check(release, part.frame, stored.unwrap_or_default())?;
+                let stored = StoredChunk::check(release, part.chunk, stored.unwrap_or_default())?;
                 let basis = self.sinks.basis();
                 let fetch = |source, into: &mut [u8]| match (source, basis) {
                     (bundle::Source::Base(range), Some(basis)) => basis.read(range, into),
-                    // The frames of a run lie one behind the other, and a repeat is made of the
-                    // frame that it repeats.
+                    // The chunks of a run lie one behind the other, and a repeat is made of the
+                    // chunk that it repeats.
                     _ => Err(io::ErrorKind::Unsupported.into()),
                 };
-                let before = &before[before.len() - frame.before as usize..];
+                let before = &before[before.len() - chunk.before as usize..];
                 match self
                     .decoder
                     .decode_slice(release, &stored, before, into, fetch)
                 {
                     Ok(()) => Ok(Found::Made),
                     // Its own bytes are as signed: it is the base that is not.
-                    Err(error) if matches!(frame.kind, FrameKind::Delta { .. }) => {
+                    Err(error) if matches!(chunk.kind, ChunkKind::Delta { .. }) => {
                         Ok(Found::Lost(error))
                     }
                     Err(error) => Err(error.into()),
@@ -199,13 +199,13 @@ impl Hand {
                 into.fill(0);
                 Ok(Found::Made)
             }
-            Origin::Composed(_) => Ok(Found::made(is(frame, into))),
+            Origin::Composed(_) => Ok(Found::made(is(chunk, into))),
             Origin::Held => {
                 let held = self
                     .sinks
-                    .place(frame.image)
-                    .map(|held| held.read(Reading::Anywhere, frame.offset, into));
-                Ok(Found::made(matches!(held, Some(Ok(()))) && is(frame, into)))
+                    .place(chunk.image)
+                    .map(|held| held.read(Reading::Anywhere, chunk.offset, into));
+                Ok(Found::made(matches!(held, Some(Ok(()))) && is(chunk, into)))
             }
             Origin::Repeat(_) | Origin::Unwanted | Origin::Lost => Ok(Found::Missing),
         }
@@ -213,12 +213,12 @@ impl Hand {
 
     /// Writes what was made, neighbours in one piece.
     fn write_parts(&self, parts: &[Part], done: &Done) -> Result<(), ApplyError> {
-        let frames = self.sinks.release().frames();
+        let chunks = self.sinks.release().chunks();
         let mut own: Vec<Range<usize>> = Vec::new();
         let places = self.places(parts);
         let made = |part: &Part| {
-            !done.failed.contains(&part.frame)
-                && !done.lost.iter().any(|lost| lost.frame == part.frame)
+            !done.failed.contains(&part.chunk)
+                && !done.lost.iter().any(|lost| lost.chunk == part.chunk)
         };
         for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
             match own.last_mut() {
@@ -227,7 +227,7 @@ impl Hand {
                 _ => own.push(place.clone()),
             }
         }
-        let Some(first) = parts.first().map(|part| &frames[part.frame]) else {
+        let Some(first) = parts.first().map(|part| &chunks[part.chunk]) else {
             return Ok(());
         };
         let error = |error| self.write_error(first.image, error);
@@ -239,7 +239,7 @@ impl Hand {
         }
         for (part, place) in parts.iter().zip(&places).filter(|(part, _)| made(part)) {
             for also in &part.also {
-                let offset = frames[*also].offset;
+                let offset = chunks[*also].offset;
                 self.sinks
                     .write(first.image, offset, &self.plain[place.clone()])
                     .map_err(error)?;
@@ -250,11 +250,11 @@ impl Hand {
 
     /// Where the parts of a batch lie in memory.
     fn places(&self, parts: &[Part]) -> Vec<Range<usize>> {
-        let frames = self.sinks.release().frames();
+        let chunks = self.sinks.release().chunks();
         let mut end = 0;
         let place = |part: &Part| {
             let start = end;
-            end += frames[part.frame].len as usize;
+            end += chunks[part.chunk].len as usize;
             start..end
         };
         parts.iter().map(place).collect()

@@ -1,4 +1,4 @@
-//! The block hints of a bundle: what each 4 KiB of its frames would hash to. They are believed by
+//! The block hints of a bundle: what each 4 KiB of its chunks would hash to. They are believed by
 //! nobody.
 
 use crate::batch::original;
@@ -7,7 +7,7 @@ use bundle::{ReadError, Release, block_hint, hint_count, hints_of};
 use sha2::{Digest as _, Sha256};
 use twox_hash::XxHash3_64;
 
-/// Longest block hints that are looked at, in bytes: those of 8 GiB of frames, so that neither they
+/// Longest block hints that are looked at, in bytes: those of 8 GiB of chunks, so that neither they
 /// nor the table that is made of them take more than a few dozen MiB. A bundle with more is applied
 /// without.
 pub(crate) const MAX_HINTS_LEN: u64 = 16 << 20;
@@ -17,10 +17,10 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// The hints of all frames.
+/// The hints of all chunks.
 pub(crate) struct Hints {
     hints: Vec<u64>,
-    /// For each frame the number of hints before it.
+    /// For each chunk the number of hints before it.
     first: Vec<u32>,
 }
 
@@ -50,9 +50,9 @@ impl Hints {
             });
         }
         let mut before = 0;
-        let first = release.frames().iter().map(|frame| {
+        let first = release.chunks().iter().map(|chunk| {
             let first = before;
-            before += hint_count(frame) as u32;
+            before += hint_count(chunk) as u32;
             first
         });
         Ok(Self {
@@ -61,14 +61,14 @@ impl Hints {
         })
     }
 
-    /// The hints of frame `number`, or of the one that it repeats; none for zeroes.
+    /// The hints of chunk `number`, or of the one that it repeats; none for zeroes.
     pub(crate) fn of(&self, release: &Release, number: usize) -> &[u64] {
-        let frame = original(release, number);
-        let first = self.first[frame] as usize;
-        &self.hints[first..first + hint_count(&release.frames()[frame]) as usize]
+        let chunk = original(release, number);
+        let first = self.first[chunk] as usize;
+        &self.hints[first..first + hint_count(&release.chunks()[chunk]) as usize]
     }
 
-    /// Whether `bytes` may be those of frame `number`.
+    /// Whether `bytes` may be those of chunk `number`.
     pub(crate) fn fit(&self, release: &Release, number: usize, bytes: &[u8]) -> bool {
         let blocks = bytes.chunks(BLOCK_LEN as usize).map(block_hint);
         blocks.eq(self.of(release, number).iter().copied())

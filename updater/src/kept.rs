@@ -36,11 +36,11 @@ pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
         return Ok(false);
     };
     let ranges = release
-        .frames()
+        .chunks()
         .iter()
-        .flat_map(|frame| release.base_ranges(frame));
+        .flat_map(|chunk| release.base_ranges(chunk));
     let index = Index {
-        frames: release.frames().to_vec(),
+        chunks: release.chunks().to_vec(),
         ranges: ranges.copied().collect(),
     }
     .encode();

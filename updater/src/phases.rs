@@ -53,7 +53,7 @@ pub(crate) struct Work<'a> {
     pub(crate) guard: StopOnDrop,
 }
 
-/// It is known where every frame will come from.
+/// It is known where every chunk will come from.
 pub(crate) struct Scanned {
     survey: Survey,
     /// What it comes to.
@@ -109,13 +109,13 @@ impl Work<'_> {
         let release = self.sinks.release();
         let hints = self.hints(fetcher).await?.map(Arc::new);
         let wanted = release
-            .frames()
+            .chunks()
             .iter()
             .enumerate()
             .filter(|(number, _)| self.sinks.wants(*number));
         let mut progress = self.progress(
             Phase::Scan,
-            wanted.map(|(_, frame)| u64::from(frame.len)).sum(),
+            wanted.map(|(_, chunk)| u64::from(chunk.len)).sum(),
         );
         let reading = if self.intent == Intent::Repair {
             Reading::Medium
@@ -123,7 +123,7 @@ impl Work<'_> {
             Reading::Anywhere
         };
         let places = (self.sinks.places(), reading);
-        let wants = |frame| self.sinks.wants(frame);
+        let wants = |chunk| self.sinks.wants(chunk);
         let mut survey =
             Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
         if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {

@@ -29,13 +29,13 @@ pub(crate) fn part_len(all: u64, is_rotating: bool) -> u64 {
     }
 }
 
-/// A frame that was written, or lies in its place already, and the checksum of its verified bytes.
+/// A chunk that was written, or lies in its place already, and the checksum of its verified bytes.
 pub(crate) type Note = (usize, u64);
 
 /// What has to read back as it was verified, and what of it did. Pure bookkeeping.
 pub(crate) struct Ledger {
     release: Arc<Release>,
-    /// For each frame, unless nobody asks for it.
+    /// For each chunk, unless nobody asks for it.
     entries: Vec<Option<Entry>>,
     /// Flushes that have begun.
     flushes: u32,
@@ -43,7 +43,7 @@ pub(crate) struct Ledger {
     waiting: u64,
 }
 
-/// A frame.
+/// A chunk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     sum: u64,
@@ -66,7 +66,7 @@ impl Entry {
 }
 
 impl Ledger {
-    /// Of all frames that the survey wants, or of none; those that lie in their place already are
+    /// Of all chunks that the survey wants, or of none; those that lie in their place already are
     /// to be read back as well.
     pub(crate) fn new(release: &Arc<Release>, survey: &Survey, is_asked_for: bool) -> Self {
         let wanted = |origin: &Origin| is_asked_for && *origin != Origin::Unwanted;
@@ -86,17 +86,17 @@ impl Ledger {
             .iter()
             .enumerate()
             .filter(|(_, origin)| **origin == Origin::Held);
-        for (frame, _) in held {
-            ledger.wrote((frame, survey.sums[frame]));
+        for (chunk, _) in held {
+            ledger.wrote((chunk, survey.sums[chunk]));
         }
         ledger
     }
 
-    /// A frame was written; whatever was read of it before counts no more.
-    pub(crate) fn wrote(&mut self, (frame, sum): Note) {
-        if let Some(Some(entry)) = self.entries.get_mut(frame) {
+    /// A chunk was written; whatever was read of it before counts no more.
+    pub(crate) fn wrote(&mut self, (chunk, sum): Note) {
+        if let Some(Some(entry)) = self.entries.get_mut(chunk) {
             (entry.sum, entry.written) = (sum, Some(self.flushes));
-            self.waiting += u64::from(self.release.frames()[frame].len);
+            self.waiting += u64::from(self.release.chunks()[chunk].len);
         }
     }
 
@@ -109,34 +109,34 @@ impl Ledger {
 
     /// What can be read back after flush `number`, and was not.
     pub(crate) fn due(&self, number: u32) -> Vec<Stretch> {
-        let is_due = |frame: usize| self.entries[frame].is_some_and(|entry| entry.is_due(number));
+        let is_due = |chunk: usize| self.entries[chunk].is_some_and(|entry| entry.is_due(number));
         let sums =
-            |frames: Range<usize>| self.entries[frames].iter().flatten().map(|entry| entry.sum);
+            |chunks: Range<usize>| self.entries[chunks].iter().flatten().map(|entry| entry.sum);
         let stretches = stretches(&self.release, is_due).into_iter();
         stretches
-            .map(|frames| Stretch {
-                sums: sums(frames.clone()).collect(),
-                frames,
+            .map(|chunks| Stretch {
+                sums: sums(chunks.clone()).collect(),
+                chunks,
             })
             .collect()
     }
 
-    /// These frames read back after flush `number`. Returns how many bytes they have.
-    pub(crate) fn prove(&mut self, frames: Range<usize>, number: u32) -> u64 {
-        for entry in self.entries[frames.clone()].iter_mut().flatten() {
+    /// These chunks read back after flush `number`. Returns how many bytes they have.
+    pub(crate) fn prove(&mut self, chunks: Range<usize>, number: u32) -> u64 {
+        for entry in self.entries[chunks.clone()].iter_mut().flatten() {
             entry.proven = Some(number);
         }
-        self.release.frames()[frames]
+        self.release.chunks()[chunks]
             .iter()
-            .map(|frame| u64::from(frame.len))
+            .map(|chunk| u64::from(chunk.len))
             .sum()
     }
 
     /// Bytes that read back.
     pub(crate) fn proven_bytes(&self) -> u64 {
-        let frames = self.entries.iter().zip(self.release.frames());
-        let proven = frames.filter(|(entry, _)| entry.is_some_and(|entry| entry.is_proven()));
-        proven.map(|(_, frame)| u64::from(frame.len)).sum()
+        let chunks = self.entries.iter().zip(self.release.chunks());
+        let proven = chunks.filter(|(entry, _)| entry.is_some_and(|entry| entry.is_proven()));
+        proven.map(|(_, chunk)| u64::from(chunk.len)).sum()
     }
 }
 
@@ -173,7 +173,7 @@ impl Proving {
         }
     }
 
-    /// Takes note of frames that were written.
+    /// Takes note of chunks that were written.
     pub(crate) fn wrote(&self, notes: Vec<Note>) {
         // Who does not listen any more has failed, which `failed` and `end` tell.
         drop(self.notes.send(notes));
@@ -254,8 +254,8 @@ pub(crate) async fn compare_due(
     mut told: impl FnMut(u64),
 ) -> Result<(), ApplyError> {
     let due = ledger.due(number);
-    compare_all(sinks, due, workers, |frames| {
-        told(ledger.prove(frames, number))
+    compare_all(sinks, due, workers, |chunks| {
+        told(ledger.prove(chunks, number))
     })
     .await
 }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_due_after_a_flush_that_began_after_its_last_write() {
+    fn a_chunk_is_due_after_a_flush_that_began_after_its_last_write() {
         let never = Entry::default();
         assert!(!never.is_due(7) && !never.is_proven());
         // The second flush had begun by the time of the write.

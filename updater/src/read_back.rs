@@ -6,7 +6,7 @@ use crate::places::Reading;
 use crate::sink::Sinks;
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice, is_zero};
-use bundle::{FrameEntry, FrameKind};
+use bundle::{ChunkEntry, ChunkKind};
 use seal::{ImageDigest, SEAL_LEN};
 use sha2::{Digest as _, Sha256};
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Bytes that are hashed at a time.
 const PIECE: usize = 1 << 20;
 
-/// A frame on the disk is not what was written.
+/// A chunk on the disk is not what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackError {
     /// It could not be read.
@@ -39,16 +39,16 @@ pub enum ReadBackError {
     },
 }
 
-/// Neighbouring frames of one image, with the checksums of their verified bytes.
+/// Neighbouring chunks of one image, with the checksums of their verified bytes.
 pub(crate) struct Stretch {
-    pub(crate) frames: Range<usize>,
+    pub(crate) chunks: Range<usize>,
     pub(crate) sums: Vec<u64>,
 }
 
 /// Compares what is on the medium with what was verified before it was written, and tells which
-/// frames are the same. *Reads.*
+/// chunks are the same. *Reads.*
 ///
-/// A frame is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what
+/// A chunk is compared by its XXH3-64: that it had the signed SHA-256 was seen in memory, and what
 /// a disk does to it does not aim at a hash.
 pub(crate) async fn compare_all(
     sinks: &Arc<Sinks>,
@@ -82,18 +82,18 @@ fn compare(
     stretch: Stretch,
     buffer: &mut AlignedBuffer,
 ) -> Result<Range<usize>, ApplyError> {
-    let Stretch { frames, sums } = stretch;
-    let entries = &sinks.release().frames()[frames.clone()];
-    let len: u64 = entries.iter().map(|frame| u64::from(frame.len)).sum();
+    let Stretch { chunks, sums } = stretch;
+    let entries = &sinks.release().chunks()[chunks.clone()];
+    let len: u64 = entries.iter().map(|chunk| u64::from(chunk.len)).sum();
     let (Some(first), Some(place)) = (entries.first(), sinks.place(entries[0].image)) else {
-        return Ok(frames);
+        return Ok(chunks);
     };
     buffer.resize(len as usize);
     let is_read = place.read(Reading::Medium, first.offset, buffer).is_ok();
-    for (sum, frame) in sums.into_iter().zip(entries) {
-        let at = (frame.offset - first.offset) as usize;
-        let bytes = &mut buffer[at..at + frame.len as usize];
-        let (partition, offset) = (place.name, place.offset(frame.offset));
+    for (sum, chunk) in sums.into_iter().zip(entries) {
+        let at = (chunk.offset - first.offset) as usize;
+        let bytes = &mut buffer[at..at + chunk.len as usize];
+        let (partition, offset) = (place.name, place.offset(chunk.offset));
         if !is_read {
             // Which of them it is, is worth knowing.
             let error = |error| ReadBackError::Io {
@@ -102,18 +102,18 @@ fn compare(
                 error,
             };
             place
-                .read(Reading::Medium, frame.offset, bytes)
+                .read(Reading::Medium, chunk.offset, bytes)
                 .map_err(error)?;
         }
-        if !is_as_verified(frame, sum, bytes) {
+        if !is_as_verified(chunk, sum, bytes) {
             return Err(ReadBackError::Differs { partition, offset }.into());
         }
     }
-    Ok(frames)
+    Ok(chunks)
 }
 
-fn is_as_verified(frame: &FrameEntry, sum: u64, bytes: &[u8]) -> bool {
-    if frame.kind == FrameKind::Zero {
+fn is_as_verified(chunk: &ChunkEntry, sum: u64, bytes: &[u8]) -> bool {
+    if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
     } else {
         checksum(bytes) == sum

@@ -8,7 +8,7 @@ use crate::source::Source;
 use bootctl::disk::Window;
 use bootctl::efivars::EfiVars;
 use bootctl::secure_boot::{SecureBoot, Signature, partition_is_signed, signature};
-use bundle::{Decoder, FrameEntry, FrameKind, ImageRole, Release, StoredFrame};
+use bundle::{ChunkEntry, ChunkKind, Decoder, ImageRole, Release, StoredChunk};
 use std::io;
 
 fn is_on(vars: Option<&dyn EfiVars>) -> bool {
@@ -23,11 +23,11 @@ fn refusal(release: &Release) -> ApplyError {
 }
 
 /// Looks at the beginning of the boot image before anything is changed. *Reads.* Where that would
-/// cost more than a frame (a pipe, a frame that builds upon others) nothing is said yet:
+/// cost more than a chunk (a pipe, a chunk that builds upon others) nothing is said yet:
 /// [`check_written`] has the last word.
 ///
 /// # Errors
-/// [`Refusal::Unsigned`]; what fetching and verifying that frame says.
+/// [`Refusal::Unsigned`]; what fetching and verifying that chunk says.
 pub(crate) async fn check_offered<S: Source>(
     vars: Option<&dyn EfiVars>,
     release: &Release,
@@ -36,28 +36,28 @@ pub(crate) async fn check_offered<S: Source>(
     if !is_on(vars) || !fetcher.can_skip() {
         return Ok(());
     }
-    let of_boot = |frame: &FrameEntry| release.images()[frame.image].role == ImageRole::Boot;
+    let of_boot = |chunk: &ChunkEntry| release.images()[chunk.image].role == ImageRole::Boot;
     let first = release
-        .frames()
+        .chunks()
         .iter()
         .enumerate()
-        .find(|(_, frame)| of_boot(frame));
-    let Some((number, frame)) =
-        first.filter(|(_, frame)| frame.before == 0 && frame.stored_len > 0)
+        .find(|(_, chunk)| of_boot(chunk));
+    let Some((number, chunk)) =
+        first.filter(|(_, chunk)| chunk.before == 0 && chunk.stored_len > 0)
     else {
         return Ok(());
     };
-    if !matches!(frame.kind, FrameKind::Zstd | FrameKind::Raw) {
+    if !matches!(chunk.kind, ChunkKind::Zstd | ChunkKind::Raw) {
         return Ok(());
     }
-    let range = release.file_range(frame);
+    let range = release.file_range(chunk);
     fetcher.expect([range.clone()]);
     let stored = fetcher
-        .range(range.start, frame.stored_len as usize)
+        .range(range.start, chunk.stored_len as usize)
         .await?;
     fetcher.go_back(release.payload_range().start);
     let mut plain = Vec::new();
-    let stored = StoredFrame::check(release, number, stored)?;
+    let stored = StoredChunk::check(release, number, stored)?;
     Decoder::default().decode(release, &stored, &mut plain, |_, _| {
         Err(io::ErrorKind::Unsupported.into())
     })?;

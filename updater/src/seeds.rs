@@ -1,8 +1,8 @@
-//! What the other slot holds: blocks that frames can be put together from, instead of being
+//! What the other slot holds: blocks that chunks can be put together from, instead of being
 //! fetched.
 //!
 //! Nothing in it is trusted, not even that it stays as it is: what was put together must have the
-//! frame's SHA-256.
+//! chunk's SHA-256.
 
 use crate::apply::ApplyError;
 use crate::batch::Origin;
@@ -125,7 +125,7 @@ fn held_len((statement, kept): &(Statement, Option<Arc<Release>>), role: ImageRo
     }
 }
 
-/// Where the blocks of composed frames lie: for each of them one number for each of its blocks.
+/// Where the blocks of composed chunks lie: for each of them one number for each of its blocks.
 #[derive(Default)]
 pub(crate) struct Composition {
     seeds: Arc<Seeds>,
@@ -133,8 +133,8 @@ pub(crate) struct Composition {
 }
 
 impl Composition {
-    /// Puts frames together in `buffer`: `parts` are the first of each frame's blocks in the list,
-    /// and where it goes. What cannot be read leaves bytes there that do not have the frame's
+    /// Puts chunks together in `buffer`: `parts` are the first of each chunk's blocks in the list,
+    /// and where it goes. What cannot be read leaves bytes there that do not have the chunk's
     /// SHA-256.
     pub(crate) fn compose(&self, parts: &[(usize, Range<usize>)], buffer: &mut [u8]) {
         let block = BLOCK_LEN as usize;
@@ -174,7 +174,7 @@ fn follows(first: u32, len: usize, number: u32) -> bool {
     }
 }
 
-/// Looks in `seeds` for the blocks of frames that would have to be fetched, and makes those
+/// Looks in `seeds` for the blocks of chunks that would have to be fetched, and makes those
 /// composed of which every block is there. *Reads.*
 pub(crate) async fn find(
     seeds: Seeds,
@@ -186,12 +186,12 @@ pub(crate) async fn find(
     let seeds = Arc::new(seeds);
     let stored = |origin: &Origin| *origin == Origin::Stored;
     let missing: Vec<usize> = (0..origins.len())
-        .filter(|frame| stored(&origins[*frame]))
+        .filter(|chunk| stored(&origins[*chunk]))
         .collect();
     let table = Arc::new(Table::new(
         missing
             .iter()
-            .flat_map(|frame| full_blocks(hints, release, *frame)),
+            .flat_map(|chunk| full_blocks(hints, release, *chunk)),
     ));
     let mut places = vec![ZERO; table.hashes.len()];
     if !table.hashes.is_empty() && seeds.len() > 0 {
@@ -221,16 +221,16 @@ pub(crate) async fn find(
         }
     }
     let mut blocks = Vec::new();
-    for frame in missing {
+    for chunk in missing {
         let first = blocks.len();
-        let whole = release.frames()[frame].len.is_multiple_of(BLOCK_LEN);
+        let whole = release.chunks()[chunk].len.is_multiple_of(BLOCK_LEN);
         let known = hints
-            .of(release, frame)
+            .of(release, chunk)
             .iter()
             .map(|hint| table.place(*hint, &places));
         blocks.extend(known.map_while(|place| place));
-        if whole && blocks.len() - first == hints.of(release, frame).len() {
-            origins[frame] = Origin::Composed(first);
+        if whole && blocks.len() - first == hints.of(release, chunk).len() {
+            origins[chunk] = Origin::Composed(first);
         } else {
             blocks.truncate(first);
         }
@@ -238,14 +238,14 @@ pub(crate) async fn find(
     Ok(Composition { seeds, blocks })
 }
 
-/// The hints of those blocks of a frame that are not cut short by the end of the image.
+/// The hints of those blocks of a chunk that are not cut short by the end of the image.
 fn full_blocks<'a>(
     hints: &'a Hints,
     release: &Release,
-    frame: usize,
+    chunk: usize,
 ) -> impl Iterator<Item = u64> + use<'a> {
-    let full = (release.frames()[frame].len / BLOCK_LEN) as usize;
-    hints.of(release, frame).iter().take(full).copied()
+    let full = (release.chunks()[chunk].len / BLOCK_LEN) as usize;
+    hints.of(release, chunk).iter().take(full).copied()
 }
 
 /// Hashes that are looked for. 16 bytes for each, with its place.

@@ -17,7 +17,7 @@ pub(crate) struct Sinks {
     memory: Option<(usize, Mutex<Vec<u8>>)>,
     boot: Window,
     recovery: Option<Window>,
-    /// What delta frames build upon.
+    /// What delta chunks build upon.
     basis: Option<Basis>,
 }
 
@@ -60,12 +60,12 @@ impl Sinks {
         })
     }
 
-    /// Gives what delta frames build upon.
+    /// Gives what delta chunks build upon.
     pub(crate) fn with_basis(self, basis: Option<Basis>) -> Self {
         Self { basis, ..self }
     }
 
-    /// What delta frames build upon.
+    /// What delta chunks build upon.
     pub(crate) const fn basis(&self) -> Option<&Basis> {
         self.basis.as_ref()
     }
@@ -90,9 +90,9 @@ impl Sinks {
         self.places.release()
     }
 
-    /// Whether frame `number` goes anywhere at all.
+    /// Whether chunk `number` goes anywhere at all.
     pub(crate) fn wants(&self, number: usize) -> bool {
-        let image = self.release().frames()[number].image;
+        let image = self.release().chunks()[number].image;
         self.place(image).is_some()
             || self
                 .memory

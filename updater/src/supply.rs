@@ -99,7 +99,7 @@ impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
 }
 
 impl Order {
-    /// The stored bytes of each frame that has to be taken from the source, in order, not checked
+    /// The stored bytes of each chunk that has to be taken from the source, in order, not checked
     /// yet.
     ///
     /// # Errors
@@ -120,14 +120,14 @@ impl Order {
         };
         let mut pieces = pieces.into_iter();
         let mut rest = Bytes::new();
-        let frames = stored(&self.batch).map(|frame| {
+        let chunks = stored(&self.batch).map(|chunk| {
             if rest.is_empty() {
                 rest = pieces.next().unwrap_or_default();
             }
-            // A piece that is too short gives a frame that is too short, which the check refuses.
-            let len = release.frames()[frame].stored_len as usize;
+            // A piece that is too short gives a chunk that is too short, which the check refuses.
+            let len = release.chunks()[chunk].stored_len as usize;
             rest.split_to(len.min(rest.len()))
         });
-        Ok(frames.collect())
+        Ok(chunks.collect())
     }
 }

@@ -1,4 +1,4 @@
-//! What has to be done to each frame: what lies in its place already, what can be put together,
+//! What has to be done to each chunk: what lies in its place already, what can be put together,
 //! what must be fetched.
 
 use crate::apply::ApplyError;
@@ -10,7 +10,7 @@ use crate::seeds::{self, Composition, Seeds};
 use crate::workers::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, is_zero};
 use bundle::limits::BLOCK_LEN;
-use bundle::{FrameEntry, FrameKind, Release, block_hint};
+use bundle::{ChunkEntry, ChunkKind, Release, block_hint};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Bytes at the beginning of an image that are always looked at: whatever an apply wrote, it began
 /// there.
 const SAMPLED_FIRST: u64 = 8 << 20;
-/// Behind them one frame is looked at in each stretch of this many bytes. In a slot of which one
+/// Behind them one chunk is looked at in each stretch of this many bytes. In a slot of which one
 /// part in a hundred is right, and not at its beginning, a sample of a GiB misses that once in
 /// thirteen times, and it is fetched anew.
 const SAMPLED_EACH: u64 = 4 << 20;
@@ -47,17 +47,17 @@ pub struct Amounts {
 /// What was found out.
 #[derive(Default)]
 pub(crate) struct Survey {
-    /// For each frame where its bytes come from.
+    /// For each chunk where its bytes come from.
     pub(crate) origins: Vec<Origin>,
-    /// For each frame that lay in its place a checksum of its bytes, taken when they had the
+    /// For each chunk that lay in its place a checksum of its bytes, taken when they had the
     /// SHA-256 that was signed; it tells whether a device still has them.
     pub(crate) sums: Vec<u64>,
-    /// Where the blocks of composed frames lie.
+    /// Where the blocks of composed chunks lie.
     pub(crate) composition: Arc<Composition>,
 }
 
 impl Survey {
-    /// Looks at what lies in `places`, of the frames that are `wanted`. *Reads.* Unless it is to be
+    /// Looks at what lies in `places`, of the chunks that are `wanted`. *Reads.* Unless it is to be
     /// read from the medium, a sample of what is not zero is looked at first, and the rest only if
     /// anything of that is there: a slot that holds nothing, or something quite different, is not
     /// read in vain.
@@ -69,15 +69,15 @@ impl Survey {
         progress: &mut Progress<'_>,
     ) -> Result<Self, ApplyError> {
         let release = places.release();
-        let frames = release.frames();
-        let missing = |frame| {
-            if wanted(frame) {
-                missing(&frames[frame])
+        let chunks = release.chunks();
+        let missing = |chunk| {
+            if wanted(chunk) {
+                missing(&chunks[chunk])
             } else {
                 Origin::Unwanted
             }
         };
-        let origins: Vec<Origin> = (0..frames.len()).map(missing).collect();
+        let origins: Vec<Origin> = (0..chunks.len()).map(missing).collect();
         let sums = vec![0; origins.len()];
         let mut survey = Self {
             origins,
@@ -85,7 +85,7 @@ impl Survey {
             composition: Arc::default(),
         };
         let first =
-            |frame| wanted(frame) && (reading == Reading::Medium || is_sampled(&frames[frame]));
+            |chunk| wanted(chunk) && (reading == Reading::Medium || is_sampled(&chunks[chunk]));
         survey
             .look(
                 (places, reading),
@@ -96,12 +96,12 @@ impl Survey {
             )
             .await?;
         // Image by image: that the boot image is the same as ever tells nothing of the root image.
-        let held = survey.images_held(frames);
-        let rest = |frame: usize| wanted(frame) && !first(frame);
-        let worth_it = |frame: usize| held.contains(&frames[frame].image);
-        let left = (0..frames.len()).filter(|frame| rest(*frame) && !worth_it(*frame));
-        progress.add(left.map(|frame| u64::from(frames[frame].len)).sum());
-        let rest = stretches(release, |frame| rest(frame) && worth_it(frame));
+        let held = survey.images_held(chunks);
+        let rest = |chunk: usize| wanted(chunk) && !first(chunk);
+        let worth_it = |chunk: usize| held.contains(&chunks[chunk].image);
+        let left = (0..chunks.len()).filter(|chunk| rest(*chunk) && !worth_it(*chunk));
+        progress.add(left.map(|chunk| u64::from(chunks[chunk].len)).sum());
+        let rest = stretches(release, |chunk| rest(chunk) && worth_it(chunk));
         survey
             .look((places, reading), hints, rest, workers, progress)
             .await?;
@@ -109,19 +109,19 @@ impl Survey {
     }
 
     /// The images of which something that is not zero lies in its place.
-    fn images_held(&self, frames: &[FrameEntry]) -> BTreeSet<usize> {
-        let found = |(origin, frame): &(&Origin, &FrameEntry)| {
-            **origin == Origin::Held && frame.kind != FrameKind::Zero
+    fn images_held(&self, chunks: &[ChunkEntry]) -> BTreeSet<usize> {
+        let found = |(origin, chunk): &(&Origin, &ChunkEntry)| {
+            **origin == Origin::Held && chunk.kind != ChunkKind::Zero
         };
         self.origins
             .iter()
-            .zip(frames)
+            .zip(chunks)
             .filter(found)
-            .map(|(_, frame)| frame.image)
+            .map(|(_, chunk)| chunk.image)
             .collect()
     }
 
-    /// Looks at what lies in the places of neighbouring frames.
+    /// Looks at what lies in the places of neighbouring chunks.
     async fn look(
         &mut self,
         (places, reading): (&Arc<Places>, Reading),
@@ -134,25 +134,25 @@ impl Survey {
         let look = || {
             let (places, hints) = (Arc::clone(places), hints.cloned());
             let mut buffer = AlignedBuffer::default();
-            move |frames: Range<usize>| {
+            move |chunks: Range<usize>| {
                 let held = look_at(
                     (&places, reading),
                     hints.as_deref(),
-                    frames.clone(),
+                    chunks.clone(),
                     &mut buffer,
                 );
-                Ok((frames, held))
+                Ok((chunks, held))
             }
         };
-        let told = |(frames, held): (Range<usize>, Vec<(usize, u64)>)| {
+        let told = |(chunks, held): (Range<usize>, Vec<(usize, u64)>)| {
             progress.add(
-                frames
-                    .map(|frame| u64::from(release.frames()[frame].len))
+                chunks
+                    .map(|chunk| u64::from(release.chunks()[chunk].len))
                     .sum(),
             );
-            for (frame, sum) in held {
-                self.origins[frame] = Origin::Held;
-                self.sums[frame] = sum;
+            for (chunk, sum) in held {
+                self.origins[chunk] = Origin::Held;
+                self.sums[chunk] = sum;
             }
         };
         Workers::start(jobs, stop, look).all(stretches, told).await
@@ -174,7 +174,7 @@ impl Survey {
     /// What it comes to, but for what has to be fetched. *Pure.*
     pub(crate) fn amounts(&self, release: &Release) -> Amounts {
         let mut amounts = Amounts::default();
-        for (origin, frame) in self.origins.iter().zip(release.frames()) {
+        for (origin, chunk) in self.origins.iter().zip(release.chunks()) {
             let part = match origin {
                 Origin::Unwanted => continue,
                 Origin::Held => &mut amounts.in_place_bytes,
@@ -182,8 +182,8 @@ impl Survey {
                 Origin::Zero | Origin::Repeat(_) => &mut amounts.filled_bytes,
                 Origin::Stored | Origin::Lost => &mut amounts.decoded_bytes,
             };
-            *part += u64::from(frame.len);
-            amounts.image_bytes += u64::from(frame.len);
+            *part += u64::from(chunk.len);
+            amounts.image_bytes += u64::from(chunk.len);
         }
         amounts
     }
@@ -197,67 +197,67 @@ impl Survey {
     /// Bytes that have to be written. *Pure.*
     pub(crate) fn missing_bytes(&self, release: &Release) -> u64 {
         let missing = |origin: &Origin| !matches!(origin, Origin::Unwanted | Origin::Held);
-        let frames = self
+        let chunks = self
             .origins
             .iter()
-            .zip(release.frames())
+            .zip(release.chunks())
             .filter(|(origin, _)| missing(origin));
-        frames.map(|(_, frame)| u64::from(frame.len)).sum()
+        chunks.map(|(_, chunk)| u64::from(chunk.len)).sum()
     }
 }
 
-/// Whether a frame is looked at in any case: where an apply that was cut off would have begun, at
+/// Whether a chunk is looked at in any case: where an apply that was cut off would have begun, at
 /// places that are spread evenly, and where zeroes should be, since they are found quickly and may
 /// be slow to write.
-const fn is_sampled(frame: &FrameEntry) -> bool {
-    let reaches = frame
+const fn is_sampled(chunk: &ChunkEntry) -> bool {
+    let reaches = chunk
         .offset
-        .saturating_add(frame.len as u64)
+        .saturating_add(chunk.len as u64)
         .saturating_sub(1);
-    matches!(frame.kind, FrameKind::Zero)
-        || frame.offset < SAMPLED_FIRST
-        || frame.offset.is_multiple_of(SAMPLED_EACH)
-        || frame.offset / SAMPLED_EACH != reaches / SAMPLED_EACH
+    matches!(chunk.kind, ChunkKind::Zero)
+        || chunk.offset < SAMPLED_FIRST
+        || chunk.offset.is_multiple_of(SAMPLED_EACH)
+        || chunk.offset / SAMPLED_EACH != reaches / SAMPLED_EACH
 }
 
-/// The origin of a frame that is not in its place.
-const fn missing(frame: &FrameEntry) -> Origin {
-    match frame.kind {
-        FrameKind::Zero => Origin::Zero,
-        FrameKind::Repeat { frame } => Origin::Repeat(frame),
-        FrameKind::Raw | FrameKind::Zstd | FrameKind::Delta { .. } => Origin::Stored,
+/// The origin of a chunk that is not in its place.
+const fn missing(chunk: &ChunkEntry) -> Origin {
+    match chunk.kind {
+        ChunkKind::Zero => Origin::Zero,
+        ChunkKind::Repeat { chunk } => Origin::Repeat(chunk),
+        ChunkKind::Raw | ChunkKind::Zstd | ChunkKind::Delta { .. } => Origin::Stored,
     }
 }
 
-/// Which of neighbouring frames lie in their place, and their checksums. What cannot be read is not
+/// Which of neighbouring chunks lie in their place, and their checksums. What cannot be read is not
 /// there.
 fn look_at(
     (places, reading): (&Places, Reading),
     hints: Option<&Hints>,
-    frames: Range<usize>,
+    chunks: Range<usize>,
     buffer: &mut AlignedBuffer,
 ) -> Vec<(usize, u64)> {
     let release = places.release();
-    let entries = &release.frames()[frames.clone()];
+    let entries = &release.chunks()[chunks.clone()];
     let (Some(first), Some(place)) = (entries.first(), places.of(entries[0].image)) else {
         return Vec::new();
     };
-    let zeroes = entries.iter().all(|frame| frame.kind == FrameKind::Zero);
+    let zeroes = entries.iter().all(|chunk| chunk.kind == ChunkKind::Zero);
     if zeroes && reading == Reading::Anywhere && !begins_with_zeroes(place, first, buffer) {
         return Vec::new();
     }
-    buffer.resize(entries.iter().map(|frame| frame.len as usize).sum());
+    buffer.resize(entries.iter().map(|chunk| chunk.len as usize).sum());
     let is_read = place.read(reading, first.offset, buffer).is_ok();
     let mut held = Vec::new();
-    for (number, frame) in frames.zip(entries) {
-        let at = (frame.offset - first.offset) as usize;
-        let bytes = &mut buffer[at..at + frame.len as usize];
+    for (number, chunk) in chunks.zip(entries) {
+        let at = (chunk.offset - first.offset) as usize;
+        let bytes = &mut buffer[at..at + chunk.len as usize];
         // One bad sector must not hide its neighbours.
-        if !is_read && place.read(reading, frame.offset, bytes).is_err() {
+        if !is_read && place.read(reading, chunk.offset, bytes).is_err() {
             continue;
         }
         let bytes = &*bytes;
-        if may_be(release, hints, number, bytes) && is(frame, bytes) {
+        if may_be(release, hints, number, bytes) && is(chunk, bytes) {
             held.push((number, checksum(bytes)));
         }
     }
@@ -266,16 +266,16 @@ fn look_at(
 
 /// Whether it is worth reading all of a stretch that should be zero: in a slot that holds something
 /// else the first block tells.
-fn begins_with_zeroes(place: &Place, first: &FrameEntry, buffer: &mut AlignedBuffer) -> bool {
+fn begins_with_zeroes(place: &Place, first: &ChunkEntry, buffer: &mut AlignedBuffer) -> bool {
     buffer.resize(first.len.min(BLOCK_LEN) as usize);
     place.read(Reading::Anywhere, first.offset, buffer).is_ok() && is_zero(buffer)
 }
 
 /// Whether it is worth hashing `bytes`.
 fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8]) -> bool {
-    let frame = &release.frames()[number];
+    let chunk = &release.chunks()[number];
     match hints {
-        _ if frame.kind == FrameKind::Zero => true,
+        _ if chunk.kind == ChunkKind::Zero => true,
         Some(hints) => {
             let (first, block) = (hints.of(release, number).first(), BLOCK_LEN as usize);
             let begins =
@@ -288,12 +288,12 @@ fn may_be(release: &Release, hints: Option<&Hints>, number: usize, bytes: &[u8])
     }
 }
 
-/// Whether `bytes` are the frame's. A frame of zeroes is told without hashing.
-pub(crate) fn is(frame: &FrameEntry, bytes: &[u8]) -> bool {
-    if frame.kind == FrameKind::Zero {
+/// Whether `bytes` are the chunk's. A chunk of zeroes is told without hashing.
+pub(crate) fn is(chunk: &ChunkEntry, bytes: &[u8]) -> bool {
+    if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
     } else {
-        Sha256::digest(bytes)[..] == frame.sha256
+        Sha256::digest(bytes)[..] == chunk.sha256
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_in_place_of_one_image_tells_nothing_of_another() {
-        let frame = |image, kind| FrameEntry {
+        let chunk = |image, kind| ChunkEntry {
             image,
             offset: 0,
             len: BLOCK_LEN,
@@ -314,12 +314,12 @@ mod tests {
             sha256: [0; 32],
             stored_digest: [0; 16],
         };
-        let frames = [
-            frame(0, FrameKind::Raw),
-            frame(1, FrameKind::Raw),
-            frame(1, FrameKind::Zero),
-            frame(2, FrameKind::Zstd),
-            frame(2, FrameKind::Zstd),
+        let chunks = [
+            chunk(0, ChunkKind::Raw),
+            chunk(1, ChunkKind::Raw),
+            chunk(1, ChunkKind::Zero),
+            chunk(2, ChunkKind::Zstd),
+            chunk(2, ChunkKind::Zstd),
         ];
         // Zeroes are everywhere: that they are in place tells nothing either.
         let origins = vec![
@@ -333,6 +333,6 @@ mod tests {
             origins,
             ..Survey::default()
         };
-        assert_eq!(survey.images_held(&frames), BTreeSet::from([0, 2]));
+        assert_eq!(survey.images_held(&chunks), BTreeSet::from([0, 2]));
     }
 }

@@ -217,13 +217,13 @@ async fn compare(
         question.slot,
         Arc::clone(&release),
     )?);
-    let wanted = |frame: usize| places.of(release.frames()[frame].image).is_some();
-    let frames = release
-        .frames()
+    let wanted = |chunk: usize| places.of(release.chunks()[chunk].image).is_some();
+    let chunks = release
+        .chunks()
         .iter()
         .enumerate()
         .filter(|(number, _)| wanted(*number));
-    let total = frames.map(|(_, frame)| u64::from(frame.len)).sum();
+    let total = chunks.map(|(_, chunk)| u64::from(chunk.len)).sum();
     let guard = StopOnDrop::default();
     let mut progress = Progress::new(events, Phase::Verify, total);
     let workers = (question.jobs, &guard.0);
@@ -247,16 +247,16 @@ pub(crate) fn damages(places: &Places, survey: &Survey) -> Vec<ImageReport> {
             continue;
         };
         let mut report = ImageReport::new(image.role, place.name);
-        for (frame, origin) in release
-            .frames()
+        for (chunk, origin) in release
+            .chunks()
             .iter()
             .zip(&survey.origins)
-            .filter(|(frame, _)| frame.image == number)
+            .filter(|(chunk, _)| chunk.image == number)
         {
             if *origin != Origin::Held {
                 report.add(Damage {
-                    offset: place.offset(frame.offset),
-                    len: u64::from(frame.len),
+                    offset: place.offset(chunk.offset),
+                    len: u64::from(chunk.len),
                 });
             }
         }

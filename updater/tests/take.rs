@@ -1,9 +1,9 @@
-//! Taking whole images into memory, for media: what comes out is what went in, also where frames
+//! Taking whole images into memory, for media: what comes out is what went in, also where chunks
 //! build upon those before them, or repeat such.
 
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
-use bundle::{FrameEntry, FrameKind, ImageRole, Release};
+use bundle::{ChunkEntry, ChunkKind, ImageRole, Release};
 use seal::{Role, Trust, TrustedKey};
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -84,14 +84,14 @@ fn bundle() -> Vec<u8> {
     out
 }
 
-/// Whether the bundle is as hard as this test means it to be: frames that repeat such as build upon
+/// Whether the bundle is as hard as this test means it to be: chunks that repeat such as build upon
 /// those before them.
 fn repeats_out_of_a_run(release: &Release) -> bool {
-    let repeats = |frame: &&FrameEntry| match frame.kind {
-        FrameKind::Repeat { frame: of } => release.frames()[of].before > 0,
+    let repeats = |chunk: &&ChunkEntry| match chunk.kind {
+        ChunkKind::Repeat { chunk: of } => release.chunks()[of].before > 0,
         _ => false,
     };
-    release.frames().iter().filter(repeats).count() >= 4
+    release.chunks().iter().filter(repeats).count() >= 4
 }
 
 #[tokio::test]

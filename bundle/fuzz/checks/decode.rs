@@ -1,11 +1,11 @@
-//! Decoding of one frame with whatever stored bytes, upon bytes of its run and of a base: never
+//! Decoding of one chunk with whatever stored bytes, upon bytes of its run and of a base: never
 //! other bytes than another way of calling zstd gives, and nothing that the header check refuses.
 
 use bundle::cbor::Blob;
 use bundle::limits::MAX_MANIFEST_LEN;
 use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
 use bundle::{
-    BaseRange, Decoder, FrameEntry, FrameKind, HeadParser, Index, Release, Source, StoredFrame,
+    BaseRange, ChunkEntry, ChunkKind, Decoder, HeadParser, Index, Release, Source, StoredChunk,
     check_header,
 };
 use seal::{ImageDigest, SEAL_LEN, Seal, Statement, Text64};
@@ -38,15 +38,15 @@ pub(crate) fn check(data: &[u8]) {
         .as_ref()
         .map_or([0; 32], |bytes| Sha256::digest(bytes).into());
     let release = release(&head, len, stored, sha256, delta);
-    let number = release.frames().len() - 1;
-    let frame = StoredFrame::check(&release, number, stored.to_vec().into()).unwrap();
+    let number = release.chunks().len() - 1;
+    let chunk = StoredChunk::check(&release, number, stored.to_vec().into()).unwrap();
     let mut into = vec![0; len as usize];
     let fetch = |source: Source, buffer: &mut [u8]| {
         assert_eq!(source, Source::Base(RANGE));
         buffer.copy_from_slice(&base);
         Ok(())
     };
-    let decoded = Decoder::default().decode_slice(&release, &frame, &head, &mut into, fetch);
+    let decoded = Decoder::default().decode_slice(&release, &chunk, &head, &mut into, fetch);
     match (decoded, expected) {
         (Ok(()), Some(expected)) => assert_eq!(into, expected),
         (Ok(()), None) => panic!("decoded what zstd does not"),
@@ -83,9 +83,9 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// A release of one image: `head` as raw frames, and behind them the frame in question.
+/// A release of one image: `head` as raw chunks, and behind them the chunk in question.
 fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) -> Arc<Release> {
-    let entry = |len, kind, before, stored: &[u8], sha256| FrameEntry {
+    let entry = |len, kind, before, stored: &[u8], sha256| ChunkEntry {
         image: 0,
         offset: 0,
         len,
@@ -97,11 +97,11 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         stored_digest: digest(stored)[..16].try_into().unwrap(),
     };
     let raw = head.chunks(4096).enumerate();
-    let mut frames: Vec<FrameEntry> = raw
+    let mut chunks: Vec<ChunkEntry> = raw
         .map(|(number, bytes)| {
             entry(
                 4096,
-                FrameKind::Raw,
+                ChunkKind::Raw,
                 number as u32 * 4096,
                 bytes,
                 digest(bytes),
@@ -109,16 +109,16 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         })
         .collect();
     let kind = if delta {
-        FrameKind::Delta {
+        ChunkKind::Delta {
             first_range: 0,
             ranges: 1,
         }
     } else {
-        FrameKind::Zstd
+        ChunkKind::Zstd
     };
-    frames.push(entry(len, kind, head.len() as u32, stored, sha256));
+    chunks.push(entry(len, kind, head.len() as u32, stored, sha256));
     let index = Index {
-        frames,
+        chunks,
         ranges: if delta { vec![RANGE] } else { Vec::new() },
     };
     let bytes = index.encode();
@@ -130,9 +130,9 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
     let image = ImageInfo {
         role: ImageRole::Root,
         size: head.len() as u64 + u64::from(len),
-        frames: index.frames.len() as u64,
+        chunks: index.chunks.len() as u64,
         sha256: Blob([0; 32]),
-        frame_size: 1 << 16,
+        chunk_size: 1 << 16,
     };
     let manifest = Manifest {
         ext: BTreeMap::new(),
@@ -144,7 +144,7 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         build: BTreeMap::new(),
         hints: None,
         index: IndexInfo {
-            frames: index.frames.len() as u64,
+            chunks: index.chunks.len() as u64,
             ranges: index.ranges.len() as u64,
             sha256: Blob(digest(&bytes)),
         },

@@ -3,29 +3,29 @@
 use bundle::cbor::Blob;
 use bundle::limits::MAX_RUN_LEN;
 use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
-use bundle::{BASE_RANGE_LEN, FRAME_ENTRY_LEN, Index, IndexError};
+use bundle::{BASE_RANGE_LEN, CHUNK_ENTRY_LEN, Index, IndexError};
 use std::collections::BTreeMap;
 
-/// Numbers of frames, of base ranges and of frames of the boot image, a sixteenth of the length of
+/// Numbers of chunks, of base ranges and of chunks of the boot image, a sixteenth of the length of
 /// both images, and the index: as bytes, for a manifest that fits it, and as it is read.
 pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, IndexError>)> {
-    let [frames, ranges, boot, size_low, size_high, rest @ ..] = data else {
+    let [chunks, ranges, boot, size_low, size_high, rest @ ..] = data else {
         return None;
     };
-    let (frames, ranges) = (u64::from(frames % 32), u64::from(ranges % 8));
-    let boot = u64::from(*boot) % (frames + 1);
+    let (chunks, ranges) = (u64::from(chunks % 32), u64::from(ranges % 8));
+    let boot = u64::from(*boot) % (chunks + 1);
     let size = u64::from(u16::from_le_bytes([*size_low, *size_high])) * 16 + 1;
     let mut index = rest.to_vec();
     index.resize(
-        frames as usize * FRAME_ENTRY_LEN + ranges as usize * BASE_RANGE_LEN,
+        chunks as usize * CHUNK_ENTRY_LEN + ranges as usize * BASE_RANGE_LEN,
         0,
     );
-    let image = |role, frames| ImageInfo {
+    let image = |role, chunks| ImageInfo {
         role,
         size,
-        frames,
+        chunks,
         sha256: Blob([0; 32]),
-        frame_size: 65536,
+        chunk_size: 65536,
     };
     let base = BaseImage {
         role: ImageRole::Root,
@@ -42,14 +42,14 @@ pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, Inde
         build: BTreeMap::new(),
         hints: None,
         index: IndexInfo {
-            frames,
+            chunks,
             ranges,
             sha256: Blob([0; 32]),
         },
         notes: String::new(),
         images: vec![
             image(ImageRole::Boot, boot),
-            image(ImageRole::Root, frames - boot),
+            image(ImageRole::Root, chunks - boot),
         ],
         created: None,
         payload: 0,
@@ -58,10 +58,10 @@ pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, Inde
         min_updater: None,
         rollback_index: 1,
     };
-    // The payload's length as the frames have it, so that the fuzzer gets past it.
+    // The payload's length as the chunks have it, so that the fuzzer gets past it.
     manifest.payload = index
-        .chunks_exact(FRAME_ENTRY_LEN)
-        .take(frames as usize)
+        .chunks_exact(CHUNK_ENTRY_LEN)
+        .take(chunks as usize)
         .map(|entry| u64::from(u32::from_le_bytes(entry[4..8].try_into().unwrap())))
         .sum();
     let decoded = Index::decode(&index, &manifest);
@@ -74,17 +74,17 @@ pub(crate) fn check(data: &[u8]) {
         let size = manifest.images[0].size;
         assert_eq!(decoded.encode(), index);
         let (mut payload, mut run) = (0, 0);
-        for (number, frame) in decoded.frames.iter().enumerate() {
-            assert_eq!(frame.payload_offset, payload);
-            assert!(frame.offset + u64::from(frame.len) <= size);
-            payload += u64::from(frame.stored_len);
-            run = if frame.before == 0 { 0 } else { run };
-            assert!(frame.before <= run && frame.before % 4096 == 0);
-            assert!(frame.before == 0 || frame.stored_len > 0);
-            run += if frame.stored_len == 0 { 0 } else { frame.len };
-            assert!(frame.stored_len == 0 || run <= MAX_RUN_LEN);
-            if let bundle::FrameKind::Repeat { frame: of } = frame.kind {
-                assert!(of < number && decoded.frames[of].image == frame.image);
+        for (number, chunk) in decoded.chunks.iter().enumerate() {
+            assert_eq!(chunk.payload_offset, payload);
+            assert!(chunk.offset + u64::from(chunk.len) <= size);
+            payload += u64::from(chunk.stored_len);
+            run = if chunk.before == 0 { 0 } else { run };
+            assert!(chunk.before <= run && chunk.before % 4096 == 0);
+            assert!(chunk.before == 0 || chunk.stored_len > 0);
+            run += if chunk.stored_len == 0 { 0 } else { chunk.len };
+            assert!(chunk.stored_len == 0 || run <= MAX_RUN_LEN);
+            if let bundle::ChunkKind::Repeat { chunk: of } = chunk.kind {
+                assert!(of < number && decoded.chunks[of].image == chunk.image);
             }
         }
         assert_eq!(payload, manifest.payload);

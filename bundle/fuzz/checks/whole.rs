@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("bundle-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let words = b"each frame builds upon the bytes of its run before it; ".repeat(150);
+    let words = b"each chunk builds upon the bytes of its run before it; ".repeat(150);
     let root = [
         vec![b'a'; 5000],
         vec![0; 9000],
@@ -21,7 +21,7 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     ]
     .concat();
     std::fs::write(folder.join("root.img"), root).unwrap();
-    let text = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[compression]\nframe_size = 4096\nwindow = 8192\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
+    let text = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[compression]\nchunk_size = 4096\nwindow = 8192\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     let recipe = Recipe::parse(text, &folder.join("bundle.toml"), None).unwrap();
     let mut out = Vec::new();
     bundle::create(
@@ -58,7 +58,7 @@ pub(crate) fn check(data: &[u8]) {
     let manifest_end = SEAL_LEN + old.manifest.len as usize;
     // Right digests from the outside in, as far as the manifest can still be read.
     if let Ok(mut manifest) = Manifest::decode(&bytes[SEAL_LEN..manifest_end]) {
-        let index_end = manifest_end + manifest.index.frames as usize * bundle::FRAME_ENTRY_LEN;
+        let index_end = manifest_end + manifest.index.chunks as usize * bundle::CHUNK_ENTRY_LEN;
         if let Some(index) = bytes.get(manifest_end..index_end) {
             manifest.index.sha256.0 = Sha256::digest(index).into();
             let encoded = manifest.encode().unwrap();

@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// Most base ranges of one frame, all together, in bytes: half of what the format allows, since
-/// with frames of 1 MiB more does not pay.
+/// Most base ranges of one chunk, all together, in bytes: half of what the format allows, since
+/// with chunks of 1 MiB more does not pay.
 const BUDGET: u64 = 8 << 20;
 /// A cell is what is chosen or not, in bytes.
 const CELL: u64 = 16 << 10;

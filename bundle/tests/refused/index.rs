@@ -1,116 +1,116 @@
-//! Indexes. Frames of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the
+//! Indexes. Chunks of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the
 //! end. 1 and 2 are a run, 5 and 6 another.
 
 use crate::forged;
 use crate::sample::{Parts, check, trust};
 use bundle::cbor::Blob;
-use bundle::limits::{MAX_FRAME_LEN, MAX_RUN_LEN};
+use bundle::limits::{MAX_CHUNK_LEN, MAX_RUN_LEN};
 use bundle::manifest::{Base, BaseImage, ImageRole};
-use bundle::{FrameEntry, FrameKind, Index, IndexError};
+use bundle::{ChunkEntry, ChunkKind, Index, IndexError};
 
 #[test]
-fn a_kind_of_frame_that_is_not_known() {
+fn a_kind_of_chunk_that_is_not_known() {
     assert_eq!(
         forged(|p| p.entry(1)[0] = 5),
-        "frame 1: kind 5 is not known"
+        "chunk 1: kind 5 is not known"
     );
 }
 
 #[test]
-fn frames_of_no_length_or_too_much() {
+fn chunks_of_no_length_or_too_much() {
     assert_eq!(
         forged(|p| p.entry(1)[1..4].fill(0)),
-        "frame 1: length 0, expected 1 to 4096"
+        "chunk 1: length 0, expected 1 to 4096"
     );
     assert_eq!(
         forged(|p| p.entry(1)[1..4].copy_from_slice(&[1, 0x10, 0])),
-        "frame 1: length 4097, expected 1 to 4096"
+        "chunk 1: length 4097, expected 1 to 4096"
     );
     assert_eq!(
         forged(|p| p.entry(3)[1..4].copy_from_slice(&[1, 0, 0x40])),
-        "frame 3: length 4194305, expected 1 to 4194304"
+        "chunk 3: length 4194305, expected 1 to 4194304"
     );
 }
 
 #[test]
-fn frames_that_are_not_aligned() {
+fn chunks_that_are_not_aligned() {
     assert_eq!(
         forged(|p| p.entry(1)[1..4].copy_from_slice(&[0xff, 0x0f, 0])),
-        "frame 1: length 4095 is not a multiple of 4096, and the image goes on"
+        "chunk 1: length 4095 is not a multiple of 4096, and the image goes on"
     );
 }
 
 #[test]
-fn frames_that_do_not_cover_the_image() {
+fn chunks_that_do_not_cover_the_image() {
     assert_eq!(
         forged(|p| p.manifest.images[1].size += 1),
-        "image root: frames cover 29472 bytes of 29473"
+        "image root: chunks cover 29472 bytes of 29473"
     );
     assert_eq!(
         forged(|p| p.manifest.images[1].size = u64::MAX),
-        format!("image root: frames cover 29472 bytes of {}", u64::MAX)
+        format!("image root: chunks cover 29472 bytes of {}", u64::MAX)
     );
     assert_eq!(
         forged(|p| p.entry(3)[2] = 0x20),
-        "image root: frames cover 25376 bytes of 29472"
+        "image root: chunks cover 25376 bytes of 29472"
     );
 }
 
 #[test]
 fn stored_lengths_that_do_not_fit_the_kind() {
-    let set = |frame: usize, stored: u32| {
-        forged(|p| p.entry(frame)[4..8].copy_from_slice(&stored.to_le_bytes()))
+    let set = |chunk: usize, stored: u32| {
+        forged(|p| p.entry(chunk)[4..8].copy_from_slice(&stored.to_le_bytes()))
     };
     assert_eq!(
         set(3, 1),
-        "frame 3: stored length 1 does not fit a zero frame of 12288 bytes"
+        "chunk 3: stored length 1 does not fit a zero chunk of 12288 bytes"
     );
     assert_eq!(
         set(4, 1),
-        "frame 4: stored length 1 does not fit a repeat frame of 4096 bytes"
+        "chunk 4: stored length 1 does not fit a repeat chunk of 4096 bytes"
     );
     assert_eq!(
         set(2, 4095),
-        "frame 2: stored length 4095 does not fit a raw frame of 4096 bytes"
+        "chunk 2: stored length 4095 does not fit a raw chunk of 4096 bytes"
     );
     assert_eq!(
         set(1, 0),
-        "frame 1: stored length 0 does not fit a zstd frame of 4096 bytes"
+        "chunk 1: stored length 0 does not fit a zstd chunk of 4096 bytes"
     );
     assert_eq!(
         set(1, 4096),
-        "frame 1: stored length 4096 does not fit a zstd frame of 4096 bytes"
+        "chunk 1: stored length 4096 does not fit a zstd chunk of 4096 bytes"
     );
     assert_eq!(
         set(1, u32::MAX),
-        "frame 1: stored length 4294967295 does not fit a zstd frame of 4096 bytes"
+        "chunk 1: stored length 4294967295 does not fit a zstd chunk of 4096 bytes"
     );
 }
 
 #[test]
 fn arguments_where_there_are_none() {
-    for (frame, kind) in [(1, "zstd"), (2, "raw"), (3, "zero")] {
+    for (chunk, kind) in [(1, "zstd"), (2, "raw"), (3, "zero")] {
         assert_eq!(
-            forged(|p| p.entry(frame)[12] = 1),
-            format!("frame {frame}: a {kind} frame has argument 1")
+            forged(|p| p.entry(chunk)[12] = 1),
+            format!("chunk {chunk}: a {kind} chunk has argument 1")
         );
     }
 }
 
 #[test]
-fn frames_that_build_upon_what_is_not_of_their_run() {
-    let set = |frame: usize, before: u32| {
-        forged(|p| p.entry(frame)[8..12].copy_from_slice(&before.to_le_bytes()))
+fn chunks_that_build_upon_what_is_not_of_their_run() {
+    let set = |chunk: usize, before: u32| {
+        forged(|p| p.entry(chunk)[8..12].copy_from_slice(&before.to_le_bytes()))
     };
     assert_eq!(
         set(3, 4096),
-        "frame 3: a zero frame builds upon 4096 bytes before it"
+        "chunk 3: a zero chunk builds upon 4096 bytes before it"
     );
     assert_eq!(
         set(4, 4096),
-        "frame 4: a repeat frame builds upon 4096 bytes before it"
+        "chunk 4: a repeat chunk builds upon 4096 bytes before it"
     );
-    for (frame, before, run) in [
+    for (chunk, before, run) in [
         (0, 4096, 0),
         (1, 4096, 0),
         (2, 8192, 4096),
@@ -120,13 +120,13 @@ fn frames_that_build_upon_what_is_not_of_their_run() {
         (6, u32::MAX, 4096),
     ] {
         assert_eq!(
-            set(frame, before),
+            set(chunk, before),
             format!(
-                "frame {frame}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
+                "chunk {chunk}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
             )
         );
     }
-    // That raw frame does not need what is before it, so that it may begin a run as well.
+    // That raw chunk does not need what is before it, so that it may begin a run as well.
     let mut parts = Parts::sample();
     parts.entry(2)[8..12].fill(0);
     check(&parts.seal(), &trust()).unwrap();
@@ -136,12 +136,12 @@ fn frames_that_build_upon_what_is_not_of_their_run() {
 fn run(lengths: &[u32]) -> Result<Index, IndexError> {
     let mut manifest = Parts::sample().manifest;
     let mut before = 0;
-    let frames = lengths.iter().map(|len| {
-        let entry = FrameEntry {
+    let chunks = lengths.iter().map(|len| {
+        let entry = ChunkEntry {
             image: 0,
             offset: 0,
             len: *len,
-            kind: FrameKind::Zstd,
+            kind: ChunkKind::Zstd,
             before: before.min(1 << 20),
             payload_offset: 0,
             stored_len: 1,
@@ -152,15 +152,15 @@ fn run(lengths: &[u32]) -> Result<Index, IndexError> {
         entry
     });
     let bytes = Index {
-        frames: frames.collect(),
+        chunks: chunks.collect(),
         ranges: Vec::new(),
     }
     .encode();
     manifest.images.truncate(1);
     manifest.images[0].size = lengths.iter().map(|len| u64::from(*len)).sum();
-    manifest.images[0].frames = lengths.len() as u64;
-    manifest.images[0].frame_size = MAX_FRAME_LEN;
-    manifest.index.frames = lengths.len() as u64;
+    manifest.images[0].chunks = lengths.len() as u64;
+    manifest.images[0].chunk_size = MAX_CHUNK_LEN;
+    manifest.index.chunks = lengths.len() as u64;
     manifest.payload = lengths.len() as u64;
     Index::decode(&bytes, &manifest)
 }
@@ -174,7 +174,7 @@ fn a_run_that_is_too_long() {
         .to_string();
     assert_eq!(
         refused,
-        "frame 2: ends a run of 4194404 bytes, at most 4194304"
+        "chunk 2: ends a run of 4194404 bytes, at most 4194304"
     );
 }
 
@@ -182,19 +182,19 @@ fn a_run_that_is_too_long() {
 fn digests_that_do_not_fit_the_kind() {
     assert_eq!(
         forged(|p| p.entry(3)[16] ^= 1),
-        "frame 3: digests do not fit a zero frame"
+        "chunk 3: digests do not fit a zero chunk"
     );
     assert_eq!(
         forged(|p| p.entry(3)[48] ^= 1),
-        "frame 3: digests do not fit a zero frame"
+        "chunk 3: digests do not fit a zero chunk"
     );
     assert_eq!(
         forged(|p| p.entry(2)[16] ^= 1),
-        "frame 2: digests do not fit a raw frame"
+        "chunk 2: digests do not fit a raw chunk"
     );
     assert_eq!(
         forged(|p| p.entry(4)[48] ^= 1),
-        "frame 4: digests do not fit a repeat frame"
+        "chunk 4: digests do not fit a repeat chunk"
     );
 }
 
@@ -203,11 +203,11 @@ fn repeats_of_what_is_not_there() {
     let set = |of: u32| forged(|p| p.entry(4)[12..16].copy_from_slice(&of.to_le_bytes()));
     for of in [0, 1, 3, 4, 5, u32::MAX] {
         let expected = format!(
-            "frame 4: repeats frame {of}, which is not an earlier frame of the image with the same content"
+            "chunk 4: repeats chunk {of}, which is not an earlier chunk of the image with the same content"
         );
         assert_eq!(set(of), expected);
     }
-    assert!(forged(|p| p.entry(4)[16] ^= 1).starts_with("frame 4: repeats frame 2"));
+    assert!(forged(|p| p.entry(4)[16] ^= 1).starts_with("chunk 4: repeats chunk 2"));
 }
 
 #[test]
@@ -217,12 +217,12 @@ fn a_payload_of_another_length() {
         p.manifest.payload += 1;
     });
     assert!(
-        refused.starts_with("frames are stored in ") && refused.contains("the payload has"),
+        refused.starts_with("chunks are stored in ") && refused.contains("the payload has"),
         "{refused}"
     );
 }
 
-/// The sample as a delta bundle: frame 1 with `ranges` base ranges.
+/// The sample as a delta bundle: chunk 1 with `ranges` base ranges.
 fn delta(argument: u32, ranges: &[[u8; 16]]) -> String {
     forged(|p| {
         let image = |role| BaseImage {
@@ -270,22 +270,22 @@ fn base_ranges_out_of_their_limits() {
     );
     assert_eq!(
         delta(0, &[]),
-        "frame 1: prefix of 0 bytes, at most 16777216"
+        "chunk 1: prefix of 0 bytes, at most 16777216"
     );
     assert_eq!(
         delta(1, &[range(2, (16 << 20) + 1, 0)]),
-        "frame 1: prefix of 16777217 bytes, at most 16777216"
+        "chunk 1: prefix of 16777217 bytes, at most 16777216"
     );
     assert_eq!(
         delta(2, &[range(2, 1, 0)]),
-        "delta frames use 2 base ranges, the index has 1"
+        "delta chunks use 2 base ranges, the index has 1"
     );
     assert_eq!(
         delta(1, &[range(2, 1, 0); 2]),
-        "delta frames use 1 base ranges, the index has 2"
+        "delta chunks use 1 base ranges, the index has 2"
     );
     assert_eq!(
         delta(u32::MAX, &[range(2, 1, 0)]),
-        format!("delta frames use {} base ranges, the index has 1", u32::MAX)
+        format!("delta chunks use {} base ranges, the index has 1", u32::MAX)
     );
 }

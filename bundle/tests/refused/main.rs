@@ -1,7 +1,7 @@
 //! What a reader must refuse: each forgery is signed with the true key, unless it is about the
 //! signature.
 
-mod frames;
+mod chunks;
 mod index;
 mod manifest;
 #[path = "../sample/mod.rs"]

@@ -4,8 +4,8 @@ use crate::forged;
 use crate::sample::{Parts, check, refusal, trust};
 use bundle::cbor::{Blob, Key};
 use bundle::limits::{
-    MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_EXTENSIONS, MAX_FRAME_LEN,
-    MAX_FRAMES, MAX_NOTES_LEN,
+    MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_CHUNK_LEN, MAX_CHUNKS,
+    MAX_EXTENSIONS, MAX_NOTES_LEN,
 };
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest, Sbom};
 use sha2::{Digest as _, Sha256};
@@ -361,45 +361,45 @@ fn images_missing_repeated_out_of_order_or_unknown() {
 }
 
 #[test]
-fn frame_sizes_out_of_their_limits() {
-    for bad in [0, 4095, 4097, MAX_FRAME_LEN + 4096, u32::MAX] {
-        let refused = forged(|p| p.manifest.images[1].frame_size = bad);
+fn chunk_sizes_out_of_their_limits() {
+    for bad in [0, 4095, 4097, MAX_CHUNK_LEN + 4096, u32::MAX] {
+        let refused = forged(|p| p.manifest.images[1].chunk_size = bad);
         assert!(
-            refused.starts_with(&format!("manifest: image root: frame size {bad} is not")),
+            refused.starts_with(&format!("manifest: image root: chunk size {bad} is not")),
             "{refused}"
         );
     }
-    // As much as may be is accepted; that frames are not longer is checked with the index.
+    // As much as may be is accepted; that chunks are not longer is checked with the index.
     let mut parts = Parts::sample();
-    parts.manifest.images[1].frame_size = MAX_FRAME_LEN;
+    parts.manifest.images[1].chunk_size = MAX_CHUNK_LEN;
     check(&parts.seal(), &trust()).unwrap();
 }
 
 #[test]
-fn more_frames_than_a_bundle_may_have() {
+fn more_chunks_than_a_bundle_may_have() {
     let refused = forged(|p| {
-        p.manifest.images[1].frames = MAX_FRAMES;
-        p.manifest.index.frames = MAX_FRAMES + p.manifest.images[0].frames;
+        p.manifest.images[1].chunks = MAX_CHUNKS;
+        p.manifest.index.chunks = MAX_CHUNKS + p.manifest.images[0].chunks;
     });
     assert_eq!(
         refused,
-        "manifest: number of frames is 262145, at most 262144"
+        "manifest: number of chunks is 262145, at most 262144"
     );
     assert_eq!(
-        forged(|p| p.manifest.images[1].frames = u64::MAX),
+        forged(|p| p.manifest.images[1].chunks = u64::MAX),
         "manifest: lengths do not fit in 64 bits"
     );
     assert!(
-        forged(|p| p.manifest.images[1].frames += 1)
-            .starts_with("manifest: images have 8 frames, the index has 7")
+        forged(|p| p.manifest.images[1].chunks += 1)
+            .starts_with("manifest: images have 8 chunks, the index has 7")
     );
 }
 
 #[test]
 fn an_index_longer_than_the_bundle() {
     let refused = forged(|p| {
-        p.manifest.images[1].frames += 1000;
-        p.manifest.index.frames += 1000;
+        p.manifest.images[1].chunks += 1000;
+        p.manifest.index.chunks += 1000;
     });
     assert!(refused.starts_with("bundle is signed for "), "{refused}");
 }

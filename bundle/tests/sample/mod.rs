@@ -5,7 +5,7 @@ use bundle::keys::SecretKey;
 use bundle::manifest::Manifest;
 use bundle::open::{Access, OpenError, Opener};
 use bundle::recipe::Recipe;
-use bundle::{FRAME_ENTRY_LEN, HeadParser, ReadError, Release};
+use bundle::{CHUNK_ENTRY_LEN, HeadParser, ReadError, Release};
 use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, Statement, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::Cursor;
@@ -43,8 +43,8 @@ pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A root image with a frame of each kind: text, noise, zeroes, a repeat, text, and a short last
-/// frame that builds upon it.
+/// A root image with a chunk of each kind: text, noise, zeroes, a repeat, text, and a short last
+/// chunk that builds upon it.
 pub(crate) fn root_image() -> Vec<u8> {
     let mut root = b"the same words, again and again; ".repeat(300)[..4096].to_vec();
     root.extend(noise(1, 4096));
@@ -67,7 +67,7 @@ notes = "What is new."
 commit = "0123abc"
 
 [compression]
-frame_size = 4096
+chunk_size = 4096
 window = 65536
 
 [[image]]
@@ -77,7 +77,7 @@ path = "root.img"
 [[image]]
 role = "boot"
 path = "boot.efi"
-frame_size = 8192
+chunk_size = 8192
 "#;
 
 /// Makes a bundle of the recipe and the sample's images, signed with `keys`.
@@ -171,9 +171,9 @@ impl Parts {
         Self::of(&sample())
     }
 
-    /// Where entry `frame` stands in the index.
-    pub(crate) fn entry(&mut self, frame: usize) -> &mut [u8] {
-        &mut self.index[frame * FRAME_ENTRY_LEN..(frame + 1) * FRAME_ENTRY_LEN]
+    /// Where entry `chunk` stands in the index.
+    pub(crate) fn entry(&mut self, chunk: usize) -> &mut [u8] {
+        &mut self.index[chunk * CHUNK_ENTRY_LEN..(chunk + 1) * CHUNK_ENTRY_LEN]
     }
 
     /// Puts the parts together with right digests and lengths and a good signature.

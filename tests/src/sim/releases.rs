@@ -174,7 +174,7 @@ fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     let dir = tempfile::tempdir()?;
     let mut recipe = format!(
         "[release]\nversion = \"{version}\"\nrollback_index = {index}\nrevoke = {revoke}\n\
-         compatible = [\"{COMPATIBLE}\"]\n[compression]\nframe_size = 4096\nlevel = 1\n"
+         compatible = [\"{COMPATIBLE}\"]\n[compression]\nchunk_size = 4096\nlevel = 1\n"
     );
     for (role, bytes) in ["boot", "root", "recovery", "guard"]
         .into_iter()

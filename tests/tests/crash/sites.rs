@@ -135,8 +135,8 @@ fn line_of(file: &str, line: u32) -> String {
         .to_owned()
 }
 
-/// The `file:line` of every frame of a backtrace that is in the programs' sources.
-fn frames(backtrace: &str) -> impl Iterator<Item = (String, u32)> + '_ {
+/// The `file:line` of every chunk of a backtrace that is in the programs' sources.
+fn chunks(backtrace: &str) -> impl Iterator<Item = (String, u32)> + '_ {
     backtrace.lines().filter_map(|line| {
         let place = line.trim().strip_prefix("at ")?;
         let place = FOLDERS
@@ -163,14 +163,14 @@ fn every_place_that_writes_is_cut() -> anyhow::Result<()> {
             .journal()
             .take_sites()
             .iter()
-            .flat_map(|trace| frames(trace).collect::<Vec<_>>())
+            .flat_map(|trace| chunks(trace).collect::<Vec<_>>())
             .collect();
         let called: Vec<String> = reached
             .iter()
             .map(|(file, line)| line_of(file, *line))
             .collect();
         // A call that goes over several lines is reported at one of them. One that is the last
-        // thing that its function does may leave no frame, as the compiler likes: then it is known
+        // thing that its function does may leave no chunk, as the compiler likes: then it is known
         // by the line that calls the function.
         removed |= world
             .journal()

@@ -259,7 +259,7 @@ mod tests {
         let fault = bundle::DecodeFault::Foreign;
         let error = bundle::DecodeError {
             image: bundle::ImageRole::Root,
-            frame: 1,
+            chunk: 1,
             fault,
         };
         let (base, version) = ("1.0.0".to_owned(), "1.1.0".to_owned());

@@ -108,20 +108,20 @@ impl Work<'_> {
         let mut missing = Missing::default();
         let origins = &mut survey.origins;
         let mut told = |done: Done| {
-            for (frame, _) in &done.written {
-                if origins[*frame] != Origin::Held {
-                    progress.add(u64::from(release.frames()[*frame].len));
+            for (chunk, _) in &done.written {
+                if origins[*chunk] != Origin::Held {
+                    progress.add(u64::from(release.chunks()[*chunk].len));
                 }
-                origins[*frame] = Origin::Held;
+                origins[*chunk] = Origin::Held;
             }
             proving.wrote(done.written);
             missing.failed |= !done.failed.is_empty();
             for lost in done.lost {
-                origins[lost.frame] = Origin::Lost;
+                origins[lost.chunk] = Origin::Lost;
                 missing.lost.push(lost);
             }
-            for frame in done.failed {
-                origins[frame] = Origin::Stored;
+            for chunk in done.failed {
+                origins[chunk] = Origin::Stored;
             }
         };
         let mut fetched = Ok(());

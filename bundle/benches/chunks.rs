@@ -1,4 +1,4 @@
-//! Speed of the parts: compressing, checking and decompressing frames, and reading a head.
+//! Speed of the parts: compressing, checking and decompressing chunks, and reading a head.
 #![allow(missing_docs, reason = "criterion's macros")]
 
 use bundle::keys::SecretKey;
@@ -59,21 +59,21 @@ fn benches(criterion: &mut Criterion) {
     let image = image();
     let bundle = bundle_of(&image);
 
-    let mut group = criterion.benchmark_group("frame");
-    let frame = &image[..32 << 10];
-    group.throughput(Throughput::Bytes(frame.len() as u64));
+    let mut group = criterion.benchmark_group("chunk");
+    let chunk = &image[..32 << 10];
+    group.throughput(Throughput::Bytes(chunk.len() as u64));
     for level in [3, 9] {
         let mut encoder = Encoder::new(level).unwrap();
         group.bench_function(format!("compress at level {level}"), |bench| {
-            bench.iter(|| encoder.compress(black_box(frame)).unwrap())
+            bench.iter(|| encoder.compress(black_box(chunk)).unwrap())
         });
     }
     group.bench_function("SHA-256", |bench| {
-        bench.iter(|| Sha256::digest(black_box(frame)))
+        bench.iter(|| Sha256::digest(black_box(chunk)))
     });
     group.finish();
 
-    // What `create` does of an image: small frames that build upon the bytes before them.
+    // What `create` does of an image: small chunks that build upon the bytes before them.
     let mut group = criterion.benchmark_group("run");
     let run = &image[..512 << 10];
     group.throughput(Throughput::Bytes(run.len() as u64));

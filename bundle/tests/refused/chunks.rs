@@ -1,4 +1,4 @@
-//! Stored bytes of frames, images and hints.
+//! Stored bytes of chunks, images and hints.
 
 use crate::forged;
 use crate::sample::{self, Parts, head, noise, refusal, trust};
@@ -7,12 +7,12 @@ use bundle::limits::MAX_MANIFEST_LEN;
 use seal::SEAL_LEN;
 use sha2::{Digest as _, Sha256};
 
-// The stored bytes of frame 1 are replaced by another zstd frame.
+// The stored bytes of chunk 1 are replaced by another zstd frame.
 
-fn with_frame(stored: &[u8]) -> String {
+fn with_chunk(stored: &[u8]) -> String {
     let mut parts = Parts::sample();
     let lengths: Vec<usize> = (0..2)
-        .map(|frame| u32::from_le_bytes(parts.entry(frame)[4..8].try_into().unwrap()) as usize)
+        .map(|chunk| u32::from_le_bytes(parts.entry(chunk)[4..8].try_into().unwrap()) as usize)
         .collect();
     parts
         .payload
@@ -31,24 +31,24 @@ fn text() -> Vec<u8> {
 #[test]
 fn stored_bytes_that_are_not_zstd() {
     assert_eq!(
-        with_frame(&noise(9, 100)),
-        "image root: frame 1: stored as zstd, but does not begin with the number of a zstd frame"
+        with_chunk(&noise(9, 100)),
+        "image root: chunk 1: stored as zstd, but does not begin with the number of a zstd frame"
     );
 }
 
 #[test]
-fn a_frame_that_decompresses_to_other_bytes() {
+fn a_chunk_that_decompresses_to_other_bytes() {
     let mut other = text();
     other[5] ^= 1;
-    let refused = with_frame(&zstd::bulk::compress(&other, 3).unwrap());
+    let refused = with_chunk(&zstd::bulk::compress(&other, 3).unwrap());
     assert!(
-        refused.starts_with("image root: frame 1: digest mismatch: expected "),
+        refused.starts_with("image root: chunk 1: digest mismatch: expected "),
         "{refused}"
     );
 }
 
 #[test]
-fn a_frame_that_refers_to_other_bytes_than_those_before_it() {
+fn a_chunk_that_refers_to_other_bytes_than_those_before_it() {
     let mut parts = Parts::sample();
     let stored = parts.entry(6)[4..8]
         .try_into()
@@ -69,27 +69,27 @@ fn a_frame_that_refers_to_other_bytes_than_those_before_it() {
     parts.entry(6)[48..64].copy_from_slice(&Sha256::digest(&other)[..16]);
     let refused = refusal(&parts.seal());
     assert!(
-        refused.starts_with("image root: frame 6: digest mismatch: expected "),
+        refused.starts_with("image root: chunk 6: digest mismatch: expected "),
         "{refused}"
     );
 }
 
 #[test]
 fn a_bomb() {
-    let refused = with_frame(&zstd::bulk::compress(&vec![0; 2 << 20], 3).unwrap());
+    let refused = with_chunk(&zstd::bulk::compress(&vec![0; 2 << 20], 3).unwrap());
     assert_eq!(
         refused,
-        "image root: frame 1: stored as zstd, but promises 2097152 bytes, expected 4096"
+        "image root: chunk 1: stored as zstd, but promises 2097152 bytes, expected 4096"
     );
 }
 
 #[test]
-fn a_frame_with_a_window_of_its_own() {
+fn a_chunk_with_a_window_of_its_own() {
     use std::io::Write as _;
     let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
     encoder.window_log(27).unwrap();
     encoder.write_all(&text()).unwrap();
-    let refused = with_frame(&encoder.finish().unwrap());
+    let refused = with_chunk(&encoder.finish().unwrap());
     assert!(
         refused.contains("does not promise its length in one segment"),
         "{refused}"
@@ -99,15 +99,15 @@ fn a_frame_with_a_window_of_its_own() {
 #[test]
 fn two_frames_in_one_and_skippable_frames() {
     let half = |range| zstd::bulk::compress(&text()[range], 3).unwrap();
-    let refused = with_frame(&[half(0..2048), half(2048..4096)].concat());
+    let refused = with_chunk(&[half(0..2048), half(2048..4096)].concat());
     assert_eq!(
         refused,
-        "image root: frame 1: stored as zstd, but promises 2048 bytes, expected 4096"
+        "image root: chunk 1: stored as zstd, but promises 2048 bytes, expected 4096"
     );
     let whole = zstd::bulk::compress(&text(), 3).unwrap();
-    let refused = with_frame(&[whole.as_slice(), b"\x50\x2a\x4d\x18\x04\0\0\0skip"].concat());
-    assert!(refused.contains("frames were joined or cut"), "{refused}");
-    let refused = with_frame(&[b"\x50\x2a\x4d\x18\x04\0\0\0skip", whole.as_slice()].concat());
+    let refused = with_chunk(&[whole.as_slice(), b"\x50\x2a\x4d\x18\x04\0\0\0skip"].concat());
+    assert!(refused.contains("chunks were joined or cut"), "{refused}");
+    let refused = with_chunk(&[b"\x50\x2a\x4d\x18\x04\0\0\0skip", whole.as_slice()].concat());
     assert!(
         refused.contains("does not begin with the number"),
         "{refused}"
@@ -115,32 +115,32 @@ fn two_frames_in_one_and_skippable_frames() {
 }
 
 #[test]
-fn a_frame_that_is_cut() {
+fn a_chunk_that_is_cut() {
     let whole = zstd::bulk::compress(&text(), 3).unwrap();
-    let refused = with_frame(&whole[..whole.len() - 1]);
-    assert!(refused.contains("frames were joined or cut"), "{refused}");
+    let refused = with_chunk(&whole[..whole.len() - 1]);
+    assert!(refused.contains("chunks were joined or cut"), "{refused}");
 }
 
 #[test]
-fn a_frame_that_asks_for_a_dictionary() {
+fn a_chunk_that_asks_for_a_dictionary() {
     let mut whole = zstd::bulk::compress(&text(), 3).unwrap();
     whole[4] |= 1;
-    assert!(with_frame(&whole).ends_with("asks for a dictionary"));
+    assert!(with_chunk(&whole).ends_with("asks for a dictionary"));
 }
 
 #[test]
-fn a_damaged_frame_is_refused_before_it_is_decompressed() {
+fn a_damaged_chunk_is_refused_before_it_is_decompressed() {
     let mut parts = Parts::sample();
     *parts.payload.last_mut().unwrap() ^= 1;
     let refused = refusal(&parts.seal());
     assert!(
-        refused.starts_with("image root: frame 6: stored bytes: digest mismatch: expected "),
+        refused.starts_with("image root: chunk 6: stored bytes: digest mismatch: expected "),
         "{refused}"
     );
 }
 
 #[test]
-fn an_image_with_another_digest_than_its_frames_have() {
+fn an_image_with_another_digest_than_its_chunks_have() {
     let refused = forged(|p| p.manifest.images[1].sha256.0[5] ^= 1);
     assert!(
         refused.starts_with("image root: digest mismatch: expected "),

@@ -1,4 +1,4 @@
-//! One frame: how its authenticated stored bytes become the image's bytes again.
+//! One chunk: how its authenticated stored bytes become the image's bytes again.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -7,22 +7,22 @@
 )]
 
 use crate::hex;
-use crate::index::{BaseRange, FrameKind};
+use crate::index::{BaseRange, ChunkKind};
 use crate::manifest::ImageRole;
-use crate::read::StoredFrame;
+use crate::read::StoredChunk;
 use crate::release::Release;
 use sha2::{Digest as _, Sha256};
 use std::io;
 use zstd::zstd_safe::{self, DCtx};
 
-/// Bytes that a frame needs besides its own.
+/// Bytes that a chunk needs besides its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The uncompressed bytes of an earlier frame of the same release.
-    Frame(usize),
+    /// The uncompressed bytes of an earlier chunk of the same release.
+    Chunk(usize),
     /// A piece of an image of the base release.
     Base(BaseRange),
-    /// The bytes of the image that lie directly before a frame of a run.
+    /// The bytes of the image that lie directly before a chunk of a run.
     Before {
         /// Which image: a place in [`Release::images`].
         image: usize,
@@ -31,23 +31,23 @@ pub enum Source {
     },
 }
 
-/// Why authenticated stored bytes do not become the frame that the index promises.
+/// Why authenticated stored bytes do not become the chunk that the index promises.
 #[derive(Debug, thiserror::Error)]
-#[error("image {image}: frame {frame}: {fault}")]
+#[error("image {image}: chunk {chunk}: {fault}")]
 pub struct DecodeError {
-    /// The frame's image.
+    /// The chunk's image.
     pub image: ImageRole,
-    /// The frame's number.
-    pub frame: usize,
+    /// The chunk's number.
+    pub chunk: usize,
     /// What is wrong.
     pub fault: DecodeFault,
 }
 
-/// What is wrong with a frame.
+/// What is wrong with a chunk.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum DecodeFault {
-    #[error("not a frame of this release")]
+    #[error("not a chunk of this release")]
     Foreign,
     #[error("stored as zstd, but {0}")]
     Header(HeaderFault),
@@ -79,11 +79,11 @@ pub enum HeaderFault {
     Dictionary,
     #[error("promises {found} bytes, expected {expected}")]
     ContentSize { found: u64, expected: u64 },
-    #[error("is {found} bytes long, {stored} are stored: frames were joined or cut")]
+    #[error("is {found} bytes long, {stored} are stored: chunks were joined or cut")]
     Joined { found: u64, stored: u64 },
 }
 
-/// Decompresses frames; keeps its memory from one frame to the next. One for each thread.
+/// Decompresses chunks; keeps its memory from one chunk to the next. One for each thread.
 pub struct Decoder {
     context: DCtx<'static>,
     prefix: Vec<u8>,
@@ -99,8 +99,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// The uncompressed bytes of `frame` in `into`, which is resized to them, checked against the
-    /// SHA-256 of the index. *Pure* save for `fetch`, which fills a buffer with what the frame
+    /// The uncompressed bytes of `chunk` in `into`, which is resized to them, checked against the
+    /// SHA-256 of the index. *Pure* save for `fetch`, which fills a buffer with what the chunk
     /// builds upon and is called for nothing else. To decode a whole run, [`Decoder::decode_slice`]
     /// is quicker.
     ///
@@ -109,23 +109,23 @@ impl Decoder {
     pub fn decode(
         &mut self,
         release: &Release,
-        frame: &StoredFrame,
+        chunk: &StoredChunk,
         into: &mut Vec<u8>,
         mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
         let (before, len) = release
-            .frame(frame.number())
+            .chunk(chunk.number())
             .map_or((0, 0), |entry| (entry.before, entry.len));
         if before == 0 {
             into.resize(len as usize, 0);
-            return self.decode_slice(release, frame, &[], into, fetch);
+            return self.decode_slice(release, chunk, &[], into, fetch);
         }
         let mut run = vec![0; before.saturating_add(len) as usize];
         let (head, own) = run
             .split_at_mut_checked(before as usize)
             .unwrap_or_default();
         let (image, offset) = release
-            .frame(frame.number())
+            .chunk(chunk.number())
             .map_or((0, 0), |entry| (entry.image, entry.offset));
         fetch(
             Source::Before {
@@ -134,16 +134,16 @@ impl Decoder {
             },
             head,
         )
-        .map_err(|error| fault(release, frame.number(), DecodeFault::Fetch(error)))?;
-        self.decode_slice(release, frame, head, own, fetch)?;
+        .map_err(|error| fault(release, chunk.number(), DecodeFault::Fetch(error)))?;
+        self.decode_slice(release, chunk, head, own, fetch)?;
         into.clear();
         into.extend_from_slice(own);
         Ok(())
     }
 
-    /// As [`Decoder::decode`], into a buffer of exactly the frame's length. `before` are the bytes
-    /// of the image directly before it, as many as the index says ([`crate::FrameEntry::before`]).
-    /// It is quickest where they lie directly before `into` in memory, so that the frames of a run
+    /// As [`Decoder::decode`], into a buffer of exactly the chunk's length. `before` are the bytes
+    /// of the image directly before it, as many as the index says ([`crate::ChunkEntry::before`]).
+    /// It is quickest where they lie directly before `into` in memory, so that the chunks of a run
     /// are decoded one behind the other into one buffer.
     ///
     /// # Errors
@@ -151,52 +151,52 @@ impl Decoder {
     pub fn decode_slice(
         &mut self,
         release: &Release,
-        frame: &StoredFrame,
+        chunk: &StoredChunk,
         before: &[u8],
         into: &mut [u8],
         fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeError> {
-        self.decode_frame(release, frame, before, into, fetch)
-            .map_err(|what| fault(release, frame.number(), what))
+        self.decode_chunk(release, chunk, before, into, fetch)
+            .map_err(|what| fault(release, chunk.number(), what))
     }
 
-    fn decode_frame(
+    fn decode_chunk(
         &mut self,
         release: &Release,
-        frame: &StoredFrame,
+        chunk: &StoredChunk,
         before: &[u8],
         into: &mut [u8],
         mut fetch: impl FnMut(Source, &mut [u8]) -> io::Result<()>,
     ) -> Result<(), DecodeFault> {
-        let entry = release.frame(frame.number()).ok_or(DecodeFault::Foreign)?;
-        let stored = frame.bytes();
+        let entry = release.chunk(chunk.number()).ok_or(DecodeFault::Foreign)?;
+        let stored = chunk.bytes();
         if stored.len() as u64 != u64::from(entry.stored_len) {
             return Err(DecodeFault::Foreign);
         }
         check_buffer("before it", before.len(), entry.before)?;
         check_buffer("for it", into.len(), entry.len)?;
         match entry.kind {
-            FrameKind::Zero => {
+            ChunkKind::Zero => {
                 // The index was checked to hold the digest of that many zeroes.
                 into.fill(0);
                 return Ok(());
             }
-            FrameKind::Raw => {
-                // Their whole digest was checked when they became a stored frame.
+            ChunkKind::Raw => {
+                // Their whole digest was checked when they became a stored chunk.
                 into.copy_from_slice(stored);
                 return Ok(());
             }
-            FrameKind::Repeat { frame } => {
-                fetch(Source::Frame(frame), into).map_err(DecodeFault::Fetch)?;
+            ChunkKind::Repeat { chunk } => {
+                fetch(Source::Chunk(chunk), into).map_err(DecodeFault::Fetch)?;
             }
-            FrameKind::Zstd => {
+            ChunkKind::Zstd => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
                 check_len(
                     decompress(&mut self.context, into, stored, before),
                     into.len(),
                 )?;
             }
-            FrameKind::Delta { .. } => {
+            ChunkKind::Delta { .. } => {
                 check_header(stored, u64::from(entry.len)).map_err(DecodeFault::Header)?;
                 self.prefix.clear();
                 for range in release.base_ranges(entry) {
@@ -225,7 +225,7 @@ impl Decoder {
     }
 }
 
-/// Decompresses one frame whose prefix is `prefix`, whatever bytes that begins with.
+/// Decompresses one chunk whose prefix is `prefix`, whatever bytes that begins with.
 fn decompress(
     context: &mut DCtx<'static>,
     into: &mut [u8],
@@ -247,11 +247,11 @@ fn decompress(
 }
 
 fn fault(release: &Release, number: usize, fault: DecodeFault) -> DecodeError {
-    let entry = release.frame(number);
+    let entry = release.chunk(number);
     let image = entry.and_then(|entry| release.images().get(entry.image));
     DecodeError {
         image: image.map_or(ImageRole::Boot, |image| image.role),
-        frame: number,
+        chunk: number,
         fault,
     }
 }
@@ -287,7 +287,7 @@ fn check_len(result: Result<usize, usize>, expected: usize) -> Result<(), Decode
 
 /// Whether `stored` is exactly one zstd frame (RFC 8878, section 3.1.1) in a single segment of
 /// `len` bytes, without a dictionary. *Pure.* A single segment makes the window as long as the
-/// frame: no larger window can be asked for.
+/// chunk: no larger window can be asked for.
 ///
 /// # Errors
 /// [`HeaderFault`].
