@@ -5,14 +5,14 @@
 //! | --- | --- |
 //! | `catalogue` | the rows of docs/threat-model.md |
 //! | `image` | partition tables and FAT file systems, read by other tools |
-//! | `recorded` | the log of a disk's writes, as QEMU records it |
+//! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
 //! | `sim` | the simulated machine |
 //! | `web` | a web server for bundles |
 
 pub mod catalogue;
 mod image;
-pub mod recorded;
+pub mod recording;
 mod sample;
 pub mod sim;
 mod web;

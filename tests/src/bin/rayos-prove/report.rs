@@ -1,4 +1,4 @@
-//! docs/reliability.md, from the figures of runs.
+//! Writes docs/reliability.md from the results of runs.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -7,21 +7,21 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use tests::catalogue::{NOTHING, rows};
-use tests::sim::matrix::Counts;
+use tests::sim::explore::counts::Counts;
 
-/// What the report is made of.
+/// The inputs of the report.
 #[derive(clap::Args)]
 pub(crate) struct Report {
-    /// Folder with the figures
+    /// Folder with the results
     #[arg(long, value_name = "DIR")]
     figures: PathBuf,
-    /// The commit that was proved
+    /// The tested commit
     #[arg(long)]
     commit: String,
-    /// The day
+    /// The date
     #[arg(long)]
     date: String,
-    /// Where the report goes
+    /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -36,7 +36,7 @@ struct Bundles {
 #[derive(Deserialize)]
 struct Kills {
     seed: u64,
-    /// Runs of an hour are not made anew for each report.
+    /// Runs of an hour are not repeated for each report.
     #[serde(default)]
     commit: String,
     kills: Vec<Kill>,
@@ -59,18 +59,19 @@ struct Recorded {
     booted: usize,
 }
 
-/// What is to be survived, and which test shows it.
+/// The catalogue of faults and attacks.
 const CATALOGUE: &str = include_str!("../../../../docs/threat-model.md");
 
-/// The part that no run changes.
+/// The part that does not depend on runs.
 const LIMITS: &str = include_str!("limits.md");
 
 impl Report {
-    /// Writes the report. *Reads* the figures.
+    /// Writes the report from the results. *Reads and writes.*
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
-            "# Reliability: what was tried, and what came of it\n\nMade by `scripts/prove --report` on {} from commit {}. \
-             The command beside a figure repeats it; virtual machines are killed and recorded in runs of their own, of which the last one counts, with the commit it was of.\n\n",
+            "# Reliability: what was tested, and the results\n\nMade by `scripts/prove --report` on {} from commit {}. \
+             The command beside a number repeats its run. Virtual machines are killed and recorded in runs of their own; \
+             the table has the last one, with its commit if that is another one.\n\n",
             self.date, self.commit
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
@@ -87,7 +88,7 @@ impl Report {
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The figures of a run that need not have been.
+    /// The results of a run that is optional.
     fn read_if_there<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
         self.figures
             .join(name)
@@ -101,7 +102,7 @@ impl Report {
         let violations = sum(|counts| counts.violations.len());
         writeln!(
             text,
-            "| what | how many | gone wrong | command |\n| --- | ---: | ---: | --- |"
+            "| what | number | violations | command |\n| --- | ---: | ---: | --- |"
         )?;
         let command = "`scripts/prove crash`";
         for (what, count) in [
@@ -110,39 +111,36 @@ impl Report {
                 sum(|counts| counts.prefix),
             ),
             (
-                "power cuts inside of a write: head, tail, single bytes, a sector of garbage",
+                "power cuts in the middle of a write: head, tail, single bytes, a garbled sector",
                 sum(|counts| counts.torn),
             ),
             (
-                "subsets of the sectors that were not flushed",
+                "power cuts with a subset of the unflushed sectors",
                 sum(|counts| counts.subset),
             ),
+            ("lost flushes, flipped bits", sum(|counts| counts.faulty)),
             (
-                "flushes that lied, single bits that flipped",
-                sum(|counts| counts.faulty),
-            ),
-            (
-                "different machines among all of these, each started again until it rested",
+                "different states among all of these; the machine ran from each until it rested",
                 sum(|counts| counts.unique),
             ),
             (
-                "second cuts, in what followed a first one",
+                "second power cuts, in the run after the first",
                 sum(|counts| counts.double),
             ),
             (
-                "different machines among those, each started again",
+                "different states among those; the machine ran from each",
                 sum(|counts| counts.double_unique),
             ),
             (
-                "runs with one operation (or all from one on) that fails, is lost or misdirected",
+                "runs in which one write or flush (or all from one on) fails, is lost or misdirected",
                 sum(|counts| counts.faults),
             ),
             (
-                "runs with one read of the disk (or all from one on) that fails",
+                "runs in which one read of the disk (or all from one on) fails",
                 sum(|counts| counts.reads),
             ),
             (
-                "runs with one request of a download that goes wrong, in seven ways; one in five is cut off at each operation, too",
+                "runs in which one request of a download fails, in seven ways; one in five also has a power cut at each operation",
                 sum(|counts| counts.requests),
             ),
         ] {
@@ -151,7 +149,7 @@ impl Report {
         let bundles: Bundles = self.read("bundles.json")?;
         writeln!(
             text,
-            "| bundles judged alike by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
+            "| bundles with the same verdict by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
             bundles.accepted, bundles.first_seed, bundles.bundles, bundles.bundles
         )?;
         self.machines(text)?;
@@ -159,7 +157,7 @@ impl Report {
         Ok(())
     }
 
-    /// What was done to virtual machines, if it was.
+    /// Results of virtual machines, if there are any.
     fn machines(&self, text: &mut String) -> Result<()> {
         if let Some(kills) = self.read_if_there::<Kills>("kills.json")? {
             let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -173,9 +171,9 @@ impl Report {
             let started = kills.kills.iter().filter(|kill| kill.started).count();
             writeln!(
                 text,
-                "| virtual machines killed, their disks judged byte by byte, {started} of them started again ({}){} | {} | 0 | `scripts/prove kills {} {}` |",
+                "| virtual machines killed, their disks compared byte by byte, {started} of them started again ({}){} | {} | 0 | `scripts/prove kills {} {}` |",
                 detail.join("; "),
-                self.other(&kills.commit),
+                self.commit_note(&kills.commit),
                 kills.kills.len(),
                 kills.kills.len(),
                 kills.seed
@@ -195,16 +193,16 @@ impl Report {
                 } = recorded;
                 writeln!(
                     text,
-                    "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
-                    self.other(&commit)
+                    "| power cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, compared byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
+                    self.commit_note(&commit)
                 )?;
             }
         }
         Ok(())
     }
 
-    /// Which commit a figure is of, if it is of another one than the report. *Pure.*
-    fn other(&self, commit: &str) -> String {
+    /// The commit of a result, if it is not that of the report. *Pure.*
+    fn commit_note(&self, commit: &str) -> String {
         if commit.is_empty() || commit == self.commit {
             String::new()
         } else {
@@ -213,7 +211,7 @@ impl Report {
     }
 }
 
-/// How much of the catalogue a test shows. *Pure.*
+/// How much of the catalogue is covered by tests. *Pure.*
 fn covered(catalogue: &str) -> String {
     let rows: Vec<(&str, &str)> = rows(catalogue).collect();
     let saying = |words: &str| -> Vec<&str> {
@@ -224,8 +222,8 @@ fn covered(catalogue: &str) -> String {
     };
     let [open, moot] = NOTHING.map(saying);
     format!(
-        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue: tests show {} of them, which it names. \
-         Not covered: {}. There is nothing to be tested, by the way it is built: {}.\n\n",
+        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue: it names the tests of {} of them. \
+         Not covered: {}. No test needed, because the design excludes it: {}.\n\n",
         rows.len(),
         rows.len() - open.len() - moot.len(),
         open.join(", "),
@@ -239,7 +237,7 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
     writeln!(text, "\n## The scenarios\n")?;
     writeln!(
         text,
-        "*Ops*: writes, flushes, changes of variables and starts in the run without a cut. *Starts*: most until rest.\n"
+        "*Ops*: writes, flushes, changes of variables and starts in the run without a power cut. *Starts*: maximum until rest.\n"
     )?;
     writeln!(
         text,
@@ -264,12 +262,12 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
             faults,
             reads,
             requests,
-            most_starts,
+            max_starts,
             ..
         } = counts;
         writeln!(
             text,
-            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {most_starts} |"
+            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {max_starts} |"
         )?;
     }
     Ok(())

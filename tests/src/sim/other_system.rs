@@ -1,11 +1,11 @@
-//! Another system on the same disk, which nothing of ours may touch: its EFI system partition and
-//! its root at the end of the disk, its entries first in the table, and its boot entry. Ours come
-//! to lie where they lie on a disk of their own.
+//! Another operating system on the same disk, which our programs must not change: an EFI system
+//! partition and a root partition at the end of the disk, the first entries of the partition table,
+//! and a boot entry. Our partitions have the same offsets as on a disk of their own.
 
-use super::image::Image;
-use super::oracle::Reader;
-use super::place::{DISK_LEN, OTHER_ESP, OTHER_ROOT, Place};
-use super::state::{State, Vars};
+use crate::sim::hardware::image::Image;
+use crate::sim::hardware::layout::{DISK_LEN, OTHER_ESP, OTHER_ROOT, Region};
+use crate::sim::hardware::state::{MachineState, Variables};
+use crate::sim::oracle::DiskReader;
 use bootctl::device::MemDevice;
 use bootctl::efivars::{VarName, Variable};
 use installer::esp::{EspFile, make};
@@ -13,9 +13,9 @@ use record::ESP_TYPE;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What firmware starts of it.
+/// Its boot loader.
 pub const LOADER: &[u8] = b"MZ the loader of another system";
-/// Where that is: by its boot entry, and by the removable path.
+/// Paths of the loader: of its boot entry, and the removable path.
 const PATHS: [&str; 2] = ["EFI/OTHER/LOADER.EFI", "EFI/BOOT/BOOTX64.EFI"];
 /// PARTUUID of its EFI system partition.
 const ESP_UUID: [u8; 16] = [0x11; 16];
@@ -24,24 +24,24 @@ const DISK: [u8; 16] = [0x33; 16];
 /// `NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS`.
 const ATTRIBUTES: u32 = 7;
 
-/// What a disk with another system on it keeps, whatever is done to it.
-pub struct Other {
+/// The parts of another system that must not change.
+pub struct OtherSystem {
     sector: u64,
     /// Hash of the partitions.
     content: u64,
-    /// Its entries, the first two of the table.
+    /// Its entries, the first two of the partition table.
     entries: Vec<u8>,
     mbr: Vec<u8>,
     option: Variable,
 }
 
-impl Other {
-    /// Puts the system onto a blank disk with sectors of this size, and old bytes of nobody into
-    /// what it leaves free.
+impl OtherSystem {
+    /// Installs the system on a blank disk with sectors of this size, and fills the free space with
+    /// old data.
     ///
     /// # Errors
-    /// What making its file system says.
-    pub fn put(state: &mut State, sector_size: u32) -> anyhow::Result<Self> {
+    /// When its file system cannot be made.
+    pub fn install(state: &mut MachineState, sector_size: u32) -> anyhow::Result<Self> {
         let sector = u64::from(sector_size);
         let esp = MemDevice::new((OTHER_ESP.end - OTHER_ESP.start) as usize, sector_size);
         let mut files: Vec<EspFile<'_>> = PATHS
@@ -66,7 +66,7 @@ impl Other {
             entry([0xaf; 16], [0x17; 16], &OTHER_ROOT, sector, 1 << 60),
         ]
         .concat();
-        table(state, sector, DISK, &entries);
+        write_table(state, sector, DISK, &entries);
         let option = Variable {
             attributes: ATTRIBUTES,
             data: load_option(sector),
@@ -78,7 +78,7 @@ impl Other {
         let vars = Arc::make_mut(&mut state.vars);
         vars.insert(VarName::global("Boot0000"), option.clone());
         vars.insert(VarName::global("BootOrder"), order);
-        state.witness.other = true;
+        state.history.other = true;
         let content = state.image.hash_of(OTHER_ESP.start..OTHER_ROOT.end);
         Ok(Self {
             sector,
@@ -89,28 +89,28 @@ impl Other {
         })
     }
 
-    /// Whether its partitions are as they were.
+    /// Checks that its partitions are unchanged. *Pure.*
     ///
     /// # Errors
-    /// The words.
+    /// The violation.
     pub fn check_content(&self, image: &Image) -> Result<(), String> {
         if image.hash_of(OTHER_ESP.start..OTHER_ROOT.end) != self.content {
-            return Err("the partitions of the other system were written to".to_owned());
+            return Err("the partitions of the other system have changed".to_owned());
         }
         Ok(())
     }
 
-    /// Whether they and everything else of it on the disk are as they were.
+    /// Checks that all of it on the disk is unchanged. *Pure.*
     ///
     /// # Errors
-    /// The words.
-    pub fn check_disk(&self, reader: &Reader<'_>) -> Result<(), String> {
+    /// The violation.
+    pub fn check_disk(&self, reader: &DiskReader<'_>) -> Result<(), String> {
         self.check_content(reader.image)?;
-        if !reader.image.is(0, &self.mbr) {
-            return Err("the MBR was written to".to_owned());
+        if !reader.image.equals(0, &self.mbr) {
+            return Err("the MBR has changed".to_owned());
         }
         let Some((disk, entries)) = reader.entries() else {
-            return Err("the other system is in no table any more".to_owned());
+            return Err("the other system is not in the partition table".to_owned());
         };
         if disk != DISK || !entries.starts_with(&self.entries) {
             return Err("the entries of the other system have changed".to_owned());
@@ -121,11 +121,11 @@ impl Other {
         Ok(())
     }
 
-    /// Whether its boot entry is as it was, and in the order.
+    /// Checks that its boot entry is unchanged and in the boot order. *Pure.*
     ///
     /// # Errors
-    /// The words.
-    pub fn check_vars(&self, vars: &Vars) -> Result<(), String> {
+    /// The violation.
+    pub fn check_vars(&self, vars: &Variables) -> Result<(), String> {
         let data = |name: &str| {
             vars.get(&VarName::global(name))
                 .map(|it| it.data.as_slice())
@@ -139,21 +139,21 @@ impl Other {
         Ok(())
     }
 
-    /// Bytes in a sector of the disk that it is on.
+    /// Bytes in a sector of its disk.
     #[must_use]
     pub const fn sector(&self) -> u64 {
         self.sector
     }
 }
 
-/// What somebody has left where ours comes to lie.
-pub(super) fn old_bytes(state: &mut State) {
-    for at in (Place::Esp.start()..Place::Data.start() + (1 << 20)).step_by(4096) {
+/// Fills the space of our partitions with old data.
+pub(super) fn old_bytes(state: &mut MachineState) {
+    for at in (Region::Esp.start()..Region::Data.start() + (1 << 20)).step_by(4096) {
         state.image.write(at, &at.to_le_bytes().repeat(512));
     }
 }
 
-/// An entry of a table (UEFI 2.10, 5.3.3).
+/// An entry of the partition table (UEFI 2.10, 5.3.3).
 fn entry(
     kind: [u8; 16],
     uuid: [u8; 16],
@@ -174,8 +174,8 @@ fn entry(
     entry
 }
 
-/// Both copies of a table of 128 entries, of which these are the first.
-pub(super) fn table(state: &mut State, sector: u64, disk: [u8; 16], first: &[u8]) {
+/// Writes both copies of a partition table of 128 entries that begins with these.
+pub(super) fn write_table(state: &mut MachineState, sector: u64, disk: [u8; 16], first: &[u8]) {
     let last = DISK_LEN / sector - 1;
     let mut entries = first.to_vec();
     entries.resize(128 * 128, 0);

@@ -1,4 +1,4 @@
-//! The bytes of a disk, of which only what is not zero takes room; a copy costs next to nothing.
+//! The bytes of a disk. Zero pages take no memory, and copies share pages.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use twox_hash::XxHash3_64;
 
-/// Bytes that are shared or copied at a time.
+/// Unit of sharing and copying.
 pub(crate) const PAGE: usize = 4096;
 const PAGES: usize = 256;
 const CHUNK: usize = PAGE * PAGES;
 
-/// What a page that was never written, or written with zeroes, holds.
+/// The content of a page that was not written.
 static ZEROES: [u8; PAGE] = [0; PAGE];
 
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ struct Page {
 
 type Chunk = Vec<Option<Page>>;
 
-/// The content of a disk. Cloning shares everything; a write copies the pages that it touches.
+/// The content of a disk. A clone shares all pages; a write copies the pages that it changes.
 #[derive(Clone, Debug)]
 pub struct Image {
     chunks: Vec<Arc<Chunk>>,
@@ -38,7 +38,7 @@ impl PartialEq for Image {
 }
 
 impl Image {
-    /// A disk of `len` zero bytes; `len` is a multiple of 4096.
+    /// Returns a disk of `len` zero bytes, a multiple of 4096. *Pure.*
     #[must_use]
     pub fn new(len: u64) -> Self {
         let empty: Arc<Chunk> = Arc::new(vec![None; PAGES]);
@@ -50,10 +50,10 @@ impl Image {
         }
     }
 
-    /// The content of a file, and zeroes up to a multiple of 1 MiB. *Reads.*
+    /// Returns the content of a file, padded with zeroes to a multiple of 1 MiB. *Reads.*
     ///
     /// # Errors
-    /// What the kernel says about the file.
+    /// When the file cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let len = file.metadata()?.len().next_multiple_of(CHUNK as u64);
@@ -69,10 +69,10 @@ impl Image {
         }
     }
 
-    /// Makes a file with this content, with holes for what is zero. *Writes.*
+    /// Writes a file with this content, with holes for zero pages. *Writes.*
     ///
     /// # Errors
-    /// What the kernel says about the file.
+    /// When the file cannot be written.
     pub fn to_file(&self, path: &Path) -> io::Result<()> {
         let file = File::create(path)?;
         file.set_len(self.len)?;
@@ -90,19 +90,19 @@ impl Image {
         self.len
     }
 
-    /// Whether it has no bytes at all.
+    /// True if its length is zero.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// A number that differs for different content, up to accidents of 2 to the power of -64.
+    /// A 64-bit hash of the content. *Pure.*
     #[must_use]
     pub const fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// The hash of the pages that lie in `range` of bytes, both ends multiples of 4096.
+    /// The hash of the pages in `range` of bytes; both ends are multiples of 4096. *Pure.*
     #[must_use]
     pub fn hash_of(&self, range: std::ops::Range<u64>) -> u64 {
         let pages = range.start / PAGE as u64..range.end / PAGE as u64;
@@ -111,14 +111,14 @@ impl Image {
             .fold(0, |hash, page| hash ^ page.hash)
     }
 
-    /// Whether `len` bytes at `at` are inside.
+    /// True if `len` bytes at `at` are inside the disk. *Pure.*
     #[must_use]
     pub fn holds(&self, at: u64, len: usize) -> bool {
         at.checked_add(len as u64)
             .is_some_and(|end| end <= self.len)
     }
 
-    /// Copies bytes out; the range must be inside.
+    /// Reads bytes; the range must be inside the disk.
     pub fn read(&self, at: u64, into: &mut [u8]) {
         let mut done = 0;
         while done < into.len() {
@@ -132,7 +132,7 @@ impl Image {
         }
     }
 
-    /// The `len` bytes at `at`; the range must be inside.
+    /// Returns the `len` bytes at `at`; the range must be inside the disk. *Pure.*
     #[must_use]
     pub fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
@@ -140,9 +140,9 @@ impl Image {
         bytes
     }
 
-    /// Whether the bytes at `at` are these; the range must be inside.
+    /// True if the bytes at `at` equal `bytes`; the range must be inside the disk. *Pure.*
     #[must_use]
-    pub fn is(&self, at: u64, bytes: &[u8]) -> bool {
+    pub fn equals(&self, at: u64, bytes: &[u8]) -> bool {
         let mut done = 0;
         while done < bytes.len() {
             let (page, within, count) = span(at + done as u64, bytes.len() - done);
@@ -157,7 +157,7 @@ impl Image {
         true
     }
 
-    /// Writes `data` at `at`; the range must be inside.
+    /// Writes `data` at `at`; the range must be inside the disk.
     pub fn write(&mut self, at: u64, data: &[u8]) {
         let mut done = 0;
         while done < data.len() {
@@ -192,7 +192,7 @@ impl Image {
     }
 }
 
-/// Page, offset in it, and how many of `len` bytes lie in it.
+/// The page of an offset, the offset in the page, and the number of `len` bytes in it. *Pure.*
 fn span(at: u64, len: usize) -> (usize, usize, usize) {
     let within = (at % PAGE as u64) as usize;
     ((at / PAGE as u64) as usize, within, len.min(PAGE - within))
@@ -209,7 +209,7 @@ mod tests {
         let copy = image.clone();
         image.write(4100, &[9; 10]);
         assert_eq!(copy.bytes(4000, 300), [7; 300]);
-        assert!(image.is(4100, &[9; 10]) && !image.is(4099, &[9; 10]));
+        assert!(image.equals(4100, &[9; 10]) && !image.equals(4099, &[9; 10]));
         assert_ne!(image, copy);
         image.write(4100, &[7; 10]);
         assert_eq!(image, copy);

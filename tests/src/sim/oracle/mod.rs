@@ -1,33 +1,33 @@
-//! What an independent reader finds on a disk: nothing here comes from the code that is judged.
+//! An independent reader of disks. It shares no code with the programs under test.
 //!
 //! It reads GPT (UEFI 2.10, chapter 5), FAT (Microsoft's specification, 8.3 names), the boot record
-//! (docs/boot.md) and load options (UEFI 2.10, 3.1.3), as far as a verdict needs.
+//! (docs/boot.md) and load options (UEFI 2.10, 3.1.3), as far as the assertions need.
 
-use super::image::Image;
+use crate::sim::hardware::image::Image;
 
-/// One partition of a table.
+/// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartitionView {
     /// Number, from 1.
     pub number: u32,
-    /// Type, first byte to last.
+    /// Type GUID, as stored.
     pub kind: [u8; 16],
     /// PARTUUID.
     pub uuid: [u8; 16],
-    /// First byte on the disk.
+    /// Offset on the disk.
     pub start: u64,
     /// Length in bytes.
     pub len: u64,
 }
 
-/// A slot as the boot record describes it.
+/// A slot in the boot record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotView {
-    /// 0 Unbootable, 1 on trial, 2 Good.
+    /// 0 Unbootable, 1 Pending, 2 Good.
     pub status: u8,
     /// Tries or budget left.
     pub left: u8,
-    /// Why it is Unbootable.
+    /// Reason for Unbootable.
     pub reason: u8,
     /// Rollback index.
     pub index: u64,
@@ -44,13 +44,13 @@ pub struct RecordView {
     pub default: u8,
     /// One-shot request.
     pub one_shot: u8,
-    /// Lowest index that is accepted.
+    /// The floor.
     pub floor: u64,
     /// Both slots.
     pub slots: [SlotView; 2],
 }
 
-/// `6c676a6c-78d6-4e96-909a-4bdd1c9ead12`, as it stands on a disk.
+/// `6c676a6c-78d6-4e96-909a-4bdd1c9ead12`, as stored.
 const STATE: [u8; 16] = [
     0x6c, 0x6a, 0x67, 0x6c, 0xd6, 0x78, 0x96, 0x4e, 0x90, 0x9a, 0x4b, 0xdd, 0x1c, 0x9e, 0xad, 0x12,
 ];
@@ -75,23 +75,23 @@ fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(le(bytes, at))
 }
 
-/// A disk and the length of its sectors.
+/// Reads a disk.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct DiskReader<'a> {
     /// Its bytes.
     pub image: &'a Image,
     /// Bytes in a sector.
     pub sector: u64,
 }
 
-impl Reader<'_> {
+impl DiskReader<'_> {
     fn bytes(&self, at: u64, len: usize) -> Option<Vec<u8>> {
         self.image.holds(at, len).then(|| self.image.bytes(at, len))
     }
 
     /// The partitions.
     #[must_use]
-    pub fn table(&self) -> Option<Vec<Part>> {
+    pub fn table(&self) -> Option<Vec<PartitionView>> {
         let (_, entries) = self.entries()?;
         let part = |(entry, number): (&[u8], u32)| {
             let (first, last) = (le64(entry, 32), le64(entry, 40));
@@ -100,7 +100,7 @@ impl Reader<'_> {
                 .checked_sub(first)?
                 .checked_add(1)?
                 .checked_mul(self.sector)?;
-            (le::<16>(entry, 0) != [0; 16]).then(|| Part {
+            (le::<16>(entry, 0) != [0; 16]).then(|| PartitionView {
                 number,
                 kind: le(entry, 0),
                 uuid: le(entry, 16),
@@ -117,8 +117,8 @@ impl Reader<'_> {
         )
     }
 
-    /// GUID of the disk, and the entries of its table as they stand there: by the primary header,
-    /// else by the backup.
+    /// GUID of the disk and the bytes of its partition entries: of the primary table, otherwise of the
+    /// backup.
     #[must_use]
     pub fn entries(&self) -> Option<([u8; 16], Vec<u8>)> {
         let last = self.image.len() / self.sector - 1;
@@ -149,12 +149,11 @@ impl Reader<'_> {
 
     /// The partition of the boot record.
     #[must_use]
-    pub fn state(&self) -> Option<Part> {
+    pub fn state(&self) -> Option<PartitionView> {
         self.table()?.into_iter().find(|part| part.kind == STATE)
     }
 
-    /// The boot record that counts; `None` if there is no table, no partition for it, or no whole
-    /// copy.
+    /// The valid boot record; `None` without a partition table, its partition, or a valid copy.
     #[must_use]
     pub fn record(&self) -> Option<RecordView> {
         let state = self.state()?;
@@ -165,7 +164,7 @@ impl Reader<'_> {
 
     fn copy(&self, at: u64, number: u32) -> Option<RecordView> {
         let block = self.bytes(at, 4096)?;
-        let whole = block.starts_with(b"RAYOSREC")
+        let valid = block.starts_with(b"RAYOSREC")
             && le16(&block, 8) == 1
             && le32(&block, 12) == number
             && crc32fast::hash(&block[..4092]) == le32(&block, 4092);
@@ -176,7 +175,7 @@ impl Reader<'_> {
             index: le64(&block, at + 8),
             manifest: le(&block, at + 16),
         };
-        whole.then(|| RecordView {
+        valid.then(|| RecordView {
             seq: le64(&block, 16),
             default: block[56],
             one_shot: block[57],
@@ -187,7 +186,7 @@ impl Reader<'_> {
 
     /// The EFI system partitions, in the order of the table.
     #[must_use]
-    pub fn esps(&self) -> Vec<Part> {
+    pub fn esps(&self) -> Vec<PartitionView> {
         self.table()
             .unwrap_or_default()
             .into_iter()
@@ -195,19 +194,20 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Our EFI system partition: the one with the state partition right behind it, or the first.
+    /// Our EFI system partition: the one before the state partition, otherwise the first.
     #[must_use]
-    pub fn esp(&self) -> Option<Part> {
+    pub fn esp(&self) -> Option<PartitionView> {
         let state = self.state();
         let esps = self.esps();
-        let before = |esp: &&Part| state.is_some_and(|state| esp.start + esp.len == state.start);
+        let before =
+            |esp: &&PartitionView| state.is_some_and(|state| esp.start + esp.len == state.start);
         esps.iter().find(before).or(esps.first()).copied()
     }
 
-    /// A file of a FAT file system, by its path in capitals with `/`; `None` if firmware would not
+    /// A file of a FAT file system by its path, in capitals with `/`; `None` if firmware would not
     /// find it.
     #[must_use]
-    pub fn file(&self, part: Part, path: &str) -> Option<Vec<u8>> {
+    pub fn file(&self, part: PartitionView, path: &str) -> Option<Vec<u8>> {
         let fat = Fat::open(self, part)?;
         let mut at = Entry {
             cluster: fat.root,
@@ -237,10 +237,10 @@ impl Reader<'_> {
     }
 }
 
-/// Sequence number and everything else of a whole copy of the record.
+/// Sequence number and the other bytes of a valid copy of the record.
 #[must_use]
 pub fn record_copy(image: &Image, at: u64, number: u32) -> Option<(u64, Vec<u8>)> {
-    let reader = Reader { image, sector: 512 };
+    let reader = DiskReader { image, sector: 512 };
     let record = reader.copy(at, number)?;
     let mut rest = image.bytes(at, 576);
     rest[16..24].fill(0);
@@ -262,7 +262,7 @@ fn short_name(entry: &[u8]) -> String {
     }
 }
 
-/// The fields of a FAT file system that finding a file needs.
+/// The fields of a FAT file system that are needed to find a file.
 struct Fat {
     cluster_len: u64,
     table: Vec<u8>,
@@ -270,12 +270,12 @@ struct Fat {
     clusters: u64,
     first: u64,
     fixed_root: (u64, u64),
-    /// Cluster of the root directory; 0 where it has a place of its own.
+    /// Cluster of the root directory; 0 where it has a fixed position.
     root: u64,
 }
 
 impl Fat {
-    fn open(reader: &Reader<'_>, part: Part) -> Option<Self> {
+    fn open(reader: &DiskReader<'_>, part: PartitionView) -> Option<Self> {
         let boot = reader.bytes(part.start, 512)?;
         let sector = le16(&boot, 11);
         let per_cluster = u64::from(boot[13]);
@@ -337,7 +337,7 @@ impl Fat {
         }
     }
 
-    fn directory(&self, reader: &Reader<'_>, cluster: u64) -> Option<Vec<u8>> {
+    fn directory(&self, reader: &DiskReader<'_>, cluster: u64) -> Option<Vec<u8>> {
         let (at, len) = self.fixed_root;
         if cluster == 0 {
             reader.bytes(at, len as usize)
@@ -346,8 +346,8 @@ impl Fat {
         }
     }
 
-    /// The bytes of a chain, at most `limit` and the rest of a cluster.
-    fn chain(&self, reader: &Reader<'_>, mut cluster: u64, limit: u64) -> Option<Vec<u8>> {
+    /// The bytes of a cluster chain, up to `limit` and the end of a cluster.
+    fn chain(&self, reader: &DiskReader<'_>, mut cluster: u64, limit: u64) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         while (2..self.clusters + 2).contains(&cluster) && (bytes.len() as u64) < limit {
             let at = self.first + (cluster - 2) * self.cluster_len;
@@ -358,7 +358,7 @@ impl Fat {
     }
 }
 
-/// What a boot entry names: partition number, PARTUUID, path in capitals with `/`, optional data.
+/// Partition number, PARTUUID, path in capitals with `/`, and optional data of a boot entry.
 #[must_use]
 pub fn load_option(bytes: &[u8]) -> Option<(u32, [u8; 16], String, Vec<u8>)> {
     let path_len = le16(bytes, 4) as usize;

@@ -1,20 +1,19 @@
-//! No write goes uncut: every place in the programs that writes to a disk or a variable is reached
-//! by a scenario, of which the matrix takes every cut.
+//! Every line of the programs that writes to a disk or a variable is reached by a scenario.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tests::sim::firmware::Demand;
-use tests::sim::journal::Op;
-use tests::sim::scenario::{Lab, SCENARIOS};
+use tests::sim::hardware::operation::Operation;
+use tests::sim::machine::firmware::Assertions;
+use tests::sim::scenario::{SCENARIOS, Simulator};
 
-/// Where the programs' own sources are.
+/// Folders of the programs' sources.
 const FOLDERS: [&str; 4] = [
     "bootctl/src",
     "bootctl/guard/src",
     "updater/src",
     "installer/src",
 ];
-/// What writes.
+/// Calls that write.
 const CALLS: [&str; 5] = [
     ".write_at(",
     ".set(",
@@ -24,18 +23,14 @@ const CALLS: [&str; 5] = [
 ];
 /// Functions that no program calls.
 const UNCALLED: [&str; 1] = ["erase"];
-/// Files that are themselves the way to a disk or variable, or belong to no machine that can be cut
-/// off here.
+/// Files that implement the access to disks and variables, or that run on another machine.
 const ELSEWHERE: [(&str, &str); 7] = [
-    ("bootctl/src/device/", "implements the seam"),
-    ("bootctl/src/efivars/", "implements the seam"),
-    ("bootctl/src/disk.rs", "passes on to the seam"),
-    ("bootctl/guard/src/disk.rs", "passes on to the seam"),
-    ("bootctl/guard/src/firmware/", "implements the seam"),
-    (
-        "installer/src/media.rs",
-        "makes a stick, on another machine, from nothing",
-    ),
+    ("bootctl/src/device/", "implements the trait"),
+    ("bootctl/src/efivars/", "implements the trait"),
+    ("bootctl/src/disk.rs", "forwards to the trait"),
+    ("bootctl/guard/src/disk.rs", "forwards to the trait"),
+    ("bootctl/guard/src/firmware/", "implements the trait"),
+    ("installer/src/media.rs", "makes a stick on another machine"),
     ("installer/src/report.rs", "writes text"),
 ];
 
@@ -58,11 +53,11 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 #[derive(Debug)]
 struct Site {
     text: String,
-    /// The function that it is in.
+    /// Its function.
     function: String,
 }
 
-/// Every line that writes, by file and number, outside of tests.
+/// Every line that writes, by file and line number, outside of tests.
 fn sites() -> BTreeMap<(String, u32), Site> {
     let mut files = Vec::new();
     for folder in FOLDERS {
@@ -117,7 +112,7 @@ impl Site {
     }
 }
 
-/// Whether a line of code calls the function of this name.
+/// True if a line of code calls the function. *Pure.*
 fn calls(line: &str, function: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let call = format!("{function}(");
@@ -135,48 +130,47 @@ fn line_of(file: &str, line: u32) -> String {
         .to_owned()
 }
 
-/// The `file:line` of every chunk of a backtrace that is in the programs' sources.
-fn chunks(backtrace: &str) -> impl Iterator<Item = (String, u32)> + '_ {
+/// File and line of every frame of a backtrace that is in the programs' sources.
+fn frames(backtrace: &str) -> impl Iterator<Item = (String, u32)> + '_ {
     backtrace.lines().filter_map(|line| {
-        let place = line.trim().strip_prefix("at ")?;
-        let place = FOLDERS
+        let location = line.trim().strip_prefix("at ")?;
+        let location = FOLDERS
             .iter()
-            .find_map(|folder| place.find(folder).map(|at| &place[at..]))?;
-        let mut parts = place.split(':');
+            .find_map(|folder| location.find(folder).map(|at| &location[at..]))?;
+        let mut parts = location.split(':');
         Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?))
     })
 }
 
 #[test]
-fn every_place_that_writes_is_cut() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+fn every_write_of_the_programs_is_reached() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
     let mut missing = sites();
     assert!(missing.len() >= 15, "the search itself: {missing:?}");
     let mut removed = false;
     for scenario in &SCENARIOS {
-        let start = lab.start(scenario, 512)?;
-        let mut world = lab.world(&start, 512, scenario.wish, Demand::Everything)?;
-        world.trouble(&scenario.trouble());
-        world.journal().note_sites();
-        world.live();
-        let reached: std::collections::BTreeSet<_> = world
-            .journal()
-            .take_sites()
+        let start = simulator.initial_state(scenario, 512)?;
+        let mut sim = simulator.machine(&start, 512, scenario.workload, Assertions::All)?;
+        sim.set_faults(&scenario.faults());
+        sim.operation_log().record_backtraces();
+        sim.run_until_rest();
+        let reached: std::collections::BTreeSet<_> = sim
+            .operation_log()
+            .take_backtraces()
             .iter()
-            .flat_map(|trace| chunks(trace).collect::<Vec<_>>())
+            .flat_map(|trace| frames(trace).collect::<Vec<_>>())
             .collect();
         let called: Vec<String> = reached
             .iter()
             .map(|(file, line)| line_of(file, *line))
             .collect();
-        // A call that goes over several lines is reported at one of them. One that is the last
-        // thing that its function does may leave no chunk, as the compiler likes: then it is known
-        // by the line that calls the function.
-        removed |= world
-            .journal()
+        // A call over several lines is reported at one of them. A tail call may have no frame: then
+        // the line that calls its function stands for it.
+        removed |= sim
+            .operation_log()
             .take()
             .iter()
-            .any(|op| matches!(op, Op::Var(_, None)));
+            .any(|op| matches!(op, Operation::Variable(_, None)));
         missing.retain(|(file, line), site| {
             let by_caller = site.is_tail() && called.iter().any(|line| calls(line, &site.function));
             !by_caller
@@ -185,7 +179,7 @@ fn every_place_that_writes_is_cut() -> anyhow::Result<()> {
                     .any(|(other, at)| other == file && line.abs_diff(*at) <= 2)
         });
     }
-    assert!(missing.is_empty(), "no scenario comes to: {missing:#?}");
-    assert!(removed, "no scenario removes a variable");
+    assert!(missing.is_empty(), "no scenario reaches: {missing:#?}");
+    assert!(removed, "no scenario deletes a variable");
     Ok(())
 }

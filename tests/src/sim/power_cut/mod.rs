@@ -1,89 +1,96 @@
-//! Where the power fails, as words: the kinds of cuts, and how many of each are taken.
+//! The kinds of power cuts.
+//!
+//! | module | content |
+//! | --- | --- |
+//! | `enumerate` | all power cuts of a trace |
+//! | `trace` | a run, and the machine after each power cut |
+
+mod enumerate;
+pub mod trace;
+
+pub use enumerate::CutCoverage;
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One power cut. Numbers count the operations of the run before it.
+/// A power cut. The first number is that of the operations before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cut {
-    /// After so many operations, all of which have reached the medium: also the death of the
-    /// process.
+pub enum PowerCut {
+    /// All operations have reached the medium: this is also what a killed process leaves.
     Prefix(usize),
-    /// In the middle of a write, of which the first bytes are kept.
+    /// In the middle of a write, whose first bytes are kept.
     Head(usize, usize),
-    /// In the middle of a write, of which the last bytes are kept.
+    /// In the middle of a write, whose last bytes are kept.
     Tail(usize, usize),
-    /// In the middle of a write, of which one sector becomes garbage and the others are kept.
-    Shorn(usize, usize),
-    /// Before a flush: of the sectors written since the last one, those with a bit in the mask are
-    /// kept.
+    /// In the middle of a write: one of its sectors becomes garbage, the others are kept.
+    Garbled(usize, usize),
+    /// Before a flush: of the sectors written since the last one, those in the bit mask are kept.
     Sectors(usize, u64),
-    /// Before a flush: of the writes since the last one, this one alone is kept.
+    /// Before a flush: of the writes since the last one, only this one is kept.
     Only(usize, usize),
     /// Before a flush: of the writes since the last one, all but this one are kept.
     Without(usize, usize),
-    /// Before a flush: of the writes since the last one, so many of the last are kept.
+    /// Before a flush: of the writes since the last one, only the last so many are kept.
     Last(usize, usize),
-    /// Before a flush: of the sectors written since the last one, those that a seed chooses are
+    /// Before a flush: of the sectors written since the last one, a random subset (by this seed) is
     /// kept.
     Random(usize, u64),
-    /// Before a flush: of the places written since the last one, those that a seed chooses hold
-    /// what was written there last, and the others what they held before: a cache that puts writes
-    /// to one place together.
+    /// Before a flush: of the sectors written since the last one, a random subset has its last
+    /// content, the others have their content before: a cache that merges writes.
     Cached(usize, u64),
-    /// The disk has lied about its last flushes: of the sectors written since the third last one,
-    /// those that a seed chooses are kept.
-    Lie(usize, u64),
-    /// Everything was kept, but one bit that a seed chooses has flipped.
-    Rot(usize, u64),
+    /// The last flushes had no effect: of the sectors written since the third last flush, a random
+    /// subset is kept.
+    LostFlush(usize, u64),
+    /// Everything is kept, but a random bit has flipped.
+    BitFlip(usize, u64),
 }
 
-/// What kind a cut is, for counting.
+/// The class of a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum CutClass {
     /// Between two operations.
     Prefix,
     /// Inside of a write.
     Torn,
-    /// Writes and sectors out of order.
+    /// A subset of the unflushed writes or sectors.
     Subset,
-    /// The disk broke its word, or its bits.
+    /// A lost flush or a flipped bit.
     Faulty,
 }
 
-impl Cut {
-    /// Its kind.
+impl PowerCut {
+    /// Its class. *Pure.*
     #[must_use]
-    pub const fn class(&self) -> Class {
+    pub const fn class(&self) -> CutClass {
         match self {
-            Self::Prefix(_) => Class::Prefix,
-            Self::Head(..) | Self::Tail(..) | Self::Shorn(..) => Class::Torn,
+            Self::Prefix(_) => CutClass::Prefix,
+            Self::Head(..) | Self::Tail(..) | Self::Garbled(..) => CutClass::Torn,
             Self::Sectors(..)
             | Self::Only(..)
             | Self::Without(..)
             | Self::Last(..)
             | Self::Random(..)
-            | Self::Cached(..) => Class::Subset,
-            Self::Lie(..) | Self::Rot(..) => Class::Faulty,
+            | Self::Cached(..) => CutClass::Subset,
+            Self::LostFlush(..) | Self::BitFlip(..) => CutClass::Faulty,
         }
     }
 
-    /// The same at another operation.
+    /// The same power cut at another operation. *Pure.*
     #[must_use]
     pub const fn moved_to(self, at: usize) -> Self {
         match self {
             Self::Prefix(_) => Self::Prefix(at),
             Self::Head(_, bytes) => Self::Head(at, bytes),
             Self::Tail(_, bytes) => Self::Tail(at, bytes),
-            Self::Shorn(_, sector) => Self::Shorn(at, sector),
+            Self::Garbled(_, sector) => Self::Garbled(at, sector),
             Self::Sectors(_, mask) => Self::Sectors(at, mask),
             Self::Only(_, write) => Self::Only(at, write),
             Self::Without(_, write) => Self::Without(at, write),
             Self::Last(_, count) => Self::Last(at, count),
             Self::Random(_, seed) => Self::Random(at, seed),
             Self::Cached(_, seed) => Self::Cached(at, seed),
-            Self::Lie(_, seed) => Self::Lie(at, seed),
-            Self::Rot(_, seed) => Self::Rot(at, seed),
+            Self::LostFlush(_, seed) => Self::LostFlush(at, seed),
+            Self::BitFlip(_, seed) => Self::BitFlip(at, seed),
         }
     }
 
@@ -92,31 +99,31 @@ impl Cut {
             Self::Prefix(at) => ("prefix", at, 0),
             Self::Head(at, bytes) => ("head", at, bytes as u64),
             Self::Tail(at, bytes) => ("tail", at, bytes as u64),
-            Self::Shorn(at, sector) => ("shorn", at, sector as u64),
+            Self::Garbled(at, sector) => ("garbled", at, sector as u64),
             Self::Sectors(at, mask) => ("sectors", at, mask),
             Self::Only(at, write) => ("only", at, write as u64),
             Self::Without(at, write) => ("without", at, write as u64),
             Self::Last(at, count) => ("last", at, count as u64),
             Self::Random(at, seed) => ("random", at, seed),
             Self::Cached(at, seed) => ("cached", at, seed),
-            Self::Lie(at, seed) => ("lie", at, seed),
-            Self::Rot(at, seed) => ("rot", at, seed),
+            Self::LostFlush(at, seed) => ("lost-flush", at, seed),
+            Self::BitFlip(at, seed) => ("bit-flip", at, seed),
         }
     }
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for PowerCut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, at, more) = self.parts();
         write!(f, "{word}:{at}:{more}")
     }
 }
 
-impl FromStr for Cut {
+impl FromStr for PowerCut {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("cut {text:?}: expected KIND:NUMBER:NUMBER");
+        let wrong = || format!("power cut {text:?}: expected KIND:NUMBER:NUMBER");
         let mut parts = text.split(':');
         let (Some(word), Some(at), Some(more), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -130,31 +137,16 @@ impl FromStr for Cut {
             "prefix" => Self::Prefix(at),
             "head" => Self::Head(at, count),
             "tail" => Self::Tail(at, count),
-            "shorn" => Self::Shorn(at, count),
+            "garbled" => Self::Garbled(at, count),
             "sectors" => Self::Sectors(at, more),
             "only" => Self::Only(at, count),
             "without" => Self::Without(at, count),
             "last" => Self::Last(at, count),
             "random" => Self::Random(at, more),
             "cached" => Self::Cached(at, more),
-            "lie" => Self::Lie(at, more),
-            "rot" => Self::Rot(at, more),
+            "lost-flush" => Self::LostFlush(at, more),
+            "bit-flip" => Self::BitFlip(at, more),
             _ => return Err(wrong()),
         })
     }
-}
-
-/// How many cuts of each kind are taken where not all can be.
-#[derive(Clone, Copy, Debug)]
-pub struct Thoroughness {
-    /// Sectors of which every subset is taken.
-    pub all_subsets: u32,
-    /// Random subsets where there are more sectors.
-    pub random: u64,
-    /// Places inside of a write of more than eight sectors.
-    pub tears: usize,
-    /// Lies and flipped bits for each operation.
-    pub faulty: u64,
-    /// First seed.
-    pub seed: u64,
 }

@@ -1,10 +1,10 @@
-//! What the system does because its owner wants it: update, mend and compare, through the real
-//! updater.
+//! The steps of a workload, by the real updater: apply a release, repair a slot, verify slots.
 
-use super::firmware::Demand;
-use super::network::SimSource;
-use super::releases::Release;
-use super::world::{Then, Wish, World};
+use super::firmware::Assertions;
+use super::workload::Workload;
+use super::{NextStep, SimMachine};
+use crate::sim::hardware::network::SimSource;
+use crate::sim::releases::Release;
 use bootctl::machine::Machine;
 use record::{Choice, Slot, Status};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use updater::apply::{ApplyError, Failure, Incoming, Options, Outcome};
 use updater::events::Silent;
 use updater::fetch::Retries;
 use updater::repair::Repaired;
-use updater::source::{Fault, MemorySource, Source};
+use updater::source::{self, MemorySource, Source};
 use updater::verify_slot::{Question, verify_slot};
 
-/// Nobody waits for a simulated server.
+/// No pauses, because the server is simulated.
 const RETRIES: Retries = Retries {
     in_a_row: 8,
     seed: 0,
@@ -32,14 +32,14 @@ fn is_refusal<T>(applied: &Result<T, Failure>) -> bool {
     )
 }
 
-impl World<'_> {
-    /// Applies `wanted`, unless it runs already or is known to fail.
-    pub(super) fn pursue(&mut self, machine: &Machine, wanted: &str, version: &str) -> Then {
+impl SimMachine<'_> {
+    /// Applies `wanted`, unless it runs or has failed before.
+    pub(super) fn update(&mut self, machine: &Machine, wanted: &str, version: &str) -> NextStep {
         let releases = self.releases;
         let release = releases.get(wanted);
         let record = match machine.store.read() {
             Ok(record) => record,
-            Err(error) => return self.stopped(&error.to_string()),
+            Err(error) => return self.operation_failed(&error.to_string()),
         };
         let failed = record.slots.iter().any(|slot| {
             let given_up = !matches!(slot.reason, record::Reason::Updating | record::Reason::None);
@@ -48,51 +48,51 @@ impl World<'_> {
                 && given_up
         });
         if version == wanted || failed {
-            return Then::Rest;
+            return NextStep::Rest;
         }
         let on_trial = record.slots.iter().any(|slot| {
             slot.release.manifest_sha256 == release.manifest
                 && matches!(slot.status, Status::Pending { tries_left: 1.. })
         });
         if on_trial {
-            return Then::Restart;
+            return NextStep::Restart;
         }
-        if matches!(self.wish, Wish::RunInterrupted(_)) {
+        if matches!(self.workload, Workload::UpdateInterrupted(_)) {
             self.interrupt(machine, release);
         }
         let mut bundle = release.bundle.clone();
-        if matches!(self.wish, Wish::RunDamaged(_)) {
+        if matches!(self.workload, Workload::UpdateDamaged(_)) {
             let middle = bundle.len() * 3 / 5;
             bundle[middle] ^= 4;
         }
-        let whole = || {
-            release
-                .whole
-                .clone()
-                .map(|whole| self.elsewhere.file(whole))
+        let full_bundle = || {
+            let bundle = release.full_bundle.clone()?;
+            Some(self.full_bundles.file(bundle))
         };
-        let mut applied = self.apply(machine, self.network.file(bundle), whole());
-        // Where a faulty disk has cost the base, its owner takes the whole bundle.
-        if self.demand == Demand::Safety
-            && let (true, Some(whole)) = (is_refusal(&applied), whole())
+        let mut applied = self.apply(machine, self.network.file(bundle), full_bundle());
+        // If a faulty disk has damaged the base, the owner applies the full bundle.
+        if self.assertions == Assertions::SafetyOnly
+            && let (true, Some(full_bundle)) = (is_refusal(&applied), full_bundle())
         {
-            applied = self.apply(machine, whole, None);
+            applied = self.apply(machine, full_bundle, None);
         }
         match applied {
-            Ok(Outcome::Activated(_)) => Then::Restart,
-            Ok(_) => Then::Rest,
-            Err(_) if matches!(self.wish, Wish::RunDamaged(_)) => Then::Rest,
-            // What another fault has brought to a place that is worn out cannot stay there.
-            Err(_) if self.demand == Demand::Safety && self.disk.is_worn() => Then::Rest,
-            Err(error) => self.stopped(&error.to_string()),
+            Ok(Outcome::Activated(_)) => NextStep::Restart,
+            Ok(_) => NextStep::Rest,
+            Err(_) if matches!(self.workload, Workload::UpdateDamaged(_)) => NextStep::Rest,
+            // Another fault has moved data to a range that cannot be read correctly.
+            Err(_) if self.assertions == Assertions::SafetyOnly && self.disk.has_bad_range() => {
+                NextStep::Rest
+            }
+            Err(error) => self.operation_failed(&error.to_string()),
         }
     }
 
-    /// An update from a pipe that breaks at half way.
+    /// Applies a bundle from a pipe that breaks half way.
     fn interrupt(&mut self, machine: &Machine, release: &Release) {
         let half = release.bundle.len() as u64 / 2;
-        let mut pipe =
-            MemorySource::new(release.bundle.clone(), 4096).with_faults([Fault::DropAfter(half)]);
+        let mut pipe = MemorySource::new(release.bundle.clone(), 4096)
+            .with_faults([source::Fault::DropAfter(half)]);
         pipe.seekable = false;
         if self.apply(machine, pipe, None).is_ok() {
             self.violate("an update from half a bundle succeeded".to_owned());
@@ -103,14 +103,14 @@ impl World<'_> {
         &self,
         machine: &Machine,
         source: S,
-        whole: Option<S>,
+        full_bundle: Option<S>,
     ) -> Result<Outcome, Failure> {
         let (target, options) = (self.target(machine), self.options());
         self.runtime.block_on(async {
             let mut incoming =
                 Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
-            if let Some(whole) = whole {
-                incoming = incoming.with_full(whole, &|_, _| {});
+            if let Some(full_bundle) = full_bundle {
+                incoming = incoming.with_full(full_bundle, &|_, _| {});
             }
             incoming.apply(&target, &options, &Silent).await
         })
@@ -139,8 +139,8 @@ impl World<'_> {
         }
     }
 
-    /// Mends `slot`, which holds the release `held`.
-    pub(super) fn repair(&mut self, machine: &Machine, slot: Slot, held: &str) -> Then {
+    /// Repairs `slot`, which holds the release `held`.
+    pub(super) fn repair_slot(&mut self, machine: &Machine, slot: Slot, held: &str) -> NextStep {
         let source: SimSource = self.network.file(self.releases.get(held).bundle.clone());
         let (target, options) = (self.target(machine), self.options());
         let repaired = self.runtime.block_on(async {
@@ -149,18 +149,20 @@ impl World<'_> {
             incoming.repair(slot, &target, &options, &Silent).await
         });
         match &repaired {
-            Ok(Repaired::Whole(_) | Repaired::Mended(_)) => Then::Rest,
-            // A faulty disk has cost the slot itself: there is nothing to mend any more.
-            Err(_) if self.demand == Demand::Safety && is_refusal(&repaired) => Then::Rest,
-            Err(error) => self.stopped(&error.to_string()),
+            Ok(Repaired::Whole(_) | Repaired::Mended(_)) => NextStep::Rest,
+            // A faulty disk has made the slot Unbootable: it cannot be repaired.
+            Err(_) if self.assertions == Assertions::SafetyOnly && is_refusal(&repaired) => {
+                NextStep::Rest
+            }
+            Err(error) => self.operation_failed(&error.to_string()),
         }
     }
 
-    /// Compares both slots: B is whole, A is not, and nothing is written.
-    pub(super) fn compare(&mut self, machine: &Machine) -> Then {
+    /// Verifies both slots: B is intact, A is damaged, and nothing is written.
+    pub(super) fn verify_slots(&mut self, machine: &Machine) -> NextStep {
         let record = match machine.store.read() {
             Ok(record) => record,
-            Err(error) => return self.stopped(&error.to_string()),
+            Err(error) => return self.operation_failed(&error.to_string()),
         };
         let before = (self.disk.operations(), self.disk.medium());
         for slot in Slot::ALL {
@@ -174,19 +176,19 @@ impl World<'_> {
             };
             let report = match self.runtime.block_on(verify_slot(&question, &Silent)) {
                 Ok(report) => report,
-                // A faulty disk has cost the slot itself.
-                Err(_) if self.demand == Demand::Safety => return Then::Rest,
-                Err(error) => return self.stopped(&error.to_string()),
+                // A faulty disk has made the slot Unbootable.
+                Err(_) if self.assertions == Assertions::SafetyOnly => return NextStep::Rest,
+                Err(error) => return self.operation_failed(&error.to_string()),
             };
-            let as_it_is =
+            let expected =
                 report.is_whole() == (slot == Slot::B) && report.is_damaged() == (slot == Slot::A);
-            if self.demand == Demand::Everything && !as_it_is {
-                self.violate(format!("comparing slot {slot} gives {report:?}"));
+            if self.assertions == Assertions::All && !expected {
+                self.violate(format!("slot {slot} is verified as {report:?}"));
             }
         }
         if before != (self.disk.operations(), self.disk.medium()) {
-            self.violate("comparing changed the disk".to_owned());
+            self.violate("verifying a slot changed the disk".to_owned());
         }
-        Then::Rest
+        NextStep::Rest
     }
 }

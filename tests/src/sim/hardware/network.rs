@@ -1,37 +1,37 @@
-//! A network with a bundle at its other end, that goes wrong at one request on command.
+//! A server of bundles that fails at one request on command.
 
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use updater::source::{MemorySource, Source, SourceError};
 
-/// Bytes that still come before a connection breaks in the middle of a chunk, where it is not known
-/// how many are wanted.
+/// Bytes that arrive before a connection breaks in the middle of a chunk, if the length of the
+/// request is not known.
 const UNTIL_RESET: usize = 1000;
-/// Bytes that come at a time.
+/// Bytes that arrive at a time.
 const PIECE: usize = 4096;
 
-/// How a request goes wrong.
+/// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetFaultKind {
+pub enum RequestFaultKind {
     /// The server is too busy to answer.
     Busy,
     /// The connection is lost before the first byte.
     Drop,
-    /// It is lost in the middle of a chunk.
+    /// The connection is lost in the middle of a chunk.
     Reset,
-    /// The server ends its answer in the middle of a chunk, as if that were all.
+    /// The server ends its answer in the middle of a chunk without an error.
     Ends,
-    /// The file is gone.
+    /// The file was deleted.
     Gone,
-    /// The file has another ETag than before.
+    /// The ETag of the file has changed.
     Changed,
-    /// From here on the server sends other bytes, and says nothing.
+    /// The server sends other bytes from now on, without an error.
     OtherBytes,
 }
 
-impl NetFaultKind {
-    /// All of them.
+impl RequestFaultKind {
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Busy,
         Self::Drop,
@@ -42,45 +42,45 @@ impl NetFaultKind {
         Self::OtherBytes,
     ];
 
-    /// Whether the update must get over it by itself, without being started again.
+    /// Returns true if the update must recover by itself, without a new start.
     #[must_use]
-    pub const fn is_passing(self) -> bool {
+    pub const fn is_transient(self) -> bool {
         matches!(self, Self::Busy | Self::Drop | Self::Reset)
     }
 }
 
-/// What goes wrong at one request, counted from 0 over everything that is downloaded.
+/// A fault of one request, numbered from 0 over all downloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetFault {
-    /// The request.
+pub struct RequestFault {
+    /// Number of the request.
     pub at: usize,
-    /// How.
-    pub kind: NetFaultKind,
+    /// How it fails.
+    pub kind: RequestFaultKind,
 }
 
 /// The network of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct SimNetwork {
-    fault: Option<NetFault>,
+    fault: Option<RequestFault>,
     requests: Arc<AtomicUsize>,
 }
 
 impl SimNetwork {
-    /// From now on this fault happens; requests are counted anew.
-    pub fn fail(&mut self, fault: Option<NetFault>) {
+    /// Sets the fault, and counts requests from 0 again.
+    pub fn set_fault(&mut self, fault: Option<RequestFault>) {
         *self = Self {
             fault,
             requests: Arc::default(),
         };
     }
 
-    /// What goes wrong.
+    /// The fault, if one is set.
     #[must_use]
-    pub const fn fault(&self) -> Option<NetFault> {
+    pub const fn fault(&self) -> Option<RequestFault> {
         self.fault
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
@@ -108,7 +108,7 @@ pub struct SimSource {
     /// Where the present request ends.
     end: Option<u64>,
     /// What is wrong with the present answer.
-    broken: Option<NetFaultKind>,
+    broken: Option<RequestFaultKind>,
     /// Bytes that come before that shows.
     left: usize,
     is_other: bool,
@@ -146,25 +146,25 @@ impl Source for SimSource {
         let half = self.end.map(|end| end.saturating_sub(offset) as usize / 2);
         self.left = half.unwrap_or(UNTIL_RESET);
         match self.broken {
-            Some(NetFaultKind::Busy) => return Err(failed(503)),
-            Some(NetFaultKind::Gone) => return Err(failed(404)),
-            Some(NetFaultKind::Changed) => {
+            Some(RequestFaultKind::Busy) => return Err(failed(503)),
+            Some(RequestFaultKind::Gone) => return Err(failed(404)),
+            Some(RequestFaultKind::Changed) => {
                 return Err(SourceError::Changed {
                     what: "simulated".to_owned(),
                 });
             }
-            Some(NetFaultKind::Drop) => self.left = 0,
-            Some(NetFaultKind::OtherBytes) => self.is_other = true,
-            Some(NetFaultKind::Reset | NetFaultKind::Ends) | None => {}
+            Some(RequestFaultKind::Drop) => self.left = 0,
+            Some(RequestFaultKind::OtherBytes) => self.is_other = true,
+            Some(RequestFaultKind::Reset | RequestFaultKind::Ends) | None => {}
         }
         self.file.open(offset).await
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
         let breaks = match self.broken {
-            Some(NetFaultKind::Drop | NetFaultKind::Reset) => true,
-            Some(NetFaultKind::Ends) if self.left == 0 => return Ok(None),
-            kind => kind == Some(NetFaultKind::Ends),
+            Some(RequestFaultKind::Drop | RequestFaultKind::Reset) => true,
+            Some(RequestFaultKind::Ends) if self.left == 0 => return Ok(None),
+            kind => kind == Some(RequestFaultKind::Ends),
         };
         if breaks && self.left == 0 {
             let message = "connection lost".to_owned();

@@ -7,7 +7,7 @@
 //!            and the sectors that were written, unless it is a discard
 //! ```
 
-use crate::sim::journal::Op;
+use crate::sim::hardware::operation::Operation;
 use qemu::Failure;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -28,7 +28,7 @@ const PIECE: u64 = 1 << 20;
 pub struct Recording {
     /// What was done, in order. What was discarded counts as written with zeroes; a write that was
     /// forced to the medium counts as followed by a flush.
-    pub ops: Vec<Op>,
+    pub ops: Vec<Operation>,
     /// Bytes in a sector of the recording.
     pub sector: u64,
 }
@@ -75,7 +75,7 @@ impl Recording {
                 return Err(wrong(what));
             };
             if flags & FLUSH != 0 {
-                ops.push(Op::Flush);
+                ops.push(Operation::Flush);
             }
             if flags & DISCARD != 0 {
                 ops.extend((0..len).step_by(PIECE as usize).map(|done| {
@@ -84,20 +84,20 @@ impl Recording {
                     } else {
                         zeroes[..(len - done) as usize].into()
                     };
-                    Op::Write {
+                    Operation::Write {
                         at: place + done,
                         data,
                     }
                 }));
             } else if len > 0 {
-                ops.push(Op::Write {
+                ops.push(Operation::Write {
                     at: place,
                     data: bytes(at, len)?.into(),
                 });
                 at += len;
             }
             if flags & FUA != 0 {
-                ops.push(Op::Flush);
+                ops.push(Operation::Flush);
             }
         }
         Ok(Self { ops, sector })
@@ -137,8 +137,8 @@ mod tests {
     }
 
     fn words(recording: &Recording) -> Vec<String> {
-        let word = |op: &Op| match op {
-            Op::Write { at, data } => format!("{at}+{} of {}", data.len(), data[0]),
+        let word = |op: &Operation| match op {
+            Operation::Write { at, data } => format!("{at}+{} of {}", data.len(), data[0]),
             other => format!("{other:?}"),
         };
         recording.ops.iter().map(word).collect()

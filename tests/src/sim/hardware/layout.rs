@@ -1,4 +1,4 @@
-//! Where everything lies on the simulated disk: the smallest layout that the installer accepts.
+//! The layout of the simulated disk: the smallest that the installer accepts.
 
 use installer::layout::{Layout, Size};
 use record::Slot;
@@ -8,14 +8,14 @@ const MIB: u64 = 1 << 20;
 /// Length of the disk in bytes.
 pub const DISK_LEN: u64 = 30 * MIB;
 
-/// Where the EFI system partition of another system is, if there is one.
+/// The EFI system partition of another system, if there is one.
 pub const OTHER_ESP: Range<u64> = 27 * MIB..28 * MIB;
-/// Where its root is. Our data end before both.
+/// The root partition of another system. Our data partition ends before both.
 pub const OTHER_ROOT: Range<u64> = 28 * MIB..29 * MIB;
 
 /// A partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Region {
     /// EFI system partition.
     Esp,
     /// Boot record and event ring.
@@ -26,12 +26,12 @@ pub enum Place {
     Root(Slot),
     /// Recovery.
     Recovery,
-    /// The user's data.
+    /// Data of the user.
     Data,
 }
 
-impl Place {
-    /// Its first byte.
+impl Region {
+    /// Offset of its first byte. *Pure.*
     #[must_use]
     pub const fn start(self) -> u64 {
         MIB * match self {
@@ -46,8 +46,8 @@ impl Place {
         }
     }
 
-    /// The byte after its last; of the data, where there is no other system: its partitions are
-    /// data that nobody touches, too.
+    /// Offset after its last byte. *Pure.* The data region includes the partitions of another
+    /// system, because neither may be written.
     #[must_use]
     pub const fn end(self) -> u64 {
         match self {
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-/// The layout with these places.
+/// Returns the installer's layout with these regions. *Pure.*
 #[must_use]
 pub const fn layout() -> Layout {
     Layout {

@@ -1,29 +1,29 @@
-//! A disk that keeps a list of what was done to it, and fails, lies and forgets on command.
+//! A disk that logs its operations and fails on command.
 
-use super::image::Image;
-use super::journal::{Journal, Op};
+use crate::sim::hardware::image::Image;
+use crate::sim::hardware::operation::{Operation, OperationLog};
 use bootctl::device::BlockDevice;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How an operation goes wrong.
+/// How a write or flush fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The write or flush fails, and nothing of it was done. After a flush that failed the medium
-    /// has lost everything since the last one that succeeded, and the cache does not know it.
+pub enum WriteFaultKind {
+    /// It returns an error and has no effect. A failed flush also loses all writes since the last
+    /// flush that succeeded, but they stay in the cache.
     Error,
-    /// Half of the write is done, then it fails.
+    /// Half of the write is done, then it returns an error.
     HalfThenError,
-    /// The disk says that it was done, and it was not.
+    /// It returns success and has no effect.
     Lost,
-    /// The disk says that it was done, and it was, eight sectors further on.
+    /// It returns success, but the bytes are eight sectors behind their offset.
     Misdirected,
-    /// The disk is full, or a quota is.
+    /// It returns `StorageFull`.
     NoSpace,
 }
 
-impl FaultKind {
-    /// All of them.
+impl WriteFaultKind {
+    /// All kinds.
     pub const ALL: [Self; 5] = [
         Self::Error,
         Self::HalfThenError,
@@ -33,83 +33,83 @@ impl FaultKind {
     ];
 }
 
-/// A fault at one of the operations of a disk, counted from 0 over writes and flushes.
+/// A fault of a write or flush, numbered from 0 over both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The first operation that goes wrong.
+pub struct WriteFault {
+    /// Number of the first operation that fails.
     pub at: usize,
-    /// How.
-    pub kind: FaultKind,
-    /// Whether all later ones do, too.
-    pub forever: bool,
+    /// How it fails.
+    pub kind: WriteFaultKind,
+    /// True if all later ones fail, too.
+    pub persistent: bool,
 }
 
-/// A fault at one of the reads of a disk, counted from 0.
+/// A fault of a read, numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadFault {
-    /// The first read that fails.
+    /// Number of the first read that fails.
     pub at: usize,
-    /// Whether all later ones do, too.
-    pub forever: bool,
+    /// True if all later ones fail, too.
+    pub persistent: bool,
 }
 
-/// A place of the disk that has worn out under the one who reads it.
+/// A range of the disk that cannot be read correctly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// Its first byte.
+pub struct BadRange {
+    /// Offset of its first byte.
     pub start: u64,
-    /// The byte after its last.
+    /// Offset after its last byte.
     pub end: u64,
-    /// Whether it gives other bytes than were written, instead of an error.
-    pub lies: bool,
+    /// True if reads return other bytes, false if they return an error.
+    pub corrupts: bool,
 }
 
-/// The order of writes as the machine's programs want it, or changed on purpose: a mutant of the
-/// programs, made without a line in them.
-pub type Meddle = Arc<dyn Fn(u64, &[u8]) -> Meddled + Send + Sync>;
+/// Decides what becomes of a write. It makes a mutant of the programs without a change of their
+/// source.
+pub type WriteFilter = Arc<dyn Fn(u64, &[u8]) -> FilteredWrite + Send + Sync>;
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meddled {
+pub enum FilteredWrite {
     /// It is done.
     Done,
-    /// It is left out, and nobody is told.
-    LeftOut,
-    /// It is done so many flushes later.
+    /// It has no effect, but returns success.
+    Dropped,
+    /// It is done after so many flushes.
     Delayed(u32),
 }
 
-struct State {
-    /// What programs see.
+struct DiskState {
+    /// The content as programs read it.
     cache: Image,
-    /// What the medium holds, once everything that was written has reached it.
+    /// The content of the medium after all writes.
     medium: Image,
-    /// What the medium held at the last flush.
+    /// The content of the medium at the last flush.
     flushed: Image,
     delayed: Vec<(u32, u64, Arc<[u8]>)>,
     operations: usize,
-    fault: Option<Fault>,
+    fault: Option<WriteFault>,
     reads: usize,
     read_fault: Option<ReadFault>,
-    bad: Option<Bad>,
-    meddle: Option<Meddle>,
+    bad: Option<BadRange>,
+    write_filter: Option<WriteFilter>,
 }
 
 /// A disk in memory. Clones are handles on the same one.
 #[derive(Clone)]
 pub struct SimDisk {
-    state: Arc<Mutex<State>>,
-    journal: Journal,
+    state: Arc<Mutex<DiskState>>,
+    operation_log: OperationLog,
     len: u64,
     sector_size: u32,
 }
 
 impl SimDisk {
-    /// A disk with this content, whose operations go to `journal`.
+    /// Returns a disk with this content that logs to `operation_log`.
     #[must_use]
-    pub fn new(image: Image, sector_size: u32, journal: Journal) -> Self {
+    pub fn new(image: Image, sector_size: u32, operation_log: OperationLog) -> Self {
         let len = image.len();
-        let state = State {
+        let state = DiskState {
             cache: image.clone(),
             medium: image.clone(),
             flushed: image,
@@ -119,102 +119,102 @@ impl SimDisk {
             reads: 0,
             read_fault: None,
             bad: None,
-            meddle: None,
+            write_filter: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
-            journal,
+            operation_log,
             len,
             sector_size,
         }
     }
 
-    /// From now on this fault happens; operations are counted anew.
-    pub fn fail(&self, fault: Option<Fault>) {
+    /// Sets the fault of writes and flushes, and counts them from 0 again.
+    pub fn set_write_fault(&self, fault: Option<WriteFault>) {
         let mut state = self.lock();
         state.operations = 0;
         state.fault = fault;
     }
 
-    /// From now on this read fails; reads are counted anew.
-    pub fn fail_read(&self, fault: Option<ReadFault>) {
+    /// Sets the fault of reads, and counts them from 0 again.
+    pub fn set_read_fault(&self, fault: Option<ReadFault>) {
         let mut state = self.lock();
         state.reads = 0;
         state.read_fault = fault;
     }
 
-    /// From now on this place is bad.
-    pub fn wear(&self, bad: Option<Bad>) {
+    /// Sets the range that cannot be read correctly.
+    pub fn set_bad_range(&self, bad: Option<BadRange>) {
         self.lock().bad = bad;
     }
 
-    /// Whether a place is bad.
+    /// Returns true if a range cannot be read correctly.
     #[must_use]
-    pub fn is_worn(&self) -> bool {
+    pub fn has_bad_range(&self) -> bool {
         self.lock().bad.is_some()
     }
 
-    /// From now on writes are meddled with.
-    pub fn meddle(&self, meddle: Option<Meddle>) {
-        self.lock().meddle = meddle;
+    /// Sets the filter of writes.
+    pub fn set_write_filter(&self, write_filter: Option<WriteFilter>) {
+        self.lock().write_filter = write_filter;
     }
 
-    /// Writes and flushes since the last [`SimDisk::fail`].
+    /// Number of writes and flushes since the last [`SimDisk::set_write_fault`].
     #[must_use]
     pub fn operations(&self) -> usize {
         self.lock().operations
     }
 
-    /// Reads since the last [`SimDisk::fail_read`].
+    /// Number of reads since the last [`SimDisk::set_read_fault`].
     #[must_use]
     pub fn reads(&self) -> usize {
         self.lock().reads
     }
 
-    /// What the medium holds.
+    /// Returns the content of the medium.
     #[must_use]
     pub fn medium(&self) -> Image {
         self.lock().medium.clone()
     }
 
-    /// Forgets the cache, as a restart does.
+    /// Drops the cache, as a restart does.
     pub fn restart(&self) {
         let mut state = self.lock();
         state.cache = state.medium.clone();
         state.delayed.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, state: &mut State, at: u64, data: Arc<[u8]>) {
+    fn apply(&self, state: &mut DiskState, at: u64, data: Arc<[u8]>) {
         state.cache.write(at, &data);
         state.medium.write(at, &data);
-        self.journal.push(Op::Write { at, data });
+        self.operation_log.push(Operation::Write { at, data });
     }
 }
 
-impl State {
-    /// The fault that this operation meets.
-    fn next_fault(&mut self) -> Option<FaultKind> {
+impl DiskState {
+    /// The fault of the next write or flush.
+    fn next_fault(&mut self) -> Option<WriteFaultKind> {
         let number = self.operations;
         self.operations += 1;
         let met = self
             .fault
-            .filter(|fault| number == fault.at || (fault.forever && number > fault.at));
+            .filter(|fault| number == fault.at || (fault.persistent && number > fault.at));
         met.map(|fault| fault.kind)
     }
 
-    /// What becomes of a read that found `into`.
-    fn pass(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+    /// Applies the faults of reads to `into`, which was read at `offset`.
+    fn read_result(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let number = self.reads;
         self.reads += 1;
         if self
             .read_fault
-            .is_some_and(|fault| number == fault.at || (fault.forever && number > fault.at))
+            .is_some_and(|fault| number == fault.at || (fault.persistent && number > fault.at))
         {
-            return Err(failed(FaultKind::Error));
+            return Err(failed(WriteFaultKind::Error));
         }
         let Some(bad) = self.bad else { return Ok(()) };
         let end = offset + into.len() as u64;
@@ -222,8 +222,8 @@ impl State {
         if from >= to {
             return Ok(());
         }
-        if !bad.lies {
-            return Err(failed(FaultKind::Error));
+        if !bad.corrupts {
+            return Err(failed(WriteFaultKind::Error));
         }
         into[(from - offset) as usize..(to - offset) as usize]
             .iter_mut()
@@ -232,13 +232,13 @@ impl State {
     }
 }
 
-fn failed(kind: FaultKind) -> io::Error {
-    let kind = if kind == FaultKind::NoSpace {
+fn failed(kind: WriteFaultKind) -> io::Error {
+    let kind = if kind == WriteFaultKind::NoSpace {
         io::ErrorKind::StorageFull
     } else {
         io::ErrorKind::Other
     };
-    io::Error::new(kind, "the simulated disk gave an error")
+    io::Error::new(kind, "the simulated disk returned an error")
 }
 
 fn outside(at: u64, len: usize) -> io::Error {
@@ -263,7 +263,7 @@ impl BlockDevice for SimDisk {
             return Err(outside(offset, into.len()));
         }
         state.cache.read(offset, into);
-        state.pass(offset, into)
+        state.read_result(offset, into)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -274,14 +274,16 @@ impl BlockDevice for SimDisk {
         if let Some(kind) = state.next_fault() {
             return self.faulty_write(&mut state, kind, offset, data);
         }
-        let meddled = state
-            .meddle
+        let filtered = state
+            .write_filter
             .as_ref()
-            .map_or(Meddled::Done, |meddle| meddle(offset, data));
-        match meddled {
-            Meddled::Done => self.apply(&mut state, offset, data.into()),
-            Meddled::LeftOut => state.cache.write(offset, data),
-            Meddled::Delayed(flushes) => {
+            .map_or(FilteredWrite::Done, |write_filter| {
+                write_filter(offset, data)
+            });
+        match filtered {
+            FilteredWrite::Done => self.apply(&mut state, offset, data.into()),
+            FilteredWrite::Dropped => state.cache.write(offset, data),
+            FilteredWrite::Delayed(flushes) => {
                 state.cache.write(offset, data);
                 state.delayed.push((flushes, offset, data.into()));
             }
@@ -292,7 +294,7 @@ impl BlockDevice for SimDisk {
     fn flush(&self) -> io::Result<()> {
         let mut state = self.lock();
         match state.next_fault() {
-            Some(FaultKind::Lost | FaultKind::Misdirected) => return Ok(()),
+            Some(WriteFaultKind::Lost | WriteFaultKind::Misdirected) => return Ok(()),
             Some(kind) => {
                 state.medium = state.flushed.clone();
                 return Err(failed(kind));
@@ -300,7 +302,7 @@ impl BlockDevice for SimDisk {
             None => {}
         }
         state.flushed = state.medium.clone();
-        self.journal.push(Op::Flush);
+        self.operation_log.push(Operation::Flush);
         for (flushes, at, data) in std::mem::take(&mut state.delayed) {
             if flushes > 1 {
                 state.delayed.push((flushes - 1, at, data));
@@ -316,43 +318,43 @@ impl BlockDevice for SimDisk {
         if !state.medium.holds(offset, into.len()) {
             return Err(outside(offset, into.len()));
         }
-        // What a mutant delays or leaves out must not be found by a read-back, or the mutant would
-        // be a fault.
-        let from = if state.meddle.is_some() {
+        // The read-back must not find the writes that a mutant delays or drops: it would report them
+        // as a fault of the disk.
+        let content = if state.write_filter.is_some() {
             &state.cache
         } else {
             &state.medium
         };
-        from.read(offset, into);
-        state.pass(offset, into)
+        content.read(offset, into);
+        state.read_result(offset, into)
     }
 }
 
 impl SimDisk {
     fn faulty_write(
         &self,
-        state: &mut State,
-        kind: FaultKind,
+        state: &mut DiskState,
+        kind: WriteFaultKind,
         offset: u64,
         data: &[u8],
     ) -> io::Result<()> {
         match kind {
-            FaultKind::Error | FaultKind::NoSpace => Err(failed(kind)),
-            FaultKind::HalfThenError => {
+            WriteFaultKind::Error | WriteFaultKind::NoSpace => Err(failed(kind)),
+            WriteFaultKind::HalfThenError => {
                 let sectors = data.len() as u64 / u64::from(self.sector_size);
                 let half = (sectors.div_ceil(2) * u64::from(self.sector_size)) as usize;
                 self.apply(state, offset, data[..half.min(data.len())].into());
                 Err(failed(kind))
             }
-            FaultKind::Lost => {
+            WriteFaultKind::Lost => {
                 state.cache.write(offset, data);
                 Ok(())
             }
-            FaultKind::Misdirected => {
+            WriteFaultKind::Misdirected => {
                 let away = offset + 8 * u64::from(self.sector_size);
                 if state.medium.holds(away, data.len()) {
                     state.medium.write(away, data);
-                    self.journal.push(Op::Write {
+                    self.operation_log.push(Operation::Write {
                         at: away,
                         data: data.into(),
                     });

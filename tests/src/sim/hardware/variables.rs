@@ -1,56 +1,57 @@
-//! Variables that keep a list of what was done to them, and a store that is full on command.
+//! UEFI variables that log their changes, in a store that runs full on command.
 
-use super::journal::{Journal, Op};
-use super::state::Vars;
+use crate::sim::hardware::operation::{Operation, OperationLog};
+use crate::sim::hardware::state::Variables;
 use bootctl::efivars::{EfiVars, MemVars, VarError, VarName, Variable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Variables of a simulated machine. Clones are handles on the same ones.
 #[derive(Clone)]
-pub struct SimVars {
+pub struct SimVariables {
     memory: Arc<MemVars>,
-    journal: Journal,
-    /// Writes that still succeed.
+    operation_log: OperationLog,
+    /// Number of writes that still succeed.
     room: Arc<AtomicUsize>,
 }
 
-impl SimVars {
-    /// These variables, whose changes go to `journal`.
+impl SimVariables {
+    /// Returns these variables, which log to `operation_log`.
     ///
     /// # Errors
-    /// Never, save that memory is a store like any other.
-    pub fn new(vars: &Vars, journal: Journal) -> Result<Self, VarError> {
+    /// Never: memory implements the same trait as a real store.
+    pub fn new(vars: &Variables, operation_log: OperationLog) -> Result<Self, VarError> {
         let memory = MemVars::new();
         vars.iter()
             .try_for_each(|(name, value)| memory.set(name, value))?;
         Ok(Self {
             memory: Arc::new(memory),
-            journal,
+            operation_log,
             room: Arc::new(AtomicUsize::new(usize::MAX)),
         })
     }
 
-    /// From now on so many writes succeed, and then the store is full.
+    /// Makes the store full after so many writes.
     pub fn fill_after(&self, writes: usize) {
         self.room.store(writes, Ordering::Relaxed);
     }
 
-    /// All variables, as firmware sees them.
+    /// Returns all variables.
     #[must_use]
-    pub fn all(&self) -> Vars {
+    pub fn all(&self) -> Variables {
         self.memory.all()
     }
 
-    /// What firmware itself removes.
+    /// Removes and returns a variable, as firmware does with `BootNext`.
     ///
     /// # Errors
-    /// As [`SimVars::new`].
+    /// As [`SimVariables::new`].
     pub fn take(&self, name: &VarName) -> Result<Option<Variable>, VarError> {
         let found = self.memory.get(name)?;
         if found.is_some() {
             self.memory.delete(name)?;
-            self.journal.push(Op::Var(name.clone(), None));
+            self.operation_log
+                .push(Operation::Variable(name.clone(), None));
         }
         Ok(found)
     }
@@ -68,7 +69,7 @@ impl SimVars {
     }
 }
 
-impl EfiVars for SimVars {
+impl EfiVars for SimVariables {
     fn get(&self, name: &VarName) -> Result<Option<Variable>, VarError> {
         self.memory.get(name)
     }
@@ -80,15 +81,16 @@ impl EfiVars for SimVars {
     fn set(&self, name: &VarName, value: &Variable) -> Result<(), VarError> {
         self.write()?;
         self.memory.set(name, value)?;
-        self.journal
-            .push(Op::Var(name.clone(), Some(value.clone())));
+        self.operation_log
+            .push(Operation::Variable(name.clone(), Some(value.clone())));
         Ok(())
     }
 
     fn delete(&self, name: &VarName) -> Result<(), VarError> {
         self.write()?;
         self.memory.delete(name)?;
-        self.journal.push(Op::Var(name.clone(), None));
+        self.operation_log
+            .push(Operation::Variable(name.clone(), None));
         Ok(())
     }
 }

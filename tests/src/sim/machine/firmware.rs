@@ -1,129 +1,130 @@
-//! Firmware around the real guard: its boot manager, and what the guard finds of the machine.
+//! Firmware around the real guard: its boot manager, and the guard's view of the machine.
 
-use super::disk::SimDisk;
-use super::journal::{Journal, Op, Seen};
-use super::oracle::{self, Reader};
-use super::other::LOADER;
-use super::place::Place;
-use super::releases::{Behaviour, Release, Releases};
-use super::vars::SimVars;
+use crate::sim::hardware::disk::SimDisk;
+use crate::sim::hardware::history::HistoryEvent;
+use crate::sim::hardware::layout::Region;
+use crate::sim::hardware::operation::{Operation, OperationLog};
+use crate::sim::hardware::variables::SimVariables;
+use crate::sim::oracle::{self, DiskReader};
+use crate::sim::other_system::LOADER;
+use crate::sim::releases::{Behaviour, Release, Releases};
 use bootctl::efivars::VarName;
 use guard::disk::IoError;
 use guard::{Ended, Launch, Outcome, Source};
 use record::{Choice, Handoff, Request, Slot};
 use seal::SEAL_LEN;
 
-/// What the machine's owner insists on.
+/// The assertions that a run must meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// What is started is whole, and everything comes to the end that it would have come to without
-    /// the cut.
-    Everything,
-    /// Nothing that nobody signed is started. For a disk that lies, rots or misplaces what is
-    /// written, which may cost the release that was being written, but not the machine.
-    Safety,
+pub enum Assertions {
+    /// Every started release is complete, and the machine ends in the same state as without the power
+    /// cut.
+    All,
+    /// Only signed images are started. For disks that lose flushes, flip bits or misdirect writes:
+    /// they may cost the release that is being written, but not the machine.
+    SafetyOnly,
 }
 
-/// What the guard was started from.
+/// The disk that the guard was started from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+enum BootDevice {
     Disk,
     Stick,
 }
 
-/// Something that firmware would start.
+/// A program that firmware would start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    /// A whole guard.
+    /// A complete guard.
     Guard,
-    /// The loader of another system.
+    /// The loader of the other system.
     Other,
 }
 
-/// How a start of the machine ended.
+/// Result of a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Started {
-    /// A system is up.
+pub enum StartResult {
+    /// A system has started.
     Up {
-        /// What the guard said about it.
+        /// The guard's handoff.
         handoff: Handoff,
         /// The version of its release.
         version: &'static str,
-        /// Whether it is the stick's.
+        /// True if it was started from the stick.
         from_stick: bool,
     },
-    /// What was started hung, and the machine restarted.
+    /// The release failed, and the machine restarted.
     Restarted,
-    /// The other system is up.
+    /// The other system has started.
     Other,
-    /// Firmware found nothing to start.
+    /// Firmware found no program.
     Nothing,
 }
 
-/// The machine as firmware sees it, for one start.
+/// The firmware during one start.
 pub struct Firmware<'a> {
-    /// Everything that was ever signed.
+    /// All signed releases.
     pub releases: &'a Releases,
     /// The disk.
     pub disk: &'a SimDisk,
     /// The variables.
-    pub vars: &'a SimVars,
-    /// What is done goes here.
-    pub journal: &'a Journal,
+    pub vars: &'a SimVariables,
+    /// The log of operations.
+    pub operation_log: &'a OperationLog,
     /// The release on the installation stick.
     pub stick: Option<&'a Release>,
-    /// What is insisted on.
-    pub demand: Demand,
-    /// The first thing seen that must not be.
+    /// The assertions of this run.
+    pub assertions: Assertions,
+    /// The first failed assertion.
     pub violation: Option<String>,
-    from: From,
-    started: Started,
+    from: BootDevice,
+    started: StartResult,
 }
 
 impl<'a> Firmware<'a> {
-    /// Firmware of a machine that is switched on.
+    /// Returns the firmware of a machine that is switched on.
     #[must_use]
     pub const fn new(
         releases: &'a Releases,
         disk: &'a SimDisk,
-        vars: &'a SimVars,
-        journal: &'a Journal,
-        demand: Demand,
+        vars: &'a SimVariables,
+        operation_log: &'a OperationLog,
+        assertions: Assertions,
     ) -> Self {
         Self {
             releases,
             disk,
             vars,
-            journal,
+            operation_log,
             stick: None,
-            demand,
+            assertions,
             violation: None,
-            from: From::Disk,
-            started: Started::Nothing,
+            from: BootDevice::Disk,
+            started: StartResult::Nothing,
         }
     }
 
     /// Starts the machine: a stick first, then `BootNext`, then `BootOrder`, then the removable
     /// path of the disk.
-    pub fn start_machine(&mut self) -> Started {
+    pub fn start_machine(&mut self) -> StartResult {
         for (program, from, request) in self.candidates() {
             if program == Program::Other {
-                return Started::Other;
+                return StartResult::Other;
             }
             self.from = from;
-            self.started = Started::Nothing;
+            self.started = StartResult::Nothing;
             let block = self.releases.trust.to_block();
             if let Outcome::TookOver(_) = guard::run(self, &block, request) {
                 return self.started.clone();
             }
         }
-        Started::Nothing
+        StartResult::Nothing
     }
 
-    fn candidates(&mut self) -> Vec<(Program, From, Request)> {
+    fn candidates(&mut self) -> Vec<(Program, BootDevice, Request)> {
         let mut found = Vec::new();
         if self.stick.is_some() {
-            found.push((Program::Guard, From::Stick, Request::Plain));
+            found.push((Program::Guard, BootDevice::Stick, Request::Plain));
         }
         let next = self.vars.take(&VarName::global("BootNext")).ok().flatten();
         let vars = self.vars.all();
@@ -145,19 +146,19 @@ impl<'a> Firmware<'a> {
             };
             let program = self.program_at(&path, Some((number, uuid)));
             found.extend(
-                program.map(|program| (program, From::Disk, guard::parse_options(&optional))),
+                program.map(|program| (program, BootDevice::Disk, guard::parse_options(&optional))),
             );
         }
         let program = self.program_at("EFI/BOOT/BOOTX64.EFI", None);
-        found.extend(program.map(|program| (program, From::Disk, Request::Plain)));
+        found.extend(program.map(|program| (program, BootDevice::Disk, Request::Plain)));
         found
     }
 
-    /// What is found there: on the partition that is named, else on the first EFI system partition
-    /// that has such a file, as EDK2 does it. Firmware would start a torn guard, too.
+    /// The program at `path`: on the named partition, otherwise on the first EFI system partition that
+    /// has such a file, as in EDK2. A damaged guard is a violation, because firmware would start it.
     fn program_at(&mut self, path: &str, named: Option<(u32, [u8; 16])>) -> Option<Program> {
         let image = self.disk.medium();
-        let reader = Reader {
+        let reader = DiskReader {
             image: &image,
             sector: u64::from(bootctl::device::BlockDevice::sector_size(self.disk)),
         };
@@ -169,18 +170,18 @@ impl<'a> Firmware<'a> {
         }
         let whole = self.releases.iter().any(|release| release.guard == program);
         if !whole {
-            self.violate(format!("firmware finds a torn guard at {path}"));
+            self.violate(format!("firmware finds a damaged guard at {path}"));
         }
         whole.then_some(Program::Guard)
     }
 
     fn violate(&mut self, words: String) {
-        if self.demand == Demand::Everything {
+        if self.assertions == Assertions::All {
             self.violation.get_or_insert(words);
         }
     }
 
-    /// What must be true of anything that is started, whoever is asked.
+    /// Assertions about an image that the guard starts.
     fn check(&mut self, launch: &Launch) -> Option<&'a Release> {
         let choice = launch.handoff.choice;
         let bytes = &launch.image.bytes;
@@ -190,13 +191,13 @@ impl<'a> Firmware<'a> {
             Choice::Recovery => release.recovery == *bytes,
         };
         let Some(release) = releases.iter().find(wanted) else {
-            // Whatever is wrong with the disk: this is never allowed.
-            self.violation.get_or_insert(format!(
-                "{choice} is started with an image that nobody released"
-            ));
+            // Never allowed, whatever the disk does.
+            self.violation
+                .get_or_insert(format!("{choice} is started with an unsigned image"));
             return None;
         };
-        self.journal.push(Op::Seen(Seen::Launched(choice)));
+        self.operation_log
+            .push(Operation::Event(HistoryEvent::Launched(choice)));
         if let Choice::Slot(slot) = choice {
             self.check_slot(slot, release);
         }
@@ -206,27 +207,27 @@ impl<'a> Firmware<'a> {
     fn check_slot(&mut self, slot: Slot, release: &Release) {
         let image = self.disk.medium();
         let sector = u64::from(bootctl::device::BlockDevice::sector_size(self.disk));
-        let witness = self.journal.witness();
-        let launches = witness.launches[slot as usize];
-        let Some(record) = (Reader {
+        let history = self.operation_log.history();
+        let launches = history.launches[slot as usize];
+        let Some(record) = (DiskReader {
             image: &image,
             sector,
         })
         .record() else {
             return self.violate(format!(
-                "slot {slot} is started without a record on the disk"
+                "slot {slot} is started without a boot record on the disk"
             ));
         };
         let view = record.slots[slot as usize];
         if view.manifest != release.manifest {
             self.violate(format!(
-                "slot {slot} starts {}, the record names another release",
+                "slot {slot} starts {}, but the record names another release",
                 release.version
             ));
         }
         if view.status == 0 {
             self.violate(format!(
-                "slot {slot} is started, and the record says that it is Unbootable"
+                "slot {slot} is started, but it is Unbootable in the record"
             ));
         }
         if release.index < record.floor {
@@ -237,29 +238,29 @@ impl<'a> Firmware<'a> {
         }
         let uncounted =
             view.status == 1 && view.left.saturating_add(launches) > record::TRIAL_TRIES;
-        if !witness.proven[slot as usize] && (launches > record::TRIAL_TRIES || uncounted) {
+        if !history.healthy[slot as usize] && (launches > record::TRIAL_TRIES || uncounted) {
             let left = view.left;
             self.violate(format!(
                 "{} is started {launches} times with {left} tries left",
                 release.version
             ));
         }
-        if !image.is(Place::Root(slot).start(), &release.root) {
+        if !image.equals(Region::Root(slot).start(), &release.root) {
             self.violate(format!(
-                "slot {slot} starts {} with a root image that is not whole",
+                "slot {slot} starts {} with an incomplete root image",
                 release.version
             ));
         }
     }
 
-    /// A system whose root is torn does not come up, nor does one that is worn.
-    fn comes_up(&self, slot: Slot, release: &Release) -> bool {
-        let worn = self.journal.witness().worn == Some(slot);
-        !worn
+    /// A system starts if its root image is complete and its release does not fail.
+    fn starts(&self, slot: Slot, release: &Release) -> bool {
+        let failing = self.operation_log.history().failing == Some(slot);
+        !failing
             && self
                 .disk
                 .medium()
-                .is(Place::Root(slot).start(), &release.root)
+                .equals(Region::Root(slot).start(), &release.root)
     }
 }
 
@@ -291,11 +292,11 @@ impl guard::Machine for Firmware<'_> {
     }
 
     fn own_disk(&mut self) -> Option<SimDisk> {
-        (self.from == From::Disk).then(|| self.disk.clone())
+        (self.from == BootDevice::Disk).then(|| self.disk.clone())
     }
 
     fn other_disks(&mut self) -> Vec<SimDisk> {
-        if self.from == From::Stick {
+        if self.from == BootDevice::Stick {
             vec![self.disk.clone()]
         } else {
             Vec::new()
@@ -303,7 +304,7 @@ impl guard::Machine for Firmware<'_> {
     }
 
     fn recovery_file(&mut self) -> Option<File> {
-        let stick = self.stick.filter(|_| self.from == From::Stick)?;
+        let stick = self.stick.filter(|_| self.from == BootDevice::Stick)?;
         Some(File([&stick.bundle[..SEAL_LEN], &stick.recovery].concat()))
     }
 
@@ -314,8 +315,8 @@ impl guard::Machine for Firmware<'_> {
         let slot = match launch.handoff.choice {
             Choice::Slot(slot) => slot,
             Choice::Recovery => {
-                let from_stick = self.from == From::Stick;
-                self.started = Started::Up {
+                let from_stick = self.from == BootDevice::Stick;
+                self.started = StartResult::Up {
                     handoff: launch.handoff,
                     version: release.version,
                     from_stick,
@@ -326,9 +327,9 @@ impl guard::Machine for Firmware<'_> {
         match release.behaviour() {
             Behaviour::Returns => Ended::Returned("ABORTED".to_owned()),
             Behaviour::Refused => Ended::NotLoaded("UNSUPPORTED".to_owned()),
-            Behaviour::Works if self.comes_up(slot, release) => {
+            Behaviour::Works if self.starts(slot, release) => {
                 let version = release.version;
-                self.started = Started::Up {
+                self.started = StartResult::Up {
                     handoff: launch.handoff,
                     version,
                     from_stick: false,
@@ -336,7 +337,7 @@ impl guard::Machine for Firmware<'_> {
                 Ended::TookOver
             }
             Behaviour::Works | Behaviour::Restarts => {
-                self.started = Started::Restarted;
+                self.started = StartResult::Restarted;
                 Ended::TookOver
             }
         }
