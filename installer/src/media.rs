@@ -1,9 +1,9 @@
 //! Installation media: a stick that a machine starts from, made by the same code that makes an
 //! installed disk.
 
+use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::table::{Table, TableError};
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
-use crate::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
-use crate::table::{Table, TableError};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
 use record::Guid;

@@ -3,14 +3,14 @@
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
-use installer::answers::Target;
-use installer::beside::Beside;
-use installer::choose::{Candidate, candidates};
-use installer::disks::{self, sample};
-use installer::layout::{Layout, Size};
-use installer::report::PlanReport;
-use installer::safety::{Content, Look, Wanted, look};
-use installer::table::Existing;
+use installer::disk::choose::Target;
+use installer::disk::choose::{Candidate, candidates};
+use installer::disk::coexist::Beside;
+use installer::disk::disks::{self, sample};
+use installer::disk::layout::{Layout, Size};
+use installer::disk::plan_report::PlanReport;
+use installer::disk::safety::{Content, Look, Wanted, look};
+use installer::disk::table::Existing;
 use proptest::prelude::*;
 use record::Guid;
 use serde_json::json;

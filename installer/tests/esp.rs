@@ -1,10 +1,10 @@
 //! The EFI system partition and the partition table, judged by tools that are not ours.
 
 use bootctl::device::{BlockDevice as _, MemDevice};
+use installer::disk::layout::{Layout, Size};
+use installer::disk::table::Table;
+use installer::esp::guards::lacking;
 use installer::esp::{self, Content, EspFile, GUARD_PATHS};
-use installer::guards::lacking;
-use installer::layout::{Layout, Size};
-use installer::table::Table;
 use proptest::prelude::*;
 use record::Guid;
 use std::path::Path;

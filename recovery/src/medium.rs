@@ -1,9 +1,9 @@
 //! The installation medium: the file system, on whatever is plugged in, that holds a recovery image
 //! and bundles.
 
-use installer::answers::{Answers, AnswersError};
-use installer::disks::Roots;
-use installer::mark::Mark;
+use installer::disk::disks::Roots;
+use installer::install::answers::{Answers, AnswersError};
+use installer::install::media_fingerprint::Mark;
 use installer::media::{ANSWERS_NAME, MEDIA_DIR};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use seal::SEAL_LEN;

@@ -4,8 +4,8 @@
 mod lab;
 
 use bootctl::store::RecordStore;
+use installer::install::media_fingerprint::Mark;
 use installer::install::{InstallError, Others};
-use installer::mark::Mark;
 use lab::{FIRST, Lab, SECOND, installed};
 use record::{COPY_OFFSETS, Record, Slot};
 use updater::plan::Refusal;

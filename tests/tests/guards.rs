@@ -4,8 +4,8 @@
 mod lab;
 
 use bootctl::device::BlockDevice as _;
+use installer::esp::guards::{Guard, MendError, lacking};
 use installer::esp::{self, EspFile, GUARD_PATHS};
-use installer::guards::{Guard, MendError, lacking};
 use lab::{Lab, image, installed};
 use std::process::Command;
 

@@ -81,7 +81,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
         machine
             .step("it knows the disk")
-            .expect("/dev/vda was installed by this very medium.")?;
+            .expect("/dev/vda was installed from this medium.")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release is started, with the stick still in");
         machine.expect("rayos-guard: starting slot A, release 1.0.0 (default")?;

@@ -1,0 +1,81 @@
+//! `rayos-installer image`.
+
+use super::files::{compatible, read_text};
+use crate::args::Image;
+use crate::output::{emit, finish};
+use anyhow::{Context as _, Result};
+use bootctl::device::{Access, FileDevice, SectorSize};
+use bootctl::efivars::{EfiVars, Efivarfs};
+use cli::ExitStatus;
+use installer::disk::layout::Layout;
+use installer::host::{block_on, jobs, random_guid};
+use installer::install::{Job, Others, install};
+use installer::progress_markers::Marker;
+use record::Guid;
+use std::fs::File;
+use std::sync::Arc;
+use updater::apply::Report;
+use updater::source::{AnySource, HttpOptions};
+use updater::terminal::{ProgressStyle, Terminal};
+
+impl Image {
+    /// Creates the image; removes it again if the installation fails.
+    pub(crate) fn run(&self) -> Result<ExitStatus> {
+        emit(&Marker::Started);
+        let trust = bundle::trust::load(&self.trust)?;
+        let layout = self.layout()?;
+        let install_id = self.install_id()?;
+        let source = AnySource::new(&self.bundle, HttpOptions::default())?;
+        let file =
+            File::create_new(&self.output).with_context(|| self.output.display().to_string())?;
+        file.set_len(self.size.0)?;
+        let installed = self.install(source, &trust, &layout, install_id);
+        if installed.is_err() {
+            // The error of the installation is the one to report.
+            drop(std::fs::remove_file(&self.output));
+        }
+        finish(&installed?)?;
+        Ok(ExitStatus::Success)
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let Some(path) = &self.layout else {
+            return Ok(Layout::default());
+        };
+        toml::from_str(&read_text(path)?).with_context(|| path.display().to_string())
+    }
+
+    fn install_id(&self) -> Result<Guid> {
+        match &self.install_id {
+            Some(text) => Guid::parse(text).context("--install-id: expected a GUID"),
+            None => Ok(random_guid()?),
+        }
+    }
+
+    fn install(
+        &self,
+        source: AnySource,
+        trust: &seal::Trust,
+        layout: &Layout,
+        install_id: Guid,
+    ) -> Result<Report> {
+        let sectors = SectorSize::Bytes(self.sector_size);
+        let device = Arc::new(FileDevice::open(&self.output, Access::Write, sectors)?);
+        let vars = self.efivars.as_deref().map(Efivarfs::new);
+        let job = Job {
+            device,
+            layout,
+            install_id,
+            compatible: self.compatible.as_deref().map(compatible).transpose()?,
+            trust,
+            vars: vars.as_ref().map(|vars| vars as &dyn EfiVars),
+            jobs: jobs(),
+            now: cli::clock::now(),
+            others: Others::default(),
+        };
+        let terminal = Terminal::new(ProgressStyle::Auto);
+        let report = block_on(install(source, &job, &terminal))??;
+        terminal.done();
+        Ok(report)
+    }
+}

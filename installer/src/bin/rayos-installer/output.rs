@@ -1,0 +1,24 @@
+//! Progress markers on standard error, and the result of an installation on standard output.
+
+use anyhow::Result;
+use installer::progress_markers::Marker;
+use updater::apply::Report;
+
+/// Prints a progress marker on standard error.
+pub(crate) fn emit(marker: &Marker<'_>) {
+    cli::output::note(&marker.to_string());
+}
+
+/// Prints the markers and the sentence that end an installation.
+pub(crate) fn finish(report: &Report) -> Result<()> {
+    emit(&Marker::Activated(&report.version));
+    cli::output::print(&format!(
+        "Installed {} to slot {}: the next boot tries it ({} tries), and it commits when it is \
+         healthy.",
+        report.version,
+        report.slot.to_ascii_uppercase(),
+        report.tries
+    ))?;
+    emit(&Marker::Complete);
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! Whether a disk may be written: every reason against it, all at once.
+
+use crate::disk::coexist::{Beside, Reasons};
+use crate::disk::disks;
+use crate::disk::layout::{Layout, PlannedDisk};
+use crate::disk::table::{Existing, Unfit};
+use bootctl::device::BlockDevice;
+use bootctl::disk::Disk;
+use bootctl::store::RecordStore;
+use record::gpt::GptError;
+use record::{Guid, Pair};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// What lies on a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Nothing that this program recognises: the places where tables and file systems begin are
+    /// zero.
+    Blank,
+    /// One of our installations, on which a release has been activated at some time.
+    Installed {
+        /// Release in the default slot.
+        version: String,
+    },
+    /// One of our installations that was cut off before its first release was activated.
+    Unfinished,
+    /// The same, beside partitions of another system.
+    UnfinishedBeside,
+    /// Partitions of ours without a boot record that can be found.
+    Remains,
+    /// Something else.
+    Other(&'static str),
+}
+
+/// A reason against writing a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// It cannot be written.
+    #[error("it is read-only")]
+    ReadOnly,
+    /// Part of it is in use.
+    #[error("{part} is {reason}")]
+    Busy {
+        /// Kernel name of the disk or partition.
+        part: String,
+        /// How.
+        reason: String,
+    },
+    /// The system that installs was started from it.
+    #[error("it holds the installation medium")]
+    Medium,
+    /// The layout does not fit.
+    #[error("{0}")]
+    Layout(String),
+    /// There is no room for an installation beside what is on it.
+    #[error("{0}")]
+    Beside(String),
+    /// Something is on it, and nobody said that it may be erased.
+    #[error("it is not empty ({what}): name it with --erase {id} to erase it")]
+    NotEmpty {
+        /// What was found.
+        what: String,
+        /// What to name.
+        id: String,
+    },
+    /// RayOS is installed on it, and nobody said that it may be erased.
+    #[error(
+        "RayOS {version} is installed on it: start it, or name it with --erase {id} to install anew"
+    )]
+    AlreadyInstalled {
+        /// Release.
+        version: String,
+        /// What to name.
+        id: String,
+    },
+    /// The same, beside another system, and the whole disk would be taken.
+    #[error(
+        "RayOS {version} is installed on it, beside another system: start it, or name it with --erase {id} to erase both, \
+         or RayOS alone with --beside as well"
+    )]
+    InstalledBeside {
+        /// Release.
+        version: String,
+        /// What to name.
+        id: String,
+    },
+}
+
+/// What was found on a disk.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// What lies on it.
+    pub content: Content,
+    /// Its partition table.
+    pub table: Result<Existing, Unfit>,
+}
+
+impl Look {
+    /// A disk with nothing on it.
+    #[must_use]
+    pub const fn blank() -> Self {
+        let none = GptError::NotAHeader;
+        Self {
+            content: Content::Blank,
+            table: Err(Unfit::NoTable {
+                primary: none,
+                backup: none,
+            }),
+        }
+    }
+}
+
+/// How a disk shall be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The layout that it shall get.
+    pub layout: &'a Layout,
+    /// Whether that shall lie beside what is there.
+    pub beside: bool,
+    /// Kernel names of the disks that the installation medium is on.
+    pub media: &'a [String],
+    /// The id that someone named as the disk to be erased.
+    pub erase: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is
+    /// consent. `look` is nothing where the disk could not be read.
+    #[must_use]
+    pub fn judge(
+        &self,
+        disk: &disks::Disk,
+        look: Option<&Look>,
+    ) -> (Option<PlannedDisk>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        if disk.ro {
+            problems.push(Problem::ReadOnly);
+        }
+        if self.media.contains(&disk.name) {
+            problems.push(Problem::Medium);
+        }
+        for (part, used) in disk.busy() {
+            problems.push(Problem::Busy {
+                part: part.to_owned(),
+                reason: used.to_string(),
+            });
+        }
+        let plan = self
+            .plan(disk, look)
+            .map_err(|found| problems.extend(found))
+            .ok();
+        if self.erase != Some(disk.id()) {
+            problems.extend(self.what_is_lost(look, disk.id()));
+        }
+        (plan, problems)
+    }
+
+    fn plan(&self, disk: &disks::Disk, look: Option<&Look>) -> Result<PlannedDisk, Vec<Problem>> {
+        if !self.beside {
+            let planned = self.layout.plan(disk.size, disk.sector_size, Guid::ZERO);
+            return planned.map_err(|error| vec![Problem::Layout(error.to_string())]);
+        }
+        let beside = |problem: &dyn std::fmt::Display| vec![Problem::Beside(problem.to_string())];
+        match look.map(|look| &look.table) {
+            Some(Ok(table)) => match Beside::plan(table, self.layout, disk.size, Guid::ZERO) {
+                Ok(plan) => Ok(plan.planned),
+                Err(Reasons(reasons)) => {
+                    Err(reasons.iter().flat_map(|reason| beside(reason)).collect())
+                }
+            },
+            Some(Err(unfit)) => Err(beside(unfit)),
+            None => Err(beside(&"it cannot be read")),
+        }
+    }
+
+    /// What nobody said that it may be lost.
+    fn what_is_lost(&self, look: Option<&Look>, id: &str) -> Option<Problem> {
+        let id = id.to_owned();
+        let not_empty = |what: &str| Problem::NotEmpty {
+            what: what.to_owned(),
+            id: id.clone(),
+        };
+        match look.map_or(&Content::Other("it cannot be read"), |look| &look.content) {
+            Content::Blank | Content::Unfinished => None,
+            Content::Installed { version } => {
+                let (version, id) = (version.clone(), id.clone());
+                let others = look
+                    .and_then(|look| look.table.as_ref().ok())
+                    .map(Existing::others);
+                let is_all_lost = !self.beside && others.is_some_and(|others| !others.is_empty());
+                Some(match is_all_lost {
+                    true => Problem::InstalledBeside { version, id },
+                    false => Problem::AlreadyInstalled { version, id },
+                })
+            }
+            Content::Remains => Some(not_empty(
+                "it has partitions of RayOS, and no boot record to go by",
+            )),
+            Content::UnfinishedBeside | Content::Other(_) if self.beside => None,
+            Content::UnfinishedBeside => Some(not_empty(
+                "it has another system, and beside it an installation that was cut off",
+            )),
+            Content::Other(what) => Some(not_empty(what)),
+        }
+    }
+}
+
+/// Finds out what lies on a device, and how it is divided. *Reads*; nothing of it is trusted.
+///
+/// # Errors
+/// What the device says.
+pub fn look(device: &Arc<dyn BlockDevice>) -> std::io::Result<Look> {
+    let table = Existing::read(device.as_ref())?;
+    Ok(Look {
+        content: content(device, table.as_ref().ok())?,
+        table,
+    })
+}
+
+/// What lies on a device with this table, by its first MiB and its last 64 KiB.
+fn content(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> std::io::Result<Content> {
+    match (installation(device), table) {
+        (Some(Content::Unfinished), Some(table)) if !table.others().is_empty() => {
+            return Ok(Content::UnfinishedBeside);
+        }
+        (Some(content), _) => return Ok(content),
+        (None, Some(table)) if !table.ours().is_empty() => return Ok(Content::Remains),
+        (None, _) => {}
+    }
+    let mut start = vec![0; device.len().min(1024 * 1024) as usize];
+    device.read_at(0, &mut start)?;
+    let end_len = device.len().min(64 * 1024);
+    let mut end = vec![0; end_len as usize];
+    device.read_at(device.len() - end_len, &mut end)?;
+    let has = |at: usize, magic: &[u8]| start.get(at..at + magic.len()) == Some(magic);
+    let has_table = [512, 4096].into_iter().any(|at| has(at, b"EFI PART"))
+        || end.windows(8).any(|bytes| bytes == b"EFI PART");
+    if has_table {
+        return Ok(Content::Other("it has a GPT"));
+    }
+    if has(510, &[0x55, 0xaa]) {
+        return Ok(Content::Other("it has an MBR or a FAT file system"));
+    }
+    let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    Ok(if zero(&start) && zero(&end) {
+        Content::Blank
+    } else {
+        Content::Other("it has data of an unknown kind")
+    })
+}
+
+fn installation(device: &Arc<dyn BlockDevice>) -> Option<Content> {
+    let disk = Disk::open(Arc::clone(device)).ok()?;
+    let record = match RecordStore::open(&disk).ok()?.pair() {
+        Pair::Valid { record, .. } => record,
+        // A later version's record, or a lost one: whatever it is, it is somebody's installation.
+        Pair::Newer(_) => {
+            return Some(Content::Installed {
+                version: "of a later version".to_owned(),
+            });
+        }
+        Pair::Lost(_) => {
+            return Some(Content::Installed {
+                version: "with a lost boot record".to_owned(),
+            });
+        }
+    };
+    // Data can only be there once a release has been activated, and a slot keeps its release's name
+    // after that.
+    let used = |slot: &&record::SlotState| slot.release != record::Release::NONE;
+    let slot = record
+        .slots
+        .iter()
+        .find(|slot| slot.is_bootable())
+        .or(record.slots.iter().find(used));
+    Some(match slot {
+        Some(slot) => Content::Installed {
+            version: slot.release.version.to_string(),
+        },
+        None => Content::Unfinished,
+    })
+}
