@@ -7,7 +7,7 @@ use crate::nvram;
 use crate::qemu::Machine;
 use anyhow::{Context as _, Result, ensure};
 use bootctl::entry::LoadOption;
-use bootctl::firmware::{Boot, Start, boot};
+use bootctl::firmware_model::{Boot, Start, boot};
 use bootctl::reconcile::BootVars;
 
 /// What an entry of the script starts.

@@ -6,8 +6,8 @@
 //! fail an update or a commit: the guard needs no entry, and trouble with the firmware is a
 //! [`Warning`].
 
-use crate::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
-use crate::entry::{LoadOption, wording};
+use crate::boot::entry::{LoadOption, wording};
+use crate::firmware::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
 use record::gpt::Partition;
 use record::{Choice, Guid, Record, Slot, SlotState, Status};
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ fn entry_number(name: &VarName) -> Option<u16> {
     let digits = name
         .name
         .strip_prefix("Boot")
-        .filter(|_| name.vendor == crate::efivars::EFI_GLOBAL)?;
+        .filter(|_| name.vendor == crate::firmware::efivars::EFI_GLOBAL)?;
     let valid = digits.len() == 4
         && digits
             .bytes()

@@ -1,10 +1,10 @@
 //! The boot record on the disk: read from two copies, written to the one that is not in use.
 
-use crate::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
-use crate::transition::hangs_on_one_copy;
 use record::{
-    COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Record, STATE_LEN,
+    COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, STATE_LEN,
+    Slot, Status,
 };
 use std::io;
 
@@ -273,6 +273,29 @@ impl RecordStore {
             Err(StoreError::ReadBack(copy))
         }
     }
+}
+
+/// Whether the loss of the copy with `newest` would take back what was decided, since `older` alone
+/// would then count. *Pure.* A release that committed must not be on trial again, nor a floor fall,
+/// nor a person's word be forgotten; a try that is given back, or an update that must be begun
+/// again, does no harm.
+#[must_use]
+pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
+    let Some(older) = older else { return true };
+    let given_up = [Reason::MarkedBad, Reason::RolledBack, Reason::Revoked];
+    let taken_back = |slot: &Slot| {
+        let (now, then) = (newest.slot(*slot), older.slot(*slot));
+        match now.status {
+            Status::Good { .. } => !then.is_good() || then.release != now.release,
+            Status::Unbootable => {
+                given_up.contains(&now.reason) && then.status != Status::Unbootable
+            }
+            Status::Pending { .. } => false,
+        }
+    };
+    newest.default != older.default
+        || newest.floor > older.floor
+        || Slot::ALL.iter().any(taken_back)
 }
 
 /// Others are kept out of the record and the ring for as long as this lives.

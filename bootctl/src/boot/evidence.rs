@@ -1,8 +1,8 @@
 //! What remains of a machine whose boot record is lost: the signed seals in its boot partitions.
 
-use crate::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
-use crate::log::EventLog;
+use crate::state::log::EventLog;
 use record::{Evidence, Reason, Slot};
 use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
 use sha2::{Digest as _, Sha256};

@@ -6,8 +6,8 @@
 //! it boots as OVMF does is a scenario of `scripts/test-guard`, which takes both through one
 //! script.
 
-use crate::entry::{ACTIVE, LoadOption};
-use crate::reconcile::BootVars;
+use crate::boot::entry::{ACTIVE, LoadOption};
+use crate::boot::reconcile::BootVars;
 
 /// Attribute bits that tell applications, such as the firmware's own menu, from systems.
 const CATEGORY: u32 = 0x1f00;

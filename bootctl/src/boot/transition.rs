@@ -1,5 +1,5 @@
 //! What may be done to the boot record, and what is refused. All of it is pure: a record in, a
-//! record out; [`crate::store::RecordStore::write`] makes it so.
+//! record out; [`crate::state::store::RecordStore::write`] makes it so.
 
 use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Status};
 
@@ -351,29 +351,6 @@ pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
         return Err(Refusal::LastBootable(slot));
     }
     Ok(retire(record, slot, Reason::MarkedBad))
-}
-
-/// Whether the loss of the copy with `newest` would take back what was decided, since `older` alone
-/// would then count. *Pure.* A release that committed must not be on trial again, nor a floor fall,
-/// nor a person's word be forgotten; a try that is given back, or an update that must be begun
-/// again, does no harm.
-#[must_use]
-pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
-    let Some(older) = older else { return true };
-    let given_up = [Reason::MarkedBad, Reason::RolledBack, Reason::Revoked];
-    let taken_back = |slot: &Slot| {
-        let (now, then) = (newest.slot(*slot), older.slot(*slot));
-        match now.status {
-            Status::Good { .. } => !then.is_good() || then.release != now.release,
-            Status::Unbootable => {
-                given_up.contains(&now.reason) && then.status != Status::Unbootable
-            }
-            Status::Pending { .. } => false,
-        }
-    };
-    newest.default != older.default
-        || newest.floor > older.floor
-        || Slot::ALL.iter().any(taken_back)
 }
 
 /// Makes a slot Unbootable, and lets go of whatever pointed to it.

@@ -1,10 +1,9 @@
 //! Kernel panics from pstore into the event ring, where they outlive the firmware's small store and
 //! are told to whoever asks why a release failed.
 
-use crate::log::EventLog;
-use crate::pstore;
-use crate::store::StoreError;
-use crate::story;
+use crate::state::log::EventLog;
+use crate::state::pstore;
+use crate::state::store::StoreError;
 use record::event::{Event, Kind};
 use std::fs;
 use std::io;
@@ -49,7 +48,7 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
             old.kind == Kind::Panic && (old.time, old.text()) == (event.time, event.text())
         };
         if !events.iter().any(told) {
-            if let Some(launch) = story::launched_before(&events, panic.time) {
+            if let Some(launch) = launched_before(&events, panic.time) {
                 event.subject = launch.subject;
                 event.version = launch.version;
                 event.record_seq = launch.record_seq;
@@ -61,4 +60,30 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
         }
     }
     Ok(panics.len())
+}
+
+/// The start that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.* `events` are
+/// oldest first, and the last start among them is the one that runs now. It is the last one before
+/// that which the clock allows; a start whose image returned to the guard is none.
+#[must_use]
+pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
+    let returned = |at: usize, launch: &Event| {
+        events
+            .get(at + 1)
+            .is_some_and(|next| next.kind == Kind::PassedOver && next.subject == launch.subject)
+    };
+    let launches: Vec<&Event> = events
+        .iter()
+        .enumerate()
+        .filter(|(at, event)| event.kind == Kind::Launched && !returned(*at, event))
+        .map(|(_, event)| event)
+        .collect();
+    let (_, before) = launches.split_last()?;
+    let possible = |launch: &&&Event| time == 0 || launch.time <= time;
+    before
+        .iter()
+        .rev()
+        .find(possible)
+        .or(before.last())
+        .copied()
 }

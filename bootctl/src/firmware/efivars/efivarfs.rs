@@ -5,7 +5,7 @@
 //! over the old one and never by removing it first: between the two, a power cut would leave no
 //! variable at all.
 
-use super::{EfiVars, VarError, VarName, Variable};
+use super::variable::{EfiVars, VarError, VarName, Variable};
 use record::Guid;
 use rustix::fs::{IFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -206,7 +206,7 @@ fn parse_name(file: &str) -> Option<VarName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::efivars::PERSISTENT;
+    use crate::firmware::efivars::PERSISTENT;
 
     #[test]
     fn a_variable_is_attributes_then_data_in_one_file() {

@@ -1,9 +1,9 @@
 //! `rayos-bootctl repair`: a lost or half-lost record is written anew, then the boot entries are
 //! brought in line.
 
-use crate::cli::{Place, Repair};
-use crate::verbs::{Done, Failure, NOTHING_TO_DO, machine, now};
-use crate::{print, show};
+use crate::args::{Place, Repair};
+use crate::commands::{Done, Failure, NOTHING_TO_DO, machine, now};
+use crate::output::{self, print};
 use bootctl::device::Access;
 use bootctl::evidence;
 use bootctl::machine::Machine;
@@ -117,7 +117,7 @@ fn rebuild_record(machine: &Machine, options: &Repair) -> Result<Record, Failure
         return Err(Failure::NoEvidence(reasons.join("; ")));
     };
     for reason in reasons {
-        show::say(format_args!("warning: no evidence in {reason}"));
+        output::say(format_args!("warning: no evidence in {reason}"));
     }
     for slot in Slot::ALL
         .into_iter()

@@ -1,6 +1,6 @@
 //! A device in memory: what is written is there at once, and nothing ever fails.
 
-use super::{BlockDevice, is_inside, outside};
+use super::block_device::{BlockDevice, is_inside, outside};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,10 +1,4 @@
-//! The EFI variable seam.
-
-mod efivarfs;
-mod memory;
-
-pub use efivarfs::{EFIVARS_DIR, Efivarfs};
-pub use memory::MemVars;
+//! The trait that every store of EFI variables implements.
 
 use record::Guid;
 

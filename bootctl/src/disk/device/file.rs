@@ -1,6 +1,7 @@
 //! A block device or an image file, through the kernel.
 
-use super::{ALIGNMENT, AlignedBuffer, BlockDevice, is_inside, outside, write_zeroes};
+use super::aligned::{ALIGNMENT, AlignedBuffer};
+use super::block_device::{BlockDevice, is_inside, outside, write_zeroes};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};

@@ -144,32 +144,6 @@ pub fn explains(record: &Record, events: &[Event], running: Option<Choice>) -> O
     failure(record, events, first).or_else(|| failure(record, events, second?))
 }
 
-/// The start that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.* `events` are
-/// oldest first, and the last start among them is the one that runs now. It is the last one before
-/// that which the clock allows; a start whose image returned to the guard is none.
-#[must_use]
-pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
-    let returned = |at: usize, launch: &Event| {
-        events
-            .get(at + 1)
-            .is_some_and(|next| next.kind == Kind::PassedOver && next.subject == launch.subject)
-    };
-    let launches: Vec<&Event> = events
-        .iter()
-        .enumerate()
-        .filter(|(at, event)| event.kind == Kind::Launched && !returned(*at, event))
-        .map(|(_, event)| event)
-        .collect();
-    let (_, before) = launches.split_last()?;
-    let possible = |launch: &&&Event| time == 0 || launch.time <= time;
-    before
-        .iter()
-        .rev()
-        .find(possible)
-        .or(before.last())
-        .copied()
-}
-
 /// Events of the slot's present release, since it was activated.
 fn life_of<'a>(state: &SlotState, events: &'a [Event], slot: Slot) -> Vec<&'a Event> {
     let about = |event: &&Event| {

@@ -1,6 +1,6 @@
 //! Variables in memory, that count what is written and can fail on command.
 
-use super::{EfiVars, VarError, VarName, Variable};
+use super::variable::{EfiVars, VarError, VarName, Variable};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

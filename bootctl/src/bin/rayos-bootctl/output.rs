@@ -18,6 +18,13 @@ pub(crate) fn say(text: std::fmt::Arguments<'_>) {
     {}
 }
 
+/// Ends with a result on stdout, which must not be lost silently.
+pub(crate) fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 #[derive(Serialize)]
 struct EventJson<'a> {
     seq: u64,

@@ -1,8 +1,8 @@
 //! The state of a machine in one sentence, in a table, and as JSON.
 
-use crate::secure_boot::SecureBoot;
-use crate::story::{self, Failure};
-use crate::watch::Watch;
+use crate::boot::failure_report::{self, Failure};
+use crate::boot::watch::Watch;
+use crate::firmware::secure_boot::SecureBoot;
 use record::event::Event;
 use record::{
     Choice, Decision, Handoff, Record, Request, Slot, SlotState, Status as SlotStatus, Tried, Why,
@@ -46,7 +46,7 @@ impl Status {
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
         let booted = self.handoff.map(|handoff| handoff.choice);
-        story::explains(
+        failure_report::explains(
             self.record.as_ref()?,
             &self.events,
             booted.or(self.next().map(|(choice, _)| choice)),

@@ -6,8 +6,8 @@
 //! where Secure Boot is on, and that can be said before anybody restarts into it. (A program that
 //! the firmware knows by its SHA-256 alone is taken for unsigned.)
 
-use crate::device::BlockDevice;
-use crate::efivars::{EfiVars, VarError, VarName};
+use crate::disk::device::BlockDevice;
+use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use seal::SEAL_LEN;
 use std::io;
 
@@ -175,7 +175,7 @@ pub fn partition_is_signed(partition: &dyn BlockDevice) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::efivars::{MemVars, Variable};
+    use crate::firmware::efivars::{MemVars, Variable};
 
     fn vars(secure: Option<u8>, setup: Option<u8>) -> MemVars {
         let vars = MemVars::new();

@@ -1,8 +1,8 @@
 //! The event ring on the disk: what happened, in order.
 
-use crate::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, Window};
-use crate::store::{Alone, StoreError};
+use crate::state::store::{Alone, StoreError};
 use record::event::{self, Event};
 use record::{RING_LEN, RING_OFFSET, STATE_LEN};
 

@@ -1,6 +1,6 @@
 //! A device of which only some places may be written.
 
-use super::BlockDevice;
+use super::block_device::BlockDevice;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl BlockDevice for Fenced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemDevice;
+    use crate::disk::device::MemDevice;
 
     #[test]
     fn a_write_is_inside_of_one_range_or_refused() {

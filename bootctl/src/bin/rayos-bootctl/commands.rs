@@ -1,14 +1,14 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
-use crate::cli::{
+use crate::args::{
     Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling,
     Verb,
 };
-use crate::{print, show};
+use crate::output::{self, print};
 use bootctl::collect::{CollectError, collect};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::disk::Disk;
-use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, VarError};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, NoVars, VarError};
 use bootctl::health::{self, Outcome, Plan};
 use bootctl::machine::{Change, Machine, MachineError, handoff};
 use bootctl::reconcile::{self, BootVars, Report};
@@ -111,31 +111,6 @@ pub(crate) fn now() -> u64 {
         .map_or(0, |time| time.as_secs())
 }
 
-/// A machine without EFI variables, as a disk image is without a dump of them.
-struct NoVars;
-
-impl EfiVars for NoVars {
-    fn get(
-        &self,
-        _: &bootctl::efivars::VarName,
-    ) -> Result<Option<bootctl::efivars::Variable>, VarError> {
-        Err(VarError::Unsupported)
-    }
-    fn names(&self) -> Result<Vec<bootctl::efivars::VarName>, VarError> {
-        Err(VarError::Unsupported)
-    }
-    fn set(
-        &self,
-        _: &bootctl::efivars::VarName,
-        _: &bootctl::efivars::Variable,
-    ) -> Result<(), VarError> {
-        Err(VarError::Unsupported)
-    }
-    fn delete(&self, _: &bootctl::efivars::VarName) -> Result<(), VarError> {
-        Err(VarError::Unsupported)
-    }
-}
-
 fn variables(place: &Place) -> Box<dyn EfiVars> {
     match (&place.efivars, &place.disk) {
         (Some(dir), _) => Box::new(Efivarfs::new(dir)),
@@ -156,7 +131,7 @@ fn status(place: &Place, json: bool) -> Done {
     let machine = machine(place, Access::Read)?;
     let status = machine.status();
     for warning in &status.warnings {
-        show::say(format_args!("warning: {warning}"));
+        output::say(format_args!("warning: {warning}"));
     }
     if json {
         print(&(serde_json::to_string_pretty(&status.json())? + "\n"))?;
@@ -192,7 +167,7 @@ fn why(place: &Place, told: &Telling) -> Done {
     }
     let mut text = format!("{failure}\n");
     if let Some(words) = &failure.last_words {
-        text.push_str(&show::quoted(words, "  ", MOST_LAST_WORDS, told.full));
+        text.push_str(&output::quoted(words, "  ", MOST_LAST_WORDS, told.full));
     }
     let about = Some(Choice::Slot(failure.slot));
     let from = status
@@ -200,7 +175,7 @@ fn why(place: &Place, told: &Telling) -> Done {
         .iter()
         .rposition(|event| event.kind == Kind::Activated && event.subject == about);
     for event in status.events.iter().skip(from.unwrap_or(0)) {
-        text.push_str(&show::event_lines(event, told.full));
+        text.push_str(&output::event_lines(event, told.full));
     }
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -280,7 +255,7 @@ fn collect_panics(place: &Place, pstore: &Path) -> Done {
     if count == 0 {
         return Ok(ExitCode::from(NOTHING_TO_DO));
     }
-    show::say(format_args!(
+    output::say(format_args!(
         "rayos-bootctl: {count} kernel panic(s) moved into the event ring"
     ));
     Ok(ExitCode::SUCCESS)
@@ -289,7 +264,7 @@ fn collect_panics(place: &Place, pstore: &Path) -> Done {
 fn check_health(place: &Place, options: &Health) -> Done {
     let booted = machine(place, Access::Read)?.require_booted()?;
     if let Err(failure) = collect_panics(place, &options.panics.pstore) {
-        show::say(format_args!("warning: {failure}"));
+        output::say(format_args!("warning: {failure}"));
     }
     let Choice::Slot(_) = booted else {
         return Ok(ExitCode::from(NOTHING_TO_DO));
@@ -312,23 +287,23 @@ fn check_health(place: &Place, options: &Health) -> Done {
         )
     });
     if let Err(error) = &told {
-        show::say(format_args!("warning: {WATCH_FILE}: {error}"));
+        output::say(format_args!("warning: {WATCH_FILE}: {error}"));
     }
     let outcome = health::run(&plan, |text| {
-        show::say(format_args!("rayos-bootctl: {text}"))
+        output::say(format_args!("rayos-bootctl: {text}"))
     })
     .map_err(failed)?;
     let (kind, failure) = match outcome {
         Outcome::Passed { .. } => return commit(&machine(place, Access::Record)?, &options.commit),
         Outcome::Failed(failure) => {
-            show::say(format_args!(
+            output::say(format_args!(
                 "RAYOS_BOOTCTL:HEALTH_FAILED check={}",
                 failure.check
             ));
             (Kind::HealthFailed, failure)
         }
         Outcome::DeadlinePassed(failure) => {
-            show::say(format_args!(
+            output::say(format_args!(
                 "RAYOS_BOOTCTL:DEADLINE_PASSED check={}",
                 failure.check
             ));
@@ -339,7 +314,7 @@ fn check_health(place: &Place, options: &Health) -> Done {
     let noted = machine(place, Access::Record)
         .and_then(|machine| Ok(machine.note(kind, Some(booted), &text, now())?));
     if let Err(error) = noted {
-        show::say(format_args!("warning: event not written: {error}"));
+        output::say(format_args!("warning: event not written: {error}"));
     }
     if options.reboot {
         rustix::fs::sync();
@@ -353,7 +328,7 @@ fn commit(machine: &Machine, options: &Commit) -> Done {
     if machine.store.read()?.compatible.as_str().is_empty() {
         match System::load(&options.system) {
             Ok(system) => drop(machine.identify(system.compatible())?),
-            Err(error) => show::say(format_args!(
+            Err(error) => output::say(format_args!(
                 "warning: the boot record does not say what this machine is: {error}"
             )),
         }
@@ -362,7 +337,7 @@ fn commit(machine: &Machine, options: &Commit) -> Done {
     warn(&change);
     if let Choice::Slot(slot) = booted {
         let version = change.after.slot(slot).release.version;
-        show::say(format_args!(
+        output::say(format_args!(
             "RAYOS_BOOTCTL:COMMITTED slot={} version={version}",
             slot.letter()
         ));
@@ -381,28 +356,28 @@ fn changed(change: &Change) -> Done {
     if change.is_change() {
         return Ok(ExitCode::SUCCESS);
     }
-    show::say(format_args!("nothing to do: it is so already"));
+    output::say(format_args!("nothing to do: it is so already"));
     Ok(ExitCode::from(NOTHING_TO_DO))
 }
 
 fn warn(change: &Change) {
     if let Some(error) = &change.copy {
-        show::say(format_args!(
+        output::say(format_args!(
             "warning: only one copy of the boot record says so: {error}"
         ));
     }
     if let Some(error) = &change.event {
-        show::say(format_args!("warning: event not written: {error}"));
+        output::say(format_args!("warning: event not written: {error}"));
     }
     report(&change.entries);
 }
 
 fn report(report: &Report) {
     for action in &report.done {
-        show::say(format_args!("rayos-bootctl: done: {action}"));
+        output::say(format_args!("rayos-bootctl: done: {action}"));
     }
     if let Some(warning) = &report.warning {
-        show::say(format_args!("warning: {warning}"));
+        output::say(format_args!("warning: {warning}"));
     }
 }
 
@@ -414,9 +389,13 @@ fn entries(place: &Place, options: &Entries) -> Done {
         .ok()
         .and_then(|machine| machine.facts());
     if options.json {
-        print(&(show::entries_json(&found, facts.as_ref())? + "\n"))?;
+        print(&(output::entries_json(&found, facts.as_ref())? + "\n"))?;
     } else {
-        print(&show::entries_text(&found, facts.as_ref(), options.verbose))?;
+        print(&output::entries_text(
+            &found,
+            facts.as_ref(),
+            options.verbose,
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -424,12 +403,12 @@ fn entries(place: &Place, options: &Entries) -> Done {
 fn log(place: &Place, told: &Telling) -> Done {
     let events = machine(place, Access::Read)?.log.events()?;
     if told.json {
-        print(&(show::log_json(&events)? + "\n"))?;
+        print(&(output::log_json(&events)? + "\n"))?;
     } else {
         print(
             &events
                 .iter()
-                .map(|event| show::event_lines(event, told.full))
+                .map(|event| output::event_lines(event, told.full))
                 .collect::<String>(),
         )?;
     }

@@ -1,14 +1,4 @@
-//! The block device seam: the one way to a disk, for everything above it.
-
-mod aligned;
-mod fenced;
-mod file;
-mod memory;
-
-pub use aligned::{ALIGNMENT, AlignedBuffer};
-pub use fenced::Fenced;
-pub use file::{Access, FileDevice, OpenError, SectorSize};
-pub use memory::MemDevice;
+//! The trait that every device implements.
 
 use std::io;
 
@@ -78,7 +68,7 @@ pub trait BlockDevice: Send + Sync {
     /// Keeps all other programs that ask for the same from this device until
     /// [`BlockDevice::let_others`], and waits for them: for the moment in which the boot record or
     /// the event ring is read, changed and written. This is another lock than that of
-    /// [`Access::Write`], which an update holds from its beginning to its end.
+    /// [`super::Access::Write`], which an update holds from its beginning to its end.
     ///
     /// # Errors
     /// What the kernel says.
@@ -98,7 +88,11 @@ pub trait BlockDevice: Send + Sync {
 }
 
 /// Writes zeroes as any other bytes.
-fn write_zeroes(device: &(impl BlockDevice + ?Sized), offset: u64, count: u64) -> io::Result<()> {
+pub(super) fn write_zeroes(
+    device: &(impl BlockDevice + ?Sized),
+    offset: u64,
+    count: u64,
+) -> io::Result<()> {
     let mut at = offset;
     let end = offset.saturating_add(count);
     while at < end {
