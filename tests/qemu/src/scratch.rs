@@ -1,5 +1,5 @@
-//! A scenario's folder: disks, logs, firmware variables. Gone when the scenario succeeds, kept when
-//! it fails.
+//! The folder of one scenario: disks, logs, firmware variables. Removed when the scenario succeeds,
+//! kept when it fails.
 
 use crate::Failure;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,21 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Makes the folder, empty. *Writes.*
+    /// Creates the folder, empty. *Writes.*
     ///
     /// # Errors
     /// When the folder cannot be made or emptied.
     pub fn new(name: &str) -> Result<Self, Failure> {
-        Self::at(project().join("target/qemu").join(name))
+        Self::at(project_folder().join("target/qemu").join(name))
     }
 
-    /// The same at a place of one's own. *Writes.*
+    /// Creates the folder `path`, empty. *Writes.*
     ///
     /// # Errors
     /// As [`Scratch::new`].
     pub fn at(path: PathBuf) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
-            Failure::new(format!("make {}", path.display()), error.to_string())
+            Failure::new(format!("create {}", path.display()), error.to_string())
         };
         if path.exists() {
             std::fs::remove_dir_all(&path).map_err(failed)?;
@@ -51,13 +51,12 @@ impl Scratch {
         self.path.join(name)
     }
 
-    /// The folder stays when the scenario ends.
+    /// Keeps the folder when the scenario ends.
     pub fn keep(&mut self) {
         self.keep = true;
     }
 
-    /// Ends a scenario: the folder stays when `result` is an error, and the result is handed
-    /// through.
+    /// Ends a scenario and returns `result`: the folder is kept if that is an error.
     ///
     /// # Errors
     /// Those of `result`.
@@ -70,14 +69,15 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.keep && !std::thread::panicking() {
-            // What cannot be removed is emptied when the scenario runs the next time.
+            // A folder that cannot be removed is emptied by the next run.
             std::fs::remove_dir_all(&self.path).ok();
         }
     }
 }
 
-/// The project's folder.
-pub(crate) fn project() -> &'static Path {
+/// Returns the project's folder, which holds this workspace. *Pure.*
+#[must_use]
+pub fn project_folder() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
+    package.ancestors().nth(2).unwrap_or(package)
 }

@@ -1,7 +1,6 @@
-//! Which accelerator QEMU gets: KVM where it really runs firmware, else translation.
+//! The choice of QEMU's accelerator: KVM where it runs firmware, else translation.
 
-use crate::scratch::project;
-use crate::{Failure, Machine, Scratch};
+use crate::{Failure, Machine, Scratch, project_folder};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,20 +11,22 @@ pub enum Accelerator {
     Kvm,
     /// Translation, one host thread for each virtual processor. Works everywhere.
     Tcg,
+    /// Translation in one host thread, with a clock that counts instructions and jumps ahead while
+    /// the processor is idle: minutes of waiting in the guest take seconds.
+    InstructionClock,
 }
 
-/// How long firmware may take to come up under KVM before it counts as not running: it takes one
-/// second.
+/// Maximum time for firmware to start under KVM; usually it takes one second.
 const PROBE_LIMIT: Duration = Duration::from_secs(15);
 
 impl Accelerator {
-    /// The accelerator for this machine, found by starting firmware once under KVM; the answer
-    /// holds until the host is started again. `/dev/kvm` alone says little: inside another virtual
-    /// machine it may be there and not run firmware. `RAYOS_QEMU_ACCEL` (kvm or tcg) overrules.
-    /// *Reads* and caches under `target/`.
+    /// Returns the accelerator that works on this host. It starts firmware once under KVM and
+    /// caches the result under `target/` until the host is restarted: inside another virtual
+    /// machine `/dev/kvm` may exist and not run firmware. `RAYOS_QEMU_ACCEL` (kvm or tcg)
+    /// overrides it. *Reads, and writes the cache.*
     ///
     /// # Errors
-    /// When `RAYOS_QEMU_ACCEL` says something else.
+    /// When `RAYOS_QEMU_ACCEL` has another value.
     pub fn choose() -> Result<Self, Failure> {
         match std::env::var("RAYOS_QEMU_ACCEL").as_deref() {
             Ok("kvm") => return Ok(Self::Kvm),
@@ -49,7 +50,7 @@ impl Accelerator {
         } else {
             Self::Tcg
         };
-        // Without the cache the next one probes again.
+        // Without the cache the next machine probes again.
         if let Some(folder) = cache.parent() {
             std::fs::create_dir_all(folder).ok();
         }
@@ -62,29 +63,37 @@ impl Accelerator {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
+            Self::Tcg | Self::InstructionClock => "tcg",
         }
     }
 
     /// QEMU's arguments for it. *Pure.*
     #[must_use]
-    pub const fn arguments(self) -> [&'static str; 4] {
+    pub const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::Kvm => &["-accel", "kvm", "-cpu", "host"],
+            Self::Tcg => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Self::InstructionClock => &[
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max",
+                "-icount",
+                "shift=6,sleep=off",
+            ],
         }
     }
 }
 
-/// Where the answer is kept; another boot of the host is another file.
+/// The file that caches the result, one for each boot of the host.
 fn cache() -> PathBuf {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    project()
+    project_folder()
         .join("target/qemu")
         .join(format!("accelerator-{}", boot.trim()))
 }
 
-/// Starts firmware without any disk and waits for its boot manager.
+/// Starts firmware without a disk under KVM and waits for its boot manager.
 fn kvm_runs_firmware() -> bool {
     let opened = std::fs::OpenOptions::new()
         .read(true)
@@ -99,7 +108,7 @@ fn kvm_runs_firmware() -> bool {
             .accelerator(Accelerator::Kvm)
             .start("probe")?;
         machine
-            .step("firmware comes up")
+            .step("the firmware starts")
             .expect_within("UEFI", PROBE_LIMIT)?;
         machine.power_off()
     };

@@ -1,11 +1,10 @@
-//! What a terminal would show of the bytes of a serial line: text without escape sequences.
+//! Converts the bytes of a serial line into text without escape sequences.
 
-/// Takes bytes as they come, in pieces of any size, and yields text: no escape sequences, no
-/// carriage returns.
+/// Converts bytes, in pieces of any size, into text without escape sequences and carriage returns.
 ///
-/// Firmware paints its screen with cursor movements; a new position is taken for a new line, so
-/// that words which stand apart on the screen stay apart in the text. A carriage return alone (a
-/// progress bar) begins a new line too.
+/// Firmware moves the cursor on its screen; a new position begins a new line, so that words which
+/// are apart on the screen are apart in the text. A carriage return alone (a progress bar) begins a
+/// new line, too.
 #[derive(Debug, Default)]
 pub(crate) struct Terminal {
     state: State,
@@ -28,7 +27,7 @@ const ESCAPE: u8 = 0x1b;
 const BELL: u8 = 0x07;
 
 impl Terminal {
-    /// The text of the next `bytes`, appended to `text`. Bytes that are not ASCII become `?`.
+    /// Appends the text of `bytes` to `text`. Bytes that are not ASCII become `?`.
     pub(crate) fn feed(&mut self, bytes: &[u8], text: &mut String) {
         for &byte in bytes {
             if self.returned
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn each_turn_of_a_progress_bar_is_a_line() {
+    fn each_update_of_a_progress_bar_is_a_line() {
         assert_eq!(
             text_of(&[b"\r 10 %\r", b" 20 %\r\r\ndone\r\n"]),
             " 10 %\n 20 %\ndone\n"
@@ -96,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn colours_vanish_even_when_they_come_in_pieces() {
+    fn colours_are_removed_even_across_pieces() {
         assert_eq!(text_of(&[b"\x1b[1;3", b"1mred\x1b", b"[0m."]), "red.");
     }
 
     #[test]
-    fn a_new_position_is_a_new_line() {
+    fn a_cursor_position_begins_a_new_line() {
         assert_eq!(
             text_of(&[b"BdsDxe\x1b[04;01Hloading\x1b[2J\x1b[01;01H"]),
             "BdsDxe\nloading\n"
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_vanish_and_foreign_bytes_are_marked() {
+    fn titles_are_removed_and_other_bytes_become_question_marks() {
         assert_eq!(text_of(&[b"\x1b]0;title\x07a\xc3\xa9b"]), "a??b");
     }
 }

@@ -1,32 +1,32 @@
-//! A step that did not come about, told so that nobody has to run it again to know why.
+//! A failed step, with what is needed to find the cause without a second run.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A step of a scenario failed. Its display is the whole report, of several lines.
+/// A step of a scenario failed. Its display is a report of several lines.
 #[derive(Clone, thiserror::Error)]
 pub struct Failure {
-    /// The step, in the scenario's words.
+    /// The step, as the scenario names it.
     pub step: String,
-    /// What happened instead, or what did not happen.
+    /// The cause.
     pub what: String,
-    /// The machine it happened on, where there is one.
-    pub machine: Option<Box<Scene>>,
+    /// The machine, if one was running.
+    pub machine: Option<Box<MachineState>>,
 }
 
 /// The machine at the moment of the failure.
 #[derive(Clone)]
-pub struct Scene {
+pub struct MachineState {
     /// The last lines of the console.
     pub tail: String,
     /// The file that holds the whole console.
     pub log: PathBuf,
-    /// What was started.
+    /// The command line of QEMU.
     pub command_line: String,
 }
 
 impl Failure {
-    /// A failure outside of any machine. *Pure.*
+    /// Returns a failure without a machine. *Pure.*
     #[must_use]
     pub fn new(step: impl Into<String>, what: impl Into<String>) -> Self {
         Self {
@@ -36,8 +36,8 @@ impl Failure {
         }
     }
 
-    /// For `map_err`: what the system said about `step`. *Pure.*
-    pub(crate) fn of<E: fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
+    /// Returns a closure for `map_err` that makes an error a failure of `step`. *Pure.*
+    pub fn of<E: fmt::Display>(step: impl Into<String>) -> impl FnOnce(E) -> Self {
         let step = step.into();
         move |error| Self::new(step, error.to_string())
     }
@@ -46,23 +46,23 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.step, self.what)?;
-        let Some(scene) = &self.machine else {
+        let Some(state) = &self.machine else {
             return Ok(());
         };
         write!(f, "\n  the end of the console:")?;
-        for line in scene.tail.lines() {
+        for line in state.tail.lines() {
             write!(f, "\n    | {line}")?;
         }
         write!(
             f,
             "\n  the whole console: {}\n  started as: {}",
-            scene.log.display(),
-            scene.command_line
+            state.log.display(),
+            state.command_line
         )
     }
 }
 
-/// As the display: tests that return an error show it by its debug form.
+/// Same as the display, because a test that returns an error prints its debug form.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -7,22 +7,22 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// How long QEMU may take to open its socket, and to answer.
+/// Maximum time for QEMU to open its socket and to answer.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A connection to one QEMU.
 #[derive(Debug)]
 pub(crate) struct Qmp {
     lines: BufReader<UnixStream>,
-    /// How often the machine was reset so far, by the guest or by us.
+    /// Number of resets so far, by the guest or by the scenario.
     resets: u32,
 }
 
 impl Qmp {
-    /// Connects as soon as the socket is there.
+    /// Connects as soon as the socket exists.
     ///
     /// # Errors
-    /// `NotConnected` when QEMU ended instead; `TimedOut`; what the socket says.
+    /// `NotConnected` when QEMU ended; `TimedOut`; errors of the socket.
     pub(crate) fn connect(socket: &Path, child: &mut Child) -> io::Result<Self> {
         let until = Instant::now() + LIMIT;
         let stream = loop {
@@ -50,10 +50,10 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// Runs one command and returns its answer; events that come before it are noted.
+    /// Runs one command and returns its answer. Counts the resets among the events before it.
     ///
     /// # Errors
-    /// What QEMU answers, or what the socket says.
+    /// The error that QEMU answers; errors of the socket.
     pub(crate) fn execute(&mut self, command: &str, arguments: Value) -> io::Result<Value> {
         let line = json!({"execute": command, "arguments": arguments}).to_string();
         self.lines
@@ -70,11 +70,11 @@ impl Qmp {
         }
     }
 
-    /// Runs `command`, which changes nothing, until its answer's `field` is one of `values`; which
-    /// one it was.
+    /// Runs the query `command` until `field` of its answer is one of `values`, and returns that
+    /// value.
     ///
     /// # Errors
-    /// `TimedOut`; what QEMU answers, or what the socket says.
+    /// `TimedOut`; the error that QEMU answers; errors of the socket.
     pub(crate) fn until<'a>(
         &mut self,
         command: &str,
@@ -101,12 +101,12 @@ impl Qmp {
         }
     }
 
-    /// How often the machine was reset so far.
+    /// Returns the number of resets so far.
     ///
     /// # Errors
-    /// What the socket says.
+    /// Errors of the socket.
     pub(crate) fn resets(&mut self) -> io::Result<u32> {
-        // Any command: events that came before its answer are noted on the way.
+        // Any command will do: events before its answer are counted on the way.
         self.execute("query-status", json!({}))?;
         Ok(self.resets)
     }
