@@ -19,7 +19,9 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
     if let Some(error) = error.downcast_ref::<UnattendedError>() {
         return match error {
             UnattendedError::Install(error) => Some(of_installing(error)),
-            UnattendedError::Choice(_) | UnattendedError::Open(_) => Some(ExitStatus::Unavailable),
+            UnattendedError::Choice(_)
+            | UnattendedError::Open(_)
+            | UnattendedError::Exchanged(_) => Some(ExitStatus::Unavailable),
             UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(ExitStatus::Failed),
         };
     }

@@ -79,6 +79,9 @@ pub(crate) struct Apply {
     /// Install even if the answers file does not contain `unattended = true`
     #[arg(long)]
     pub(crate) yes: bool,
+    /// The recovery keys of the BitLocker volumes on the disk are at hand
+    #[arg(long, requires = "beside")]
+    pub(crate) recovery_key_at_hand: bool,
 }
 
 /// Create a disk image with the release installed, by the same procedure

@@ -1,6 +1,5 @@
 //! Progress markers on standard error, and the result of an installation on standard output.
 
-use anyhow::Result;
 use installer::progress_markers::Marker;
 use updater::apply::Report;
 
@@ -9,16 +8,19 @@ pub(crate) fn emit(marker: &Marker<'_>) {
     cli::output::note(&marker.to_string());
 }
 
-/// Prints the markers and the sentence that end an installation.
-pub(crate) fn finish(report: &Report) -> Result<()> {
+/// Prints the markers and the sentence that end an installation. A failure to print it does not
+/// change that the release is installed.
+pub(crate) fn finish(report: &Report) {
     emit(&Marker::Activated(&report.version));
-    cli::output::print(&format!(
+    let printed = cli::output::print(&format!(
         "Installed {} to slot {}: the next boot tries it ({} tries), and it commits when it is \
          healthy.",
         report.version,
         report.slot.to_ascii_uppercase(),
         report.tries
-    ))?;
+    ));
+    if let Err(error) = printed {
+        cli::output::note(&format!("rayos-installer: standard output: {error}"));
+    }
     emit(&Marker::Complete);
-    Ok(())
 }

@@ -48,7 +48,7 @@ impl Apply {
             emit(&Marker::WriteStarted(disk));
         }))??;
         terminal.done();
-        finish(&report)?;
+        finish(&report);
         match answers.then {
             Then::Nothing => {}
             Then::Reboot => restart(false)?,
@@ -65,6 +65,7 @@ impl Apply {
         }
         answers.forget_floor |= self.forget_floor;
         answers.beside |= self.beside;
+        answers.recovery_key_at_hand |= self.recovery_key_at_hand;
         Ok(answers)
     }
 

@@ -7,12 +7,14 @@ use std::path::Path;
 
 /// Reads and parses the answers file at `path`.
 pub(super) fn read_answers(path: &Path) -> Result<Answers> {
-    Answers::parse(&read_text(path)?).with_context(|| path.display().to_string())
+    let name = || path.display().to_string();
+    let found = std::fs::read(path).with_context(name)?;
+    Answers::decode(&found).with_context(name)
 }
 
 /// Reads the text file at `path`; errors name it.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    cli::input::read_text(path).with_context(|| path.display().to_string())
 }
 
 /// Parses the name of a machine's hardware.

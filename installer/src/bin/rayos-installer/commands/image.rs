@@ -3,38 +3,39 @@
 use super::files::{compatible, read_text};
 use crate::args::Image;
 use crate::output::{emit, finish};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::efivars::{EfiVars, Efivarfs};
 use cli::ExitStatus;
+use cli::new_file::NewFile;
 use installer::disk::layout::Layout;
 use installer::host::{block_on, jobs, random_guid};
 use installer::install::{Job, Others, install};
 use installer::progress_markers::Marker;
 use record::Guid;
-use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use updater::apply::Report;
 use updater::source::{AnySource, HttpOptions};
 use updater::terminal::{ProgressStyle, Terminal};
 
 impl Image {
-    /// Creates the image; removes it again if the installation fails.
+    /// Creates the image. The file gets its name only after the installation succeeded.
     pub(crate) fn run(&self) -> Result<ExitStatus> {
         emit(&Marker::Started);
         let trust = bundle::trust::load(&self.trust)?;
         let layout = self.layout()?;
         let install_id = self.install_id()?;
         let source = AnySource::new(&self.bundle, HttpOptions::default())?;
-        let file =
-            File::create_new(&self.output).with_context(|| self.output.display().to_string())?;
-        file.set_len(self.size.0)?;
-        let installed = self.install(source, &trust, &layout, install_id);
-        if installed.is_err() {
-            // The error of the installation is the one to report.
-            drop(std::fs::remove_file(&self.output));
+        let name = || self.output.display().to_string();
+        if self.output.exists() {
+            bail!("{}: exists already", self.output.display());
         }
-        finish(&installed?)?;
+        let new = NewFile::create(&self.output).with_context(name)?;
+        new.file.set_len(self.size.0).with_context(name)?;
+        let report = self.install(source, &new.open_path(), &trust, &layout, install_id)?;
+        new.publish().with_context(name)?;
+        finish(&report);
         Ok(ExitStatus::Success)
     }
 
@@ -55,12 +56,13 @@ impl Image {
     fn install(
         &self,
         source: AnySource,
+        path: &Path,
         trust: &seal::Trust,
         layout: &Layout,
         install_id: Guid,
     ) -> Result<Report> {
         let sectors = SectorSize::Bytes(self.sector_size);
-        let device = Arc::new(FileDevice::open(&self.output, Access::Write, sectors)?);
+        let device = Arc::new(FileDevice::open(path, Access::Write, sectors)?);
         let vars = self.efivars.as_deref().map(Efivarfs::new);
         let job = Job {
             device,

@@ -1,15 +1,17 @@
 //! `rayos-installer media`.
 
-use super::files::read_answers;
+use super::files::{read_answers, read_text};
 use crate::args::Media;
 use crate::output::emit;
 use anyhow::{Context as _, Result};
 use bootctl::device::{Access, FileDevice, SectorSize};
 use cli::ExitStatus;
+use cli::input::refuse_input_as_output;
+use cli::new_file::NewFile;
 use installer::host::block_on;
 use installer::media::{Content, images, stick_len, write_stick};
 use installer::progress_markers::Marker;
-use std::fs::File;
+use std::path::PathBuf;
 
 impl Media {
     /// Creates the stick, or its file system alone.
@@ -17,6 +19,8 @@ impl Media {
         emit(&Marker::Started);
         let trust = bundle::trust::load(&self.trust)?;
         let answers = self.answers()?;
+        let inputs = [&self.bundle, &self.trust].into_iter().chain(&self.answers);
+        refuse_input_as_output(&self.output, inputs.map(PathBuf::as_path))?;
         let images = block_on(images(&self.bundle, &trust))??;
         let content = Content {
             guard: &images.guard,
@@ -30,25 +34,27 @@ impl Media {
         } else {
             stick_len(esp_len)
         };
-        let file = File::create(&self.output).with_context(|| self.output.display().to_string())?;
-        file.set_len(len)?;
-        drop(file);
-        let device = FileDevice::open(&self.output, Access::Write, SectorSize::Bytes(512))?;
+        let name = || self.output.display().to_string();
+        let new = NewFile::create(&self.output).with_context(name)?;
+        new.file.set_len(len).with_context(name)?;
+        let device = FileDevice::open(&new.open_path(), Access::Write, SectorSize::Bytes(512))?;
         if self.esp_only {
             content.write_esp(&device, 0, esp_len)?;
         } else {
             write_stick(&device, &content, images.id)?;
         }
+        drop(device);
+        new.publish().with_context(name)?;
         emit(&Marker::Complete);
         Ok(ExitStatus::Success)
     }
 
-    /// Returns the answers file as it is, after parsing it.
+    /// Returns the answers file as it is read from the stick: parsed, without a byte order mark.
     fn answers(&self) -> Result<Option<Vec<u8>>> {
         let Some(path) = &self.answers else {
             return Ok(None);
         };
         read_answers(path)?;
-        Ok(Some(std::fs::read(path)?))
+        Ok(Some(read_text(path)?.into_bytes()))
     }
 }
