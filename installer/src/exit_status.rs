@@ -1,6 +1,6 @@
 //! How a run ends: the exit codes for scripts, the same for `rayos-installer` and `rayos-recovery`.
 
-use crate::esp::guards::MendError;
+use crate::esp::guards::RepairError;
 use crate::install::InstallError;
 use crate::install::unattended::UnattendedError;
 use bootctl::device::OpenError;
@@ -21,11 +21,11 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
             UnattendedError::Install(error) => Some(of_installing(error)),
             UnattendedError::Choice(_)
             | UnattendedError::Open(_)
-            | UnattendedError::Exchanged(_) => Some(ExitStatus::Unavailable),
+            | UnattendedError::DiskChanged(_) => Some(ExitStatus::Unavailable),
             UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(ExitStatus::Failed),
         };
     }
-    let mending = error.downcast_ref::<MendError>().map(of_mending);
+    let mending = error.downcast_ref::<RepairError>().map(of_mending);
     let installing = || error.downcast_ref::<InstallError>().map(of_installing);
     mending
         .or_else(installing)
@@ -35,16 +35,18 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
 const fn of_installing(error: &InstallError) -> ExitStatus {
     match error {
         InstallError::Bundle(_) | InstallError::Refused(_) => ExitStatus::Refused,
-        InstallError::Layout(_) | InstallError::Beside(_) => ExitStatus::Unavailable,
+        InstallError::Layout(_) | InstallError::Coexist(_) => ExitStatus::Unavailable,
         _ => ExitStatus::Failed,
     }
 }
 
-const fn of_mending(error: &MendError) -> ExitStatus {
+const fn of_mending(error: &RepairError) -> ExitStatus {
     match error {
-        MendError::Older { .. } | MendError::Unsigned => ExitStatus::Refused,
-        MendError::Disk(_) | MendError::Foreign(_) | MendError::NotOurs => ExitStatus::Unavailable,
-        MendError::Record(_) | MendError::Io(_) => ExitStatus::Failed,
+        RepairError::BelowFloor { .. } | RepairError::Unsigned => ExitStatus::Refused,
+        RepairError::Disk(_) | RepairError::OtherFiles(_) | RepairError::NotOurEsp => {
+            ExitStatus::Unavailable
+        }
+        RepairError::Record(_) | RepairError::Io(_) => ExitStatus::Failed,
     }
 }
 
@@ -82,16 +84,16 @@ mod tests {
             ExitStatus::Unavailable
         );
         assert_eq!(code(OpenError::Busy("x".into())), ExitStatus::Unavailable);
-        assert_eq!(code(MendError::Unsigned), ExitStatus::Refused);
+        assert_eq!(code(RepairError::Unsigned), ExitStatus::Refused);
         assert_eq!(
-            code(MendError::Foreign("x".to_owned())),
+            code(RepairError::OtherFiles("x".to_owned())),
             ExitStatus::Unavailable
         );
-        assert_eq!(code(MendError::NotOurs), ExitStatus::Unavailable);
+        assert_eq!(code(RepairError::NotOurEsp), ExitStatus::Unavailable);
         assert_eq!(
-            code(InstallError::from(
-                crate::disk::coexist::Reasons(Vec::new())
-            )),
+            code(InstallError::from(crate::disk::coexist::Obstacles(
+                Vec::new()
+            ))),
             ExitStatus::Unavailable
         );
         assert_eq!(code(io::Error::other("x")), ExitStatus::Failed);

@@ -3,7 +3,7 @@
 
 /// A step of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Marker<'a> {
+pub enum ProgressMarker<'a> {
     /// The program runs.
     Started,
     /// The disks are made up.
@@ -26,7 +26,7 @@ pub enum Marker<'a> {
     Failed(u8),
 }
 
-impl std::fmt::Display for Marker<'_> {
+impl std::fmt::Display for ProgressMarker<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RAYOS_INSTALLER:")?;
         match self {

@@ -1,4 +1,4 @@
-//! The stick stays plugged in, and the firmware prefers it: what is installed already is started
+//! The stick kept plugged in, and the firmware prefers it: what is installed already is started
 //! instead of being refused again and again.
 
 use bootctl::device::{Access, FileDevice, SectorSize};
@@ -8,21 +8,21 @@ use bootctl::reconcile;
 use bootctl::store::StoreError;
 use installer::disk::choose::Target;
 use installer::disk::choose::{Candidate, choose};
-use installer::disk::safety::Content;
-use installer::install::media_fingerprint::Mark;
+use installer::disk::safety::DiskContent;
+use installer::install::media_fingerprint::MediaFingerprint;
 use record::event::{Event, Kind};
 use record::{Choice, Decision, Request, Tried, decide};
 use std::sync::Arc;
 
 /// How often in a row the machine is restarted for it. A firmware that does not heed `BootNext`
 /// comes back here each time: after that a person has to pull the stick.
-pub const RESTARTS: usize = 3;
+pub const MAX_RESTARTS: usize = 3;
 /// The text of the event that counts them.
 const NOTE: &str = "asked the firmware for it from the installation medium";
 
 /// Why the installed system is not started from here.
 #[derive(Debug, thiserror::Error)]
-pub enum OnwardError {
+pub enum BootInstalledError {
     /// Record or event ring cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -36,7 +36,7 @@ pub enum OnwardError {
     #[error(
         "the firmware was asked for it {0} times and started the medium again: remove the medium"
     )]
-    Again(usize),
+    FirmwareIgnored(usize),
     /// The firmware's variables cannot be written.
     #[error(transparent)]
     Firmware(#[from] reconcile::Warning),
@@ -44,47 +44,47 @@ pub enum OnwardError {
 
 /// The disk with an installation, if there is exactly one. *Pure.*
 #[must_use]
-pub fn installed(candidates: &[Candidate]) -> Option<&Candidate> {
+pub fn only_installation(candidates: &[Candidate]) -> Option<&Candidate> {
     let mut found = candidates
         .iter()
-        .filter(|it| matches!(it.content, Some(Content::Installed { .. })));
+        .filter(|it| matches!(it.content, Some(DiskContent::Installed { .. })));
     let first = found.next();
     if found.next().is_some() { None } else { first }
 }
 
-/// The disk that is started instead of being installed to, and why. *Pure*, but for `mark_of`,
+/// The disk that is started instead of being installed to, and why. *Pure*, but for `read_fingerprint`,
 /// which is asked what stands on the chosen disk.
 ///
 /// Either nothing can be installed to, and one disk holds an installation; or the chosen one holds
 /// what this very medium installed. Answers with `erase` would have it installed anew at each start
 /// otherwise.
 #[must_use]
-pub fn instead<'a>(
+pub fn existing_installation<'a>(
     candidates: &'a [Candidate],
     target: &Target,
-    medium: Mark,
-    mark_of: impl Fn(&Candidate) -> Option<Mark>,
+    medium: MediaFingerprint,
+    read_fingerprint: impl Fn(&Candidate) -> Option<MediaFingerprint>,
 ) -> Option<(&'a Candidate, String)> {
     match choose(candidates, target) {
-        Err(refusal) => Some((installed(candidates)?, refusal.to_string())),
+        Err(refusal) => Some((only_installation(candidates)?, refusal.to_string())),
         Ok(chosen) => {
-            let holds = matches!(chosen.content, Some(Content::Installed { .. }));
+            let holds = matches!(chosen.content, Some(DiskContent::Installed { .. }));
             let path = chosen.disk.path.display();
             let why = || {
                 format!(
                     "{path} was installed from this medium. To install anew, change anything in its install.toml."
                 )
             };
-            (holds && mark_of(chosen) == Some(medium)).then(|| (chosen, why()))
+            (holds && read_fingerprint(chosen) == Some(medium)).then(|| (chosen, why()))
         }
     }
 }
 
 /// The mark on a disk of this machine. *Reads.* One that cannot be read is none.
 #[must_use]
-pub fn mark_of(candidate: &Candidate) -> Option<Mark> {
+pub fn read_fingerprint(candidate: &Candidate) -> Option<MediaFingerprint> {
     let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect).ok()?;
-    Mark::read(&Disk::open(Arc::new(device)).ok()?)
+    MediaFingerprint::read(&Disk::open(Arc::new(device)).ok()?)
         .ok()
         .flatten()
 }
@@ -97,17 +97,17 @@ pub fn mark_of(candidate: &Candidate) -> Option<Mark> {
 /// are counted there, on the disk, and no firmware can make this go on forever.
 ///
 /// # Errors
-/// [`OnwardError`].
-pub fn prepare(machine: &Machine, time: u64) -> Result<Choice, OnwardError> {
+/// [`BootInstalledError`].
+pub fn request_boot(machine: &Machine, time: u64) -> Result<Choice, BootInstalledError> {
     let record = machine.store.read()?;
     let Decision::Launch {
         choice: choice @ Choice::Slot(slot),
         ..
     } = decide(&record, Request::Plain, Tried::default())
     else {
-        return Err(OnwardError::NoSlot);
+        return Err(BootInstalledError::NoSlot);
     };
-    let facts = machine.facts().ok_or(OnwardError::NoEsp)?;
+    let facts = machine.facts().ok_or(BootInstalledError::NoEsp)?;
     let events = machine.log.events()?;
     let since_start = events
         .iter()
@@ -116,8 +116,8 @@ pub fn prepare(machine: &Machine, time: u64) -> Result<Choice, OnwardError> {
     let restarts = since_start
         .filter(|event| event.kind == Kind::Note && event.text() == NOTE)
         .count();
-    if restarts >= RESTARTS {
-        return Err(OnwardError::Again(restarts));
+    if restarts >= MAX_RESTARTS {
+        return Err(BootInstalledError::FirmwareIgnored(restarts));
     }
     let mut event = Event::new(Kind::Note, Some(choice)).with_text(NOTE);
     event.version = record.slot(slot).release.version;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use installer::disk::disks::sample;
 
-    fn candidate(place: usize, content: Content) -> Candidate {
+    fn candidate(place: usize, content: DiskContent) -> Candidate {
         Candidate {
             disk: sample()[place].clone(),
             content: Some(content),
@@ -144,39 +144,46 @@ mod tests {
 
     #[test]
     fn one_installation_is_meant_and_of_two_none() {
-        let ours = || Content::Installed {
+        let ours = || DiskContent::Installed {
             version: "1.0.0".to_owned(),
         };
         let (blank, first, second) = (
-            candidate(0, Content::Blank),
+            candidate(0, DiskContent::Blank),
             candidate(0, ours()),
             candidate(1, ours()),
         );
-        assert_eq!(installed(&[blank.clone(), second.clone()]), Some(&second));
-        assert_eq!(installed(&[first, second]), None);
-        assert_eq!(installed(&[blank]), None);
+        assert_eq!(
+            only_installation(&[blank.clone(), second.clone()]),
+            Some(&second)
+        );
+        assert_eq!(only_installation(&[first, second]), None);
+        assert_eq!(only_installation(&[blank]), None);
     }
 
     #[test]
     fn what_this_medium_installed_is_started_and_what_another_one_did_is_erased() {
         let ours = candidate(
             0,
-            Content::Installed {
+            DiskContent::Installed {
                 version: "1.0.0".to_owned(),
             },
         );
-        let unfinished = candidate(0, Content::Unfinished);
-        let (medium, other) = (Mark::of(b"erase", b"seal"), Mark::of(b"erase ", b"seal"));
-        let instead = |candidate: &Candidate, mark| {
+        let unfinished = candidate(0, DiskContent::Unfinished);
+        let (medium, other) = (
+            MediaFingerprint::of(b"erase", b"seal"),
+            MediaFingerprint::of(b"erase ", b"seal"),
+        );
+        let existing = |candidate: &Candidate, mark| {
             let candidates = [candidate.clone()];
-            instead(&candidates, &Target::OnlyBlankDisk, medium, |_| mark).map(|(_, why)| why)
+            existing_installation(&candidates, &Target::OnlyBlankDisk, medium, |_| mark)
+                .map(|(_, why)| why)
         };
-        let why = instead(&ours, Some(medium)).unwrap();
+        let why = existing(&ours, Some(medium)).unwrap();
         assert!(why.contains("was installed from this medium"), "{why}");
-        assert_eq!(instead(&ours, Some(other)), None);
-        assert_eq!(instead(&ours, None), None);
+        assert_eq!(existing(&ours, Some(other)), None);
+        assert_eq!(existing(&ours, None), None);
         assert_eq!(
-            instead(&unfinished, Some(medium)),
+            existing(&unfinished, Some(medium)),
             None,
             "cut off: it goes on"
         );
@@ -185,7 +192,7 @@ mod tests {
             ..ours
         };
         assert!(
-            instead(&refused, None)
+            existing(&refused, None)
                 .unwrap()
                 .contains("RayOS 1.0.0 is installed on it")
         );

@@ -3,7 +3,7 @@
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::disk::{Disk, DiskError};
 use installer::esp;
-use installer::esp::guards::{Guard, MendError};
+use installer::esp::guards::{Guard, RepairError};
 use installer::media::{MediaError, images};
 use seal::Trust;
 use std::io;
@@ -30,7 +30,7 @@ pub enum GuardRepairError {
     Bundle(#[from] MediaError),
     /// The guard was refused or cannot be written.
     #[error(transparent)]
-    Repair(#[from] MendError),
+    Repair(#[from] RepairError),
 }
 
 /// Reports whether the firmware finds no file system on the EFI system partition of `disk`.
@@ -40,8 +40,8 @@ pub enum GuardRepairError {
 /// [`GuardRepairError::Open`], [`GuardRepairError::Disk`], [`GuardRepairError::Read`].
 pub fn is_needed(disk: &Path) -> Result<bool, GuardRepairError> {
     let esp = open(disk, Access::Read)?.esp()?;
-    let found = esp::look(&esp).map_err(GuardRepairError::Read)?;
-    Ok(found == esp::Content::Nothing)
+    let found = esp::inspect(&esp).map_err(GuardRepairError::Read)?;
+    Ok(found == esp::EspContent::Nothing)
 }
 
 /// Writes the guard in `bundle` to the EFI system partition of `disk`. *Writes*, durable on return.
@@ -68,7 +68,7 @@ pub fn restore(
         program: &images.guard,
         rollback_index: images.rollback_index,
     };
-    guard.mend(&disk, must_be_signed, false)?;
+    guard.repair(&disk, must_be_signed, false)?;
     Ok(())
 }
 

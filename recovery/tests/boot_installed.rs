@@ -13,7 +13,7 @@ use bootctl::reconcile::BootVars;
 use bootctl::store::RecordStore;
 use record::event::{Event, Kind};
 use record::{Choice, Reason, Slot, Status};
-use recovery::boot_installed::{OnwardError, RESTARTS, prepare};
+use recovery::boot_installed::{BootInstalledError, MAX_RESTARTS, request_boot};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ fn machine(image: &Path, vars: &Path) -> Machine {
 fn the_firmware_is_asked_a_few_times_and_then_a_person() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), true);
-    for _ in 0..RESTARTS {
-        assert_eq!(prepare(&machine(&image, &vars), 0).unwrap(), A);
+    for _ in 0..MAX_RESTARTS {
+        assert_eq!(request_boot(&machine(&image, &vars), 0).unwrap(), A);
         let found = BootVars::read(&Efivarfs::new(&vars)).unwrap();
         assert_eq!(
             (found.next, found.order.as_slice()),
@@ -71,8 +71,8 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
         std::fs::remove_file(vars.join("BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c")).unwrap();
     }
     assert!(matches!(
-        prepare(&machine(&image, &vars), 0),
-        Err(OnwardError::Again(RESTARTS))
+        request_boot(&machine(&image, &vars), 0),
+        Err(BootInstalledError::FirmwareIgnored(MAX_RESTARTS))
     ));
     assert_eq!(
         BootVars::read(&Efivarfs::new(&vars)).unwrap().next,
@@ -85,7 +85,7 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
         .unwrap()
         .append(&Event::new(Kind::Launched, Some(A)))
         .unwrap();
-    assert_eq!(prepare(&machine(&image, &vars), 0).unwrap(), A);
+    assert_eq!(request_boot(&machine(&image, &vars), 0).unwrap(), A);
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn what_cannot_be_started_is_not_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), false);
     assert!(matches!(
-        prepare(&machine(&image, &vars), 0),
-        Err(OnwardError::NoSlot)
+        request_boot(&machine(&image, &vars), 0),
+        Err(BootInstalledError::NoSlot)
     ));
     assert_eq!(
         std::fs::read_dir(&vars).unwrap().count(),
@@ -113,7 +113,7 @@ fn firmware_that_takes_nothing_is_named() {
         vars: Box::new(full),
         ..machine(&image, &vars)
     };
-    let error = prepare(&machine, 0).unwrap_err().to_string();
+    let error = request_boot(&machine, 0).unwrap_err().to_string();
     assert!(
         error.ends_with("the firmware's variable store is full"),
         "{error}"

@@ -2,7 +2,7 @@
 
 use crate::disk::disks::Disk;
 use crate::disk::layout::PlannedDisk;
-use crate::disk::safety::{Content, Look, Problem, Wanted};
+use crate::disk::safety::{DiskContent, DiskFindings, DiskRequest, Problem};
 use serde::{Deserialize, Serialize};
 
 /// Which disk to install to.
@@ -24,7 +24,7 @@ pub struct Candidate {
     #[serde(flatten)]
     pub disk: Disk,
     /// What lies on it; nothing where it could not be read.
-    pub content: Option<Content>,
+    pub content: Option<DiskContent>,
     /// What speaks against it; nothing if it can be taken.
     pub problems: Vec<String>,
     /// How it would be divided, if it can be.
@@ -34,7 +34,7 @@ pub struct Candidate {
 
 /// Why no disk was chosen. Each names the disks and the reasons.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoChoice {
+pub enum ChoiceError {
     /// There is no disk at all.
     #[error("this machine has no disk")]
     NoDisk,
@@ -57,44 +57,47 @@ pub enum NoChoice {
     Several(String),
 }
 
-/// Judges every disk. *Pure*, but for `look`, which is asked what lies on a disk.
+/// Judges every disk. *Pure*, but for `inspect`, which is asked what lies on a disk.
 pub fn candidates(
     disks: Vec<Disk>,
-    wanted: &Wanted<'_>,
-    look: impl Fn(&Disk) -> Option<Look>,
+    wanted: &DiskRequest<'_>,
+    inspect: impl Fn(&Disk) -> Option<DiskFindings>,
 ) -> Vec<Candidate> {
     // An id that several disks have names none of them.
     let named = |id: &&str| disks.iter().filter(|disk| disk.answers_to(id)).count();
     let shared = wanted.erase.filter(|id| named(id) > 1);
-    let wanted = &Wanted {
+    let wanted = &DiskRequest {
         erase: wanted.erase.filter(|_| shared.is_none()),
         ..*wanted
     };
-    let judge = |disk: Disk| {
-        let look = look(&disk);
-        let (plan, mut problems) = wanted.judge(&disk, look.as_ref());
+    let assess = |disk: Disk| {
+        let findings = inspect(&disk);
+        let (plan, mut problems) = wanted.assess(&disk, findings.as_ref());
         if let Some(id) = shared.filter(|id| disk.answers_to(id)) {
             problems.push(Problem::SharedId { id: id.to_owned() });
         }
         let problems = problems.iter().map(Problem::to_string).collect();
         Candidate {
-            content: look.map(|look| look.content),
+            content: findings.map(|findings| findings.content),
             disk,
             problems,
             plan,
         }
     };
-    disks.into_iter().map(judge).collect()
+    disks.into_iter().map(assess).collect()
 }
 
 /// Chooses one of `candidates`. *Pure.*
 ///
 /// # Errors
-/// [`NoChoice`].
-pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Candidate, NoChoice> {
+/// [`ChoiceError`].
+pub fn choose<'a>(
+    candidates: &'a [Candidate],
+    target: &Target,
+) -> Result<&'a Candidate, ChoiceError> {
     let fit = |candidate: &&Candidate| candidate.problems.is_empty();
     match target {
-        _ if candidates.is_empty() => Err(NoChoice::NoDisk),
+        _ if candidates.is_empty() => Err(ChoiceError::NoDisk),
         Target::Disk(wanted) => {
             let named: Vec<_> = candidates
                 .iter()
@@ -102,22 +105,22 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
                 .collect();
             match named[..] {
                 [one] if one.problems.is_empty() => Ok(one),
-                [one] => Err(NoChoice::NoneFit(reasons(std::slice::from_ref(one)))),
-                [] => Err(NoChoice::NotThere {
+                [one] => Err(ChoiceError::NoneFit(reasons(std::slice::from_ref(one)))),
+                [] => Err(ChoiceError::NotThere {
                     wanted: wanted.clone(),
                     there: names(candidates.iter()),
                 }),
-                _ => Err(NoChoice::Ambiguous(named.len(), wanted.clone())),
+                _ => Err(ChoiceError::Ambiguous(named.len(), wanted.clone())),
             }
         }
         Target::OnlyBlankDisk => {
             // A stick or card that lies in the machine by chance is taken only by name.
-            let stays = |candidate: &&Candidate| !candidate.disk.is_removable();
-            let fitting: Vec<_> = candidates.iter().filter(fit).filter(stays).collect();
+            let kept = |candidate: &&Candidate| !candidate.disk.is_removable();
+            let fitting: Vec<_> = candidates.iter().filter(fit).filter(kept).collect();
             match fitting[..] {
                 [one] => Ok(one),
-                [] => Err(NoChoice::NoneFit(reasons(candidates))),
-                _ => Err(NoChoice::Several(names(fitting.into_iter()))),
+                [] => Err(ChoiceError::NoneFit(reasons(candidates))),
+                _ => Err(ChoiceError::Several(names(fitting.into_iter()))),
             }
         }
     }
@@ -160,9 +163,9 @@ mod tests {
     use crate::disk::disks::sample;
     use crate::disk::layout::Layout;
 
-    fn judged(erase: Option<&str>, content: Content) -> Vec<Candidate> {
+    fn judged(erase: Option<&str>, content: DiskContent) -> Vec<Candidate> {
         let media = ["sda".to_owned()];
-        let wanted = Wanted {
+        let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
@@ -170,16 +173,16 @@ mod tests {
             erase,
         };
         candidates(sample(), &wanted, |_| {
-            Some(Look {
+            Some(DiskFindings {
                 content: content.clone(),
-                ..Look::blank()
+                ..DiskFindings::blank()
             })
         })
     }
 
     #[test]
     fn the_only_blank_disk_is_taken_and_the_medium_never() {
-        let judged = judged(None, Content::Blank);
+        let judged = judged(None, DiskContent::Blank);
         assert_eq!(judged[1].problems, ["it holds the installation medium"]);
         let chosen =
             choose(&judged, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
@@ -188,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_is_on_a_disk_protects_it_until_its_own_id_is_named() {
-        let content = Content::Installed {
+        let content = DiskContent::Installed {
             version: "1.0.0".to_owned(),
         };
         let refused = judged(Some("SAMPLE-USB-0002"), content.clone());
@@ -202,22 +205,23 @@ mod tests {
 
     #[test]
     fn what_was_cut_off_beside_another_system_is_no_leave_to_erase_that() {
-        let refused = judged(None, Content::UnfinishedBeside);
+        let refused = judged(None, DiskContent::UnfinishedBeside);
         assert!(
             refused[0].problems[0].contains("it has another system"),
             "{:?}",
             refused[0].problems
         );
-        assert!(judged(None, Content::Unfinished)[0].problems.is_empty());
+        assert!(judged(None, DiskContent::Unfinished)[0].problems.is_empty());
         assert!(
-            judged(None, Content::Remains)[0].problems[0].contains("it has partitions of RayOS")
+            judged(None, DiskContent::Remains)[0].problems[0]
+                .contains("it has partitions of RayOS")
         );
     }
 
     #[test]
     fn a_wrong_name_is_answered_with_the_right_ones() {
         let error = choose(
-            &judged(None, Content::Blank),
+            &judged(None, DiskContent::Blank),
             &Target::Disk("sdz".to_owned()),
         )
         .expect_err("none");
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_id_that_two_disks_have_is_no_consent() {
-        let wanted = Wanted {
+        let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
@@ -246,9 +250,9 @@ mod tests {
             erase: Some("00000000"),
         };
         let look = |_: &Disk| {
-            Some(Look {
-                content: Content::Other("it has a GPT"),
-                ..Look::blank()
+            Some(DiskFindings {
+                content: DiskContent::Other("it has a GPT"),
+                ..DiskFindings::blank()
             })
         };
         let judged = candidates(same_serial(), &wanted, look);
@@ -262,19 +266,19 @@ mod tests {
         }
         let target = Target::Disk("00000000".to_owned());
         let error = choose(&judged, &target).expect_err("two");
-        assert_eq!(error, NoChoice::Ambiguous(2, "00000000".to_owned()));
+        assert_eq!(error, ChoiceError::Ambiguous(2, "00000000".to_owned()));
     }
 
     #[test]
     fn a_stick_that_lies_in_the_machine_is_taken_only_by_name() {
-        let wanted = Wanted {
+        let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
             media: &["nvme0n1".to_owned()],
             erase: None,
         };
-        let judged = candidates(sample(), &wanted, |_| Some(Look::blank()));
+        let judged = candidates(sample(), &wanted, |_| Some(DiskFindings::blank()));
         let error = choose(&judged, &Target::OnlyBlankDisk).expect_err("removable");
         assert!(
             error.to_string().contains("/dev/sda: it is removable"),

@@ -1,10 +1,10 @@
 //! Room beside another system: where our partitions come to lie on a disk that has a table already,
-//! and what stays.
+//! and what kept.
 
 use crate::disk::layout::{
-    ALIGNMENT, Layout, LayoutError, PARTITIONS, PlannedDisk, StayingPartition, check_sector_size,
+    ALIGNMENT, KeptPartition, Layout, LayoutError, PARTITIONS, PlannedDisk, check_sector_size,
 };
-use crate::disk::table::{Entry, Existing, Table, Unfit};
+use crate::disk::table::{ExistingTable, Table, TableEntry, UnusableTable};
 use bootctl::device::{BlockDevice, Fenced};
 use record::Guid;
 use std::ops::Range;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 /// A reason against an installation beside what is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Against {
+pub enum Obstacle {
     /// The table cannot be added to.
     #[error(transparent)]
-    Table(#[from] Unfit),
+    Table(#[from] UnusableTable),
     /// The layout fits no disk.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -39,41 +39,45 @@ pub enum Against {
 
 /// Every reason against an installation beside what is on a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reasons(pub Vec<Against>);
+pub struct Obstacles(pub Vec<Obstacle>);
 
-impl std::fmt::Display for Reasons {
+impl std::fmt::Display for Obstacles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let words: Vec<String> = self.0.iter().map(ToString::to_string).collect();
         f.write_str(&words.join("; "))
     }
 }
-impl std::error::Error for Reasons {}
+impl std::error::Error for Obstacles {}
 
 /// A disk with ours beside what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beside {
+pub struct CoexistPlan {
     /// The disk as it will be.
     pub planned: PlannedDisk,
     /// Its table.
     pub table: Table,
 }
 
-impl Beside {
+impl CoexistPlan {
     /// Plans `layout` into the first free range that is large enough. *Pure.* Partitions of an
     /// installation of ours are replaced; all others stay.
     ///
     /// # Errors
     /// Every reason against it.
     pub fn plan(
-        existing: &Existing,
+        existing: &ExistingTable,
         layout: &Layout,
         size: u64,
         install_id: Guid,
-    ) -> Result<Self, Reasons> {
+    ) -> Result<Self, Obstacles> {
         let ours = existing.ours();
-        let mut against: Vec<Against> = existing.unfit().into_iter().map(Against::from).collect();
+        let mut against: Vec<Obstacle> = existing
+            .problems()
+            .into_iter()
+            .map(Obstacle::from)
+            .collect();
         let sector_size = u32::try_from(existing.sector_size()).unwrap_or(u32::MAX);
-        against.extend(check_sector_size(sector_size).err().map(Against::from));
+        against.extend(check_sector_size(sector_size).err().map(Obstacle::from));
         let numbers = numbers(existing, &ours)
             .map_err(|unfit| against.push(unfit.into()))
             .ok();
@@ -81,32 +85,32 @@ impl Beside {
             .map_err(|reason| against.push(reason))
             .ok();
         let (Some(numbers), Some(room), true) = (numbers, room, against.is_empty()) else {
-            return Err(Reasons(against));
+            return Err(Obstacles(against));
         };
         let filled = layout.fill(&room, numbers, install_id);
-        let partitions = filled.map_err(|error| Reasons(vec![error.into()]))?;
-        let same = |entry: &Entry| {
+        let partitions = filled.map_err(|error| Obstacles(vec![error.into()]))?;
+        let same = |entry: &TableEntry| {
             partitions
                 .iter()
                 .any(|partition| partition.uuid == entry.uuid)
         };
-        if let Some(Entry { number, uuid, .. }) = existing.others().into_iter().find(same) {
-            return Err(Reasons(vec![Against::SameUuid { number, uuid }]));
+        if let Some(TableEntry { number, uuid, .. }) = existing.others().into_iter().find(same) {
+            return Err(Obstacles(vec![Obstacle::SameUuid { number, uuid }]));
         }
         let table = existing.patched(&ours, &partitions);
-        let stays = existing
+        let kept = existing
             .others()
             .into_iter()
-            .map(|entry| staying(entry, existing.sector_size()));
+            .map(|entry| kept_partition(entry, existing.sector_size()));
         let disk_guid = existing.disk_guid();
-        let stays = stays.collect();
+        let kept = kept.collect();
         let planned = PlannedDisk {
             disk_guid,
             install_id,
             size,
             sector_size,
             partitions,
-            stays,
+            kept,
         };
         Ok(Self { planned, table })
     }
@@ -122,8 +126,8 @@ impl Beside {
     }
 }
 
-fn staying(entry: Entry, sector_size: u64) -> StayingPartition {
-    let Entry {
+fn kept_partition(entry: TableEntry, sector_size: u64) -> KeptPartition {
+    let TableEntry {
         number,
         kind,
         uuid,
@@ -136,7 +140,7 @@ fn staying(entry: Entry, sector_size: u64) -> StayingPartition {
         first_lba.saturating_mul(sector_size),
         sectors.saturating_mul(sector_size),
     );
-    StayingPartition {
+    KeptPartition {
         number,
         name,
         kind,
@@ -147,7 +151,10 @@ fn staying(entry: Entry, sector_size: u64) -> StayingPartition {
 }
 
 /// The numbers that ours get: the lowest that are unused, or used by `ours`.
-fn numbers(existing: &Existing, ours: &[Entry]) -> Result<[u32; PARTITIONS], Unfit> {
+fn numbers(
+    existing: &ExistingTable,
+    ours: &[TableEntry],
+) -> Result<[u32; PARTITIONS], UnusableTable> {
     let mut free: Vec<u32> = existing
         .unused()
         .chain(ours.iter().map(|entry| entry.number))
@@ -155,24 +162,24 @@ fn numbers(existing: &Existing, ours: &[Entry]) -> Result<[u32; PARTITIONS], Unf
     free.sort_unstable();
     free.first_chunk()
         .copied()
-        .ok_or(Unfit::Entries { free: free.len() })
+        .ok_or(UnusableTable::Entries { free: free.len() })
 }
 
 /// The first free range that `layout` fits into.
-fn room(existing: &Existing, layout: &Layout) -> Result<Range<u64>, Against> {
-    let need = layout.least()?;
+fn room(existing: &ExistingTable, layout: &Layout) -> Result<Range<u64>, Obstacle> {
+    let need = layout.min_len()?;
     let free = free(existing);
     let len = |range: &Range<u64>| range.end - range.start;
     let largest = free.iter().map(len).max().unwrap_or(0);
     free.into_iter()
         .find(|range| len(range) >= need)
-        .ok_or(Against::Room { largest, need })
+        .ok_or(Obstacle::Room { largest, need })
 }
 
 /// The ranges of bytes that nobody uses, from and to multiples of [`ALIGNMENT`], in the order of
 /// the disk. *Pure.*
 #[must_use]
-pub fn free(existing: &Existing) -> Vec<Range<u64>> {
+pub fn free(existing: &ExistingTable) -> Vec<Range<u64>> {
     let sector_size = existing.sector_size();
     let (first, last) = existing.usable();
     let mut taken = existing.taken();

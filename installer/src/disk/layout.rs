@@ -13,7 +13,7 @@ pub const ALIGNMENT: u64 = 1024 * 1024;
 /// Room at each end of the disk for the partition table: more than 34 sectors of 4096 bytes.
 const TABLE_ROOM: u64 = ALIGNMENT;
 /// Smallest data partition worth having.
-const LEAST_DATA: u64 = 16 * ALIGNMENT;
+const MIN_DATA: u64 = 16 * ALIGNMENT;
 
 /// The sizes of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,12 +131,12 @@ pub struct PlannedDisk {
     pub partitions: Vec<PlannedPartition>,
     /// Partitions of other systems, which stay as they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stays: Vec<StayingPartition>,
+    pub kept: Vec<KeptPartition>,
 }
 
 /// A partition of another system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StayingPartition {
+pub struct KeptPartition {
     /// Its number, from 1.
     pub number: u32,
     /// Its label.
@@ -193,7 +193,7 @@ impl Layout {
         install_id: Guid,
     ) -> Result<PlannedDisk, LayoutError> {
         check_sector_size(sector_size)?;
-        let need = self.least()?.saturating_add(2 * TABLE_ROOM);
+        let need = self.min_len()?.saturating_add(2 * TABLE_ROOM);
         if size < need {
             return Err(LayoutError::TooSmall { have: size, need });
         }
@@ -206,7 +206,7 @@ impl Layout {
             size,
             sector_size,
             partitions,
-            stays: Vec::new(),
+            kept: Vec::new(),
         })
     }
 
@@ -215,7 +215,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than
-    /// [`Layout::least`] bytes.
+    /// [`Layout::min_len`] bytes.
     pub fn fill(
         &self,
         room: &Range<u64>,
@@ -223,7 +223,7 @@ impl Layout {
         install_id: Guid,
     ) -> Result<Vec<PlannedPartition>, LayoutError> {
         let have = (room.end / ALIGNMENT * ALIGNMENT).saturating_sub(room.start);
-        let need = self.least()?;
+        let need = self.min_len()?;
         if have < need {
             return Err(LayoutError::TooSmall { have, need });
         }
@@ -256,7 +256,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`LayoutError::Misaligned`].
-    pub fn least(&self) -> Result<u64, LayoutError> {
+    pub fn min_len(&self) -> Result<u64, LayoutError> {
         let mut need = 0_u64;
         for (purpose, size) in self
             .fixed()
@@ -272,7 +272,7 @@ impl Layout {
             need = need.saturating_add(size.0);
         }
         Ok(if self.data.is_none() {
-            need.saturating_add(LEAST_DATA)
+            need.saturating_add(MIN_DATA)
         } else {
             need
         })
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(
             data(&given, 200 << 20),
             Ok((58, 5)),
-            "the rest of the disk stays free"
+            "the rest of the disk kept free"
         );
         assert_eq!(data(&given, 64 << 20), Ok((58, 5)));
         let too_small = Err(LayoutError::TooSmall {

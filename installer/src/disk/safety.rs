@@ -1,9 +1,9 @@
 //! Whether a disk may be written: every reason against it, all at once.
 
-use crate::disk::coexist::{Beside, Reasons};
+use crate::disk::coexist::{CoexistPlan, Obstacles};
 use crate::disk::disks;
 use crate::disk::layout::{Layout, PlannedDisk};
-use crate::disk::table::{Existing, Unfit};
+use crate::disk::table::{ExistingTable, UnusableTable};
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// What lies on a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Content {
+pub enum DiskContent {
     /// Nothing that this program recognises: the places where tables and file systems begin are
     /// zero.
     Blank,
@@ -74,7 +74,7 @@ pub enum Problem {
     Layout(String),
     /// There is no room for an installation beside what is on it.
     #[error("{0}")]
-    Beside(String),
+    Coexist(String),
     /// Something is on it, and nobody said that it may be erased.
     #[error("it is not empty ({what}): name it with --erase {id} to erase it")]
     NotEmpty {
@@ -108,23 +108,23 @@ pub enum Problem {
 
 /// What was found on a disk.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct DiskFindings {
     /// What lies on it.
-    pub content: Content,
+    pub content: DiskContent,
     /// Its partition table.
-    pub table: Result<Existing, Unfit>,
+    pub table: Result<ExistingTable, UnusableTable>,
     /// Numbers of the partitions that BitLocker encrypts.
     pub bitlocker: Vec<u32>,
 }
 
-impl Look {
+impl DiskFindings {
     /// A disk with nothing on it.
     #[must_use]
     pub const fn blank() -> Self {
         let none = GptError::NotAHeader;
         Self {
-            content: Content::Blank,
-            table: Err(Unfit::NoTable {
+            content: DiskContent::Blank,
+            table: Err(UnusableTable::NoTable {
                 primary: none,
                 backup: none,
             }),
@@ -135,7 +135,7 @@ impl Look {
 
 /// How a disk shall be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct DiskRequest<'a> {
     /// The layout that it shall get.
     pub layout: &'a Layout,
     /// Whether that shall lie beside what is there.
@@ -148,14 +148,14 @@ pub struct Wanted<'a> {
     pub erase: Option<&'a str>,
 }
 
-impl Wanted<'_> {
+impl DiskRequest<'_> {
     /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is
     /// consent. `look` is nothing where the disk could not be read.
     #[must_use]
-    pub fn judge(
+    pub fn assess(
         &self,
         disk: &disks::Disk,
-        look: Option<&Look>,
+        look: Option<&DiskFindings>,
     ) -> (Option<PlannedDisk>, Vec<Problem>) {
         let mut problems = Vec::new();
         if disk.ro {
@@ -183,21 +183,25 @@ impl Wanted<'_> {
             );
         }
         if !self.erase.is_some_and(|id| disk.answers_to(id)) {
-            problems.extend(self.what_is_lost(look, disk.id()));
+            problems.extend(self.unconfirmed_loss(look, disk.id()));
         }
         (plan, problems)
     }
 
-    fn plan(&self, disk: &disks::Disk, look: Option<&Look>) -> Result<PlannedDisk, Vec<Problem>> {
+    fn plan(
+        &self,
+        disk: &disks::Disk,
+        look: Option<&DiskFindings>,
+    ) -> Result<PlannedDisk, Vec<Problem>> {
         if !self.beside {
             let planned = self.layout.plan(disk.size, disk.sector_size, Guid::ZERO);
             return planned.map_err(|error| vec![Problem::Layout(error.to_string())]);
         }
-        let beside = |problem: &dyn std::fmt::Display| vec![Problem::Beside(problem.to_string())];
+        let beside = |problem: &dyn std::fmt::Display| vec![Problem::Coexist(problem.to_string())];
         match look.map(|look| &look.table) {
-            Some(Ok(table)) => match Beside::plan(table, self.layout, disk.size, Guid::ZERO) {
+            Some(Ok(table)) => match CoexistPlan::plan(table, self.layout, disk.size, Guid::ZERO) {
                 Ok(plan) => Ok(plan.planned),
-                Err(Reasons(reasons)) => {
+                Err(Obstacles(reasons)) => {
                     Err(reasons.iter().flat_map(|reason| beside(reason)).collect())
                 }
             },
@@ -207,33 +211,35 @@ impl Wanted<'_> {
     }
 
     /// What nobody said that it may be lost.
-    fn what_is_lost(&self, look: Option<&Look>, id: &str) -> Option<Problem> {
+    fn unconfirmed_loss(&self, look: Option<&DiskFindings>, id: &str) -> Option<Problem> {
         let id = id.to_owned();
         let not_empty = |what: &str| Problem::NotEmpty {
             what: what.to_owned(),
             id: id.clone(),
         };
-        match look.map_or(&Content::Other("it cannot be read"), |look| &look.content) {
-            Content::Blank | Content::Unfinished => None,
-            Content::Installed { version } => {
+        match look.map_or(&DiskContent::Other("it cannot be read"), |look| {
+            &look.content
+        }) {
+            DiskContent::Blank | DiskContent::Unfinished => None,
+            DiskContent::Installed { version } => {
                 let (version, id) = (version.clone(), id.clone());
                 let others = look
                     .and_then(|look| look.table.as_ref().ok())
-                    .map(Existing::others);
+                    .map(ExistingTable::others);
                 let is_all_lost = !self.beside && others.is_some_and(|others| !others.is_empty());
                 Some(match is_all_lost {
                     true => Problem::InstalledBeside { version, id },
                     false => Problem::AlreadyInstalled { version, id },
                 })
             }
-            Content::Remains => Some(not_empty(
+            DiskContent::Remains => Some(not_empty(
                 "it has partitions of RayOS, and no boot record to go by",
             )),
-            Content::UnfinishedBeside | Content::Other(_) if self.beside => None,
-            Content::UnfinishedBeside => Some(not_empty(
+            DiskContent::UnfinishedBeside | DiskContent::Other(_) if self.beside => None,
+            DiskContent::UnfinishedBeside => Some(not_empty(
                 "it has another system, and beside it an installation that was cut off",
             )),
-            Content::Other(what) => Some(not_empty(what)),
+            DiskContent::Other(what) => Some(not_empty(what)),
         }
     }
 }
@@ -242,9 +248,9 @@ impl Wanted<'_> {
 ///
 /// # Errors
 /// What the device says.
-pub fn look(device: &Arc<dyn BlockDevice>) -> std::io::Result<Look> {
-    let table = Existing::read(device.as_ref())?;
-    Ok(Look {
+pub fn inspect(device: &Arc<dyn BlockDevice>) -> std::io::Result<DiskFindings> {
+    let table = ExistingTable::read(device.as_ref())?;
+    Ok(DiskFindings {
         content: content(device, table.as_ref().ok())?,
         bitlocker: bitlocker(device, table.as_ref().ok()),
         table,
@@ -256,7 +262,7 @@ const BITLOCKER: &[u8] = b"-FVE-FS-";
 
 /// The numbers of the other systems' partitions that BitLocker encrypts. *Reads*; one that cannot
 /// be read is none.
-fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> Vec<u32> {
+fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&ExistingTable>) -> Vec<u32> {
     let Some(table) = table else {
         return Vec::new();
     };
@@ -274,13 +280,16 @@ fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> Vec<u32
 }
 
 /// What lies on a device with this table, by its first MiB and its last 64 KiB.
-fn content(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> std::io::Result<Content> {
+fn content(
+    device: &Arc<dyn BlockDevice>,
+    table: Option<&ExistingTable>,
+) -> std::io::Result<DiskContent> {
     match (installation(device), table) {
-        (Some(Content::Unfinished), Some(table)) if !table.others().is_empty() => {
-            return Ok(Content::UnfinishedBeside);
+        (Some(DiskContent::Unfinished), Some(table)) if !table.others().is_empty() => {
+            return Ok(DiskContent::UnfinishedBeside);
         }
         (Some(content), _) => return Ok(content),
-        (None, Some(table)) if !table.ours().is_empty() => return Ok(Content::Remains),
+        (None, Some(table)) if !table.ours().is_empty() => return Ok(DiskContent::Remains),
         (None, _) => {}
     }
     let mut start = vec![0; device.len().min(1024 * 1024) as usize];
@@ -292,31 +301,31 @@ fn content(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> std::io::
     let has_table = [512, 4096].into_iter().any(|at| has(at, b"EFI PART"))
         || end.windows(8).any(|bytes| bytes == b"EFI PART");
     if has_table {
-        return Ok(Content::Other("it has a GPT"));
+        return Ok(DiskContent::Other("it has a GPT"));
     }
     if has(510, &[0x55, 0xaa]) {
-        return Ok(Content::Other("it has an MBR or a FAT file system"));
+        return Ok(DiskContent::Other("it has an MBR or a FAT file system"));
     }
     let zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
     Ok(if zero(&start) && zero(&end) {
-        Content::Blank
+        DiskContent::Blank
     } else {
-        Content::Other("it has data of an unknown kind")
+        DiskContent::Other("it has data of an unknown kind")
     })
 }
 
-fn installation(device: &Arc<dyn BlockDevice>) -> Option<Content> {
+fn installation(device: &Arc<dyn BlockDevice>) -> Option<DiskContent> {
     let disk = Disk::open(Arc::clone(device)).ok()?;
     let record = match RecordStore::open(&disk).ok()?.pair() {
         Pair::Valid { record, .. } => record,
         // A later version's record, or a lost one: whatever it is, it is somebody's installation.
         Pair::Newer(_) => {
-            return Some(Content::Installed {
+            return Some(DiskContent::Installed {
                 version: "of a later version".to_owned(),
             });
         }
         Pair::Lost(_) => {
-            return Some(Content::Installed {
+            return Some(DiskContent::Installed {
                 version: "with a lost boot record".to_owned(),
             });
         }
@@ -330,9 +339,9 @@ fn installation(device: &Arc<dyn BlockDevice>) -> Option<Content> {
         .find(|slot| slot.is_bootable())
         .or(record.slots.iter().find(used));
     Some(match slot {
-        Some(slot) => Content::Installed {
+        Some(slot) => DiskContent::Installed {
             version: slot.release.version.to_string(),
         },
-        None => Content::Unfinished,
+        None => DiskContent::Unfinished,
     })
 }

@@ -35,8 +35,8 @@ pub const GUARD_PATHS: [&str; 4] = [
     "EFI/RAYOS/GUARDR.EFI",
 ];
 
-/// How many files [`look`] lists.
-pub const FILES: usize = 1000;
+/// How many files [`inspect`] lists.
+pub const MAX_LISTED_FILES: usize = 1000;
 
 /// Makes a file system of `len` bytes at `offset` of `device`, with `files` in it. *Writes*,
 /// durable on return.
@@ -51,7 +51,7 @@ pub const FILES: usize = 1000;
 /// Firmware finds no file system there until this returns, so that it never starts half a guard:
 /// the boot sector is zeroed before anything else is written, and written last. Nothing outside of
 /// it is touched.
-pub fn make(
+pub fn create(
     device: &dyn BlockDevice,
     offset: u64,
     len: u64,
@@ -61,7 +61,7 @@ pub fn make(
     let sector_size = device.sector_size();
     device.write_at(offset, &vec![0; sector_size as usize])?;
     device.flush()?;
-    let mut extent = Buffered::new(Extent {
+    let mut extent = BlockStream::new(Extent {
         device,
         offset,
         len,
@@ -70,7 +70,7 @@ pub fn make(
     extent.boot_sector = Some(vec![0; sector_size as usize]);
     format(&mut extent, volume_id)?;
     {
-        let fs = FileSystem::new(&mut extent, FsOptions::new().time_provider(&AtTheBeginning))?;
+        let fs = FileSystem::new(&mut extent, FsOptions::new().time_provider(&FixedTime))?;
         for file in files {
             let root = fs.root_dir();
             let mut made = String::new();
@@ -96,7 +96,7 @@ pub fn make(
         }
         fs.unmount()?;
     }
-    super::fat_dot_entries::tidy(&mut extent)?;
+    super::fat_dot_entries::rewrite_dot_entries(&mut extent)?;
     extent.flush()?;
     device.flush()?;
     device.write_at(offset, &extent.boot_sector.unwrap_or_default())?;
@@ -104,7 +104,7 @@ pub fn make(
 }
 
 /// An empty file system in all of `extent`. *Writes*, what is not in memory.
-fn format(extent: &mut Buffered<'_>, volume_id: u32) -> io::Result<()> {
+fn format(extent: &mut BlockStream<'_>, volume_id: u32) -> io::Result<()> {
     let (sector_size, len) = (extent.extent.device.sector_size(), extent.extent.len);
     let mut options = FormatVolumeOptions::new()
         .bytes_per_sector(sector_size as u16)
@@ -120,13 +120,15 @@ fn format(extent: &mut Buffered<'_>, volume_id: u32) -> io::Result<()> {
     fatfs::format_volume(extent, options)
 }
 
-/// The file system on all of `device`, if its boot sector is one that [`make`] writes: `fatfs`
+/// The file system on all of `device`, if its boot sector is one that [`create`] writes: `fatfs`
 /// trusts what it finds there, and a damaged one must not lead it astray. *Reads.*
-fn open<'a, 'b>(extent: &'a mut Buffered<'b>) -> io::Result<FileSystem<&'a mut Buffered<'b>>> {
+fn open<'a, 'b>(
+    extent: &'a mut BlockStream<'b>,
+) -> io::Result<FileSystem<&'a mut BlockStream<'b>>> {
     let device = extent.extent.device;
     let (len, sector_size) = (device.len(), device.sector_size());
-    let nowhere = Nowhere { len, sector_size };
-    let mut expected = Buffered::new(Extent {
+    let nowhere = NullDevice { len, sector_size };
+    let mut expected = BlockStream::new(Extent {
         device: &nowhere,
         offset: 0,
         len,
@@ -153,13 +155,13 @@ fn open<'a, 'b>(extent: &'a mut Buffered<'b>) -> io::Result<FileSystem<&'a mut B
     FileSystem::new(extent, FsOptions::new().update_accessed_date(false))
 }
 
-/// Reads `path` from a file system that [`make`] made, at most `limit` bytes and one more. *Reads*,
+/// Reads `path` from a file system that [`create`] made, at most `limit` bytes and one more. *Reads*,
 /// from the medium.
 ///
 /// # Errors
 /// What the device says; `NotFound`; `InvalidData` for another file system, or none.
 pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Vec<u8>> {
-    let mut extent = Buffered::new(Extent {
+    let mut extent = BlockStream::new(Extent {
         device,
         offset: 0,
         len: device.len(),
@@ -177,12 +179,12 @@ pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Ve
 
 /// What is on an EFI system partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content {
+pub enum EspContent {
     /// Nothing that a firmware would take for a file system.
     Nothing,
-    /// A file system that is not, or not any more, one that [`make`] made.
+    /// A file system that is not, or not any more, one that [`create`] made.
     Other,
-    /// One that it made, with these files, as far as it can be read; at most [`FILES`] of them.
+    /// One that it made, with these files, as far as it can be read; at most [`MAX_LISTED_FILES`] of them.
     Files(Vec<String>),
 }
 
@@ -193,13 +195,13 @@ pub enum Content {
 ///
 /// # Errors
 /// What the device says of its first sector.
-pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
+pub fn inspect(device: &dyn BlockDevice) -> io::Result<EspContent> {
     let mut first = vec![0; device.sector_size() as usize];
     device.read_medium_at(0, &mut first)?;
     if first[510..512] != [0x55, 0xaa] {
-        return Ok(Content::Nothing);
+        return Ok(EspContent::Nothing);
     }
-    let mut extent = Buffered::new(Extent {
+    let mut extent = BlockStream::new(Extent {
         device,
         offset: 0,
         len: device.len(),
@@ -207,7 +209,7 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
     });
     extent.from_medium = true;
     let Ok(fs) = open(&mut extent) else {
-        return Ok(Content::Other);
+        return Ok(EspContent::Other);
     };
     let mut found = Vec::new();
     let mut dirs = vec![(String::new(), fs.root_dir())];
@@ -223,8 +225,8 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
             } else {
                 format!("{path}/{name}")
             };
-            if found.len() + dirs.len() >= FILES {
-                return Ok(Content::Files(found));
+            if found.len() + dirs.len() >= MAX_LISTED_FILES {
+                return Ok(EspContent::Files(found));
             }
             if entry.is_dir() {
                 dirs.push((path, entry.to_dir()));
@@ -233,15 +235,15 @@ pub fn look(device: &dyn BlockDevice) -> io::Result<Content> {
             }
         }
     }
-    Ok(Content::Files(found))
+    Ok(EspContent::Files(found))
 }
 
 /// The same time for every file system, so that the same files make the same bytes: the first day
 /// that FAT knows.
 #[derive(Debug)]
-struct AtTheBeginning;
+struct FixedTime;
 
-impl TimeProvider for AtTheBeginning {
+impl TimeProvider for FixedTime {
     fn get_current_date(&self) -> Date {
         Date {
             year: 1980,
@@ -272,12 +274,12 @@ struct Extent<'a> {
 }
 
 /// A device of zeroes that forgets what is written: for what a boot sector is to be like.
-struct Nowhere {
+struct NullDevice {
     len: u64,
     sector_size: u32,
 }
 
-impl BlockDevice for Nowhere {
+impl BlockDevice for NullDevice {
     fn sector_size(&self) -> u32 {
         self.sector_size
     }
@@ -305,7 +307,7 @@ impl BlockDevice for Nowhere {
 }
 
 /// `fatfs` reads and writes a few bytes at a time: one block of the device is kept in memory.
-struct Buffered<'a> {
+struct BlockStream<'a> {
     extent: Extent<'a>,
     block: Vec<u8>,
     /// Number of the block in memory.
@@ -319,7 +321,7 @@ struct Buffered<'a> {
     boot_sector: Option<Vec<u8>>,
 }
 
-impl<'a> Buffered<'a> {
+impl<'a> BlockStream<'a> {
     const BLOCK: u64 = 64 * 1024;
 
     fn new(extent: Extent<'a>) -> Self {
@@ -377,7 +379,7 @@ impl<'a> Buffered<'a> {
     }
 }
 
-impl Read for Buffered<'_> {
+impl Read for BlockStream<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let range = self.load()?;
         self.reads = self
@@ -391,7 +393,7 @@ impl Read for Buffered<'_> {
     }
 }
 
-impl Write for Buffered<'_> {
+impl Write for BlockStream<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let range = self.load()?;
         let len = range.len().min(data.len());
@@ -408,7 +410,7 @@ impl Write for Buffered<'_> {
     }
 }
 
-impl Seek for Buffered<'_> {
+impl Seek for BlockStream<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let at = match to {
             SeekFrom::Start(at) => Some(at),

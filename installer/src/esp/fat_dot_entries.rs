@@ -28,7 +28,7 @@ struct Geometry {
 ///
 /// # Errors
 /// What the stream says; `InvalidData` for a file system that we cannot have made.
-pub(crate) fn tidy(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
+pub(crate) fn rewrite_dot_entries(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
     let geometry = Geometry::read(volume)?;
     let mut waiting = vec![(geometry.root, 0_u32)];
     for _ in 0..MOST {
@@ -39,7 +39,7 @@ pub(crate) fn tidy(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
         volume.seek(SeekFrom::Start(at))?;
         volume.read_exact(&mut entries)?;
         if depth > 0 {
-            put_dots_first(&mut entries, depth == 1);
+            put_dot_entries_first(&mut entries, depth == 1);
             volume.seek(SeekFrom::Start(at))?;
             volume.write_all(&entries)?;
         }
@@ -56,7 +56,7 @@ pub(crate) fn tidy(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
 }
 
 /// `[long name of .] [.] [long name of ..] [..]` becomes `[.] [..] [deleted] [deleted]`.
-fn put_dots_first(entries: &mut [u8], below_root: bool) {
+fn put_dot_entries_first(entries: &mut [u8], below_root: bool) {
     let is_long = |place: usize| entries[place * ENTRY + 11] == LONG_NAME;
     if entries.len() < 4 * ENTRY || !is_long(0) || !is_long(2) {
         return;

@@ -11,4 +11,6 @@ pub mod fat;
 mod fat_dot_entries;
 pub mod guards;
 
-pub use fat::{Content, EspFile, FILES, GUARD_PATHS, REMOVABLE_PATH, look, make, read};
+pub use fat::{
+    EspContent, EspFile, GUARD_PATHS, MAX_LISTED_FILES, REMOVABLE_PATH, create, inspect, read,
+};

@@ -3,7 +3,7 @@
 
 use crate::disk::choose::Target;
 use crate::disk::layout::Layout;
-use crate::disk::safety::Wanted;
+use crate::disk::safety::DiskRequest;
 use cli::input::{TextError, decode_text};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,7 @@ pub struct Answers {
     #[serde(default)]
     pub recovery_key_at_hand: bool,
     /// Install beside what is on the disk, into free space of its partition table: every partition
-    /// of another system stays as it is.
+    /// of another system kept as it is.
     #[serde(default)]
     pub beside: bool,
     /// Accept releases that the installation before on this disk did not accept any more. Without
@@ -98,8 +98,8 @@ impl Answers {
 
     /// How a disk shall be used, in a machine with the medium on the disks `media`. *Pure.*
     #[must_use]
-    pub fn wanted<'a>(&'a self, media: &'a [String]) -> Wanted<'a> {
-        Wanted {
+    pub fn disk_request<'a>(&'a self, media: &'a [String]) -> DiskRequest<'a> {
+        DiskRequest {
             layout: &self.layout,
             beside: self.beside,
             recovery_key_at_hand: self.recovery_key_at_hand,
@@ -138,7 +138,7 @@ mod tests {
     fn beside_another_system_is_said_in_so_many_words() {
         let answers = Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n")
             .expect("answers");
-        assert!(answers.beside && answers.wanted(&[]).beside);
+        assert!(answers.beside && answers.disk_request(&[]).beside);
         assert_eq!(answers.layout.data.map(|size| size.0), Some(20 << 30));
     }
 

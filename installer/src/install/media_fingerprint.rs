@@ -10,16 +10,16 @@ use std::io;
 
 /// Byte offset of the mark in the state partition: between the first copy of the record and the
 /// event ring.
-pub const MARK_OFFSET: u64 = 8192;
+pub const FINGERPRINT_OFFSET: u64 = 8192;
 const LEN: usize = 4096;
 const MAGIC: &[u8; 8] = b"RAYOSMED";
 
 /// SHA-256 of a medium's answers and of what it installs. Whoever changes either has another
 /// medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark([u8; 32]);
+pub struct MediaFingerprint([u8; 32]);
 
-impl Mark {
+impl MediaFingerprint {
     /// The mark of a medium with this answers file and this bundle: the seal of a file, or the
     /// address of another. *Pure.*
     #[must_use]
@@ -45,7 +45,7 @@ impl Mark {
             return Ok(None);
         };
         let mut block = [0; LEN];
-        state.read_at(MARK_OFFSET, &mut block)?;
+        state.read_at(FINGERPRINT_OFFSET, &mut block)?;
         let (magic, rest) = block.split_at(MAGIC.len());
         Ok(rest
             .first_chunk()
@@ -65,7 +65,7 @@ impl Mark {
         let mut block = [0; LEN];
         block[..MAGIC.len()].copy_from_slice(MAGIC);
         block[MAGIC.len()..MAGIC.len() + self.0.len()].copy_from_slice(&self.0);
-        device.write_at(state + MARK_OFFSET, &block)
+        device.write_at(state + FINGERPRINT_OFFSET, &block)
     }
 }
 
@@ -75,23 +75,26 @@ mod tests {
 
     #[test]
     fn another_answer_or_another_bundle_is_another_medium() {
-        let mark = Mark::of(b"version = 1", b"seal");
-        assert_eq!(mark, Mark::of(b"version = 1", b"seal"));
-        assert_ne!(mark, Mark::of(b"version = 1\n", b"seal"));
-        assert_ne!(mark, Mark::of(b"version = 1", b"other"));
+        let mark = MediaFingerprint::of(b"version = 1", b"seal");
+        assert_eq!(mark, MediaFingerprint::of(b"version = 1", b"seal"));
+        assert_ne!(mark, MediaFingerprint::of(b"version = 1\n", b"seal"));
+        assert_ne!(mark, MediaFingerprint::of(b"version = 1", b"other"));
         assert_ne!(
             mark,
-            Mark::of(b"version = 1s", b"eal"),
+            MediaFingerprint::of(b"version = 1s", b"eal"),
             "the parts are told apart"
         );
         let (mut first, mut second) = (vec![1; SEAL_LEN + 1], vec![1; SEAL_LEN + 2]);
         assert_eq!(
-            Mark::of(b"", &first),
-            Mark::of(b"", &second),
+            MediaFingerprint::of(b"", &first),
+            MediaFingerprint::of(b"", &second),
             "the seal vouches for the rest"
         );
         first[SEAL_LEN - 1] = 2;
         second[0] = 2;
-        assert_ne!(Mark::of(b"", &first), Mark::of(b"", &second));
+        assert_ne!(
+            MediaFingerprint::of(b"", &first),
+            MediaFingerprint::of(b"", &second)
+        );
     }
 }

@@ -14,4 +14,4 @@ pub mod procedure;
 mod rollback_floor;
 pub mod unattended;
 
-pub use procedure::{InstallError, Job, Others, install, install_announced};
+pub use procedure::{InstallError, InstallOptions, InstallRequest, install, install_announced};

@@ -2,11 +2,11 @@
 //! as every later update.
 
 use super::rollback_floor;
-use crate::disk::coexist::{Beside, Reasons};
+use crate::disk::coexist::{CoexistPlan, Obstacles};
 use crate::disk::layout::{ALIGNMENT, Layout, LayoutError, PlannedDisk, PlannedPartition, Purpose};
-use crate::disk::table::{Existing, Table, TableError};
+use crate::disk::table::{ExistingTable, Table, TableError};
 use crate::esp::guards;
-use crate::install::media_fingerprint::Mark;
+use crate::install::media_fingerprint::MediaFingerprint;
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
 use bootctl::efivars::EfiVars;
@@ -25,8 +25,8 @@ use updater::plan::{Facts, Refusal, Scope, plan};
 use updater::source::Source;
 
 /// What to install where.
-pub struct Job<'a> {
-    /// The disk. Nothing on it is kept, unless this is [`Others::beside`] another system.
+pub struct InstallRequest<'a> {
+    /// The disk. Nothing on it is kept, unless this is [`InstallOptions::beside`] another system.
     pub device: Arc<dyn BlockDevice>,
     /// The layout that it gets.
     pub layout: &'a Layout,
@@ -43,20 +43,20 @@ pub struct Job<'a> {
     /// Seconds since 1970.
     pub now: u64,
     /// How it stands with other installations.
-    pub others: Others,
+    pub options: InstallOptions,
 }
 
 /// How an installation stands with other systems, with the one before it on the disk, and with the
 /// next start of its medium.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Others {
+pub struct InstallOptions {
     /// Install into free space, beside other systems. Partitions of ours that are there already are
     /// replaced; whoever calls this has seen to it that they may be.
     pub beside: bool,
     /// Forget the floor of the installation before, if it was of the same product; else it is kept.
     pub forget_floor: bool,
     /// The medium that installs, to know it again.
-    pub medium: Option<Mark>,
+    pub fingerprint: Option<MediaFingerprint>,
 }
 
 /// Why nothing was installed, or not all of it.
@@ -73,7 +73,7 @@ pub enum InstallError {
     Layout(#[from] LayoutError),
     /// There is no room beside what is on the disk. The disk is as it was.
     #[error("disk: {0}")]
-    Beside(#[from] Reasons),
+    Coexist(#[from] Obstacles),
     /// The disk could not be read. It is as it was.
     #[error("partition table: {0}")]
     Unreadable(io::Error),
@@ -108,7 +108,7 @@ impl InstallError {
             Self::Bundle(_)
                 | Self::Refused(_)
                 | Self::Layout(_)
-                | Self::Beside(_)
+                | Self::Coexist(_)
                 | Self::Unreadable(_)
         )
     }
@@ -125,14 +125,14 @@ impl InstallError {
 /// # Power loss
 /// Until the partition table is written the disk looks as before, to firmware and to people; from
 /// then on it is an unfinished installation, which the next run begins anew; after the activation
-/// it is installed. Beside another system the table has that in it at every cut, and until the
+/// it is installed. CoexistPlan another system the table has that in it at every cut, and until the
 /// activation it is what the firmware starts.
 pub async fn install<S: Source>(
     source: S,
-    job: &Job<'_>,
+    request: &InstallRequest<'_>,
     events: &dyn EventSink,
 ) -> Result<Report, InstallError> {
-    install_announced(source, job, events, || {}).await
+    install_announced(source, request, events, || {}).await
 }
 
 /// [`install`]; `writing` is called when nothing speaks against it any more, just before the first
@@ -145,17 +145,17 @@ pub async fn install<S: Source>(
 /// As [`install`].
 pub async fn install_announced<S: Source>(
     source: S,
-    job: &Job<'_>,
+    request: &InstallRequest<'_>,
     events: &dyn EventSink,
     writing: impl FnOnce(),
 ) -> Result<Report, InstallError> {
     let on_retry = |error: &updater::source::SourceError, pause| {
         events.event(updater::events::Event::retry(error, pause));
     };
-    let incoming = Incoming::open(source, job.trust, Retries::default(), &on_retry);
+    let incoming = Incoming::open(source, request.trust, Retries::default(), &on_retry);
     let incoming = incoming.await.map_err(InstallError::Bundle)?;
-    let site = Site::of(job)?;
-    let planned = &site.planned;
+    let destination = Destination::of(request)?;
+    let planned = &destination.planned;
     let first = incoming
         .release()
         .manifest()
@@ -163,14 +163,14 @@ pub async fn install_announced<S: Source>(
         .first()
         .and_then(|name| Text64::new(name));
     let found = partitions(planned);
-    let compatible = job.compatible.or(first).unwrap_or(Text64::EMPTY);
+    let compatible = request.compatible.or(first).unwrap_or(Text64::EMPTY);
     let state = planned
         .partition(Purpose::RayosState)
         .map(|partition| partition.offset);
-    let floor = if job.others.forget_floor {
+    let floor = if request.options.forget_floor {
         0
     } else {
-        rollback_floor::remembered(&job.device, state, compatible)
+        rollback_floor::previous_floor(&request.device, state, compatible)
     };
     let record = Record {
         install_id: planned.install_id,
@@ -187,31 +187,31 @@ pub async fn install_announced<S: Source>(
     };
     plan(&facts, incoming.release())?;
     writing();
-    let disk = prepare(&site, job.others, &record)?;
+    let disk = prepare(&destination, request.options, &record)?;
     let esp = disk.esp()?;
-    let must_be_signed = job.vars.is_some_and(SecureBoot::is_on);
+    let must_be_signed = request.vars.is_some_and(SecureBoot::is_on);
     let place_guard = |guard: &[u8]| {
         if must_be_signed && is_signed(guard) != Ok(true) {
             let words = "the guard is not signed for Secure Boot, which is on: the firmware would not start it";
             return Err(io::Error::other(words));
         }
-        guards::place(&esp, guards::volume_id(planned.disk_guid), guard)
+        guards::write_copies(&esp, guards::volume_id(planned.disk_guid), guard)
     };
     let store = RecordStore::open(&disk)?;
     let machine = Machine {
         disk,
         store,
-        vars: job.vars,
+        vars: request.vars,
         booted: Choice::Recovery,
-        now: job.now,
+        now: request.now,
     };
     let options = Options {
-        trust: job.trust,
+        trust: request.trust,
         place_guard: Some(&place_guard),
         tries: record::TRIAL_TRIES,
         read_back: true,
         adaptive: true,
-        jobs: job.jobs,
+        jobs: request.jobs,
         retries: Retries::default(),
         plan_only: false,
     };
@@ -225,27 +225,29 @@ pub async fn install_announced<S: Source>(
 }
 
 /// Where it is installed: a disk, how it will be divided, and the table that says so.
-struct Site {
+struct Destination {
     /// With another system on it, one that refuses writes to what is not ours.
     device: Arc<dyn BlockDevice>,
     planned: PlannedDisk,
     table: Table,
 }
 
-impl Site {
-    fn of(job: &Job<'_>) -> Result<Self, InstallError> {
-        let (len, device) = (job.device.len(), Arc::clone(&job.device));
-        if !job.others.beside {
-            let planned = job.layout.plan(len, device.sector_size(), job.install_id)?;
+impl Destination {
+    fn of(request: &InstallRequest<'_>) -> Result<Self, InstallError> {
+        let (len, device) = (request.device.len(), Arc::clone(&request.device));
+        if !request.options.beside {
+            let planned = request
+                .layout
+                .plan(len, device.sector_size(), request.install_id)?;
             return Ok(Self {
                 device,
                 table: Table::build(&planned)?,
                 planned,
             });
         }
-        let existing = Existing::read(device.as_ref()).map_err(InstallError::Unreadable)?;
-        let existing = existing.map_err(|unfit| Reasons(vec![unfit.into()]))?;
-        let beside = Beside::plan(&existing, job.layout, len, job.install_id)?;
+        let existing = ExistingTable::read(device.as_ref()).map_err(InstallError::Unreadable)?;
+        let existing = existing.map_err(|unfit| Obstacles(vec![unfit.into()]))?;
+        let beside = CoexistPlan::plan(&existing, request.layout, len, request.install_id)?;
         let device = Arc::new(beside.fence(device));
         Ok(Self {
             device,
@@ -278,7 +280,7 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
 }
 
 /// Zeroes where signatures of file systems, RAID and volume managers lie: the first and last MiB of
-/// each partition but `rayos-state`, and of the whole disk around the tables if that is ours.
+/// each partition but `rayos-state`, and of the whole disk environment the tables if that is ours.
 ///
 /// Left there, they make a new partition ambiguous to programs that probe for them (blkid), or let
 /// a kernel assemble an old array over the new disk. *Writes.*
@@ -286,12 +288,12 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
 /// # Power loss
 /// The old table is still there until [`Table::commit`]; what it names has lost its first and last
 /// bytes.
-fn wipe(site: &Site, others: Others) -> Result<(), InstallError> {
-    let Site {
+fn wipe(destination: &Destination, options: InstallOptions) -> Result<(), InstallError> {
+    let Destination {
         device,
         planned,
         table,
-    } = site;
+    } = destination;
     let zero = |what, range: Range<u64>| {
         let zeroes = vec![0; range.end.saturating_sub(range.start) as usize];
         let written = device.write_at(range.start, &zeroes);
@@ -304,7 +306,7 @@ fn wipe(site: &Site, others: Others) -> Result<(), InstallError> {
         zero(what, start..end.min(start + ALIGNMENT))?;
         zero(what, start.max(end - ALIGNMENT)..end)?;
     }
-    if others.beside {
+    if options.beside {
         return Ok(());
     }
     // Between the tables, which are written over, and the partitions.
@@ -325,14 +327,18 @@ fn wipe(site: &Site, others: Others) -> Result<(), InstallError> {
 /// Clears what an earlier system may have left where ours looks, writes the first record, and then
 /// the table: whoever finds the table finds the record. The copies of the record are not cleared,
 /// but written over one after the other: at any cut one of them knows the floor.
-fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, InstallError> {
-    let Site {
+fn prepare(
+    destination: &Destination,
+    options: InstallOptions,
+    record: &Record,
+) -> Result<Disk, InstallError> {
+    let Destination {
         device,
         planned,
         table,
-    } = site;
+    } = destination;
     let device = device.as_ref();
-    wipe(site, others)?;
+    wipe(destination, options)?;
     let start = |purpose| planned.partition(purpose).map(|partition| partition.offset);
     let zero = |what, purpose, range: Range<u64>| {
         let Some(start) = start(purpose) else {
@@ -351,9 +357,10 @@ fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, Install
     )?;
     let failed = |what| move |error| InstallError::Prepare { what, error };
     if let Some(state) = start(Purpose::RayosState) {
-        if let Some(mark) = others.medium {
-            mark.write(device, state)
-                .map_err(failed("mark of the medium"))?;
+        if let Some(fingerprint) = options.fingerprint {
+            fingerprint
+                .write(device, state)
+                .map_err(failed("fingerprint of the medium"))?;
         }
         for (copy, offset) in (0..).zip([first, second]) {
             device
@@ -363,5 +370,5 @@ fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, Install
         }
     }
     table.commit(device)?;
-    Ok(Disk::open(Arc::clone(&site.device))?)
+    Ok(Disk::open(Arc::clone(&destination.device))?)
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// A record of another product does not count; one that does not know what the machine is does.
 #[must_use]
-pub(crate) fn remembered(
+pub(crate) fn previous_floor(
     device: &Arc<dyn BlockDevice>,
     planned: Option<u64>,
     compatible: Text64,

@@ -1,11 +1,11 @@
 //! The whole installation without a person: from an answers file and a medium to an installed disk.
 
-use crate::disk::choose::{Candidate, NoChoice, candidates, choose};
+use crate::disk::choose::{Candidate, ChoiceError, candidates, choose};
 use crate::disk::disks::{self, Disk, Roots};
 use crate::disk::safety;
 use crate::install::answers::Answers;
-use crate::install::media_fingerprint::Mark;
-use crate::install::{InstallError, Job, Others, install_announced};
+use crate::install::media_fingerprint::MediaFingerprint;
+use crate::install::{InstallError, InstallOptions, InstallRequest, install_announced};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
 use record::{Guid, Text64};
@@ -25,10 +25,10 @@ pub enum UnattendedError {
     Disks(#[from] io::Error),
     /// No disk can be taken.
     #[error(transparent)]
-    Choice(#[from] NoChoice),
+    Choice(#[from] ChoiceError),
     /// The disk is no longer what was chosen.
     #[error("{}: another disk, or other content, than when it was chosen: nothing was changed", .0.display())]
-    Exchanged(PathBuf),
+    DiskChanged(PathBuf),
     /// The disk could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -41,11 +41,11 @@ pub enum UnattendedError {
 }
 
 /// What the answers do not say.
-pub struct Surroundings<'a> {
+pub struct Environment<'a> {
     /// The kernel's views of the machine.
     pub roots: Roots,
     /// Kernel names of the disks that the installation medium is on.
-    pub media: Vec<String>,
+    pub media_disks: Vec<String>,
     /// Where the bundle is.
     pub bundle: Location,
     /// Who is trusted.
@@ -61,21 +61,25 @@ pub struct Surroundings<'a> {
     /// Threads.
     pub jobs: usize,
     /// The medium that this system was started from, if it was.
-    pub medium: Option<Mark>,
+    pub fingerprint: Option<MediaFingerprint>,
 }
 
 /// Every disk, judged for an installation with `answers`. *Reads.*
 ///
 /// # Errors
 /// What listing the disks says.
-pub fn survey(answers: &Answers, roots: &Roots, media: &[String]) -> io::Result<Vec<Candidate>> {
+pub fn assess_disks(
+    answers: &Answers,
+    roots: &Roots,
+    media: &[String],
+) -> io::Result<Vec<Candidate>> {
     let look = |disk: &Disk| {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
-        safety::look(&(Arc::new(device) as _)).ok()
+        safety::inspect(&(Arc::new(device) as _)).ok()
     };
     Ok(candidates(
         disks::enumerate(roots)?,
-        &answers.wanted(media),
+        &answers.disk_request(media),
         look,
     ))
 }
@@ -87,38 +91,38 @@ pub fn survey(answers: &Answers, roots: &Roots, media: &[String]) -> io::Result<
 /// [`UnattendedError`].
 pub async fn run(
     answers: &Answers,
-    around: &Surroundings<'_>,
+    environment: &Environment<'_>,
     events: &dyn EventSink,
     writing: impl FnOnce(&PathBuf),
 ) -> Result<Report, UnattendedError> {
-    let candidates = survey(answers, &around.roots, &around.media)?;
+    let candidates = assess_disks(answers, &environment.roots, &environment.media_disks)?;
     let chosen = choose(&candidates, &answers.target)?;
     let disk = &chosen.disk;
-    let source = AnySource::new(&around.bundle, HttpOptions::default())?;
+    let source = AnySource::new(&environment.bundle, HttpOptions::default())?;
     let device = Arc::new(FileDevice::open(
         &disk.path,
         Access::Claim,
         SectorSize::Detect,
     )?);
-    // The name may have gone to another disk since. Now that it is held open it stays with this one.
-    let again = survey(answers, &around.roots, &around.media)?;
+    // The name may have gone to another disk since. Now that it is held open it kept with this one.
+    let again = assess_disks(answers, &environment.roots, &environment.media_disks)?;
     if !again.iter().any(|found| found == chosen) {
-        return Err(UnattendedError::Exchanged(disk.path.clone()));
+        return Err(UnattendedError::DiskChanged(disk.path.clone()));
     }
-    let job = Job {
+    let request = InstallRequest {
         device,
         layout: &answers.layout,
-        install_id: around.install_id,
-        compatible: Some(around.compatible),
-        trust: around.trust,
-        vars: around.vars,
-        jobs: around.jobs,
-        now: around.now,
-        others: Others {
+        install_id: environment.install_id,
+        compatible: Some(environment.compatible),
+        trust: environment.trust,
+        vars: environment.vars,
+        jobs: environment.jobs,
+        now: environment.now,
+        options: InstallOptions {
             beside: answers.beside,
             forget_floor: answers.forget_floor,
-            medium: around.medium,
+            fingerprint: environment.fingerprint,
         },
     };
-    Ok(install_announced(source, &job, events, || writing(&disk.path)).await?)
+    Ok(install_announced(source, &request, events, || writing(&disk.path)).await?)
 }

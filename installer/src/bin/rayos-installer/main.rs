@@ -9,7 +9,7 @@ mod output;
 use args::{Cli, Verb};
 use clap::Parser as _;
 use cli::ExitStatus;
-use installer::progress_markers::Marker;
+use installer::progress_markers::ProgressMarker;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -27,7 +27,7 @@ fn run(arguments: Cli) -> ExitStatus {
     done.unwrap_or_else(|error| {
         cli::output::error("rayos-installer", &error);
         let status = exit_code::exit_status(&error);
-        output::emit(&Marker::Failed(status.code()));
+        output::emit(&ProgressMarker::Failed(status.code()));
         status
     })
 }

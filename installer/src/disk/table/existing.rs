@@ -28,7 +28,7 @@ const PROTECTIVE: u8 = 0xee;
 
 /// Why a disk has no table to which partitions can be added.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum UnusableTable {
     /// Neither copy of the table is whole.
     #[error("it has no GPT to install beside (primary: {primary}; backup: {backup})")]
     NoTable {
@@ -67,7 +67,7 @@ pub enum Unfit {
 
 /// An entry that is used, as it stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct TableEntry {
     /// Its number, from 1.
     pub number: u32,
     /// Its type.
@@ -84,7 +84,7 @@ pub struct Entry {
 
 /// A copy of the table: where it is, and the sectors that its entries take.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TableCopy {
     /// Sector of the header.
     pub(super) header_lba: u64,
     /// First sector of the entries.
@@ -93,9 +93,9 @@ pub(super) struct Place {
     pub(super) sectors: Vec<u8>,
 }
 
-/// A table as it was read, with both of its places.
+/// A table as it was read, with both of its copies.
 #[derive(Clone, Debug)]
-pub struct Existing {
+pub struct ExistingTable {
     pub(super) sector_size: u64,
     sectors: u64,
     pub(super) header: Header,
@@ -106,34 +106,34 @@ pub struct Existing {
     /// Whether the backup counts, since the primary is not whole.
     pub(super) from_backup: bool,
     /// Primary and backup.
-    pub(super) places: [Place; 2],
+    pub(super) copies: [TableCopy; 2],
     /// First and last sectors of what the MBR names besides the GPT.
     legacy: Vec<(u64, u64)>,
 }
 
 /// A header with its entries.
-struct Pair {
+struct HeaderAndEntries {
     head: Vec<u8>,
     header: Header,
     array: Vec<u8>,
 }
 
-impl Existing {
+impl ExistingTable {
     /// Reads the table of `device`: the primary pair of header and entries, else the backup pair.
     /// *Reads.*
     ///
     /// # Errors
-    /// The outer one is what the device says, the inner one [`Unfit::NoTable`].
-    pub fn read(device: &dyn BlockDevice) -> io::Result<Result<Self, Unfit>> {
+    /// The outer one is what the device says, the inner one [`UnusableTable::NoTable`].
+    pub fn read(device: &dyn BlockDevice) -> io::Result<Result<Self, UnusableTable>> {
         let sector_size = u64::from(device.sector_size()).max(512);
         let sectors = device.len().checked_div(sector_size).unwrap_or(0);
         let last = sectors.saturating_sub(1);
-        let primary = Pair::read(device, 1, sectors)?;
-        let backup = Pair::read(device, last, sectors)?;
+        let primary = HeaderAndEntries::read(device, 1, sectors)?;
+        let backup = HeaderAndEntries::read(device, last, sectors)?;
         // Where a copy is whole, its entries stay where they are. Where it is not, they go to the
         // usual place.
         let (mut array_lbas, from_backup) = ([2, 0], primary.is_err());
-        let arrays_len = |pair: &Pair| pair.array.len() as u64;
+        let arrays_len = |pair: &HeaderAndEntries| pair.array.len() as u64;
         for (pair, at) in [&primary, &backup].into_iter().zip(array_lbas.iter_mut()) {
             if let Ok(pair) = pair {
                 *at = pair.header.array_lba;
@@ -142,7 +142,9 @@ impl Existing {
         let (source, other) = match (primary, backup) {
             (Ok(primary), backup) => (primary, backup),
             (Err(error), Ok(backup)) => (backup, Err(error)),
-            (Err(primary), Err(backup)) => return Ok(Err(Unfit::NoTable { primary, backup })),
+            (Err(primary), Err(backup)) => {
+                return Ok(Err(UnusableTable::NoTable { primary, backup }));
+            }
         };
         let count = arrays_len(&source).div_ceil(sector_size);
         let same_len = other
@@ -154,7 +156,7 @@ impl Existing {
         let place = |header_lba, array_lba: u64| {
             let mut sectors = vec![0; count.saturating_mul(sector_size) as usize];
             device.read_at(array_lba.saturating_mul(sector_size), &mut sectors)?;
-            Ok::<_, io::Error>(Place {
+            Ok::<_, io::Error>(TableCopy {
                 header_lba,
                 array_lba,
                 sectors,
@@ -165,7 +167,7 @@ impl Existing {
             sector_size,
             sectors,
             header: source.header,
-            places: [place(1, primary_lba)?, place(last, backup_lba)?],
+            copies: [place(1, primary_lba)?, place(last, backup_lba)?],
             head: source.head,
             array: source.array,
             from_backup,
@@ -193,17 +195,17 @@ impl Existing {
 
     /// Why both copies cannot be written where they are. *Pure.*
     #[must_use]
-    pub fn unfit(&self) -> Vec<Unfit> {
+    pub fn problems(&self) -> Vec<UnusableTable> {
         let (last, usable) = (self.sectors.saturating_sub(1), self.header.usable);
         let mut found = Vec::new();
         let expected = if self.from_backup { 1 } else { last };
         if self.header.other_lba != expected {
-            found.push(Unfit::OtherCopy {
+            found.push(UnusableTable::OtherCopy {
                 found: self.header.other_lba,
                 expected,
             });
         }
-        let [primary, backup] = &self.places;
+        let [primary, backup] = &self.copies;
         for (copy, place, from, to) in [
             ("primary", primary, 2, usable.0),
             ("backup", backup, usable.1.saturating_add(1), last),
@@ -214,7 +216,7 @@ impl Existing {
                 .unwrap_or(0);
             let end = first.saturating_add(count);
             if first < from || end > to {
-                found.push(Unfit::Array {
+                found.push(UnusableTable::Array {
                     copy,
                     first,
                     last: end.saturating_sub(1),
@@ -226,10 +228,10 @@ impl Existing {
     }
 
     /// The entries that are used. *Pure.*
-    pub fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+    pub fn entries(&self) -> impl Iterator<Item = TableEntry> + '_ {
         let used = gpt::entries(&self.array).zip(self.array.chunks_exact(ENTRY_LEN as usize));
         used.filter(|((kind, _), _)| *kind != Guid::ZERO)
-            .map(|((kind, partition), bytes)| Entry {
+            .map(|((kind, partition), bytes)| TableEntry {
                 number: partition.number,
                 kind,
                 uuid: partition.uuid,
@@ -249,13 +251,13 @@ impl Existing {
     /// The entries of an installation of ours: those with types of ours, and the EFI system
     /// partition that ends where `rayos-state` begins. *Pure.*
     #[must_use]
-    pub fn ours(&self) -> Vec<Entry> {
+    pub fn ours(&self) -> Vec<TableEntry> {
         let starts: Vec<u64> = self
             .entries()
             .filter(|entry| entry.kind == STATE_TYPE)
             .map(|entry| entry.first_lba)
             .collect();
-        let our_esp = |entry: &Entry| {
+        let our_esp = |entry: &TableEntry| {
             entry.kind == ESP_TYPE
                 && entry
                     .last_lba
@@ -269,7 +271,7 @@ impl Existing {
 
     /// The entries of other systems. *Pure.*
     #[must_use]
-    pub fn others(&self) -> Vec<Entry> {
+    pub fn others(&self) -> Vec<TableEntry> {
         let ours = self.ours();
         self.entries()
             .filter(|entry| !ours.contains(entry))
@@ -291,7 +293,7 @@ impl Existing {
     }
 }
 
-impl Pair {
+impl HeaderAndEntries {
     /// The header in sector `lba`, and its entries; the inner error is a pair that is not whole.
     fn read(
         device: &dyn BlockDevice,

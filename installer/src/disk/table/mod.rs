@@ -13,4 +13,4 @@ pub mod existing;
 mod patch;
 
 pub use commit::{Table, TableError};
-pub use existing::{Entry, Existing, Unfit};
+pub use existing::{ExistingTable, TableEntry, UnusableTable};

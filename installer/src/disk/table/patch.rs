@@ -1,4 +1,4 @@
-//! Partitions added to a table that is on a disk already. Everything that is in it stays as it is,
+//! Partitions added to a table that is on a disk already. Everything that is in it kept as it is,
 //! byte for byte: entries with their numbers, names and attributes, GUID of the disk, MBR.
 #![deny(
     clippy::indexing_slicing,
@@ -8,7 +8,7 @@
 )]
 
 use super::commit::Table;
-use super::existing::{Entry, Existing, Place};
+use super::existing::{ExistingTable, TableCopy, TableEntry};
 use crate::disk::layout::PlannedPartition;
 use record::gpt::ENTRY_LEN;
 use seal::field::get;
@@ -16,13 +16,13 @@ use seal::field::get;
 /// Most UTF-16 units of a label (UEFI 2.10, 5.3.3).
 const NAME_UNITS: usize = 36;
 
-impl Existing {
-    /// This table without `taken_out` and with `added`, for both places. *Pure.*
+impl ExistingTable {
+    /// This table without `taken_out` and with `added`, for both copies. *Pure.*
     ///
     /// The copy that counts is written last: until the other one is whole and durable, it is the
     /// table.
     #[must_use]
-    pub fn patched(&self, taken_out: &[Entry], added: &[PlannedPartition]) -> Table {
+    pub fn patched(&self, taken_out: &[TableEntry], added: &[PlannedPartition]) -> Table {
         let mut array = self.array.clone();
         for entry in taken_out {
             put_entry(&mut array, entry.number, &[0; ENTRY_LEN as usize]);
@@ -30,7 +30,7 @@ impl Existing {
         for partition in added {
             put_entry(&mut array, partition.number, &self.entry(partition));
         }
-        let [primary, backup] = &self.places;
+        let [primary, backup] = &self.copies;
         let order = if self.from_backup {
             [primary, backup]
         } else {
@@ -57,7 +57,7 @@ impl Existing {
     }
 
     /// The header that counts, made that of a place.
-    fn header(&self, place: &Place, other: u64, array_crc: u32) -> Vec<u8> {
+    fn header(&self, place: &TableCopy, other: u64, array_crc: u32) -> Vec<u8> {
         let mut head = self.head.clone();
         for (at, value) in [(24, place.header_lba), (32, other), (72, place.array_lba)] {
             put(&mut head, at, &value.to_le_bytes());

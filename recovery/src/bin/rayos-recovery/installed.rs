@@ -8,7 +8,7 @@ use bootctl::machine::Machine;
 use bootctl::secure_boot::SecureBoot;
 use installer::host::restart;
 use installer::install::answers::Then;
-use installer::progress_markers::Marker;
+use installer::progress_markers::ProgressMarker;
 use recovery::medium::MediumError;
 use recovery::{boot_installed, guard_repair};
 use std::path::Path;
@@ -30,13 +30,13 @@ pub(crate) fn start(disk: &Path, then: Then) -> Result<()> {
     }
     let vars = Box::new(Efivarfs::new(Path::new(EFIVARS_DIR)));
     let machine = Machine::open(disk, vars, Access::Write)?;
-    let choice = boot_installed::prepare(&machine, cli::clock::now())
+    let choice = boot_installed::request_boot(&machine, cli::clock::now())
         .with_context(|| format!("{path} contains an installation that cannot be booted"))?;
     drop(machine);
     say(&format!(
         "Starting {choice} of {path}, which is installed already."
     ));
-    emit(&Marker::AlreadyInstalled(disk));
+    emit(&ProgressMarker::AlreadyInstalled(disk));
     Ok(restart(false)?)
 }
 

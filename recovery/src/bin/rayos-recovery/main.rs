@@ -11,7 +11,7 @@ use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
 use clap::Parser as _;
 use cli::ExitStatus;
 use installer::exit_status::exit_status;
-use installer::progress_markers::Marker;
+use installer::progress_markers::ProgressMarker;
 use output::{emit, say};
 use record::{Guid, HANDOFF_LEN, Handoff};
 use std::path::Path;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             } else {
                 exit_status(error.chain())
             };
-            emit(&Marker::Failed(status.code()));
+            emit(&ProgressMarker::Failed(status.code()));
             status
         }
     };

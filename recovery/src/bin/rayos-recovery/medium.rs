@@ -11,8 +11,8 @@ use installer::disk::choose::Candidate;
 use installer::disk::disks::Roots;
 use installer::host::{block_on, jobs, random_guid, restart};
 use installer::install::answers::{Answers, Then};
-use installer::install::unattended::{self, Surroundings, survey};
-use installer::progress_markers::Marker;
+use installer::install::unattended::{self, Environment, assess_disks};
+use installer::progress_markers::ProgressMarker;
 use recovery::boot_installed;
 use recovery::medium::Medium;
 use std::time::Duration;
@@ -60,14 +60,14 @@ struct Started<'a> {
 }
 
 impl Started<'_> {
-    fn survey(&self, answers: &Answers) -> Result<Vec<Candidate>> {
+    fn assess_disks(&self, answers: &Answers) -> Result<Vec<Candidate>> {
         let media = std::slice::from_ref(&self.medium.disk);
-        Ok(survey(answers, &Roots::default(), media)?)
+        Ok(assess_disks(answers, &Roots::default(), media)?)
     }
 
     fn boot_installed(&self, answers: &Answers) -> Result<()> {
-        let candidates = self.survey(answers)?;
-        let disk = boot_installed::installed(&candidates)
+        let candidates = self.assess_disks(answers)?;
+        let disk = boot_installed::only_installation(&candidates)
             .context("no disk, or more than one, contains an installation")?;
         self.boot(disk, answers, Then::Reboot)
     }
@@ -80,23 +80,27 @@ impl Started<'_> {
     }
 
     fn install(&self, answers: &Answers) -> Result<()> {
-        emit(&Marker::Started);
-        emit(&Marker::RealMode);
+        emit(&ProgressMarker::Started);
+        emit(&ProgressMarker::RealMode);
         let trust = bundle::trust::load(&self.arguments.trust)?;
         let system = System::load(&self.arguments.system)?;
         let bundle = self.medium.bundle(answers.bundle.as_deref())?;
         let bundle: Location = bundle.parse().map_err(anyhow::Error::msg)?;
-        let candidates = self.survey(answers)?;
-        let mark = self.medium.mark(&bundle)?;
-        let existing =
-            boot_installed::instead(&candidates, &answers.target, mark, boot_installed::mark_of);
+        let candidates = self.assess_disks(answers)?;
+        let fingerprint = self.medium.fingerprint(&bundle)?;
+        let existing = boot_installed::existing_installation(
+            &candidates,
+            &answers.target,
+            fingerprint,
+            boot_installed::read_fingerprint,
+        );
         if let Some((disk, why)) = existing {
             say(&why);
             return self.boot(disk, answers, answers.then);
         }
-        let around = Surroundings {
+        let environment = Environment {
             roots: Roots::default(),
-            media: vec![self.medium.disk.clone()],
+            media_disks: vec![self.medium.disk.clone()],
             bundle,
             trust: &trust,
             compatible: system.compatible(),
@@ -104,19 +108,19 @@ impl Started<'_> {
             vars: Some(self.vars),
             now: cli::clock::now(),
             jobs: jobs(),
-            medium: Some(mark),
+            fingerprint: Some(fingerprint),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let report = block_on(unattended::run(answers, &around, &terminal, |disk| {
-            emit(&Marker::WriteStarted(disk));
+        let report = block_on(unattended::run(answers, &environment, &terminal, |disk| {
+            emit(&ProgressMarker::WriteStarted(disk));
         }));
         terminal.done();
         let version = report??.version;
-        emit(&Marker::Activated(&version));
+        emit(&ProgressMarker::Activated(&version));
         say(&format!(
             "Installed {version}. Remove the medium: the next boot tries it."
         ));
-        emit(&Marker::Complete);
+        emit(&ProgressMarker::Complete);
         match answers.then {
             Then::Nothing => Ok(()),
             Then::Reboot => Ok(restart(false)?),
@@ -126,7 +130,7 @@ impl Started<'_> {
 
     fn list_disks(&self, answers: &Answers) -> Result<()> {
         say("This is the RayOS installation medium. Nothing was changed. Disks of this machine:");
-        let candidates = self.survey(answers)?;
+        let candidates = self.assess_disks(answers)?;
         for candidate in &candidates {
             let disk = &candidate.disk;
             let model = disk.model.as_deref().unwrap_or("unknown model");
@@ -140,7 +144,7 @@ impl Started<'_> {
                 say(&format!("      {problem}"));
             }
         }
-        if boot_installed::installed(&candidates).is_some() {
+        if boot_installed::only_installation(&candidates).is_some() {
             say("To boot the installed system: rayos-recovery --start-installed");
         }
         say("To install without questions, add install.toml with `unattended = true` next to the");

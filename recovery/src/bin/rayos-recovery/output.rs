@@ -1,6 +1,6 @@
 //! Text on the console and progress markers.
 
-use installer::progress_markers::Marker;
+use installer::progress_markers::ProgressMarker;
 
 /// Prints a line on the console. A closed console loses it: the work goes on.
 pub(crate) fn say(text: &str) {
@@ -8,6 +8,6 @@ pub(crate) fn say(text: &str) {
 }
 
 /// Prints a progress marker on standard error.
-pub(crate) fn emit(marker: &Marker<'_>) {
+pub(crate) fn emit(marker: &ProgressMarker<'_>) {
     cli::output::note(&marker.to_string());
 }

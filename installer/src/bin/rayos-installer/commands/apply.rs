@@ -10,8 +10,8 @@ use cli::ExitStatus;
 use installer::disk::disks::Roots;
 use installer::host::{block_on, jobs, random_guid, restart};
 use installer::install::answers::{Answers, Then};
-use installer::install::unattended::{self, Surroundings};
-use installer::progress_markers::Marker;
+use installer::install::unattended::{self, Environment};
+use installer::progress_markers::ProgressMarker;
 use std::path::Path;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
@@ -19,8 +19,8 @@ use updater::terminal::{ProgressStyle, Terminal};
 impl Apply {
     /// Installs to a disk of this machine.
     pub(crate) fn run(&self) -> Result<ExitStatus> {
-        emit(&Marker::Started);
-        emit(&Marker::RealMode);
+        emit(&ProgressMarker::Started);
+        emit(&ProgressMarker::RealMode);
         let answers = self.answers()?;
         if !answers.unattended && !self.yes {
             bail!(Unconfirmed);
@@ -31,9 +31,9 @@ impl Apply {
             .as_deref()
             .context("answers: no compatible")?;
         let vars = Efivarfs::new(Path::new(EFIVARS_DIR));
-        let around = Surroundings {
+        let environment = Environment {
             roots: Roots::default(),
-            media: Vec::new(),
+            media_disks: Vec::new(),
             bundle: self.bundle(&answers)?,
             trust: &trust,
             compatible: compatible(named)?,
@@ -41,11 +41,11 @@ impl Apply {
             vars: Some(&vars as &dyn EfiVars),
             now: cli::clock::now(),
             jobs: jobs(),
-            medium: None,
+            fingerprint: None,
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let report = block_on(unattended::run(&answers, &around, &terminal, |disk| {
-            emit(&Marker::WriteStarted(disk));
+        let report = block_on(unattended::run(&answers, &environment, &terminal, |disk| {
+            emit(&ProgressMarker::WriteStarted(disk));
         }))??;
         terminal.done();
         finish(&report);

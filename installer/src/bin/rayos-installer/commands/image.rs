@@ -10,8 +10,8 @@ use cli::ExitStatus;
 use cli::new_file::NewFile;
 use installer::disk::layout::Layout;
 use installer::host::{block_on, jobs, random_guid};
-use installer::install::{Job, Others, install};
-use installer::progress_markers::Marker;
+use installer::install::{InstallOptions, InstallRequest, install};
+use installer::progress_markers::ProgressMarker;
 use record::Guid;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use updater::terminal::{ProgressStyle, Terminal};
 impl Image {
     /// Creates the image. The file gets its name only after the installation succeeded.
     pub(crate) fn run(&self) -> Result<ExitStatus> {
-        emit(&Marker::Started);
+        emit(&ProgressMarker::Started);
         let trust = bundle::trust::load(&self.trust)?;
         let layout = self.layout()?;
         let install_id = self.install_id()?;
@@ -64,7 +64,7 @@ impl Image {
         let sectors = SectorSize::Bytes(self.sector_size);
         let device = Arc::new(FileDevice::open(path, Access::Write, sectors)?);
         let vars = self.efivars.as_deref().map(Efivarfs::new);
-        let job = Job {
+        let request = InstallRequest {
             device,
             layout,
             install_id,
@@ -73,10 +73,10 @@ impl Image {
             vars: vars.as_ref().map(|vars| vars as &dyn EfiVars),
             jobs: jobs(),
             now: cli::clock::now(),
-            others: Others::default(),
+            options: InstallOptions::default(),
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
-        let report = block_on(install(source, &job, &terminal))??;
+        let report = block_on(install(source, &request, &terminal))??;
         terminal.done();
         Ok(report)
     }

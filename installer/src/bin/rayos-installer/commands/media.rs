@@ -9,20 +9,20 @@ use cli::ExitStatus;
 use cli::input::refuse_input_as_output;
 use cli::new_file::NewFile;
 use installer::host::block_on;
-use installer::media::{Content, images, stick_len, write_stick};
-use installer::progress_markers::Marker;
+use installer::media::{MediaContent, images, stick_len, write_stick};
+use installer::progress_markers::ProgressMarker;
 use std::path::PathBuf;
 
 impl Media {
     /// Creates the stick, or its file system alone.
     pub(crate) fn run(&self) -> Result<ExitStatus> {
-        emit(&Marker::Started);
+        emit(&ProgressMarker::Started);
         let trust = bundle::trust::load(&self.trust)?;
         let answers = self.answers()?;
         let inputs = [&self.bundle, &self.trust].into_iter().chain(&self.answers);
         refuse_input_as_output(&self.output, inputs.map(PathBuf::as_path))?;
         let images = block_on(images(&self.bundle, &trust))??;
-        let content = Content {
+        let content = MediaContent {
             guard: &images.guard,
             recovery: &images.recovery,
             answers: answers.as_deref(),
@@ -45,7 +45,7 @@ impl Media {
         }
         drop(device);
         new.publish().with_context(name)?;
-        emit(&Marker::Complete);
+        emit(&ProgressMarker::Complete);
         Ok(ExitStatus::Success)
     }
 

@@ -7,7 +7,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::{EFIVARS_DIR, Efivarfs};
 use bootctl::secure_boot::SecureBoot;
 use cli::ExitStatus;
-use installer::esp::guards::{Guard, lacking};
+use installer::esp::guards::{Guard, missing_copies};
 use installer::host::block_on;
 use installer::media::{Images, images};
 use std::os::unix::fs::FileTypeExt as _;
@@ -28,7 +28,10 @@ impl RepairEsp {
         let device = FileDevice::open(&self.disk, access, SectorSize::Detect)?;
         let disk = Disk::open(Arc::new(device)).with_context(|| self.disk.display().to_string())?;
         let (missing, done) = if self.plan {
-            (lacking(&disk.esp()?, &images.guard), "would be written")
+            (
+                missing_copies(&disk.esp()?, &images.guard),
+                "would be written",
+            )
         } else {
             (self.repair(&disk, &images)?, "written")
         };
@@ -48,7 +51,7 @@ impl RepairEsp {
             rollback_index: images.rollback_index,
         };
         guard
-            .mend(disk, self.must_be_signed(), self.overwrite)
+            .repair(disk, self.must_be_signed(), self.overwrite)
             .with_context(|| self.disk.display().to_string())
     }
 
