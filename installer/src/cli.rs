@@ -21,7 +21,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use updater::apply::Report;
+use updater::Report;
 use updater::source::{AnySource, HttpOptions, Location};
 use updater::terminal::{ProgressStyle, Terminal};
 

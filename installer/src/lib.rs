@@ -2,7 +2,7 @@
 //!
 //! This is all that an installation has over an update: [`disks`] and [`safety`] say which disk may
 //! be written, [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is
-//! `updater::apply`.
+//! `updater::Incoming::apply`.
 
 pub mod answers;
 pub mod beside;
