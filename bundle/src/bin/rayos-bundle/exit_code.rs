@@ -6,7 +6,7 @@ use bundle::create::CreateError;
 use bundle::delta::DeltaError;
 use bundle::open::OpenError;
 use bundle::trust::TrustFileError;
-use bundle::trust::pe::PeError;
+use bundle::trust::pe::EmbedError;
 use bundle::trust::signing::SignError;
 use bundle::trust::update::TrustUpdateError;
 
@@ -33,7 +33,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
             || cause
                 .downcast_ref::<DeltaError>()
                 .is_some_and(DeltaError::is_refusal)
-            || cause.is::<PeError>()
+            || cause.is::<EmbedError>()
             || cause.is::<Differs>()
             || cause
                 .downcast_ref::<TrustUpdateError>()
