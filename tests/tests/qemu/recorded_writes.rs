@@ -1,15 +1,17 @@
-//! One real installation and one real update, recorded by QEMU write by write: cut off between any
-//! two writes, inside of each, and with any part of what was not flushed, the disk is judged; some
-//! of these disks are really started.
+//! One real installation and one real update, whose writes QEMU has recorded: the disk is checked
+//! after a power cut between any two writes, inside of each, and with any part of the unflushed
+//! writes. Some of these disks are started.
 //!
-//! `RAYOS_BOOTED` sets how many of each are started (`scripts/prove recorded N`), `RAYOS_SEED`
-//! which, and `RAYOS_FIGURES` where the figures go.
+//! The environment sets the number of disks that are started (`RAYOS_BOOTED`,
+//! `scripts/prove recorded N`), the seed that selects them (`RAYOS_SEED`), and the file for the
+//! results (`RAYOS_FIGURES`).
 
-use crate::installed::{Installed, LOST, copy, machine, media, setting};
-use crate::judge::{Judge, KEPT_BY_B, Starts, content};
+use crate::disk_oracle::{DiskOracle, KEPT_BY_B, NextBoot, content};
+use crate::installed::{Installed, copy, media, setting};
+use crate::scenario::scenario;
 use anyhow::{Context as _, Result, ensure};
 use fixtures::dice::Dice;
-use qemu::{Disk, Machine, Scratch};
+use qemu::{Disk, Machine};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
@@ -24,12 +26,12 @@ use tests::sim::trace::Trace;
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
 const UP_NEW: &str = "RAYOS:UP version=1.1.0 slot=b";
-/// Longest that a machine needs for an installation and a start, on a slow host.
+/// Maximum duration of an installation and a start on a slow host.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How many disks of each are started where nothing else is said.
+/// Number of disks of each recording that are started unless `RAYOS_BOOTED` sets it.
 const BOOTED: u64 = 2;
 
-/// A recording, as the states in which it can be cut off.
+/// A recording and its power cuts.
 struct Replay {
     trace: Trace,
     cuts: Vec<Cut>,
@@ -67,7 +69,7 @@ impl Replay {
         })
     }
 
-    /// The same recording, in which nothing is durable before the end: a mutant.
+    /// The same recording with one flush, at the end: a mutant that the oracle must detect. *Pure.*
     fn without_flushes(&self) -> Self {
         let writes = (0..self.trace.len()).filter_map(|at| self.trace.operation(at));
         let mut ops: Vec<Op> = writes
@@ -84,22 +86,22 @@ impl Replay {
         }
     }
 
-    /// Judges the disk of every cut: one of `allowed` must start, and `kept` must hold. Says how
-    /// many cuts there are and what starts.
-    fn judge(
+    /// Checks the disk of every power cut: it must start one of `allowed`, and `kept` must hold.
+    /// Returns the number of disks for each next boot.
+    fn check(
         &self,
-        judge: &mut Judge,
-        allowed: &[Starts],
+        oracle: &mut DiskOracle,
+        allowed: &[NextBoot],
         kept: impl Fn(&Image) -> Result<()>,
-    ) -> Result<BTreeMap<Starts, usize>> {
+    ) -> Result<BTreeMap<NextBoot, usize>> {
         let (mut seen, mut starts) = (HashSet::new(), BTreeMap::new());
         for cut in &self.cuts {
             let image = self.trace.state(*cut).image;
             if !seen.insert(image.hash()) {
                 continue;
             }
-            let found = judge
-                .verdict(&image, allowed)
+            let found = oracle
+                .check(&image, allowed)
                 .and_then(|found| kept(&image).map(|()| found));
             *starts
                 .entry(found.with_context(|| format!("cut {cut}"))?)
@@ -112,8 +114,8 @@ impl Replay {
         Ok(starts)
     }
 
-    /// Some of the cuts, drawn by lot.
-    fn drawn(&self, count: u64) -> Vec<Cut> {
+    /// Returns `count` cuts, chosen at random. *Pure.*
+    fn sample(&self, count: u64) -> Vec<Cut> {
         let mut dice = Dice::new(self.seed);
         (0..count)
             .map(|_| self.cuts[dice.below(self.cuts.len() as u64) as usize])
@@ -121,8 +123,13 @@ impl Replay {
     }
 }
 
-/// Adds what was found to the figures.
-fn tell(what: &str, replay: &Replay, starts: &BTreeMap<Starts, usize>, booted: u64) -> Result<()> {
+/// Writes the results of a recording.
+fn report(
+    what: &str,
+    replay: &Replay,
+    starts: &BTreeMap<NextBoot, usize>,
+    booted: u64,
+) -> Result<()> {
     let judged: usize = starts.values().sum();
     let line = format!(
         "{{\"what\": \"{what}\", \"commit\": \"{}\", \"operations\": {}, \"cuts\": {}, \"judged\": {judged}, \"booted\": {booted}}}\n",
@@ -138,10 +145,9 @@ fn tell(what: &str, replay: &Replay, starts: &BTreeMap<Starts, usize>, booted: u
 }
 
 #[test]
-fn a_real_installation_is_cut_everywhere() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("recorded-install")?;
-    let result = || -> Result<()> {
+fn an_installation_survives_every_power_cut() -> Result<()> {
+    scenario("recorded-install", |scenario| {
+        let installed = Installed::ready()?;
         let blank = Image::new(fs::metadata(installed.file("installed.img"))?.len());
         let replay = Replay::new(blank, &installed.file("install.writes"))?;
         let whole = replay.trace.after(replay.trace.len());
@@ -149,68 +155,60 @@ fn a_real_installation_is_cut_everywhere() -> Result<()> {
             whole.image == Image::of_file(&installed.file("installed.img"))?,
             "the recording ends with another disk than the installation"
         );
-        let allowed = [Starts::Nothing, Starts::Release("1.0.0")];
-        let starts = replay.judge(&mut Judge::new(&installed.sample)?, &allowed, |_| Ok(()))?;
+        let allowed = [NextBoot::Nothing, NextBoot::Release("1.0.0")];
+        let mut oracle = DiskOracle::new(&scenario.sample)?;
+        let starts = replay.check(&mut oracle, &allowed, |_| Ok(()))?;
         let count = setting("RAYOS_BOOTED", BOOTED)?;
         let [stick, _] = media()?;
-        for cut in replay.drawn(count) {
-            let disk = scratch.file("disk.img");
-            replay.trace.state(cut).image.to_file(&disk)?;
-            drop(fs::remove_file(scratch.file("vars.fd")));
-            let stick = Disk::usb(&stick).read_only();
-            let mut again = Machine::new(&scratch)
-                .disk(Disk::virtio(&disk))
-                .disk(stick)
-                .start("again")?;
-            again.fatal(&LOST).step(format!(
-                "cut {cut}: the stick installs, or what is installed starts"
+        for cut in replay.sample(count) {
+            replay.trace.state(cut).image.to_file(&scenario.image())?;
+            // The machine may not have a variable store yet.
+            drop(fs::remove_file(scenario.file("vars.fd")));
+            let machine = Machine::new(&scenario.scratch)
+                .disk(scenario.disk())
+                .disk(Disk::usb(&stick).read_only());
+            let mut again = scenario.start(machine, "again")?;
+            again.step(format!(
+                "cut {cut}: the stick installs, or starts the installed release"
             ));
             again.expect_within(UP_OLD, PATIENCE)?;
             again.kill()?;
         }
-        tell("install", &replay, &starts, count)
-    }();
-    scratch.finish(result)
+        report("install", &replay, &starts, count)
+    })
 }
 
-/// The recording of an update: from the committed 1.0.0 in `base` to the committed 1.1.0.
-pub(crate) fn judge_update(installed: &Installed, recording: &Path) -> Result<()> {
-    let scratch = Scratch::new("recorded-update")?;
-    let result = || -> Result<()> {
+/// Checks the recording of an update from the committed 1.0.0 to the committed 1.1.0.
+pub(crate) fn check_update(installed: &Installed, recording: &Path) -> Result<()> {
+    scenario("recorded-update", |scenario| {
         let base = Image::of_file(&installed.file("disk.img"))?;
         let kept = KEPT_BY_B.map(|kind| content(&base, kind));
         let replay = Replay::new(base, recording)?;
-        let allowed = [Starts::Release("1.0.0"), Starts::Release("1.1.0")];
+        let allowed = [NextBoot::Release("1.0.0"), NextBoot::Release("1.1.0")];
         let untouched = |image: &Image| {
             for (kind, kept) in KEPT_BY_B.into_iter().zip(&kept) {
                 let same = kept
                     .as_ref()
                     .is_ok_and(|kept| content(image, kind).is_ok_and(|now| now == *kept));
-                ensure!(same, "what is not updated has changed");
+                ensure!(same, "a partition that is not updated has changed");
             }
             Ok(())
         };
-        let mut judge = Judge::new(&installed.sample)?;
-        let starts = replay.judge(&mut judge, &allowed, untouched)?;
+        let mut oracle = DiskOracle::new(&scenario.sample)?;
+        let starts = replay.check(&mut oracle, &allowed, untouched)?;
         ensure!(
             replay
                 .without_flushes()
-                .judge(&mut judge, &allowed, untouched)
+                .check(&mut oracle, &allowed, untouched)
                 .is_err(),
-            "the judge does not notice that an update never flushes"
+            "the oracle does not detect an update that never flushes"
         );
         let count = setting("RAYOS_BOOTED", BOOTED)?;
-        for cut in replay.drawn(count) {
-            replay
-                .trace
-                .state(cut)
-                .image
-                .to_file(&scratch.file("disk.img"))?;
-            copy(&installed.file("vars.fd"), &scratch.file("vars.fd"))?;
-            let mut again = machine(&scratch).start("again")?;
-            again
-                .fatal(&LOST)
-                .step(format!("cut {cut}: one of the releases starts"));
+        for cut in replay.sample(count) {
+            replay.trace.state(cut).image.to_file(&scenario.image())?;
+            copy(&installed.file("vars.fd"), &scenario.file("vars.fd"))?;
+            let mut again = scenario.start(scenario.machine(), "again")?;
+            again.step(format!("cut {cut}: one of the releases starts"));
             let (which, _) = again.expect_any(&[UP_OLD, UP_NEW], PATIENCE)?;
             let (slot, version) = [("a", "1.0.0"), ("b", "1.1.0")][which];
             again.expect(&format!(
@@ -218,7 +216,6 @@ pub(crate) fn judge_update(installed: &Installed, recording: &Path) -> Result<()
             ))?;
             again.kill()?;
         }
-        tell("update", &replay, &starts, count)
-    }();
-    scratch.finish(result)
+        report("update", &replay, &starts, count)
+    })
 }

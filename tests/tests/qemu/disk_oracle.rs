@@ -1,4 +1,5 @@
-//! Whether a disk may be left like this, by a reader that shares no code with what wrote it.
+//! Checks the disk that an interrupted operation leaves, with a reader that shares no code with the
+//! programs that wrote it.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::HashMap;
@@ -9,10 +10,10 @@ use tests::sim::image::Image;
 use tests::sim::oracle::{Part, Reader, RecordView};
 
 const SECTOR: u64 = 512;
-/// Length of the part of a seal that is signed, and of the whole (docs/format.md).
+/// Length of the signed part of a seal, and of the whole seal (docs/format.md).
 const STATEMENT_LEN: usize = 512;
 const SEAL_LEN: usize = 4096;
-/// Paths of the guard on the ESP, as firmware knows them.
+/// Paths of the guard on the ESP.
 const GUARDS: [&str; 4] = [
     "EFI/BOOT/BOOTX64.EFI",
     "EFI/RAYOS/GUARDA.EFI",
@@ -20,7 +21,7 @@ const GUARDS: [&str; 4] = [
     "EFI/RAYOS/GUARDR.EFI",
 ];
 
-/// What a slot holds when it holds a release.
+/// The content of a slot that holds a release.
 struct Release {
     version: &'static str,
     seal: Vec<u8>,
@@ -28,25 +29,25 @@ struct Release {
     root: Vec<u8>,
 }
 
-/// What a machine that is switched on with this disk starts.
+/// What a machine with this disk starts when it is switched on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Starts {
+pub(crate) enum NextBoot {
     /// Nothing of ours is on the disk yet.
     Nothing,
     /// This release.
     Release(&'static str),
 }
 
-/// The releases that may be on a disk, and what was found of them so far.
-pub(crate) struct Judge {
+/// The releases that a disk may have, and the results of earlier comparisons.
+pub(crate) struct DiskOracle {
     releases: Vec<Release>,
     guard: Vec<u8>,
-    /// What was compared already, by place and content.
+    /// Results of comparisons, by offset and content.
     known: HashMap<(u64, u64), bool>,
 }
 
-impl Judge {
-    /// A judge who knows the sample's releases. *Reads.*
+impl DiskOracle {
+    /// Returns an oracle for the releases of the sample. *Reads.*
     pub(crate) fn new(sample: &Sample) -> Result<Self> {
         let release = |version: &'static str| -> Result<Release> {
             let file = |name: &str| sample.file(&format!("releases/{version}/{name}"));
@@ -70,29 +71,29 @@ impl Judge {
         })
     }
 
-    /// What `image` starts: one of `allowed`.
+    /// Returns what `image` starts: one of `allowed`.
     ///
     /// # Errors
-    /// In words, when it starts anything else, a slot that may be started does not hold the whole
-    /// release that the boot record names, or firmware would not find the guard.
-    pub(crate) fn verdict(&mut self, image: &Image, allowed: &[Starts]) -> Result<Starts> {
-        let starts = self.starts(image)?;
+    /// When it starts something else, a slot that may be started does not have the complete release
+    /// that the boot record names, or the firmware would not find the guard.
+    pub(crate) fn check(&mut self, image: &Image, allowed: &[NextBoot]) -> Result<NextBoot> {
+        let next = self.next_boot(image)?;
         ensure!(
-            allowed.contains(&starts),
-            "the disk starts {starts:?}, expected one of {allowed:?}"
+            allowed.contains(&next),
+            "the disk starts {next:?}, expected one of {allowed:?}"
         );
-        Ok(starts)
+        Ok(next)
     }
 
-    fn starts(&mut self, image: &Image) -> Result<Starts> {
+    fn next_boot(&mut self, image: &Image) -> Result<NextBoot> {
         let reader = Reader {
             image,
             sector: SECTOR,
         };
         let (Some(table), Some(record)) = (reader.table(), reader.record()) else {
-            return Ok(Starts::Nothing);
+            return Ok(NextBoot::Nothing);
         };
-        let mut starts = Starts::Nothing;
+        let mut next = NextBoot::Nothing;
         for slot in in_order(&record) {
             let view = record.slots[slot];
             if view.status == 0 || view.left == 0 {
@@ -105,24 +106,24 @@ impl Judge {
             });
             let name = ["A", "B"][slot];
             let number =
-                found.with_context(|| format!("slot {name} is to hold a release nobody knows"))?;
+                found.with_context(|| format!("slot {name} should have an unknown release"))?;
             let version = self.releases[number].version;
             ensure!(
-                self.is_whole(image, &table, slot, number)?,
-                "slot {name} holds no whole {version}"
+                self.is_complete(image, &table, slot, number)?,
+                "slot {name} does not have the complete {version}"
             );
-            if starts == Starts::Nothing {
-                starts = Starts::Release(version);
+            if next == NextBoot::Nothing {
+                next = NextBoot::Release(version);
             }
         }
-        if starts != Starts::Nothing {
-            self.guards(&reader)?;
+        if next != NextBoot::Nothing {
+            self.check_guards(&reader)?;
         }
-        Ok(starts)
+        Ok(next)
     }
 
-    /// Whether boot and root partition of the slot hold this release, byte by byte.
-    fn is_whole(
+    /// Compares boot and root partition of the slot with this release, byte by byte.
+    fn is_complete(
         &mut self,
         image: &Image,
         table: &[Part],
@@ -143,33 +144,33 @@ impl Judge {
                 start,
                 image.hash_of(pages(start, bytes.len() as u64)) ^ number as u64,
             );
-            let is = *self
+            let same = *self
                 .known
                 .entry(key)
                 .or_insert_with(|| image.is(start, &bytes));
-            if !is {
+            if !same {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// The guard, wherever firmware may look for it.
-    fn guards(&mut self, reader: &Reader<'_>) -> Result<()> {
+    /// Checks that each copy of the guard is complete.
+    fn check_guards(&mut self, reader: &Reader<'_>) -> Result<()> {
         let esp = reader.esp().context("there is no EFI system partition")?;
         let key = (esp.start, reader.image.hash_of(pages(esp.start, esp.len)));
-        let is = *self.known.entry(key).or_insert_with(|| {
+        let same = *self.known.entry(key).or_insert_with(|| {
             GUARDS
                 .iter()
                 .all(|path| reader.file(esp, path).as_ref() == Some(&self.guard))
         });
-        ensure!(is, "not every copy of the guard is whole");
+        ensure!(same, "a copy of the guard is not complete");
         Ok(())
     }
 }
 
-/// Slots in the order in which they are started: the request for one boot, what is on trial, the
-/// default, the other.
+/// Slots in the order in which the guard starts them: the one-shot request, the trial, the default,
+/// the other. *Pure.*
 fn in_order(record: &RecordView) -> Vec<usize> {
     let default = usize::from(record.default == 2);
     let mut slots = vec![default, 1 - default];
@@ -182,7 +183,7 @@ fn in_order(record: &RecordView) -> Vec<usize> {
     slots
 }
 
-/// Types of the partitions, as they stand on a disk (docs/architecture.md, "The disk").
+/// Type GUIDs of the partitions, in their order on a disk (docs/architecture.md, "The disk").
 const BOOT: [[u8; 16]; 2] = [
     *b"\xb0\x9a\x5f\xd3\x06\x28\xc9\x49\xb0\xa5\xdc\x10\x32\xbc\xab\x4e",
     *b"\xeb\x2d\x52\x75\x7a\x9b\xe4\x4d\x88\x72\x97\x4e\xd9\xd6\xfe\xb5",
@@ -192,14 +193,14 @@ const ROOT: [[u8; 16]; 2] = [
     *b"\xf9\x99\xf1\x92\x4b\xdf\x4c\x48\x9f\x09\x04\x18\xf3\x55\xc4\xe9",
 ];
 
-/// Partitions that an update of slot B leaves alone: slot A's two and recovery.
+/// Type GUIDs of the partitions that an update of slot B does not change.
 pub(crate) const KEPT_BY_B: [[u8; 16]; 3] = [
     BOOT[0],
     ROOT[0],
     *b"\x4c\x57\xba\x75\x44\x6c\x95\x44\x92\x03\x56\xb5\x93\x67\x38\x91",
 ];
 
-/// The hash of a partition's content.
+/// Returns a hash of a partition's content. *Pure.*
 pub(crate) fn content(image: &Image, kind: [u8; 16]) -> Result<u64> {
     let table = Reader {
         image,
