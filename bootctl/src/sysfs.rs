@@ -2,8 +2,8 @@
 //! udev in the initramfs, and kernels before 6.9 do not tell a PARTUUID, so partition tables are
 //! read here.
 
-use crate::device::{Access, FileDevice, SectorSize};
 use crate::disk::Disk;
+use crate::disk::device::{Access, FileDevice, SectorSize};
 use record::gpt::Partition;
 use record::{Guid, Handoff};
 use std::fs;

@@ -212,7 +212,8 @@ impl<'a, S: Source> Incoming<'a, S> {
     ) -> Result<Self, ApplyError> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
         let release = read_head(&mut fetcher, trust).await?;
-        fetcher.check_total(release.statement().bundle_len)?;
+        let total = fetcher.check_total(release.statement().bundle_len);
+        total.map_err(|error| explained(&fetcher, error))?;
         Ok(Self {
             fetcher,
             release,
@@ -405,13 +406,33 @@ async fn read_head<S: Source>(
 ) -> Result<Arc<Release>, ApplyError> {
     let mut parser = HeadParser::new(trust, Purpose::Release);
     while let Some(piece) = fetcher.piece().await? {
-        let taken = parser.feed(&piece)?;
+        let taken = parser
+            .feed(&piece)
+            .map_err(|error| explained(fetcher, error))?;
         if let Some(release) = parser.release() {
             fetcher.put_back(piece.slice(taken..));
             return Ok(Arc::clone(release));
         }
     }
     Err(parser.truncated().into())
+}
+
+/// Returns the server's headers as the reason for wrong bytes, where they gave one; else `error`.
+pub(crate) fn explained<S: Source>(
+    fetcher: &Fetcher<'_, S>,
+    error: impl Into<ApplyError>,
+) -> ApplyError {
+    let error = error.into();
+    let is_about_bytes = matches!(
+        error,
+        ApplyError::Bundle(_)
+            | ApplyError::Decode(_)
+            | ApplyError::Fetch(FetchError::Short { .. } | FetchError::Trailing { .. })
+    );
+    match fetcher.doubt().filter(|_| is_about_bytes) {
+        Some(doubt) => FetchError::from(doubt).into(),
+        None => error,
+    }
 }
 
 fn repeated(chunk: &ChunkEntry) -> Option<usize> {

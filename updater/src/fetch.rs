@@ -210,6 +210,12 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.source.is_local()
     }
 
+    /// Returns what may explain wrong bytes ([`Source::doubt`]).
+    #[must_use]
+    pub fn doubt(&self) -> Option<SourceError> {
+        self.source.doubt()
+    }
+
     /// Goes back, in a source that can seek, as if nothing had been read since.
     pub fn rewind(&mut self, to: &Mark) {
         self.at = to.at;
@@ -278,11 +284,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
         let mut range = BytesMut::with_capacity(len);
         while range.len() < len {
             if self.held.is_empty() {
-                let got = self.at;
-                self.held = self
-                    .next_piece()
-                    .await?
-                    .ok_or(FetchError::Short { got, expected })?;
+                self.held = self.expected_piece(expected).await?;
             }
             let part = self.held.split_to(self.held.len().min(len - range.len()));
             self.at += part.len() as u64;
@@ -322,17 +324,33 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
         while self.at < offset {
             if self.held.is_empty() {
-                let got = self.at;
-                self.held = self.next_piece().await?.ok_or(FetchError::Short {
-                    got,
-                    expected: offset,
-                })?;
+                self.held = self.expected_piece(offset).await?;
             }
             let dropped = (offset - self.at).min(self.held.len() as u64);
             drop(self.held.split_to(dropped as usize));
             self.at += dropped;
         }
         Ok(())
+    }
+
+    /// Returns a piece that begins at `at`, where the signed length says that there are bytes up to
+    /// `expected`. An answer without a length that was cut looks like the end of the file: it is
+    /// asked for again, as after any other passing failure.
+    async fn expected_piece(&mut self, expected: u64) -> Result<Bytes, FetchError> {
+        loop {
+            if let Some(piece) = self.next_piece().await? {
+                return Ok(piece);
+            }
+            let got = self.at;
+            let short = FetchError::Short { got, expected };
+            if self.source.total().is_some() || !self.source.can_reopen() {
+                return Err(short);
+            }
+            let message = format!("answer ended at byte {got}, expected {expected}");
+            let what = "an answer without a length".to_owned();
+            let pause = self.failed(SourceError::Network { what, message });
+            tokio::time::sleep(pause.map_err(|_| short)?).await;
+        }
     }
 
     /// A piece that begins at `at`, by as many requests as it takes.

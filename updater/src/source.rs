@@ -9,12 +9,14 @@ mod http;
 mod limit;
 mod memory;
 mod patience;
+mod redacted;
 
 pub use file::{FileSource, LocalFile};
 pub use http::{HttpOptions, HttpSource};
 pub use limit::Rate;
 pub use memory::{Fault, MemorySource};
 pub use patience::{Impatient, Patience};
+pub use redacted::redacted;
 
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -38,7 +40,8 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once("://") {
             _ if text == "-" => Ok(Self::Stdin),
-            Some(("http" | "https", _)) => Ok(Self::Http(text.to_owned())),
+            // A scheme may be written in capitals (RFC 3986, 3.1).
+            Some((scheme, _)) if is_http(scheme) => Ok(Self::Http(text.to_owned())),
             Some((scheme, _)) => Err(format!(
                 "scheme {scheme}: expected a file, -, http:// or https://"
             )),
@@ -48,12 +51,17 @@ impl FromStr for Location {
     }
 }
 
+fn is_http(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+/// As it may be shown: a URL without user information and query.
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Stdin => f.write_str("standard input"),
-            Self::Http(url) => f.write_str(url),
+            Self::Http(url) => f.write_str(&redacted(url)),
         }
     }
 }
@@ -177,6 +185,12 @@ pub trait Source: Send {
         None
     }
 
+    /// Returns a doubt that only matters if the signed bytes turn out wrong: the server's headers
+    /// changed between answers, or name a content coding. Bytes decide; a doubt explains.
+    fn doubt(&self) -> Option<SourceError> {
+        None
+    }
+
     /// Says that what is opened next will not be read beyond `end`. A source that can make use of
     /// it gives no more than that.
     fn until(&mut self, _end: Option<u64>) {}
@@ -249,6 +263,13 @@ impl Source for AnySource {
         }
     }
 
+    fn doubt(&self) -> Option<SourceError> {
+        match self {
+            Self::File(_) => None,
+            Self::Http(source) => source.doubt(),
+        }
+    }
+
     fn until(&mut self, end: Option<u64>) {
         match self {
             Self::File(source) => source.until(end),
@@ -285,6 +306,10 @@ mod tests {
         assert_eq!(
             "https://x/y".parse(),
             Ok(Location::Http("https://x/y".into()))
+        );
+        assert_eq!(
+            "HTTPS://x/y".parse(),
+            Ok(Location::Http("HTTPS://x/y".into()))
         );
         assert_eq!(
             "ftp://x".parse::<Location>(),

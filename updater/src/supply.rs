@@ -1,7 +1,7 @@
 //! How the stored bytes of a batch come to the worker that needs them: fetched for it, or read by
 //! itself.
 
-use crate::apply::ApplyError;
+use crate::apply::{ApplyError, explained};
 use crate::batch::{BATCH_LEN, Batch, STREAMED_BATCH_LEN, joined, stored};
 use crate::fetch::{FetchError, Fetcher};
 use crate::source::{LocalFile, Source};
@@ -39,6 +39,12 @@ impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
             local,
             read_locally: 0,
         }
+    }
+
+    /// Returns the server's headers as the reason for wrong bytes, where they gave one; else
+    /// `error`.
+    pub(crate) fn explained(&self, error: ApplyError) -> ApplyError {
+        explained(self.fetcher, error)
     }
 
     /// Says which batches will be ordered.

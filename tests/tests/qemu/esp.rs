@@ -3,10 +3,11 @@
 
 use crate::installed::{Installed, LOST, media, settled};
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
-use tests::{Disk, Machine, Scratch, partition};
+use tests::partition;
 
 #[test]
 fn a_lost_one_is_made_anew_from_the_stick() -> Result<()> {

@@ -5,8 +5,9 @@ use crate::installed::{
     Installed, LOST, blank_disk, install, make_stick, media, sample_answers, settled,
 };
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::os::unix::fs::FileExt as _;
-use tests::{Disk, Machine, Sample, Scratch};
+use tests::Sample;
 
 /// The firmware prefers the stick. What would be installed is installed already: recovery asks for
 /// the disk.

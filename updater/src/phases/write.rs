@@ -71,7 +71,8 @@ impl Work<'_> {
         loop {
             let missing = self
                 .write_once((survey, proving), &mut supply, &mut progress)
-                .await?;
+                .await
+                .map_err(|error| supply.explained(error))?;
             if !missing.lost.is_empty() {
                 made_up += self
                     .make_up(missing.lost, &mut full, (survey, proving), &mut progress)

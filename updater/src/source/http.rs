@@ -4,12 +4,12 @@ mod answer;
 
 use super::limit::Bucket;
 use super::patience::{Impatient, Watch};
-use super::{Patience, Rate, Source, SourceError};
-use answer::{Asked, Identity, Wrong, judge};
+use super::{Patience, Rate, Source, SourceError, redacted};
+use answer::{Asked, Identity, Wrong, coding, judge};
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, ClientBuilder, Response, Url};
 use tokio::time::Instant;
 
 /// Redirects that are followed.
@@ -26,6 +26,16 @@ pub struct HttpOptions {
     pub limit: Option<Rate>,
 }
 
+/// Variables of the environment that name a proxy, with the schemes of URLs that they are for.
+const PROXY_VARIABLES: [(&str, &[&str]); 6] = [
+    ("http_proxy", &["http"]),
+    ("https_proxy", &["https"]),
+    ("HTTPS_PROXY", &["https"]),
+    ("HTTP_PROXY", &["http"]),
+    ("all_proxy", &["http", "https"]),
+    ("ALL_PROXY", &["http", "https"]),
+];
+
 /// One URL. Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`,
 /// `no_proxy`).
 pub struct HttpSource {
@@ -38,11 +48,35 @@ pub struct HttpSource {
     limit: Option<Bucket>,
     /// Which version of the file the download began with.
     identity: Option<Identity>,
+    /// What the headers of later answers say that may explain wrong bytes.
+    doubt: Option<Doubt>,
     /// Whether the server takes ranges; `None` before its first answer.
     ranges: Option<bool>,
     /// Where it may stop reading.
     until: Option<u64>,
     answer: Option<Answer>,
+}
+
+/// What headers say that may explain wrong bytes.
+enum Doubt {
+    /// Validators differ between answers.
+    Changed,
+    /// An answer names a content coding, though none was accepted.
+    Coding(String),
+}
+
+/// Why a request brought no answer to read.
+enum Unanswered {
+    /// The range ends behind the file of this length.
+    EndsBehind { total: u64 },
+    /// Anything else.
+    Failed(SourceError),
+}
+
+impl From<SourceError> for Unanswered {
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// An answer that is being read.
@@ -66,19 +100,18 @@ impl HttpSource {
         // An error only says that a provider is installed already, by an earlier source of this
         // process.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let setup =
-            |error: reqwest::Error| SourceError::Setup(format!("{url}: {}", causes(&error)));
-        let parsed =
-            Url::parse(url).map_err(|error| SourceError::Setup(format!("{url}: {error}")))?;
+        let shown = redacted(url);
+        let setup = |error: reqwest::Error| {
+            SourceError::Setup(format!("{shown}: {}", causes(&error.without_url())))
+        };
+        let parsed = parse(url, &shown)?;
+        refuse_socks(&parsed)?;
         let HttpOptions {
             ca_pem,
             patience,
             limit,
         } = options;
-        let mut builder = Client::builder()
-            .connect_timeout(patience.connect)
-            .redirect(redirects())
-            .user_agent(concat!("rayos-updater/", env!("CARGO_PKG_VERSION")));
+        let mut builder = client_builder(&patience);
         if let Some(pem) = &ca_pem {
             let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
             if certificates.is_empty() {
@@ -87,11 +120,16 @@ impl HttpSource {
                 ));
             }
             builder = builder.tls_certs_only(certificates);
-        } else if parsed.scheme() != "https" {
-            // Without TLS no certificate is needed, and a small system has none to load.
-            builder = builder.tls_certs_only([]);
         }
-        let client = builder.build().map_err(setup)?;
+        let client = match builder.build() {
+            // Without TLS no certificate is needed, and a small system has none to load. Where it
+            // has some they serve a redirect to https.
+            Err(_) if ca_pem.is_none() && parsed.scheme() == "http" => client_builder(&patience)
+                .tls_certs_only([])
+                .build()
+                .map_err(setup)?,
+            built => built.map_err(setup)?,
+        };
         let limit = limit.map(Bucket::new);
         Ok(Self {
             client,
@@ -100,19 +138,16 @@ impl HttpSource {
             watch: Watch::new(patience),
             limit,
             identity: None,
+            doubt: None,
             ranges: None,
             until: None,
             answer: None,
         })
     }
 
-    /// The URL for messages: without the password that may be in it.
+    /// Returns the URL for messages.
     fn what(&self) -> String {
-        let mut url = self.url.clone();
-        if url.password().is_some() && url.set_password(Some("...")).is_err() {
-            return "(URL)".to_owned();
-        }
-        url.to_string()
+        redacted(self.url.as_str())
     }
 
     fn network(&self, error: &reqwest::Error) -> SourceError {
@@ -153,37 +188,69 @@ impl HttpSource {
                 status,
                 retry_after,
             },
+            Wrong::EndsBehind { .. } => SourceError::Status {
+                what,
+                status: 416,
+                retry_after: None,
+            },
             Wrong::Contradiction(message) => SourceError::Answer { what, message },
             Wrong::Ended { total, asked } => SourceError::Ended { what, total, asked },
         }
     }
 
+    /// Asks for a range. A server that refuses it only because it ends behind the file is asked
+    /// again, up to the file's end.
     async fn ask(&mut self, asked: Asked) -> Result<(), SourceError> {
+        match self.ask_once(asked).await {
+            Err(Unanswered::EndsBehind { total }) => {
+                let to = Some(total);
+                self.ask_once(Asked { to, ..asked }).await
+            }
+            answered => answered,
+        }
+        .map_err(|unanswered| match unanswered {
+            Unanswered::Failed(error) => error,
+            Unanswered::EndsBehind { .. } => self.wrong(Wrong::Status {
+                status: 416,
+                retry_after: None,
+            }),
+        })
+    }
+
+    async fn ask_once(&mut self, asked: Asked) -> Result<(), Unanswered> {
         self.answer = None;
-        let mut request = self
+        // From the first byte on a range is asked for: the answer tells whether the server knows
+        // ranges. No `If-Range`: nodes behind one name give the same bytes different validators,
+        // and every chunk is verified.
+        let request = self
             .client
             .get(self.url.clone())
-            .header(ACCEPT_ENCODING, "identity");
-        // From the first byte on a range is asked for: the answer tells whether the server knows
-        // ranges.
-        request = request.header(RANGE, asked.range());
-        if let Some(validator) = self.identity.as_ref().and_then(Identity::validator) {
-            request = request.header(IF_RANGE, validator);
-        }
+            .header(ACCEPT_ENCODING, "identity")
+            .header(RANGE, asked.range());
         let began = Instant::now();
         let answered = tokio::time::timeout(self.patience.answer, request.send()).await;
         self.watch.waited(began.elapsed());
         let answered =
             answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
-        let response = answered.map_err(|error| self.network(&error))?;
-        let promised = judge(response.status(), response.headers(), asked)
-            .map_err(|wrong| self.wrong(wrong))?;
+        let response = answered.map_err(|error| self.network(&error.without_url()))?;
+        let promised = match judge(response.status(), response.headers(), asked) {
+            Err(Wrong::EndsBehind { total }) => return Err(Unanswered::EndsBehind { total }),
+            judged => judged.map_err(|wrong| self.wrong(wrong))?,
+        };
+        if let Some(coding) = coding(response.headers()) {
+            self.doubt = Some(Doubt::Coding(coding));
+        }
         let identity = Identity::new(response.headers(), &promised);
         match &mut self.identity {
-            Some(first) if !first.fits(&identity) => {
-                return Err(SourceError::Changed { what: self.what() });
+            Some(first) if !first.has_same_length(&identity) => {
+                return Err(SourceError::Changed { what: self.what() }.into());
             }
-            Some(first) => first.learn(identity),
+            Some(first) => {
+                if !first.fits(&identity) {
+                    self.doubt = Some(Doubt::Changed);
+                }
+                first.learn(identity);
+            }
             None => self.identity = Some(identity),
         }
         self.ranges = Some(promised.ranges);
@@ -206,7 +273,7 @@ impl HttpSource {
             };
             let piece = self.watch.piece(answer.response.chunk(), len).await;
             let piece = piece.map_err(|impatient| self.impatient(&impatient))?;
-            let Some(mut piece) = piece.map_err(|error| self.network(&error))? else {
+            let Some(mut piece) = piece.map_err(|error| self.network(&error.without_url()))? else {
                 return Ok(None);
             };
             if let Some(bucket) = &mut self.limit {
@@ -240,6 +307,17 @@ impl Source for HttpSource {
 
     fn total(&self) -> Option<u64> {
         self.identity.as_ref().and_then(Identity::total)
+    }
+
+    fn doubt(&self) -> Option<SourceError> {
+        let what = self.what();
+        self.doubt.as_ref().map(|doubt| match doubt {
+            Doubt::Changed => SourceError::Changed { what },
+            Doubt::Coding(coding) => SourceError::Answer {
+                what,
+                message: format!("content coding {coding}, expected none"),
+            },
+        })
     }
 
     fn until(&mut self, end: Option<u64>) {
@@ -297,6 +375,47 @@ impl Source for HttpSource {
     }
 }
 
+fn client_builder(patience: &Patience) -> ClientBuilder {
+    Client::builder()
+        .connect_timeout(patience.connect)
+        .redirect(redirects())
+        .user_agent(concat!("rayos-updater/", env!("CARGO_PKG_VERSION")))
+}
+
+fn parse(url: &str, shown: &str) -> Result<Url, SourceError> {
+    let has_zone = || {
+        let host = shown
+            .split_once("://[")
+            .and_then(|(_, rest)| rest.split_once(']'));
+        host.is_some_and(|(host, _)| host.contains('%'))
+    };
+    Url::parse(url).map_err(|error| {
+        let hint = if has_zone() {
+            " with a zone: give the interface's link a route, or use a name or global address"
+        } else {
+            ""
+        };
+        SourceError::Setup(format!("{shown}: {error}{hint}"))
+    })
+}
+
+/// Refuses a SOCKS proxy by name, before anything is sent: it would be passed over silently.
+fn refuse_socks(url: &Url) -> Result<(), SourceError> {
+    for (variable, schemes) in PROXY_VARIABLES {
+        let value = std::env::var(variable).unwrap_or_default();
+        let is_socks = value
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("socks"));
+        if is_socks && schemes.contains(&url.scheme()) {
+            return Err(SourceError::Setup(format!(
+                "{variable} names a SOCKS proxy, {}: expected an HTTP proxy",
+                redacted(&value)
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A few redirects, and none from https to http: who listens on the line would learn what is
 /// fetched.
 fn redirects() -> Policy {
@@ -308,7 +427,7 @@ fn redirects() -> Policy {
         if attempt.previous().len() > REDIRECTS {
             attempt.error(format!("more than {REDIRECTS} redirects"))
         } else if was_secure && attempt.url().scheme() != "https" {
-            let url = attempt.url().to_string();
+            let url = redacted(attempt.url().as_str());
             attempt.error(format!("redirect from https to {url}"))
         } else {
             attempt.follow()
