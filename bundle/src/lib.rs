@@ -27,6 +27,7 @@ pub mod manifest;
 pub mod open;
 pub mod parallel;
 pub mod pe;
+mod pem;
 mod read;
 pub mod recipe;
 mod release;

@@ -5,8 +5,8 @@ use crate::cli::{
 };
 use crate::deltas;
 use crate::files::{
-    PartFile, STANDARD_INPUT, is_dash, name_of, open_input, open_stdout, open_to_sign,
-    unnamed_file, write_new, write_output,
+    STANDARD_INPUT, is_dash, name_of, open_input, open_stdout, open_to_sign, write_new,
+    write_output,
 };
 use crate::look::Differs;
 use crate::terminal;
@@ -21,6 +21,8 @@ use bundle::signing::SignError;
 use bundle::trust::{self, TrustFileError};
 use bundle::trust_update::TrustUpdateError;
 use bundle::{ReadError, describe, parallel, signing};
+use cli::input::refuse_input_as_output;
+use cli::new_file::{NewFile, unnamed};
 use seal::Purpose;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
@@ -99,7 +101,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     let mut progress = |bytes| bar.inc(bytes);
     let workers = workers(&args.work);
     let created = if is_dash(&args.output) {
-        let mut spool = unnamed_file(&std::env::temp_dir())?;
+        let mut spool = unnamed(&std::env::temp_dir())?;
         bundle::create(
             &recipe,
             &keys,
@@ -109,8 +111,11 @@ pub(crate) fn create(args: &Create) -> Result<()> {
             &mut progress,
         )?
     } else {
-        let part = PartFile::new(&args.output)?;
-        let mut spool = unnamed_file(part.folder())?;
+        let inputs = recipe.inputs().chain(args.key.iter().map(PathBuf::as_path));
+        refuse_input_as_output(&args.output, inputs.chain([args.recipe.as_path()]))?;
+        let name = || args.output.display().to_string();
+        let part = NewFile::create(&args.output).with_context(name)?;
+        let mut spool = unnamed(part.folder())?;
         let mut file = &part.file;
         let created = bundle::create(
             &recipe,
@@ -120,7 +125,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
             &mut file,
             &mut progress,
         )?;
-        part.finish()?;
+        part.publish().with_context(name)?;
         created
     };
     bar.finish_and_clear();
@@ -173,6 +178,7 @@ pub(crate) fn sign(args: &Sign) -> Result<()> {
 }
 
 pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
+    refuse_input_as_output(&args.output, [args.bundle.as_path()])?;
     let seal =
         signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
     write_output(&args.output, &seal.to_be_signed())
@@ -250,7 +256,7 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
     if is_dash(&args.output) {
         let mut out = open_stdout()?;
         // Nothing is handed on before all of it has been checked.
-        let mut file = unnamed_file(&std::env::temp_dir())?;
+        let mut file = unnamed(&std::env::temp_dir())?;
         opener
             .extract(args.image, &file, &mut progress)
             .context(name)?;
@@ -259,12 +265,16 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
         io::copy(&mut file, &mut out)?;
         return Ok(());
     }
-    let part = PartFile::new(&args.output)?;
+    let inputs = [&args.bundle].into_iter().chain(&args.trust);
+    let inputs = inputs.chain(&args.base.base).map(PathBuf::as_path);
+    refuse_input_as_output(&args.output, inputs)?;
+    let output = || args.output.display().to_string();
+    let part = NewFile::create(&args.output).with_context(output)?;
     opener
         .extract(args.image, &part.file, &mut progress)
         .context(name)?;
     bar.finish_and_clear();
-    part.finish()
+    part.publish().with_context(output)
 }
 
 pub(crate) fn workers(work: &Work) -> usize {

@@ -3,6 +3,7 @@
 
 use crate::layout::Layout;
 use crate::safety::Wanted;
+use cli::input::{TextError, decode_text};
 use serde::{Deserialize, Serialize};
 
 /// Answers, version 1.
@@ -25,6 +26,10 @@ pub struct Answers {
     /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of
     /// one on which RayOS may be replaced.
     pub erase: Option<String>,
+    /// The recovery keys of the BitLocker volumes beside which it is installed are at hand: new boot
+    /// entries may make Windows ask for them.
+    #[serde(default)]
+    pub recovery_key_at_hand: bool,
     /// Install beside what is on the disk, into free space of its partition table: every partition
     /// of another system stays as it is.
     #[serde(default)]
@@ -72,12 +77,23 @@ pub enum AnswersError {
     /// It is not TOML, or has a key or value that is not known; names line and column.
     #[error("install.toml: {0}")]
     Syntax(String),
+    /// It is no text.
+    #[error("install.toml: {0}")]
+    Text(#[from] TextError),
     /// Another version of the format.
     #[error("install.toml: version is {0}, expected 1")]
     Version(u32),
 }
 
 impl Answers {
+    /// Reads an answers file as an editor saved it, with or without a byte order mark. *Pure.*
+    ///
+    /// # Errors
+    /// [`AnswersError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, AnswersError> {
+        Self::parse(&decode_text(bytes)?)
+    }
+
     /// Reads an answers file. *Pure.*
     ///
     /// # Errors
@@ -97,6 +113,7 @@ impl Answers {
         Wanted {
             layout: &self.layout,
             beside: self.beside,
+            recovery_key_at_hand: self.recovery_key_at_hand,
             media,
             erase: self.erase.as_deref(),
         }
@@ -154,6 +171,7 @@ mod tests {
             bundle: None,
             compatible: None,
             erase: None,
+            recovery_key_at_hand: false,
             layout: Layout {
                 data: None,
                 ..answers.layout
@@ -161,6 +179,18 @@ mod tests {
             ..answers
         };
         assert_eq!(without, least);
+    }
+
+    #[test]
+    fn the_encoding_is_taken_or_named() {
+        let marked = b"\xef\xbb\xbfversion = 1\r\nunattended = true\r\n";
+        assert!(Answers::decode(marked).expect("answers").unattended);
+        let utf16: Vec<u8> = "version = 1"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let words = Answers::decode(&utf16).expect_err("UTF-16").to_string();
+        assert_eq!(words, "install.toml: encoded as UTF-16: save it as UTF-8");
     }
 
     #[test]

@@ -52,9 +52,19 @@ pub fn candidates(
     wanted: &Wanted<'_>,
     look: impl Fn(&Disk) -> Option<Look>,
 ) -> Vec<Candidate> {
+    // An id that several disks have names none of them.
+    let named = |id: &&str| disks.iter().filter(|disk| disk.answers_to(id)).count();
+    let shared = wanted.erase.filter(|id| named(id) > 1);
+    let wanted = &Wanted {
+        erase: wanted.erase.filter(|_| shared.is_none()),
+        ..*wanted
+    };
     let judge = |disk: Disk| {
         let look = look(&disk);
-        let (plan, problems) = wanted.judge(&disk, look.as_ref());
+        let (plan, mut problems) = wanted.judge(&disk, look.as_ref());
+        if let Some(id) = shared.filter(|id| disk.answers_to(id)) {
+            problems.push(Problem::SharedId { id: id.to_owned() });
+        }
         let problems = problems.iter().map(Problem::to_string).collect();
         Candidate {
             content: look.map(|look| look.content),
@@ -77,7 +87,7 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
         Target::Disk(wanted) => {
             let named: Vec<_> = candidates
                 .iter()
-                .filter(|candidate| candidate.disk.id() == wanted)
+                .filter(|candidate| candidate.disk.answers_to(wanted))
                 .collect();
             match named[..] {
                 [one] if one.problems.is_empty() => Ok(one),
@@ -90,7 +100,9 @@ pub fn choose<'a>(candidates: &'a [Candidate], target: &Target) -> Result<&'a Ca
             }
         }
         Target::OnlyBlankDisk => {
-            let fitting: Vec<_> = candidates.iter().filter(fit).collect();
+            // A stick or card that lies in the machine by chance is taken only by name.
+            let stays = |candidate: &&Candidate| !candidate.disk.is_removable();
+            let fitting: Vec<_> = candidates.iter().filter(fit).filter(stays).collect();
             match fitting[..] {
                 [one] => Ok(one),
                 [] => Err(NoChoice::NoneFit(reasons(candidates))),
@@ -117,10 +129,14 @@ fn reasons(candidates: &[Candidate]) -> String {
     let lines: Vec<String> = candidates
         .iter()
         .map(|candidate| {
+            let mut problems = candidate.problems.clone();
+            if problems.is_empty() && candidate.disk.is_removable() {
+                problems.push("it is removable: name it as the target".to_owned());
+            }
             format!(
                 "  {}: {}",
                 candidate.disk.path.display(),
-                candidate.problems.join("; ")
+                problems.join("; ")
             )
         })
         .collect();
@@ -138,6 +154,7 @@ mod tests {
         let wanted = Wanted {
             layout: &Layout::default(),
             beside: false,
+            recovery_key_at_hand: false,
             media: &media,
             erase,
         };
@@ -197,5 +214,62 @@ mod tests {
             error.to_string(),
             "no disk is called sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"
         );
+    }
+
+    fn same_serial() -> Vec<Disk> {
+        let mut disks = sample();
+        for disk in &mut disks {
+            disk.serial = Some("00000000".to_owned());
+        }
+        disks[1].rm = false;
+        disks
+    }
+
+    #[test]
+    fn an_id_that_two_disks_have_is_no_consent() {
+        let wanted = Wanted {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media: &[],
+            erase: Some("00000000"),
+        };
+        let look = |_: &Disk| {
+            Some(Look {
+                content: Content::Other("it has a GPT"),
+                ..Look::blank()
+            })
+        };
+        let judged = candidates(same_serial(), &wanted, look);
+        for candidate in &judged {
+            let reasons = candidate.problems.join("; ");
+            assert!(
+                reasons.contains("00000000 names more than one disk"),
+                "{reasons}"
+            );
+            assert!(reasons.contains("it is not empty"), "{reasons}");
+        }
+        let target = Target::Disk("00000000".to_owned());
+        let error = choose(&judged, &target).expect_err("two");
+        assert_eq!(error, NoChoice::Ambiguous(2, "00000000".to_owned()));
+    }
+
+    #[test]
+    fn a_stick_that_lies_in_the_machine_is_taken_only_by_name() {
+        let wanted = Wanted {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media: &["nvme0n1".to_owned()],
+            erase: None,
+        };
+        let judged = candidates(sample(), &wanted, |_| Some(Look::blank()));
+        let error = choose(&judged, &Target::OnlyBlankDisk).expect_err("removable");
+        assert!(
+            error.to_string().contains("/dev/sda: it is removable"),
+            "{error}"
+        );
+        let named = Target::Disk("SAMPLE-USB-0002".to_owned());
+        assert!(choose(&judged, &named).is_ok());
     }
 }

@@ -5,6 +5,8 @@ use anyhow::{Context as _, Result, bail};
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use clap::{Args, Parser, Subcommand};
+use cli::input::refuse_input_as_output;
+use cli::new_file::NewFile;
 use installer::answers::{Answers, Then};
 use installer::ending::{self, CONFIRMATION, NOTHING_TO_DO};
 use installer::host::{block_on, jobs, now, random_guid, restart};
@@ -16,7 +18,6 @@ use installer::report::PlanReport;
 use installer::unattended::{self, Surroundings, survey};
 use installer::{choose, disks, safety};
 use record::{Guid, Text64};
-use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -75,6 +76,9 @@ struct Apply {
     /// Into free space, beside other systems, whose partitions stay as they are
     #[arg(long)]
     beside: bool,
+    /// The recovery keys of BitLocker volumes beside which it is installed are at hand
+    #[arg(long, requires = "beside")]
+    recovery_key_at_hand: bool,
     /// Erase this disk: its serial number, or its name where it has none; with --beside, only RayOS
     /// on it
     #[arg(long, value_name = "ID")]
@@ -201,6 +205,7 @@ impl Apply {
         }
         answers.forget_floor |= self.forget_floor;
         answers.beside |= self.beside;
+        answers.recovery_key_at_hand |= self.recovery_key_at_hand;
         if !answers.unattended && !self.yes {
             bail!(Unconfirmed);
         }
@@ -237,7 +242,7 @@ impl Apply {
             Marker::WriteStarted(disk).emit();
         }))??;
         terminal.done();
-        finish(&report)?;
+        finish(&report);
         match answers.then {
             Then::Nothing => Ok(()),
             Then::Reboot => Ok(restart(false)?),
@@ -262,25 +267,28 @@ impl Image {
             .map(|text| Guid::parse(text).context("--install-id: expected a GUID"));
         let install_id = id.transpose()?.map_or_else(random_guid, Ok)?;
         let source = AnySource::new(&self.bundle, HttpOptions::default())?;
-        let file = File::create_new(&self.out).with_context(|| self.out.display().to_string())?;
-        file.set_len(self.size.0)?;
-        let made = self.install(source, &trust, &layout, install_id);
-        if made.is_err() {
-            // What was begun here is nobody's disk.
-            drop(std::fs::remove_file(&self.out));
+        let name = || self.out.display().to_string();
+        if self.out.exists() {
+            bail!("{}: exists already", self.out.display());
         }
-        finish(&made?)
+        let new = NewFile::create(&self.out).with_context(name)?;
+        new.file.set_len(self.size.0).with_context(name)?;
+        let report = self.install(source, &new.open_path(), &trust, &layout, install_id)?;
+        new.publish().with_context(name)?;
+        finish(&report);
+        Ok(())
     }
 
     fn install(
         &self,
         source: AnySource,
+        path: &Path,
         trust: &seal::Trust,
         layout: &Layout,
         id: Guid,
     ) -> Result<Report> {
         let device = Arc::new(FileDevice::open(
-            &self.out,
+            path,
             Access::Write,
             SectorSize::Bytes(self.sector_size),
         )?);
@@ -309,11 +317,15 @@ impl Media {
         let trust = bundle::trust::load(&self.trust)?;
         let answers = match &self.answers {
             Some(path) => {
+                // As it is read from the stick: without a byte order mark.
                 read_answers(path)?;
-                Some(std::fs::read(path)?)
+                Some(read_text(path)?.into_bytes())
             }
             None => None,
         };
+        let inputs = [&self.bundle, &self.trust].into_iter().chain(&self.answers);
+        refuse_input_as_output(&self.out, inputs.map(PathBuf::as_path))?;
+        let name = || self.out.display().to_string();
         let images = block_on(installer::media::images(&self.bundle, &trust))??;
         let content = Content {
             guard: &images.guard,
@@ -322,19 +334,21 @@ impl Media {
             bundle: &self.bundle,
         };
         let esp_len = content.esp_len()?;
-        let file = File::create(&self.out).with_context(|| self.out.display().to_string())?;
-        file.set_len(if self.esp_only {
+        let len = if self.esp_only {
             esp_len
         } else {
             stick_len(esp_len)
-        })?;
-        drop(file);
-        let device = FileDevice::open(&self.out, Access::Write, SectorSize::Bytes(512))?;
+        };
+        let new = NewFile::create(&self.out).with_context(name)?;
+        new.file.set_len(len).with_context(name)?;
+        let device = FileDevice::open(&new.open_path(), Access::Write, SectorSize::Bytes(512))?;
         if self.esp_only {
             content.write_esp(&device, 0, esp_len)?;
         } else {
             write_stick(&device, &content, images.id)?;
         }
+        drop(device);
+        new.publish().with_context(name)?;
         Marker::Complete.emit();
         Ok(())
     }
@@ -353,23 +367,28 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-fn finish(report: &Report) -> Result<()> {
+fn finish(report: &Report) {
     Marker::Activated(&report.version).emit();
     let slot = report.slot.to_ascii_uppercase();
-    output_line(&format!(
+    // It is installed, whether or not anyone can be shown that.
+    let shown = cli::output::print(&format!(
         "Installed {} to slot {slot}: it is tried on the next boot ({} tries) and commits when it is healthy.",
         report.version, report.tries
-    ))?;
+    ));
+    if let Err(error) = shown {
+        cli::output::note(&format!("rayos-installer: standard output: {error}"));
+    }
     Marker::Complete.emit();
-    Ok(())
 }
 
 fn read_answers(path: &Path) -> Result<Answers> {
-    Answers::parse(&read_text(path)?).with_context(|| path.display().to_string())
+    let name = || path.display().to_string();
+    let found = std::fs::read(path).with_context(name)?;
+    Answers::decode(&found).with_context(name)
 }
 
 fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    cli::input::read_text(path).with_context(|| path.display().to_string())
 }
 
 fn text64(text: &str) -> Result<Text64> {
@@ -386,5 +405,5 @@ fn sector_size(text: &str) -> Result<u32, &'static str> {
 }
 
 pub(crate) fn output_line(text: &str) -> Result<()> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    Ok(cli::output::print(text)?)
 }

@@ -43,6 +43,9 @@ pub struct Disk {
     pub model: Option<String>,
     /// Its serial number.
     pub serial: Option<String>,
+    /// Its world-wide name, such as `naa.5002538e40a1b2c3` or `eui.0025385b71b0a1c2`.
+    #[serde(rename = "wwn")]
+    pub wwid: Option<String>,
     /// How it is connected: `usb`, `nvme`, `ata`, `virtio`, or nothing where that is not known.
     pub tran: Option<&'static str>,
     /// Whether it says that its medium can be taken out.
@@ -91,11 +94,36 @@ impl std::fmt::Display for Use {
 }
 
 impl Disk {
-    /// What identifies it best to a person and in an answers file: its serial number, else its
-    /// kernel name.
+    /// Returns what identifies it best to a person and in an answers file: its serial number, else
+    /// its world-wide name, else its kernel name.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.serial.as_deref().unwrap_or(&self.name)
+        let names = self.serial.as_deref().or(self.wwid.as_deref());
+        names.unwrap_or(&self.name)
+    }
+
+    /// Returns whether `id` names this disk: its serial number, its world-wide name (also as
+    /// `lsblk` shows it, `0x...`), or its kernel name where it has neither. *Pure.*
+    ///
+    /// More than one disk can answer to an id: cheap sticks share serial numbers, and namespaces of
+    /// one NVMe controller do.
+    #[must_use]
+    pub fn answers_to(&self, id: &str) -> bool {
+        let is_wwid = |wwid: &String| {
+            wwid == id
+                || id
+                    .strip_prefix("0x")
+                    .is_some_and(|id| wwid.strip_prefix("naa.") == Some(id))
+        };
+        self.id() == id
+            || self.serial.as_deref() == Some(id)
+            || self.wwid.as_ref().is_some_and(is_wwid)
+    }
+
+    /// Returns whether it may be a stick or card that lies in the machine by chance.
+    #[must_use]
+    pub fn is_removable(&self) -> bool {
+        self.rm || self.tran == Some("usb")
     }
 
     /// Everything that keeps the disk or a part of it busy, with the name of that part.
@@ -111,6 +139,26 @@ impl Disk {
     }
 }
 
+/// Returns whether a node is a disk that could hold a system. *Reads.*
+///
+/// It is none if the kernel hides it (a path of a multipath NVMe, which has no device node), if it
+/// is made of other devices or of memory (below `/sys/devices/virtual`), an optical or floppy
+/// drive, a network block device, or a boot or replay-protected area of an eMMC.
+fn is_disk(dir: &Path, name: &str) -> bool {
+    const OTHERS: [&str; 13] = [
+        "loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "nullb", "rbd", "zd", "drbd",
+        "bcache",
+    ];
+    let real = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let is_virtual = real.components().any(|part| part.as_os_str() == "virtual");
+    let is_emmc_area = name.starts_with("mmcblk")
+        && (name.contains("boot") || name.contains("rpmb") || name.contains("gp"));
+    !(is_virtual
+        || is_emmc_area
+        || number(dir, "hidden") == Some(1)
+        || OTHERS.iter().any(|prefix| name.starts_with(prefix)))
+}
+
 /// The disks that could hold a system, in the order of their names. *Reads.* Loop devices, RAM
 /// disks, optical drives and empty card readers are left out.
 ///
@@ -122,8 +170,7 @@ pub fn enumerate(roots: &Roots) -> std::io::Result<Vec<Disk>> {
     for entry in fs::read_dir(roots.sys.join("block"))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let virtual_disk = ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd"];
-        if !virtual_disk.iter().any(|prefix| name.starts_with(prefix))
+        if is_disk(&entry.path(), &name)
             && let Some(disk) = read_disk(roots, &entry.path(), name, &uses)
         {
             disks.push(disk);
@@ -161,7 +208,11 @@ fn read_disk(roots: &Roots, dir: &Path, name: String, uses: &Uses) -> Option<Dis
         size,
         sector_size: number(dir, "queue/logical_block_size").unwrap_or(512) as u32,
         model: first(&["device/model", "device/name"]),
-        serial: first(&["device/serial", "serial", "device/wwid", "wwid"]),
+        serial: first(&["device/serial", "serial"]).or_else(|| unit_serial(dir)),
+        wwid: first(&["wwid", "device/wwid", "nguid", "eui"]).map(|text| {
+            // Identifiers made of vendor and model are padded.
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        }),
         tran: transport(dir, &name),
         rm: number(dir, "removable") == Some(1),
         ro: number(dir, "ro") == Some(1),
@@ -193,6 +244,21 @@ fn text(dir: &Path, file: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// The serial number of a SATA or SAS disk: the unit serial number page of its vital product data
+/// (SPC-4, 7.8.18), which the kernel hands on as it is.
+fn unit_serial(dir: &Path) -> Option<String> {
+    let page = fs::read(dir.join("device/vpd_pg80")).ok()?;
+    let [_, 0x80, high, low] = *page.first_chunk()? else {
+        return None;
+    };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    let serial = page.get(4..4 + len).or(page.get(4..))?;
+    let serial = String::from_utf8_lossy(serial);
+    let serial = serial.trim_matches(|c: char| c.is_whitespace() || c == '\0');
+    let is_text = !serial.is_empty() && !serial.contains(char::is_control);
+    is_text.then(|| serial.to_owned())
+}
+
 fn number(dir: &Path, file: &str) -> Option<u64> {
     text(dir, file)?.parse().ok()
 }
@@ -207,33 +273,80 @@ fn uevent(dir: &Path) -> BTreeMap<String, String> {
 
 /// What is mounted or swapped to, by `major:minor` and by name.
 struct Uses {
-    mounts: Vec<(String, String)>,
+    mounts: Vec<Mount>,
     swaps: Vec<String>,
+    /// Devices of mounted btrfs file systems, by kernel name: only one of them is a mount's source.
+    btrfs: Vec<String>,
+}
+
+/// A mount, from `/proc/self/mountinfo` (proc(5)).
+struct Mount {
+    /// `major:minor`; an anonymous number where a file system manages its devices itself.
+    device: String,
+    at: String,
+    /// Kernel name of its source, where that is a device.
+    source: Option<String>,
+}
+
+impl Mount {
+    fn parse(line: &str, roots: &Roots) -> Option<Self> {
+        let (fields, rest) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ');
+        let (device, at) = (fields.nth(2)?.to_owned(), fields.nth(1)?.to_owned());
+        let source = rest.split(' ').nth(1).unwrap_or_default();
+        let source = source.strip_prefix("/dev/").map(|name| {
+            let path = roots.dev.join(name);
+            let real = fs::canonicalize(&path).unwrap_or(path);
+            let name = real.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        });
+        Some(Self { device, at, source })
+    }
 }
 
 impl Uses {
     fn read(roots: &Roots) -> Self {
         let mountinfo = fs::read_to_string(roots.proc.join("self/mountinfo")).unwrap_or_default();
-        let mounts = mountinfo.lines().filter_map(|line| {
-            let mut fields = line.split(' ');
-            Some((fields.nth(2)?.to_owned(), fields.nth(1)?.to_owned()))
-        });
+        let mounts = mountinfo
+            .lines()
+            .filter_map(|line| Mount::parse(line, roots));
+        let names = |dir: &Path| {
+            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        let btrfs = roots.sys.join("fs/btrfs");
+        let btrfs = names(&btrfs)
+            .into_iter()
+            .flat_map(|id| names(&btrfs.join(id).join("devices")));
+        let btrfs = btrfs.collect();
         let swaps = fs::read_to_string(roots.proc.join("swaps")).unwrap_or_default();
-        let names = swaps
+        let swapped = swaps
             .lines()
             .skip(1)
             .filter_map(|line| line.split_whitespace().next());
-        let names = names.filter_map(|path| path.strip_prefix("/dev/"));
+        let swapped = swapped.filter_map(|path| path.strip_prefix("/dev/"));
         Self {
             mounts: mounts.collect(),
-            swaps: names.map(str::to_owned).collect(),
+            swaps: swapped.map(str::to_owned).collect(),
+            btrfs,
         }
     }
 
     fn of(&self, name: &str, dir: &Path) -> Vec<Use> {
         let number = text(dir, "dev").unwrap_or_default();
-        let mounted = self.mounts.iter().filter(|(device, _)| *device == number);
-        let mut uses: Vec<Use> = mounted.map(|(_, at)| Use::Mounted(at.clone())).collect();
+        let is_it =
+            |mount: &&Mount| mount.device == number || mount.source.as_deref() == Some(name);
+        let mounted = self.mounts.iter().filter(is_it);
+        let mut uses: Vec<Use> = mounted
+            .map(|mount| Use::Mounted(mount.at.clone()))
+            .collect();
+        if uses.is_empty() && self.btrfs.iter().any(|device| device == name) {
+            uses.push(Use::HeldBy(
+                "a btrfs file system that is mounted".to_owned(),
+            ));
+        }
         if self.swaps.iter().any(|swap| swap == name) {
             uses.push(Use::Swap);
         }
@@ -258,6 +371,7 @@ pub fn sample() -> Vec<Disk> {
         sector_size: 512,
         model: Some(model.to_owned()),
         serial: Some(serial.to_owned()),
+        wwid: None,
         tran: Some(tran),
         rm,
         ro: false,
@@ -315,6 +429,9 @@ mod tests {
             put(&format!("sys/block/sda/{file}"), text);
         }
         put("sys/block/loop0/size", "100\n");
+        put("sys/block/nvme0c0n1/size", "2097152\n");
+        put("sys/block/nvme0c0n1/hidden", "1\n");
+        put("sys/block/mmcblk0boot0/size", "8192\n");
         put("sys/block/sdb/size", "0\n");
         put(
             "proc/self/mountinfo",
@@ -363,5 +480,44 @@ mod tests {
                 "sda2 in use by dm-0"
             ]
         );
+    }
+
+    #[test]
+    fn a_mount_is_seen_by_its_source_and_by_its_file_system() {
+        let (dir, roots) = fixture();
+        let mountinfo =
+            "30 1 0:28 /root / rw,relatime shared:1 - btrfs /dev/sda2 rw,subvol=/root\n";
+        fs::write(roots.proc.join("self/mountinfo"), mountinfo).expect("file");
+        let member = dir.path().join("sys/fs/btrfs/uuid/devices/sda1");
+        fs::create_dir_all(member).expect("directories");
+        let disks = enumerate(&roots).expect("disks");
+        let busy: Vec<String> = disks[0]
+            .busy()
+            .map(|(name, used)| format!("{name} {used}"))
+            .collect();
+        assert_eq!(
+            busy[0],
+            "sda1 in use by a btrfs file system that is mounted"
+        );
+        assert_eq!(busy[1], "sda2 mounted on /");
+    }
+
+    #[test]
+    fn a_sata_disk_has_the_serial_number_of_its_vital_product_data() {
+        let (dir, roots) = fixture();
+        let device = dir.path().join("sys/block/sda/device");
+        fs::remove_file(device.join("serial")).expect("file");
+        fs::write(device.join("wwid"), "naa.5002538e40a1b2c3\n").expect("file");
+        fs::write(device.join("vpd_pg80"), b"\0\x80\0\x14MADEUPSERIAL01      ").expect("file");
+        let disk = &enumerate(&roots).expect("disks")[0];
+        assert_eq!(disk.id(), "MADEUPSERIAL01");
+        for id in [
+            "MADEUPSERIAL01",
+            "naa.5002538e40a1b2c3",
+            "0x5002538e40a1b2c3",
+        ] {
+            assert!(disk.answers_to(id), "{id}");
+        }
+        assert!(!disk.answers_to("sda"), "kernel names are not stable");
     }
 }

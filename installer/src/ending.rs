@@ -26,7 +26,9 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<UnattendedError>() {
         return match error {
             UnattendedError::Install(error) => Some(of_installing(error)),
-            UnattendedError::Choice(_) | UnattendedError::Open(_) => Some(UNSUITABLE),
+            UnattendedError::Choice(_)
+            | UnattendedError::Open(_)
+            | UnattendedError::Exchanged(_) => Some(UNSUITABLE),
             UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(FAILED),
         };
     }

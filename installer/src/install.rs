@@ -4,7 +4,7 @@
 use crate::beside::{Beside, Reasons};
 use crate::floor;
 use crate::guards;
-use crate::layout::{Layout, LayoutError, PlannedDisk, Purpose};
+use crate::layout::{ALIGNMENT, Layout, LayoutError, PlannedDisk, PlannedPartition, Purpose};
 use crate::mark::Mark;
 use crate::table::{Existing, Table, TableError};
 use bootctl::device::BlockDevice;
@@ -14,7 +14,7 @@ use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::{RecordStore, StoreError};
 use record::gpt::{Partition, Partitions};
 use record::{Choice, Guid, Record, Text64};
-use seal::{SEAL_LEN, Trust};
+use seal::Trust;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -277,6 +277,51 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
     }
 }
 
+/// Zeroes where signatures of file systems, RAID and volume managers lie: the first and last MiB of
+/// each partition but `rayos-state`, and of the whole disk around the tables if that is ours.
+///
+/// Left there, they make a new partition ambiguous to programs that probe for them (blkid), or let
+/// a kernel assemble an old array over the new disk. *Writes.*
+///
+/// # Power loss
+/// The old table is still there until [`Table::commit`]; what it names has lost its first and last
+/// bytes.
+fn wipe(site: &Site, others: Others) -> Result<(), InstallError> {
+    let Site {
+        device,
+        planned,
+        table,
+    } = site;
+    let zero = |what, range: Range<u64>| {
+        let zeroes = vec![0; range.end.saturating_sub(range.start) as usize];
+        let written = device.write_at(range.start, &zeroes);
+        written.map_err(|error| InstallError::Prepare { what, error })
+    };
+    let ours = |partition: &&PlannedPartition| partition.purpose != Purpose::RayosState;
+    for partition in planned.partitions.iter().filter(ours) {
+        let (start, end) = (partition.offset, partition.offset + partition.size);
+        let what = "start and end of a partition";
+        zero(what, start..end.min(start + ALIGNMENT))?;
+        zero(what, start.max(end - ALIGNMENT)..end)?;
+    }
+    if others.beside {
+        return Ok(());
+    }
+    // Between the tables, which are written over, and the partitions.
+    let sector = u64::from(planned.sector_size);
+    let len = device.len() / sector * sector;
+    let (mut start, mut end) = (0, len);
+    for extent in table.extents() {
+        if extent.end <= ALIGNMENT {
+            start = start.max(extent.end);
+        } else {
+            end = end.min(extent.start);
+        }
+    }
+    zero("start of the disk", start..ALIGNMENT)?;
+    zero("end of the disk", end.saturating_sub(ALIGNMENT)..end)
+}
+
 /// Clears what an earlier system may have left where ours looks, writes the first record, and then
 /// the table: whoever finds the table finds the record. The copies of the record are not cleared,
 /// but written over one after the other: at any cut one of them knows the floor.
@@ -287,6 +332,7 @@ fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, Install
         table,
     } = site;
     let device = device.as_ref();
+    wipe(site, others)?;
     let start = |purpose| planned.partition(purpose).map(|partition| partition.offset);
     let zero = |what, purpose, range: Range<u64>| {
         let Some(start) = start(purpose) else {
@@ -297,15 +343,6 @@ fn prepare(site: &Site, others: Others, record: &Record) -> Result<Disk, Install
             .write_at(start + range.start, &zeroes)
             .map_err(|error| InstallError::Prepare { what, error })
     };
-    zero("boot-a", Purpose::BootA, 0..SEAL_LEN as u64)?;
-    zero("boot-b", Purpose::BootB, 0..SEAL_LEN as u64)?;
-    zero("recovery", Purpose::Recovery, 0..SEAL_LEN as u64)?;
-    zero("data", Purpose::Data, 0..crate::layout::ALIGNMENT)?;
-    if others.beside {
-        // A file system of old in what was free: firmware would see it once the table names the
-        // place.
-        zero("esp", Purpose::Esp, 0..4096)?;
-    }
     let [first, second] = record::COPY_OFFSETS;
     zero(
         "rayos-state",

@@ -10,7 +10,7 @@ use record::Guid;
 use seal::Trust;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use updater::apply::{ApplyError, Incoming};
 use updater::fetch::{FetchError, Retries};
@@ -22,6 +22,16 @@ pub const RECOVERY_PATH: &str = "EFI/RAYOS/RECOVERY.IMG";
 pub const MEDIA_DIR: &str = "RAYOS";
 /// The answers file in it.
 pub const ANSWERS_NAME: &str = "install.toml";
+
+/// Longest file on a FAT file system, in bytes: its length has 32 bits.
+pub const MAX_FAT_FILE: u64 = u32::MAX as u64;
+
+/// Returns whether a file on a FAT file system may have this name, in all systems that read it.
+/// *Pure.* The characters are those of long names (FAT specification 1.03, section 7.4).
+fn is_fat_name(name: &str) -> bool {
+    let plain = |c: char| (' '..='~').contains(&c) && !"\"*/:<>?\\|".contains(c);
+    (1..=200).contains(&name.len()) && name.chars().all(plain) && !name.ends_with([' ', '.'])
+}
 
 /// What goes onto a medium.
 pub struct Content<'a> {
@@ -44,9 +54,18 @@ pub enum MediaError {
     /// The bundle lacks an image that a medium needs.
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
+    /// The bundle is longer than a file on a FAT file system may be.
+    #[error("bundle {path}: {len} bytes, and a file on a FAT file system has at most {MAX_FAT_FILE}", path = path.display())]
+    TooLong {
+        /// The bundle.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+    },
     /// The bundle's file name cannot stand on a FAT file system.
     #[error(
-        "bundle {0}: expected a file name of ASCII letters, digits, dots, dashes and underscores"
+        "bundle {0:?}: its name cannot stand on a FAT file system: expected 1 to 200 printable ASCII \
+         characters without \" * / : < > ? \\ |, no space or dot at the end"
     )]
     Name(String),
     /// Something could not be read or written.
@@ -112,6 +131,11 @@ impl Content<'_> {
         let bundle = std::fs::metadata(self.bundle)
             .map_err(|error| self.bundle_error(error))?
             .len();
+        if bundle > MAX_FAT_FILE {
+            let path = self.bundle.to_owned();
+            return Err(MediaError::TooLong { path, len: bundle });
+        }
+        self.bundle_name()?;
         let files = [
             self.guard.len(),
             self.recovery.len(),
@@ -134,16 +158,7 @@ impl Content<'_> {
         offset: u64,
         len: u64,
     ) -> Result<(), MediaError> {
-        let name = self
-            .bundle
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(MediaError::Name(name));
-        }
+        let name = self.bundle_name()?;
         let bundle = File::open(self.bundle).map_err(|error| self.bundle_error(error))?;
         let bundle_path = format!("{MEDIA_DIR}/{name}");
         let answers_path = format!("{MEDIA_DIR}/{ANSWERS_NAME}");
@@ -163,6 +178,17 @@ impl Content<'_> {
             what: "medium".to_owned(),
             error,
         })
+    }
+
+    /// Returns the name that the bundle has on the medium.
+    fn bundle_name(&self) -> Result<String, MediaError> {
+        let name = self.bundle.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        if is_fat_name(&name) {
+            Ok(name)
+        } else {
+            Err(MediaError::Name(name))
+        }
     }
 
     fn bundle_error(&self, error: io::Error) -> MediaError {
@@ -206,4 +232,27 @@ pub fn write_stick(
     };
     Table::build(&disk)?.commit(device)?;
     content.write_esp(device, ALIGNMENT, esp_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_fat_can_hold_are_taken_and_no_others() {
+        for name in [
+            "rayos-1.2.0+7.bundle",
+            "a~rc1.bundle",
+            "rayos 1.2.0.bundle",
+            "(1).bundle",
+        ] {
+            assert!(is_fat_name(name), "{name}");
+        }
+        let long = "x".repeat(201);
+        for name in [
+            "", "a:b", "a\\b", "a?", "ends.", "ends ", "tab\t", "grün", &long,
+        ] {
+            assert!(!is_fat_name(name), "{name}");
+        }
+    }
 }

@@ -52,6 +52,23 @@ pub enum Problem {
     /// The system that installs was started from it.
     #[error("it holds the installation medium")]
     Medium,
+    /// The id that was given as consent to erase is also another disk's.
+    #[error(
+        "the id {id} names more than one disk: use the one that is its own, or detach the other"
+    )]
+    SharedId {
+        /// The id.
+        id: String,
+    },
+    /// A volume beside which it would be installed is encrypted.
+    #[error(
+        "partition {partition} is encrypted by BitLocker, which may ask for its recovery key once \
+         boot entries change: say `recovery_key_at_hand = true` when it is at hand"
+    )]
+    BitLocker {
+        /// Number of the partition.
+        partition: u32,
+    },
     /// The layout does not fit.
     #[error("{0}")]
     Layout(String),
@@ -96,6 +113,8 @@ pub struct Look {
     pub content: Content,
     /// Its partition table.
     pub table: Result<Existing, Unfit>,
+    /// Numbers of the partitions that BitLocker encrypts.
+    pub bitlocker: Vec<u32>,
 }
 
 impl Look {
@@ -109,6 +128,7 @@ impl Look {
                 primary: none,
                 backup: none,
             }),
+            bitlocker: Vec::new(),
         }
     }
 }
@@ -120,6 +140,8 @@ pub struct Wanted<'a> {
     pub layout: &'a Layout,
     /// Whether that shall lie beside what is there.
     pub beside: bool,
+    /// Whether the recovery keys of BitLocker volumes beside it are at hand.
+    pub recovery_key_at_hand: bool,
     /// Kernel names of the disks that the installation medium is on.
     pub media: &'a [String],
     /// The id that someone named as the disk to be erased.
@@ -152,7 +174,15 @@ impl Wanted<'_> {
             .plan(disk, look)
             .map_err(|found| problems.extend(found))
             .ok();
-        if self.erase != Some(disk.id()) {
+        if self.beside && !self.recovery_key_at_hand {
+            let encrypted = look.map_or(&[][..], |look| &look.bitlocker);
+            problems.extend(
+                encrypted
+                    .iter()
+                    .map(|&partition| Problem::BitLocker { partition }),
+            );
+        }
+        if !self.erase.is_some_and(|id| disk.answers_to(id)) {
             problems.extend(self.what_is_lost(look, disk.id()));
         }
         (plan, problems)
@@ -216,8 +246,31 @@ pub fn look(device: &Arc<dyn BlockDevice>) -> std::io::Result<Look> {
     let table = Existing::read(device.as_ref())?;
     Ok(Look {
         content: content(device, table.as_ref().ok())?,
+        bitlocker: bitlocker(device, table.as_ref().ok()),
         table,
     })
+}
+
+/// The signature of a BitLocker volume, at byte 3 of its boot sector.
+const BITLOCKER: &[u8] = b"-FVE-FS-";
+
+/// The numbers of the other systems' partitions that BitLocker encrypts. *Reads*; one that cannot
+/// be read is none.
+fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&Existing>) -> Vec<u32> {
+    let Some(table) = table else {
+        return Vec::new();
+    };
+    let is_encrypted = |first_lba: u64| {
+        let mut start = vec![0; table.sector_size() as usize];
+        let offset = first_lba.saturating_mul(table.sector_size());
+        device.read_at(offset, &mut start).is_ok()
+            && start.get(3..3 + BITLOCKER.len()) == Some(BITLOCKER)
+    };
+    let others = table.others().into_iter();
+    others
+        .filter(|entry| is_encrypted(entry.first_lba))
+        .map(|entry| entry.number)
+        .collect()
 }
 
 /// What lies on a device with this table, by its first MiB and its last 64 KiB.

@@ -26,6 +26,9 @@ pub enum UnattendedError {
     /// No disk can be taken.
     #[error(transparent)]
     Choice(#[from] NoChoice),
+    /// The disk is no longer what was chosen.
+    #[error("{}: another disk, or other content, than when it was chosen: nothing was changed", .0.display())]
+    Exchanged(PathBuf),
     /// The disk could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -89,13 +92,19 @@ pub async fn run(
     writing: impl FnOnce(&PathBuf),
 ) -> Result<Report, UnattendedError> {
     let candidates = survey(answers, &around.roots, &around.media)?;
-    let disk = &choose(&candidates, &answers.target)?.disk;
+    let chosen = choose(&candidates, &answers.target)?;
+    let disk = &chosen.disk;
     let source = AnySource::new(&around.bundle, HttpOptions::default())?;
     let device = Arc::new(FileDevice::open(
         &disk.path,
         Access::Claim,
         SectorSize::Detect,
     )?);
+    // The name may have gone to another disk since. Now that it is held open it stays with this one.
+    let again = survey(answers, &around.roots, &around.media)?;
+    if !again.iter().any(|found| found == chosen) {
+        return Err(UnattendedError::Exchanged(disk.path.clone()));
+    }
     let job = Job {
         device,
         layout: &answers.layout,

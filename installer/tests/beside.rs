@@ -690,6 +690,7 @@ fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate 
     };
     let wanted = Wanted {
         layout: &layout(),
+        recovery_key_at_hand: false,
         beside,
         media: &[],
         erase,
@@ -768,12 +769,14 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
         };
         let wanted = Wanted {
             layout: &layout(),
+            recovery_key_at_hand: false,
             beside,
             media: &[],
             erase: None,
         };
         candidates(vec![disk], &wanted, |_| {
             Some(Look {
+                bitlocker: Vec::new(),
                 content: content.clone(),
                 table: table.clone(),
             })

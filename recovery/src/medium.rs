@@ -88,8 +88,8 @@ impl Medium {
     /// [`MediumError::Io`], [`MediumError::Answers`].
     pub fn answers(&self) -> Result<Option<Answers>, MediumError> {
         let path = self.root.join(MEDIA_DIR).join(ANSWERS_NAME);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Answers::parse(&text)?)),
+        match fs::read(&path) {
+            Ok(found) => Ok(Some(Answers::decode(&found)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(MediumError::Io {
                 what: ANSWERS_NAME.to_owned(),
