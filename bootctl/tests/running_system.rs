@@ -5,13 +5,14 @@
 mod fixture;
 
 use bootctl::collect::collect;
+use bootctl::collect::launched_before;
 use bootctl::device::{Access, MemDevice};
 use bootctl::disk::Disk;
 use bootctl::efivars::MemVars;
+use bootctl::failure_report;
 use bootctl::log::EventLog;
 use bootctl::machine::Machine;
 use bootctl::status::Status;
-use bootctl::story;
 use bootctl::watch::Watch;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Record, Slot, Status as SlotStatus, Text64, Why};
@@ -196,7 +197,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
         Slot::B,
         record.slot(Slot::B).unbootable(Reason::TriesExhausted),
     );
-    let failure = story::failure(&record, &events, Slot::B).unwrap();
+    let failure = failure_report::failure(&record, &events, Slot::B).unwrap();
     assert_eq!(
         failure.last_words.as_deref(),
         Some("[    1.0] Kernel panic - not syncing: no root")
@@ -221,7 +222,7 @@ fn the_clock_tells_which_start_a_panic_ended() {
         told(&log, Kind::Launched, choice, "1", time);
     }
     let events = log.events().unwrap();
-    let subject = |time| story::launched_before(&events, time).unwrap().subject;
+    let subject = |time| launched_before(&events, time).unwrap().subject;
     // 250 and 0: the last one before the present; 150: that one was not started yet; 50: no start
     // fits, so the last.
     assert_eq!(
@@ -229,7 +230,7 @@ fn the_clock_tells_which_start_a_panic_ended() {
         [Some(B), Some(B), Some(A), Some(B)]
     );
     assert_eq!(
-        story::launched_before(&events[..1], 100),
+        launched_before(&events[..1], 100),
         None,
         "the present one has not panicked"
     );

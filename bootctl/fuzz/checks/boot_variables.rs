@@ -3,7 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "a check")]
 
 use bootctl::entry::LoadOption;
-use bootctl::firmware::{Start, boot};
+use bootctl::firmware_model::{Start, boot};
 use bootctl::reconcile::{BootVars, Facts, MAX_ACTIONS, next_action};
 use record::gpt::{Partition, Partitions};
 use record::{Choice, Guid, Record, Slot};

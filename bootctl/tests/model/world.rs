@@ -1,8 +1,9 @@
 //! A machine small enough to be explored whole: firmware, guard, updater and system around the real
 //! decision, transitions and reconciling. What is simulated is only what moves bytes.
 
-use bootctl::firmware::{self, Start};
+use bootctl::firmware_model::{self, Start};
 use bootctl::reconcile::{BootVars, Facts, next_action};
+use bootctl::store::hangs_on_one_copy;
 use bootctl::transition::{self, TargetSlot};
 use record::gpt::{Partition, Partitions};
 use record::{
@@ -385,7 +386,7 @@ impl World {
     /// nothing.
     fn power_on(&self) -> Self {
         let mut taken = Request::Plain;
-        let boot = firmware::boot(&self.vars, &[], |_, option| match option.starts() {
+        let boot = firmware_model::boot(&self.vars, &[], |_, option| match option.starts() {
             None => Start::NotThere,
             Some(choice) => {
                 taken = if choice == Choice::Recovery {
@@ -635,7 +636,7 @@ impl World {
     /// The second write of a commit: the other copy gets to say it, too.
     fn settle(&self, rules: &Rules, choice: Choice) -> Self {
         self.with(|world| {
-            let hangs = |newest| transition::hangs_on_one_copy(newest, world.older.as_ref());
+            let hangs = |newest| hangs_on_one_copy(newest, world.older.as_ref());
             if world.record.as_ref().is_some_and(hangs) && !rules.has(Mutant::CommitInOneCopy) {
                 world.older = world.record;
             }

@@ -25,13 +25,13 @@ const CALLS: [&str; 5] = [
 const UNCALLED: [&str; 1] = ["erase"];
 /// Files that implement the access to disks and variables, or that run on another machine.
 const ELSEWHERE: [(&str, &str); 7] = [
-    ("bootctl/src/device/", "implements the trait"),
-    ("bootctl/src/efivars/", "implements the trait"),
-    ("bootctl/src/disk.rs", "forwards to the trait"),
+    ("bootctl/src/disk/device/", "implements the trait"),
+    ("bootctl/src/firmware/efivars/", "implements the trait"),
+    ("bootctl/src/disk/window.rs", "forwards to the trait"),
     ("bootctl/guard/src/disk.rs", "forwards to the trait"),
     ("bootctl/guard/src/firmware/", "implements the trait"),
     ("installer/src/media.rs", "makes a stick on another machine"),
-    ("installer/src/report.rs", "writes text"),
+    ("installer/src/disk/plan_report.rs", "writes text"),
 ];
 
 fn project() -> PathBuf {

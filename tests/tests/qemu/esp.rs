@@ -33,9 +33,8 @@ fn a_lost_esp_is_restored_from_the_stick() -> Result<()> {
         let mut machine = scenario.start(machine, "lost")?;
         machine.step("the firmware starts the stick, because the disk has no loader");
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
-        machine
-            .expect("/dev/vda has lost its boot guard: the EFI system partition is made anew.")?;
-        machine.expect("The boot guard is in its places again.")?;
+        machine.expect("/dev/vda has lost its boot guard: rewriting the EFI system partition.")?;
+        machine.expect("The boot guard is restored.")?;
         machine.step("the installed release starts");
         machine.expect_guard("a", "1.0.0", "")?;
         machine.expect_commit("a", "1.0.0")?;

@@ -123,7 +123,7 @@ pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &P
     let made = installer
         .arg("--answers")
         .arg(answers)
-        .arg("--out")
+        .arg("--output")
         .arg(out)
         .output()?;
     let said = String::from_utf8_lossy(&made.stderr);

@@ -63,7 +63,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
         machine
             .step("the installer recognizes the disk")
-            .expect("/dev/vda was installed by this very medium.")?;
+            .expect("/dev/vda was installed from this medium.")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release starts while the stick is in");
         machine.expect_guard("a", "1.0.0", "default")?;

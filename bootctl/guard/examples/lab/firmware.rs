@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use anyhow::{Context as _, Result, ensure};
 use bootctl::efivars::{EfiVars as _, MemVars, VarName};
 use bootctl::entry::LoadOption;
-use bootctl::firmware::{Boot, Start, boot};
+use bootctl::firmware_model::{Boot, Start, boot};
 use bootctl::reconcile::BootVars;
 use qemu::VariableStore;
 use record::Guid;

@@ -1,4 +1,4 @@
-//! Writes docs/reliability.md from the results of runs.
+//! Writes docs/reliability.md from the figures of runs.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -9,19 +9,19 @@ use std::path::PathBuf;
 use tests::catalogue::{NOTHING, rows};
 use tests::sim::explore::counts::Counts;
 
-/// The inputs of the report.
+/// Arguments of the verb `report`.
 #[derive(clap::Args)]
 pub(crate) struct Report {
-    /// Folder with the results
+    /// Folder with the figures
     #[arg(long, value_name = "DIR")]
     figures: PathBuf,
-    /// The tested commit
+    /// Commit that was tested
     #[arg(long)]
     commit: String,
-    /// The date
+    /// Date of the report
     #[arg(long)]
     date: String,
-    /// The file to write
+    /// File to write the report to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -36,7 +36,7 @@ struct Bundles {
 #[derive(Deserialize)]
 struct Kills {
     seed: u64,
-    /// Runs of an hour are not repeated for each report.
+    /// Commit of the run: runs of an hour are not repeated for each report.
     #[serde(default)]
     commit: String,
     kills: Vec<Kill>,
@@ -59,19 +59,19 @@ struct Recorded {
     booted: usize,
 }
 
-/// The catalogue of faults and attacks.
+/// The catalogue of faults and attacks, with the tests that cover them.
 const CATALOGUE: &str = include_str!("../../../../docs/threat-model.md");
 
-/// The part that does not depend on runs.
+/// Text of the report that does not depend on the figures.
 const LIMITS: &str = include_str!("limits.md");
 
 impl Report {
-    /// Writes the report from the results. *Reads and writes.*
+    /// Writes the report. *Reads* the figures.
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
-            "# Reliability: what was tested, and the results\n\nMade by `scripts/prove --report` on {} from commit {}. \
-             The command beside a number repeats its run. Virtual machines are killed and recorded in runs of their own; \
-             the table has the last one, with its commit if that is another one.\n\n",
+            "# Reliability: experiments and results\n\nMade by `scripts/prove --report` on {} from commit {}. \
+             The command beside a figure repeats it.\nVirtual machines are killed and recorded in separate runs; \
+             the last run counts, with its commit.\n\n",
             self.date, self.commit
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
@@ -88,7 +88,7 @@ impl Report {
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The results of a run that is optional.
+    /// Returns the figures of a run, or `None` if there was no such run. *Reads.*
     fn read_if_there<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
         self.figures
             .join(name)
@@ -102,7 +102,7 @@ impl Report {
         let violations = sum(|counts| counts.violations.len());
         writeln!(
             text,
-            "| what | number | violations | command |\n| --- | ---: | ---: | --- |"
+            "| experiment | number | violations | command |\n| --- | ---: | ---: | --- |"
         )?;
         let command = "`scripts/prove crash`";
         for (what, count) in [
@@ -111,36 +111,39 @@ impl Report {
                 sum(|counts| counts.prefix),
             ),
             (
-                "power cuts in the middle of a write: head, tail, single bytes, a garbled sector",
+                "power cuts inside a write: head, tail, single bytes, a sector of garbage",
                 sum(|counts| counts.torn),
             ),
             (
-                "power cuts with a subset of the unflushed sectors",
+                "subsets of the sectors that were not flushed",
                 sum(|counts| counts.subset),
             ),
-            ("lost flushes, flipped bits", sum(|counts| counts.faulty)),
             (
-                "different states among all of these; the machine ran from each until it rested",
+                "ignored flushes, single flipped bits",
+                sum(|counts| counts.faulty),
+            ),
+            (
+                "different machines among these, each started again until it rested",
                 sum(|counts| counts.unique),
             ),
             (
-                "second power cuts, in the run after the first",
+                "second cuts, after a first one",
                 sum(|counts| counts.double),
             ),
             (
-                "different states among those; the machine ran from each",
+                "different machines among those, each started again",
                 sum(|counts| counts.double_unique),
             ),
             (
-                "runs in which one write or flush (or all from one on) fails, is lost or misdirected",
+                "runs in which one operation (or each from one on) fails, is lost or is misdirected",
                 sum(|counts| counts.faults),
             ),
             (
-                "runs in which one read of the disk (or all from one on) fails",
+                "runs in which one read of the disk (or each from one on) fails",
                 sum(|counts| counts.reads),
             ),
             (
-                "runs in which one request of a download fails, in seven ways; one in five also has a power cut at each operation",
+                "runs in which one request of a download fails, in seven ways; one in five is also cut at each operation",
                 sum(|counts| counts.requests),
             ),
         ] {
@@ -149,7 +152,7 @@ impl Report {
         let bundles: Bundles = self.read("bundles.json")?;
         writeln!(
             text,
-            "| bundles with the same verdict by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
+            "| bundles on which two readers agree ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
             bundles.accepted, bundles.first_seed, bundles.bundles, bundles.bundles
         )?;
         self.machines(text)?;
@@ -157,7 +160,7 @@ impl Report {
         Ok(())
     }
 
-    /// Results of virtual machines, if there are any.
+    /// Appends the rows about virtual machines, if they were run.
     fn machines(&self, text: &mut String) -> Result<()> {
         if let Some(kills) = self.read_if_there::<Kills>("kills.json")? {
             let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -171,9 +174,9 @@ impl Report {
             let started = kills.kills.iter().filter(|kill| kill.started).count();
             writeln!(
                 text,
-                "| virtual machines killed, their disks compared byte by byte, {started} of them started again ({}){} | {} | 0 | `scripts/prove kills {} {}` |",
+                "| virtual machines killed, their disks judged byte by byte, {started} of them started again ({}){} | {} | 0 | `scripts/prove kills {} {}` |",
                 detail.join("; "),
-                self.commit_note(&kills.commit),
+                self.other(&kills.commit),
                 kills.kills.len(),
                 kills.kills.len(),
                 kills.seed
@@ -193,16 +196,16 @@ impl Report {
                 } = recorded;
                 writeln!(
                     text,
-                    "| power cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, compared byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
-                    self.commit_note(&commit)
+                    "| cuts of a real {what} that QEMU recorded ({operations} operations; {judged} different disks, judged byte by byte; {booted} started){} | {cuts} | 0 | `scripts/prove recorded {booted}` |",
+                    self.other(&commit)
                 )?;
             }
         }
         Ok(())
     }
 
-    /// The commit of a result, if it is not that of the report. *Pure.*
-    fn commit_note(&self, commit: &str) -> String {
+    /// Returns the commit of a figure as text, empty if it is the commit of the report. *Pure.*
+    fn other(&self, commit: &str) -> String {
         if commit.is_empty() || commit == self.commit {
             String::new()
         } else {
@@ -211,7 +214,7 @@ impl Report {
     }
 }
 
-/// How much of the catalogue is covered by tests. *Pure.*
+/// Returns a paragraph with the number of covered rows of the catalogue. *Pure.*
 fn covered(catalogue: &str) -> String {
     let rows: Vec<(&str, &str)> = rows(catalogue).collect();
     let saying = |words: &str| -> Vec<&str> {
@@ -222,8 +225,8 @@ fn covered(catalogue: &str) -> String {
     };
     let [open, moot] = NOTHING.map(saying);
     format!(
-        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue: it names the tests of {} of them. \
-         Not covered: {}. No test needed, because the design excludes it: {}.\n\n",
+        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue.\n\
+         Tests cover {} of them. Not covered: {}.\nNothing to test, by design: {}.\n\n",
         rows.len(),
         rows.len() - open.len() - moot.len(),
         open.join(", "),
@@ -237,7 +240,8 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
     writeln!(text, "\n## The scenarios\n")?;
     writeln!(
         text,
-        "*Ops*: writes, flushes, changes of variables and starts in the run without a power cut. *Starts*: maximum until rest.\n"
+        "*Ops*: writes, flushes, changes of variables and starts in the run without a cut. \
+         *Starts*: maximum until rest.\n"
     )?;
     writeln!(
         text,

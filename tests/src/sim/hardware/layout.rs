@@ -1,6 +1,6 @@
 //! The layout of the simulated disk: the smallest that the installer accepts.
 
-use installer::layout::{Layout, Size};
+use installer::disk::layout::{Layout, Size};
 use record::Slot;
 use std::ops::Range;
 

@@ -33,7 +33,7 @@ use bootctl::evidence;
 use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::RecordStore;
-use installer::install::{Job, Others, install};
+use installer::install::{InstallOptions, InstallRequest, install};
 use record::{Choice, Guid, Handoff, Pair, Slot, Text64};
 use std::sync::Arc;
 use updater::events::Silent;
@@ -294,7 +294,7 @@ impl<'a> SimMachine<'a> {
                 .iter()
                 .any(|it| it.uuid == planned.partitions[0].uuid.0)
         });
-        let job = Job {
+        let request = InstallRequest {
             device: Arc::new(self.disk.clone()),
             layout: &layout(),
             install_id: Guid([if is_first { 0xa5 } else { 0x5a }; 16]),
@@ -303,15 +303,15 @@ impl<'a> SimMachine<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
-            others: Others {
+            options: InstallOptions {
                 beside: self.other.is_some(),
-                ..Others::default()
+                ..InstallOptions::default()
             },
         };
         let bundle = self.releases.get(version).bundle.clone();
         match self
             .runtime
-            .block_on(install(self.network.file(bundle), &job, &Silent))
+            .block_on(install(self.network.file(bundle), &request, &Silent))
         {
             Ok(_) => {
                 self.operation_log

@@ -8,12 +8,11 @@ use crate::sim::releases::Release;
 use bootctl::machine::Machine;
 use record::{Choice, Slot, Status};
 use std::time::Duration;
-use updater::apply::{ApplyError, Failure, Incoming, Options, Outcome};
+use updater::Repaired;
 use updater::events::Silent;
-use updater::fetch::Retries;
-use updater::repair::Repaired;
-use updater::source::{self, MemorySource, Source};
+use updater::source::{self, MemorySource, Retries, Source};
 use updater::verify_slot::{Question, verify_slot};
+use updater::{ApplyError, Failure, Incoming, Options, Outcome};
 
 /// No pauses, because the server is simulated.
 const RETRIES: Retries = Retries {
@@ -116,8 +115,8 @@ impl SimMachine<'_> {
         })
     }
 
-    fn target(&self, machine: &Machine) -> updater::apply::Machine<'_> {
-        updater::apply::Machine {
+    fn target(&self, machine: &Machine) -> updater::Machine<'_> {
+        updater::Machine {
             disk: machine.disk.clone(),
             store: machine.store.clone(),
             vars: Some(&self.vars),

@@ -1,0 +1,102 @@
+//! What remains of a machine whose boot record is lost: the signed seals in its boot partitions.
+
+use crate::disk::device::BlockDevice;
+use crate::disk::{Disk, DiskError, Window};
+use crate::state::log::EventLog;
+use record::{Evidence, Reason, Slot, hash_range};
+use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
+use std::io;
+
+/// Bytes that are read and hashed at a time.
+const READ_LEN: usize = 1024 * 1024;
+
+/// Why a boot partition is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// The partition is not there.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The partition cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Its first 4 KiB are not a seal.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The seal is not accepted.
+    #[error(transparent)]
+    Refused(#[from] VerifyError),
+    /// The sealed image is longer than the partition.
+    #[error("boot image of {len} bytes, at most {room} fit")]
+    TooLong {
+        /// Length that the seal states.
+        len: u64,
+        /// Bytes after the seal.
+        room: u64,
+    },
+    /// The image is not the one that was signed.
+    #[error("boot image does not have the signed SHA-256")]
+    Image,
+}
+
+impl EvidenceError {
+    /// The reason that the record gives for not starting the slot.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::Disk(_) => Reason::Missing,
+            Self::Io(_) => Reason::ReadFailed,
+            Self::Seal(_) => Reason::HeaderDamaged,
+            Self::Refused(_) => Reason::SignatureRefused,
+            Self::TooLong { .. } | Self::Image => Reason::ImageDamaged,
+        }
+    }
+}
+
+/// Gathers what a rebuilt record can rest on, and why a slot is no evidence. *Reads* both boot
+/// images whole.
+pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 2]) {
+    let [a, b] = Slot::ALL.map(|slot| {
+        disk.boot(slot)
+            .map_err(Into::into)
+            .and_then(|boot| verified(&boot, trust))
+    });
+    let events = EventLog::open(disk)
+        .and_then(|log| log.events())
+        .unwrap_or_default();
+    let seq_seen = events
+        .iter()
+        .map(|event| event.record_seq)
+        .max()
+        .unwrap_or(0);
+    let sealed = [&a, &b].map(|found| {
+        found
+            .as_ref()
+            .map_or_else(|error| Err(error.reason()), |found| Ok(*found))
+    });
+    (Evidence { sealed, seq_seen }, [a.err(), b.err()])
+}
+
+/// The statement sealed in a boot partition, if the seal verifies and the image after it is the
+/// signed one. *Reads* the image whole.
+///
+/// # Errors
+/// [`EvidenceError`].
+pub fn verified(boot: &Window, trust: &Trust) -> Result<Statement, EvidenceError> {
+    let mut block = [0; SEAL_LEN];
+    boot.read_at(0, &mut block)?;
+    let statement = Seal::from_bytes(&block)?.verify(trust, Purpose::Release)?;
+    let room = boot.len().saturating_sub(SEAL_LEN as u64);
+    let len = statement.boot.len;
+    if len > room {
+        return Err(EvidenceError::TooLong { len, room });
+    }
+    let mut buffer = vec![0; READ_LEN];
+    let image: &dyn BlockDevice = boot;
+    let sha256 = hash_range(image, SEAL_LEN as u64, len, &mut buffer)
+        .map_err(|error| EvidenceError::Io(error.source))?;
+    if sha256 == statement.boot.sha256 {
+        Ok(statement)
+    } else {
+        Err(EvidenceError::Image)
+    }
+}

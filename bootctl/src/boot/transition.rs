@@ -1,0 +1,374 @@
+//! What may be done to the boot record, and what is refused. All of it is pure: a record in, a
+//! record out; [`crate::state::store::RecordStore::write`] makes it so.
+
+use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Status};
+
+/// Most tries that a release can be granted.
+pub const MAX_TRIES: u8 = 15;
+
+/// Why a transition is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The slot is running.
+    #[error("slot {0} is the booted slot")]
+    Booted(Slot),
+    /// The running system has not committed in this boot, and the other slot is the only way back
+    /// from it.
+    #[error("slot {booted} has not committed in this boot: slot {fallback} is its only fallback")]
+    OnlyFallback {
+        /// Running, on trial or Good.
+        booted: Slot,
+        /// Good, and wanted as the target.
+        fallback: Slot,
+    },
+    /// The slot is not running, but it is what the next boot takes.
+    #[error(
+        "slot {0} is the default slot though another one runs: restart, or roll back, before an update"
+    )]
+    IsDefault(Slot),
+    /// The slot was not disarmed before it was activated.
+    #[error("slot {0} is not disarmed")]
+    NotDisarmed(Slot),
+    /// A release gets at least one try and at most [`MAX_TRIES`].
+    #[error("{0} tries, expected 1 to {MAX_TRIES}")]
+    Tries(u8),
+    /// The release is older than this machine accepts.
+    #[error("rollback index {index} is below the floor {floor}")]
+    BelowFloor {
+        /// Of the release.
+        index: u64,
+        /// Of the machine.
+        floor: u64,
+    },
+    /// The slot cannot be started.
+    #[error("slot {slot} cannot be started: {}", reason.words())]
+    NotBootable {
+        /// Which.
+        slot: Slot,
+        /// Why.
+        reason: Reason,
+    },
+    /// The slot holds a release that never committed: there is no going back to it.
+    #[error("slot {0} holds a release that never committed")]
+    NotCommitted(Slot),
+    /// Only a slot that is Good can be repaired and be Good afterwards.
+    #[error("slot {0} is not Good: apply the bundle to it instead of repairing it")]
+    NotGood(Slot),
+    /// Recovery is running, and recovery is never committed.
+    #[error("recovery is running, not a slot")]
+    NotASlot,
+    /// No other slot could be started instead.
+    #[error("slot {0} is the last one that can be started")]
+    LastBootable(Slot),
+}
+
+/// The slot that an update writes to. It cannot be the booted one, nor the only way back from one
+/// that has not committed in this boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TargetSlot(Slot);
+
+impl TargetSlot {
+    /// The target for a system that was booted as `booted`. *Pure.* From a slot it is the other
+    /// one; from recovery a slot that cannot be started, else the one that is not the default.
+    ///
+    /// # Errors
+    /// [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
+    pub fn choose(record: &Record, booted: Choice) -> Result<Self, Refusal> {
+        let slot = match booted {
+            Choice::Slot(slot) => slot.other(),
+            Choice::Recovery if !record.slot(record.default).is_bootable() => record.default,
+            Choice::Recovery => record.default.other(),
+        };
+        Self::of(record, booted, slot)
+    }
+
+    /// `slot` as the target, wanted by a person. *Pure.*
+    ///
+    /// # Errors
+    /// [`Refusal::Booted`], [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
+    pub fn of(record: &Record, booted: Choice, slot: Slot) -> Result<Self, Refusal> {
+        match booted {
+            Choice::Slot(booted) if booted == slot => Err(Refusal::Booted(slot)),
+            Choice::Slot(booted)
+                if record.slot(slot).is_good() && !has_committed(record.slot(booted)) =>
+            {
+                Err(Refusal::OnlyFallback {
+                    booted,
+                    fallback: slot,
+                })
+            }
+            Choice::Slot(_) if slot == record.default && record.slot(slot).is_bootable() => {
+                Err(Refusal::IsDefault(slot))
+            }
+            _ => Ok(Self(slot)),
+        }
+    }
+
+    /// Which slot it is.
+    #[must_use]
+    pub const fn slot(self) -> Slot {
+        self.0
+    }
+}
+
+/// Whether the booted slot was declared good since it was started: the guard takes one from the
+/// budget, commit refills it. A Good slot that is on its way to being given up must not cost the
+/// other one.
+fn has_committed(booted: &SlotState) -> bool {
+    booted.status
+        == Status::Good {
+            budget_left: GOOD_BUDGET,
+        }
+}
+
+/// The record in which `target` is Unbootable, to be written to. *Pure.* If the target was the
+/// default, the other slot becomes the default, if it can be started.
+#[must_use]
+pub fn disarm(record: &Record, target: TargetSlot) -> Record {
+    retire(record, target.slot(), Reason::Updating)
+}
+
+/// The record in which `release`, complete and read back, is on trial in `target`. *Pure.* `revoke`
+/// makes its commit rule out older releases.
+///
+/// # Errors
+/// [`Refusal::NotDisarmed`], [`Refusal::BelowFloor`], [`Refusal::Tries`].
+pub fn activate(
+    record: &Record,
+    target: TargetSlot,
+    release: Release,
+    revoke: bool,
+    tries: u8,
+) -> Result<Record, Refusal> {
+    let slot = target.slot();
+    let state = record.slot(slot);
+    if state.status != Status::Unbootable {
+        return Err(Refusal::NotDisarmed(slot));
+    }
+    if !(1..=MAX_TRIES).contains(&tries) {
+        return Err(Refusal::Tries(tries));
+    }
+    if release.rollback_index < record.floor {
+        return Err(Refusal::BelowFloor {
+            index: release.rollback_index,
+            floor: record.floor,
+        });
+    }
+    let status = Status::Pending { tries_left: tries };
+    let state = SlotState {
+        status,
+        reason: Reason::None,
+        tries_granted: tries,
+        revoke,
+        release,
+        ..*state
+    };
+    Ok(record.with_slot(slot, state))
+}
+
+/// The record in which the running system is declared good. *Pure.*
+///
+/// A release on trial becomes Good and the default; the floor rises to the lowest rollback index
+/// among the Good slots, or to its own if it revokes older ones, which then cannot be started any
+/// more. For a slot that is Good already only the boot budget is refilled, and it becomes the
+/// default if the default cannot be started.
+///
+/// # Errors
+/// [`Refusal::NotASlot`] in recovery; [`Refusal::NotBootable`] if the slot was marked bad or rolled
+/// back.
+pub fn commit(record: &Record, booted: Choice) -> Result<Record, Refusal> {
+    let Choice::Slot(slot) = booted else {
+        return Err(Refusal::NotASlot);
+    };
+    let state = *record.slot(slot);
+    let good = SlotState {
+        status: Status::Good {
+            budget_left: GOOD_BUDGET,
+        },
+        ..state
+    };
+    match state.status {
+        Status::Unbootable => Err(Refusal::NotBootable {
+            slot,
+            reason: state.reason,
+        }),
+        Status::Good { .. } => {
+            let default = if record.slot(record.default).is_bootable() {
+                record.default
+            } else {
+                slot
+            };
+            Ok(Record {
+                default,
+                ..record.with_slot(slot, good)
+            })
+        }
+        Status::Pending { .. } => {
+            let revoke = state.revoke;
+            let record = Record {
+                default: slot,
+                ..record.with_slot(
+                    slot,
+                    SlotState {
+                        revoke: false,
+                        ..good
+                    },
+                )
+            };
+            Ok(raise_floor(record, slot, revoke))
+        }
+    }
+}
+
+fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
+    let own = record.slot(committed).release.rollback_index;
+    let other = record.slot(committed.other());
+    let lowest = match other.status {
+        _ if revoke => own,
+        Status::Unbootable => own,
+        // Kept as a way back: the floor must not rule it out.
+        Status::Pending { .. } | Status::Good { .. } => own.min(other.release.rollback_index),
+    };
+    let floor = record.floor.max(lowest);
+    let ruled_out = other.status != Status::Unbootable && other.release.rollback_index < floor;
+    let record = Record { floor, ..record };
+    if ruled_out {
+        retire(&record, committed.other(), Reason::Revoked)
+    } else {
+        record
+    }
+}
+
+/// The record in which `target`, which is Good, is Unbootable while damaged chunks of it are
+/// written anew. *Pure.* One whose repair was begun before stays as it is.
+///
+/// # Errors
+/// [`Refusal::NotGood`].
+pub fn begin_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal> {
+    let state = record.slot(target.slot());
+    match (state.status, state.reason) {
+        (Status::Unbootable, Reason::Repairing) => Ok(*record),
+        (Status::Good { .. }, _) => Ok(retire(record, target.slot(), Reason::Repairing)),
+        _ => Err(Refusal::NotGood(target.slot())),
+    }
+}
+
+/// The record in which `target`, repaired and read back, is Good again. *Pure.* It does not become
+/// the default.
+///
+/// # Errors
+/// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`].
+pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal> {
+    let slot = target.slot();
+    let state = *record.slot(slot);
+    let index = state.release.rollback_index;
+    if (state.status, state.reason) != (Status::Unbootable, Reason::Repairing) {
+        return Err(Refusal::NotGood(slot));
+    }
+    if index < record.floor {
+        return Err(Refusal::BelowFloor {
+            index,
+            floor: record.floor,
+        });
+    }
+    let status = Status::Good {
+        budget_left: GOOD_BUDGET,
+    };
+    Ok(record.with_slot(
+        slot,
+        SlotState {
+            status,
+            reason: Reason::None,
+            ..state
+        },
+    ))
+}
+
+/// The record after a person asked to go back from `booted` to the other slot. *Pure.* A release on
+/// trial is given up; a Good one stays as the fallback. From recovery, the default gives way to the
+/// other slot.
+///
+/// # Errors
+/// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is
+/// on trial.
+pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
+    let from = match booted {
+        Choice::Slot(slot) => slot,
+        Choice::Recovery => record.default,
+    };
+    let to = from.other();
+    let state = record.slot(to);
+    if !state.is_bootable() {
+        return Err(Refusal::NotBootable {
+            slot: to,
+            reason: state.reason,
+        });
+    }
+    if !state.is_good() {
+        return Err(Refusal::NotCommitted(to));
+    }
+    let record = Record {
+        default: to,
+        one_shot: None,
+        ..*record
+    };
+    Ok(if record.slot(from).is_good() {
+        record
+    } else {
+        retire(&record, from, Reason::RolledBack)
+    })
+}
+
+/// The record that asks for `choice` at the next boot, and for that alone. *Pure.*
+///
+/// # Errors
+/// [`Refusal::NotBootable`] for a slot that cannot be started.
+pub fn boot_once(record: &Record, choice: Choice) -> Result<Record, Refusal> {
+    if let Choice::Slot(slot) = choice {
+        let state = record.slot(slot);
+        if !state.is_bootable() {
+            return Err(Refusal::NotBootable {
+                slot,
+                reason: state.reason,
+            });
+        }
+    }
+    Ok(Record {
+        one_shot: Some(choice),
+        ..*record
+    })
+}
+
+/// The record in which a person ruled `slot` out. *Pure.*
+///
+/// # Errors
+/// [`Refusal::LastBootable`] if only recovery would be left.
+pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
+    if !record.slot(slot).is_bootable() {
+        return Ok(*record);
+    }
+    if !record.slot(slot.other()).is_bootable() {
+        return Err(Refusal::LastBootable(slot));
+    }
+    Ok(retire(record, slot, Reason::MarkedBad))
+}
+
+/// Makes a slot Unbootable, and lets go of whatever pointed to it.
+fn retire(record: &Record, slot: Slot, reason: Reason) -> Record {
+    // Not is_bootable: the other slot may be the running one, its budget spent and about to be
+    // refilled.
+    let other = record.slot(slot.other()).status != Status::Unbootable;
+    let default = if record.default == slot && other {
+        slot.other()
+    } else {
+        record.default
+    };
+    let one_shot = record
+        .one_shot
+        .filter(|choice| *choice != Choice::Slot(slot));
+    Record {
+        default,
+        one_shot,
+        ..record.with_slot(slot, record.slot(slot).unbootable(reason))
+    }
+}

@@ -1,0 +1,79 @@
+//! A device in memory: what is written is there at once, and nothing ever fails.
+
+use super::block_device::{BlockDevice, is_inside, outside};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A device in memory, for tests and for images that are small.
+#[derive(Debug)]
+pub struct MemDevice {
+    sector_size: u32,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl MemDevice {
+    /// A device of `len` zero bytes.
+    #[must_use]
+    pub fn new(len: usize, sector_size: u32) -> Self {
+        Self::from_bytes(vec![0; len], sector_size)
+    }
+
+    /// A device with this content.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>, sector_size: u32) -> Self {
+        Self {
+            sector_size,
+            bytes: Mutex::new(bytes),
+        }
+    }
+
+    /// A copy of the content.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlockDevice for MemDevice {
+    fn sector_size(&self) -> u32 {
+        self.sector_size
+    }
+
+    fn len(&self) -> u64 {
+        self.lock().len() as u64
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let bytes = self.lock();
+        let len = bytes.len() as u64;
+        if !is_inside(offset, into.len(), len) {
+            return Err(outside(offset, into.len(), len));
+        }
+        let at = offset as usize;
+        into.copy_from_slice(&bytes[at..at + into.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = self.lock();
+        let len = bytes.len() as u64;
+        if !is_inside(offset, data.len(), len) {
+            return Err(outside(offset, data.len(), len));
+        }
+        let at = offset as usize;
+        bytes[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, into)
+    }
+}

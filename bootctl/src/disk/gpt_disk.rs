@@ -1,0 +1,153 @@
+//! A disk with our partitions on it.
+
+use crate::disk::device::BlockDevice;
+use crate::disk::window::Window;
+use record::gpt::{self, CopyError, NoTable, Partition, Partitions};
+use record::{Guid, PartitionName, Slot};
+use std::io;
+use std::sync::Arc;
+
+/// Why a disk is not one of ours, or cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Neither copy of the partition table can be used.
+    #[error("{0}")]
+    NoTable(NoTable<io::Error>),
+    /// A partition of ours is missing.
+    #[error("no {0} partition")]
+    Missing(PartitionName),
+    /// A partition reaches beyond the end of the device.
+    #[error("partition {number} ends beyond the end of the disk")]
+    Beyond {
+        /// Number of the partition.
+        number: u32,
+    },
+}
+
+/// A disk with a partition table that was read once.
+#[derive(Clone)]
+pub struct Disk {
+    device: Arc<dyn BlockDevice>,
+    partitions: Partitions,
+    primary_error: Option<Arc<CopyError<io::Error>>>,
+}
+
+impl Disk {
+    /// Reads the partition table of `device`: the primary copy, or the backup copy if the primary
+    /// cannot be read or is not valid. *Reads.*
+    ///
+    /// # Errors
+    /// [`DiskError::NoTable`] if neither copy can be used.
+    pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self, DiskError> {
+        let table = gpt::read(device.as_ref(), device.sector_size()).map_err(DiskError::NoTable)?;
+        Ok(Self {
+            device,
+            partitions: table.partitions,
+            primary_error: table.primary_error.map(Arc::new),
+        })
+    }
+
+    /// The device under it.
+    #[must_use]
+    pub fn device(&self) -> &Arc<dyn BlockDevice> {
+        &self.device
+    }
+
+    /// GUID of the disk.
+    #[must_use]
+    pub const fn guid(&self) -> Guid {
+        self.partitions.disk_guid
+    }
+
+    /// Our partitions.
+    #[must_use]
+    pub const fn partitions(&self) -> &Partitions {
+        &self.partitions
+    }
+
+    /// Why the backup copy of the partition table was used; `None` if the primary was.
+    #[must_use]
+    pub fn primary_error(&self) -> Option<&CopyError<io::Error>> {
+        self.primary_error.as_deref()
+    }
+
+    /// The bytes of `partition` and no others. *Pure.*
+    ///
+    /// # Errors
+    /// [`DiskError::Beyond`] if the device is too short for it.
+    pub fn window(&self, partition: Partition) -> Result<Window, DiskError> {
+        let size = u64::from(self.device.sector_size());
+        let beyond = DiskError::Beyond {
+            number: partition.number,
+        };
+        let range = || {
+            let start = partition.first_lba.checked_mul(size)?;
+            let len = partition.sectors().checked_mul(size)?;
+            (start.checked_add(len)? <= self.device.len()).then_some((start, len))
+        };
+        let (start, len) = range().ok_or(beyond)?;
+        Ok(Window::new(Arc::clone(&self.device), start, len))
+    }
+
+    /// The bytes of the partition `name`. *Pure.*
+    ///
+    /// # Errors
+    /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    pub fn partition(&self, name: PartitionName) -> Result<Window, DiskError> {
+        self.window(self.partitions.get(name).ok_or(DiskError::Missing(name))?)
+    }
+
+    /// The state partition. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
+    pub fn state(&self) -> Result<Window, DiskError> {
+        self.partition(PartitionName::State)
+    }
+
+    /// The boot partition of `slot`. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
+    pub fn boot(&self, slot: Slot) -> Result<Window, DiskError> {
+        self.partition(PartitionName::boot(slot))
+    }
+
+    /// The root partition of `slot`. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
+    pub fn root(&self, slot: Slot) -> Result<Window, DiskError> {
+        self.partition(PartitionName::root(slot))
+    }
+
+    /// The recovery partition. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
+    pub fn recovery(&self) -> Result<Window, DiskError> {
+        self.partition(PartitionName::Recovery)
+    }
+
+    /// The EFI system partition. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
+    pub fn esp(&self) -> Result<Window, DiskError> {
+        self.partition(PartitionName::Esp)
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            partitions,
+            primary_error,
+            ..
+        } = self;
+        f.debug_struct("Disk")
+            .field("partitions", partitions)
+            .field("primary_error", primary_error)
+            .finish_non_exhaustive()
+    }
+}

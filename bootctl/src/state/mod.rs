@@ -1,0 +1,13 @@
+//! The state partition: boot record and event ring.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`collect`] | kernel panics moved from pstore into the event ring |
+//! | [`log`] | the event ring |
+//! | [`pstore`] | kernel panics that the firmware kept |
+//! | [`store`] | the two copies of the boot record |
+
+pub mod collect;
+pub mod log;
+pub mod pstore;
+pub mod store;
