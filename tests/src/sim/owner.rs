@@ -17,7 +17,7 @@ use updater::{ApplyError, Failure, Incoming, Options, Outcome};
 
 /// Nobody waits for a simulated server.
 const RETRIES: Retries = Retries {
-    in_a_row: 8,
+    max_failures: 8,
     seed: 0,
     first_pause: Duration::ZERO,
 };
