@@ -1,9 +1,9 @@
 //! Installation media: a stick that a machine starts from, made by the same code that makes an
 //! installed disk.
 
+use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::table::{Table, TableError};
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
-use crate::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
-use crate::table::{Table, TableError};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
 use record::Guid;
@@ -34,7 +34,7 @@ fn is_fat_name(name: &str) -> bool {
 }
 
 /// What goes onto a medium.
-pub struct Content<'a> {
+pub struct MediaContent<'a> {
     /// The guard, with trusted keys in it.
     pub guard: &'a [u8],
     /// Seal and recovery program.
@@ -121,7 +121,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     })
 }
 
-impl Content<'_> {
+impl MediaContent<'_> {
     /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1
     /// MiB.
     ///
@@ -174,7 +174,7 @@ impl Content<'_> {
             self.answers
                 .map(|answers| EspFile::new(&answers_path, answers)),
         );
-        esp::make(device, offset, len, 0x5241_594f, &mut files).map_err(|error| MediaError::Io {
+        esp::create(device, offset, len, 0x5241_594f, &mut files).map_err(|error| MediaError::Io {
             what: "medium".to_owned(),
             error,
         })
@@ -199,7 +199,7 @@ impl Content<'_> {
     }
 }
 
-/// Bytes of a stick around a file system of `esp_len` bytes: a table at each end.
+/// Bytes of a stick environment a file system of `esp_len` bytes: a table at each end.
 #[must_use]
 pub const fn stick_len(esp_len: u64) -> u64 {
     esp_len + 2 * ALIGNMENT
@@ -211,7 +211,7 @@ pub const fn stick_len(esp_len: u64) -> u64 {
 /// [`MediaError`].
 pub fn write_stick(
     device: &dyn BlockDevice,
-    content: &Content<'_>,
+    content: &MediaContent<'_>,
     id: Guid,
 ) -> Result<(), MediaError> {
     let esp_len = content.esp_len()?;
@@ -228,7 +228,7 @@ pub fn write_stick(
         size: device.len(),
         sector_size: device.sector_size(),
         partitions: vec![esp],
-        stays: Vec::new(),
+        kept: Vec::new(),
     };
     Table::build(&disk)?.commit(device)?;
     content.write_esp(device, ALIGNMENT, esp_len)
