@@ -16,7 +16,7 @@ use updater::{ApplyError, Failure, Incoming, Options, Outcome};
 
 /// No pauses, because the server is simulated.
 const RETRIES: Retries = Retries {
-    in_a_row: 8,
+    max_failures: 8,
     seed: 0,
     first_pause: Duration::ZERO,
 };
