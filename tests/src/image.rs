@@ -1,7 +1,7 @@
 //! Disk images as others see them: partition tables by `sfdisk`, FAT by mtools. Nothing of our own
 //! reads or makes them here, so that what our programs write is judged by independent witnesses.
 
-use crate::Failure;
+use qemu::Failure;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
@@ -263,7 +263,7 @@ fn output_of(command: &mut Command) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::{Fat, digest_of, partition};
-    use crate::Failure;
+    use qemu::Failure;
     use std::process::Command;
 
     fn folder() -> Result<tempfile::TempDir, Failure> {

@@ -7,8 +7,8 @@
 //!            and the sectors that were written, unless it is a discard
 //! ```
 
-use crate::Failure;
 use crate::sim::journal::Op;
+use qemu::Failure;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads the file that [`crate::Disk::recording`] named, for a disk of `disk_len` bytes.
+    /// Reads the file that [`qemu::Disk::log_writes`] named, for a disk of `disk_len` bytes.
     /// *Reads.*
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! The sample releases that `scripts/build-sample` makes.
 
-use crate::Failure;
-use crate::scratch::project;
+use qemu::{Failure, project_folder};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -24,9 +23,9 @@ impl Sample {
                 folder: folder.into(),
             });
         }
-        let folder = project().join("build/sample");
+        let folder = project_folder().join("build/sample");
         let step = "build the sample releases";
-        let made = Command::new(project().join("scripts/build-sample"))
+        let made = Command::new(project_folder().join("scripts/build-sample"))
             .output()
             .map_err(Failure::of(step))?;
         if !made.status.success() {

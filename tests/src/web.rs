@@ -1,7 +1,7 @@
 //! A web server for bundles: files of one folder, over HTTP/1.1, with `Range`. It counts what it
 //! serves.
 
-use crate::Failure;
+use qemu::Failure;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -217,7 +217,7 @@ fn parse_range(range: &str, len: u64) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::{WebServer, parse_range};
-    use crate::Failure;
+    use qemu::Failure;
     use std::io::{Read, Write};
     use std::net::TcpStream;
 

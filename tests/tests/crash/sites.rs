@@ -36,7 +36,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
         "installer/src/media.rs",
         "makes a stick, on another machine, from nothing",
     ),
-    ("installer/src/report.rs", "writes text"),
+    ("installer/src/disk/plan_report.rs", "writes text"),
 ];
 
 fn project() -> PathBuf {

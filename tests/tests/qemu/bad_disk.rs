@@ -4,11 +4,13 @@
 
 use crate::installed::{Installed, settled};
 use anyhow::{Result, ensure};
+use qemu::{DiskError, Running, Scratch};
 use std::fs;
-use tests::{Broken, Running, Scratch, WebServer, digest_of, partition};
+use tests::{WebServer, digest_of, partition};
 
 /// The target slot holds no release now; the booted one is untouched.
 const SLOT_INVALID: i32 = 8;
+const MIB: u64 = 1 << 20;
 /// The words for EIO.
 const EIO: &str = "Input/output error (os error 5)";
 
@@ -25,7 +27,7 @@ fn a_write_that_fails_costs_the_target_slot_until_the_disk_is_mended() -> Result
         let mut machine = installed.start(&scratch)?;
         let disk = scratch.file("disk.img");
         let root = partition(&disk, "root-b")?;
-        machine.break_disk(0, &[Broken::write_in(&root, 1 << 20)])?;
+        machine.inject_disk_errors(0, &[DiskError::Write(root.offset + MIB)])?;
         let said = machine.run(&update)?;
         ensure!(
             said.code == SLOT_INVALID,
@@ -47,7 +49,7 @@ fn a_write_that_fails_costs_the_target_slot_until_the_disk_is_mended() -> Result
             "status says of slot B:\n{status}"
         );
 
-        machine.mend(0)?;
+        machine.clear_disk_errors(0)?;
         machine.step("the same command goes on").check(&update)?;
         machine.check("sync")?;
         machine.power_off()?;
@@ -76,7 +78,7 @@ fn a_flush_that_fails_stops_an_update_and_the_same_command_goes_on() -> Result<(
         // The first is that of the boot record, in which slot B is no more; the other comes while
         // it is written.
         for number in [0, 2] {
-            machine.break_disk(0, &[Broken::Flush(number)])?;
+            machine.inject_disk_errors(0, &[DiskError::Flush(number)])?;
             let said = machine.run(&update)?;
             ensure!(
                 said.code == SLOT_INVALID,
@@ -94,7 +96,7 @@ fn a_flush_that_fails_stops_an_update_and_the_same_command_goes_on() -> Result<(
                 "flush {number}: said only: {}",
                 said.output
             );
-            machine.mend(0)?;
+            machine.clear_disk_errors(0)?;
         }
         restarted(&mut machine)?;
         machine.step("the same command goes on").check(&update)?;
@@ -115,7 +117,10 @@ fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_fa
         let web = WebServer::start(installed.sample.folder())?;
         let mut machine = installed.start(&scratch)?;
         let disk = scratch.file("disk.img");
-        machine.break_disk(0, &[Broken::read_in(&partition(&disk, "root-a")?, 1 << 20)])?;
+        machine.inject_disk_errors(
+            0,
+            &[DiskError::Read(partition(&disk, "root-a")?.offset + MIB)],
+        )?;
         machine.step("what cannot be taken from the running slot is fetched");
         machine.check(&format!(
             "rayos-updater apply {}",
@@ -124,9 +129,12 @@ fn a_running_slot_that_cannot_be_read_is_updated_and_a_boot_image_that_cannot_fa
         machine.step("1.1.0 is tried").send_line("reboot")?;
         machine.expect("RAYOS:UP version=1.1.0 slot=b")?;
         settled(&mut machine, "b", "1.1.0")?;
-        machine.mend(0)?;
+        machine.clear_disk_errors(0)?;
 
-        machine.break_disk(0, &[Broken::read_in(&partition(&disk, "boot-b")?, 1 << 20)])?;
+        machine.inject_disk_errors(
+            0,
+            &[DiskError::Read(partition(&disk, "boot-b")?.offset + MIB)],
+        )?;
         machine
             .step("the guard goes on with the other slot")
             .send_line("reboot")?;

@@ -3,11 +3,12 @@
 
 use crate::installed::{LOST, install, machine, make_stick, sample_answers, settled};
 use anyhow::{Context as _, Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
-use tests::{Disk, Fat, Machine, Sample, Scratch, WebServer, digest_of, partition, partitions};
+use tests::{Fat, Sample, WebServer, digest_of, partition, partitions};
 
 const MIB: u64 = 1 << 20;
 /// Where the EFI system partition and the data of the other system are.

@@ -2,10 +2,11 @@
 
 use crate::installed::{Installed, LOST, machine, settled};
 use anyhow::{Context as _, Result, ensure};
+use qemu::Scratch;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use tests::{Fat, Scratch, partition};
+use tests::{Fat, partition};
 
 /// Where the two copies of the boot record are in their partition (docs/boot.md).
 const COPIES: [u64; 2] = [0, 1020 << 10];

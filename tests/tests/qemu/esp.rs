@@ -3,10 +3,11 @@
 
 use crate::installed::{Installed, LOST, media, settled};
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
-use tests::{Disk, Machine, Scratch, partition};
+use tests::partition;
 
 #[test]
 fn a_lost_one_is_made_anew_from_the_stick() -> Result<()> {
@@ -34,9 +35,8 @@ fn a_lost_one_is_made_anew_from_the_stick() -> Result<()> {
             .fatal(&LOST)
             .step("nothing on the disk can be started, so somebody puts the stick in");
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
-        machine
-            .expect("/dev/vda has lost its boot guard: the EFI system partition is made anew.")?;
-        machine.expect("The boot guard is in its places again.")?;
+        machine.expect("/dev/vda has lost its boot guard: rewriting the EFI system partition.")?;
+        machine.expect("The boot guard is restored.")?;
         machine
             .step("what is installed comes up")
             .expect("rayos-guard: starting slot A, release 1.0.0")?;

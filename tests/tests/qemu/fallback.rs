@@ -2,9 +2,10 @@
 
 use crate::installed::{Installed, settled};
 use anyhow::{Result, ensure};
+use qemu::{Running, Scratch};
 use std::fs;
 use std::time::Duration;
-use tests::{Running, Scratch, WebServer};
+use tests::WebServer;
 
 /// A release's tries, each of them a boot.
 const TRIES: usize = 3;

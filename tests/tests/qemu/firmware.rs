@@ -3,8 +3,8 @@
 
 use crate::installed::{Installed, LOST, machine, settled};
 use anyhow::{Context as _, Result, ensure};
+use qemu::{Disk, Machine, Running, Scratch};
 use std::fs;
-use tests::{Disk, Machine, Running, Scratch};
 
 const EFIVARS: &str = "/sys/firmware/efi/efivars";
 const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";

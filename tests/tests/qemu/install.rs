@@ -2,11 +2,12 @@
 
 use crate::installed::{Installed, text};
 use anyhow::{Result, ensure};
+use qemu::Scratch;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
-use tests::{Fat, Scratch, digest_of, partition, partitions};
+use tests::{Fat, digest_of, partition, partitions};
 
 /// Partition labels in their order, with their type GUIDs (docs/architecture.md, "The disk").
 const LAYOUT: [(&str, &str); 8] = [

@@ -2,10 +2,11 @@
 //! made once for a run of the tests, by whichever scenario is first.
 
 use anyhow::{Context as _, Result};
+use qemu::{Disk, Machine, Running, Scratch, project_folder};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tests::{Disk, Machine, Running, Sample, Scratch};
+use tests::Sample;
 
 /// Size of the machine's disk: the sample's small layout, and something for the data partition.
 const DISK_LEN: u64 = 400 << 20;
@@ -28,7 +29,7 @@ impl Installed {
     /// The machine of this run; made if it is not there yet (a minute or two).
     pub(crate) fn ready() -> Result<Self> {
         let sample = Sample::ready()?;
-        let home = project().join("target/qemu/installed");
+        let home = project_folder().join("target/qemu/installed");
         fs::create_dir_all(&home)?;
         let lock = File::create(home.join("lock"))?;
         lock.lock()?;
@@ -116,7 +117,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
 /// else made or brought up to date.
 pub(crate) fn media() -> Result<[PathBuf; 2]> {
     if std::env::var_os("RAYOS_SAMPLE").is_none() {
-        let made = Command::new(project().join("scripts/build-installer-media.sh")).output()?;
+        let made =
+            Command::new(project_folder().join("scripts/build-installer-media.sh")).output()?;
         let said = String::from_utf8_lossy(&made.stderr);
         anyhow::ensure!(
             made.status.success(),
@@ -125,14 +127,14 @@ pub(crate) fn media() -> Result<[PathBuf; 2]> {
         );
     }
     Ok([
-        project().join("build/rayos-installer-usb.img"),
-        project().join("build/rayos-installer.iso"),
+        project_folder().join("build/rayos-installer-usb.img"),
+        project_folder().join("build/rayos-installer.iso"),
     ])
 }
 
 /// The sample's answers file.
 pub(crate) fn sample_answers() -> PathBuf {
-    project().join("tests/sample/install.toml")
+    project_folder().join("tests/sample/install.toml")
 }
 
 /// Makes a stick of a bundle and answers, by the sample's own program.
@@ -147,7 +149,7 @@ pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &P
     let made = installer
         .arg("--answers")
         .arg(answers)
-        .arg("--out")
+        .arg("--output")
         .arg(out)
         .output()?;
     let said = String::from_utf8_lossy(&made.stderr);
@@ -167,7 +169,7 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     let disk = scratch.file("disk.img");
     blank_disk(&disk)?;
     let stick = Disk::usb(stick).read_only();
-    let recorded = Disk::virtio(&disk).recording(scratch.file("install.writes"));
+    let recorded = Disk::virtio(&disk).log_writes(scratch.file("install.writes"));
     let mut machine = Machine::new(&scratch)
         .disk(recorded)
         .disk(stick)
@@ -222,13 +224,6 @@ pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
     std::env::var(name).map_or(Ok(otherwise), |text| {
         text.parse().with_context(|| format!("{name}={text}"))
     })
-}
-
-/// The project's folder.
-pub(crate) fn project() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
 }
 
 /// One run of the tests: nextest names it, and starts a process for each scenario; `cargo test` has

@@ -15,11 +15,12 @@ use crate::judge::Starts;
 use anyhow::{Context as _, Result};
 use fixtures::dice::Dice;
 use lane::{Lane, PARTS};
+use qemu::Scratch;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use tests::{Scratch, WebServer};
+use tests::WebServer;
 
 /// What the machine is doing when it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,8 @@
 
 use crate::installed::{LOST, blank_disk, install, media};
 use anyhow::Result;
-use tests::{Bus, Disk, Machine, Sample, Scratch};
+use qemu::{Bus, Disk, Machine, Scratch};
+use tests::Sample;
 
 #[test]
 fn the_iso_installs() -> Result<()> {

@@ -5,8 +5,9 @@ use crate::installed::{
     Installed, LOST, blank_disk, install, make_stick, media, sample_answers, settled,
 };
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::os::unix::fs::FileExt as _;
-use tests::{Disk, Machine, Sample, Scratch};
+use tests::Sample;
 
 /// The firmware prefers the stick. What would be installed is installed already: recovery asks for
 /// the disk.
@@ -81,7 +82,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
         machine
             .step("it knows the disk")
-            .expect("/dev/vda was installed by this very medium.")?;
+            .expect("/dev/vda was installed from this medium.")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release is started, with the stick still in");
         machine.expect("rayos-guard: starting slot A, release 1.0.0 (default")?;

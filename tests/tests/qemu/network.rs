@@ -5,10 +5,10 @@
 use crate::installed::Installed;
 use anyhow::{Context as _, Result, ensure};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
+use qemu::Scratch;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::Scratch;
 
 /// Bytes after which something happens: within the payload, and each time further in than the last.
 const MIB: usize = 1 << 20;

@@ -9,6 +9,7 @@ use crate::installed::{Installed, LOST, copy, machine, media, setting};
 use crate::judge::{Judge, KEPT_BY_B, Starts, content};
 use anyhow::{Context as _, Result, ensure};
 use fixtures::dice::Dice;
+use qemu::{Disk, Machine, Scratch};
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
@@ -20,7 +21,6 @@ use tests::sim::image::Image;
 use tests::sim::journal::Op;
 use tests::sim::state::{State, Witness};
 use tests::sim::trace::Trace;
-use tests::{Disk, Machine, Scratch};
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
 const UP_NEW: &str = "RAYOS:UP version=1.1.0 slot=b";

@@ -3,7 +3,7 @@
 
 use crate::installed::{Installed, LOST};
 use anyhow::Result;
-use tests::Scratch;
+use qemu::Scratch;
 
 #[test]
 fn for_one_boot_on_request() -> Result<()> {

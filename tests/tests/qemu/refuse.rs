@@ -1,11 +1,12 @@
 //! What must not be applied is refused with a clear error, and not a byte of the disk changes.
 
-use crate::installed::{Installed, project};
+use crate::installed::Installed;
 use anyhow::{Result, ensure};
+use qemu::{Scratch, project_folder};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::{Sample, Scratch, WebServer, digest_of};
+use tests::{Sample, WebServer, digest_of};
 
 /// Signature, digest or compatibility refused.
 const REFUSED: i32 = 3;
@@ -218,7 +219,7 @@ pub(crate) fn foreign(sample: &Sample, to: &Path) -> Result<()> {
 
 fn create(sample: &Sample, recipe: &Path, key: &str, to: &Path) -> Result<()> {
     let made = Command::new(sample.program("rayos-bundle"))
-        .current_dir(project())
+        .current_dir(project_folder())
         .arg("create")
         .arg(recipe)
         .arg("--key")

@@ -4,10 +4,11 @@
 
 use crate::installed::{LOST, blank_disk, install, machine, make_stick, sample_answers, settled};
 use anyhow::{Result, ensure};
+use qemu::{Disk, Firmware, Machine, Scratch};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::{Disk, Machine, Sample, Scratch, WebServer};
+use tests::{Sample, WebServer};
 
 /// The key that the firmware's variables accept, of the package `ovmf`, and its pass phrase.
 const KEY: [&str; 2] = ["/usr/share/ovmf/PkKek-1-snakeoil.key", "pass:snakeoil"];
@@ -80,7 +81,7 @@ fn a_signed_release_runs_and_an_unsigned_one_is_refused() -> Result<()> {
         let disk = Disk::virtio(scratch.file("disk.img"));
         let stick = Disk::usb(stick).read_only();
         let mut installing = Machine::new(&scratch)
-            .secure_boot()
+            .firmware(Firmware::SecureBoot)
             .disk(disk)
             .disk(stick)
             .start("install")?;
@@ -88,7 +89,9 @@ fn a_signed_release_runs_and_an_unsigned_one_is_refused() -> Result<()> {
         installing.power_off()?;
 
         let web = WebServer::start(sample.folder())?;
-        let mut first = machine(&scratch).secure_boot().start("first")?;
+        let mut first = machine(&scratch)
+            .firmware(Firmware::SecureBoot)
+            .start("first")?;
         first
             .fatal(&LOST)
             .step("the signed release is tried, and commits");

@@ -5,8 +5,9 @@
 use crate::installed::{Installed, make_stick, sample_answers};
 use crate::refuse;
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::fs;
-use tests::{Disk, Fat, Machine, Scratch, digest_of};
+use tests::{Fat, digest_of};
 
 /// Where the file system of a stick begins.
 const STICK_FS: u64 = 1 << 20;

@@ -4,9 +4,10 @@
 
 use crate::installed::{Installed, LOST, settled};
 use anyhow::{Result, ensure};
+use qemu::{Running, Scratch};
 use std::fs;
 use std::time::Duration;
-use tests::{Running, Scratch, WebServer};
+use tests::WebServer;
 
 /// Several boots in a row.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -4,8 +4,9 @@
 
 use crate::installed::{Installed, LOST, blank_disk, machine, settled};
 use anyhow::{Result, ensure};
+use qemu::{Disk, Running, Scratch};
 use std::path::Path;
-use tests::{Disk, Running, Scratch, WebServer, digest_of, partition};
+use tests::{WebServer, digest_of, partition};
 
 /// This is no machine that can be updated.
 const UNSUITABLE: i32 = 5;

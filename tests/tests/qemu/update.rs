@@ -3,8 +3,9 @@
 use crate::installed::{Installed, LOST, settled};
 use crate::recorded;
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Scratch};
 use std::fs;
-use tests::{Disk, Machine, Scratch, WebServer, digest_of, partition};
+use tests::{WebServer, digest_of, partition};
 
 #[test]
 fn over_http_into_the_other_slot() -> Result<()> {
@@ -15,7 +16,7 @@ fn over_http_into_the_other_slot() -> Result<()> {
         installed.copy_to(&scratch)?;
         let disk = scratch.file("disk.img");
         let recording = scratch.file("update.writes");
-        let recorded = Disk::virtio(&disk).recording(&recording);
+        let recorded = Disk::virtio(&disk).log_writes(&recording);
         let mut machine = Machine::new(&scratch)
             .disk(recorded)
             .network()

@@ -252,3 +252,25 @@ impl Disk {
         }
     }
 }
+
+/// EFI_LOAD_OPTION (UEFI 2.10, 3.1.3) of a file on the partition with this HD() node.
+pub(crate) fn load_option(label: &str, hd: &[u8], file: &str, data: &[u8]) -> Vec<u8> {
+    let file = utf16(file);
+    let node = [&[4, 4][..], &(file.len() as u16 + 4).to_le_bytes(), &file].concat();
+    let path = [hd, &node, &[0x7f, 0xff, 4, 0]].concat();
+    [
+        &1_u32.to_le_bytes()[..],
+        &(path.len() as u16).to_le_bytes(),
+        &utf16(label),
+        &path,
+        data,
+    ]
+    .concat()
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16()
+        .chain([0])
+        .flat_map(u16::to_le_bytes)
+        .collect()
+}

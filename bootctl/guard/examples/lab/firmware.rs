@@ -3,12 +3,14 @@
 
 use crate::Lab;
 use crate::disk::{self, Disk, ESP};
-use crate::nvram;
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use anyhow::{Context as _, Result, ensure};
+use bootctl::efivars::{EfiVars as _, MemVars, VarName};
 use bootctl::entry::LoadOption;
 use bootctl::firmware_model::{Boot, Start, boot};
 use bootctl::reconcile::BootVars;
+use qemu::VariableStore;
+use record::Guid;
 
 /// What an entry of the script starts.
 #[derive(Clone, Copy, Debug)]
@@ -143,13 +145,14 @@ impl Both {
     fn step(&mut self, changes: &[Change]) -> Result<Vec<String>> {
         for change in changes {
             let (name, data) = self.variable(change);
-            nvram::change(&self.machine.vars(), &[(&name, data.clone())])?;
+            let change_of_store = [(name.as_str(), data.clone())];
+            self.machine.variables().change(&change_of_store)?;
             self.change(change, data);
         }
         let console = self
             .machine
             .boot(&mut [(&mut self.disk.bytes, 512)], &[MENU])?;
-        let after = BootVars::read(&nvram::read(&self.machine.vars())?)?;
+        let after = boot_vars(self.machine.variables())?;
         if self.found.is_empty() {
             self.found = after
                 .order
@@ -250,7 +253,7 @@ impl Both {
             Kind::WrongUuid => hd[24] ^= 1,
             _ => {}
         }
-        let mut data = nvram::load_option("script", &hd, file, &[]);
+        let mut data = disk::load_option("script", &hd, file, &[]);
         match kind {
             Kind::Inactive => data[0] = 0,
             Kind::Cut => data.truncate(40),
@@ -258,6 +261,23 @@ impl Both {
         }
         data
     }
+}
+
+/// The boot variables in OVMF's store.
+fn boot_vars(store: &VariableStore) -> Result<BootVars> {
+    let vars = MemVars::new();
+    for variable in store.read()? {
+        let name = VarName {
+            name: variable.name,
+            vendor: Guid(variable.vendor),
+        };
+        let value = bootctl::efivars::Variable {
+            attributes: variable.attributes,
+            data: variable.data,
+        };
+        vars.set(&name, &value)?;
+    }
+    Ok(BootVars::read(&vars)?)
 }
 
 /// What comes of an entry in this machine.

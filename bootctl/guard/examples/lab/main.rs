@@ -4,11 +4,10 @@
 
 mod disk;
 mod firmware;
-mod nvram;
-mod qemu;
+mod machine;
 mod scenarios;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,7 +49,7 @@ fn section(program: &[u8], name: &[u8; 8]) -> Option<usize> {
 }
 
 fn main() -> ExitCode {
-    if let Some(missing) = qemu::missing() {
+    if let Some(missing) = machine::missing() {
         eprintln!("lab: {missing} is not installed");
         return ExitCode::from(77);
     }
@@ -76,12 +75,12 @@ fn run() -> Result<()> {
         .get_mut(at..at + block.len())
         .context("section .trust is short")?
         .copy_from_slice(&block);
-    let dir = tempfile::tempdir()?;
+    let scratch = qemu::Scratch::new("guard-lab")?;
     let lab = Lab {
         guard,
         guard_without_keys,
         payload: std::fs::read(&payload).context(payload)?,
-        dir: dir.path().into(),
+        dir: scratch.path().into(),
     };
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let chosen: Vec<_> = scenarios::ALL
@@ -113,11 +112,11 @@ fn run() -> Result<()> {
             });
         }
     });
-    match failed.into_inner() {
+    scratch.finish(match failed.into_inner() {
         0 => {
             eprintln!("lab: {} scenarios passed", chosen.len());
             Ok(())
         }
-        failed => bail!("{failed} scenario(s) failed"),
-    }
+        failed => Err(anyhow!("{failed} scenario(s) failed")),
+    })
 }

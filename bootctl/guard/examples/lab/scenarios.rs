@@ -9,7 +9,7 @@ mod starts;
 use crate::Lab;
 use crate::disk::{self, BOOT, Disk, ESP, RECOVERY, STATE};
 use crate::firmware;
-use crate::qemu::Machine;
+use crate::machine::Machine;
 use anyhow::{Result, ensure};
 use record::event::{Kind, events};
 use record::{

@@ -3,11 +3,12 @@
 use crate::Given;
 use crate::teller::Teller;
 use anyhow::{Context as _, Result, ensure};
+use qemu::{Disk, Machine, Running, Scratch};
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tests::{Disk, Machine, Running, Scratch, WebServer};
+use tests::WebServer;
 
 /// Several boots in a row.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -239,7 +240,7 @@ impl Story<'_> {
     /// The machine, with its console told.
     fn told<'m>(&self, machine: Machine<'m>) -> Machine<'m> {
         let verbose = self.given.verbose;
-        machine.lines(move |line| Teller::console(line, verbose))
+        machine.on_line(move |line| Teller::console(line, verbose))
     }
 }
 

@@ -4,12 +4,13 @@ use super::{Doing, Kill, MILLION, NEW};
 use crate::installed::{Installed, LOST, blank_disk, copy, machine, media, settled};
 use crate::judge::{Judge, Starts};
 use anyhow::{Result, ensure};
+use qemu::{Disk, Machine, Running, Scratch};
 use std::collections::HashMap;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
+use tests::WebServer;
 use tests::sim::image::Image;
-use tests::{Disk, Machine, Running, Scratch, WebServer};
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
 const UP_NEW: &str = "RAYOS:UP version=1.1.0 slot=b";
@@ -66,7 +67,7 @@ impl<'a> Lane<'a> {
             return Ok(*work);
         }
         let running = self.bring(doing)?;
-        running.freeze(&self.scratch.file("memory"))?;
+        running.suspend(&self.scratch.file("memory"))?;
         for part in PARTS {
             fs::rename(
                 self.scratch.file(part),
@@ -74,10 +75,10 @@ impl<'a> Lane<'a> {
             )?;
         }
         let mut running = self.begin(doing, "whole")?;
-        let before = running.effort()?;
+        let before = running.cpu_time()?;
         running.fatal(&LOST).step("nobody kills it");
         running.expect_within(doing.end(), PATIENCE)?;
-        let work = running.effort()?.saturating_sub(before);
+        let work = running.cpu_time()?.saturating_sub(before);
         running.kill()?;
         self.kept.insert(doing, work);
         Ok(work)

@@ -3,14 +3,16 @@
 use super::{GOOD, Installed, TOLD, said};
 use crate::Lab;
 use anyhow::Result;
+use qemu::Accelerator;
 use record::{Slot, Status};
 
 /// The trial in B hangs; after the reset its tries tell of it. One boot, since a reset ends the
 /// machine here.
-fn hang(lab: &Lab, name: &str, orders: &str, extra: &[&str]) -> Result<()> {
+fn hang(lab: &Lab, name: &str, orders: &str, watchdog: &[&'static str]) -> Result<()> {
     let mut installed = Installed::new(lab, name, 512, ["reset", orders, "reset"])?;
     installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });
-    installed.machine.extra = extra.iter().map(|&word| word.to_owned()).collect();
+    installed.machine.accelerator = Accelerator::InstructionClock;
+    installed.machine.arguments = watchdog.to_vec();
     let console = installed.boot(&[])?;
     said(
         &console,
@@ -24,12 +26,8 @@ fn hang(lab: &Lab, name: &str, orders: &str, extra: &[&str]) -> Result<()> {
     )
 }
 
-/// A clock that runs as instructions are executed, and leaps ahead while the CPU is stopped, makes
-/// minutes of waiting short.
-const LEAP: &str = "shift=6,sleep=off";
-
 pub(super) fn hang_in_firmware(lab: &Lab) -> Result<()> {
-    hang(lab, "hang-in-firmware", "hang", &["-icount", LEAP])
+    hang(lab, "hang-in-firmware", "hang", &[])
 }
 
 /// Nothing resets it, since there is no watchdog: a person presses the button, and the try is spent
@@ -50,25 +48,16 @@ pub(super) fn hang_unwatched(lab: &Lab) -> Result<()> {
 }
 
 pub(super) fn hang_i6300esb(lab: &Lab) -> Result<()> {
-    let extra = [
-        "-icount",
-        LEAP,
-        "-device",
-        "i6300esb",
-        "-action",
-        "watchdog=reset",
-    ];
-    hang(lab, "hang-i6300esb", "dead", &extra)
+    let watchdog = ["-device", "i6300esb", "-action", "watchdog=reset"];
+    hang(lab, "hang-i6300esb", "dead", &watchdog)
 }
 
 pub(super) fn hang_tco(lab: &Lab) -> Result<()> {
-    let extra = [
-        "-icount",
-        LEAP,
+    let watchdog = [
         "-global",
         "ICH9-LPC.noreboot=false",
         "-action",
         "watchdog=reset",
     ];
-    hang(lab, "hang-tco", "dead", &extra)
+    hang(lab, "hang-tco", "dead", &watchdog)
 }

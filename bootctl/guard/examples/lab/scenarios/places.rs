@@ -88,7 +88,7 @@ pub(super) fn iso(lab: &Lab) -> Result<()> {
         .args([&made, &folder])
         .status()?;
     ensure!(status.success(), "xorriso: {status}");
-    installed.machine.extra = vec!["-cdrom".to_owned(), made.display().to_string()];
+    installed.machine.cd = Some(made);
     let esp = installed.disk.len(ESP);
     installed.disk.write(ESP, 0, &vec![0; esp]);
     let before = installed.disk.bytes.clone();

@@ -4,8 +4,8 @@
 use super::{A, B, GOOD, Installed, TOLD, TRIAL, said};
 use crate::Lab;
 use crate::disk::{self, BOOT, ESP, RECOVERY};
-use crate::nvram;
 use anyhow::{Context as _, Result, ensure};
+use qemu::Firmware;
 use record::event::Kind;
 use record::{Reason, Slot, Status};
 use std::path::PathBuf;
@@ -77,8 +77,11 @@ fn secure(lab: &Lab, name: &str, signer: &Signer, guard: &[u8]) -> Result<Instal
         &[("EFI/BOOT/BOOTX64.EFI", guard)],
     )?;
     installed.disk.write(ESP, 0, &esp);
-    installed.machine.secure = true;
-    nvram::enrol(&installed.machine.vars(), &signer.certificate()?)?;
+    installed.machine.firmware = Firmware::SecureBootWithoutKeys;
+    installed
+        .machine
+        .variables()
+        .enrol(&signer.certificate()?)?;
     Ok(installed)
 }
 

@@ -2,8 +2,7 @@
 
 use super::{A, B, GAVE_UP, GOOD, Installed, R, TOLD, TRIAL, said};
 use crate::Lab;
-use crate::disk::ESP;
-use crate::nvram;
+use crate::disk::{self, ESP};
 use anyhow::{Result, ensure};
 use record::event::Kind;
 use record::{Reason, Record, Slot, Status};
@@ -159,7 +158,7 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     let tag = record::ENTRY_TAG.0;
     let hd = installed.disk.hd(ESP);
     let option = |code: u8| {
-        nvram::load_option(
+        disk::load_option(
             "RayOS",
             &hd,
             "\\EFI\\RAYOS\\GUARDR.EFI",
@@ -172,7 +171,7 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
         ("BootOrder", Some(vec![7, 0, 8, 0])),
         ("BootNext", Some(vec![8, 0])),
     ];
-    nvram::change(&installed.machine.vars(), &changes)?;
+    installed.machine.variables().change(&changes)?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0008 \"RayOS\"")?;
     said(
