@@ -6,7 +6,7 @@ use crate::boot::status::Status;
 use crate::boot::transition::{self, Refusal};
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::disk::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError, Table, Window};
+use crate::disk::{Disk, DiskError, Window};
 use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
 use crate::state::log::EventLog;
@@ -179,7 +179,7 @@ impl Machine {
             Ok(events) => status.events = events,
             Err(error) => status.warnings.push(error.to_string()),
         }
-        if let Table::Backup(error) = self.disk.table() {
+        if let Some(error) = self.disk.primary_error() {
             status.warnings.push(format!(
                 "primary partition table: {error}; the backup is used"
             ));

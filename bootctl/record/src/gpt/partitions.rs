@@ -1,117 +1,9 @@
-//! Finding our partitions in a GPT (UEFI 2.10, 5.3), for the guard and for `bootctl`; nothing here
-//! writes one.
-//!
-//! The caller reads a header's sector, asks [`Header::parse`] where its entry array is, reads that,
-//! and hands it to [`Partitions::find`]. Primary and backup are tried as pairs: a header counts
-//! only with its array.
+//! Our partitions in the entry array of a GPT (UEFI 2.10, 5.3.3).
 
-use crate::Guid;
-use crate::layout::{
-    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, RECOVERY_TYPE, ROOT_A_TYPE, ROOT_B_TYPE,
-    STATE_TYPE,
-};
+use super::header::{ENTRY_LEN, GptError, Header};
 use crate::record::Slot;
+use crate::{Guid, PartitionName};
 use seal::field::get;
-
-/// Longest entry array that is read: 1024 entries of 128 bytes. Stops a hostile header from asking
-/// for more.
-pub const MAX_ARRAY_LEN: usize = 128 * 1024;
-const SIGNATURE: [u8; 8] = *b"EFI PART";
-/// Bytes of an entry.
-pub const ENTRY_LEN: u32 = 128;
-
-/// The fields of a header that matter to a reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// GUID of the disk.
-    pub disk_guid: Guid,
-    /// First sector of the entry array.
-    pub array_lba: u64,
-    /// Length of the entry array in bytes, at most [`MAX_ARRAY_LEN`].
-    pub array_len: usize,
-    /// CRC-32 of the entry array.
-    pub array_crc: u32,
-    /// Sector of the other header.
-    pub other_lba: u64,
-    /// First and last sector that partitions may use.
-    pub usable: (u64, u64),
-}
-
-/// Why a sector is not a usable header, or an array not the header's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GptError {
-    /// No `EFI PART`.
-    NotAHeader,
-    /// A CRC does not match.
-    Damaged,
-    /// A field is outside what this reader accepts.
-    Field(&'static str),
-    /// Two partitions have the same type of ours.
-    Duplicate(&'static str),
-}
-
-impl core::fmt::Display for GptError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::NotAHeader => f.write_str("no partition table"),
-            Self::Damaged => f.write_str("partition table is damaged"),
-            Self::Field(name) => write!(f, "partition table has an unusable {name}"),
-            Self::Duplicate(name) => write!(f, "partition table has two {name} partitions"),
-        }
-    }
-}
-impl core::error::Error for GptError {}
-
-impl Header {
-    /// Checks a header read from sector `lba` of a disk with `sectors` sectors. *Pure.*
-    ///
-    /// # Errors
-    /// [`GptError`].
-    pub fn parse(sector: &[u8], lba: u64, sectors: u64) -> Result<Self, GptError> {
-        if get::<8>(sector, 0) != SIGNATURE {
-            return Err(GptError::NotAHeader);
-        }
-        let u32_at = |at| u32::from_le_bytes(get(sector, at));
-        let u64_at = |at| u64::from_le_bytes(get(sector, at));
-        let len = u32_at(12) as usize;
-        if !(92..=512).contains(&len) || len > sector.len() {
-            return Err(GptError::Field("header size"));
-        }
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(sector.get(..16).unwrap_or_default());
-        crc.update(&[0; 4]);
-        crc.update(sector.get(20..len).unwrap_or_default());
-        if crc.finalize() != u32_at(16) {
-            return Err(GptError::Damaged);
-        }
-        if u64_at(24) != lba {
-            return Err(GptError::Field("own position"));
-        }
-        if u32_at(84) != ENTRY_LEN {
-            return Err(GptError::Field("entry size"));
-        }
-        let array_len = (u32_at(80) as usize).saturating_mul(ENTRY_LEN as usize);
-        if array_len == 0 || array_len > MAX_ARRAY_LEN {
-            return Err(GptError::Field("number of entries"));
-        }
-        let (array_lba, other_lba) = (u64_at(72), u64_at(32));
-        if array_lba < 2 || array_lba >= sectors {
-            return Err(GptError::Field("position of the entries"));
-        }
-        let usable = (u64_at(40), u64_at(48));
-        if usable.0 > usable.1 || usable.1 >= sectors {
-            return Err(GptError::Field("usable range"));
-        }
-        Ok(Self {
-            disk_guid: Guid(get(sector, 56)),
-            array_lba,
-            array_len,
-            array_crc: u32_at(88),
-            other_lba,
-            usable,
-        })
-    }
-}
 
 /// A partition of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,14 +90,24 @@ impl Partitions {
         if crc32fast::hash(array) != header.array_crc {
             return Err(GptError::Damaged);
         }
+        Self::pick(header, array)
+    }
+
+    /// Picks our partitions out of an array whose checksum was compared with that in `header`.
+    pub(super) fn pick(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let mut found = Self {
             disk_guid: header.disk_guid,
             ..Self::default()
         };
         for (kind, partition) in entries(array) {
-            let Some((place, name)) = found.place(kind) else {
+            let Some(name) = PartitionName::with_type(kind) else {
                 continue;
             };
+            // Other systems have EFI system partitions of their own: see below.
+            if name == PartitionName::Esp {
+                continue;
+            }
+            let place = found.get_mut(name);
             if place.is_some() {
                 return Err(GptError::Duplicate(name));
             }
@@ -218,7 +120,7 @@ impl Partitions {
         };
         let esps = || {
             entries(array)
-                .filter(|(kind, _)| *kind == ESP_TYPE)
+                .filter(|(kind, _)| *kind == PartitionName::Esp.type_guid())
                 .map(|(_, esp)| esp)
         };
         let esp = esps().find(ends_at_state).or_else(|| esps().next());
@@ -246,19 +148,34 @@ impl Partitions {
         }
     }
 
-    fn place(&mut self, kind: Guid) -> Option<(&mut Option<Partition>, &'static str)> {
+    /// The partition with this name.
+    #[must_use]
+    pub const fn get(&self, name: PartitionName) -> Option<Partition> {
+        match name {
+            PartitionName::Esp => self.esp,
+            PartitionName::State => self.state,
+            PartitionName::BootA => self.boot(Slot::A),
+            PartitionName::BootB => self.boot(Slot::B),
+            PartitionName::RootA => self.root(Slot::A),
+            PartitionName::RootB => self.root(Slot::B),
+            PartitionName::Recovery => self.recovery,
+            PartitionName::Data => self.data,
+        }
+    }
+
+    fn get_mut(&mut self, name: PartitionName) -> &mut Option<Partition> {
         let [boot_a, boot_b] = &mut self.boot;
         let [root_a, root_b] = &mut self.root;
-        Some(match kind {
-            STATE_TYPE => (&mut self.state, "rayos-state"),
-            BOOT_A_TYPE => (boot_a, "boot-a"),
-            BOOT_B_TYPE => (boot_b, "boot-b"),
-            ROOT_A_TYPE => (root_a, "root-a"),
-            ROOT_B_TYPE => (root_b, "root-b"),
-            RECOVERY_TYPE => (&mut self.recovery, "recovery"),
-            DATA_TYPE => (&mut self.data, "data"),
-            _ => return None,
-        })
+        match name {
+            PartitionName::Esp => &mut self.esp,
+            PartitionName::State => &mut self.state,
+            PartitionName::BootA => boot_a,
+            PartitionName::BootB => boot_b,
+            PartitionName::RootA => root_a,
+            PartitionName::RootB => root_b,
+            PartitionName::Recovery => &mut self.recovery,
+            PartitionName::Data => &mut self.data,
+        }
     }
 }
 
@@ -270,6 +187,7 @@ impl Partitions {
 )]
 mod tests {
     use super::*;
+    use crate::{BOOT_A_TYPE, DATA_TYPE, ESP_TYPE, STATE_TYPE};
     use std::vec;
     use std::vec::Vec;
 
@@ -346,7 +264,7 @@ mod tests {
         }
         assert_eq!(
             found(&[ours, state, state]),
-            Err(GptError::Duplicate("rayos-state"))
+            Err(GptError::Duplicate(PartitionName::State))
         );
         let types: Vec<_> = [BOOT_A_TYPE, DATA_TYPE].map(|kind| (kind, 33, 40)).to_vec();
         assert_eq!(found(&types), Err(GptError::Field("partition range")));
