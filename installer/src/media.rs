@@ -1,12 +1,12 @@
 //! Installation media: a stick that a machine starts from, made by the same code that makes an
 //! installed disk.
 
-use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition};
 use crate::disk::table::{Table, TableError};
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
-use record::Guid;
+use record::{Guid, PartitionName};
 use seal::Trust;
 use std::fs::File;
 use std::io::{self, Read};
@@ -216,7 +216,7 @@ pub fn write_stick(
 ) -> Result<(), MediaError> {
     let esp_len = content.esp_len()?;
     let esp = PlannedPartition {
-        purpose: Purpose::Esp,
+        purpose: PartitionName::Esp,
         number: 1,
         offset: ALIGNMENT,
         size: esp_len,

@@ -104,7 +104,7 @@ fn sgdisk_finds_no_problem_in_a_table() {
             .find(|line| line.contains(&uuid))
             .expect("partition");
         assert!(
-            line.contains(&kind) && line.contains(partition.purpose.label()),
+            line.contains(&kind) && line.contains(partition.purpose.as_str()),
             "{line}"
         );
         assert!(

@@ -3,7 +3,7 @@
 
 pub use cli::quantity::Size;
 
-use record::Guid;
+use record::{Guid, PartitionName};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
@@ -44,65 +44,12 @@ impl Default for Layout {
     }
 }
 
-/// What a partition is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Purpose {
-    /// EFI system partition.
-    Esp,
-    /// Boot record and event ring.
-    RayosState,
-    /// Boot image of slot A.
-    BootA,
-    /// Boot image of slot B.
-    BootB,
-    /// Root file system of slot A.
-    RootA,
-    /// Root file system of slot B.
-    RootB,
-    /// Recovery.
-    Recovery,
-    /// The user's data.
-    Data,
-}
-
-impl Purpose {
-    /// The partition's label, for people.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Esp => "esp",
-            Self::RayosState => "rayos-state",
-            Self::BootA => "boot-a",
-            Self::BootB => "boot-b",
-            Self::RootA => "root-a",
-            Self::RootB => "root-b",
-            Self::Recovery => "recovery",
-            Self::Data => "data",
-        }
-    }
-
-    /// The partition's type.
-    #[must_use]
-    pub const fn type_guid(self) -> Guid {
-        match self {
-            Self::Esp => record::ESP_TYPE,
-            Self::RayosState => record::STATE_TYPE,
-            Self::BootA => record::BOOT_A_TYPE,
-            Self::BootB => record::BOOT_B_TYPE,
-            Self::RootA => record::ROOT_A_TYPE,
-            Self::RootB => record::ROOT_B_TYPE,
-            Self::Recovery => record::RECOVERY_TYPE,
-            Self::Data => record::DATA_TYPE,
-        }
-    }
-}
-
 /// A partition as it will stand on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedPartition {
     /// What it is for.
-    pub purpose: Purpose,
+    #[serde(serialize_with = "as_text")]
+    pub purpose: PartitionName,
     /// Its number, from 1.
     pub number: u32,
     /// First byte.
@@ -231,9 +178,9 @@ impl Layout {
         let rest = fixed
             .iter()
             .fold(have, |rest, (_, size)| rest.saturating_sub(size.0));
-        let data = (Purpose::Data, self.data.unwrap_or(Size(rest)));
+        let data = (PartitionName::Data, self.data.unwrap_or(Size(rest)));
         let mut offset = room.start;
-        let place = |((purpose, size), number): ((Purpose, Size), u32)| {
+        let place = |((purpose, size), number): ((PartitionName, Size), u32)| {
             let start = offset;
             offset += size.0;
             PlannedPartition {
@@ -241,7 +188,7 @@ impl Layout {
                 number,
                 offset: start,
                 size: size.0,
-                uuid: derived(install_id, purpose.label()),
+                uuid: derived(install_id, purpose.as_str()),
             }
         };
         Ok(fixed
@@ -261,11 +208,11 @@ impl Layout {
         for (purpose, size) in self
             .fixed()
             .into_iter()
-            .chain(self.data.map(|size| (Purpose::Data, size)))
+            .chain(self.data.map(|size| (PartitionName::Data, size)))
         {
             if size.0 == 0 || size.0 % ALIGNMENT != 0 {
                 return Err(LayoutError::Misaligned {
-                    partition: purpose.label(),
+                    partition: purpose.as_str(),
                     size,
                 });
             }
@@ -279,15 +226,15 @@ impl Layout {
     }
 
     /// Everything but the data partition.
-    const fn fixed(&self) -> [(Purpose, Size); PARTITIONS - 1] {
+    const fn fixed(&self) -> [(PartitionName, Size); PARTITIONS - 1] {
         [
-            (Purpose::Esp, self.esp),
-            (Purpose::RayosState, Size(record::STATE_LEN)),
-            (Purpose::BootA, self.boot),
-            (Purpose::RootA, self.root),
-            (Purpose::BootB, self.boot),
-            (Purpose::RootB, self.root),
-            (Purpose::Recovery, self.recovery),
+            (PartitionName::Esp, self.esp),
+            (PartitionName::State, Size(record::STATE_LEN)),
+            (PartitionName::BootA, self.boot),
+            (PartitionName::RootA, self.root),
+            (PartitionName::BootB, self.boot),
+            (PartitionName::RootB, self.root),
+            (PartitionName::Recovery, self.recovery),
         ]
     }
 }
@@ -307,7 +254,7 @@ pub(crate) const fn check_sector_size(sector_size: u32) -> Result<(), LayoutErro
 impl PlannedDisk {
     /// The partition for `purpose`, which every layout has.
     #[must_use]
-    pub fn partition(&self, purpose: Purpose) -> Option<&PlannedPartition> {
+    pub fn partition(&self, purpose: PartitionName) -> Option<&PlannedPartition> {
         self.partitions
             .iter()
             .find(|partition| partition.purpose == purpose)
@@ -321,8 +268,11 @@ fn derived(install_id: Guid, name: &str) -> Guid {
     Guid(Uuid::new_v5(&namespace, name.as_bytes()).to_bytes_le())
 }
 
-fn as_text<S: serde::Serializer>(guid: &Guid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(guid)
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 #[cfg(test)]

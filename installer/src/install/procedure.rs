@@ -3,7 +3,7 @@
 
 use super::rollback_floor;
 use crate::disk::coexist::{CoexistPlan, Obstacles};
-use crate::disk::layout::{ALIGNMENT, Layout, LayoutError, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::layout::{ALIGNMENT, Layout, LayoutError, PlannedDisk, PlannedPartition};
 use crate::disk::table::{ExistingTable, Table, TableError};
 use crate::esp::guards;
 use crate::install::media_fingerprint::MediaFingerprint;
@@ -13,7 +13,7 @@ use bootctl::efivars::EfiVars;
 use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::{RecordStore, StoreError};
 use record::gpt::{Partition, Partitions};
-use record::{Choice, Guid, Record, Text64};
+use record::{Choice, Guid, PartitionName, Record, Text64};
 use seal::Trust;
 use std::io;
 use std::ops::Range;
@@ -165,7 +165,7 @@ pub async fn install_announced<S: Source>(
     let found = partitions(planned);
     let compatible = request.compatible.or(first).unwrap_or(Text64::EMPTY);
     let state = planned
-        .partition(Purpose::RayosState)
+        .partition(PartitionName::State)
         .map(|partition| partition.offset);
     let floor = if request.options.forget_floor {
         0
@@ -270,12 +270,12 @@ fn partitions(disk: &PlannedDisk) -> Partitions {
     };
     Partitions {
         disk_guid: disk.disk_guid,
-        esp: find(Purpose::Esp),
-        state: find(Purpose::RayosState),
-        boot: [find(Purpose::BootA), find(Purpose::BootB)],
-        root: [find(Purpose::RootA), find(Purpose::RootB)],
-        recovery: find(Purpose::Recovery),
-        data: find(Purpose::Data),
+        esp: find(PartitionName::Esp),
+        state: find(PartitionName::State),
+        boot: [find(PartitionName::BootA), find(PartitionName::BootB)],
+        root: [find(PartitionName::RootA), find(PartitionName::RootB)],
+        recovery: find(PartitionName::Recovery),
+        data: find(PartitionName::Data),
     }
 }
 
@@ -299,7 +299,7 @@ fn wipe(destination: &Destination, options: InstallOptions) -> Result<(), Instal
         let written = device.write_at(range.start, &zeroes);
         written.map_err(|error| InstallError::Prepare { what, error })
     };
-    let ours = |partition: &&PlannedPartition| partition.purpose != Purpose::RayosState;
+    let ours = |partition: &&PlannedPartition| partition.purpose != PartitionName::State;
     for partition in planned.partitions.iter().filter(ours) {
         let (start, end) = (partition.offset, partition.offset + partition.size);
         let what = "start and end of a partition";
@@ -352,11 +352,11 @@ fn prepare(
     let [first, second] = record::COPY_OFFSETS;
     zero(
         "rayos-state",
-        Purpose::RayosState,
+        PartitionName::State,
         first + record::RECORD_LEN as u64..second,
     )?;
     let failed = |what| move |error| InstallError::Prepare { what, error };
-    if let Some(state) = start(Purpose::RayosState) {
+    if let Some(state) = start(PartitionName::State) {
         if let Some(fingerprint) = options.fingerprint {
             fingerprint
                 .write(device, state)
