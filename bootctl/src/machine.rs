@@ -11,7 +11,7 @@ use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
 use crate::state::log::EventLog;
 use crate::state::store::{RecordStore, StoreError};
-use crate::sysfs::{BlockDevices, FindError, Node};
+use crate::sysfs::{BlockDevices, DiskNode, FindError};
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Pair, Record, Slot, Text64, VENDOR};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub struct Machine {
     /// What the guard said; `None` offline.
     pub handoff: Option<Handoff>,
     /// The disk among those of the running system; `None` offline.
-    pub node: Option<Node>,
+    pub node: Option<DiskNode>,
 }
 
 impl Machine {

@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use updater::apply::{ApplyError, Incoming};
-use updater::fetch::{FetchError, Retries};
 use updater::source::{AnySource, HttpOptions, Location};
+use updater::source::{FetchError, Retries};
+use updater::{ApplyError, Incoming};
 
 /// The recovery image on media: its seal, then its EFI program, as in the recovery partition.
 pub const RECOVERY_PATH: &str = "EFI/RAYOS/RECOVERY.IMG";

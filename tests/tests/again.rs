@@ -19,7 +19,7 @@ async fn at_floor_two() -> Lab {
     lab
 }
 
-fn below_floor(result: Result<updater::apply::Report, InstallError>) -> Option<(u64, u64)> {
+fn below_floor(result: Result<updater::Report, InstallError>) -> Option<(u64, u64)> {
     match result {
         Err(InstallError::Refused(Refusal::BelowFloor { offered, floor, .. })) => {
             Some((offered, floor))

@@ -19,7 +19,7 @@ use std::io;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use updater::apply::Outcome;
+use updater::Outcome;
 use updater::events::Silent;
 use updater::source::{Fault, Location, MemorySource};
 

@@ -19,10 +19,10 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
-use updater::apply::{Incoming, Machine, Options, Outcome, Report};
 use updater::events::Silent;
-use updater::fetch::Retries;
+use updater::source::Retries;
 use updater::source::{AnySource, HttpOptions, Location};
+use updater::{Incoming, Machine, Options, Outcome, Report};
 
 const MIB: u64 = 1 << 20;
 const ROOT_LEN: usize = 64 << 20;

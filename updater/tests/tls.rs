@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use updater::fetch::{Fetcher, Retries};
+use updater::source::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource, SourceError};
 
 const FILE: &[u8] = b"what came over TLS";
 const RETRIES: Retries = Retries {
-    in_a_row: 3,
+    max_failures: 3,
     seed: 0,
     first_pause: Duration::from_millis(1),
 };

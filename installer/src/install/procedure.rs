@@ -18,11 +18,11 @@ use seal::Trust;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use updater::apply::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
 use updater::events::EventSink;
-use updater::fetch::Retries;
 use updater::plan::{Facts, Refusal, Scope, plan};
+use updater::source::Retries;
 use updater::source::Source;
+use updater::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
 
 /// What to install where.
 pub struct InstallRequest<'a> {

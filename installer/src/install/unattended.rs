@@ -13,7 +13,7 @@ use seal::Trust;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use updater::apply::Report;
+use updater::Report;
 use updater::events::EventSink;
 use updater::source::{AnySource, HttpOptions, Location, SourceError};
 

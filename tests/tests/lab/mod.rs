@@ -14,10 +14,10 @@ use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
-use updater::apply::{Failure, Incoming, Machine, Options, Outcome, Report};
 use updater::events::{Event, Recorded, Silent};
-use updater::fetch::Retries;
 use updater::source::MemorySource;
+use updater::source::Retries;
+use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
 
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);

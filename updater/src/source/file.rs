@@ -1,46 +1,24 @@
-//! A bundle in a file, or coming through a pipe.
+//! A bundle in a file or from a pipe.
 
-use super::{Source, SourceError};
+use super::byte_source::Source;
+use super::error::SourceError;
+use super::local_file::LocalFile;
 use bytes::{Bytes, BytesMut};
 use std::io::SeekFrom;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 
-/// Bytes that are read at a time.
+/// Maximum length of a piece, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// A file, opened once, so that what is checked and what is written come from the same file; or a
-/// pipe.
+/// A file or pipe. It is opened once, so that the bytes that are verified and the bytes that are
+/// written come from the same file.
 pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
     seekable: bool,
     len: Option<u64>,
-}
-
-/// A file of this machine with a bundle in it.
-pub struct LocalFile {
-    /// It.
-    pub file: std::fs::File,
-    what: String,
-}
-
-impl LocalFile {
-    /// The `len` bytes at `offset`. *Reads.*
-    ///
-    /// # Errors
-    /// [`SourceError::Io`].
-    pub fn read(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
-        let mut bytes = BytesMut::zeroed(len);
-        let read = self.file.read_exact_at(&mut bytes, offset);
-        read.map_err(|error| SourceError::Io {
-            what: self.what.clone(),
-            error,
-        })?;
-        Ok(bytes.freeze())
-    }
 }
 
 enum Reader {
@@ -49,7 +27,7 @@ enum Reader {
 }
 
 impl FileSource {
-    /// The file at `path`.
+    /// Returns the file at `path` as a source. *Reads* its length; it is opened later.
     #[must_use]
     pub fn path(path: &Path) -> Self {
         let file = std::fs::metadata(path)
@@ -64,7 +42,7 @@ impl FileSource {
         }
     }
 
-    /// Standard input.
+    /// Returns standard input as a source.
     #[must_use]
     pub fn stdin() -> Self {
         Self {
@@ -135,10 +113,7 @@ impl Source for FileSource {
         match &self.reader {
             Some(Reader::File(file)) if self.seekable => {
                 let file = file.try_clone().await.ok()?.into_std().await;
-                Some(LocalFile {
-                    file,
-                    what: self.what(),
-                })
+                Some(LocalFile::new(file, self.what()))
             }
             _ => None,
         }

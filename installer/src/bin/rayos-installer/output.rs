@@ -1,7 +1,7 @@
 //! Progress markers on standard error, and the result of an installation on standard output.
 
 use installer::progress_markers::ProgressMarker;
-use updater::apply::Report;
+use updater::Report;
 
 /// Prints a progress marker on standard error.
 pub(crate) fn emit(marker: &ProgressMarker<'_>) {

@@ -15,7 +15,7 @@ use installer::progress_markers::ProgressMarker;
 use record::Guid;
 use std::path::Path;
 use std::sync::Arc;
-use updater::apply::Report;
+use updater::Report;
 use updater::source::{AnySource, HttpOptions};
 use updater::terminal::{ProgressStyle, Terminal};
 
