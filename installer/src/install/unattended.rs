@@ -8,9 +8,9 @@ use crate::install::media_fingerprint::MediaFingerprint;
 use crate::install::{InstallError, InstallOptions, InstallRequest, install_announced};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
+use bootctl::sysfs::FindError;
 use record::{Guid, Text64};
 use seal::Trust;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use updater::Report;
@@ -22,7 +22,7 @@ use updater::source::{AnySource, HttpOptions, Location, SourceError};
 pub enum UnattendedError {
     /// The disks could not be listed.
     #[error("list of disks: {0}")]
-    Disks(#[from] io::Error),
+    Disks(#[from] FindError),
     /// No disk can be taken.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
@@ -72,7 +72,7 @@ pub fn assess_disks(
     answers: &Answers,
     roots: &Roots,
     media: &[String],
-) -> io::Result<Vec<Candidate>> {
+) -> Result<Vec<Candidate>, FindError> {
     let look = |disk: &Disk| {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
         safety::inspect(&(Arc::new(device) as _)).ok()
