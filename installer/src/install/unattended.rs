@@ -1,11 +1,13 @@
 //! The whole installation without a person: from an answers file and a medium to an installed disk.
 
+use super::answers::Answers;
+use super::error::InstallError;
+use super::media_fingerprint::MediaFingerprint;
+use super::procedure::install_announced;
+use super::request::{InstallOptions, InstallRequest};
 use crate::disk::choose::{Candidate, ChoiceError, candidates, choose};
 use crate::disk::disks::{self, Disk, Roots};
 use crate::disk::safety;
-use crate::install::answers::Answers;
-use crate::install::media_fingerprint::MediaFingerprint;
-use crate::install::{InstallError, InstallOptions, InstallRequest, install_announced};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
 use bootctl::sysfs::FindError;
