@@ -1,16 +1,18 @@
 //! The whole installation without a person: from an answers file and a medium to an installed disk.
 
+use super::answers::Answers;
+use super::error::InstallError;
+use super::media_fingerprint::MediaFingerprint;
+use super::procedure::install_announced;
+use super::request::{InstallOptions, InstallRequest};
 use crate::disk::choose::{Candidate, ChoiceError, candidates, choose};
 use crate::disk::disks::{self, Disk, Roots};
 use crate::disk::safety;
-use crate::install::answers::Answers;
-use crate::install::media_fingerprint::MediaFingerprint;
-use crate::install::{InstallError, InstallOptions, InstallRequest, install_announced};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
+use bootctl::sysfs::FindError;
 use record::{Guid, Text64};
 use seal::Trust;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use updater::Report;
@@ -22,7 +24,7 @@ use updater::source::{AnySource, HttpOptions, Location, SourceError};
 pub enum UnattendedError {
     /// The disks could not be listed.
     #[error("list of disks: {0}")]
-    Disks(#[from] io::Error),
+    Disks(#[from] FindError),
     /// No disk can be taken.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
@@ -72,7 +74,7 @@ pub fn assess_disks(
     answers: &Answers,
     roots: &Roots,
     media: &[String],
-) -> io::Result<Vec<Candidate>> {
+) -> Result<Vec<Candidate>, FindError> {
     let look = |disk: &Disk| {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
         safety::inspect(&(Arc::new(device) as _)).ok()
