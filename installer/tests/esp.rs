@@ -1,5 +1,7 @@
 //! The EFI system partition and the partition table, judged by tools that are not ours.
 
+mod tools;
+
 use bootctl::device::{BlockDevice as _, MemDevice};
 use installer::disk::layout::{Layout, Size};
 use installer::disk::table::Table;
@@ -7,29 +9,7 @@ use installer::esp::guards::missing_copies;
 use installer::esp::{self, EspContent, EspFile, GUARD_PATHS};
 use proptest::prelude::*;
 use record::Guid;
-use std::path::Path;
-use std::process::Command;
-
-/// Runs a tool of the system on a file; its output, if it is content.
-fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let output = Command::new(tool)
-        .args(arguments)
-        .arg(file)
-        .env("PATH", path)
-        .output()
-        .expect(tool);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{tool}: {}: {said}", output.status);
-    said
-}
+use tools::output_of;
 
 fn made(len: usize, sector_size: u32) -> Vec<u8> {
     let device = MemDevice::new(len, sector_size);
@@ -59,7 +39,7 @@ fn fsck_finds_nothing_but_the_missing_summary() {
         let bytes = made(len, sector_size);
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), &bytes).expect("image");
-        let said = judged("fsck.vfat", &["-n"], file.path());
+        let said = output_of("fsck.vfat", &["-n"], file.path());
         for complaint in ["Expected", "Bad", "share", "Deleting", "differ"] {
             assert!(
                 !said.contains(complaint),
@@ -94,8 +74,8 @@ fn sgdisk_finds_no_problem_in_a_table() {
         .expect("commit");
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), device.bytes()).expect("image");
-    assert!(judged("sgdisk", &["-v"], file.path()).contains("No problems found"));
-    let dumped = judged("sfdisk", &["-d"], file.path());
+    assert!(output_of("sgdisk", &["-v"], file.path()).contains("No problems found"));
+    let dumped = output_of("sfdisk", &["-d"], file.path());
     for partition in &disk.partitions {
         let uuid = partition.uuid.to_string().to_uppercase();
         let kind = partition.purpose.type_guid().to_string().to_uppercase();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// What lies on a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
 pub enum DiskContent {
     /// Nothing that this program recognises: the places where tables and file systems begin are
     /// zero.
@@ -35,8 +35,7 @@ pub enum DiskContent {
 }
 
 /// A reason against writing a disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It cannot be written.
     #[error("it is read-only")]

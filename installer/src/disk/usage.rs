@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A use of a disk or partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
 pub enum Use {
     /// Mounted there.
     Mounted(String),
