@@ -73,7 +73,7 @@ fn a_disk_that_is_there_twice_is_left_alone_until_its_copy_is_taken_away() -> Re
         let failed = "RAYOS:INITRAMFS_FAILED no root of the slot that was started";
         let said = running.expect(failed)?;
         ensure!(
-            said.contains("is there twice: /dev/vda and /dev/vdb"),
+            said.contains("found twice: /dev/vda and /dev/vdb"),
             "said only: {said}"
         );
         running.power_off()?;
@@ -103,8 +103,7 @@ fn refused(machine: &mut Running, command: &str) -> Result<()> {
         said.output
     );
     ensure!(
-        said.output
-            .contains("is there twice: /dev/vda and /dev/vdb"),
+        said.output.contains("found twice: /dev/vda and /dev/vdb"),
         "{command}: said only: {}",
         said.output
     );
