@@ -53,7 +53,7 @@ fn report(findings: Option<&DiskFindings>, beside: bool) -> Value {
         layout: &layout,
         beside,
         recovery_key_at_hand: false,
-        media: &[],
+        media_disks: &[],
         erase: None,
     };
     let found = candidates(vec![disk], &request, |_| findings.cloned());

@@ -1,5 +1,5 @@
-//! The layout of a disk: which partitions, how large, and where they come to lie. Declared once, in
-//! TOML, for installer, image builder and media.
+//! The layout of a disk: its partitions, their sizes and their positions. Declared in TOML, for
+//! installations, images and media alike.
 
 pub use cli::quantity::Size;
 
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Every partition starts at a multiple of this.
+/// Alignment of every partition, in bytes.
 pub const ALIGNMENT: u64 = 1024 * 1024;
-/// Room at each end of the disk for the partition table: more than 34 sectors of 4096 bytes.
+/// Bytes at each end of the disk for the partition table: more than 34 sectors of 4096 bytes.
 const TABLE_ROOM: u64 = ALIGNMENT;
-/// Smallest data partition worth having.
+/// Minimum size of a data partition whose size is not given.
 const MIN_DATA: u64 = 16 * ALIGNMENT;
 
-/// The sizes of a layout.
+/// Sizes of the partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layout {
@@ -27,7 +27,7 @@ pub struct Layout {
     pub root: Size,
     /// Recovery partition.
     pub recovery: Size,
-    /// Data partition. Without it, all the room that is left.
+    /// Data partition; `None` takes the rest of the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Size>,
 }
@@ -44,10 +44,10 @@ impl Default for Layout {
     }
 }
 
-/// A partition as it will stand on the disk.
+/// A partition to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedPartition {
-    /// What it is for.
+    /// Its purpose, which is also its label.
     #[serde(serialize_with = "as_text")]
     pub purpose: PartitionName,
     /// Its number, from 1.
@@ -61,7 +61,7 @@ pub struct PlannedPartition {
     pub uuid: Guid,
 }
 
-/// A whole disk as it will be.
+/// A disk to create or change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedDisk {
     /// GUID of the disk.
@@ -76,7 +76,7 @@ pub struct PlannedDisk {
     pub sector_size: u32,
     /// The partitions, in the order of their numbers.
     pub partitions: Vec<PlannedPartition>,
-    /// Partitions of other systems, which stay as they are.
+    /// Partitions of other systems, which stay unchanged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptPartition>,
 }
@@ -93,7 +93,7 @@ pub struct KeptPartition {
     pub kind: Guid,
     /// First byte.
     pub offset: u64,
-    /// Length in bytes; 0 for one that ends before it begins.
+    /// Length in bytes; 0 for a partition that ends before its start.
     pub size: u64,
     /// PARTUUID.
     #[serde(serialize_with = "as_text")]
@@ -104,7 +104,7 @@ pub struct KeptPartition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// The disk is too small.
-    #[error("disk has {have} bytes: the layout needs {need}")]
+    #[error("disk has {have} bytes, the layout needs {need}")]
     TooSmall {
         /// Bytes of the disk.
         have: u64,
@@ -112,23 +112,23 @@ pub enum LayoutError {
         need: u64,
     },
     /// A size is zero or not a multiple of 1 MiB.
-    #[error("layout: {partition} has {size}: expected a multiple of 1MiB, at least 1MiB")]
+    #[error("layout: size of {partition} is {size}, expected a multiple of 1MiB")]
     Misaligned {
         /// The partition.
         partition: &'static str,
         /// Its size.
         size: Size,
     },
-    /// Sectors of another size than 512 or 4096 bytes.
-    #[error("disk has sectors of {0} bytes: expected 512 or 4096")]
+    /// The sectors have neither 512 nor 4096 bytes.
+    #[error("disk has sectors of {0} bytes, expected 512 or 4096")]
     SectorSize(u32),
 }
 
-/// Number of partitions of every layout.
+/// Number of partitions in every layout.
 pub const PARTITIONS: usize = 8;
 
 impl Layout {
-    /// The whole disk as it will be. *Pure*: the same layout, disk and `install_id` give the same
+    /// Returns the plan for a whole disk of `size` bytes. *Pure*: the same arguments give the same
     /// GUIDs.
     ///
     /// # Errors
@@ -157,11 +157,11 @@ impl Layout {
         })
     }
 
-    /// The partitions side by side in `room`, a range of bytes that begins at a multiple of
-    /// [`ALIGNMENT`]. *Pure.*
+    /// Returns the partitions, one after the other in `room`, a byte range that starts at a
+    /// multiple of [`ALIGNMENT`]. *Pure.*
     ///
     /// # Errors
-    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than
+    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] if `room` has fewer than
     /// [`Layout::min_len`] bytes.
     pub fn fill(
         &self,
@@ -199,7 +199,7 @@ impl Layout {
             .collect())
     }
 
-    /// Bytes that all partitions need at least, side by side. *Pure.*
+    /// Returns the minimum length of all partitions together, in bytes. *Pure.*
     ///
     /// # Errors
     /// [`LayoutError::Misaligned`].
@@ -225,7 +225,7 @@ impl Layout {
         })
     }
 
-    /// Everything but the data partition.
+    /// Returns all partitions but the data partition.
     const fn fixed(&self) -> [(PartitionName, Size); PARTITIONS - 1] {
         [
             (PartitionName::Esp, self.esp),
@@ -239,7 +239,7 @@ impl Layout {
     }
 }
 
-/// Refuses sectors that are neither of 512 nor of 4096 bytes. *Pure.*
+/// Refuses sectors that have neither 512 nor 4096 bytes. *Pure.*
 ///
 /// # Errors
 /// [`LayoutError::SectorSize`].
@@ -252,7 +252,7 @@ pub(crate) const fn check_sector_size(sector_size: u32) -> Result<(), LayoutErro
 }
 
 impl PlannedDisk {
-    /// The partition for `purpose`, which every layout has.
+    /// Returns the partition for `purpose`; every layout has all of them. *Pure.*
     #[must_use]
     pub fn partition(&self, purpose: PartitionName) -> Option<&PlannedPartition> {
         self.partitions
@@ -261,8 +261,8 @@ impl PlannedDisk {
     }
 }
 
-/// A GUID derived from the install id and a name (UUID version 5, RFC 9562), so that an
-/// installation has one random number in it and tests have none.
+/// Returns a GUID derived from the install id and a name (UUID version 5, RFC 9562): one random
+/// number identifies an installation, and tests need none. *Pure.*
 fn derived(install_id: Guid, name: &str) -> Guid {
     let namespace = Uuid::from_bytes_le(install_id.0);
     Guid(Uuid::new_v5(&namespace, name.as_bytes()).to_bytes_le())
@@ -283,7 +283,7 @@ mod tests {
     const ID: Guid = Guid([7; 16]);
 
     #[test]
-    fn a_disk_that_is_too_small_is_told_what_it_lacks() {
+    fn a_disk_that_is_too_small_is_refused_with_both_sizes() {
         let need = match Layout::default().plan(1 << 30, 512, ID) {
             Err(LayoutError::TooSmall { have, need }) if have == 1 << 30 => need,
             other => panic!("{other:?}"),
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_file_refuses_what_it_does_not_know() {
+    fn a_layout_file_with_an_unknown_key_is_refused() {
         assert_eq!(
             toml::from_str::<Layout>("root = \"1G\"").map(|layout| layout.root),
             Ok(Size(1 << 30))
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn data_take_the_rest_or_what_they_are_given() {
+    fn the_data_partition_takes_the_rest_or_its_given_size() {
         let data = |layout: &Layout, size| {
             let planned = layout.plan(size, 512, ID).map(|disk| disk.partitions[7]);
             planned.map(|data| (data.offset >> 20, data.size >> 20))

@@ -54,8 +54,8 @@ impl BlockDevice for Recorder {
     }
 }
 
-/// Adds ours to the table of `device`, and judges the outcome; at every cut, too, the other system
-/// is in the table.
+/// Adds our partitions to the table of `device` and checks the result: at every power cut, too, the
+/// other system is in the table.
 pub(crate) fn added(
     device: MemDevice,
     theirs: &ForeignTable,
@@ -127,8 +127,8 @@ pub(crate) fn added(
     Ok((device, beside))
 }
 
-/// After each prefix of `writes`, and in the middle of each, the table is the old one or the new
-/// one.
+/// Asserts that the table is the old or the new one after each prefix of `writes`, and in the middle
+/// of each write.
 pub(crate) fn cuts(
     before: &[u8],
     writes: &[(u64, Vec<u8>)],
@@ -155,7 +155,7 @@ pub(crate) fn cuts(
     }
 }
 
-/// What bootctl finds: ours, whichever copy it reads.
+/// Asserts that bootctl finds our partitions in either copy.
 pub(crate) fn found_by_bootctl(device: MemDevice, beside: &CoexistPlan, sector: u64) {
     let last = LEN - sector;
     let (first, device) = (

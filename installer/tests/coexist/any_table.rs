@@ -12,7 +12,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_others_have_stays_and_their_tools_find_nothing_wrong(table in tables(), how in 0_usize..5) {
+    fn other_partitions_stay_and_other_tools_report_no_problem(table in tables(), how in 0_usize..5) {
         let device = table.disk();
         damage(&device, &table, DAMAGES[how]);
         match added(device, &table, &layout()) {
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn entries_that_make_no_sense_are_left_alone_and_nothing_is_put_on_them(
+    fn implausible_entries_stay_and_are_not_overwritten(
         table in tables(), wild in proptest::collection::vec((0_usize..20, any::<[u64; 2]>(), 0_u32..64), 0..6)
     ) {
         let mut table = table;
@@ -62,7 +62,7 @@ proptest! {
         header[24..32].copy_from_slice(&1_u64.to_le_bytes());
         header[80..84].copy_from_slice(&(count % 2000).to_le_bytes());
         header[84..88].copy_from_slice(&128_u32.to_le_bytes());
-        // Nothing would come past a wrong checksum.
+        // The reader would refuse a wrong checksum before any other field.
         let array = vec![0; (count % 2000) as usize * 128];
         header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
         for field in [40, 48, 72] {

@@ -11,7 +11,7 @@ use record::Guid;
 use std::sync::Arc;
 
 #[test]
-fn ours_lie_in_the_first_range_that_is_large_enough() {
+fn our_partitions_are_in_the_first_range_that_is_large_enough() {
     // A gap of 3 MiB, one of 20, and one of 27.
     let table = ForeignTable::of(
         512,
@@ -72,7 +72,7 @@ fn ours_lie_in_the_first_range_that_is_large_enough() {
 }
 
 #[test]
-fn an_installation_of_ours_is_replaced_and_the_others_stay() {
+fn an_existing_installation_is_replaced_and_other_systems_stay() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4), (9, [8; 16], 40, 50)]);
     let (device, first) = added(table.disk(), &table, &layout()).expect("added");
     let existing = ExistingTable::read(&device).expect("read").expect("table");
@@ -117,10 +117,10 @@ fn an_installation_of_ours_is_replaced_and_the_others_stay() {
 }
 
 #[test]
-fn what_a_hybrid_mbr_names_is_taken_too() {
+fn the_partitions_of_a_hybrid_mbr_are_not_overwritten() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4)]);
     let device = table.disk();
-    // A partition for firmware of old, at 4 to 20 MiB.
+    // A partition for old firmware, at 4 to 20 MiB.
     let mut entry = [0; 16];
     entry[4] = 7;
     entry[8..12].copy_from_slice(&(4 * 2048_u32).to_le_bytes());
@@ -131,10 +131,10 @@ fn what_a_hybrid_mbr_names_is_taken_too() {
 }
 
 #[test]
-fn each_reason_against_it_is_told_and_all_at_once() {
+fn every_reason_is_reported_at_once() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 30), (2, [9; 16], 35, 60)]);
     let words = |device: &MemDevice, layout: &Layout| plan(device, layout).expect_err("refused");
-    let too_large = "its largest free range has 5242880 bytes: the layout needs 11534336";
+    let too_large = "its largest free range has 5242880 bytes, the layout needs 11534336";
     assert_eq!(words(&table.disk(), &layout()), too_large);
 
     let full = ForeignTable {
@@ -187,7 +187,7 @@ fn each_reason_against_it_is_told_and_all_at_once() {
         root: Size(5),
         ..layout()
     };
-    let misaligned = "layout: root-a has 5B: expected a multiple of 1MiB, at least 1MiB";
+    let misaligned = "layout: size of root-a is 5B, expected a multiple of 1MiB";
     assert_eq!(words(&table.disk(), &odd), misaligned);
 
     let uuid = plan(&ForeignTable::of(512, &[]).disk(), &layout())
@@ -210,6 +210,6 @@ fn each_reason_against_it_is_told_and_all_at_once() {
     let crc = crc32fast::hash(&header);
     header[16..20].copy_from_slice(&crc.to_le_bytes());
     device.write_at(512, &header).expect("write");
-    let same = format!("its partition 1 has the PARTUUID {uuid}, which is that of a new one");
+    let same = format!("its partition 1 already has the PARTUUID {uuid} of a new partition");
     assert_eq!(words(&device, &layout()), same);
 }

@@ -8,7 +8,7 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const LEN: u64 = 64 * MIB;
 pub(crate) const ESP: [u8; 16] = record::ESP_TYPE.0;
 
-/// An entry of somebody else.
+/// An entry of another system.
 #[derive(Clone, Debug)]
 pub(crate) struct ForeignEntry {
     /// Place in the array, from 0.
@@ -20,7 +20,7 @@ pub(crate) struct ForeignEntry {
     pub(crate) name: Vec<u8>,
 }
 
-/// A table of somebody else, made here byte by byte.
+/// A table of another system.
 #[derive(Clone, Debug)]
 pub(crate) struct ForeignTable {
     pub(crate) sector: u64,
@@ -45,7 +45,7 @@ impl ForeignTable {
         }
     }
 
-    /// Sectors of an array.
+    /// Returns the number of sectors of an array.
     pub(crate) fn sectors(&self) -> u64 {
         (self.count as u64 * 128).div_ceil(self.sector)
     }
@@ -65,8 +65,8 @@ impl ForeignTable {
         array
     }
 
-    /// Where, in MiB, the first range of so many MiB begins of which nobody has a part; there is a
-    /// table at each end.
+    /// Returns the start, in MiB, of the first free range of `mib` MiB, between the tables at each
+    /// end.
     pub(crate) fn first_room(&self, mib: u64) -> Option<u64> {
         let per = MIB / self.sector;
         let taken = |at: u64| {
@@ -77,7 +77,7 @@ impl ForeignTable {
         (1..LEN / MIB - mib).find(|from| !(*from..from + mib).any(taken))
     }
 
-    /// A disk with it, every byte of its partitions somebody's.
+    /// Returns a disk with this table; no byte of it is zero.
     pub(crate) fn disk(&self) -> MemDevice {
         let last = LEN / self.sector - 1;
         let mut bytes = vec![0xd7; LEN as usize];
@@ -118,7 +118,7 @@ impl ForeignTable {
     }
 }
 
-/// What may be wrong with one copy of a table.
+/// Damage to one copy of a table.
 pub(crate) const DAMAGES: [&str; 5] = [
     "none",
     "primary header",
@@ -139,7 +139,7 @@ pub(crate) fn damage(device: &MemDevice, table: &ForeignTable, damage: &str) {
     device.write_at(at, &[0xee; 16]).expect("write");
 }
 
-/// Tables as others make them: any order, gaps, names, attributes, any number of entries.
+/// Generates tables with any order, gaps, names, attributes and number of entries.
 pub(crate) fn tables() -> impl Strategy<Value = ForeignTable> {
     let cuts = proptest::collection::btree_set(1_u64..63 * 4, 0..14);
     let kinds = any::<[[u8; 16]; 8]>();

@@ -13,7 +13,7 @@ use record::Guid;
 use serde_json::json;
 use std::sync::Arc;
 
-/// What a person is told of a disk with `device`'s content.
+/// Returns the assessment of a disk with the content of `device`.
 fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate {
     let device: Arc<dyn BlockDevice> = Arc::new(device);
     let disk = disks::Disk {
@@ -25,14 +25,14 @@ fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate 
         layout: &layout(),
         recovery_key_at_hand: false,
         beside,
-        media: &[],
+        media_disks: &[],
         erase,
     };
     candidates(vec![disk], &wanted, |_| inspect(&device).ok()).remove(0)
 }
 
 #[test]
-fn a_disk_with_another_system_is_taken_beside_it_and_not_otherwise() {
+fn a_disk_with_another_system_is_accepted_only_beside_it() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4), (2, [9; 16], 7, 12)]);
     let beside = candidate(table.disk(), true, None);
     assert_eq!(
@@ -43,7 +43,7 @@ fn a_disk_with_another_system_is_taken_beside_it_and_not_otherwise() {
     let whole = candidate(table.disk(), false, None);
     assert_eq!(
         whole.problems,
-        ["it is not empty (it has a GPT): name it with --erase S-1 to erase it"]
+        ["it is not empty (it has a GPT): erase it with --erase S-1"]
     );
     assert!(whole.plan.expect("plan").kept.is_empty());
     let blank = candidate(MemDevice::new(LEN as usize, 512), true, None);
@@ -55,17 +55,18 @@ fn a_disk_with_another_system_is_taken_beside_it_and_not_otherwise() {
 }
 
 #[test]
-fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
+fn an_incomplete_installation_is_replaced_only_if_confirmed() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4)]);
     let (device, _) = added(table.disk(), &table, &layout()).expect("added");
     let bytes = device.bytes();
     let device = || MemDevice::from_bytes(bytes.clone(), 512);
-    // There is a table and no boot record: it may be anybody's installation.
+    // A table without a boot record may belong to an installation.
     let lost = candidate(device(), true, None);
-    let words = "RayOS with a lost boot record is installed on it: start it, or name it with --erase S-1 to install anew";
+    let words =
+        "RayOS with a lost boot record is installed on it: boot it, or replace it with --erase S-1";
     assert_eq!(lost.problems, [words]);
     assert_eq!(candidate(device(), true, Some("S-1")).problems, [""; 0]);
-    // Nor is there a partition for it.
+    // Without a partition for the record, too.
     let existing = ExistingTable::read(&device())
         .expect("read")
         .expect("table");
@@ -89,7 +90,7 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
 }
 
 #[test]
-fn who_would_erase_another_system_with_ours_is_told_of_it() {
+fn the_reason_names_the_other_system_that_would_be_erased() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4)]);
     let (device, _) = added(table.disk(), &table, &layout()).expect("added");
     let found = || ExistingTable::read(&device).expect("read");
@@ -106,7 +107,7 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
             layout: &layout(),
             recovery_key_at_hand: false,
             beside,
-            media: &[],
+            media_disks: &[],
             erase: None,
         };
         candidates(vec![disk], &wanted, |_| {
@@ -119,21 +120,20 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
         .remove(0)
         .problems
     };
-    let alone =
-        "RayOS 1.0.0 is installed on it: start it, or name it with --erase S-1 to install anew";
+    let alone = "RayOS 1.0.0 is installed on it: boot it, or replace it with --erase S-1";
     assert_eq!(problems(true, found()), [alone], "the other system stays");
     assert_eq!(
         problems(false, DiskFindings::blank().table),
         [alone],
         "there is no other"
     );
-    let both = "RayOS 1.0.0 is installed on it, beside another system: start it, or name it with --erase S-1 to erase \
-                both, or RayOS alone with --beside as well";
+    let both = "RayOS 1.0.0 is installed on it, beside another system: boot it, erase both with \
+                --erase S-1, or replace only RayOS with --beside --erase S-1";
     assert_eq!(problems(false, found()), [both]);
 }
 
 #[test]
-fn the_plan_shows_what_is_added_and_what_stays() {
+fn the_plan_lists_new_and_kept_partitions() {
     let table = ForeignTable::of(512, &[(1, ESP, 1, 4), (3, [9; 16], 7, 12)]);
     let target = Target::Disk("S-1".to_owned());
     let report = PlanReport::new(vec![candidate(table.disk(), true, None)], &target, false);
