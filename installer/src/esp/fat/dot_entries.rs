@@ -1,7 +1,8 @@
-//! Mends what `fatfs` 0.3.6 gets wrong in a directory that it makes: it writes long names for `.`
-//! and `..`, so that these are not the first two entries, and lets `..` name the root directory by
-//! its cluster where it must name it by 0 (Microsoft FAT specification, 6.5). Firmware does not
-//! mind; fsck does.
+//! Repair of the `.` and `..` entries that `fatfs` 0.3.6 writes into a new directory.
+//!
+//! It writes long names for both, so that they are not the first two entries
+//! (<https://github.com/rafalh/rust-fatfs/issues/117>), and `..` refers to the root directory by its
+//! cluster instead of by 0 (Microsoft FAT specification, 6.5). Firmware accepts that; fsck does not.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -11,27 +12,31 @@ const ENTRY: usize = 32;
 const DIRECTORY: u8 = 0x10;
 /// Attributes of a part of a long name.
 const LONG_NAME: u8 = 0x0f;
-/// First byte of an entry that was deleted.
+/// First byte of a deleted entry.
 const DELETED: u8 = 0xe5;
-/// Most directories that are looked at: far more than we make, and an end in any case.
-const MOST: usize = 64;
+/// Maximum number of directories, far more than an installation creates. Ends the walk through a
+/// circular directory.
+const MAX_DIRECTORIES: usize = 64;
 
-/// Where things are in a file system.
+/// Positions in a file system, in bytes.
 struct Geometry {
     root: u64,
     data: u64,
     cluster: u64,
 }
 
-/// Puts `.` and `..` first in every directory of the file system in `volume`, which was just made.
-/// *Writes.*
+/// Puts `.` and `..` first in every directory of `volume`, a file system that was just created.
+/// *Writes*; durable after a flush.
 ///
 /// # Errors
-/// What the stream says; `InvalidData` for a file system that we cannot have made.
-pub(crate) fn rewrite_dot_entries(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
+/// The error of the stream; `InvalidData` for a file system that `fatfs` cannot have created.
+///
+/// # Power loss
+/// Leaves a mixture. The caller holds the boot sector back until the file system is complete.
+pub(super) fn rewrite_dot_entries(volume: &mut (impl Read + Write + Seek)) -> io::Result<()> {
     let geometry = Geometry::read(volume)?;
     let mut waiting = vec![(geometry.root, 0_u32)];
-    for _ in 0..MOST {
+    for _ in 0..MAX_DIRECTORIES {
         let Some((at, depth)) = waiting.pop() else {
             return Ok(());
         };
@@ -55,7 +60,7 @@ pub(crate) fn rewrite_dot_entries(volume: &mut (impl Read + Write + Seek)) -> io
     Err(io::ErrorKind::InvalidData.into())
 }
 
-/// `[long name of .] [.] [long name of ..] [..]` becomes `[.] [..] [deleted] [deleted]`.
+/// Changes `[long name of .] [.] [long name of ..] [..]` to `[.] [..] [deleted] [deleted]`.
 fn put_dot_entries_first(entries: &mut [u8], below_root: bool) {
     let is_long = |place: usize| entries[place * ENTRY + 11] == LONG_NAME;
     if entries.len() < 4 * ENTRY || !is_long(0) || !is_long(2) {
@@ -75,7 +80,7 @@ fn put_dot_entries_first(entries: &mut [u8], below_root: bool) {
 }
 
 impl Geometry {
-    /// From the boot sector (FAT specification, 3).
+    /// Reads the boot sector (FAT specification, 3).
     fn read(volume: &mut (impl Read + Seek)) -> io::Result<Self> {
         let mut boot = [0; 512];
         volume.seek(SeekFrom::Start(0))?;
