@@ -89,7 +89,7 @@ fn chunk_counts(release: &Release) -> Value {
     })
 }
 
-/// Returns the release as text for people. *Pure.* Programs use [`json`].
+/// Returns the release as text for people. *Pure.* Programs use [`json()`].
 #[must_use]
 pub fn text(release: &Release) -> String {
     let statement = release.statement();
