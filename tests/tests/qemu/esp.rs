@@ -34,7 +34,7 @@ fn a_lost_one_is_made_anew_from_the_stick() -> Result<()> {
         machine
             .fatal(&LOST)
             .step("nothing on the disk can be started, so somebody puts the stick in");
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine.expect("/dev/vda has lost its boot guard: rewriting the EFI system partition.")?;
         machine.expect("The boot guard is restored.")?;
         machine

@@ -26,7 +26,7 @@ fn a_stick_that_stays_in_starts_what_is_installed() -> Result<()> {
             .network()
             .start("stays")?;
         machine.fatal(&LOST).step("the stick is started first");
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release is started, with the stick still in");
         machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
@@ -79,7 +79,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
             .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
             .step("the stick is started again");
         machine.send_line("reboot")?;
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine
             .step("it knows the disk")
             .expect("/dev/vda was installed from this medium.")?;
