@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn the_first_cause_that_is_known_decides() {
-        let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
+        let refused =
+            || InstallError::from(Refusal::PartitionMissing(record::PartitionName::BootB));
         let prepare = || InstallError::Prepare {
             what: "x",
             error: io::ErrorKind::Other.into(),

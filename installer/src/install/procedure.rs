@@ -22,7 +22,7 @@ use updater::events::EventSink;
 use updater::plan::{Facts, Refusal, Scope, plan};
 use updater::source::Retries;
 use updater::source::Source;
-use updater::{ApplyError, Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::{ApplyError, ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
 
 /// What to install where.
 pub struct InstallRequest<'a> {
@@ -96,7 +96,7 @@ pub enum InstallError {
     Record(#[from] StoreError),
     /// The slot could not be written.
     #[error(transparent)]
-    Apply(#[from] Failure),
+    Apply(#[from] ApplyFailure),
 }
 
 impl InstallError {
@@ -198,7 +198,7 @@ pub async fn install_announced<S: Source>(
         guards::write_copies(&esp, guards::volume_id(planned.disk_guid), guard)
     };
     let store = RecordStore::open(&disk)?;
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: request.vars,
