@@ -175,7 +175,7 @@ fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() 
 }
 
 #[test]
-fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
+fn a_running_trial_commits_logs_it_and_orders_its_entries() {
     let host = Host::new();
     let disk = host.disk();
     let before = fixture::unused(&disk);
@@ -240,7 +240,7 @@ fn trust(key: &SigningKey) -> Trust {
 }
 
 #[test]
-fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
+fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
@@ -307,7 +307,7 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
 }
 
 #[test]
-fn repair_wants_trust_and_then_rebuilds() {
+fn repair_requires_trust_to_rebuild_a_record() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);

@@ -69,7 +69,7 @@ mod tests {
     use std::string::ToString as _;
 
     #[test]
-    fn written_form_is_that_of_sgdisk() {
+    fn the_text_form_is_that_of_sgdisk() {
         let text = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
         assert_eq!(crate::ESP_TYPE.to_string(), text);
         assert_eq!(Guid::parse(text), Some(crate::ESP_TYPE));

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_a_table_that_is_there_and_of_the_right_kind() {
+    fn a_signature_is_a_complete_table_of_the_right_kind() {
         let right = [16, 0, 0, 0, 0, 2, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(is_signed(&program(16, Some(&right))), Ok(true));
         assert_eq!(is_signed(&program(16, None)), Ok(false));
