@@ -210,7 +210,7 @@ fn a_signed_length_that_does_not_fit_is_not_read() {
     disk.put_record(&record);
     let mut machine = Machine::with(disk);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
-    let words = "(1048576 bytes are signed, there is room for 1044480)";
+    let words = "(signed length 1048576, maximum 1044480)";
     assert!(machine.lines[0].ends_with(words), "{:?}", machine.lines);
 }
 
@@ -224,7 +224,7 @@ fn a_record_of_another_disk_is_not_believed() {
     let mut machine = Machine::with(disk);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(B));
     assert!(
-        machine.lines[0].starts_with("the boot record is of disk "),
+        machine.lines[0].starts_with("boot record: disk "),
         "{:?}",
         machine.lines
     );
@@ -338,7 +338,7 @@ fn the_guards_own_disk_wins_over_media_and_media_over_other_disks() {
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(R));
     assert_eq!(
         machine.lines,
-        ["starting recovery, release 2.0.0 (asked for)"]
+        ["starting recovery, release 2.0.0 (requested)"]
     );
     assert!(machine.own().bytes == before);
     machine.file = None;

@@ -5,7 +5,7 @@ use crate::disk::layout::{
     ALIGNMENT, KeptPartition, Layout, LayoutError, PARTITIONS, PlannedDisk, check_sector_size,
 };
 use crate::disk::table::{ExistingTable, Table, TableEntry, UnusableTable};
-use bootctl::device::{BlockDevice, Fenced};
+use bootctl::device::{BlockDevice, WriteFence};
 use record::Guid;
 use std::ops::Range;
 use std::sync::Arc;
@@ -118,11 +118,11 @@ impl CoexistPlan {
     /// Returns `device`, restricted to writes to the new partitions and both copies of the table.
     /// *Pure.*
     #[must_use]
-    pub fn fence(&self, device: Arc<dyn BlockDevice>) -> Fenced {
+    pub fn fence(&self, device: Arc<dyn BlockDevice>) -> WriteFence {
         let partitions = self.planned.partitions.iter();
         let partitions =
             partitions.map(|partition| partition.offset..partition.offset + partition.size);
-        Fenced::new(device, partitions.chain(self.table.extents()))
+        WriteFence::new(device, partitions.chain(self.table.extents()))
     }
 }
 
