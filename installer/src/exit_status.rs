@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_first_known_cause_decides() {
-        let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
+        let refused =
+            || InstallError::from(Refusal::PartitionMissing(record::PartitionName::BootB));
         let prepare = || InstallError::Prepare {
             what: "x",
             error: io::ErrorKind::Other.into(),

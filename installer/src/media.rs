@@ -106,7 +106,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let incoming = Incoming::open(source, trust, Retries::default(), &|_, _| {}).await?;
     let release = Arc::clone(incoming.release());
     let mut taken = incoming
-        .take(&[ImageRole::Guard, ImageRole::Recovery])
+        .into_images(&[ImageRole::Guard, ImageRole::Recovery])
         .await?;
     let mut take = |role| taken.remove(&role).ok_or(MediaError::Missing(role));
     let (guard, image) = (take(ImageRole::Guard)?, take(ImageRole::Recovery)?);

@@ -267,7 +267,7 @@ async fn what_is_refused_leaves_no_trace() {
     }
     let small = Lab::of(MemDevice::from_bytes(lab.device.bytes(), 512), 24);
     let (done, writes) = install(&small, MemorySource::new(FIRST.bundle(), 10_000)).await;
-    let words = "disk: its largest free range has 94371840 bytes: the layout needs 110100480";
+    let words = "disk: its largest free range has 94371840 bytes, the layout needs 110100480";
     assert_eq!(done.expect_err("no room").to_string(), words);
     assert_eq!(writes, []);
     let (done, writes) = install(&Lab::new(512), MemorySource::new(FIRST.bundle(), 10_000)).await;
@@ -315,7 +315,9 @@ async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
         .expect("commit");
     let refused = guard.repair(&lab.disk(), false, true).expect_err("refused");
     assert!(
-        refused.to_string().contains("none on this disk is ours"),
+        refused
+            .to_string()
+            .ends_with("none on this disk ends where rayos-state starts"),
         "{refused}"
     );
     assert!(theirs(&lab) == before);

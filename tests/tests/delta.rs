@@ -16,13 +16,13 @@ use std::fs::File;
 use std::io::{self, Cursor, Seek as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
-use updater::Repaired;
 use updater::events::Silent;
 use updater::plan::UpToDate;
 use updater::source::MemorySource;
 use updater::source::Retries;
-use updater::verify_slot::{Question, verify_slot};
-use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::verify_slot::{Comparison, verify_slot};
+use updater::{ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
+use updater::{RepairOutcome, SealedSlot};
 
 const SECOND: Sample = Sample {
     version: "1.1.0",
@@ -107,7 +107,7 @@ fn holds(lab: &Lab, slot: Slot, seed: u64) {
     assert!(in_root.starts_with(&root(seed)), "root image");
 }
 
-fn report(outcome: Result<Outcome, Failure>) -> Report {
+fn report(outcome: Result<Outcome, ApplyFailure>) -> Report {
     match outcome {
         Ok(Outcome::Activated(report)) => report,
         other => panic!("not activated: {other:?}"),
@@ -119,10 +119,10 @@ async fn update(
     device: Arc<dyn BlockDevice>,
     delta: &[u8],
     full: Option<&[u8]>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ApplyFailure> {
     let disk = Disk::open(device).expect("disk");
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: None,
@@ -197,17 +197,14 @@ async fn a_slot_that_holds_something_else_is_refused_and_nothing_is_written() {
     let rebuilt = |images: &[(&str, Vec<u8>)]| FIRST.bundle_of(images, "test-machine", 1);
     let second = release(&SECOND, 1);
     for (base, told) in [
-        (
-            old,
-            "release 1.1.0 comes as a delta to 0.9.0: slot A holds 1.0.0",
-        ),
+        (old, "release 1.1.0 is a delta to 0.9.0: slot A holds 1.0.0"),
         (
             rebuilt(&other_root),
-            "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one",
+            "release 1.1.0 is a delta to 1.0.0: slot A holds another root image of that version",
         ),
         (
             rebuilt(&other_boot),
-            "release 1.1.0 comes as a delta to 1.0.0: the boot image in slot A is another one",
+            "release 1.1.0 is a delta to 1.0.0: slot A holds another boot image of that version",
         ),
     ] {
         let failure = lab
@@ -228,9 +225,7 @@ async fn a_slot_that_holds_something_else_is_refused_and_nothing_is_written() {
         .expect_err("refused")
         .to_string();
     assert!(
-        error.contains(
-            "release 1.1.0 comes as a delta to 1.0.0: an installation needs a whole bundle"
-        ),
+        error.contains("release 1.1.0 is a delta to 1.0.0: an installation needs a full bundle"),
         "{error}"
     );
     assert!(empty.device.bytes() == before);
@@ -286,7 +281,7 @@ async fn damage_in_the_base_is_named_or_made_good_from_the_whole_bundle() {
         .take(2)
         .collect();
     assert!(
-        told.starts_with("root-a: bytes ") && told.contains("(--full)"),
+        told.starts_with("root-a: bytes ") && told.contains(": --full takes them"),
         "{told}"
     );
     assert!(
@@ -315,7 +310,7 @@ async fn a_whole_bundle_of_another_release_is_no_help() {
         .expect_err("other");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes with the whole bundle of release 1.2.0, which has other images"
+        "the full bundle is of release 1.2.0: its images are not those of release 1.1.0"
     );
     let failure = update(device(&lab), &bundle, Some(&bundle))
         .await
@@ -397,7 +392,7 @@ async fn a_slot_that_keeps_no_index_is_hashed() {
         .expect_err("refused");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one"
+        "release 1.1.0 is a delta to 1.0.0: slot A holds another root image of that version"
     );
     assert!(lab.device.bytes() == before);
     let byte = &image(11, 3_000_000)[2_600_000..2_600_001];
@@ -420,9 +415,9 @@ async fn a_slot_without_a_good_seal_is_no_base() {
     let before = lab.device.bytes();
     let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
     assert!(
-        failure.to_string().starts_with(
-            "release 1.1.0 comes as a delta to 1.0.0: what slot A holds cannot be told: "
-        ),
+        failure
+            .to_string()
+            .starts_with("release 1.1.0 is a delta to 1.0.0: the content of slot A is unknown: "),
         "{failure}"
     );
     assert!(lab.device.bytes() == before);
@@ -452,10 +447,10 @@ async fn fallback_made_by_delta(second: &[u8]) -> Lab {
     lab
 }
 
-async fn repair(lab: &Lab, bundle: &[u8]) -> Result<Repaired, Failure> {
+async fn repair(lab: &Lab, bundle: &[u8]) -> Result<RepairOutcome, ApplyFailure> {
     let disk = lab.disk();
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: None,
@@ -486,18 +481,20 @@ async fn is_whole(lab: &Lab, bundle: Option<&[u8]>) -> bool {
         None => None,
     };
     let state = record.slot(Slot::B);
-    let question = Question {
-        disk: &disk,
+    let comparison = Comparison {
+        sealed: SealedSlot {
+            disk: &disk,
+            slot: Slot::B,
+            trust: &trust,
+        },
         state,
-        slot: Slot::B,
-        trust: &trust,
         release,
         jobs: 2,
     };
-    verify_slot(&question, &Silent)
+    verify_slot(&comparison, &Silent)
         .await
         .expect("compared")
-        .is_whole()
+        .is_intact()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -522,7 +519,7 @@ async fn a_release_that_runs_is_known_whichever_bundle_it_came_by() {
             .expect_err("refused");
         assert_eq!(
             failure.to_string(),
-            "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+            "release 1.1.0 is a delta to 1.0.0: slot B holds 1.1.0"
         );
         assert!(lab.device.bytes() == before);
         report(lab.update(rebuilt, Slot::B).await);
@@ -550,7 +547,7 @@ async fn a_slot_that_keeps_no_index_is_known_by_its_root_image() {
         .expect_err("not known");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+        "release 1.1.0 is a delta to 1.0.0: slot B holds 1.1.0"
     );
 }
 
@@ -576,7 +573,7 @@ async fn a_slot_made_by_a_delta_is_compared_with_and_repaired_by_the_whole_bundl
         .expect("damage");
     assert!(!is_whole(&lab, None).await && !is_whole(&lab, Some(&second)).await);
     let repaired = repair(&lab, &second).await;
-    let Ok(Repaired::Mended(report)) = repaired else {
+    let Ok(RepairOutcome::Repaired(report)) = repaired else {
         panic!("not mended: {repaired:?}")
     };
     assert!(report.written_bytes <= 64 << 10, "{report:?}");
@@ -587,7 +584,10 @@ async fn a_slot_made_by_a_delta_is_compared_with_and_repaired_by_the_whole_bundl
         "it has the seal and the index of the whole bundle now"
     );
     let again = repair(&lab, &second).await;
-    assert!(matches!(again, Ok(Repaired::Whole(Slot::B))), "{again:?}");
+    assert!(
+        matches!(again, Ok(RepairOutcome::Intact(Slot::B))),
+        "{again:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -598,7 +598,7 @@ async fn where_it_cannot_be_told_that_the_images_are_the_same_nothing_is_repaire
     let failure = repair(&lab, &release(&SECOND, 7))
         .await
         .expect_err("other images");
-    let words = "slot B holds release 1.1.0, but not by this bundle, and it cannot be told that the images are the same: ";
+    let words = "slot B holds release 1.1.0 from another bundle, and its images are not known to be the same: ";
     assert!(failure.to_string().starts_with(words), "{failure}");
     assert!(lab.device.bytes() == before);
     forget_index(&lab);

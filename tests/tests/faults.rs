@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use updater::source::MemorySource;
-use updater::{ApplyError, Failure, Outcome};
+use updater::{ApplyError, ApplyFailure, Outcome};
 
 const A: Choice = Choice::Slot(Slot::A);
 
@@ -101,7 +101,7 @@ impl BlockDevice for Faulty {
 
 /// An update that `fault` ends. The running slot is as it was, and the same command goes on without
 /// the fault.
-async fn stopped_by(lab: &Lab, fault: Fault) -> Failure {
+async fn stopped_by(lab: &Lab, fault: Fault) -> ApplyFailure {
     let booted = lab.bytes(Slot::A);
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let failure = lab

@@ -158,7 +158,7 @@ async fn what_is_not_fit_is_refused_without_a_trace() {
     let other = refused(&lab, SECOND.bundle_for("other-machine", 1)).await;
     assert_eq!(
         other.to_string(),
-        "release 1.1.0 is for other-machine: this machine is test-machine"
+        "release 1.1.0 is compatible with other-machine: this machine is test-machine"
     );
     let stranger = refused(&lab, SECOND.bundle_for("test-machine", 9)).await;
     assert_eq!(

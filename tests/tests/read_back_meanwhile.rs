@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use updater::source::MemorySource;
-use updater::{Failure, Outcome};
+use updater::{ApplyFailure, Outcome};
 
 const MIB: u64 = 1 << 20;
 /// MiB of the root image: two parts of 64, and more.
@@ -125,7 +125,7 @@ impl BlockDevice for Told {
 
 /// An update to a release with a long root image, on a disk that forgets what is written to a byte
 /// of it.
-async fn updated(forgets: Option<u64>) -> (Lab, Arc<Told>, Result<Outcome, Failure>) {
+async fn updated(forgets: Option<u64>) -> (Lab, Arc<Told>, Result<Outcome, ApplyFailure>) {
     let lab = installed_on(Lab::with_root(512, ROOT + 10)).await;
     let told = Told::over(&lab, forgets);
     let long = Sample {

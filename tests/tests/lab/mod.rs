@@ -18,7 +18,7 @@ use std::sync::Arc;
 use updater::events::{Event, Recorded, Silent};
 use updater::source::MemorySource;
 use updater::source::Retries;
-use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::{ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
 
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
@@ -226,7 +226,7 @@ impl Lab {
         &self,
         source: MemorySource,
         booted: Choice,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         self.update_on(
             Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             source,
@@ -243,10 +243,10 @@ impl Lab {
         source: MemorySource,
         booted: Choice,
         options: &Options<'_>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         let disk = Disk::open(device).expect("disk");
         let store = RecordStore::open(&disk).expect("store");
-        let machine = Machine {
+        let machine = TargetMachine {
             disk,
             store,
             vars: Some(&self.vars),
@@ -261,7 +261,11 @@ impl Lab {
         incoming.apply(&machine, options, &events).await
     }
 
-    pub(crate) async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, Failure> {
+    pub(crate) async fn update(
+        &self,
+        bundle: Vec<u8>,
+        booted: Slot,
+    ) -> Result<Outcome, ApplyFailure> {
         self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted))
             .await
     }

@@ -31,8 +31,8 @@ impl Spans {
         self.spans.iter().map(|span| span.end - span.start).sum()
     }
 
-    /// Returns the end of the span that the byte at `at` lies in, or shortly before; `None` if there
-    /// is none. Forgets the spans before it.
+    /// Returns the end of the span that contains the byte at `at`, or begins shortly after it; `None`
+    /// if there is none. Forgets the spans before it.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
         while self.spans.front().is_some_and(|span| span.end <= at) {
             self.spans.pop_front();
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_requested_byte_lies_in_one_span(
+        fn every_requested_byte_is_in_one_span(
             parts in prop::collection::vec((0_u64..50, 0_u64..50), 0..20),
             max_gap in 0_u64..30,
         ) {
