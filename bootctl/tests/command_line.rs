@@ -1,4 +1,4 @@
-//! `rayos-bootctl` on a disk image and a directory of variables, as a person uses it.
+//! `rayos-bootctl` on a disk image and a folder of variables, as an operator uses it.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-/// A disk with A 1.0.0 Good and B 1.1.0 on trial, and an empty directory of variables.
+/// A disk with A 1.0.0 Good and B 1.1.0 on trial, and an empty folder of variables.
 struct Bench {
     dir: tempfile::TempDir,
 }
@@ -207,7 +207,7 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
         foreign
     );
 
-    // libefivar reads variables from where EFIVARFS_PATH says.
+    // libefivar reads variables from the folder in EFIVARFS_PATH.
     let path = format!("{}/", bench.vars().display());
     let output = Command::new("efibootmgr")
         .arg("-v")

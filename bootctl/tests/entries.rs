@@ -1,4 +1,4 @@
-//! Boot entries against firmware that is full, deaf, forgetful or lying, and the budget of writes
+//! Boot entries with firmware that is full, refuses writes or drops them, and the budget of writes
 //! to NVRAM.
 
 use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
@@ -92,7 +92,7 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
     let trial = activate(&disarm(&record, target), target, release, false, 3).unwrap();
     settled(&vars, &trial, A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(1));
-    // Firmware takes BootNext and removes it: its write, not ours.
+    // The firmware removes BootNext when it uses it; that write is not ours.
     let firmware = BootVars::read(&vars).unwrap().next;
     assert_eq!(firmware, Some(1));
     vars.delete(&VarName::global("BootNext")).unwrap();
@@ -102,7 +102,7 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
     assert_eq!(vars.writes() - before - 1, 2, "BootNext and BootOrder");
 }
 
-/// The budget of docs/boot.md, operation by operation: most writes to NVRAM that each may cost.
+/// The budget of docs/boot.md: the maximum number of writes to NVRAM for each operation.
 #[test]
 fn each_operation_keeps_its_budget_of_writes() {
     let vars = MemVars::new();
@@ -264,7 +264,7 @@ fn a_bootnext_set_by_another_program_is_not_changed() {
     set(&vars, "BootNext", &[9, 0]);
     settled(&vars, &record(), A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(9));
-    // One of ours with no trial pending is stale.
+    // One of ours without a pending trial is stale.
     set(&vars, "BootNext", &[1, 0]);
     settled(&vars, &record(), A);
     assert_eq!(BootVars::read(&vars).unwrap().next, None);
@@ -295,7 +295,7 @@ fn a_full_read_only_or_unreadable_store_is_a_warning() {
     );
 }
 
-/// Firmware that says yes and does nothing.
+/// Firmware that accepts writes and drops them.
 struct Yes;
 
 impl EfiVars for Yes {
@@ -322,7 +322,7 @@ fn firmware_that_drops_a_change_is_detected_after_one_write() {
 }
 
 proptest! {
-    /// Whatever variables there are: it ends, what is foreign stays, and ours are first.
+    /// With any variables the run ends, foreign entries stay, and ours are first.
     #[test]
     fn any_variables_are_brought_in_line(
         entries in proptest::collection::btree_map(0_u16..8, proptest::collection::vec(any::<u8>(), 0..40), 0..6),

@@ -1,5 +1,5 @@
 //! A running machine: its disk found through sysfs and the guard's variable, committed, lost and
-//! rebuilt. The block devices are image files under a directory laid out like sysfs.
+//! rebuilt. The block devices are image files in a folder laid out like sysfs.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-/// Directories that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
+/// Folders that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
 struct Host {
     dir: tempfile::TempDir,
 }
@@ -109,7 +109,7 @@ fn open(path: &Path) -> Disk {
     Disk::open(Arc::new(device)).unwrap()
 }
 
-/// The guard's word on having started slot B on trial.
+/// Returns the handoff after the guard started slot B on trial.
 fn handoff(disk: &Disk) -> Handoff {
     let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
     Handoff {
@@ -210,7 +210,7 @@ fn a_running_trial_commits_logs_it_and_orders_its_entries() {
     );
 }
 
-/// A boot partition's content: a seal and an image.
+/// Returns the content of a boot partition: a seal and an image.
 fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) -> Vec<u8> {
     let digest = |bytes: &[u8]| ImageDigest {
         len: bytes.len() as u64,
@@ -274,7 +274,7 @@ fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     assert!(matches!(store.read(), Err(StoreError::Lost(_))));
     assert_eq!(store.initialise(&record).unwrap(), record);
 
-    // A flipped byte of the image, a header that is gone, a key that nobody trusts.
+    // A changed byte of the image, an erased seal, an untrusted key.
     disk.boot(Slot::B)
         .unwrap()
         .write_at(SEAL_LEN as u64 + 100, &[1])
@@ -379,7 +379,7 @@ fn repair_requires_trust_to_rebuild_a_record() {
     );
     assert!(out.contains("compatible unknown"), "{out}");
 
-    // What no seal tells, a person does: once.
+    // The compatible is in no seal: an operator names it, once.
     let (code, out, _) = run(&["repair", "--plan", "--compatible", "rayos-x86_64"]);
     assert_eq!(
         (code, out.as_str()),

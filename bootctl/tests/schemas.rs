@@ -1,4 +1,4 @@
-//! What the program prints as JSON is what `docs/schemas` says.
+//! The JSON output of the program fits the schemas in `docs/schemas`.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A disk with A Good and B on trial, and a directory of variables with a foreign entry, a damaged
+/// A disk with A Good and B on trial, and a folder of variables with a foreign entry, a damaged
 /// one and ours.
 fn machine(dir: &Path) -> Disk {
     let image = dir.join("disk.img");
@@ -132,7 +132,7 @@ fn each_verb_prints_json_that_fits_its_schema() {
         );
     }
 
-    // Every kind of event, and a release that failed.
+    // Each kind of event, and a release that failed.
     let log = EventLog::open(&disk).unwrap();
     let words =
         schema_of("log")["properties"]["events"]["items"]["properties"]["kind"]["enum"].clone();

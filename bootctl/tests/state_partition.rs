@@ -75,7 +75,10 @@ fn a_write_goes_to_the_older_copy_and_either_copy_is_enough() {
     assert_eq!((second.seq, store.read().unwrap()), (first.seq + 1, second));
     let before = image.bytes();
     assert_eq!(store.write(&second).unwrap(), second);
-    assert!(image.bytes() == before, "nothing new is not written");
+    assert!(
+        image.bytes() == before,
+        "an unchanged record is not written"
+    );
     let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
     assert_eq!(
         stale.to_string(),
@@ -88,7 +91,7 @@ fn a_write_goes_to_the_older_copy_and_either_copy_is_enough() {
         store.write(&store.read().unwrap()).unwrap();
         assert!(
             matches!(store.pair(), Pair::Valid { both: true, .. }),
-            "the damaged copy is mended"
+            "the damaged copy is repaired"
         );
         assert_eq!(store.read().unwrap().compatible.as_str(), "rayos-x86_64");
     }

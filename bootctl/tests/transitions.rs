@@ -1,4 +1,4 @@
-//! What may be done to the record, what is refused, and in which words.
+//! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
     Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback,
@@ -55,7 +55,7 @@ fn the_target_is_never_the_booted_slot() {
         ..both
     };
     assert_eq!(TargetSlot::choose(&other_way, B).unwrap().slot(), Slot::A);
-    // What the next boot takes is no target either, though another slot runs.
+    // The slot that the next boot starts is not a target either, although another one runs.
     assert_eq!(
         TargetSlot::choose(&both, B),
         Err(Refusal::IsDefault(Slot::A))
@@ -68,7 +68,7 @@ fn the_target_is_never_the_booted_slot() {
         Refusal::Booted(Slot::A).to_string(),
         "slot A is the booted slot"
     );
-    // From recovery: the one that is of no use, else the one that is not the default.
+    // From recovery: a slot that cannot be started, else the one that is not the default.
     assert_eq!(
         TargetSlot::choose(&both, Choice::Recovery).unwrap().slot(),
         Slot::B
@@ -101,7 +101,7 @@ fn the_only_fallback_of_an_uncommitted_slot_is_not_a_target() {
     assert_eq!(TargetSlot::choose(&record(good(1), worn), B), Err(refusal));
     let words = "slot B has not committed in this boot: slot A is its only fallback";
     assert_eq!(refusal.to_string(), words);
-    // A slot that is not Good is nobody's fallback.
+    // A slot that is not Good is not a fallback.
     let default_b = Record {
         default: Slot::B,
         ..record(pending(1), worn)
@@ -187,7 +187,7 @@ fn the_first_commit_moves_default_and_floor_and_later_ones_only_the_budget() {
         Ok(after),
         "a single boot does not move the default"
     );
-    // Alone, a release sets the floor; if it revokes, older ones are ruled out.
+    // A single release sets the floor; if it revokes, older ones become Unbootable.
     let alone = commit(&record(pending(7), good(3).unbootable(Reason::Empty)), A).unwrap();
     assert_eq!(alone.floor, 7);
     let revoking = commit(

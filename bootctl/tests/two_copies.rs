@@ -1,5 +1,5 @@
-//! What was decided outlives the loss of either copy of the record; and every cut on the way there
-//! is legal.
+//! A decision survives the loss of either copy of the record, and each power cut before that leaves
+//! a valid state.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -24,11 +24,11 @@ const GOOD: Status = Status::Good { budget_left: 8 };
 #[derive(Debug)]
 struct Fragile {
     memory: MemDevice,
-    /// Writes that still reach the medium; the next one reaches it in half.
+    /// Number of writes that still reach the medium; of the next one a half does.
     left: AtomicUsize,
-    /// Offset that cannot be written to.
+    /// Offset that cannot be written.
     bad: Option<u64>,
-    /// Writes into copies of the record.
+    /// Number of writes to copies of the record.
     records: AtomicUsize,
 }
 
@@ -90,7 +90,7 @@ fn store(image: &[u8]) -> RecordStore {
     RecordStore::open(&disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512)))).unwrap()
 }
 
-/// A Good, and B started from its last try but `left`, as the guard leaves the record.
+/// Returns the record with A Good and B started with `left` tries left, as the guard leaves it.
 fn on_trial(left: u8) -> (Vec<u8>, Record) {
     let device = Arc::new(MemDevice::from_bytes(fixture::image(), 512));
     let disk = disk(device.clone());
@@ -148,7 +148,7 @@ fn machine(device: Arc<Fragile>, booted: Slot) -> Machine {
     }
 }
 
-/// The image with one copy of the record overwritten.
+/// Returns the image with one copy of the record overwritten.
 fn without(image: &[u8], copy: usize) -> Vec<u8> {
     let start = disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512)))
         .state()
@@ -160,7 +160,7 @@ fn without(image: &[u8], copy: usize) -> Vec<u8> {
     image
 }
 
-/// What the next boot starts.
+/// Returns what the next boot starts.
 fn next(record: &Record) -> Choice {
     match decide(record, Request::Plain, Tried::default()) {
         record::Decision::Launch { choice, .. } => choice,
@@ -206,7 +206,11 @@ fn a_commit_that_is_cut_leaves_a_trial_or_a_commit_and_the_next_one_completes_it
             status == GOOD || found == trial,
             "cut in write {writes}: {status:?}"
         );
-        assert_eq!(outcome.is_ok(), status == GOOD, "a commit is told as it is");
+        assert_eq!(
+            outcome.is_ok(),
+            status == GOOD,
+            "a failed commit is reported as failed"
+        );
         // The same boot again, as after a restart of the service.
         let again = Fragile::new(cut, usize::MAX, None);
         machine(again.clone(), Slot::B).commit(0).unwrap();
@@ -222,7 +226,10 @@ fn a_commit_that_is_cut_leaves_a_trial_or_a_commit_and_the_next_one_completes_it
             break;
         }
     }
-    assert_eq!(writes, 4, "two copies and an event, and once uncut");
+    assert_eq!(
+        writes, 4,
+        "two copies and an event, and one run without a cut"
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The firmware's calendar as seconds.
 
-/// Returns the seconds from 1970-01-01 to a date of the Gregorian calendar, ignoring its time zone; 0
-/// for an earlier date and for one with a field out of range. *Pure.*
+/// Returns the seconds from 1970-01-01 to a date of the Gregorian calendar, ignoring its time zone;
+/// 0 for an earlier date and for one with a field out of range. *Pure.*
 #[must_use]
 pub fn seconds_of(date: (u16, u8, u8), time: (u8, u8, u8)) -> u64 {
     let ((year, month, day), (hour, minute, second)) = (date, time);

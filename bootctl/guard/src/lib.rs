@@ -1,5 +1,5 @@
-//! The boot guard: verifies the boot image of a slot, counts the try and starts it; if that fails, it
-//! starts another one.
+//! The boot guard: verifies the boot image of a slot, counts the try and starts it; if that fails,
+//! it starts another one.
 //!
 //! All decisions are in this library and run on any machine. The program (`main.rs`) implements
 //! [`Machine`] for the firmware. [`record::decide`] chooses what to start next; the running system

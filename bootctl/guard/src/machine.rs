@@ -23,8 +23,8 @@ pub trait Machine {
     fn other_disks(&mut self) -> Vec<Self::Disk>;
     /// Returns `\EFI\RAYOS\RECOVERY.IMG` of the volume that the guard was loaded from.
     fn recovery_file(&mut self) -> Option<Self::File>;
-    /// Publishes the handoff, loads the image, arms the watchdogs and starts the image. Returns only
-    /// if that fails or the image returns; a model also returns when the image took over.
+    /// Publishes the handoff, loads the image, arms the watchdogs and starts the image. Returns
+    /// only if that fails or the image returns; a model also returns when the image took over.
     fn start(&mut self, launch: &Launch) -> Ended;
 }
 

@@ -1,4 +1,5 @@
-//! `rayos-guard.efi`: the boot guard as a UEFI program. On any other target it only prints an error.
+//! `rayos-guard.efi`: the boot guard as a UEFI program. On any other target it only prints an
+//! error.
 #![cfg_attr(target_os = "uefi", no_main, no_std)]
 
 #[cfg(target_os = "uefi")]

@@ -27,8 +27,8 @@ pub enum Outcome {
 
 /// Runs the guard on `machine`. *Writes* the state partition.
 ///
-/// Without usable trust in `trust_block` nothing is started and nothing is written, because each slot
-/// would be refused for a fault that is not its own.
+/// Without usable trust in `trust_block` nothing is started and nothing is written, because each
+/// slot would be refused for a fault that is not its own.
 ///
 /// # Power loss
 /// The record is written before anything is loaded, so a later cut costs the try, and each try is
@@ -161,14 +161,15 @@ impl<M: Machine> Run<'_, M> {
         self.system.append_event(event.with_text(loss));
     }
 
-    /// Returns whether `choice` may be started although the record could not be written. A release on
-    /// trial must not, because its try would not be counted.
+    /// Returns whether `choice` may be started although the record could not be written. A release
+    /// on trial must not, because its try would not be counted.
     fn may_start_uncounted(&mut self, choice: Choice, record: &Record) -> bool {
         let trial = |slot: Slot| matches!(record.slot(slot).status, Status::Pending { .. });
         match choice {
             Choice::Slot(slot) if trial(slot) => {
                 let line = format!(
-                    "passed over slot {slot}: its try cannot be counted, because the boot record cannot be written"
+                    "passed over slot {slot}: its try cannot be counted, because the boot record \
+                     cannot be written"
                 );
                 self.machine.print(&line);
                 false

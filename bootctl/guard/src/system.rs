@@ -36,8 +36,8 @@ pub(crate) enum BootSource<D, F> {
 
 /// Finds a disk with a state partition. *Reads.*
 ///
-/// It is the disk of the guard; or else, unless the guard is on an installation medium, another disk:
-/// the first one with a record of its own, or otherwise the first one with a state partition.
+/// It is the disk of the guard; or else, unless the guard is on an installation medium, another
+/// disk: the first one with a record of its own, or otherwise the first one with a state partition.
 pub(crate) fn find<M: Machine>(machine: &mut M) -> BootSource<M::Disk, M::File> {
     if let Some(found) = machine.own_disk().and_then(|disk| open(disk, true)) {
         return BootSource::Disk(found);
@@ -85,8 +85,8 @@ impl<D: Disk> SystemDisk<D> {
         Pair::read(Copies(copies.each_ref().map(Option::as_ref)))
     }
 
-    /// Returns the statement in the seal of a slot, if its signatures are accepted and the slot has both
-    /// partitions.
+    /// Returns the statement in the seal of a slot, if its signatures are accepted and the slot has
+    /// both partitions.
     fn seal(&self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
         let boot = self.partitions.boot(slot).ok_or(Refusal::Missing)?;
         self.partitions.root(slot).ok_or(Refusal::Missing)?;
@@ -151,8 +151,8 @@ pub(crate) struct System<D> {
 }
 
 impl<D: Disk> System<D> {
-    /// Reads the record, or rebuilds it from evidence if it is lost. *Reads*; a rebuilt record is on the
-    /// disk only after [`System::write`].
+    /// Reads the record, or rebuilds it from evidence if it is lost. *Reads*; a rebuilt record is
+    /// on the disk only after [`System::write`].
     pub(crate) fn load(
         found: SystemDisk<D>,
         trust: &Trust,
@@ -204,9 +204,9 @@ impl<D: Disk> System<D> {
         (system, authority, Some(lost))
     }
 
-    /// Writes `record` with the next sequence number to the older copy, flushes and reads it back, and
-    /// returns the record as written. Writes nothing if the record is on the disk already. *Writes*;
-    /// durable on return.
+    /// Writes `record` with the next sequence number to the older copy, flushes and reads it back,
+    /// and returns the record as written. Writes nothing if the record is on the disk already.
+    /// *Writes*; durable on return.
     ///
     /// # Errors
     /// [`IoError`], also if other bytes are read back.
@@ -257,7 +257,8 @@ impl<D: Disk> System<D> {
         }
     }
 
-    /// Returns the boot partition of `slot`, if both of its partitions are those that the record names.
+    /// Returns the boot partition of `slot`, if both of its partitions are those that the record
+    /// names.
     pub(crate) fn slot_source(
         &self,
         slot: Slot,
@@ -275,8 +276,8 @@ impl<D: Disk> System<D> {
         })
     }
 
-    /// Returns the recovery partition. It is found by its type only: recovery is the last resort, and
-    /// its seal shows that it is ours.
+    /// Returns the recovery partition. It is found by its type only: recovery is the last resort,
+    /// and its seal shows that it is ours.
     pub(crate) fn recovery_source(&self) -> Result<PartitionSource<'_, D>, Refusal> {
         let partition = self.found.partitions.recovery.ok_or(Refusal::Missing)?;
         Ok(PartitionSource {
@@ -286,8 +287,8 @@ impl<D: Disk> System<D> {
     }
 }
 
-/// Returns the next sequence number of the event ring, and the highest sequence number of a record in
-/// it.
+/// Returns the next sequence number of the event ring, and the highest sequence number of a record
+/// in it.
 fn read_ring<D: Disk>(found: &SystemDisk<D>) -> (u64, u64) {
     let mut ring = vec![0; (RING_LEN as usize).next_multiple_of(BLOCK)];
     if disk::read_at(&found.disk, &found.state, RING_OFFSET, &mut ring).is_err() {

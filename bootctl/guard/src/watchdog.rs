@@ -1,9 +1,9 @@
 //! Hardware watchdogs, armed before a slot is started. If a release hangs before its own watchdog
 //! service runs, the machine is reset and the try is spent. Two kinds are supported.
 
-/// Seconds from the start of the image until the reset, unless the started system feeds or stops the
-/// watchdog. The drivers of Linux stop it when they load. A system without such a driver is reset
-/// before it can commit.
+/// Seconds from the start of the image until the reset, unless the started system feeds or stops
+/// the watchdog. The drivers of Linux stop it when they load. A system without such a driver is
+/// reset before it can commit.
 pub const SECONDS: u16 = 180;
 
 /// A PCI function: bus, device, function.
@@ -17,8 +17,8 @@ pub struct Address {
     pub function: u8,
 }
 
-/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` means that the firmware
-/// refused.
+/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` means that the
+/// firmware refused.
 pub trait Bus {
     /// Reads 32 bits of configuration space; all ones if there is no such function.
     fn config(&mut self, at: Address, register: u8) -> Option<u32>;
@@ -61,8 +61,8 @@ pub fn disarm<B: Bus>(bus: &mut B) -> usize {
     })
 }
 
-/// Calls `act` with each PCI function that is a supported watchdog. Returns the number of calls that
-/// succeeded.
+/// Calls `act` with each PCI function that is a supported watchdog. Returns the number of calls
+/// that succeeded.
 fn each<B: Bus>(bus: &mut B, mut act: impl FnMut(&mut B, Address, u32) -> Option<()>) -> usize {
     let mut done: usize = 0;
     for (number, device) in (0..=u8::MAX).flat_map(|bus| (0..32).map(move |device| (bus, device))) {

@@ -1,9 +1,9 @@
-//! The guard on a model of a machine: disks that lose what was not flushed, that tear, fail and
-//! lie, and images that start, return or are refused.
+//! The guard on a model of a machine: disks that lose unflushed writes, tear writes, fail and
+//! corrupt silently, and images that start, return or are refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../examples/lab/disk.rs"]
-#[allow(dead_code, reason = "shared with the laboratory")]
+#[allow(dead_code, reason = "shared with the lab")]
 mod disk;
 mod model;
 
@@ -346,8 +346,9 @@ fn the_guards_own_disk_wins_over_media_and_media_over_other_disks() {
     assert_eq!(machine.run(Request::Plain), Outcome::GaveUp);
 }
 
-/// Cuts the power at every operation, whole and torn, and boots on until nothing of the trial is
-/// left: it is never started more often than it has tries, and A or recovery is always reached.
+/// Cuts the power at each operation, before it and within it, and boots until the trial has no
+/// tries left. It is never started more often than it has tries, and A or recovery is always
+/// reached.
 #[test]
 fn no_cut_gives_a_trial_more_starts_than_tries() {
     let operations = {
@@ -404,7 +405,7 @@ fn any_status() -> impl Strategy<Value = Status> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The guard starts what `decide` says, in its order, each at most once, and nothing else.
+    /// The guard starts the candidates of `decide` in order, each at most once, and nothing else.
     #[test]
     fn starts_follow_the_decision(
         a in any_status(), b in any_status(), b_is_default: bool, shot in 0..4_u8, recovery: bool,
@@ -427,7 +428,7 @@ proptest! {
         prop_assert_eq!(choices, expected);
     }
 
-    /// Whatever stands on the disk: no panic, every candidate at most once, only signed bytes.
+    /// With any damage of the disk: no panic, each candidate at most once, only signed bytes.
     #[test]
     fn damage_never_starts_anything_unsigned(
         sector in prop_oneof![Just(512_usize), Just(4096)],

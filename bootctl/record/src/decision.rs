@@ -101,8 +101,8 @@ pub enum Decision {
         /// The record that must be on the disk before anything is loaded. The try is spent in it.
         record: Record,
     },
-    /// No candidate is left: write `record` if it differs, and return an error to the firmware, which
-    /// then tries the next entry or medium.
+    /// No candidate is left: write `record` if it differs, and return an error to the firmware,
+    /// which then tries the next entry or medium.
     GiveUp {
         /// The record that must be on the disk.
         record: Record,

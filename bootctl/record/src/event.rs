@@ -1,8 +1,8 @@
 //! The event ring: a log of boots and updates that survives a failed release.
 //!
 //! It has 224 blocks of 4 KiB. Each event fills one block, so that a torn write damages only that
-//! event. The sequence number gives the block, so the next event overwrites the oldest one. The ring
-//! is for people; no decision depends on it.
+//! event. The sequence number gives the block, so the next event overwrites the oldest one. The
+//! ring is for people; no decision depends on it.
 
 use crate::layout::RING_LEN;
 use crate::reason::Reason;
@@ -268,8 +268,8 @@ pub fn next_seq(ring: &[u8]) -> u64 {
         .saturating_add(1)
 }
 
-/// Returns the valid events of a ring, in the order of their blocks. *Pure.* An event in a block that
-/// does not belong to its sequence number is skipped: a misdirected write.
+/// Returns the valid events of a ring, in the order of their blocks. *Pure.* An event in a block
+/// that does not belong to its sequence number is skipped: a misdirected write.
 pub fn events(ring: &[u8]) -> impl Iterator<Item = Event> + '_ {
     ring.chunks_exact(EVENT_LEN)
         .zip(0_u64..)

@@ -8,8 +8,8 @@ use seal::field::{get, put};
 /// Length of the variable's data in bytes.
 pub const HANDOFF_LEN: usize = 80;
 
-/// The guard's report on what it started. The variable is volatile, so it is always about the present
-/// boot.
+/// The guard's report on what it started. The variable is volatile, so it is always about the
+/// present boot.
 ///
 /// ```text
 /// offset  bytes  what

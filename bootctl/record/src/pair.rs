@@ -22,8 +22,8 @@ pub enum Pair {
     },
     /// A later major version wrote a copy. It must be neither used nor overwritten.
     Newer(u16),
-    /// No copy is valid: the record must be rebuilt from evidence. The errors are in the order of the
-    /// copies, `None` for a read error.
+    /// No copy is valid: the record must be rebuilt from evidence. The errors are in the order of
+    /// the copies, `None` for a read error.
     Lost([Option<RecordError>; 2]),
 }
 

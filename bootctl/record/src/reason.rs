@@ -38,11 +38,11 @@ pub enum Reason {
     OtherRelease = 15,
     /// The partition is missing.
     Missing = 16,
-    /// Damaged chunks of a committed release are being written again, or that was interrupted. After
-    /// the repair the slot is Good again.
+    /// Damaged chunks of a committed release are being written again, or that was interrupted.
+    /// After the repair the slot is Good again.
     Repairing = 17,
-    /// Secure Boot is on, and the firmware does not accept the image's Authenticode signature, or there
-    /// is none.
+    /// Secure Boot is on, and the firmware does not accept the image's Authenticode signature, or
+    /// there is none.
     SecureBoot = 18,
     /// A later minor version wrote a reason that is unknown here.
     Other = 255,

@@ -17,8 +17,8 @@ const SEQ_MARGIN: u64 = 1 << 16;
 /// Evidence that remains when both copies of the record are lost.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
-    /// For each slot the signed statement in its boot partition, if it **verifies** and the boot image
-    /// has the signed SHA-256; otherwise the reason for not starting the slot.
+    /// For each slot the signed statement in its boot partition, if it **verifies** and the boot
+    /// image has the signed SHA-256; otherwise the reason for not starting the slot.
     pub sealed: [Result<Statement, Reason>; 2],
     /// Highest sequence number of a record in the event ring; 0 for none.
     pub seq_seen: u64,
@@ -57,8 +57,8 @@ pub fn rebuild(partitions: &Partitions, evidence: &Evidence) -> Option<Record> {
 }
 
 impl Record {
-    /// Returns the record of a disk without a release. *Pure.* Both slots are empty, the floor is 0,
-    /// and there is no install id and no compatible. A missing partition has the GUID zero.
+    /// Returns the record of a disk without a release. *Pure.* Both slots are empty, the floor is
+    /// 0, and there is no install id and no compatible. A missing partition has the GUID zero.
     #[must_use]
     pub fn unused(partitions: &Partitions) -> Self {
         let uuid = |found: Option<Partition>| found.map_or(Guid::ZERO, |found| found.uuid);

@@ -1,4 +1,4 @@
-//! The decision of the guard: its whole truth table against a plain reading of the rules, and exact
+//! The decision of the guard: its truth table compared with a plain reading of the rules, and exact
 //! counts.
 
 use record::gpt::Partitions;
@@ -42,7 +42,7 @@ fn launched(decision: Decision) -> Option<(Choice, Why, Record)> {
     }
 }
 
-/// The rules, read again and written down as a list of candidates.
+/// The rules as a list of candidates, independent of the implementation.
 fn expected(record: &Record, request: Request, tried: Tried) -> Option<(Choice, Why)> {
     let left = |slot: Slot| match record.slot(slot).status {
         Status::Unbootable => 0,

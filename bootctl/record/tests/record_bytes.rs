@@ -76,7 +76,7 @@ fn sample() -> Record {
     }
 }
 
-/// Offsets as documented, written out here a second time; the CRC is the one of zip and
+/// The documented offsets, written here a second time; the CRC is the one of zip and
 /// `cksum -o 3`.
 #[test]
 fn each_field_is_at_its_documented_offset() {
@@ -185,7 +185,7 @@ fn a_copy_in_the_place_of_the_other_is_refused() {
         }
     );
     assert_eq!(Pair::read(Copies([None, None])), Pair::Lost([None, None]));
-    // A later version wins over everything, so that it is never overwritten.
+    // A later version takes precedence, so that it is never overwritten.
     let mut later = old;
     later[8] = 9;
     let crc = crc32fast::hash(&later[..4092]);
@@ -222,7 +222,7 @@ fn an_event_keeps_the_end_of_a_long_text_and_its_number_gives_its_block() {
     ring[at..at + EVENT_LEN].copy_from_slice(&event.encode());
     assert!(event::events(&ring).eq([event]));
     assert_eq!(event::next_seq(&ring), EVENTS + 4);
-    // The same block elsewhere is a misdirected write.
+    // The same block in another place is a misdirected write.
     ring.rotate_right(EVENT_LEN);
     assert_eq!(event::events(&ring).count(), 0);
 }
@@ -232,7 +232,7 @@ proptest! {
     fn a_written_record_is_read_back(record in any_record(), copy in 0_u32..2) {
         let bytes = record.encode(copy);
         let read = Record::decode(&bytes, copy).unwrap();
-        // An Unbootable slot has nothing left, whatever it had.
+        // An Unbootable slot has no tries left.
         prop_assert_eq!(read, record);
         prop_assert_eq!(read.encode(copy), bytes);
     }

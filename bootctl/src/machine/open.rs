@@ -49,8 +49,8 @@ pub enum MachineError {
     Refused(#[from] Refusal),
 }
 
-/// Returns what the guard reported about this boot; `None` if it did not start this system, or there
-/// are no EFI variables. *Reads.*
+/// Returns what the guard reported about this boot; `None` if it did not start this system, or
+/// there are no EFI variables. *Reads.*
 ///
 /// # Errors
 /// [`VarError`] if the variable cannot be read.

@@ -143,9 +143,16 @@ pub(crate) fn has_working_release(world: &World) -> bool {
     };
     Slot::ALL.into_iter().any(|slot| {
         let state = record.slot(slot);
-        let works = matches!(world.content[slot as usize], Content::Whole { release, behaviour: Behaviour::Works }
-            if state.release.manifest_sha256 == [release; 32]);
-        state.is_good() && state.is_bootable() && works && state.release.rollback_index >= record.floor
+        let Content::Whole {
+            release,
+            behaviour: Behaviour::Works,
+        } = world.content[slot as usize]
+        else {
+            return false;
+        };
+        let is_recorded = state.release.manifest_sha256 == [release; 32];
+        let is_above_floor = state.release.rollback_index >= record.floor;
+        is_recorded && is_above_floor && state.is_good() && state.is_bootable()
     })
 }
 
@@ -161,8 +168,8 @@ fn boot_again(world: &World, rules: &Rules) -> World {
     again
 }
 
-/// Checks what must hold at rest: the entries are in line, and another boot changes nothing. Returns
-/// whether a slot runs.
+/// Checks what must hold at rest: the entries are in line, and another boot changes nothing.
+/// Returns whether a slot runs.
 pub(crate) fn check_settled(world: &World, rules: &Rules) -> Result<bool, String> {
     let Phase::Up { choice, .. } = world.phase else {
         return Err("I6: at rest but not running".to_owned());

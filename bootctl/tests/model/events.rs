@@ -35,8 +35,8 @@ pub(crate) fn events(world: &World, rules: &Rules, scenario: Scenario) -> Vec<Wo
         }
         return next;
     }
-    // A power cut at any step: what was written stays, what was in memory is lost. A torn write of a
-    // copy leaves the current record, which is the state before that step.
+    // A power cut at any step: what was written stays, what was in memory is lost. A torn write of
+    // a copy leaves the current record, which is the state before that step.
     next.push(world.with(|world| {
         if let (
             Phase::Up {

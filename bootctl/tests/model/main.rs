@@ -1,6 +1,6 @@
 //! The protocol, explored completely: all states that updates, commits, rollbacks, fallbacks,
-//! recovery, power cuts at each step, releases that work, fail or return, and faulty firmware can lead
-//! to. Then the same with single barriers taken away; a check must detect each of them.
+//! recovery, power cuts at each step, releases that work, fail or return, and faulty firmware can
+//! lead to. Then the same with single barriers taken away; a check must detect each of them.
 //!
 //! | module | holds |
 //! | --- | --- |

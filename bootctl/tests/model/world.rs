@@ -53,8 +53,8 @@ pub(crate) struct World {
     pub(crate) phase: Phase,
     /// The firmware refuses all writes for now.
     pub(crate) refuses_writes: bool,
-    /// *Observed*: how often the release in the slot was started after its activation, until its first
-    /// commit.
+    /// *Observed*: how often the release in the slot was started after its activation, until its
+    /// first commit.
     pub(crate) launches: [u8; 2],
     /// *Observed*: the release in the slot has passed its checks once, or that cannot be known any
     /// more.

@@ -55,8 +55,8 @@ impl Bus for RootBridge {
         self.0.get_mut()?.io().write_one(port.into(), value).ok()
     }
 
-    // Memory is accessed directly, because the root bridge of EDK2 refuses addresses outside its own
-    // windows, and the registers of the chipset are outside of them.
+    // Memory is accessed directly, because the root bridge of EDK2 refuses addresses outside its
+    // own windows, and the registers of the chipset are outside of them.
 
     fn memory(&mut self, address: u64) -> Option<u32> {
         // SAFETY: UEFI maps memory one to one (UEFI 2.10, 2.3.4); the address is that of a register

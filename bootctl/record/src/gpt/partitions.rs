@@ -84,8 +84,8 @@ impl Partitions {
     ///
     /// # Errors
     /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] for a
-    /// partition of ours outside the usable range; [`GptError::Duplicate`] if one of our types occurs
-    /// twice.
+    /// partition of ours outside the usable range; [`GptError::Duplicate`] if one of our types
+    /// occurs twice.
     pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
         if crc32fast::hash(array) != header.array_crc {

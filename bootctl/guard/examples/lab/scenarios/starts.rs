@@ -61,7 +61,7 @@ pub(super) fn large_sectors(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The trial returns, the default returns, recovery resets: all within one boot.
+/// The trial returns, the default returns and recovery resets, all within one boot.
 pub(super) fn fallback(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "fallback", 512, ["return", "return", "reset"])?;
     installed.put(Slot::A, GOOD, TRIAL);
@@ -92,7 +92,7 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Firmware would wait in its menu for a person if the guard handed success on.
+/// The guard never returns success, because the firmware would then wait in its menu.
 pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(
         lab,
@@ -113,7 +113,8 @@ pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
     said(&console, GAVE_UP)
 }
 
-/// A committed release that stops reaching commit is given up, and the other one is started.
+/// A committed release that repeatedly fails to reach commit becomes Unbootable, and the other one
+/// is started.
 pub(super) fn worn(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "worn", 512, ["reset"; 3])?;
     installed.put(Slot::A, Status::Good { budget_left: 2 }, GOOD);
@@ -186,7 +187,7 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     )
 }
 
-/// R asks for recovery; any other key for nothing.
+/// R requests recovery; other keys request nothing.
 pub(super) fn recovery_key(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "recovery-key", 512, ["reset"; 3])?;
     installed.machine.typed = "xyr";
