@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `catalogue` | the rows of docs/threat-model.md |
 //! | `image` | partition tables and FAT file systems, read by other tools |
+//! | `memory_machine` | a machine in memory for the real installer and updater |
 //! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
 //! | `sim` | the simulated machine |
@@ -12,6 +13,7 @@
 
 pub mod catalogue;
 mod image;
+pub mod memory_machine;
 pub mod recording;
 mod sample;
 pub mod sim;
