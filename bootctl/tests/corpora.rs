@@ -42,7 +42,7 @@ fn no_input_of_any_target_fails() {
 /// What is never accepted is refused by the first check that it comes to, and leads to no other.
 /// The rest of what a target reads begins with bytes of its own.
 #[test]
-fn the_corpora_hold_what_is_accepted() {
+fn the_corpora_contain_accepted_inputs() {
     let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
     assert!(
         corpus("event_ring")

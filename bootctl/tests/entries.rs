@@ -104,7 +104,7 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
 
 /// The budget of docs/boot.md, operation by operation: most writes to NVRAM that each may cost.
 #[test]
-fn every_operation_keeps_its_budget_of_writes() {
+fn each_operation_keeps_its_budget_of_writes() {
     let vars = MemVars::new();
     let mut spent = Vec::new();
     let mut settle = |what: &'static str, record: &Record, booted: Choice| {
@@ -162,7 +162,7 @@ fn every_operation_keeps_its_budget_of_writes() {
 }
 
 #[test]
-fn a_purged_store_is_written_anew_around_what_others_own() {
+fn a_purged_store_gets_our_entries_again_beside_foreign_ones() {
     let vars = MemVars::new();
     for (name, data) in [
         ("Boot0000", foreign(b'w')),
@@ -182,7 +182,7 @@ fn a_purged_store_is_written_anew_around_what_others_own() {
 }
 
 #[test]
-fn a_number_that_firmware_took_is_left_to_it() {
+fn a_number_that_the_firmware_reused_stays_its_own() {
     let vars = MemVars::new();
     settled(&vars, &record(), A);
     set(&vars, "Boot0000", &foreign(b'U'));
@@ -193,7 +193,7 @@ fn a_number_that_firmware_took_is_left_to_it() {
 }
 
 #[test]
-fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
+fn stale_duplicate_moved_and_inactive_entries_of_ours_are_repaired() {
     let vars = MemVars::new();
     let moved = Partition {
         first_lba: 4096,
@@ -257,7 +257,7 @@ fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
 }
 
 #[test]
-fn what_someone_else_put_into_bootnext_is_theirs() {
+fn a_bootnext_set_by_another_program_is_not_changed() {
     let vars = MemVars::new();
     settled(&vars, &record(), A);
     set(&vars, "Boot0009", &foreign(b'f'));
@@ -271,7 +271,7 @@ fn what_someone_else_put_into_bootnext_is_theirs() {
 }
 
 #[test]
-fn full_or_read_only_or_unreadable_is_a_warning_in_words() {
+fn a_full_read_only_or_unreadable_store_is_a_warning() {
     for (error, words) in [
         (VarError::Full, "the firmware's variable store is full"),
         (VarError::ReadOnly, "EFI variables are read-only"),
@@ -314,10 +314,10 @@ impl EfiVars for Yes {
 }
 
 #[test]
-fn firmware_that_drops_what_it_took_is_found_out_after_one_write() {
+fn firmware_that_drops_a_change_is_detected_after_one_write() {
     let report = run(&record(), &Yes, &facts(), Some(A));
     assert_eq!(report.done.len(), 1);
-    let words = "boot entries not repaired: the firmware took and dropped: write Boot0000, RayOS A";
+    let words = "boot entries not repaired: the firmware accepted but did not make the change: write Boot0000, RayOS A";
     assert_eq!(report.warning.unwrap().to_string(), words);
 }
 

@@ -151,7 +151,7 @@ fn the_disk_is_the_one_that_the_guard_named_and_a_copy_of_it_is_refused() {
     ));
     host.add_disk("sdc", &std::fs::read(host.path("dev/sda")).unwrap());
     let error = host.devices().booted(&handoff).unwrap_err();
-    assert!(error.to_string().contains("is there twice: "), "{error}");
+    assert!(error.to_string().contains(": found twice: "), "{error}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() 
 }
 
 #[test]
-fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
+fn a_running_trial_commits_logs_it_and_orders_its_entries() {
     let host = Host::new();
     let disk = host.disk();
     let before = fixture::unused(&disk);
@@ -240,7 +240,7 @@ fn trust(key: &SigningKey) -> Trust {
 }
 
 #[test]
-fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
+fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
@@ -307,7 +307,7 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
 }
 
 #[test]
-fn repair_wants_trust_and_then_rebuilds() {
+fn repair_requires_trust_to_rebuild_a_record() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
@@ -361,8 +361,8 @@ fn repair_wants_trust_and_then_rebuilds() {
     assert_eq!(
         (code, err.as_str()),
         (
-            77,
-            "rayos-bootctl: boot record is lost: rebuilding it needs --trust FILE\n"
+            2,
+            "rayos-bootctl: boot record is lost: --trust FILE is required to rebuild it\n"
         )
     );
     let guard = host.path("guard.efi");
@@ -392,8 +392,8 @@ fn repair_wants_trust_and_then_rebuilds() {
         "it is known now"
     );
     let (code, _, err) = run(&["repair", "--compatible", "toaster"]);
-    let words =
-        "boot record: compatible is rayos-x86_64, not toaster: what a machine is does not change";
+    let words = "boot record: compatible is rayos-x86_64, expected toaster: it cannot be changed \
+                 after installation";
     assert_eq!((code, err), (5, format!("rayos-bootctl: {words}\n")));
     assert_eq!(run(&["repair", "--compatible", ""]).0, 2);
 }

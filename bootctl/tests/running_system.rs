@@ -12,7 +12,7 @@ use bootctl::efivars::MemVars;
 use bootctl::failure_report;
 use bootctl::log::EventLog;
 use bootctl::machine::Machine;
-use bootctl::status::Status;
+use bootctl::status::MachineStatus;
 use bootctl::watch::Watch;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Record, Slot, Status as SlotStatus, Text64, Why};
@@ -29,7 +29,7 @@ fn disk() -> Disk {
 }
 
 /// B 1.4.2 runs on trial, with this many tries left; A is 1.4.1, Good.
-fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
+fn on_trial(tries_left: u8, watch: Option<Watch>) -> MachineStatus {
     let disk = disk();
     let record = fixture::unused(&disk);
     let record = fixture::holding(
@@ -56,16 +56,16 @@ fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
         root_uuid: record.slot(Slot::B).root_uuid,
         state_uuid: disk.partitions().state.unwrap().uuid,
     };
-    Status {
+    MachineStatus {
         handoff: Some(handoff),
         record: Some(record),
         watch,
-        ..Status::default()
+        ..MachineStatus::default()
     }
 }
 
 #[test]
-fn a_trial_says_what_it_waits_for_how_long_and_what_comes_then() {
+fn the_sentence_of_a_trial_says_when_it_commits_and_what_else_happens() {
     let watch = |seconds| {
         Some(Watch {
             checks: 4,
@@ -145,7 +145,7 @@ fn dump(dir: &Path, time: u64, text: &str) {
 }
 
 #[test]
-fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
+fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     let disk = disk();
     let log = EventLog::open(&disk).unwrap();
     told(&log, Kind::Launched, A, "1.4.1", 100);
@@ -199,7 +199,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
     );
     let failure = failure_report::failure(&record, &events, Slot::B).unwrap();
     assert_eq!(
-        failure.last_words.as_deref(),
+        failure.last_output.as_deref(),
         Some("[    1.0] Kernel panic - not syncing: no root")
     );
 
@@ -215,7 +215,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
 }
 
 #[test]
-fn the_clock_tells_which_start_a_panic_ended() {
+fn the_time_of_a_panic_selects_the_launch_that_it_ended() {
     let disk = disk();
     let log = EventLog::open(&disk).unwrap();
     for (choice, time) in [(A, 100), (B, 200), (Choice::Recovery, 300)] {
@@ -237,7 +237,7 @@ fn the_clock_tells_which_start_a_panic_ended() {
 }
 
 #[test]
-fn a_record_that_was_rebuilt_is_told_what_the_machine_is_and_no_other() {
+fn only_a_record_without_a_compatible_receives_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.img");
     fixture::partitioned(&path);

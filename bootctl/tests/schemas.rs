@@ -8,7 +8,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::{EfiVars as _, Efivarfs, VarName, Variable};
 use bootctl::entry::LoadOption;
 use bootctl::log::EventLog;
-use bootctl::status::Status as MachineStatus;
+use bootctl::status::MachineStatus;
 use bootctl::store::RecordStore;
 use bootctl::watch::Watch;
 use fixtures::schema::misfits;
@@ -109,7 +109,7 @@ fn fits(verb: &str, value: &Value) {
 }
 
 #[test]
-fn every_verb_prints_what_its_schema_says() {
+fn each_verb_prints_json_that_fits_its_schema() {
     let dir = tempfile::tempdir().unwrap();
     let disk = machine(dir.path());
     let verbs = ["status", "why", "log", "entries", "booted"];
@@ -166,7 +166,7 @@ fn every_verb_prints_what_its_schema_says() {
 }
 
 #[test]
-fn a_machine_of_which_nothing_is_known_fits_too_and_so_does_one_that_waits() {
+fn the_status_of_an_unknown_machine_and_of_a_trial_fits_its_schema() {
     let nothing = MachineStatus {
         warnings: vec!["the disk is gone".to_owned()],
         ..MachineStatus::default()
@@ -183,7 +183,7 @@ fn a_machine_of_which_nothing_is_known_fits_too_and_so_does_one_that_waits() {
 }
 
 #[test]
-fn a_schema_refuses_what_is_not_so() {
+fn a_schema_refuses_an_unknown_word() {
     let dir = tempfile::tempdir().unwrap();
     machine(dir.path());
     let mut status = printed(dir.path(), "status");

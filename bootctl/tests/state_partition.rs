@@ -63,7 +63,7 @@ fn a_window_ends_where_its_partition_ends() {
 }
 
 #[test]
-fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
+fn a_write_goes_to_the_older_copy_and_either_copy_is_enough() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
@@ -79,7 +79,7 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
     let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
     assert_eq!(
         stale.to_string(),
-        "boot record changed meanwhile: sequence number 2, expected 1"
+        "boot record: changed by another program: sequence number 2, expected 1"
     );
 
     for offset in COPY_OFFSETS {
@@ -95,7 +95,7 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
 }
 
 #[test]
-fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
+fn a_record_of_a_later_version_or_of_another_disk_is_not_changed() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
@@ -117,7 +117,7 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
     let before = image.bytes();
     assert_eq!(
         store.read().unwrap_err().to_string(),
-        "boot record has version 2, this program reads 1"
+        "boot record: version 2, expected 1"
     );
     assert!(matches!(store.write(&ours), Err(StoreError::Newer(2))));
     assert!(matches!(store.initialise(&ours), Err(StoreError::Newer(2))));
@@ -163,7 +163,7 @@ fn the_ring_keeps_the_last_224_events_in_order() {
 }
 
 #[test]
-fn every_status_survives_the_disk_and_leaves_the_other_slot_alone() {
+fn each_status_is_read_back_and_does_not_change_the_other_slot() {
     let disk = Disk::open(image()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
     let first = store.initialise(&unused(&disk)).unwrap();

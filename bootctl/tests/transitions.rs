@@ -83,7 +83,7 @@ fn the_target_is_never_the_booted_slot() {
 }
 
 #[test]
-fn the_only_fallback_of_what_has_not_committed_is_no_target() {
+fn the_only_fallback_of_an_uncommitted_slot_is_not_a_target() {
     let refusal = Refusal::OnlyFallback {
         booted: Slot::B,
         fallback: Slot::A,
@@ -110,7 +110,7 @@ fn the_only_fallback_of_what_has_not_committed_is_no_target() {
 }
 
 #[test]
-fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
+fn disarming_removes_the_default_and_the_request_for_the_slot() {
     let before = Record {
         default: Slot::B,
         one_shot: Some(B),
@@ -128,7 +128,7 @@ fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
 }
 
 #[test]
-fn activating_wants_a_disarmed_slot_a_new_enough_release_and_tries() {
+fn activation_requires_a_disarmed_slot_an_index_above_the_floor_and_tries() {
     let armed = record(good(1), good(2));
     let target = TargetSlot::choose(&armed, A).unwrap();
     assert_eq!(
@@ -222,7 +222,7 @@ fn a_fallback_that_commits_becomes_the_default() {
 }
 
 #[test]
-fn rolling_back_gives_a_trial_up_and_keeps_a_good_slot_as_the_fallback() {
+fn a_rollback_makes_a_trial_unbootable_and_keeps_a_good_slot_as_the_fallback() {
     let given_up = rollback(&record(good(1), pending(2)), B).unwrap();
     assert_eq!(
         (given_up.default, given_up.slot(Slot::B).reason),
@@ -247,7 +247,7 @@ fn rolling_back_gives_a_trial_up_and_keeps_a_good_slot_as_the_fallback() {
 }
 
 #[test]
-fn single_boots_and_marking_bad_never_strand_the_machine() {
+fn one_shots_and_marking_bad_always_leave_a_bootable_slot() {
     let both = record(good(1), good(2));
     assert_eq!(
         boot_once(&both, Choice::Recovery).unwrap().one_shot,

@@ -169,11 +169,11 @@ fn next(record: &Record) -> Choice {
 }
 
 #[test]
-fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
+fn a_commit_survives_the_loss_of_either_copy_even_after_the_last_try() {
     let (image, _) = on_trial(0);
     let device = Fragile::new(image, usize::MAX, None);
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
-    assert!(change.copy.is_none());
+    assert!(change.copy_error.is_none());
     assert_eq!(
         device.records.load(Ordering::Relaxed),
         2,
@@ -192,7 +192,7 @@ fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
 }
 
 #[test]
-fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
+fn a_commit_that_is_cut_leaves_a_trial_or_a_commit_and_the_next_one_completes_it() {
     let (image, trial) = on_trial(1);
     let mut writes = 0;
     loop {
@@ -226,7 +226,7 @@ fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
 }
 
 #[test]
-fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_commit() {
+fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_does_not_fail_a_commit() {
     let (image, _) = on_trial(2);
     let device = Fragile::new(image.clone(), usize::MAX, None);
     machine(device.clone(), Slot::B).commit(0).unwrap();
@@ -250,7 +250,10 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
     let start = disk(device).state().unwrap().start();
     let device = Fragile::new(image.clone(), usize::MAX, Some(start + COPY_OFFSETS[1]));
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
-    assert_eq!(change.copy.unwrap().to_string(), "boot record: bad sector");
+    assert_eq!(
+        change.copy_error.unwrap().to_string(),
+        "boot record: bad sector"
+    );
     assert_eq!(
         store(&device.memory.bytes())
             .read()
@@ -268,7 +271,7 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
 }
 
 #[test]
-fn what_a_person_ruled_out_stays_so_without_the_newest_copy() {
+fn a_slot_ruled_out_by_an_operator_stays_so_without_the_newer_copy() {
     let (image, _) = on_trial(1);
     let device = Fragile::new(image, usize::MAX, None);
     machine(device.clone(), Slot::A)

@@ -54,7 +54,7 @@ fn systemd_accepts_the_units() {
 }
 
 #[test]
-fn scripts_are_shell_and_name_verbs_that_there_are() {
+fn scripts_are_valid_shell_and_use_existing_verbs() {
     let mut seen = Vec::new();
     for file in files("init").into_iter().chain(files("systemd")) {
         let text = std::fs::read_to_string(&file).unwrap();

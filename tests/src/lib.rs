@@ -6,6 +6,7 @@
 //! | `catalogue` | the rows of docs/threat-model.md |
 //! | `image` | partition tables and FAT file systems, read by other tools |
 //! | `memory_machine` | a machine in memory for the real installer and updater |
+//! | `project` | the files of the project, for tests that read documents and sources |
 //! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
 //! | `sim` | the simulated machine |
@@ -14,6 +15,7 @@
 pub mod catalogue;
 mod image;
 pub mod memory_machine;
+pub mod project;
 pub mod recording;
 mod sample;
 pub mod sim;

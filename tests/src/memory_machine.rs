@@ -6,6 +6,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::MemVars;
 use bootctl::store::RecordStore;
 use bootctl::transition;
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
 use installer::disk::layout::{Layout, Size};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use updater::events::{Event, Recorded, Silent};
 use updater::source::MemorySource;
 use updater::source::Retries;
-use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::{ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
 
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
@@ -123,10 +124,14 @@ impl Sample {
         let mut out = Vec::new();
         bundle::create(
             &recipe,
-            &[key(signer)],
-            2,
-            &mut Cursor::new(Vec::new()),
-            &mut out,
+            CreateOptions {
+                keys: &[key(signer)],
+                workers: 2,
+            },
+            BundleOutput {
+                spool: &mut Cursor::new(Vec::new()),
+                out: &mut out,
+            },
             &mut |_| {},
         )
         .expect("bundle");
@@ -279,7 +284,7 @@ impl MemoryMachine {
         &self,
         source: MemorySource,
         booted: Choice,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         self.update_on(
             Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             source,
@@ -302,10 +307,10 @@ impl MemoryMachine {
         source: MemorySource,
         booted: Choice,
         options: &Options<'_>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         let disk = Disk::open(device).expect("disk");
         let store = RecordStore::open(&disk).expect("store");
-        let machine = Machine {
+        let machine = TargetMachine {
             disk,
             store,
             vars: Some(&self.vars),
@@ -324,7 +329,7 @@ impl MemoryMachine {
     ///
     /// # Errors
     /// As [`Incoming::apply`].
-    pub async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, Failure> {
+    pub async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, ApplyFailure> {
         self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted))
             .await
     }

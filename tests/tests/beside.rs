@@ -273,7 +273,7 @@ async fn a_refused_installation_writes_nothing() {
     }
     let small = MemoryMachine::of(MemDevice::from_bytes(machine.device.bytes(), 512), 24);
     let (done, writes) = install(&small, MemorySource::new(FIRST.bundle(), 10_000)).await;
-    let words = "disk: its largest free range has 94371840 bytes: the layout needs 110100480";
+    let words = "disk: its largest free range has 94371840 bytes, the layout needs 110100480";
     assert_eq!(done.expect_err("no room").to_string(), words);
     assert_eq!(writes, []);
     let (done, writes) = install(
@@ -329,7 +329,9 @@ async fn our_lost_esp_is_made_again_and_theirs_is_never_changed() {
         .repair(&machine.disk(), false, true)
         .expect_err("refused");
     assert!(
-        refused.to_string().contains("none on this disk is ours"),
+        refused
+            .to_string()
+            .ends_with("none on this disk ends where rayos-state starts"),
         "{refused}"
     );
     assert!(theirs(&machine) == before);

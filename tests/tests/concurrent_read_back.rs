@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tests::memory_machine::{MemoryMachine, Sample, image, installed_on, options, trust};
 use updater::source::MemorySource;
-use updater::{Failure, Outcome};
+use updater::{ApplyFailure, Outcome};
 
 const MIB: u64 = 1 << 20;
 /// MiB of the root image: more than two parts of 64.
@@ -125,7 +125,11 @@ impl BlockDevice for RecordingDisk {
 /// Applies a release with a long root image, on a disk that may lose writes of a byte of it.
 async fn updated(
     lost_write: Option<u64>,
-) -> (MemoryMachine, Arc<RecordingDisk>, Result<Outcome, Failure>) {
+) -> (
+    MemoryMachine,
+    Arc<RecordingDisk>,
+    Result<Outcome, ApplyFailure>,
+) {
     let machine = installed_on(MemoryMachine::with_root(512, ROOT + 10)).await;
     let told = RecordingDisk::over(&machine, lost_write);
     let long = Sample {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tests::memory_machine::{FIRST, MemoryMachine, SECOND, installed, options, trust};
 use updater::source::MemorySource;
-use updater::{ApplyError, Failure, Outcome};
+use updater::{ApplyError, ApplyFailure, Outcome};
 
 const A: Choice = Choice::Slot(Slot::A);
 
@@ -99,7 +99,7 @@ impl BlockDevice for Faulty {
 
 /// Returns the failure of an update on a disk with `fault`. Checks that the running slot is unchanged
 /// and that the same command completes the update without the fault.
-async fn stopped_by(machine: &MemoryMachine, fault: Fault) -> Failure {
+async fn stopped_by(machine: &MemoryMachine, fault: Fault) -> ApplyFailure {
     let booted = machine.bytes(Slot::A);
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let failure = machine

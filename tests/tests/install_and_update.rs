@@ -176,7 +176,7 @@ async fn unsuitable_bundles_are_refused_and_nothing_is_written() {
     let other = refused(&machine, SECOND.bundle_for("other-machine", 1)).await;
     assert_eq!(
         other.to_string(),
-        "release 1.1.0 is for other-machine: this machine is test-machine"
+        "release 1.1.0 is compatible with other-machine: this machine is test-machine"
     );
     let stranger = refused(&machine, SECOND.bundle_for("test-machine", 9)).await;
     assert_eq!(

@@ -146,7 +146,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn only_what_verifies_is_started_and_each_at_most_once(
+    fn only_verified_images_are_started_and_each_at_most_once(
         held in [any_held(), any_held(), any_held()],
         states in [any_state(), any_state()],
         copies in [any_copy(), any_copy()],

@@ -14,14 +14,14 @@ use bytes::Bytes;
 use seal::field::get;
 use sha2::{Digest as _, Sha256};
 
-/// The stored bytes of a chunk as they came, not yet checked against the index.
+/// The stored bytes of a chunk, not yet checked against the index.
 #[derive(Clone, Debug)]
 pub struct UncheckedChunk {
     pub(crate) number: usize,
     pub(crate) bytes: Bytes,
 }
 
-/// The stored bytes of a chunk whose digest is that of the index; empty for zeroes and repeats.
+/// The stored bytes of a chunk, checked against the index; empty for zeroes and repeats.
 #[derive(Clone, Debug)]
 pub struct StoredChunk {
     number: usize,
@@ -29,7 +29,7 @@ pub struct StoredChunk {
 }
 
 impl UncheckedChunk {
-    /// The chunk's number.
+    /// Returns the chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
@@ -45,8 +45,8 @@ impl UncheckedChunk {
 }
 
 impl StoredChunk {
-    /// Takes the stored bytes of chunk `number`, from wherever they came, if they are what the
-    /// index says. *Pure.*
+    /// Checks the stored bytes of chunk `number` against the index. *Pure.* They may come from any
+    /// source.
     ///
     /// # Errors
     /// [`ReadError::NoChunk`], [`ReadError::ChunkLength`] or [`ReadError::ChunkDigest`].
@@ -71,31 +71,30 @@ impl StoredChunk {
         }
         if expected > 0 {
             let found: [u8; 32] = Sha256::digest(&bytes).into();
-            // Raw bytes are the image's own: their whole digest is known.
-            let right = match entry.kind {
+            // Raw bytes are bytes of the image, of which the index has the whole digest.
+            let matches = match entry.kind {
                 ChunkKind::Raw => found == entry.sha256,
                 _ => found.starts_with(&entry.stored_digest),
             };
-            if !right {
-                let (expected, found) = (entry.stored_digest, get(&found, 0));
+            if !matches {
                 return Err(ReadError::ChunkDigest {
                     image,
                     chunk: number,
-                    expected,
-                    found,
+                    expected: entry.stored_digest,
+                    found: get(&found, 0),
                 });
             }
         }
         Ok(Self { number, bytes })
     }
 
-    /// The chunk's number.
+    /// Returns the chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// The stored bytes.
+    /// Returns the stored bytes.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes

@@ -1,10 +1,9 @@
 //! Signed releases of a few KiB.
 
-use bundle::create::Created;
-use bundle::delta;
+use bundle::create::{BundleOutput, CreateOptions, Created};
+use bundle::delta::{self, DeltaOptions};
 use bundle::keys::SecretKey;
-use bundle::open::Access;
-use bundle::open::Extracted;
+use bundle::open::{Access, SlotImages};
 use bundle::recipe::Recipe;
 use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
@@ -188,10 +187,14 @@ fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     let mut bundle = Vec::new();
     let made = bundle::create(
         &recipe,
-        &[key(signer)],
-        1,
-        &mut Cursor::new(Vec::new()),
-        &mut bundle,
+        CreateOptions {
+            keys: &[key(signer)],
+            workers: 1,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut bundle,
+        },
         &mut |_| {},
     )?;
     let manifest = manifest(&bundle, &made);
@@ -216,11 +219,11 @@ fn manifest(bundle: &[u8], made: &Created) -> [u8; 32] {
 
 /// `release` with a delta bundle for `base`.
 fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<Release> {
-    let extracted = |bundle: &[u8]| -> anyhow::Result<Extracted> {
+    let extracted = |bundle: &[u8]| -> anyhow::Result<SlotImages> {
         let mut file = tempfile::tempfile()?;
         file.write_all(bundle)?;
         let access = Access::Verify(trust, Purpose::Release);
-        Ok(Extracted::open(
+        Ok(SlotImages::extract(
             &file,
             access,
             1,
@@ -230,19 +233,16 @@ fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<R
     };
     let (old, new) = (extracted(&base.bundle)?, extracted(&release.bundle)?);
     let (mut spool, mut delta) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options {
+    let options = DeltaOptions {
+        keys: &[key(1)],
         level: 9,
         workers: 1,
     };
-    let made = delta::make(
-        &old,
-        &new,
-        how,
-        &[key(1)],
-        &mut spool,
-        &mut delta,
-        &mut |_| (),
-    )?;
+    let output = BundleOutput {
+        spool: &mut spool,
+        out: &mut delta,
+    };
+    let made = delta::create(&old, &new, options, output, &mut |_| ())?;
     let manifest = manifest(&delta, &made);
     Ok(Release {
         bundle: delta,

@@ -34,7 +34,7 @@ async fn a_damaged_base_is_reported_or_replaced_from_the_full_bundle() {
         .take(2)
         .collect();
     assert!(
-        text.starts_with("root-a: bytes ") && text.contains("(--full)"),
+        text.starts_with("root-a: bytes ") && text.contains(": --full takes them"),
         "{text}"
     );
     assert!(
@@ -63,7 +63,7 @@ async fn a_full_bundle_of_another_release_is_refused() {
         .expect_err("other");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes with the whole bundle of release 1.2.0, which has other images"
+        "the full bundle is of release 1.2.0: its images are not those of release 1.1.0"
     );
     let failure = update(device(&machine), &bundle, Some(&bundle))
         .await
@@ -146,7 +146,7 @@ async fn a_base_without_a_stored_index_is_hashed() {
         .expect_err("refused");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one"
+        "release 1.1.0 is a delta to 1.0.0: slot A holds another root image of that version"
     );
     assert!(machine.device.bytes() == before);
     let byte = &image(11, 3_000_000)[2_600_000..2_600_001];
@@ -171,9 +171,9 @@ async fn a_slot_without_a_valid_seal_is_not_a_base() {
     let before = machine.device.bytes();
     let failure = machine.update(bundle, Slot::A).await.expect_err("refused");
     assert!(
-        failure.to_string().starts_with(
-            "release 1.1.0 comes as a delta to 1.0.0: what slot A holds cannot be told: "
-        ),
+        failure
+            .to_string()
+            .starts_with("release 1.1.0 is a delta to 1.0.0: the content of slot A is unknown: "),
         "{failure}"
     );
     assert!(machine.device.bytes() == before);

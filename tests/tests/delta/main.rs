@@ -6,8 +6,9 @@ mod repair;
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
-use bundle::delta;
-use bundle::open::{Access, Extracted, Opener};
+use bundle::create::BundleOutput;
+use bundle::delta::{self, DeltaOptions};
+use bundle::open::{Access, Opener, SlotImages};
 use record::{Choice, Slot};
 use seal::{Purpose, SEAL_LEN};
 use std::fs::File;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tests::memory_machine::{FIRST, MemoryMachine, Sample, image, installed, key, options, trust};
 use updater::events::Silent;
 use updater::source::{MemorySource, Retries};
-use updater::{Failure, Incoming, Machine, Outcome, Report};
+use updater::{ApplyFailure, Incoming, Outcome, Report, TargetMachine};
 
 const SECOND: Sample = Sample {
     version: "1.1.0",
@@ -37,25 +38,29 @@ fn file(bytes: &[u8]) -> File {
     file
 }
 
-fn extracted(bundle: &[u8]) -> Extracted {
+fn extracted(bundle: &[u8]) -> SlotImages {
     let access = Access::Verify(&trust(), Purpose::Release);
-    Extracted::open(&file(bundle), access, 2, tempfile::tempfile, &mut |_| ()).expect("extracted")
+    SlotImages::extract(&file(bundle), access, 2, tempfile::tempfile, &mut |_| ())
+        .expect("extracted")
 }
 
 /// Returns the delta between two bundles.
 fn delta(old: &[u8], new: &[u8]) -> Vec<u8> {
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options {
+    let options = DeltaOptions {
+        keys: &[key(1)],
         level: 9,
         workers: 2,
     };
-    delta::make(
+    let output = BundleOutput {
+        spool: &mut spool,
+        out: &mut out,
+    };
+    delta::create(
         &extracted(old),
         &extracted(new),
-        how,
-        &[key(1)],
-        &mut spool,
-        &mut out,
+        options,
+        output,
         &mut |_| (),
     )
     .expect("delta");
@@ -97,7 +102,7 @@ fn holds(machine: &MemoryMachine, slot: Slot, seed: u64) {
     assert!(in_root.starts_with(&root(seed)), "root image");
 }
 
-fn report(outcome: Result<Outcome, Failure>) -> Report {
+fn report(outcome: Result<Outcome, ApplyFailure>) -> Report {
     match outcome {
         Ok(Outcome::Activated(report)) => report,
         other => panic!("not activated: {other:?}"),
@@ -109,10 +114,10 @@ async fn update(
     device: Arc<dyn BlockDevice>,
     delta: &[u8],
     full: Option<&[u8]>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ApplyFailure> {
     let disk = Disk::open(device).expect("disk");
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: None,
@@ -187,17 +192,14 @@ async fn a_slot_with_another_release_is_refused_and_nothing_is_written() {
     let rebuilt = |images: &[(&str, Vec<u8>)]| FIRST.bundle_of(images, "test-machine", 1);
     let second = release(&SECOND, 1);
     for (base, expected) in [
-        (
-            old,
-            "release 1.1.0 comes as a delta to 0.9.0: slot A holds 1.0.0",
-        ),
+        (old, "release 1.1.0 is a delta to 0.9.0: slot A holds 1.0.0"),
         (
             rebuilt(&other_root),
-            "release 1.1.0 comes as a delta to 1.0.0: the root image in slot A is another one",
+            "release 1.1.0 is a delta to 1.0.0: slot A holds another root image of that version",
         ),
         (
             rebuilt(&other_boot),
-            "release 1.1.0 comes as a delta to 1.0.0: the boot image in slot A is another one",
+            "release 1.1.0 is a delta to 1.0.0: slot A holds another boot image of that version",
         ),
     ] {
         let failure = machine
@@ -218,9 +220,7 @@ async fn a_slot_with_another_release_is_refused_and_nothing_is_written() {
         .expect_err("refused")
         .to_string();
     assert!(
-        error.contains(
-            "release 1.1.0 comes as a delta to 1.0.0: an installation needs a whole bundle"
-        ),
+        error.contains("release 1.1.0 is a delta to 1.0.0: an installation needs a full bundle"),
         "{error}"
     );
     assert!(empty.device.bytes() == before);

@@ -10,8 +10,8 @@ use tests::memory_machine::{FIRST, MemoryMachine, installed, options, trust};
 use updater::events::Silent;
 use updater::plan::UpToDate;
 use updater::source::{MemorySource, Retries};
-use updater::verify_slot::{Question, verify_slot};
-use updater::{Failure, Incoming, Machine, Options, Outcome, Repaired};
+use updater::verify_slot::{Comparison, verify_slot};
+use updater::{ApplyFailure, Incoming, Options, Outcome, RepairOutcome, SealedSlot, TargetMachine};
 
 /// Returns a machine that runs slot A; a delta has made the older release in slot B.
 async fn fallback_made_by_delta(second: &[u8]) -> MemoryMachine {
@@ -31,10 +31,10 @@ async fn fallback_made_by_delta(second: &[u8]) -> MemoryMachine {
     machine
 }
 
-async fn repair(machine: &MemoryMachine, bundle: &[u8]) -> Result<Repaired, Failure> {
+async fn repair(machine: &MemoryMachine, bundle: &[u8]) -> Result<RepairOutcome, ApplyFailure> {
     let disk = machine.disk();
     let store = RecordStore::open(&disk).expect("store");
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: None,
@@ -65,18 +65,20 @@ async fn is_whole(machine: &MemoryMachine, bundle: Option<&[u8]>) -> bool {
         None => None,
     };
     let state = record.slot(Slot::B);
-    let question = Question {
-        disk: &disk,
+    let comparison = Comparison {
+        sealed: SealedSlot {
+            disk: &disk,
+            slot: Slot::B,
+            trust: &trust,
+        },
         state,
-        slot: Slot::B,
-        trust: &trust,
         release,
         jobs: 2,
     };
-    verify_slot(&question, &Silent)
+    verify_slot(&comparison, &Silent)
         .await
         .expect("compared")
-        .is_whole()
+        .is_intact()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,7 +103,7 @@ async fn the_running_release_is_recognized_by_full_bundle_and_delta() {
             .expect_err("refused");
         assert_eq!(
             failure.to_string(),
-            "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+            "release 1.1.0 is a delta to 1.0.0: slot B holds 1.1.0"
         );
         assert!(machine.device.bytes() == before);
         report(machine.update(rebuilt, Slot::B).await);
@@ -130,7 +132,7 @@ async fn a_slot_without_a_stored_index_is_recognized_by_its_root_image() {
         .expect_err("not known");
     assert_eq!(
         failure.to_string(),
-        "release 1.1.0 comes as a delta to 1.0.0: slot B holds 1.1.0"
+        "release 1.1.0 is a delta to 1.0.0: slot B holds 1.1.0"
     );
 }
 
@@ -158,7 +160,7 @@ async fn a_slot_made_by_a_delta_is_verified_and_repaired_with_the_full_bundle() 
         .expect("damage");
     assert!(!is_whole(&machine, None).await && !is_whole(&machine, Some(&second)).await);
     let repaired = repair(&machine, &second).await;
-    let Ok(Repaired::Mended(report)) = repaired else {
+    let Ok(RepairOutcome::Repaired(report)) = repaired else {
         panic!("not repaired: {repaired:?}")
     };
     assert!(report.written_bytes <= 64 << 10, "{report:?}");
@@ -169,7 +171,10 @@ async fn a_slot_made_by_a_delta_is_verified_and_repaired_with_the_full_bundle() 
         "it has the seal and the index of the full bundle now"
     );
     let again = repair(&machine, &second).await;
-    assert!(matches!(again, Ok(Repaired::Whole(Slot::B))), "{again:?}");
+    assert!(
+        matches!(again, Ok(RepairOutcome::Intact(Slot::B))),
+        "{again:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +185,7 @@ async fn a_slot_is_not_repaired_if_its_images_may_differ_from_the_bundle() {
     let failure = repair(&machine, &release(&SECOND, 7))
         .await
         .expect_err("other images");
-    let words = "slot B holds release 1.1.0, but not by this bundle, and it cannot be told that the images are the same: ";
+    let words = "slot B holds release 1.1.0 from another bundle, and its images are not known to be the same: ";
     assert!(failure.to_string().starts_with(words), "{failure}");
     assert!(machine.device.bytes() == before);
     delete_index(&machine);

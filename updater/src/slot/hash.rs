@@ -1,21 +1,23 @@
-//! Digests and checksums of what lies on a disk.
+//! Digests and checksums of chunks and images.
 
-use super::image_location::Place;
-use bootctl::device::{BlockDevice, is_zero};
+use super::image_location::{ImageLocation, ReadFrom};
+use bootctl::device::{AlignedBuffer, is_zero};
 use bundle::{ChunkEntry, ChunkKind};
+use record::{HashError, ReadAt, hash_range};
 use sha2::{Digest as _, Sha256};
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// Bytes that are hashed at a time.
-const PIECE: usize = 1 << 20;
+/// Bytes per read.
+const READ_LEN: u64 = 1 << 20;
 
-/// A checksum of bytes that were verified, to recognise them by on a device that may be faulty.
+/// Returns a checksum of verified bytes, to recognise them on a device that may be faulty. *Pure.*
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// Whether `bytes` are the chunk's. A chunk of zeroes is told without hashing.
+/// Returns whether `bytes` have the signed digest of `chunk`. *Pure.* Zeroes are compared without
+/// hashing.
 pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8]) -> bool {
     if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
@@ -24,14 +26,34 @@ pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8]) -> bool {
     }
 }
 
-/// SHA-256 of the first `size` bytes of an image. *Reads.*
-pub(crate) fn digest(place: &Place, size: u64) -> io::Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; PIECE];
-    for at in (0..size).step_by(PIECE) {
-        let piece = &mut buffer[..(size - at).min(PIECE as u64) as usize];
-        place.window.read_at(place.offset(at), piece)?;
-        hash.update(piece);
+/// Returns the SHA-256 of the first `len` bytes of an image. *Reads.*
+///
+/// # Errors
+/// [`HashError`], whose offset counts from the beginning of the image.
+pub(crate) fn image_digest(
+    location: &ImageLocation,
+    len: u64,
+    from: ReadFrom,
+) -> Result<[u8; 32], HashError<io::Error>> {
+    let mut buffer = AlignedBuffer::default();
+    buffer.resize(len.min(READ_LEN) as usize);
+    hash_range(&ImageBytes { location, from }, 0, len, &mut buffer)
+}
+
+struct ImageBytes<'a> {
+    location: &'a ImageLocation,
+    from: ReadFrom,
+}
+
+impl ReadAt for ImageBytes<'_> {
+    type Error = io::Error;
+
+    fn size(&self) -> u64 {
+        let ImageLocation { window, base, .. } = self.location;
+        bootctl::device::BlockDevice::len(window).saturating_sub(*base)
     }
-    Ok(hash.finalize().into())
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.location.read(self.from, offset, into)
+    }
 }

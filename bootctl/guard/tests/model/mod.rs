@@ -219,7 +219,7 @@ impl guard::Machine for Machine {
     type Disk = Handle;
     type File = File;
 
-    fn say(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         self.lines.push(line.to_owned());
     }
 

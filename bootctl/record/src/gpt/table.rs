@@ -2,7 +2,7 @@
 
 use super::header::{GptError, Header};
 use super::partitions::Partitions;
-use crate::ReadAt;
+use crate::read_at::ReadAt;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;

@@ -1,34 +1,37 @@
-//! Reading back what was not read back while more was written.
+//! Read back: compares the chunks that were not read back while more was written.
 
-use super::stages::{Proven, Written};
+use super::stages::{Verified, Written};
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::read_back::check_wholes;
+use crate::pipeline::read_back::compare_guarded_images;
 use crate::pipeline::verify_written::compare_due;
 use std::time::Instant;
 
-impl<'w> Written<'w> {
-    /// Compares what is on the medium with what was signed.
-    pub(crate) async fn read_back(mut self) -> Result<Proven<'w>, ApplyError> {
-        let began = Instant::now();
-        let work = self.disarmed.work;
-        let mut progress =
-            work.progress(Phase::ReadBack, self.disarmed.scanned.amounts.image_bytes);
-        progress.add(self.ledger.proven_bytes());
-        let wholes = check_wholes(&work.sinks, work.workers());
-        let told = |bytes| progress.add(bytes);
+impl<'o> Written<'o> {
+    /// Compares the medium with what was written, and the images that the guard verifies with their
+    /// signed digests. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::ReadBack`], [`ApplyError::ImageDigest`], [`ApplyError::Stopped`].
+    pub(crate) async fn read_back(mut self) -> Result<Verified<'o>, ApplyError> {
+        let start = Instant::now();
+        let operation = self.disarmed.operation;
+        let total = self.disarmed.scanned.amounts.image_bytes;
+        let mut progress = operation.progress(Phase::ReadBack, total);
+        progress.add(self.ledger.verified_bytes());
+        let images = compare_guarded_images(&operation.writer, &operation.pool);
         let rest = compare_due(
-            &work.sinks,
+            &operation.writer,
             &mut self.ledger,
-            self.flushed,
-            work.workers(),
-            told,
+            self.last_flush,
+            &operation.pool,
+            |bytes| progress.add(bytes),
         );
-        let (wholes, rest) = tokio::join!(wholes, rest);
-        rest.and(wholes)?;
-        Ok(Proven {
+        let (images, rest) = tokio::join!(images, rest);
+        rest.and(images)?;
+        Ok(Verified {
             written: self,
-            took: began.elapsed(),
+            took: start.elapsed(),
         })
     }
 }

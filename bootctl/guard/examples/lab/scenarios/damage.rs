@@ -95,7 +95,7 @@ pub(super) fn other_release(lab: &Lab) -> Result<()> {
     installed
         .disk
         .write(BOOT[1], 0, &disk::sealed(&seal, &image));
-    let words = "it holds another release than the boot record says (it holds 1.2.0)";
+    let words = "it holds a different release than the boot record names (it holds 1.2.0)";
     passed_over(installed, words, Reason::OtherRelease)
 }
 
@@ -233,7 +233,7 @@ pub(super) fn read_only(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "passed over slot B: its try cannot be counted, the record is not writable",
+        "passed over slot B: its try cannot be counted, because the boot record cannot be written",
     )?;
     said(
         &console,
@@ -256,7 +256,7 @@ pub(super) fn everything_damaged(lab: &Lab) -> Result<()> {
     )?;
     said(
         &console,
-        "rayos-guard: nothing can be started: going back to the firmware",
+        "rayos-guard: nothing can be started: returning to the firmware",
     )?;
     said(&console, GAVE_UP)?;
     let record = installed.record()?;

@@ -47,7 +47,7 @@ pub(super) fn media(lab: &Lab) -> Result<()> {
     let console = machine.boot(&mut [(&mut stick, 512), (&mut system.bytes, 512)], &[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 2.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 2.0.0 (requested)",
     )?;
     said(
         &console,
@@ -95,7 +95,7 @@ pub(super) fn iso(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 2.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 2.0.0 (requested)",
     )?;
     said(&console, TOLD)?;
     ensure!(installed.disk.bytes == before, "the disk was written to");

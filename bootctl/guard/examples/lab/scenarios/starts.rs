@@ -68,7 +68,7 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: passed over slot B: its boot image gave up and returned (ABORTED)",
+        "rayos-guard: passed over slot B: its boot image returned to the guard (ABORTED)",
     )?;
     said(
         &console,
@@ -104,11 +104,11 @@ pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[GAVE_UP])?;
     said(
         &console,
-        "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)",
+        "rayos-guard: passed over slot B: its boot image returned to the guard (SUCCESS)",
     )?;
     said(
         &console,
-        "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)",
+        "rayos-guard: passed over recovery: its boot image returned to the guard (SUCCESS)",
     )?;
     said(&console, GAVE_UP)
 }
@@ -143,7 +143,7 @@ pub(super) fn one_shot(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for, this boot alone)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested for this boot only)",
     )?;
     ensure!(installed.record()?.one_shot.is_none());
     let console = installed.boot(&[])?;
@@ -176,7 +176,7 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     said(&console, "starting Boot0008 \"RayOS\"")?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested)",
     )?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0007 \"RayOS\"")?;
@@ -193,7 +193,7 @@ pub(super) fn recovery_key(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested)",
     )?;
     installed.machine.typed = "xyz";
     let console = installed.boot(&[])?;
