@@ -15,11 +15,17 @@ use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 use updater::events::{Event, Recorded, Silent};
-use updater::source::MemorySource;
-use updater::source::Retries;
+use updater::source::{MemorySource, Retries};
 use updater::{ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
 
+/// No pauses, because the sources are in memory.
+const RETRIES: Retries = Retries {
+    max_failures: 8,
+    seed: 0,
+    first_pause: Duration::ZERO,
+};
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
 
@@ -321,7 +327,7 @@ impl MemoryMachine {
         let on_retry = |error: &updater::source::SourceError, pause| {
             updater::events::EventSink::event(&events, Event::retry(error, pause));
         };
-        let incoming = Incoming::open(source, &trust(), Retries::default(), &on_retry).await?;
+        let incoming = Incoming::open(source, &trust(), RETRIES, &on_retry).await?;
         incoming.apply(&machine, options, &events).await
     }
 
@@ -363,7 +369,7 @@ pub fn options(trust: &Trust) -> Options<'_> {
         read_back: true,
         adaptive: true,
         jobs: 2,
-        retries: Retries::default(),
+        retries: RETRIES,
         plan_only: false,
     }
 }
