@@ -15,6 +15,7 @@ use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 use updater::events::{Event, Recorded, Silent};
 use updater::source::MemorySource;
 use updater::source::Retries;
@@ -257,7 +258,7 @@ impl Lab {
         let on_retry = |error: &updater::source::SourceError, pause| {
             updater::events::EventSink::event(&events, Event::retry(error, pause));
         };
-        let incoming = Incoming::open(source, &trust(), Retries::default(), &on_retry).await?;
+        let incoming = Incoming::open(source, &trust(), options.retries, &on_retry).await?;
         incoming.apply(&machine, options, &events).await
     }
 
@@ -292,7 +293,11 @@ pub(crate) fn options(trust: &Trust) -> Options<'_> {
         read_back: true,
         adaptive: true,
         jobs: 2,
-        retries: Retries::default(),
+        // A truncated bundle looks like a lost connection, which is retried: no test waits for it.
+        retries: Retries {
+            first_pause: Duration::ZERO,
+            ..Retries::default()
+        },
         plan_only: false,
     }
 }
