@@ -47,7 +47,7 @@ pub enum ApplyError {
     #[error(transparent)]
     DamagedBase(#[from] Box<DamagedBase>),
     /// The full bundle that was given with a delta has other images.
-    #[error("the full bundle is of release {found}: its images are not those of release {version}")]
+    #[error("the full bundle of release {found} does not hold the images of release {version}")]
     FullBundleMismatch {
         /// The release of the delta.
         version: String,

@@ -42,7 +42,8 @@ pub fn lock_owner(path: &Path) -> Option<LockOwner> {
     })
 }
 
-/// Returns the process that holds a whole-file lock, by the text of `/proc/locks` (proc(5)). *Pure.*
+/// Returns the process that holds a whole-file lock, by the text of `/proc/locks` (proc(5)).
+/// *Pure.*
 fn owner_in(locks: &str, major: u32, minor: u32, inode: u64) -> Option<u32> {
     let file = format!("{major:02x}:{minor:02x}:{inode}");
     locks.lines().find_map(|line| {

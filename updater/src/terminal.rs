@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Time after which a line shows speed and remaining time.
 const MIN_TIME_FOR_SPEED: Duration = Duration::from_millis(100);
 
-/// How to show progress.
+/// The form of progress output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ProgressStyle {
     /// A bar on a terminal, lines elsewhere

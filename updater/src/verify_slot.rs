@@ -56,7 +56,7 @@ pub struct ImageReport {
     pub role: &'static str,
     /// Its partition.
     pub partition: &'static str,
-    /// Whether it is as it was signed; `None` if it was not compared.
+    /// It is as it was signed; `None` if it was not compared.
     pub intact: Option<bool>,
     /// Number of damaged chunks, if compared by chunks.
     pub damaged_chunks: usize,

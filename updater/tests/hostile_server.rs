@@ -11,8 +11,7 @@ fn file() -> Vec<u8> {
     (0..LEN).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-/// Little timeouts, so that a test of it takes a moment; no server that is meant to succeed comes
-/// near it.
+/// Returns timeouts that are short enough for a test, and far longer than a sound server needs.
 fn short_timeouts() -> HttpOptions {
     let timeouts = Timeouts {
         response: Duration::from_millis(200),

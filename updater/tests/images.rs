@@ -87,8 +87,8 @@ fn bundle() -> Vec<u8> {
     out
 }
 
-/// Returns whether chunks repeat such as build upon those before them, without which this test would
-/// be too easy.
+/// Returns whether at least four chunks repeat chunks that build upon those before them. Without
+/// them this test would be too easy.
 fn repeats_out_of_a_run(release: &Release) -> bool {
     let repeats = |chunk: &&ChunkEntry| match chunk.kind {
         ChunkKind::Repeat { chunk: of } => release.chunks()[of].before > 0,

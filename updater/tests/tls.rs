@@ -77,7 +77,8 @@ fn authority(dir: &Path, name: &str, address: &str) {
     openssl(
         dir,
         &format!(
-            "x509 -req -in {name}.csr -CA {name}.pem -CAkey {name}.key -CAcreateserial -days 30 -out {name}-server.pem -extfile extensions"
+            "x509 -req -in {name}.csr -CA {name}.pem -CAkey {name}.key -CAcreateserial -days 30 \
+             -out {name}-server.pem -extfile extensions"
         ),
     );
 }
@@ -152,13 +153,16 @@ fn an_authority_that_serves_its_own_certificate_is_named() {
     // The default of `openssl req -x509`: self-signed, and CA:TRUE.
     openssl(
         dir.path(),
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout self-server.key -out self-server.pem -days 30 -subj /CN=self -addext subjectAltName=IP:127.0.0.1",
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+         -keyout self-server.key -out self-server.pem -days 30 -subj /CN=self \
+         -addext subjectAltName=IP:127.0.0.1",
     );
     let server = serve(dir.path(), "self", |asked| honestly(FILE, asked));
     let words = fetch(&server, options(dir.path(), "self-server.pem")).expect_err("not accepted");
     assert!(
         words.ends_with(
-            "(the server presents the certificate of an authority, CA:TRUE, instead of one that the authority issued)"
+            "(the server presents the certificate of an authority, CA:TRUE, instead of one that \
+             the authority issued)"
         ),
         "{words}"
     );

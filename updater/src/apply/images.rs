@@ -12,7 +12,8 @@ impl<S: Source> Incoming<'_, S> {
     /// Returns whole images, for making media. *Reads*; every chunk is verified.
     ///
     /// # Errors
-    /// [`ApplyError`]; a delta bundle is one. Memory is bounded by the sizes in the signed manifest.
+    /// [`ApplyError`]; for a delta bundle, too. Memory is bounded by the sizes in the signed
+    /// manifest.
     pub async fn into_images(
         mut self,
         roles: &[ImageRole],

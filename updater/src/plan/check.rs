@@ -66,8 +66,8 @@ pub fn verdict(facts: &Facts<'_>, release: &Release) -> Verdict {
             (Status::Unbootable, Reason::MarkedBad | Reason::RolledBack) => {
                 return Verdict::RolledBack(slot.other());
             }
-            // It was never tried: the apply was interrupted, or it is too old by now, which the plan
-            // finds.
+            // It was never tried: the apply was interrupted, or it is too old by now, which the
+            // plan finds.
             (
                 Status::Unbootable,
                 Reason::None

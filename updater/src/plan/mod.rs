@@ -121,7 +121,8 @@ pub enum Refusal {
     },
     /// Secure Boot is on, and the boot image is not signed for it.
     #[error(
-        "release {version} is not signed for Secure Boot, which is on: the firmware would not start it"
+        "release {version} is not signed for Secure Boot, which is on: \
+         the firmware would not start it"
     )]
     Unsigned {
         /// The release.
@@ -149,7 +150,8 @@ pub enum Refusal {
     },
     /// The other slot holds the base by version, but with other images.
     #[error(
-        "release {version} is a delta to {base}: slot {slot} holds another {role} image of that version"
+        "release {version} is a delta to {base}: \
+         slot {slot} holds another {role} image of that version"
     )]
     OtherBuild {
         /// The release.

@@ -1,5 +1,5 @@
-//! Disks that cannot be updated: messages, exit codes, and that nothing was changed. Disks that fail
-//! during the update are in `tests/tests/faults.rs`, copies of a disk in
+//! Disks that cannot be updated: messages, exit codes, and that nothing was changed. Disks that
+//! fail during the update are in `tests/tests/faults.rs`, copies of a disk in
 //! `bootctl/tests/running_machine.rs`.
 
 use crate::fixture::{Bench, Finished, bundle, bundle_with_root};

@@ -43,7 +43,8 @@ fn check_compares_a_bundle_with_the_running_release_and_changes_nothing() {
     expect(
         ask("refused", bundle_for("toaster", "1.1.0", 2, 1)),
         3,
-        "1.1.0 cannot be applied: release 1.1.0 is compatible with toaster: this machine is test-machine",
+        "1.1.0 cannot be applied: release 1.1.0 is compatible with toaster: \
+         this machine is test-machine",
     );
     let stranger = ask("stranger", bundle("1.1.0", 2, 9));
     assert_eq!(stranger.code, Some(3));
@@ -119,7 +120,8 @@ fn status_follows_an_update_from_start_to_end() {
     );
     assert_eq!(
         last(&bench.run("status", &[])),
-        "last update: 1.1.0 in slot B, running or interrupted: apply it again to continue where it stopped"
+        "last update: 1.1.0 in slot B, running or interrupted: apply it again to continue where \
+         it stopped"
     );
 
     let finished = bench.run("apply", &[text(&bench.file("1.1.0.bundle")), "--json"]);
@@ -275,7 +277,8 @@ fn a_signal_ends_the_run_with_a_message_and_the_same_command_continues() {
         (Some(143), None),
         "{finished:?}"
     );
-    let words = "stopped by a signal\nSlot B holds no release now; the running system is unchanged. \
+    let words = "stopped by a signal\n\
+                 Slot B holds no release now; the running system is unchanged. \
                  The same command continues where it stopped.\n";
     assert!(finished.err.ends_with(words), "{finished:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use updater::source::{AnySource, HttpOptions, Location, Rate, Retries, Timeouts};
 
-/// A bundle, and how to fetch it.
+/// A bundle, and the options of fetching it.
 #[derive(Args)]
 pub(super) struct BundleArgs {
     /// A file, - for standard input, or a URL (http or https)
@@ -25,7 +25,7 @@ impl BundleArgs {
     }
 }
 
-/// How to fetch and trust bundles.
+/// The options of fetching and trusting bundles.
 #[derive(Args)]
 #[command(next_help_heading = "Source")]
 pub(super) struct NetworkArgs {
