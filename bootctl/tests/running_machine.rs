@@ -225,6 +225,7 @@ fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) ->
         manifest: digest(version.as_bytes()),
         boot: digest(image),
         recovery: ImageDigest::NONE,
+        root: None,
         bundle_len: 1 << 20,
     };
     let mut seal = Seal::new(&statement);

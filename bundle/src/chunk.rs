@@ -11,7 +11,7 @@ use crate::index::{BaseRange, ChunkKind};
 use crate::manifest::ImageRole;
 use crate::read::StoredChunk;
 use crate::release::Release;
-use sha2::{Digest as _, Sha256};
+use crate::verity::digest;
 use std::io;
 use zstd::zstd_safe::{self, DCtx};
 
@@ -213,7 +213,7 @@ impl Decoder {
                 )?;
             }
         }
-        let found: [u8; 32] = Sha256::digest(&into).into();
+        let found = digest::digest(into);
         if found == entry.sha256 {
             Ok(())
         } else {

@@ -7,12 +7,13 @@ use crate::hint;
 use crate::image_file::ImageFile;
 use crate::index::{BaseRange, ChunkEntry, ChunkKind, Index, zero_digests};
 use crate::keys::SecretKey;
-use crate::limits::{MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN};
+use crate::limits::{BLOCK_LEN, MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN};
 use crate::manifest::{ImageInfo, ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::parallel;
 use crate::recipe::{DEFAULT_CHUNK_SIZE, ImageInput, Recipe};
 use crate::runs::{Runs, Stretch};
-use seal::{ImageDigest, SEAL_LEN, Seal, SealError, Statement, Text64};
+use crate::verity::{Hash, Layout, TreeBuilder, digest};
+use seal::{ImageDigest, SEAL_LEN, Seal, SealError, Statement, Text64, VerifiedRoot};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
@@ -87,6 +88,7 @@ pub fn create(
             chunk_size,
             window: input.window,
             level: recipe.level,
+            is_verified: recipe.verity && input.role == ImageRole::Root,
         };
         infos.push(add_image(
             input,
@@ -102,6 +104,7 @@ pub fn create(
         key_epoch: recipe.key_epoch,
         revoke: recipe.revoke,
         watchdog: recipe.watchdog,
+        root: payload.verified_root.take(),
     };
     let manifest = Manifest {
         images: infos,
@@ -116,6 +119,7 @@ pub(crate) struct Terms {
     pub(crate) key_epoch: u64,
     pub(crate) revoke: bool,
     pub(crate) watchdog: bool,
+    pub(crate) root: Option<VerifiedRoot>,
 }
 
 /// The statement of a manifest, but for the lengths that are not known yet.
@@ -140,6 +144,7 @@ fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError
         manifest: ImageDigest::NONE,
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),
+        root: terms.root,
         bundle_len: 0,
     })
 }
@@ -198,6 +203,8 @@ struct Framing {
     chunk_size: u32,
     window: u32,
     level: i32,
+    /// Whether there is to be a root hash.
+    is_verified: bool,
 }
 
 /// What a worker makes of a stretch.
@@ -213,6 +220,8 @@ pub(crate) struct Chunk {
     pub(crate) kind: ChunkKind,
     pub(crate) before: u32,
     pub(crate) sha256: [u8; 32],
+    /// Hashes of its blocks.
+    pub(crate) blocks: Vec<Hash>,
     pub(crate) stored_digest: [u8; 16],
     pub(crate) bytes: Vec<u8>,
     pub(crate) hints: Vec<u8>,
@@ -228,8 +237,10 @@ fn add_image<W: Write>(
     payload: &mut Payload<'_, W>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ImageInfo, CreateError> {
+    let is_verified = framing.is_verified;
     let (role, path, level) = (input.role, &input.path, framing.level);
     let (size, first) = (file.size(), payload.index.chunks.len());
+    payload.tree = is_verified.then(|| (0, TreeBuilder::new(Layout::new(size))));
     let mut runs = Runs::new(file, framing.chunk_size, framing.window > 0);
     payload.begin_image();
     parallel::ordered::<_, _, _, CreateError>(
@@ -250,7 +261,7 @@ fn add_image<W: Write>(
         |done: io::Result<Done>| {
             match done.map_err(|error| CreateError::Compress { level, error })? {
                 Done::Zeroes(len) => {
-                    payload.zeroes += u64::from(len);
+                    payload.add_zeroes(len);
                     progress(u64::from(len));
                 }
                 Done::Run(chunks) => {
@@ -262,6 +273,7 @@ fn add_image<W: Write>(
         },
     )?;
     payload.flush_zeroes()?;
+    payload.finish_tree();
     Ok(ImageInfo {
         role,
         size,
@@ -288,7 +300,8 @@ fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<V
     let chunks = run.chunks(chunk_size).zip(compressed).enumerate();
     Ok(chunks
         .map(|(number, (data, compressed))| {
-            let sha256: [u8; 32] = Sha256::digest(data).into();
+            let mut blocks = Vec::new();
+            let sha256 = digest::digest_into(data, &mut blocks);
             let kind = if compressed.is_some() {
                 ChunkKind::Zstd
             } else {
@@ -296,13 +309,17 @@ fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<V
             };
             let bytes = compressed.unwrap_or_else(|| data.to_vec());
             let before = window.min(number * chunk_size) as u32;
-            let (len, stored_digest, hints) =
-                (data.len() as u32, stored_digest(&bytes), hint::encode(data));
+            let stored_digest = match kind {
+                ChunkKind::Raw => seal::field::get(&sha256, 0),
+                _ => stored_digest(&bytes),
+            };
+            let (len, hints) = (data.len() as u32, hint::encode(data));
             Chunk {
                 len,
                 kind,
                 before,
                 sha256,
+                blocks,
                 stored_digest,
                 bytes,
                 hints,
@@ -329,6 +346,10 @@ pub(crate) struct Payload<'a, W> {
     zero_digests: HashMap<u32, [u8; 32]>,
     /// Chunks of the present image with stored bytes, by their digest.
     known: HashMap<[u8; 32], usize>,
+    /// The hash tree of the present image, if it gets one, and the blocks that it has so far.
+    tree: Option<(u64, TreeBuilder)>,
+    /// What came of the tree.
+    verified_root: Option<VerifiedRoot>,
 }
 
 impl<'a, W: Write> Payload<'a, W> {
@@ -342,6 +363,8 @@ impl<'a, W: Write> Payload<'a, W> {
             zeroes: 0,
             zero_digests: HashMap::new(),
             known: HashMap::new(),
+            tree: None,
+            verified_root: None,
         }
     }
 
@@ -349,11 +372,37 @@ impl<'a, W: Write> Payload<'a, W> {
         self.known.clear();
     }
 
+    /// Takes zeroes.
+    fn add_zeroes(&mut self, len: u32) {
+        self.zeroes += u64::from(len);
+        if let Some((next, tree)) = &mut self.tree {
+            let blocks = u64::from(len.div_ceil(BLOCK_LEN));
+            // Nothing is shipped of the tree but its root hash.
+            drop(tree.insert_zeroes(*next, blocks));
+            *next += blocks;
+        }
+    }
+
+    /// Closes the tree of an image.
+    fn finish_tree(&mut self) {
+        let Some((_, tree)) = self.tree.take() else {
+            return;
+        };
+        let len = tree.layout().image_len();
+        // All blocks were given, one after the other.
+        let finished = tree.finish().ok();
+        self.verified_root = finished.map(|(_, root_hash)| VerifiedRoot { len, root_hash });
+    }
+
     /// Takes the chunks of a run.
     pub(crate) fn add(&mut self, run: Vec<Chunk>) -> Result<(), CreateError> {
         self.flush_zeroes()?;
         let alone = run.len() == 1;
         for chunk in run {
+            if let Some((next, tree)) = &mut self.tree {
+                drop(tree.insert(*next, &chunk.blocks));
+                *next += chunk.blocks.len() as u64;
+            }
             let number = self.index.chunks.len();
             let earlier = self.known.get(&chunk.sha256).copied();
             let earlier =
@@ -376,6 +425,7 @@ impl<'a, W: Write> Payload<'a, W> {
                 bytes,
                 hints,
                 ranges,
+                blocks: _,
             } = chunk;
             let first_range = self.index.ranges.len();
             let kind = match ranges.len() {

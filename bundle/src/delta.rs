@@ -19,8 +19,8 @@ use crate::manifest::{ImageInfo, ImageRole, Manifest};
 use crate::parallel;
 use crate::release::Release;
 use crate::runs::{Runs, Stretch};
+use crate::verity::digest;
 use likeness::Likeness;
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 
@@ -166,6 +166,7 @@ pub fn make(
         key_epoch: statement.key_epoch,
         revoke: statement.revoke,
         watchdog: statement.watchdog,
+        root: statement.root,
     };
     let manifest = Manifest {
         base: Some(old.as_base()),
@@ -267,18 +268,24 @@ impl Maker<'_> {
         let compressed = encoders
             .compress(&buffer, at)
             .map_err(ChunkError::Compress)?;
-        let sha256: [u8; 32] = Sha256::digest(data).into();
+        let sha256 = digest::digest(data);
         // What does not become shorter needs no base either.
         let (kind, bytes, ranges) = match compressed {
             None => (ChunkKind::Raw, data.to_vec(), Vec::new()),
             Some(bytes) => (ChunkKind::Zstd, bytes, ranges),
         };
-        let (len, stored_digest) = (data.len() as u32, stored_digest(&bytes));
+        let stored_digest = match kind {
+            ChunkKind::Raw => seal::field::get(&sha256, 0),
+            _ => stored_digest(&bytes),
+        };
+        let len = data.len() as u32;
         Ok(Chunk {
             len,
             kind,
             before: 0,
             sha256,
+            // The root hash is known: that of the release that the delta leads to.
+            blocks: Vec::new(),
             stored_digest,
             bytes,
             hints: Vec::new(),

@@ -37,6 +37,7 @@ pub fn json(release: &Release) -> Value {
         "key_epoch": statement.key_epoch,
         "revoke": statement.revoke,
         "watchdog": statement.watchdog,
+        "root_hash": statement.root.map(|root| hex(&root.root_hash)),
         "compatible": manifest.compatible,
         "min_updater": manifest.min_updater.map(|version| version.to_string()),
         "created": manifest.created,
@@ -100,6 +101,13 @@ pub fn text(release: &Release) -> String {
             "armed by the guard, fed by the release".to_owned(),
         );
     }
+    line(
+        "root hash",
+        match &statement.root {
+            Some(root) => hex(&root.root_hash),
+            None => "none: its blocks are not verified while they are read".to_owned(),
+        },
+    );
     line("length", size(statement.bundle_len));
     for image in release.images() {
         line(

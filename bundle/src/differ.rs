@@ -4,7 +4,7 @@ use crate::index::{ChunkEntry, ChunkKind};
 use crate::manifest::ImageRole;
 use crate::parallel;
 use crate::release::{Image, Release};
-use sha2::{Digest as _, Sha256};
+use crate::verity::digest;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -112,7 +112,7 @@ pub fn device(
                 }
                 Err(error) => return Err(error),
             }
-            let found: [u8; 32] = Sha256::digest(&*buffer).into();
+            let found = digest::digest(buffer);
             Ok((number, entry.len, found == entry.sha256))
         },
         |result| {

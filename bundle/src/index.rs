@@ -30,6 +30,7 @@
 
 use crate::limits::{BLOCK_LEN, MAX_CHUNK_LEN, MAX_PREFIX_LEN, MAX_RUN_LEN};
 use crate::manifest::{BaseImage, ImageInfo, ImageRole, Manifest};
+use crate::verity::digest;
 use seal::field::{get, put};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -525,19 +526,18 @@ fn decode_ranges(bytes: &[u8], bases: &[BaseImage]) -> Result<Vec<BaseRange>, In
     Ok(ranges)
 }
 
-/// SHA-256 of zeroes of each of these lengths. *Pure*; hashes no more than the longest of them,
-/// once.
+/// Digests of chunks of zeroes of each of these lengths. *Pure*; hashes no more than the longest of
+/// them, once.
 #[must_use]
 pub fn zero_digests(lengths: BTreeSet<u32>) -> BTreeMap<u32, [u8; 32]> {
-    let zeroes = [0; BLOCK_LEN as usize];
     let mut hash = Sha256::new();
     let mut hashed = 0_u32;
     let mut digests = BTreeMap::new();
     for len in lengths {
-        while hashed < len {
-            let step = BLOCK_LEN.min(len.saturating_sub(hashed));
-            hash.update(zeroes.get(..step as usize).unwrap_or_default());
-            hashed = hashed.saturating_add(step);
+        let blocks = len.div_ceil(BLOCK_LEN);
+        while hashed < blocks {
+            hash.update(*digest::ZERO_BLOCK);
+            hashed = hashed.saturating_add(1);
         }
         digests.insert(len, hash.clone().finalize().into());
     }

@@ -35,6 +35,7 @@ pub mod signing;
 mod source;
 pub mod trust;
 pub mod trust_update;
+pub mod verity;
 
 pub use chunk::{DecodeError, DecodeFault, Decoder, HeaderFault, Source, check_header};
 pub use create::create;

@@ -13,6 +13,7 @@ use crate::index::{ChunkKind, IndexError};
 use crate::limits::MAX_CHUNK_LEN;
 use crate::manifest::{ImageRole, ManifestError};
 use crate::release::Release;
+use crate::verity::digest;
 use bytes::{Bytes, BytesMut};
 use seal::field::get;
 use seal::{Purpose, SealError, Trust, VerifyError};
@@ -350,11 +351,16 @@ impl StoredChunk {
             });
         }
         if expected > 0 {
-            let found: [u8; 32] = Sha256::digest(&bytes).into();
-            // Raw bytes are the image's own: their whole digest is known.
-            let right = match entry.kind {
-                ChunkKind::Raw => found == entry.sha256,
-                _ => found.starts_with(&entry.stored_digest),
+            // Raw bytes are the image's own: they have a chunk's digest, all of which is known.
+            let (found, right) = match entry.kind {
+                ChunkKind::Raw => {
+                    let found = digest::digest(&bytes);
+                    (found, found == entry.sha256)
+                }
+                _ => {
+                    let found: [u8; 32] = Sha256::digest(&bytes).into();
+                    (found, found.starts_with(&entry.stored_digest))
+                }
             };
             if !right {
                 let (expected, found) = (entry.stored_digest, get(&found, 0));

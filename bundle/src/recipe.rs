@@ -40,6 +40,8 @@ pub struct Recipe {
     pub revoke: bool,
     /// Whether the release feeds a hardware watchdog.
     pub watchdog: bool,
+    /// Whether the blocks of the root image are verified while they are read.
+    pub verity: bool,
     /// zstd level.
     pub level: i32,
     /// The images.
@@ -107,10 +109,16 @@ struct ReleaseTable {
     revoke: bool,
     #[serde(default)]
     watchdog: bool,
+    #[serde(default = "yes")]
+    verity: bool,
     min_updater: Option<Spanned<String>>,
     notes: Option<String>,
     notes_file: Option<Spanned<PathBuf>>,
     created: Option<u64>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -175,6 +183,7 @@ impl Recipe {
             key_epoch,
             revoke,
             watchdog,
+            verity,
             ..
         } = document.release;
         let manifest = file.manifest(document.release, document.build, document.sbom, epoch)?;
@@ -183,6 +192,7 @@ impl Recipe {
             key_epoch,
             revoke,
             watchdog,
+            verity,
             level,
             images,
         })

@@ -273,7 +273,19 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
             return differs(what, describe(&signed), describe(&found));
         }
     }
-    Ok(())
+    let found = manifest
+        .images
+        .iter()
+        .find(|image| image.role == ImageRole::Root);
+    let found = found.map_or(0, |image| image.size);
+    match statement.root {
+        Some(root) if root.len != found => differs(
+            "verified root image",
+            format!("{} bytes", root.len),
+            format!("{found} bytes"),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn describe(image: &ImageDigest) -> String {

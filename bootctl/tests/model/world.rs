@@ -483,6 +483,7 @@ impl World {
                     sha256: [0; 32],
                 },
                 recovery: ImageDigest::NONE,
+                root: None,
                 bundle_len: 8192,
             }),
             Content::Open | Content::Torn(_) => Err(Reason::HeaderDamaged),
