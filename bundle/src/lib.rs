@@ -8,56 +8,48 @@
 //! - Read: [`BundleReader`] from front to back, or [`HeadParser`] and [`StoredChunk::check`] for
 //!   chunks fetched one by one.
 //! - Make: [`recipe`] and [`create()`]; sign: [`keys`] and [`signing`]; whom to trust: [`trust`].
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `hex` | bytes as text |
+//! | [`parallel`] | ordered work on many threads |
+//! | [`verity`] | the hash tree over a root image, digests of chunks |
+//! | `format` | the bytes: CBOR, manifest, index, hints, limits |
+//! | `read` | head parser, reader, decoder |
+//! | [`trust`] | keys, trust files, signing |
+//! | [`open`] | a whole bundle checked or extracted |
+//! | [`create`] | a bundle made of a recipe |
+//! | [`delta`] | a delta bundle made of two bundles |
+//! | [`report`] | releases described and compared |
+//!
+//! A module imports only from modules above it.
 
-pub mod base;
-pub mod cbor;
-mod chunk;
 pub mod create;
 pub mod delta;
-pub mod describe;
-pub mod differ;
-mod encoder;
-mod head;
-mod hint;
-mod image_file;
-mod index;
-pub mod keys;
-pub mod limits;
-pub mod manifest;
+mod format;
+mod hex;
 pub mod open;
 pub mod parallel;
-pub mod pe;
 mod read;
-pub mod recipe;
-mod release;
-mod runs;
-pub mod signing;
-mod source;
+pub mod report;
 pub mod trust;
-pub mod trust_update;
 pub mod verity;
 
-pub use chunk::{DecodeError, DecodeFault, Decoder, HeaderFault, Source, check_header};
-pub use create::create;
-pub use encoder::Encoder;
-pub use head::HeadParser;
-pub use hint::{block_hint, hint_count, hints_of};
-pub use index::{
+pub use create::encoder::Encoder;
+pub use create::{create, recipe};
+pub use format::hint::{block_hint, hint_count, hints_of};
+pub use format::index::{
     BASE_RANGE_LEN, BaseRange, CHUNK_ENTRY_LEN, ChunkEntry, ChunkKind, Index, IndexError,
-    zero_digests,
 };
-pub use manifest::{ImageRole, Manifest, ManifestError, UpdaterVersion};
-pub use read::{BundleReader, ReadError, StoredChunk, UncheckedChunk};
-pub use release::{Image, Release};
-pub use source::BlockingSource;
-
-/// Bytes in lower-case hexadecimal. *Pure.*
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
-}
+pub use format::manifest::{ImageRole, Manifest, ManifestError, UpdaterVersion};
+pub use format::zeroes::zero_digests;
+pub use format::{cbor, limits, manifest};
+pub use hex::hex;
+pub use read::chunk::{StoredChunk, UncheckedChunk};
+pub use read::decoder::{Decoder, Source, check_header};
+pub use read::error::{DecodeError, DecodeFault, HeaderFault, ReadError};
+pub use read::head::HeadParser;
+pub use read::reader::BundleReader;
+pub use read::release::{Image, Release};
+pub use read::source::BlockingSource;
+pub use trust::keys;

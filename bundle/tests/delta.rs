@@ -2,9 +2,9 @@
 
 mod sample;
 
-use bundle::base::Extracted;
 use bundle::delta::{self, Options};
 use bundle::keys::SecretKey;
+use bundle::open::Extracted;
 use bundle::open::{Access, OpenError, Opener};
 use bundle::recipe::Recipe;
 use proptest::prelude::*;

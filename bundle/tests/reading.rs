@@ -6,8 +6,8 @@ mod sample;
 use bundle::cbor::{self, Blob, Key};
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest};
 use bundle::{
-    BlockingSource, BundleReader, Encoder, HeadParser, Index, ReadError, Source, StoredChunk,
-    block_hint, hint_count, hints_of,
+    BlockingSource, BundleReader, Decoder, Encoder, HeadParser, Index, ReadError, Source,
+    StoredChunk, block_hint, hint_count, hints_of,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -29,6 +29,7 @@ fn assemble(bytes: &[u8], role: ImageRole, mut chunk: impl FnMut(usize) -> Store
     let image = release.image(role).unwrap();
     let mut out: Vec<u8> = Vec::new();
     let mut piece = Vec::new();
+    let mut decoder = Decoder::default();
     for number in image.chunks.clone() {
         let fetch = |source: Source, buffer: &mut [u8]| {
             let at = match source {
@@ -39,7 +40,9 @@ fn assemble(bytes: &[u8], role: ImageRole, mut chunk: impl FnMut(usize) -> Store
             buffer.copy_from_slice(&out[at..at + buffer.len()]);
             Ok(())
         };
-        chunk(number).decode(&release, &mut piece, fetch).unwrap();
+        decoder
+            .decode(&release, &chunk(number), &mut piece, fetch)
+            .unwrap();
         out.extend_from_slice(&piece);
     }
     out
@@ -191,7 +194,7 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     entry[0] = 4;
     entry[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
     entry[12] = 2;
-    entry[16..48].copy_from_slice(&Sha256::digest(&target));
+    entry[16..48].copy_from_slice(&bundle::verity::digest::digest(&target));
     entry[48..64].copy_from_slice(&Sha256::digest(&stored)[..16]);
     for (len, offset) in [(2000_u32, 12_000_u64), (2100, 300)] {
         parts.index.extend([2, 0, 0, 0]);
@@ -220,18 +223,21 @@ fn a_delta_chunk_builds_upon_several_pieces_of_the_base() {
         }
     };
     let mut out = Vec::new();
-    chunk.decode(&release, &mut out, fetch(&base)).unwrap();
+    let mut decoder = Decoder::default();
+    decoder
+        .decode(&release, &chunk, &mut out, fetch(&base))
+        .unwrap();
     assert!(out.starts_with(&base[12_000..14_000]) && out.ends_with(b"!"));
     // A base that is damaged is found out by the digest of the result.
     let mut damaged = base;
     damaged[12_100] ^= 1;
-    let error = chunk
-        .decode(&release, &mut out, fetch(&damaged))
+    let error = decoder
+        .decode(&release, &chunk, &mut out, fetch(&damaged))
         .unwrap_err()
         .to_string();
     assert!(error.starts_with("image root: chunk 1: "), "{error}");
-    let broken = chunk
-        .decode(&release, &mut out, |_, _| {
+    let broken = decoder
+        .decode(&release, &chunk, &mut out, |_, _| {
             Err(io::Error::other("no such base"))
         })
         .unwrap_err();

@@ -392,7 +392,11 @@ fn validators_that_differ_stop_nothing() {
                 asked.if_range, None,
                 "a node that has another one sends all"
             );
-            let mark = if asked.number.is_multiple_of(2) { one } else { other };
+            let mark = if asked.number.is_multiple_of(2) {
+                one
+            } else {
+                other
+            };
             let (from, _) = asked.range.expect("range");
             let range = format!("bytes {from}-{}/{LEN}", LEN - 1);
             let headers = [(name, mark), ("Content-Range", range.as_str())];

@@ -9,14 +9,12 @@
 use crate::disk::device::BlockDevice;
 use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use seal::SEAL_LEN;
+use seal::pe::{CertificateTable, PeError, PeHeaders};
 use std::io;
 
 /// Bytes of an EFI program that hold its headers up to the table of sections. Those of a UKI end
 /// before 1 KiB.
 pub const HEADER_LEN: usize = 4096;
-
-/// `WIN_CERT_TYPE_PKCS_SIGNED_DATA` (UEFI 2.10, 32.2.4): an Authenticode signature.
-const PKCS_SIGNED_DATA: u16 = 2;
 
 /// What the firmware says of Secure Boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,63 +79,26 @@ pub enum Signature {
     },
 }
 
-/// Why bytes are no EFI program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an EFI program: {0}")]
-pub struct NotAProgram(&'static str);
-
 /// Finds the signature of an EFI program by its first [`HEADER_LEN`] bytes, or all of a shorter
 /// one. *Pure.* Looks at the headers alone (PE/COFF 8.3): that a table is announced, not what
 /// stands in it.
 ///
 /// # Errors
-/// [`NotAProgram`].
-pub fn signature(header: &[u8]) -> Result<Signature, NotAProgram> {
-    let word = |at: usize| -> Result<u32, NotAProgram> {
-        let bytes = at.checked_add(4).and_then(|end| header.get(at..end));
-        let bytes = bytes
-            .and_then(|bytes| bytes.first_chunk())
-            .ok_or(NotAProgram("its headers are cut off"))?;
-        Ok(u32::from_le_bytes(*bytes))
-    };
-    if !header.starts_with(b"MZ") {
-        return Err(NotAProgram("it does not begin with MZ"));
-    }
-    let pe = word(0x3c)? as usize;
-    if word(pe)? != u32::from_le_bytes(*b"PE\0\0") {
-        return Err(NotAProgram("it has no PE header"));
-    }
-    // Behind the signature and the COFF header, of 4 and 20 bytes.
-    let optional = pe.saturating_add(24);
-    let directories = match word(optional)? & 0xffff {
-        0x10b => optional.saturating_add(96),
-        0x20b => optional.saturating_add(112),
-        _ => return Err(NotAProgram("its optional header is neither PE32 nor PE32+")),
-    };
-    // The fifth directory; unlike all others it holds an offset in the file.
-    if word(directories.saturating_sub(4))? < 5 {
-        return Ok(Signature::None);
-    }
-    let place = directories.saturating_add(4 * 8);
-    let (offset, len) = (word(place)?, word(place.saturating_add(4))?);
-    if offset == 0 || len == 0 {
-        return Ok(Signature::None);
-    }
-    Ok(Signature::Table { offset, len })
-}
-
-/// Whether a table of certificates that begins with `head` holds an Authenticode signature. *Pure.*
-fn is_authenticode(head: [u8; 8], len: u32) -> bool {
-    let [a, b, c, d, .., low, high] = head;
-    let entry = u32::from_le_bytes([a, b, c, d]);
-    entry > 8 && entry <= len && u16::from_le_bytes([low, high]) == PKCS_SIGNED_DATA
+/// [`PeError`].
+pub fn signature(header: &[u8]) -> Result<Signature, PeError> {
+    let table = PeHeaders::parse(header)?.certificate_table()?;
+    Ok(
+        table.map_or(Signature::None, |CertificateTable { offset, len }| {
+            Signature::Table { offset, len }
+        }),
+    )
 }
 
 /// Whether the EFI program in `bytes` carries a signature. *Pure.*
 ///
 /// # Errors
-/// [`NotAProgram`].
-pub fn is_signed(bytes: &[u8]) -> Result<bool, NotAProgram> {
+/// [`PeError`].
+pub fn is_signed(bytes: &[u8]) -> Result<bool, PeError> {
     let Signature::Table { offset, len } = signature(bytes)? else {
         return Ok(false);
     };
@@ -146,7 +107,8 @@ pub fn is_signed(bytes: &[u8]) -> Result<bool, NotAProgram> {
         .checked_add(len as usize)
         .is_some_and(|end| end <= bytes.len());
     let head = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    Ok(whole && head.is_some_and(|head| is_authenticode(*head, len)))
+    let table = CertificateTable { offset, len };
+    Ok(whole && head.is_some_and(|head| table.is_authenticode(*head)))
 }
 
 /// Whether the boot image in a boot or recovery partition, behind its seal, carries a signature; no
@@ -169,7 +131,7 @@ pub fn partition_is_signed(partition: &dyn BlockDevice) -> io::Result<bool> {
     }
     let mut head = [0; 8];
     partition.read_at(start.saturating_add(u64::from(offset)), &mut head)?;
-    Ok(is_authenticode(head, len))
+    Ok(CertificateTable { offset, len }.is_authenticode(head))
 }
 
 #[cfg(test)]
@@ -251,7 +213,7 @@ mod tests {
         assert_eq!(is_signed(&whole[..whole.len() - 1]), Ok(false), "cut off");
         assert_eq!(
             is_signed(b"no program").unwrap_err().to_string(),
-            "not an EFI program: it does not begin with MZ"
+            "not an EFI program: MZ header not found"
         );
         for len in 2..0x120 {
             assert!(is_signed(&whole[..len]).is_err(), "{len}");

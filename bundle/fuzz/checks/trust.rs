@@ -1,8 +1,8 @@
 //! Trust files and signed trust updates: nothing is replaced that the old keys did not sign.
 
 use bundle::keys::SecretKey;
+use bundle::trust::update;
 use bundle::trust::{Keys, parse};
-use bundle::trust_update;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -17,5 +17,5 @@ pub(crate) fn check(data: &[u8]) {
         return;
     };
     drop(parse(text, Path::new("new"), Keys::Inside));
-    assert!(trust_update::check(&CURRENT, text, Path::new("new")).is_err());
+    assert!(update::check(&CURRENT, text, Path::new("new")).is_err());
 }

@@ -27,6 +27,7 @@
 extern crate std;
 
 pub mod field;
+pub mod pe;
 mod statement;
 mod trust;
 

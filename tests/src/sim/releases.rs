@@ -1,10 +1,10 @@
 //! Releases of a few KiB, signed as real ones are.
 
-use bundle::base::Extracted;
 use bundle::create::Created;
 use bundle::delta;
 use bundle::keys::SecretKey;
 use bundle::open::Access;
+use bundle::open::Extracted;
 use bundle::recipe::Recipe;
 use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};

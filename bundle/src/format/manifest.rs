@@ -1,0 +1,428 @@
+//! The manifest: what a release consists of, in words and digests.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
+
+use crate::format::cbor::{self, Blob, CborError, Digest, Key};
+use crate::format::limits::{
+    BLOCK_LEN, MAX_BASE_RANGES, MAX_BUILD_FACTS, MAX_BUILD_VALUE_LEN, MAX_CHUNK_LEN, MAX_CHUNKS,
+    MAX_COMPATIBLE, MAX_EXTENSIONS, MAX_NOTES_LEN,
+};
+use seal::Text64;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What an image is for. Images stand in a bundle in this order, each at most once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageRole {
+    /// The EFI program of a slot (a UKI), for the boot partition.
+    Boot,
+    /// The root file system of a slot.
+    Root,
+    /// The EFI program of the recovery partition.
+    Recovery,
+    /// The boot guard.
+    Guard,
+}
+
+impl ImageRole {
+    /// All roles, in their order.
+    pub const ALL: [Self; 4] = [Self::Boot, Self::Root, Self::Recovery, Self::Guard];
+
+    /// The number of the role in binary tables, from 1.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Boot => 1,
+            Self::Root => 2,
+            Self::Recovery => 3,
+            Self::Guard => 4,
+        }
+    }
+
+    /// The role of a number. *Pure.*
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.code() == code)
+    }
+
+    /// The word for the role.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Root => "root",
+            Self::Recovery => "recovery",
+            Self::Guard => "guard",
+        }
+    }
+}
+
+impl fmt::Display for ImageRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for ImageRole {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == word);
+        found
+            .ok_or_else(|| format!("image role {word:?} is not one of boot, root, recovery, guard"))
+    }
+}
+
+/// A version of the updater, `MAJOR.MINOR.PATCH`; compared number by number.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct UpdaterVersion {
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Patch number.
+    pub patch: u32,
+}
+
+impl fmt::Display for UpdaterVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+impl From<UpdaterVersion> for String {
+    fn from(version: UpdaterVersion) -> Self {
+        version.to_string()
+    }
+}
+impl std::str::FromStr for UpdaterVersion {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("updater version {text:?} is not three numbers with dots");
+        let mut numbers = text.split('.').map(|number| number.parse::<u32>());
+        let mut next = || numbers.next().and_then(Result::ok).ok_or_else(refused);
+        let version = Self {
+            major: next()?,
+            minor: next()?,
+            patch: next()?,
+        };
+        // One version has one spelling: no sign, no leading zero, nothing after the third number.
+        if version.to_string() == text {
+            Ok(version)
+        } else {
+            Err(refused())
+        }
+    }
+}
+impl TryFrom<String> for UpdaterVersion {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// The signed description of a release. Fields stand in the order of their encoding: shorter keys
+/// first, then by letter. Fields that are empty or absent are not encoded; unknown fields are
+/// refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Extensions of later programs. A name that begins with `!` changes the meaning and must be
+    /// known: no such name is known yet, so all are refused. Others are kept and otherwise ignored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ext: BTreeMap<Key, Blob<Vec<u8>>>,
+    /// The release whose images the delta chunks build upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+    /// The software bill of materials that belongs to the release; it is not part of the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sbom: Option<Sbom>,
+    /// Facts about the build, for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub build: BTreeMap<Key, String>,
+    /// SHA-256 of the block hints at the end of the bundle; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Digest>,
+    /// The chunk index that follows the manifest.
+    pub index: IndexInfo,
+    /// Release notes, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
+    /// The images, in the order of their roles, each role at most once.
+    pub images: Vec<ImageInfo>,
+    /// When the release was made, in seconds since 1970, if the builder says so
+    /// (`SOURCE_DATE_EPOCH`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<u64>,
+    /// Length of the payload in bytes.
+    pub payload: u64,
+    /// The release's name for people; the same as in the statement.
+    pub version: String,
+    /// Hardware that the release fits, at least one name; any of the names is enough.
+    pub compatible: Vec<String>,
+    /// The oldest updater that may apply the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_updater: Option<UpdaterVersion>,
+    /// The release's number for decisions; the same as in the statement.
+    pub rollback_index: u64,
+}
+
+/// Size and digest of the chunk index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IndexInfo {
+    /// Number of chunks.
+    #[serde(rename = "frames")]
+    pub chunks: u64,
+    /// Number of base ranges.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ranges: u64,
+    /// SHA-256 of the index.
+    pub sha256: Digest,
+}
+
+/// An image as the manifest knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageInfo {
+    /// What the image is for.
+    pub role: ImageRole,
+    /// Bytes.
+    pub size: u64,
+    /// Number of its chunks in the index.
+    #[serde(rename = "frames")]
+    pub chunks: u64,
+    /// SHA-256 of the whole image.
+    pub sha256: Digest,
+    /// Longest chunk that is not zeroes, in bytes: a multiple of 4096, at most 4 MiB.
+    #[serde(rename = "frame_size")]
+    pub chunk_size: u32,
+}
+
+/// The release that delta chunks build upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Its images.
+    pub images: Vec<BaseImage>,
+    /// Its version.
+    pub version: String,
+}
+
+/// An image of the release that delta chunks build upon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseImage {
+    /// What the image is for.
+    pub role: ImageRole,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the whole image.
+    pub sha256: Digest,
+}
+
+/// Where to recognise the software bill of materials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sbom {
+    /// SHA-256 of the document.
+    pub sha256: Digest,
+    /// Its media type, such as `application/spdx+json`.
+    pub media_type: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Why a manifest is refused although it is well-formed CBOR of the right shape.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum ManifestError {
+    #[error("manifest: {0}")]
+    Cbor(CborError),
+    #[error("manifest: no image")]
+    NoImage,
+    #[error("manifest: names no hardware that the release fits")]
+    NotCompatible,
+    #[error("manifest: image {0} appears twice")]
+    RepeatedImage(ImageRole),
+    #[error("manifest: image {0} stands behind image {1}")]
+    ImageOrder(ImageRole, ImageRole),
+    #[error("manifest: image {0} is empty")]
+    EmptyImage(ImageRole),
+    #[error(
+        "manifest: image {image}: chunk size {found} is not a multiple of 4096 from 4096 to {MAX_CHUNK_LEN}"
+    )]
+    ChunkSize { image: ImageRole, found: u32 },
+    #[error("manifest: {name} is {found}, at most {limit}")]
+    TooMany {
+        name: &'static str,
+        found: u64,
+        limit: u64,
+    },
+    #[error("manifest: images have {images} chunks, the index has {index}")]
+    ChunkCount { images: u64, index: u64 },
+    #[error("manifest: {name} {found:?} is not 1 to 64 printable characters without spaces")]
+    Name { name: &'static str, found: String },
+    #[error("manifest: base ranges without a base release")]
+    NoBase,
+    #[error("manifest: extension {0:?} must be understood and is not known")]
+    Extension(String),
+    #[error("manifest: lengths do not fit in 64 bits")]
+    Overflow,
+}
+
+impl Manifest {
+    /// Decodes an authenticated manifest and checks every field against its limit. *Pure.*
+    ///
+    /// # Errors
+    /// A [`ManifestError`]; encoding first, then fields.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let manifest: Self = cbor::decode(bytes).map_err(ManifestError::Cbor)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The one encoding of the manifest. *Pure.*
+    ///
+    /// # Errors
+    /// A [`ManifestError`] if a field is out of its limits.
+    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
+        self.check()?;
+        cbor::encode(self).map_err(ManifestError::Cbor)
+    }
+
+    /// Checks every field against its limit. *Pure.*
+    ///
+    /// # Errors
+    /// The first [`ManifestError`].
+    pub fn check(&self) -> Result<(), ManifestError> {
+        self.check_texts()?;
+        self.check_images()?;
+        at_most("number of chunks", self.index.chunks, MAX_CHUNKS)?;
+        at_most("number of base ranges", self.index.ranges, MAX_BASE_RANGES)?;
+        match &self.base {
+            None if self.index.ranges > 0 => Err(ManifestError::NoBase),
+            None => Ok(()),
+            Some(base) => {
+                name("base version", &base.version)?;
+                in_order(base.images.iter().map(|image| (image.role, image.size)))
+            }
+        }
+    }
+
+    fn check_texts(&self) -> Result<(), ManifestError> {
+        name("version", &self.version)?;
+        if self.compatible.is_empty() {
+            return Err(ManifestError::NotCompatible);
+        }
+        at_most(
+            "number of compatible names",
+            self.compatible.len() as u64,
+            MAX_COMPATIBLE as u64,
+        )?;
+        self.compatible
+            .iter()
+            .try_for_each(|text| name("compatible name", text))?;
+        at_most(
+            "length of the notes",
+            self.notes.len() as u64,
+            MAX_NOTES_LEN as u64,
+        )?;
+        at_most(
+            "number of build facts",
+            self.build.len() as u64,
+            MAX_BUILD_FACTS as u64,
+        )?;
+        for (key, value) in &self.build {
+            name("build fact", &key.0)?;
+            at_most(
+                "length of a build fact",
+                value.len() as u64,
+                MAX_BUILD_VALUE_LEN as u64,
+            )?;
+        }
+        if let Some(sbom) = &self.sbom {
+            name("SBOM media type", &sbom.media_type)?;
+        }
+        at_most(
+            "number of extensions",
+            self.ext.len() as u64,
+            MAX_EXTENSIONS as u64,
+        )?;
+        for key in self.ext.keys() {
+            name("extension", &key.0)?;
+            if key.0.starts_with('!') {
+                return Err(ManifestError::Extension(key.0.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_images(&self) -> Result<(), ManifestError> {
+        if self.images.is_empty() {
+            return Err(ManifestError::NoImage);
+        }
+        in_order(self.images.iter().map(|image| (image.role, image.size)))?;
+        let mut chunks = 0_u64;
+        for image in &self.images {
+            let (found, size) = (image.chunk_size, BLOCK_LEN);
+            if found < size || found > MAX_CHUNK_LEN || !found.is_multiple_of(size) {
+                return Err(ManifestError::ChunkSize {
+                    image: image.role,
+                    found,
+                });
+            }
+            chunks = chunks
+                .checked_add(image.chunks)
+                .ok_or(ManifestError::Overflow)?;
+        }
+        if chunks != self.index.chunks {
+            return Err(ManifestError::ChunkCount {
+                images: chunks,
+                index: self.index.chunks,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn in_order(images: impl Iterator<Item = (ImageRole, u64)>) -> Result<(), ManifestError> {
+    let mut last: Option<ImageRole> = None;
+    for (role, size) in images {
+        match last {
+            Some(before) if before == role => return Err(ManifestError::RepeatedImage(role)),
+            Some(before) if before > role => return Err(ManifestError::ImageOrder(role, before)),
+            _ if size == 0 => return Err(ManifestError::EmptyImage(role)),
+            _ => last = Some(role),
+        }
+    }
+    Ok(())
+}
+
+fn name(name: &'static str, text: &str) -> Result<(), ManifestError> {
+    match Text64::new(text) {
+        Some(text) if text != Text64::EMPTY => Ok(()),
+        _ => Err(ManifestError::Name {
+            name,
+            found: text.chars().take(2 * 64).collect(),
+        }),
+    }
+}
+
+fn at_most(name: &'static str, found: u64, limit: u64) -> Result<(), ManifestError> {
+    if found > limit {
+        Err(ManifestError::TooMany { name, found, limit })
+    } else {
+        Ok(())
+    }
+}

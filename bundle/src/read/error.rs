@@ -1,0 +1,166 @@
+//! Why a bundle cannot be read, and why a chunk cannot be decoded.
+
+use crate::format::index::IndexError;
+use crate::format::limits::MAX_MANIFEST_LEN;
+use crate::format::manifest::{ImageRole, ManifestError};
+use crate::hex::hex;
+use seal::{SealError, VerifyError};
+use std::io;
+
+/// Why a bundle cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum ReadError {
+    #[error("reading: {0}")]
+    Source(io::Error),
+    #[error("{what} ends after {found} of {expected} bytes")]
+    Truncated {
+        what: &'static str,
+        found: u64,
+        expected: u64,
+    },
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error("manifest of {found} bytes, expected 1 to {MAX_MANIFEST_LEN}")]
+    ManifestLength { found: u64 },
+    #[error(
+        "{what}: digest mismatch: expected {}, got {}",
+        hex(expected),
+        hex(found)
+    )]
+    Digest {
+        what: &'static str,
+        expected: [u8; 32],
+        found: [u8; 32],
+    },
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("{what} is {signed} in the signed statement, and {found} in the manifest")]
+    Disagree {
+        what: &'static str,
+        signed: String,
+        found: String,
+    },
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error("lengths do not fit in 64 bits")]
+    Overflow,
+    #[error("bundle is signed for {signed} bytes, its parts need {parts}")]
+    BundleLength { signed: u64, parts: u64 },
+    #[error("image {image}: chunk {chunk}: {found} stored bytes, expected {expected}")]
+    ChunkLength {
+        image: ImageRole,
+        chunk: usize,
+        found: u64,
+        expected: u64,
+    },
+    #[error(
+        "image {image}: chunk {chunk}: stored bytes: digest mismatch: expected {}, got {}",
+        hex(expected),
+        hex(found)
+    )]
+    ChunkDigest {
+        image: ImageRole,
+        chunk: usize,
+        expected: [u8; 16],
+        found: [u8; 16],
+    },
+    #[error("chunk {chunk}: the release has {chunks}")]
+    NoChunk { chunk: usize, chunks: usize },
+    #[error("{left} chunks have not been read")]
+    Unfinished { left: usize },
+    #[error("data after the end of the bundle, at byte {at}")]
+    Trailing { at: u64 },
+}
+
+// Written out, so that the cause is part of the message and not a source that would be told twice.
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl ReadError {
+    /// A short stable name for machines.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "source",
+            Self::Truncated { .. } => "truncated",
+            Self::Seal(SealError::Damaged { .. }) => "seal-damaged",
+            Self::Seal(_) => "seal",
+            Self::Verify(VerifyError::Unsigned) => "unsigned",
+            Self::Verify(_) => "signature",
+            Self::Manifest(_) | Self::ManifestLength { .. } => "manifest",
+            Self::Digest { .. } | Self::ChunkDigest { .. } => "digest",
+            Self::Disagree { .. } => "disagree",
+            Self::Index(_) => "index",
+            Self::Overflow | Self::BundleLength { .. } | Self::ChunkLength { .. } => "length",
+            Self::NoChunk { .. } | Self::Unfinished { .. } => "usage",
+            Self::Trailing { .. } => "trailing",
+        }
+    }
+
+    /// Whether the bundle is refused (true), or could merely not be read from where it is (false).
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Source(_) | Self::NoChunk { .. } | Self::Unfinished { .. }
+        )
+    }
+}
+
+/// Why authenticated stored bytes do not become the chunk that the index promises.
+#[derive(Debug, thiserror::Error)]
+#[error("image {image}: chunk {chunk}: {fault}")]
+pub struct DecodeError {
+    /// The chunk's image.
+    pub image: ImageRole,
+    /// The chunk's number.
+    pub chunk: usize,
+    /// What is wrong.
+    pub fault: DecodeFault,
+}
+
+/// What is wrong with a chunk.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum DecodeFault {
+    #[error("not a chunk of this release")]
+    Foreign,
+    #[error("stored as zstd, but {0}")]
+    Header(HeaderFault),
+    #[error("decompression failed: {0}")]
+    Zstd(&'static str),
+    #[error("decompresses to {found} bytes, expected {expected}")]
+    Length { found: u64, expected: u64 },
+    #[error("digest mismatch: expected {}, got {}", hex(expected), hex(found))]
+    Digest { expected: [u8; 32], found: [u8; 32] },
+    #[error("reading what it builds upon: {0}")]
+    Fetch(io::Error),
+    #[error("given {found} bytes {of}, expected {expected}")]
+    Buffer {
+        of: &'static str,
+        found: u64,
+        expected: u64,
+    },
+}
+
+/// Why compressed bytes are not the kind of zstd frame that a bundle may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum HeaderFault {
+    #[error("does not begin with the number of a zstd frame")]
+    Magic,
+    #[error("does not promise its length in one segment, so that its window is not bounded by it")]
+    Window,
+    #[error("asks for a dictionary")]
+    Dictionary,
+    #[error("promises {found} bytes, expected {expected}")]
+    ContentSize { found: u64, expected: u64 },
+    #[error("is {found} bytes long, {stored} are stored: chunks were joined or cut")]
+    Joined { found: u64, stored: u64 },
+}

@@ -1,0 +1,202 @@
+//! Trusted keys in a boot guard: the section `.trust` of the program is filled after it was built.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
+
+use seal::pe::{PeError, PeHeaders};
+use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust};
+use std::ops::Range;
+
+/// Name of the guard's section that holds its trusted keys.
+pub const TRUST_SECTION: &str = ".trust";
+/// The same as it stands in a section header.
+const TRUST_SECTION_NAME: &[u8; 8] = b".trust\0\0";
+
+/// Why a program cannot be given trusted keys.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum EmbedError {
+    #[error(transparent)]
+    Pe(#[from] PeError),
+    #[error("no section {TRUST_SECTION}: not a boot guard")]
+    NoSection,
+    #[error("section {TRUST_SECTION} of {found} bytes, expected at least {TRUST_BLOCK_LEN}")]
+    TooShort { found: u64 },
+    #[error("section {TRUST_SECTION} does not begin with a trust block")]
+    NotATrustBlock,
+    #[error("signed for Secure Boot already: embed keys first, sign for Secure Boot last")]
+    Signed,
+}
+
+/// The guard's program with `trust` built in. *Pure.*
+///
+/// # Errors
+/// [`EmbedError`]; a program that carries a Secure Boot signature is refused, since the change would
+/// break it.
+pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, EmbedError> {
+    let section = trust_section(program)?;
+    let (start, end) = (section.start, section.start.saturating_add(TRUST_BLOCK_LEN));
+    let mut out = program.to_vec();
+    let place = out.get_mut(start..end).filter(|_| end <= section.end);
+    let place = place.ok_or(EmbedError::TooShort {
+        found: section.len() as u64,
+    })?;
+    if !place.starts_with(&TRUST_BLOCK_MAGIC) {
+        return Err(EmbedError::NotATrustBlock);
+    }
+    place.copy_from_slice(&trust.to_block());
+    Ok(out)
+}
+
+/// The trust that is built into a guard's program. *Pure.*
+///
+/// # Errors
+/// [`EmbedError`].
+pub fn trust_block(program: &[u8]) -> Result<&[u8], EmbedError> {
+    let section = trust_section(program)?;
+    let found = section.len() as u64;
+    program
+        .get(section)
+        .and_then(|bytes| bytes.get(..TRUST_BLOCK_LEN))
+        .ok_or(EmbedError::TooShort { found })
+}
+
+fn trust_section(program: &[u8]) -> Result<Range<usize>, EmbedError> {
+    let headers = PeHeaders::parse(program)?;
+    if headers.certificate_table()?.is_some() {
+        return Err(EmbedError::Signed);
+    }
+    headers
+        .section(TRUST_SECTION_NAME)?
+        .ok_or(EmbedError::NoSection)
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "tests"
+)]
+mod tests {
+    use super::*;
+    use seal::{Role, TrustedKey};
+
+    const COFF: usize = 0x80;
+    const OPTIONAL: usize = COFF + 24;
+    const HEADERS: usize = OPTIONAL + 240;
+    const TRUST: usize = 0x400;
+
+    /// The least program that has what is looked for: headers, and the sections .text and .trust.
+    fn program(trust_len: u32) -> Vec<u8> {
+        let mut bytes = vec![0xcc; TRUST + 4096];
+        bytes[..TRUST].fill(0);
+        let mut put = |at: usize, what: &[u8]| bytes[at..at + what.len()].copy_from_slice(what);
+        put(0, b"MZ");
+        put(0x3c, &(COFF as u32).to_le_bytes());
+        put(COFF, b"PE\0\0");
+        put(COFF + 6, &2_u16.to_le_bytes());
+        put(COFF + 20, &240_u16.to_le_bytes());
+        put(OPTIONAL, &0x20b_u16.to_le_bytes());
+        put(OPTIONAL + 108, &16_u32.to_le_bytes());
+        for (section, name, at, len) in [
+            (0, b".text\0\0\0", 0x200_u32, 0x200),
+            (1, b".trust\0\0", TRUST as u32, trust_len),
+        ] {
+            put(HEADERS + 40 * section, name);
+            put(HEADERS + 40 * section + 16, &len.to_le_bytes());
+            put(HEADERS + 40 * section + 20, &at.to_le_bytes());
+        }
+        put(TRUST, &TRUST_BLOCK_MAGIC);
+        bytes
+    }
+
+    fn trust() -> Trust {
+        let key = crate::trust::keys::SecretKey::from_seed(&[3; 32]).public_key();
+        Trust::new(
+            4,
+            [1, 0, 0],
+            &[TrustedKey::new(&key, &[Role::Release]).unwrap()],
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn keys_are_built_in_and_nothing_else_changes() {
+        let (before, trust) = (program(4096), trust());
+        let after = embed_trust(&before, &trust).unwrap();
+        assert_eq!(after[..TRUST], before[..TRUST]);
+        assert_eq!(
+            after[TRUST + TRUST_BLOCK_LEN..],
+            before[TRUST + TRUST_BLOCK_LEN..]
+        );
+        assert_eq!(trust_block(&after).unwrap(), trust.to_block());
+        let block: [u8; TRUST_BLOCK_LEN] = trust_block(&after).unwrap().try_into().unwrap();
+        assert_eq!(Trust::from_block(&block).unwrap().epoch(), 4);
+        // And once more: other keys replace them.
+        assert_eq!(embed_trust(&after, &trust).unwrap(), after);
+    }
+
+    #[test]
+    fn what_is_no_guard_is_told() {
+        let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut bytes = program(4096);
+            change(&mut bytes);
+            embed_trust(&bytes, &trust()).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(&|bytes| bytes.clear()),
+            "not an EFI program: MZ header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[COFF] = 0),
+            "not an EFI program: PE header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[0x3c..0x40].fill(0xff)),
+            "not an EFI program: PE header not found"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[OPTIONAL] = 0x0a),
+            "not an EFI program: neither PE32 nor PE32+"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[OPTIONAL + 144..OPTIONAL + 152].fill(1)),
+            "signed for Secure Boot already: embed keys first, sign for Secure Boot last"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[HEADERS + 41] = b'T'),
+            "no section .trust: not a boot guard"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes.truncate(HEADERS)),
+            "not an EFI program: truncated"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes.truncate(TRUST + 4095)),
+            "not an EFI program: truncated"
+        );
+        assert_eq!(
+            refused(&|bytes| bytes[TRUST] ^= 1),
+            "section .trust does not begin with a trust block"
+        );
+        let short = embed_trust(&program(TRUST_BLOCK_LEN as u32 - 1), &trust()).unwrap_err();
+        assert_eq!(short, EmbedError::TooShort { found: 2047 });
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_program_makes_it_fall(at in 0_usize..TRUST, with in proptest::collection::vec(proptest::num::u8::ANY, 1..9)) {
+            let mut bytes = program(4096);
+            let end = (at + with.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&with[..end - at]);
+            if let Ok(after) = embed_trust(&bytes, &trust()) {
+                proptest::prop_assert_eq!(after.len(), bytes.len());
+                proptest::prop_assert!(trust_block(&after).is_ok());
+            }
+        }
+    }
+}
