@@ -7,5 +7,5 @@ set -euo pipefail
 need_rust
 
 scripts/build-installer-media.sh >/dev/null
-RAYOS_SAMPLE=$top/build/sample "$CARGO" test --quiet -p rayos-tests --test qemu -- --exact install::from_the_stick >&2
+RAYOS_SAMPLE=$top/build/sample "$CARGO" test --quiet -p rayos-tests --test qemu -- --exact install::the_stick_installs_the_content_of_the_bundle >&2
 echo PASS

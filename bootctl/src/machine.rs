@@ -6,12 +6,12 @@ use crate::boot::status::Status;
 use crate::boot::transition::{self, Refusal};
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::disk::device::{Access, FileDevice, OpenError, SectorSize};
-use crate::disk::{Disk, DiskError, Table, Window};
+use crate::disk::{Disk, DiskError, Window};
 use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
 use crate::state::log::EventLog;
 use crate::state::store::{RecordStore, StoreError};
-use crate::sysfs::{BlockDevices, FindError, Node};
+use crate::sysfs::{BlockDevices, DiskNode, FindError};
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Pair, Record, Slot, Text64, VENDOR};
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ pub struct Machine {
     /// What the guard said; `None` offline.
     pub handoff: Option<Handoff>,
     /// The disk among those of the running system; `None` offline.
-    pub node: Option<Node>,
+    pub node: Option<DiskNode>,
 }
 
 impl Machine {
@@ -179,7 +179,7 @@ impl Machine {
             Ok(events) => status.events = events,
             Err(error) => status.warnings.push(error.to_string()),
         }
-        if let Table::Backup(error) = self.disk.table() {
+        if let Some(error) = self.disk.primary_error() {
             status.warnings.push(format!(
                 "primary partition table: {error}; the backup is used"
             ));

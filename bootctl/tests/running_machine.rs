@@ -37,8 +37,8 @@ impl Host {
         };
         std::fs::create_dir(host.path("dev")).unwrap();
         host.add_disk("sda", &fixture::image());
-        std::fs::create_dir_all(host.path("sys/class/block/sdb")).unwrap();
-        std::fs::write(host.path("sys/class/block/sdb/size"), "0\n").unwrap();
+        std::fs::create_dir_all(host.path("sys/block/sdb")).unwrap();
+        std::fs::write(host.path("sys/block/sdb/size"), "0\n").unwrap();
         host
     }
 
@@ -48,7 +48,7 @@ impl Host {
 
     fn add_disk(&self, name: &str, image: &[u8]) {
         std::fs::write(self.path("dev").join(name), image).unwrap();
-        let block = self.path("sys/class/block").join(name);
+        let block = self.path("sys/block").join(name);
         std::fs::create_dir_all(&block).unwrap();
         std::fs::write(block.join("size"), format!("{}\n", image.len() / 512)).unwrap();
         std::fs::write(
@@ -61,7 +61,7 @@ impl Host {
     /// Lets the kernel show the partition `number` of `sda`.
     fn show_partition(&self, number: u32, first_lba: u64, sectors: u64) {
         let name = format!("sda{number}");
-        let child = self.path("sys/class/block/sda").join(&name);
+        let child = self.path("sys/block/sda").join(&name);
         std::fs::create_dir_all(&child).unwrap();
         for (file, value) in [
             ("partition", u64::from(number)),

@@ -4,12 +4,12 @@
 mod fixture;
 
 use bootctl::device::{BlockDevice as _, MemDevice};
-use bootctl::disk::{Disk, DiskError, Table};
+use bootctl::disk::{Disk, DiskError};
 use bootctl::log::EventLog;
 use bootctl::store::{RecordStore, StoreError};
 use fixture::{DISK_LEN, unused};
 use record::event::{Event, Kind};
-use record::{COPY_OFFSETS, Guid, Pair, Record, Slot, SlotState, Status};
+use record::{COPY_OFFSETS, Guid, Pair, PartitionName, Record, Slot, SlotState, Status};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ fn image() -> Arc<MemDevice> {
 fn partitions_of_sgdisk_are_found_in_either_table() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
-    assert_eq!(disk.table(), Table::Primary);
+    assert!(disk.primary_error().is_none());
     assert_eq!(
         disk.guid().to_string(),
         "11111111-2222-3333-4444-555555555555"
@@ -36,7 +36,7 @@ fn partitions_of_sgdisk_are_found_in_either_table() {
 
     image.write_at(1024, &[0xff; 16]).unwrap();
     let from_backup = Disk::open(image.clone()).unwrap();
-    assert!(matches!(from_backup.table(), Table::Backup(_)));
+    assert!(from_backup.primary_error().is_some());
     assert_eq!(from_backup.partitions(), disk.partitions());
 
     image.write_at(DISK_LEN - 512, &[0; 512]).unwrap();
@@ -143,7 +143,7 @@ fn a_disk_without_state_is_not_ours() {
     let disk = Disk::open(Arc::new(device)).unwrap();
     assert!(matches!(
         RecordStore::open(&disk),
-        Err(StoreError::Disk(DiskError::Missing("rayos-state")))
+        Err(StoreError::Disk(DiskError::Missing(PartitionName::State)))
     ));
 }
 

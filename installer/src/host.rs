@@ -5,7 +5,6 @@ use record::Guid;
 use rustix::system::{RebootCommand, reboot};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// 128 bits from the kernel.
 ///
@@ -15,14 +14,6 @@ pub fn random_guid() -> io::Result<Guid> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Guid(bytes))
-}
-
-/// Seconds since 1970 by the machine's clock, which may be wrong; 0 before 1970.
-#[must_use]
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// How many threads can run at once.

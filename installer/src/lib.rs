@@ -1,25 +1,25 @@
-//! Installing RayOS: choose a disk, create the slots, apply the first bundle to one of them.
+//! Installation of RayOS: chooses a disk, creates the slots, applies the first bundle to one.
 //!
-//! This is all that an installation has over an update: [`disks`] and [`safety`] say which disk may
-//! be written, [`layout`] and [`table`] create the partitions, [`esp`] holds the guard. The rest is
-//! `updater::apply`.
+//! The slots are written by `updater::apply`, the same procedure as for every later update. This
+//! crate adds what an update does not need: choosing a disk, partitioning it, and placing the boot
+//! guard. It is also used by `rayos-recovery`.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`disk`] | disks of this machine, which of them may be written, partition layout and table |
+//! | [`esp`] | the EFI system partition: its FAT file system and the copies of the boot guard |
+//! | [`install`] | the installation itself, attended by an operator or by an answers file |
+//! | [`media`] | installation media: a stick, or its file system |
+//! | [`exit_status`] | exit codes of the errors of this crate |
+//! | [`host`] | randomness, threads and restart: what the programs take from their machine |
+//! | [`progress_markers`] | lines by which a test follows an installation |
+//!
+//! Imports go one way: `media` and `install` use `disk` and `esp`, which do not use each other.
 
-pub mod answers;
-pub mod beside;
-pub mod choose;
-pub mod disks;
-mod dots;
-pub mod ending;
+pub mod disk;
 pub mod esp;
-mod floor;
-pub mod guards;
+pub mod exit_status;
 pub mod host;
 pub mod install;
-pub mod layout;
-pub mod mark;
-pub mod marker;
 pub mod media;
-pub mod report;
-pub mod safety;
-pub mod table;
-pub mod unattended;
+pub mod progress_markers;

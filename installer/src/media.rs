@@ -1,20 +1,20 @@
 //! Installation media: a stick that a machine starts from, made by the same code that makes an
 //! installed disk.
 
+use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::table::{Table, TableError};
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
-use crate::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
-use crate::table::{Table, TableError};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
 use record::Guid;
 use seal::Trust;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use updater::apply::{ApplyError, Incoming};
-use updater::fetch::{FetchError, Retries};
 use updater::source::{AnySource, HttpOptions, Location};
+use updater::source::{FetchError, Retries};
+use updater::{ApplyError, Incoming};
 
 /// The recovery image on media: its seal, then its EFI program, as in the recovery partition.
 pub const RECOVERY_PATH: &str = "EFI/RAYOS/RECOVERY.IMG";
@@ -23,8 +23,18 @@ pub const MEDIA_DIR: &str = "RAYOS";
 /// The answers file in it.
 pub const ANSWERS_NAME: &str = "install.toml";
 
+/// Longest file on a FAT file system, in bytes: its length has 32 bits.
+pub const MAX_FAT_FILE: u64 = u32::MAX as u64;
+
+/// Returns whether a file on a FAT file system may have this name, in all systems that read it.
+/// *Pure.* The characters are those of long names (FAT specification 1.03, section 7.4).
+fn is_fat_name(name: &str) -> bool {
+    let plain = |c: char| (' '..='~').contains(&c) && !"\"*/:<>?\\|".contains(c);
+    (1..=200).contains(&name.len()) && name.chars().all(plain) && !name.ends_with([' ', '.'])
+}
+
 /// What goes onto a medium.
-pub struct Content<'a> {
+pub struct MediaContent<'a> {
     /// The guard, with trusted keys in it.
     pub guard: &'a [u8],
     /// Seal and recovery program.
@@ -44,9 +54,18 @@ pub enum MediaError {
     /// The bundle lacks an image that a medium needs.
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
+    /// The bundle is longer than a file on a FAT file system may be.
+    #[error("bundle {path}: {len} bytes, and a file on a FAT file system has at most {MAX_FAT_FILE}", path = path.display())]
+    TooLong {
+        /// The bundle.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+    },
     /// The bundle's file name cannot stand on a FAT file system.
     #[error(
-        "bundle {0}: expected a file name of ASCII letters, digits, dots, dashes and underscores"
+        "bundle {0:?}: its name cannot stand on a FAT file system: expected 1 to 200 printable ASCII \
+         characters without \" * / : < > ? \\ |, no space or dot at the end"
     )]
     Name(String),
     /// Something could not be read or written.
@@ -102,7 +121,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     })
 }
 
-impl Content<'_> {
+impl MediaContent<'_> {
     /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1
     /// MiB.
     ///
@@ -112,6 +131,11 @@ impl Content<'_> {
         let bundle = std::fs::metadata(self.bundle)
             .map_err(|error| self.bundle_error(error))?
             .len();
+        if bundle > MAX_FAT_FILE {
+            let path = self.bundle.to_owned();
+            return Err(MediaError::TooLong { path, len: bundle });
+        }
+        self.bundle_name()?;
         let files = [
             self.guard.len(),
             self.recovery.len(),
@@ -134,16 +158,7 @@ impl Content<'_> {
         offset: u64,
         len: u64,
     ) -> Result<(), MediaError> {
-        let name = self
-            .bundle
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if name.is_empty() || !name.chars().all(plain) {
-            return Err(MediaError::Name(name));
-        }
+        let name = self.bundle_name()?;
         let bundle = File::open(self.bundle).map_err(|error| self.bundle_error(error))?;
         let bundle_path = format!("{MEDIA_DIR}/{name}");
         let answers_path = format!("{MEDIA_DIR}/{ANSWERS_NAME}");
@@ -159,10 +174,21 @@ impl Content<'_> {
             self.answers
                 .map(|answers| EspFile::new(&answers_path, answers)),
         );
-        esp::make(device, offset, len, 0x5241_594f, &mut files).map_err(|error| MediaError::Io {
+        esp::create(device, offset, len, 0x5241_594f, &mut files).map_err(|error| MediaError::Io {
             what: "medium".to_owned(),
             error,
         })
+    }
+
+    /// Returns the name that the bundle has on the medium.
+    fn bundle_name(&self) -> Result<String, MediaError> {
+        let name = self.bundle.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        if is_fat_name(&name) {
+            Ok(name)
+        } else {
+            Err(MediaError::Name(name))
+        }
     }
 
     fn bundle_error(&self, error: io::Error) -> MediaError {
@@ -173,7 +199,7 @@ impl Content<'_> {
     }
 }
 
-/// Bytes of a stick around a file system of `esp_len` bytes: a table at each end.
+/// Bytes of a stick environment a file system of `esp_len` bytes: a table at each end.
 #[must_use]
 pub const fn stick_len(esp_len: u64) -> u64 {
     esp_len + 2 * ALIGNMENT
@@ -185,7 +211,7 @@ pub const fn stick_len(esp_len: u64) -> u64 {
 /// [`MediaError`].
 pub fn write_stick(
     device: &dyn BlockDevice,
-    content: &Content<'_>,
+    content: &MediaContent<'_>,
     id: Guid,
 ) -> Result<(), MediaError> {
     let esp_len = content.esp_len()?;
@@ -202,8 +228,31 @@ pub fn write_stick(
         size: device.len(),
         sector_size: device.sector_size(),
         partitions: vec![esp],
-        stays: Vec::new(),
+        kept: Vec::new(),
     };
     Table::build(&disk)?.commit(device)?;
     content.write_esp(device, ALIGNMENT, esp_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_fat_can_hold_are_taken_and_no_others() {
+        for name in [
+            "rayos-1.2.0+7.bundle",
+            "a~rc1.bundle",
+            "rayos 1.2.0.bundle",
+            "(1).bundle",
+        ] {
+            assert!(is_fat_name(name), "{name}");
+        }
+        let long = "x".repeat(201);
+        for name in [
+            "", "a:b", "a\\b", "a?", "ends.", "ends ", "tab\t", "grün", &long,
+        ] {
+            assert!(!is_fat_name(name), "{name}");
+        }
+    }
 }

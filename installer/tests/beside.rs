@@ -1,16 +1,16 @@
-//! An installation beside other systems, on tables that others have made: what was there stays, and
+//! An installation beside other systems, on tables that others have made: what was there kept, and
 //! tools that are not ours find nothing wrong.
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
-use installer::answers::Target;
-use installer::beside::Beside;
-use installer::choose::{Candidate, candidates};
-use installer::disks::{self, sample};
-use installer::layout::{Layout, Size};
-use installer::report::PlanReport;
-use installer::safety::{Content, Look, Wanted, look};
-use installer::table::Existing;
+use installer::disk::choose::Target;
+use installer::disk::choose::{Candidate, candidates};
+use installer::disk::coexist::CoexistPlan;
+use installer::disk::disks::{self, sample};
+use installer::disk::layout::{Layout, Size};
+use installer::disk::plan_report::PlanReport;
+use installer::disk::safety::{DiskContent, DiskFindings, DiskRequest, inspect};
+use installer::disk::table::ExistingTable;
 use proptest::prelude::*;
 use record::Guid;
 use serde_json::json;
@@ -144,11 +144,11 @@ fn layout() -> Layout {
     }
 }
 
-fn plan(device: &MemDevice, layout: &Layout) -> Result<Beside, String> {
-    let existing = Existing::read(device)
+fn plan(device: &MemDevice, layout: &Layout) -> Result<CoexistPlan, String> {
+    let existing = ExistingTable::read(device)
         .expect("read")
         .map_err(|unfit| unfit.to_string())?;
-    Beside::plan(&existing, layout, LEN, ID).map_err(|reasons| reasons.to_string())
+    CoexistPlan::plan(&existing, layout, LEN, ID).map_err(|reasons| reasons.to_string())
 }
 
 /// A device that remembers what was written to it.
@@ -182,7 +182,7 @@ fn added(
     device: MemDevice,
     theirs: &Table,
     layout: &Layout,
-) -> Result<(MemDevice, Beside), String> {
+) -> Result<(MemDevice, CoexistPlan), String> {
     let beside = plan(&device, layout)?;
     let before = device.bytes();
     let recorder = Recorder(device, Mutex::default());
@@ -194,7 +194,7 @@ fn added(
     let (device, writes) = (recorder.0, recorder.1.into_inner().expect("writes"));
     let (old, new) = (
         theirs.array(),
-        Existing::read(&device).expect("read").expect("table"),
+        ExistingTable::read(&device).expect("read").expect("table"),
     );
     let (sector, after) = (theirs.sector as usize, device.bytes());
     assert!(after[..sector] == before[..sector], "the MBR");
@@ -251,13 +251,13 @@ fn added(
 
 /// After each prefix of `writes`, and in the middle of each, the table is the old one or the new
 /// one.
-fn cuts(before: &[u8], writes: &[(u64, Vec<u8>)], theirs: &Table, new: &Existing) {
+fn cuts(before: &[u8], writes: &[(u64, Vec<u8>)], theirs: &Table, new: &ExistingTable) {
     let device = MemDevice::from_bytes(before.to_vec(), theirs.sector as u32);
-    let old = Existing::read(&device).expect("read").expect("table");
-    let list = |table: &Existing| table.entries().collect::<Vec<_>>();
+    let old = ExistingTable::read(&device).expect("read").expect("table");
+    let list = |table: &ExistingTable| table.entries().collect::<Vec<_>>();
     let (old, new) = (list(&old), list(new));
     let judge = |words: &str| {
-        let found = list(&Existing::read(&device).expect("read").expect(words));
+        let found = list(&ExistingTable::read(&device).expect("read").expect(words));
         assert!(found == old || found == new, "{words}");
     };
     for (number, (at, data)) in writes.iter().enumerate() {
@@ -291,7 +291,7 @@ fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
 }
 
 /// What bootctl finds: ours, whichever copy it reads.
-fn found_by_bootctl(device: MemDevice, beside: &Beside, sector: u64) {
+fn found_by_bootctl(device: MemDevice, beside: &CoexistPlan, sector: u64) {
     let last = LEN - sector;
     let (first, device) = (
         Disk::open(Arc::new(MemDevice::from_bytes(
@@ -468,8 +468,8 @@ proptest! {
             disk[512..604].copy_from_slice(&header);
         }
         let device = MemDevice::from_bytes(disk, 512);
-        if let Ok(Ok(existing)) = Existing::read(&device)
-            && let Ok(beside) = Beside::plan(&existing, &layout(), device.len(), ID)
+        if let Ok(Ok(existing)) = ExistingTable::read(&device)
+            && let Ok(beside) = CoexistPlan::plan(&existing, &layout(), device.len(), ID)
         {
             prop_assert!(beside.table.commit(&device).is_ok());
         }
@@ -504,14 +504,14 @@ fn ours_lie_in_the_first_range_that_is_large_enough() {
         ]
     );
     assert_eq!(beside.planned.partitions[7].size, MIB, "what it was given");
-    let stays: Vec<_> = beside
+    let kept: Vec<_> = beside
         .planned
-        .stays
+        .kept
         .iter()
         .map(|it| (it.number, it.offset, it.size))
         .collect();
     assert_eq!(
-        stays,
+        kept,
         [
             (1, MIB, 3 * MIB),
             (2, 32 * MIB, 4 * MIB),
@@ -541,10 +541,10 @@ fn ours_lie_in_the_first_range_that_is_large_enough() {
 fn an_installation_of_ours_is_replaced_and_the_others_stay() {
     let table = Table::of(512, &[(1, ESP, 1, 4), (9, [8; 16], 40, 50)]);
     let (device, first) = added(table.disk(), &table, &layout()).expect("added");
-    let existing = Existing::read(&device).expect("read").expect("table");
+    let existing = ExistingTable::read(&device).expect("read").expect("table");
     assert_eq!((existing.ours().len(), existing.others().len()), (8, 2));
-    let again = Beside::plan(&existing, &layout(), LEN, Guid([8; 16])).expect("planned");
-    let numbers = |it: &Beside| {
+    let again = CoexistPlan::plan(&existing, &layout(), LEN, Guid([8; 16])).expect("planned");
+    let numbers = |it: &CoexistPlan| {
         it.planned
             .partitions
             .iter()
@@ -553,7 +553,7 @@ fn an_installation_of_ours_is_replaced_and_the_others_stay() {
     };
     assert_eq!(numbers(&first), [2, 3, 4, 5, 6, 7, 8, 10]);
     assert_eq!(numbers(&again), numbers(&first));
-    let uuids = |it: &Beside| {
+    let uuids = |it: &CoexistPlan| {
         it.planned
             .partitions
             .iter()
@@ -570,13 +570,13 @@ fn an_installation_of_ours_is_replaced_and_the_others_stay() {
         root: Size(3 * MIB),
         ..layout()
     };
-    let existing = Existing::read(&device).expect("read").expect("table");
-    Beside::plan(&existing, &larger, LEN, ID)
+    let existing = ExistingTable::read(&device).expect("read").expect("table");
+    CoexistPlan::plan(&existing, &larger, LEN, ID)
         .expect("planned")
         .table
         .commit(&device)
         .expect("commit");
-    let now = Existing::read(&device).expect("read").expect("table");
+    let now = ExistingTable::read(&device).expect("read").expect("table");
     assert_eq!((now.ours().len(), now.others()), (8, existing.others()));
     let theirs = &device.bytes()[1024..1024 + 128];
     assert_eq!(theirs, &table.array()[..128]);
@@ -688,13 +688,14 @@ fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate 
         serial: Some("S-1".to_owned()),
         ..sample()[0].clone()
     };
-    let wanted = Wanted {
+    let wanted = DiskRequest {
         layout: &layout(),
+        recovery_key_at_hand: false,
         beside,
         media: &[],
         erase,
     };
-    candidates(vec![disk], &wanted, |_| look(&device).ok()).remove(0)
+    candidates(vec![disk], &wanted, |_| inspect(&device).ok()).remove(0)
 }
 
 #[test]
@@ -703,15 +704,15 @@ fn a_disk_with_another_system_is_taken_beside_it_and_not_otherwise() {
     let beside = candidate(table.disk(), true, None);
     assert_eq!(
         (beside.problems, beside.content),
-        (vec![], Some(Content::Other("it has a GPT")))
+        (vec![], Some(DiskContent::Other("it has a GPT")))
     );
-    assert_eq!(beside.plan.expect("plan").stays.len(), 2);
+    assert_eq!(beside.plan.expect("plan").kept.len(), 2);
     let whole = candidate(table.disk(), false, None);
     assert_eq!(
         whole.problems,
         ["it is not empty (it has a GPT): name it with --erase S-1 to erase it"]
     );
-    assert!(whole.plan.expect("plan").stays.is_empty());
+    assert!(whole.plan.expect("plan").kept.is_empty());
     let blank = candidate(MemDevice::new(LEN as usize, 512), true, None);
     assert!(
         blank.problems[0].starts_with("it has no GPT to install beside"),
@@ -732,7 +733,9 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
     assert_eq!(lost.problems, [words]);
     assert_eq!(candidate(device(), true, Some("S-1")).problems, [""; 0]);
     // Nor is there a partition for it.
-    let existing = Existing::read(&device()).expect("read").expect("table");
+    let existing = ExistingTable::read(&device())
+        .expect("read")
+        .expect("table");
     let state: Vec<_> = existing
         .ours()
         .into_iter()
@@ -744,7 +747,7 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
         .commit(&remains)
         .expect("commit");
     let found = candidate(remains, true, None);
-    assert_eq!(found.content, Some(Content::Remains));
+    assert_eq!(found.content, Some(DiskContent::Remains));
     assert!(
         found.problems[0].contains("it has partitions of RayOS"),
         "{:?}",
@@ -756,9 +759,9 @@ fn what_is_left_of_ours_is_replaced_only_if_that_is_said() {
 fn who_would_erase_another_system_with_ours_is_told_of_it() {
     let table = Table::of(512, &[(1, ESP, 1, 4)]);
     let (device, _) = added(table.disk(), &table, &layout()).expect("added");
-    let found = || Existing::read(&device).expect("read");
-    let problems = |beside, table: Result<Existing, _>| {
-        let content = Content::Installed {
+    let found = || ExistingTable::read(&device).expect("read");
+    let problems = |beside, table: Result<ExistingTable, _>| {
+        let content = DiskContent::Installed {
             version: "1.0.0".to_owned(),
         };
         let disk = disks::Disk {
@@ -766,14 +769,16 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
             serial: Some("S-1".to_owned()),
             ..sample()[0].clone()
         };
-        let wanted = Wanted {
+        let wanted = DiskRequest {
             layout: &layout(),
+            recovery_key_at_hand: false,
             beside,
             media: &[],
             erase: None,
         };
         candidates(vec![disk], &wanted, |_| {
-            Some(Look {
+            Some(DiskFindings {
+                bitlocker: Vec::new(),
                 content: content.clone(),
                 table: table.clone(),
             })
@@ -785,7 +790,7 @@ fn who_would_erase_another_system_with_ours_is_told_of_it() {
         "RayOS 1.0.0 is installed on it: start it, or name it with --erase S-1 to install anew";
     assert_eq!(problems(true, found()), [alone], "the other system stays");
     assert_eq!(
-        problems(false, Look::blank().table),
+        problems(false, DiskFindings::blank().table),
         [alone],
         "there is no other"
     );
@@ -807,13 +812,13 @@ fn the_plan_shows_what_is_added_and_what_stays() {
         (&esp["purpose"], &esp["number"], &esp["offset"]),
         (&json!("esp"), &json!(2), &json!(12 * MIB))
     );
-    let stays = plan["stays"].as_array().expect("stays");
-    assert_eq!(stays.len(), 2);
+    let kept = plan["kept"].as_array().expect("stays");
+    assert_eq!(kept.len(), 2);
     let theirs = (
-        &stays[1]["number"],
-        &stays[1]["offset"],
-        &stays[1]["size"],
-        &stays[1]["name"],
+        &kept[1]["number"],
+        &kept[1]["offset"],
+        &kept[1]["size"],
+        &kept[1]["name"],
     );
     assert_eq!(
         theirs,
@@ -825,7 +830,7 @@ fn the_plan_shows_what_is_added_and_what_stays() {
         false,
     );
     assert_eq!(
-        serde_json::to_value(&whole).expect("json")["plan"].get("stays"),
+        serde_json::to_value(&whole).expect("json")["plan"].get("kept"),
         None
     );
 }

@@ -1,10 +1,10 @@
 //! The EFI system partition and the partition table, judged by tools that are not ours.
 
 use bootctl::device::{BlockDevice as _, MemDevice};
-use installer::esp::{self, Content, EspFile, GUARD_PATHS};
-use installer::guards::lacking;
-use installer::layout::{Layout, Size};
-use installer::table::Table;
+use installer::disk::layout::{Layout, Size};
+use installer::disk::table::Table;
+use installer::esp::guards::missing_copies;
+use installer::esp::{self, EspContent, EspFile, GUARD_PATHS};
 use proptest::prelude::*;
 use record::Guid;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn made(len: usize, sector_size: u32) -> Vec<u8> {
         .iter()
         .map(|path| EspFile::new(path, &guard))
         .collect();
-    esp::make(&device, 0, device.len(), 7, &mut files).expect("file system");
+    esp::create(&device, 0, device.len(), 7, &mut files).expect("file system");
     for path in GUARD_PATHS {
         assert!(
             esp::read(&device, path, guard.len()).expect("file") == guard,
@@ -155,7 +155,7 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
             writes: std::sync::Mutex::default(),
         };
         let mut files = [EspFile::new(esp::REMOVABLE_PATH, &[0x4d; 9000])];
-        esp::make(&recorder, 0, len as u64, 7, &mut files).expect("file system");
+        esp::create(&recorder, 0, len as u64, 7, &mut files).expect("file system");
         let writes = recorder.writes.into_inner().expect("writes");
         let boot_sector = |write: &&(u64, Vec<u8>)| write.0 == 0;
         let (last, before) = writes.split_last().expect("writes");
@@ -182,9 +182,9 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
 fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
     let device = MemDevice::new(34 << 20, 512);
     let mut files = vec![EspFile::new("EFI/RAYOS/GUARDA.EFI", b"guard")];
-    esp::make(&device, 0, device.len(), 9, &mut files).expect("made");
-    let whole = Content::Files(vec!["EFI/RAYOS/GUARDA.EFI".to_owned()]);
-    assert_eq!(esp::look(&device).expect("look"), whole);
+    esp::create(&device, 0, device.len(), 9, &mut files).expect("made");
+    let whole = EspContent::Files(vec!["EFI/RAYOS/GUARDA.EFI".to_owned()]);
+    assert_eq!(esp::inspect(&device).expect("look"), whole);
     // Both tables: each cluster of the root directory and of EFI is followed by itself.
     let mut bytes = device.bytes();
     let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]) as usize;
@@ -196,7 +196,9 @@ fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
         }
     }
     device.write_at(0, &bytes).expect("write");
-    assert!(matches!(esp::look(&device), Ok(Content::Files(files)) if files.len() <= esp::FILES));
+    assert!(
+        matches!(esp::inspect(&device), Ok(EspContent::Files(files)) if files.len() <= esp::MAX_LISTED_FILES)
+    );
 }
 
 proptest! {
@@ -211,7 +213,7 @@ proptest! {
         let device = MemDevice::new(34 << 20, 512);
         let program = vec![0x4d; 120_000];
         let mut files: Vec<_> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &program)).collect();
-        esp::make(&device, 0, device.len(), 9, &mut files).expect("made");
+        esp::create(&device, 0, device.len(), 9, &mut files).expect("made");
         let mut bytes = device.bytes();
         for (at, garbage) in damage {
             bytes[at..at + garbage.len()].copy_from_slice(&garbage);
@@ -220,10 +222,10 @@ proptest! {
             bytes[at] = byte;
         }
         device.write_at(0, &bytes).expect("write");
-        prop_assert!(lacking(&device, &program).len() <= GUARD_PATHS.len());
-        prop_assert!(!matches!(esp::look(&device).expect("look"), Content::Files(files) if files.len() > esp::FILES));
+        prop_assert!(missing_copies(&device, &program).len() <= GUARD_PATHS.len());
+        prop_assert!(!matches!(esp::inspect(&device).expect("look"), EspContent::Files(files) if files.len() > esp::MAX_LISTED_FILES));
         let mut files: Vec<_> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &program)).collect();
-        esp::make(&device, 0, device.len(), 9, &mut files).expect("made anew");
-        prop_assert!(lacking(&device, &program).is_empty());
+        esp::create(&device, 0, device.len(), 9, &mut files).expect("made anew");
+        prop_assert!(missing_copies(&device, &program).is_empty());
     }
 }

@@ -1,5 +1,11 @@
-//! The third system: the same image starts from the stick, where it installs, and from the recovery
-//! partition, where it mends.
+//! The recovery system: one image, which installs from a medium and repairs from the disk.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`medium`] | the installation medium: found, mounted, its answers and its bundle |
+//! | [`boot_installed`] | booting the existing installation instead of the medium |
+//! | [`guard_repair`] | restoring the boot guard to a disk that the firmware cannot start |
 
+pub mod boot_installed;
+pub mod guard_repair;
 pub mod medium;
-pub mod onward;

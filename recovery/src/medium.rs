@@ -1,9 +1,9 @@
 //! The installation medium: the file system, on whatever is plugged in, that holds a recovery image
 //! and bundles.
 
-use installer::answers::{Answers, AnswersError};
-use installer::disks::Roots;
-use installer::mark::Mark;
+use installer::disk::disks::Roots;
+use installer::install::answers::{Answers, AnswersError};
+use installer::install::media_fingerprint::MediaFingerprint;
 use installer::media::{ANSWERS_NAME, MEDIA_DIR};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use seal::SEAL_LEN;
@@ -88,8 +88,8 @@ impl Medium {
     /// [`MediumError::Io`], [`MediumError::Answers`].
     pub fn answers(&self) -> Result<Option<Answers>, MediumError> {
         let path = self.root.join(MEDIA_DIR).join(ANSWERS_NAME);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Answers::parse(&text)?)),
+        match fs::read(&path) {
+            Ok(found) => Ok(Some(Answers::decode(&found)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(MediumError::Io {
                 what: ANSWERS_NAME.to_owned(),
@@ -103,7 +103,7 @@ impl Medium {
     ///
     /// # Errors
     /// [`MediumError::Io`].
-    pub fn mark(&self, bundle: &Location) -> Result<Mark, MediumError> {
+    pub fn fingerprint(&self, bundle: &Location) -> Result<MediaFingerprint, MediumError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error| MediumError::Io { what, error }
@@ -119,7 +119,7 @@ impl Medium {
             }
             other => other.to_string().into_bytes(),
         };
-        Ok(Mark::of(&answers, &bundle))
+        Ok(MediaFingerprint::of(&answers, &bundle))
     }
 
     /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only
@@ -225,17 +225,20 @@ mod tests {
             Location::Http("http://x/y".to_owned()),
         );
         let marks = [
-            medium.mark(&file).expect("mark"),
-            medium.mark(&url).expect("mark"),
+            medium.fingerprint(&file).expect("mark"),
+            medium.fingerprint(&url).expect("mark"),
         ];
-        assert_eq!(marks[0], medium.mark(&file).expect("mark"));
+        assert_eq!(marks[0], medium.fingerprint(&file).expect("mark"));
         assert_ne!(marks[0], marks[1]);
         fs::write(&path, vec![8; SEAL_LEN]).expect("file");
-        assert_ne!(marks[0], medium.mark(&file).expect("another bundle"));
+        assert_ne!(marks[0], medium.fingerprint(&file).expect("another bundle"));
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 1 # again").expect("file");
-        assert_ne!(marks[1], medium.mark(&url).expect("other answers"));
+        assert_ne!(marks[1], medium.fingerprint(&url).expect("other answers"));
         fs::write(&path, b"short").expect("file");
-        assert!(matches!(medium.mark(&file), Err(MediumError::Io { .. })));
+        assert!(matches!(
+            medium.fingerprint(&file),
+            Err(MediumError::Io { .. })
+        ));
     }
 
     #[test]

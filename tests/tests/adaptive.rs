@@ -10,8 +10,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use updater::Amounts;
-use updater::apply::{Outcome, Report};
 use updater::source::MemorySource;
+use updater::{Outcome, Report};
 
 const BLOCK: usize = 4096;
 /// The booted slot; the other one is written.
@@ -63,7 +63,7 @@ fn slot_b_holds(lab: &Lab, root: &[u8]) {
 async fn planned(lab: &Lab, bundle: Vec<u8>) -> Amounts {
     let before = lab.device.bytes();
     let trust = trust();
-    let options = updater::apply::Options {
+    let options = updater::Options {
         plan_only: true,
         ..options(&trust)
     };
@@ -111,7 +111,7 @@ async fn asked_not_to_look_it_fetches_everything() {
     let lab = installed(512).await;
     let root = moved(64);
     let trust = trust();
-    let options = updater::apply::Options {
+    let options = updater::Options {
         adaptive: false,
         ..options(&trust)
     };
@@ -292,7 +292,7 @@ async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
         let range = window.start() + zeroes.start as u64..window.start() + zeroes.end as u64;
         let counted = Changing::of(&lab, range, u64::MAX);
         let trust = trust();
-        let planning = updater::apply::Options {
+        let planning = updater::Options {
             plan_only: true,
             ..options(&trust)
         };
@@ -376,7 +376,7 @@ async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
         changed: AtomicBool::new(false),
     });
     let trust = trust();
-    let options = updater::apply::Options {
+    let options = updater::Options {
         adaptive: false,
         read_back: false,
         ..options(&trust)

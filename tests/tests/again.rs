@@ -4,8 +4,8 @@
 mod lab;
 
 use bootctl::store::RecordStore;
-use installer::install::{InstallError, Others};
-use installer::mark::Mark;
+use installer::install::media_fingerprint::MediaFingerprint;
+use installer::install::{InstallError, InstallOptions};
 use lab::{FIRST, Lab, SECOND, installed};
 use record::{COPY_OFFSETS, Record, Slot};
 use updater::plan::Refusal;
@@ -19,7 +19,7 @@ async fn at_floor_two() -> Lab {
     lab
 }
 
-fn below_floor(result: Result<updater::apply::Report, InstallError>) -> Option<(u64, u64)> {
+fn below_floor(result: Result<updater::Report, InstallError>) -> Option<(u64, u64)> {
     match result {
         Err(InstallError::Refused(Refusal::BelowFloor { offered, floor, .. })) => {
             Some((offered, floor))
@@ -63,9 +63,9 @@ async fn either_copy_of_the_record_is_enough() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_forgotten_by_word_and_for_another_product() {
-    let forget = Others {
+    let forget = InstallOptions {
         forget_floor: true,
-        ..Others::default()
+        ..InstallOptions::default()
     };
     let lab = at_floor_two().await;
     assert_eq!(
@@ -80,7 +80,7 @@ async fn it_is_forgotten_by_word_and_for_another_product() {
     let other = FIRST.bundle_for("other-machine", 1);
     assert_eq!(
         below_floor(
-            lab.install_after(other, "other-machine", Others::default())
+            lab.install_after(other, "other-machine", InstallOptions::default())
                 .await
         ),
         None
@@ -95,21 +95,21 @@ async fn it_is_forgotten_by_word_and_for_another_product() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_medium_leaves_its_mark_and_the_next_installation_takes_it_away() {
     let lab = Lab::new(4096);
-    let medium = Some(Mark::of(b"answers", b"seal"));
-    let others = Others {
-        medium,
-        ..Others::default()
+    let medium = Some(MediaFingerprint::of(b"answers", b"seal"));
+    let options = InstallOptions {
+        fingerprint: medium,
+        ..InstallOptions::default()
     };
-    lab.install_after(FIRST.bundle(), "test-machine", others)
+    lab.install_after(FIRST.bundle(), "test-machine", options)
         .await
         .expect("installed");
-    assert_eq!(Mark::read(&lab.disk()).expect("state"), medium);
+    assert_eq!(MediaFingerprint::read(&lab.disk()).expect("state"), medium);
     lab.commit(Slot::A);
     assert_eq!(
-        Mark::read(&lab.disk()).expect("state"),
+        MediaFingerprint::read(&lab.disk()).expect("state"),
         medium,
         "the record lies elsewhere"
     );
     lab.install(SECOND.bundle()).await.expect("installed");
-    assert_eq!(Mark::read(&lab.disk()).expect("state"), None);
+    assert_eq!(MediaFingerprint::read(&lab.disk()).expect("state"), None);
 }

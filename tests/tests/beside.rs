@@ -5,21 +5,21 @@ mod lab;
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::efivars::MemVars;
-use installer::answers::Answers;
-use installer::disks::Roots;
+use installer::disk::disks::Roots;
+use installer::disk::safety::{DiskContent, inspect};
+use installer::disk::table::ExistingTable;
 use installer::esp::GUARD_PATHS;
-use installer::guards::Guard;
-use installer::install::{InstallError, Others};
-use installer::safety::{Content, look};
-use installer::table::Existing;
-use installer::unattended::{self, Surroundings};
+use installer::esp::guards::Guard;
+use installer::install::answers::Answers;
+use installer::install::unattended::{self, Environment};
+use installer::install::{InstallError, InstallOptions};
 use lab::{FIRST, Lab, SECOND, image};
 use record::{Guid, Slot, Text64};
 use std::io;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use updater::apply::Outcome;
+use updater::Outcome;
 use updater::events::Silent;
 use updater::source::{Fault, Location, MemorySource};
 
@@ -27,10 +27,10 @@ const MIB: u64 = 1 << 20;
 const LEN: u64 = 128 * MIB;
 /// The other system's partitions; between the last two there is room for ours.
 const THEIRS: [Range<u64>; 3] = [MIB..20 * MIB, 20 * MIB..30 * MIB, 120 * MIB..124 * MIB];
-const BESIDE: Others = Others {
+const BESIDE: InstallOptions = InstallOptions {
     beside: true,
     forget_floor: false,
-    medium: None,
+    fingerprint: None,
 };
 
 const ANSWERS: &str = "version = 1\nunattended = true\nbeside = true\n[layout]\nesp = \"34M\"\nboot = \"2M\"\nroot = \"8M\"\n\
@@ -208,22 +208,22 @@ async fn what_was_cut_off_is_begun_anew_without_a_question() {
         MemorySource::new(FIRST.bundle(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
     pipe.seekable = false;
     install(&lab, pipe).await.0.expect_err("cut off");
-    let found = look(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
-    assert_eq!(found.content, Content::UnfinishedBeside);
+    let found = inspect(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
+    assert_eq!(found.content, DiskContent::UnfinishedBeside);
     assert_eq!(found.table.expect("table").others().len(), 3);
     install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    let table = Existing::read(lab.device.as_ref())
+    let table = ExistingTable::read(lab.device.as_ref())
         .expect("read")
         .expect("table");
     assert_eq!((table.ours().len(), table.entries().count()), (8, 11));
     assert!(theirs(&lab) == before);
-    let found = look(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
+    let found = inspect(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
     assert_eq!(
         found.content,
-        Content::Installed {
+        DiskContent::Installed {
             version: "1.0.0".to_owned()
         }
     );
@@ -296,12 +296,12 @@ async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
         rollback_index: 1,
     };
     assert_eq!(
-        guard.mend(&lab.disk(), false, false).expect("mended"),
+        guard.repair(&lab.disk(), false, false).expect("mended"),
         GUARD_PATHS
     );
     assert!(theirs(&lab) == before);
     // Ours is not even in the table any more: the first one is found, and it is not ours.
-    let table = Existing::read(lab.device.as_ref())
+    let table = ExistingTable::read(lab.device.as_ref())
         .expect("read")
         .expect("table");
     let ours: Vec<_> = table
@@ -313,7 +313,7 @@ async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
         .patched(&ours, &[])
         .commit(lab.device.as_ref())
         .expect("commit");
-    let refused = guard.mend(&lab.disk(), false, true).expect_err("refused");
+    let refused = guard.repair(&lab.disk(), false, true).expect_err("refused");
     assert!(
         refused.to_string().contains("none on this disk is ours"),
         "{refused}"
@@ -350,9 +350,9 @@ fn machine(lab: &Lab) -> (tempfile::TempDir, Roots) {
 /// What `rayos-installer apply` and a medium do with these answers.
 async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Result<(), String> {
     let (vars, trust) = (MemVars::default(), lab::trust());
-    let around = Surroundings {
+    let environment = Environment {
         roots: roots.clone(),
-        media: Vec::new(),
+        media_disks: Vec::new(),
         bundle: Location::File(dir.path().join("first.bundle")),
         trust: &trust,
         compatible: Text64::new("test-machine").expect("name"),
@@ -360,10 +360,10 @@ async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Re
         vars: Some(&vars),
         now: 0,
         jobs: 2,
-        medium: None,
+        fingerprint: None,
     };
     let answers = Answers::parse(answers).expect("answers");
-    let done = unattended::run(&answers, &around, &Silent, |_| ()).await;
+    let done = unattended::run(&answers, &environment, &Silent, |_| ()).await;
     done.map(drop).map_err(|error| error.to_string())
 }
 

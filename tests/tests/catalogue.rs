@@ -55,7 +55,7 @@ fn sources() -> Result<Vec<(PathBuf, String)>> {
 }
 
 /// Whether `name` is a file, a function, or a function in a file: `again.rs`,
-/// `guard/tests/machine.rs::one_test`, `firmware::that_is_full`.
+/// `guard/tests/machine.rs::one_test`, `firmware::firmware_whose_store_is_full`.
 fn is_there(name: &str, sources: &[(PathBuf, String)]) -> bool {
     let (place, function) = match name.rsplit_once("::") {
         Some((place, function)) => (Some(place), Some(function)),

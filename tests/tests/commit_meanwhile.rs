@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use updater::apply::Outcome;
+use updater::Outcome;
 use updater::source::MemorySource;
 
 const GOOD: Status = Status::Good { budget_left: 8 };

@@ -16,13 +16,13 @@ use std::fs::File;
 use std::io::{self, Cursor, Seek as _, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
-use updater::apply::{Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::Repaired;
 use updater::events::Silent;
-use updater::fetch::Retries;
 use updater::plan::UpToDate;
-use updater::repair::Repaired;
 use updater::source::MemorySource;
+use updater::source::Retries;
 use updater::verify_slot::{Question, verify_slot};
+use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
 
 const SECOND: Sample = Sample {
     version: "1.1.0",

@@ -12,8 +12,8 @@ use record::{Choice, Reason, Slot, Status};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use updater::apply::{ApplyError, Failure, Outcome};
 use updater::source::MemorySource;
+use updater::{ApplyError, Failure, Outcome};
 
 const A: Choice = Choice::Slot(Slot::A);
 

@@ -4,8 +4,8 @@
 mod lab;
 
 use bootctl::device::BlockDevice as _;
+use installer::esp::guards::{Guard, RepairError, missing_copies};
 use installer::esp::{self, EspFile, GUARD_PATHS};
-use installer::guards::{Guard, MendError, lacking};
 use lab::{Lab, image, installed};
 use std::process::Command;
 
@@ -55,7 +55,7 @@ async fn what_is_whole_is_left_alone() {
         let (before, program) = (lab.device.bytes(), program());
         assert_eq!(
             guard(&program)
-                .mend(&lab.disk(), false, false)
+                .repair(&lab.disk(), false, false)
                 .expect("whole"),
             [""; 0]
         );
@@ -73,21 +73,21 @@ async fn a_zeroed_partition_and_a_lost_copy_are_made_anew() {
             .expect("zeroed");
         assert_eq!(
             guard(&program)
-                .mend(&lab.disk(), false, false)
+                .repair(&lab.disk(), false, false)
                 .expect("mended"),
             GUARD_PATHS
         );
-        assert_eq!(lacking(&esp, &program), [""; 0]);
+        assert_eq!(missing_copies(&esp, &program), [""; 0]);
         sound(&lab);
 
         let mut three: Vec<_> = GUARD_PATHS[..3]
             .iter()
             .map(|path| EspFile::new(path, &program))
             .collect();
-        esp::make(&esp, 0, esp.len(), 9, &mut three).expect("three copies");
+        esp::create(&esp, 0, esp.len(), 9, &mut three).expect("three copies");
         assert_eq!(
             guard(&program)
-                .mend(&lab.disk(), false, false)
+                .repair(&lab.disk(), false, false)
                 .expect("mended"),
             [GUARD_PATHS[3]]
         );
@@ -101,10 +101,10 @@ async fn what_others_put_there_is_given_up_only_on_request() {
     let lab = installed(512).await;
     let (esp, program) = (lab.disk().esp().expect("esp"), program());
     let mut files = vec![EspFile::new("EFI/vendor/firmware.cap", b"capsule")];
-    esp::make(&esp, 0, esp.len(), 9, &mut files).expect("foreign");
+    esp::create(&esp, 0, esp.len(), 9, &mut files).expect("foreign");
     let before = lab.device.bytes();
     let refused = guard(&program)
-        .mend(&lab.disk(), false, false)
+        .repair(&lab.disk(), false, false)
         .expect_err("refused");
     assert_eq!(
         refused.to_string(),
@@ -113,7 +113,7 @@ async fn what_others_put_there_is_given_up_only_on_request() {
     assert!(lab.device.bytes() == before);
     assert_eq!(
         guard(&program)
-            .mend(&lab.disk(), false, true)
+            .repair(&lab.disk(), false, true)
             .expect("overwritten"),
         GUARD_PATHS
     );
@@ -124,7 +124,7 @@ async fn what_others_put_there_is_given_up_only_on_request() {
     first[13] *= 2;
     esp.write_at(0, &first).expect("write");
     let refused = guard(&program)
-        .mend(&lab.disk(), false, false)
+        .repair(&lab.disk(), false, false)
         .expect_err("refused");
     assert!(
         refused
@@ -147,11 +147,14 @@ async fn an_older_and_an_unsigned_guard_are_refused() {
         program: &program,
         rollback_index: floor - 1,
     };
-    let refused = older.mend(&lab.disk(), false, false).expect_err("older");
-    assert!(matches!(refused, MendError::Older { .. }), "{refused}");
+    let refused = older.repair(&lab.disk(), false, false).expect_err("older");
+    assert!(
+        matches!(refused, RepairError::BelowFloor { .. }),
+        "{refused}"
+    );
     let refused = guard(&program)
-        .mend(&lab.disk(), true, false)
+        .repair(&lab.disk(), true, false)
         .expect_err("unsigned");
-    assert!(matches!(refused, MendError::Unsigned), "{refused}");
+    assert!(matches!(refused, RepairError::Unsigned), "{refused}");
     assert!(lab.device.bytes() == before);
 }

@@ -7,9 +7,9 @@ use bootctl::log::EventLog;
 use lab::{FIRST, Lab, OLD, SECOND, image, installed, trust};
 use record::{Choice, Slot, Status};
 use std::sync::Arc;
-use updater::apply::{ApplyError, Outcome};
 use updater::plan::Refusal;
 use updater::source::{Fault, MemorySource};
+use updater::{ApplyError, Outcome};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_is_the_same_whether_installed_or_updated() {

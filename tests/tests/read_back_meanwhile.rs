@@ -10,8 +10,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use updater::apply::{Failure, Outcome};
 use updater::source::MemorySource;
+use updater::{Failure, Outcome};
 
 const MIB: u64 = 1 << 20;
 /// MiB of the root image: two parts of 64, and more.

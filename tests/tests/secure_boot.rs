@@ -7,9 +7,9 @@ use bootctl::efivars::{EfiVars as _, VarName, Variable};
 use installer::install::InstallError;
 use lab::{FIRST, Lab, SECOND, image, installed};
 use record::{Choice, Slot, Status};
-use updater::apply::{ApplyError, Outcome};
 use updater::plan::Refusal;
 use updater::source::MemorySource;
+use updater::{ApplyError, Outcome};
 
 /// Bytes with the headers of an EFI program, signed or not; more than a chunk of them.
 fn program(seed: u64, signed: bool) -> Vec<u8> {

@@ -10,8 +10,8 @@ use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use installer::install::{Job, Others, install};
-use installer::layout::{Layout, Size};
+use installer::disk::layout::{Layout, Size};
+use installer::install::{InstallOptions, InstallRequest, install};
 use record::{Choice, Guid, Slot, Text64};
 use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
@@ -19,10 +19,10 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
-use updater::apply::{Incoming, Machine, Options, Outcome, Report};
 use updater::events::Silent;
-use updater::fetch::Retries;
+use updater::source::Retries;
 use updater::source::{AnySource, HttpOptions, Location};
+use updater::{Incoming, Machine, Options, Outcome, Report};
 
 const MIB: u64 = 1 << 20;
 const ROOT_LEN: usize = 64 << 20;
@@ -102,7 +102,7 @@ async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
         recovery: mib(2),
         data: None,
     };
-    let job = Job {
+    let job = InstallRequest {
         device: Arc::clone(&device) as Arc<dyn BlockDevice>,
         layout: &layout,
         install_id: Guid([0x5a; 16]),
@@ -111,7 +111,7 @@ async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
         vars: None,
         jobs: JOBS,
         now: 0,
-        others: Others::default(),
+        options: InstallOptions::default(),
     };
     install(source(bundle), &job, &Silent).await.unwrap();
     let disk = Disk::open(Arc::clone(&device) as Arc<dyn BlockDevice>).unwrap();

@@ -1,6 +1,5 @@
 //! The event seam: what an apply tells while it works. The library never prints.
 
-use crate::survey::Amounts;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -29,6 +28,25 @@ impl Phase {
             Self::ReadBack => "reading back",
         }
     }
+}
+
+/// How many bytes come from where. Those of the images add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Amounts {
+    /// Bytes of the images that are wanted.
+    pub image_bytes: u64,
+    /// Of them: lie in their place already.
+    pub in_place_bytes: u64,
+    /// Of them: put together from blocks of the other slot.
+    pub composed_bytes: u64,
+    /// Of them: zeroes, and repeats of other chunks, that are to be written.
+    pub filled_bytes: u64,
+    /// Of them: become of what is fetched.
+    pub decoded_bytes: u64,
+    /// Bytes that will have been taken from the source in all: the head and the block hints, which
+    /// were by the time of planning, the compressed bytes of chunks, and the gaps between them that
+    /// are not worth a request of their own.
+    pub fetch_bytes: u64,
 }
 
 /// Something that happened.

@@ -3,38 +3,46 @@
 //!
 //! A signed bundle comes from a [`source`]; its head is verified; a [`plan`] is made, which may
 //! refuse; the target slot is disarmed, written, read back and activated, in the phases of
-//! [`apply`]. The library never prints and never reboots: it tells an [`events::EventSink`], and
-//! returns what it did.
+//! [`apply`]. The library never prints and never reboots: it reports to an [`events::EventSink`],
+//! and returns what it did.
+//!
+//! From the ground up; a module names only those above it in this table:
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`source`] | file, pipe or HTTP: ranges of bytes, with resume, limits and timeouts |
+//! | [`plan`] | the decision: destinations of the images, or a refusal; pure |
+//! | `error` | [`ApplyError`] and [`Failure`] |
+//! | [`events`] | what an apply reports while it works |
+//! | `options` | [`Machine`] and [`Options`] in, [`Outcome`] and [`Report`] out |
+//! | `progress`, `worker_pool` | counting bytes; threads that stop |
+//! | `slot` | the partitions of a slot: locations, seal, stored metadata, digests, writer |
+//! | `batch` | chunks, in the portions that are fetched and written; pure |
+//! | `scan` | where each chunk comes from: in place, the other slot, or the source |
+//! | `pipeline` | fetch, decompress, verify, write, read back |
+//! | [`apply`] | the phases in order, for an apply and for a repair |
+//! | [`verify_slot`] | comparing a slot with what was signed |
+//! | [`status`], [`lock_owner`], [`terminal`] | for command lines |
 
 pub mod apply;
-mod base;
 mod batch;
-pub mod check;
+mod error;
 pub mod events;
-pub mod fetch;
-mod full;
-mod hand;
-mod hints;
-pub mod holder;
-mod kept;
-mod phases;
-mod places;
+pub mod lock_owner;
+mod options;
+mod pipeline;
 pub mod plan;
-mod proving;
-mod read_back;
-pub mod repair;
-mod secure_boot;
-mod seeds;
-mod sink;
+mod progress;
+mod scan;
+mod slot;
 pub mod source;
 pub mod status;
-mod supply;
-mod survey;
 pub mod terminal;
-pub mod twin;
 pub mod verify_slot;
-mod workers;
+mod worker_pool;
 
-pub use base::DamagedBase;
-pub use read_back::ReadBackError;
-pub use survey::Amounts;
+pub use apply::{Incoming, Repaired};
+pub use error::{ApplyError, DamagedBase, Failure, ReadBackError};
+pub use events::Amounts;
+pub use options::{Machine, Options, Outcome, PhaseMs, PlaceGuard, Report};
+pub use slot::equivalence::as_seen_by;

@@ -1,14 +1,14 @@
 //! Comparing a slot with what was signed.
 
-use crate::apply::ApplyError;
 use crate::batch::Origin;
+use crate::error::ApplyError;
 use crate::events::{EventSink, Phase};
-use crate::kept;
-use crate::phases::Progress;
-use crate::places::{Place, Places, Reading};
-use crate::survey::Survey;
-use crate::twin::signs_the_same;
-use crate::workers::{StopOnDrop, Workers};
+use crate::progress::Progress;
+use crate::scan::Survey;
+use crate::slot::equivalence::signs_the_same;
+use crate::slot::image_location::{Place, Places, Reading};
+use crate::slot::stored_metadata as kept;
+use crate::worker_pool::{StopOnDrop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, DiskError};
 use bundle::{ImageRole, ReadError, Release};

@@ -4,7 +4,7 @@
 
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use std::time::Duration;
-use updater::fetch::{Fetcher, Retries};
+use updater::source::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource, Patience, Rate};
 
 const LEN: usize = 300_000;
@@ -53,7 +53,7 @@ fn fetch_with(
             got.extend_from_slice(&fetcher.range(at as u64, 50_000).await?);
         }
         fetcher.finish(LEN as u64).await?;
-        Ok::<_, updater::fetch::FetchError>(got)
+        Ok::<_, updater::source::FetchError>(got)
     });
     let url = server.url("x.bundle");
     // The URL holds the port, which is another one each time.

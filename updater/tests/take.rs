@@ -7,9 +7,9 @@ use bundle::{ChunkEntry, ChunkKind, ImageRole, Release};
 use seal::{Role, Trust, TrustedKey};
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use updater::apply::Incoming;
-use updater::fetch::Retries;
+use updater::Incoming;
 use updater::source::MemorySource;
+use updater::source::Retries;
 
 const ROLES: [ImageRole; 4] = [
     ImageRole::Boot,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use updater::fetch::{Fetcher, Retries};
+use updater::source::{Fetcher, Retries};
 use updater::source::{HttpOptions, HttpSource, SourceError};
 
 const FILE: &[u8] = b"what came over TLS";

@@ -1,9 +1,8 @@
 //! Disks by sector, and finding our partitions on them.
 
 use crate::image::Source;
-use alloc::vec;
-use alloc::vec::Vec;
-use record::gpt::{GptError, Header, Partition, Partitions};
+use record::ReadAt;
+use record::gpt::{self, NoTable, Partition, Partitions};
 
 /// Everything that is read or written is made of blocks of this length; a sector must divide it.
 pub const BLOCK: usize = 4096;
@@ -22,7 +21,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// [`IoError`].
-    fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), IoError>;
+    fn read(&self, lba: u64, into: &mut [u8]) -> Result<(), IoError>;
     /// Writes whole sectors from `lba` on; durable only after [`Disk::flush`].
     ///
     /// # Errors
@@ -40,7 +39,7 @@ pub trait Disk {
 /// # Errors
 /// [`IoError`], also for a place outside the partition or not aligned.
 pub fn read_at<D: Disk>(
-    disk: &mut D,
+    disk: &D,
     partition: &Partition,
     offset: u64,
     into: &mut [u8],
@@ -88,7 +87,7 @@ fn place<D: Disk>(
 #[derive(Debug)]
 pub struct PartitionSource<'a, D> {
     /// The disk it is on.
-    pub disk: &'a mut D,
+    pub disk: &'a D,
     /// Where.
     pub partition: Partition,
 }
@@ -105,29 +104,32 @@ impl<D: Disk> Source for PartitionSource<'_, D> {
     }
 }
 
-/// Reads the partition table: the primary header with its array, else the backup header with its
-/// own. *Reads.*
+/// Reads the partition table: the primary copy, or the backup copy if the primary cannot be read or
+/// is not valid. *Reads.*
 ///
 /// # Errors
-/// The error of the primary pair, if neither is usable. A sector length that does not divide 4096
-/// is one.
-pub fn partitions<D: Disk>(disk: &mut D) -> Result<Partitions, GptError> {
-    let sector = disk.sector_len();
-    if sector < 512 || BLOCK.checked_rem(sector) != Some(0) {
-        return Err(GptError::Field("sector length"));
-    }
-    let last = disk.sectors().checked_sub(1).ok_or(GptError::NotAHeader)?;
-    pair(disk, 1).or_else(|primary| pair(disk, last).map_err(|_| primary))
+/// [`NoTable`], with the reason for each copy.
+pub fn partitions<D: Disk>(disk: &D) -> Result<Partitions, NoTable<IoError>> {
+    let sector_size = u32::try_from(disk.sector_len()).unwrap_or(u32::MAX);
+    gpt::read(&Bytes(disk), sector_size).map(|table| table.partitions)
 }
 
-fn pair<D: Disk>(disk: &mut D, lba: u64) -> Result<Partitions, GptError> {
-    let sector = disk.sector_len();
-    let mut bytes: Vec<u8> = vec![0; sector];
-    disk.read(lba, &mut bytes)
-        .map_err(|IoError| GptError::Damaged)?;
-    let header = Header::parse(&bytes, lba, disk.sectors())?;
-    let mut array: Vec<u8> = vec![0; header.array_len.next_multiple_of(sector)];
-    disk.read(header.array_lba, &mut array)
-        .map_err(|IoError| GptError::Damaged)?;
-    Partitions::find(&header, &array)
+/// A disk by byte, for a reader that asks for whole sectors.
+struct Bytes<'a, D>(&'a D);
+
+impl<D: Disk> ReadAt for Bytes<'_, D> {
+    type Error = IoError;
+
+    fn size(&self) -> u64 {
+        self.0.sectors().saturating_mul(self.0.sector_len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), IoError> {
+        let sector = self.0.sector_len() as u64;
+        if offset.checked_rem(sector) != Some(0) {
+            return Err(IoError);
+        }
+        self.0
+            .read(offset.checked_div(sector).ok_or(IoError)?, into)
+    }
 }

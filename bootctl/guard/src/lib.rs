@@ -38,5 +38,5 @@ pub mod watchdog;
 pub use clock::seconds_of;
 pub use image::{IMAGE_MAX, Refusal, Source, Verified};
 pub use machine::{Ended, Launch, Machine, Origin};
-pub use request::{ENTRY_TAG, parse_options};
+pub use request::parse_options;
 pub use run::{Outcome, run};

@@ -10,9 +10,9 @@
 mod program {
     extern crate alloc;
 
-    use record::{Handoff, VENDOR};
+    use record::{Handoff, LOADER_INTERFACE, VENDOR};
     use uefi::runtime::{self, ResetType, VariableVendor};
-    use uefi::{CString16, Guid, Status, boot, cstr16, guid, println};
+    use uefi::{CString16, Guid, Status, boot, cstr16, println};
 
     /// What to do, a word padded with zeroes behind the marker; tests write it into the finished
     /// program.
@@ -70,7 +70,7 @@ mod program {
                 data.first().copied().unwrap_or_default()
             );
         }
-        let loader = VariableVendor(guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"));
+        let loader = VariableVendor(Guid::from_bytes(LOADER_INTERFACE.0));
         for name in [
             cstr16!("LoaderInfo"),
             cstr16!("LoaderEntrySelected"),

@@ -45,7 +45,7 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
         return Place::Media(file);
     }
     let mut best = None;
-    for mut found in machine
+    for found in machine
         .other_disks()
         .into_iter()
         .filter_map(|disk| open(disk, false))
@@ -62,8 +62,8 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
     best.map_or(Place::Nowhere, Place::Disk)
 }
 
-fn open<D: Disk>(mut disk: D, own: bool) -> Option<Found<D>> {
-    let partitions = disk::partitions(&mut disk).ok()?;
+fn open<D: Disk>(disk: D, own: bool) -> Option<Found<D>> {
+    let partitions = disk::partitions(&disk).ok()?;
     let state = partitions.state?;
     Some(Found {
         disk,
@@ -74,10 +74,10 @@ fn open<D: Disk>(mut disk: D, own: bool) -> Option<Found<D>> {
 }
 
 impl<D: Disk> Found<D> {
-    fn read_record(&mut self) -> Pair {
+    fn read_record(&self) -> Pair {
         let copies = COPY_OFFSETS.map(|offset| {
             let mut block = [0; RECORD_LEN];
-            disk::read_at(&mut self.disk, &self.state, offset, &mut block)
+            disk::read_at(&self.disk, &self.state, offset, &mut block)
                 .ok()
                 .map(|()| block)
         });
@@ -85,11 +85,11 @@ impl<D: Disk> Found<D> {
     }
 
     /// The seal of a slot's boot partition, if it is accepted and the slot has both partitions.
-    fn seal(&mut self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
+    fn seal(&self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
         let boot = self.partitions.boot(slot).ok_or(Refusal::Missing)?;
         self.partitions.root(slot).ok_or(Refusal::Missing)?;
         let mut source = PartitionSource {
-            disk: &mut self.disk,
+            disk: &self.disk,
             partition: boot,
         };
         image::statement(&mut source, trust, Purpose::Release)
@@ -151,10 +151,10 @@ pub(crate) struct System<D> {
 impl<D: Disk> System<D> {
     /// Reads the record; makes it anew from evidence if it is lost. *Reads*: what was made anew is
     /// on the disk only after [`System::write`].
-    pub(crate) fn load(mut found: Found<D>, trust: &Trust) -> (Self, Authority, Option<Lost>) {
+    pub(crate) fn load(found: Found<D>, trust: &Trust) -> (Self, Authority, Option<Lost>) {
         let pair = found.read_record();
         let disk_guid = found.partitions.disk_guid;
-        let (next_event, last_seq) = read_ring(&mut found);
+        let (next_event, last_seq) = read_ring(&found);
         let mut system = Self {
             found,
             on_disk: None,
@@ -251,7 +251,7 @@ impl<D: Disk> System<D> {
 
     /// The partitions of `slot`, if they are the ones that the record names.
     pub(crate) fn slot_source(
-        &mut self,
+        &self,
         slot: Slot,
         record: &Record,
     ) -> Result<PartitionSource<'_, D>, Refusal> {
@@ -262,26 +262,26 @@ impl<D: Disk> System<D> {
             named(self.found.partitions.boot(slot), state.boot_uuid).ok_or(Refusal::Missing)?;
         named(self.found.partitions.root(slot), state.root_uuid).ok_or(Refusal::Missing)?;
         Ok(PartitionSource {
-            disk: &mut self.found.disk,
+            disk: &self.found.disk,
             partition: boot,
         })
     }
 
     /// The recovery partition. It is found by its type alone: recovery is the last resort, and its
     /// seal says whether it is ours.
-    pub(crate) fn recovery_source(&mut self) -> Result<PartitionSource<'_, D>, Refusal> {
+    pub(crate) fn recovery_source(&self) -> Result<PartitionSource<'_, D>, Refusal> {
         let partition = self.found.partitions.recovery.ok_or(Refusal::Missing)?;
         Ok(PartitionSource {
-            disk: &mut self.found.disk,
+            disk: &self.found.disk,
             partition,
         })
     }
 }
 
 /// The next free sequence number of the event ring, and the highest record that it tells of.
-fn read_ring<D: Disk>(found: &mut Found<D>) -> (u64, u64) {
+fn read_ring<D: Disk>(found: &Found<D>) -> (u64, u64) {
     let mut ring = vec![0; (RING_LEN as usize).next_multiple_of(BLOCK)];
-    if disk::read_at(&mut found.disk, &found.state, RING_OFFSET, &mut ring).is_err() {
+    if disk::read_at(&found.disk, &found.state, RING_OFFSET, &mut ring).is_err() {
         return (1, 0);
     }
     (

@@ -153,7 +153,7 @@ proptest! {
         floor in 0..4_u64, b_is_default: bool, shot in 0..4_u8, sector in prop_oneof![Just(512_usize), Just(4096)],
         options in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..40),
-            any::<u8>().prop_map(|code| [guard::ENTRY_TAG.0.as_slice(), &[code]].concat()),
+            any::<u8>().prop_map(|code| [record::ENTRY_TAG.0.as_slice(), &[code]].concat()),
         ],
     ) {
         let mut disk = Disk::new(sector, 1, 1);

@@ -1,7 +1,7 @@
-//! GUIDs that name our partitions and variables. Slots are told apart by type, so that they can be
-//! found even when both copies of the boot record are lost.
+//! Our partitions: their names and type GUIDs. Slots differ by type, so that they can be found even
+//! when both copies of the boot record are lost.
 
-use crate::Guid;
+use crate::{Guid, Slot};
 
 /// Type of the EFI system partition (UEFI 2.10, 5.3.3).
 pub const ESP_TYPE: Guid = Guid::from_fields(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);
@@ -21,5 +21,135 @@ pub const RECOVERY_TYPE: Guid =
 /// Type of `data`.
 pub const DATA_TYPE: Guid = Guid::from_fields(0x3868_540f, 0x0576, 0x487c, 0x971d_e96a_7dc7_158b);
 
-/// Vendor GUID of our own EFI variables.
-pub const VENDOR: Guid = Guid::from_fields(0xb269_79f1, 0x9f36, 0x4d93, 0x800d_db99_4868_7231);
+/// A partition of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PartitionName {
+    /// The EFI system partition.
+    Esp,
+    /// Boot record and event ring.
+    State,
+    /// Seal and boot image of slot A.
+    BootA,
+    /// Seal and boot image of slot B.
+    BootB,
+    /// Root file system of slot A.
+    RootA,
+    /// Root file system of slot B.
+    RootB,
+    /// Seal and image of the recovery system.
+    Recovery,
+    /// The user's data.
+    Data,
+}
+
+impl PartitionName {
+    /// All names, in the order in which the partitions stand on a disk.
+    pub const ALL: [Self; 8] = [
+        Self::Esp,
+        Self::State,
+        Self::BootA,
+        Self::BootB,
+        Self::RootA,
+        Self::RootB,
+        Self::Recovery,
+        Self::Data,
+    ];
+
+    /// Returns the boot partition of `slot`. *Pure.*
+    #[must_use]
+    pub const fn boot(slot: Slot) -> Self {
+        match slot {
+            Slot::A => Self::BootA,
+            Slot::B => Self::BootB,
+        }
+    }
+
+    /// Returns the root partition of `slot`. *Pure.*
+    #[must_use]
+    pub const fn root(slot: Slot) -> Self {
+        match slot {
+            Slot::A => Self::RootA,
+            Slot::B => Self::RootB,
+        }
+    }
+
+    /// Returns the name as it stands in a partition table and in messages. *Pure.*
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Esp => "esp",
+            Self::State => "rayos-state",
+            Self::BootA => "boot-a",
+            Self::BootB => "boot-b",
+            Self::RootA => "root-a",
+            Self::RootB => "root-b",
+            Self::Recovery => "recovery",
+            Self::Data => "data",
+        }
+    }
+
+    /// Returns the type GUID. *Pure.*
+    #[must_use]
+    pub const fn type_guid(self) -> Guid {
+        match self {
+            Self::Esp => ESP_TYPE,
+            Self::State => STATE_TYPE,
+            Self::BootA => BOOT_A_TYPE,
+            Self::BootB => BOOT_B_TYPE,
+            Self::RootA => ROOT_A_TYPE,
+            Self::RootB => ROOT_B_TYPE,
+            Self::Recovery => RECOVERY_TYPE,
+            Self::Data => DATA_TYPE,
+        }
+    }
+
+    /// Returns the partition with this type GUID. *Pure.* An EFI system partition may belong to
+    /// another system.
+    #[must_use]
+    pub fn with_type(guid: Guid) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| name.type_guid() == guid)
+    }
+
+    /// Returns the slot that the partition belongs to. *Pure.*
+    #[must_use]
+    pub const fn slot(self) -> Option<Slot> {
+        match self {
+            Self::BootA | Self::RootA => Some(Slot::A),
+            Self::BootB | Self::RootB => Some(Slot::B),
+            Self::Esp | Self::State | Self::Recovery | Self::Data => None,
+        }
+    }
+}
+
+impl core::fmt::Display for PartitionName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_has_its_own_name_and_type() {
+        for name in PartitionName::ALL {
+            assert_eq!(PartitionName::with_type(name.type_guid()), Some(name));
+            let same = PartitionName::ALL
+                .into_iter()
+                .filter(|other| other.as_str() == name.as_str());
+            assert_eq!(same.count(), 1, "{name}");
+        }
+        assert_eq!(PartitionName::with_type(Guid::ZERO), None);
+    }
+
+    #[test]
+    fn a_slot_has_the_partitions_that_name_it() {
+        for slot in Slot::ALL {
+            for name in [PartitionName::boot(slot), PartitionName::root(slot)] {
+                assert_eq!(name.slot(), Some(slot));
+                assert!(name.as_str().ends_with(slot.letter()), "{name}");
+            }
+        }
+    }
+}

@@ -16,11 +16,9 @@
 )]
 
 use record::gpt::Partition;
-use record::{Choice, Guid, Slot};
+use record::{Choice, ENTRY_TAG, Guid, Slot};
 use seal::field::get;
 
-/// First 16 bytes of our entries' optional data.
-pub const TAG: Guid = Guid::from_fields(0x3f1c_3c52, 0x6a0e, 0x4f3b, 0x9d7e_5a52_b1c0_7ae1);
 /// `LOAD_OPTION_ACTIVE`: firmware starts the entry by itself.
 pub const ACTIVE: u32 = 1;
 
@@ -77,14 +75,6 @@ pub const fn wording(choice: Choice) -> (&'static str, &'static str) {
     }
 }
 
-const fn choice_byte(choice: Choice) -> u8 {
-    match choice {
-        Choice::Slot(Slot::A) => 1,
-        Choice::Slot(Slot::B) => 2,
-        Choice::Recovery => 3,
-    }
-}
-
 impl LoadOption {
     /// Our entry for `choice`, on the EFI system partition `esp`. *Pure.*
     #[must_use]
@@ -106,8 +96,8 @@ impl LoadOption {
         device_path.extend(len.to_le_bytes());
         device_path.extend(file);
         device_path.extend(END);
-        let mut optional = TAG.0.to_vec();
-        optional.push(choice_byte(choice));
+        let mut optional = ENTRY_TAG.0.to_vec();
+        optional.push(choice.code());
         Self {
             attributes: ACTIVE,
             description: description.to_owned(),

@@ -3,9 +3,8 @@
 use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
 use crate::state::log::EventLog;
-use record::{Evidence, Reason, Slot};
+use record::{Evidence, Reason, Slot, hash_range};
 use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
-use sha2::{Digest as _, Sha256};
 use std::io;
 
 /// Bytes that are read and hashed at a time.
@@ -91,16 +90,11 @@ pub fn verified(boot: &Window, trust: &Trust) -> Result<Statement, EvidenceError
     if len > room {
         return Err(EvidenceError::TooLong { len, room });
     }
-    let mut hash = Sha256::new();
     let mut buffer = vec![0; READ_LEN];
-    let mut done = 0;
-    while done < len {
-        let count = (len - done).min(READ_LEN as u64) as usize;
-        boot.read_at(SEAL_LEN as u64 + done, &mut buffer[..count])?;
-        hash.update(&buffer[..count]);
-        done += count as u64;
-    }
-    if <[u8; 32]>::from(hash.finalize()) == statement.boot.sha256 {
+    let image: &dyn BlockDevice = boot;
+    let sha256 = hash_range(image, SEAL_LEN as u64, len, &mut buffer)
+        .map_err(|error| EvidenceError::Io(error.source))?;
+    if sha256 == statement.boot.sha256 {
         Ok(statement)
     } else {
         Err(EvidenceError::Image)

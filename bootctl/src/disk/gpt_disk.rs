@@ -1,43 +1,21 @@
 //! A disk with our partitions on it.
 
-use crate::disk::device::{BlockDevice, is_inside};
+use crate::disk::device::BlockDevice;
 use crate::disk::window::Window;
-use record::gpt::{GptError, Header, Partition, Partitions};
-use record::{Guid, Slot};
+use record::gpt::{self, CopyError, NoTable, Partition, Partitions};
+use record::{Guid, PartitionName, Slot};
 use std::io;
 use std::sync::Arc;
-
-/// Which of the two partition tables was used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// The one at the beginning of the disk.
-    Primary,
-    /// The one at its end, since the primary is damaged for this reason.
-    Backup(GptError),
-}
 
 /// Why a disk is not one of ours, or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// The device gave an error.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was read.
-        what: &'static str,
-        /// What the device said.
-        source: io::Error,
-    },
-    /// Neither partition table is usable.
-    #[error("primary: {primary}; backup: {backup}")]
-    NoTable {
-        /// Why not the primary.
-        primary: GptError,
-        /// Why not the backup.
-        backup: GptError,
-    },
-    /// A partition of ours is not there.
+    /// Neither copy of the partition table can be used.
+    #[error("{0}")]
+    NoTable(NoTable<io::Error>),
+    /// A partition of ours is missing.
     #[error("no {0} partition")]
-    Missing(&'static str),
+    Missing(PartitionName),
     /// A partition reaches beyond the end of the device.
     #[error("partition {number} ends beyond the end of the disk")]
     Beyond {
@@ -51,35 +29,22 @@ pub enum DiskError {
 pub struct Disk {
     device: Arc<dyn BlockDevice>,
     partitions: Partitions,
-    table: Table,
+    primary_error: Option<Arc<CopyError<io::Error>>>,
 }
 
 impl Disk {
-    /// Reads the partition table: the primary pair of header and entries, else the backup pair.
-    /// *Reads.*
+    /// Reads the partition table of `device`: the primary copy, or the backup copy if the primary
+    /// cannot be read or is not valid. *Reads.*
     ///
     /// # Errors
-    /// [`DiskError::NoTable`] if neither pair is usable.
+    /// [`DiskError::NoTable`] if neither copy can be used.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self, DiskError> {
-        let sectors = device.len() / u64::from(device.sector_size());
-        let primary = match read_table(device.as_ref(), 1, sectors)? {
-            Ok(partitions) => {
-                return Ok(Self {
-                    device,
-                    partitions,
-                    table: Table::Primary,
-                });
-            }
-            Err(error) => error,
-        };
-        match read_table(device.as_ref(), sectors.saturating_sub(1), sectors)? {
-            Ok(partitions) => Ok(Self {
-                device,
-                partitions,
-                table: Table::Backup(primary),
-            }),
-            Err(backup) => Err(DiskError::NoTable { primary, backup }),
-        }
+        let table = gpt::read(device.as_ref(), device.sector_size()).map_err(DiskError::NoTable)?;
+        Ok(Self {
+            device,
+            partitions: table.partitions,
+            primary_error: table.primary_error.map(Arc::new),
+        })
     }
 
     /// The device under it.
@@ -100,10 +65,10 @@ impl Disk {
         &self.partitions
     }
 
-    /// Which table was used.
+    /// Why the backup copy of the partition table was used; `None` if the primary was.
     #[must_use]
-    pub const fn table(&self) -> Table {
-        self.table
+    pub fn primary_error(&self) -> Option<&CopyError<io::Error>> {
+        self.primary_error.as_deref()
     }
 
     /// The bytes of `partition` and no others. *Pure.*
@@ -124,95 +89,65 @@ impl Disk {
         Ok(Window::new(Arc::clone(&self.device), start, len))
     }
 
-    /// The state partition.
+    /// The bytes of the partition `name`. *Pure.*
     ///
     /// # Errors
     /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    pub fn partition(&self, name: PartitionName) -> Result<Window, DiskError> {
+        self.window(self.partitions.get(name).ok_or(DiskError::Missing(name))?)
+    }
+
+    /// The state partition. *Pure.*
+    ///
+    /// # Errors
+    /// As [`Disk::partition`].
     pub fn state(&self) -> Result<Window, DiskError> {
-        self.part(self.partitions.state, "rayos-state")
+        self.partition(PartitionName::State)
     }
 
-    /// The boot partition of `slot`.
+    /// The boot partition of `slot`. *Pure.*
     ///
     /// # Errors
-    /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    /// As [`Disk::partition`].
     pub fn boot(&self, slot: Slot) -> Result<Window, DiskError> {
-        let name = ["boot-a", "boot-b"];
-        self.part(self.partitions.boot(slot), name[slot as usize])
+        self.partition(PartitionName::boot(slot))
     }
 
-    /// The root partition of `slot`.
+    /// The root partition of `slot`. *Pure.*
     ///
     /// # Errors
-    /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    /// As [`Disk::partition`].
     pub fn root(&self, slot: Slot) -> Result<Window, DiskError> {
-        let name = ["root-a", "root-b"];
-        self.part(self.partitions.root(slot), name[slot as usize])
+        self.partition(PartitionName::root(slot))
     }
 
-    /// The recovery partition.
+    /// The recovery partition. *Pure.*
     ///
     /// # Errors
-    /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    /// As [`Disk::partition`].
     pub fn recovery(&self) -> Result<Window, DiskError> {
-        self.part(self.partitions.recovery, "recovery")
+        self.partition(PartitionName::Recovery)
     }
 
-    /// The EFI system partition.
+    /// The EFI system partition. *Pure.*
     ///
     /// # Errors
-    /// [`DiskError::Missing`], [`DiskError::Beyond`].
+    /// As [`Disk::partition`].
     pub fn esp(&self) -> Result<Window, DiskError> {
-        self.part(self.partitions.esp, "EFI system")
-    }
-
-    fn part(&self, partition: Option<Partition>, name: &'static str) -> Result<Window, DiskError> {
-        self.window(partition.ok_or(DiskError::Missing(name))?)
+        self.partition(PartitionName::Esp)
     }
 }
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            partitions, table, ..
+            partitions,
+            primary_error,
+            ..
         } = self;
         f.debug_struct("Disk")
             .field("partitions", partitions)
-            .field("table", table)
+            .field("primary_error", primary_error)
             .finish_non_exhaustive()
     }
-}
-
-/// One header and its entries; the inner error is a table that is not usable, the outer one a
-/// broken device.
-fn read_table(
-    device: &dyn BlockDevice,
-    lba: u64,
-    sectors: u64,
-) -> Result<Result<Partitions, GptError>, DiskError> {
-    let size = u64::from(device.sector_size());
-    if lba >= sectors {
-        return Ok(Err(GptError::NotAHeader));
-    }
-    let mut sector = vec![0; size as usize];
-    let read = |offset, into: &mut [u8]| {
-        device
-            .read_at(offset, into)
-            .map_err(|source| DiskError::Io {
-                what: "partition table",
-                source,
-            })
-    };
-    read(lba.saturating_mul(size), &mut sector)?;
-    let header = match Header::parse(&sector, lba, sectors) {
-        Ok(header) => header,
-        Err(error) => return Ok(Err(error)),
-    };
-    let mut array = vec![0; header.array_len];
-    let at = header.array_lba.saturating_mul(size);
-    if !is_inside(at, array.len(), device.len()) {
-        return Ok(Err(GptError::Field("position of the entries")));
-    }
-    read(at, &mut array)?;
-    Ok(Partitions::find(&header, &array))
 }

@@ -10,5 +10,5 @@ pub mod device;
 mod gpt_disk;
 mod window;
 
-pub use gpt_disk::{Disk, DiskError, Table};
+pub use gpt_disk::{Disk, DiskError};
 pub use window::Window;

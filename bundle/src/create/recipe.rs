@@ -46,6 +46,8 @@ pub struct Recipe {
     pub level: i32,
     /// The images.
     pub images: Vec<ImageInput>,
+    /// Other files that it names: notes and SBOM.
+    pub other_files: Vec<PathBuf>,
 }
 
 /// An image to be bundled.
@@ -152,7 +154,7 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`], with file, line and key.
     pub fn load(path: &Path, epoch: Option<&str>) -> Result<Self, RecipeError> {
-        let text = fs::read_to_string(path).map_err(|error| RecipeError::Io {
+        let text = cli::input::read_text(path).map_err(|error| RecipeError::Io {
             path: path.to_owned(),
             error,
         })?;
@@ -179,6 +181,10 @@ impl Recipe {
         };
         let level = file.level(&document.compression)?;
         let images = file.images(&document)?;
+        let notes = document.release.notes_file.as_ref().map(Spanned::get_ref);
+        let sbom = document.sbom.as_ref().map(|sbom| &sbom.path);
+        let other_files = notes.into_iter().chain(sbom);
+        let other_files = other_files.map(|path| file.beside(path)).collect();
         let ReleaseTable {
             key_epoch,
             revoke,
@@ -195,7 +201,14 @@ impl Recipe {
             verity,
             level,
             images,
+            other_files,
         })
+    }
+
+    /// Returns every file that the release is made of. *Pure.*
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let images = self.images.iter().map(|image| image.path.as_path());
+        images.chain(self.other_files.iter().map(PathBuf::as_path))
     }
 }
 

@@ -135,7 +135,8 @@ pub fn parse(text: &str, path: &Path, keys: Keys) -> Result<TrustFile, TrustFile
         path: path.to_owned(),
         error,
     };
-    if text.trim_start().starts_with("-----BEGIN") {
+    let is_toml = text.contains("public_key") || text.contains('[');
+    if !is_toml && (text.contains("-----BEGIN") || text.trim_start().starts_with("ssh-")) {
         let key = parse_public_pem(text, &path.display().to_string())?;
         let key = TrustedKey::new(&key, &[Role::Release])
             .map_err(|error| trust_error(TrustError::Key(error)))?;

@@ -1,6 +1,8 @@
 //! Keys as files: PKCS#8 v1 and SubjectPublicKeyInfo in PEM (RFC 8410), which openssl reads and
 //! writes.
 
+use crate::trust::pem;
+use cli::input::decode_text;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{
     self, DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey,
@@ -30,6 +32,8 @@ pub enum KeyFileError {
     },
     #[error("{origin}: {error}")]
     Key { origin: String, error: KeyError },
+    #[error("{origin}: {found}")]
+    Foreign { origin: String, found: &'static str },
     #[error("no randomness: {0}")]
     Random(io::Error),
 }
@@ -71,7 +75,10 @@ impl SecretKey {
     pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let pem = read_text(path)?;
         let origin = path.display().to_string();
-        SigningKey::from_pkcs8_pem(&pem)
+        if let Some(found) = pem::foreign_kind(&pem) {
+            return Err(KeyFileError::Foreign { origin, found });
+        }
+        SigningKey::from_pkcs8_pem(&pem::tidy(&pem))
             .map(Self)
             .map_err(|error| KeyFileError::Private { origin, error })
     }
@@ -140,11 +147,16 @@ impl SecretKey {
 /// [`KeyFileError`].
 pub fn parse_public_pem(pem: &str, origin: &str) -> Result<[u8; 32], KeyFileError> {
     let named = || origin.to_owned();
-    let bytes =
-        pkcs8::PublicKeyBytes::from_public_key_pem(pem).map_err(|error| KeyFileError::Public {
+    if let Some(found) = pem::foreign_kind(pem) {
+        let origin = named();
+        return Err(KeyFileError::Foreign { origin, found });
+    }
+    let bytes = pkcs8::PublicKeyBytes::from_public_key_pem(&pem::tidy(pem)).map_err(|error| {
+        KeyFileError::Public {
             origin: named(),
             error,
-        })?;
+        }
+    })?;
     let key = bytes.to_bytes();
     parse_public_key(&key).map_err(|error| KeyFileError::Key {
         origin: named(),
@@ -168,15 +180,15 @@ pub(crate) fn read_text(path: &Path) -> Result<String, KeyFileError> {
         path: path.to_owned(),
         error,
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(io)?;
     file.take(MAX_KEY_FILE_LEN + 1)
-        .read_to_string(&mut text)
+        .read_to_end(&mut bytes)
         .map_err(io)?;
-    if text.len() as u64 > MAX_KEY_FILE_LEN {
+    if bytes.len() as u64 > MAX_KEY_FILE_LEN {
         return Err(KeyFileError::TooLong {
             path: path.to_owned(),
         });
     }
-    Ok(text)
+    decode_text(&bytes).map_err(|error| io(io::Error::new(io::ErrorKind::InvalidData, error)))
 }

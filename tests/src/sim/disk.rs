@@ -373,7 +373,7 @@ impl guard::disk::Disk for SimDisk {
         self.len / u64::from(self.sector_size)
     }
 
-    fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), guard::disk::IoError> {
+    fn read(&self, lba: u64, into: &mut [u8]) -> Result<(), guard::disk::IoError> {
         self.read_medium_at(self.byte(lba)?, into)
             .map_err(|_| guard::disk::IoError)
     }

@@ -8,7 +8,7 @@ use super::place::{DISK_LEN, OTHER_ESP, OTHER_ROOT, Place};
 use super::state::{State, Vars};
 use bootctl::device::MemDevice;
 use bootctl::efivars::{VarName, Variable};
-use installer::esp::{EspFile, make};
+use installer::esp::{self, EspFile};
 use record::ESP_TYPE;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Other {
             .iter()
             .map(|path| EspFile::new(path, LOADER))
             .collect();
-        make(&esp, 0, OTHER_ESP.end - OTHER_ESP.start, 5, &mut files)?;
+        esp::create(&esp, 0, OTHER_ESP.end - OTHER_ESP.start, 5, &mut files)?;
         state.image.write(OTHER_ESP.start, &esp.bytes());
         for at in OTHER_ROOT.step_by(4096) {
             state.image.write(at, &(!at).to_le_bytes().repeat(512));

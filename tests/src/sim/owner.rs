@@ -8,12 +8,12 @@ use super::world::{Then, Wish, World};
 use bootctl::machine::Machine;
 use record::{Choice, Slot, Status};
 use std::time::Duration;
-use updater::apply::{ApplyError, Failure, Incoming, Options, Outcome};
+use updater::Repaired;
 use updater::events::Silent;
-use updater::fetch::Retries;
-use updater::repair::Repaired;
+use updater::source::Retries;
 use updater::source::{Fault, MemorySource, Source};
 use updater::verify_slot::{Question, verify_slot};
+use updater::{ApplyError, Failure, Incoming, Options, Outcome};
 
 /// Nobody waits for a simulated server.
 const RETRIES: Retries = Retries {
@@ -116,8 +116,8 @@ impl World<'_> {
         })
     }
 
-    fn target(&self, machine: &Machine) -> updater::apply::Machine<'_> {
-        updater::apply::Machine {
+    fn target(&self, machine: &Machine) -> updater::Machine<'_> {
+        updater::Machine {
             disk: machine.disk.clone(),
             store: machine.store.clone(),
             vars: Some(&self.vars),

@@ -1,6 +1,6 @@
 //! Where everything lies on the simulated disk: the smallest layout that the installer accepts.
 
-use installer::layout::{Layout, Size};
+use installer::disk::layout::{Layout, Size};
 use record::Slot;
 use std::ops::Range;
 

@@ -19,7 +19,7 @@ use bootctl::evidence;
 use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::RecordStore;
-use installer::install::{Job, Others, install};
+use installer::install::{InstallOptions, InstallRequest, install};
 use record::{Choice, Guid, Handoff, Pair, Slot, Text64};
 use seal::SEAL_LEN;
 use std::sync::Arc;
@@ -332,7 +332,7 @@ impl<'a> World<'a> {
                 .iter()
                 .any(|it| it.uuid == planned.partitions[0].uuid.0)
         });
-        let job = Job {
+        let job = InstallRequest {
             device: Arc::new(self.disk.clone()),
             layout: &layout(),
             install_id: Guid([if is_first { 0xa5 } else { 0x5a }; 16]),
@@ -341,9 +341,9 @@ impl<'a> World<'a> {
             vars: Some(&self.vars),
             jobs: 1,
             now: 0,
-            others: Others {
+            options: InstallOptions {
                 beside: self.other.is_some(),
-                ..Others::default()
+                ..InstallOptions::default()
             },
         };
         let bundle = self.releases.get(version).bundle.clone();

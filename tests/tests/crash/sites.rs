@@ -27,16 +27,16 @@ const UNCALLED: [&str; 1] = ["erase"];
 /// Files that are themselves the way to a disk or variable, or belong to no machine that can be cut
 /// off here.
 const ELSEWHERE: [(&str, &str); 7] = [
-    ("bootctl/src/device/", "implements the seam"),
-    ("bootctl/src/efivars/", "implements the seam"),
-    ("bootctl/src/disk.rs", "passes on to the seam"),
+    ("bootctl/src/disk/device/", "implements the seam"),
+    ("bootctl/src/firmware/efivars/", "implements the seam"),
+    ("bootctl/src/disk/window.rs", "passes on to the seam"),
     ("bootctl/guard/src/disk.rs", "passes on to the seam"),
     ("bootctl/guard/src/firmware/", "implements the seam"),
     (
         "installer/src/media.rs",
         "makes a stick, on another machine, from nothing",
     ),
-    ("installer/src/report.rs", "writes text"),
+    ("installer/src/disk/plan_report.rs", "writes text"),
 ];
 
 fn project() -> PathBuf {

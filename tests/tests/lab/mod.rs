@@ -8,16 +8,16 @@ use bootctl::store::RecordStore;
 use bootctl::transition;
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
-use installer::install::{InstallError, Job, Others, install};
-use installer::layout::{Layout, Size};
+use installer::disk::layout::{Layout, Size};
+use installer::install::{InstallError, InstallOptions, InstallRequest, install};
 use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
-use updater::apply::{Failure, Incoming, Machine, Options, Outcome, Report};
 use updater::events::{Event, Recorded, Silent};
-use updater::fetch::Retries;
 use updater::source::MemorySource;
+use updater::source::Retries;
+use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
 
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
@@ -148,7 +148,7 @@ impl Lab {
     }
 
     pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
-        self.install_after(bundle, "test-machine", Others::default())
+        self.install_after(bundle, "test-machine", InstallOptions::default())
             .await
     }
 
@@ -157,14 +157,14 @@ impl Lab {
         &self,
         bundle: Vec<u8>,
         compatible: &str,
-        others: Others,
+        options: InstallOptions,
     ) -> Result<Report, InstallError> {
         let source = MemorySource::new(bundle, 10_000);
         self.install_on(
             Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             source,
             compatible,
-            others,
+            options,
         )
         .await
     }
@@ -175,7 +175,7 @@ impl Lab {
         device: Arc<dyn BlockDevice>,
         source: MemorySource,
         compatible: &str,
-        others: Others,
+        options: InstallOptions,
     ) -> Result<Report, InstallError> {
         let mib = |mib| Size(mib * MIB);
         let layout = Layout {
@@ -185,7 +185,7 @@ impl Lab {
             recovery: mib(2),
             data: None,
         };
-        let job = Job {
+        let job = InstallRequest {
             device,
             layout: &layout,
             install_id: INSTALL_ID,
@@ -194,7 +194,7 @@ impl Lab {
             vars: Some(&self.vars),
             jobs: 2,
             now: 0,
-            others,
+            options,
         };
         install(source, &job, &Silent).await
     }

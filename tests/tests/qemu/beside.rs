@@ -1,21 +1,22 @@
-//! An installation beside another system, whose table and partitions sgdisk, mtools and we made:
-//! all of it stays, and the machine starts ours by its boot entries.
+//! An installation beside another system, which sgdisk and mtools have made: all of it stays, and
+//! the machine starts our release by its boot entries.
 
-use crate::installed::{LOST, install, machine, make_stick, sample_answers, settled};
+use crate::installed::install;
+use crate::scenario::{Scenario, Steps as _, scenario};
 use anyhow::{Context as _, Result, ensure};
-use qemu::{Disk, Machine, Scratch};
+use qemu::Machine;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
-use tests::{Fat, Sample, WebServer, digest_of, partition, partitions};
+use tests::{Fat, digest_of, partition, partitions};
 
 const MIB: u64 = 1 << 20;
-/// Where the EFI system partition and the data of the other system are.
+/// Offset and length of the other system's EFI system partition and data.
 const THEIRS: [(u64, u64); 2] = [(MIB, 40 * MIB), (41 * MIB, 16 * MIB)];
 
-/// What a tool of the system says.
-fn said(tool: &str, arguments: &[&str], image: &Path) -> Result<String> {
+/// Runs a tool on `image` and returns its stdout.
+fn output_of(tool: &str, arguments: &[&str], image: &Path) -> Result<String> {
     let path = format!(
         "{}:/usr/sbin:/sbin",
         std::env::var("PATH").unwrap_or_default()
@@ -31,9 +32,10 @@ fn said(tool: &str, arguments: &[&str], image: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// A disk with another system: numbers with a gap, names, attributes, a loader at the removable
-/// path.
-fn another_system(sample: &Sample, scratch: &Scratch, image: &Path) -> Result<()> {
+/// Creates a disk with another system: partition numbers with a gap, names, attributes, a loader at
+/// the removable path. *Writes.*
+fn another_system(scenario: &Scenario) -> Result<()> {
+    let image = &scenario.image();
     File::create(image)?.set_len(460 * MIB)?;
     let made = [
         "--new=1:2048:+40M",
@@ -44,11 +46,11 @@ fn another_system(sample: &Sample, scratch: &Scratch, image: &Path) -> Result<()
         "--attributes=5:set:60",
         "--disk-guid=11111111-2222-3333-4444-555555555555",
     ];
-    said("sgdisk", &made, image)?;
-    let esp = scratch.file("their-esp.img");
+    output_of("sgdisk", &made, image)?;
+    let esp = scenario.file("their-esp.img");
     let fat = Fat::create(&esp, 40)?;
     fat.put(
-        &sample.file("releases/1.1.0/boot.efi"),
+        &scenario.sample.file("releases/1.1.0/boot.efi"),
         "EFI/BOOT/BOOTX64.EFI",
     )?;
     let disk = OpenOptions::new().write(true).open(image)?;
@@ -59,86 +61,56 @@ fn another_system(sample: &Sample, scratch: &Scratch, image: &Path) -> Result<()
     Ok(disk.write_all_at(&data, THEIRS[1].0)?)
 }
 
-/// What must stay: the partitions by their digests, their entries as sfdisk shows them, the MBR,
-/// the GUID of the disk.
+/// Returns what must not change: digests of the other system's partitions and of the MBR, its
+/// entries in the partition table and the GUID of the disk as sfdisk prints them.
 fn theirs(image: &Path) -> Result<Vec<String>> {
     let mut found = THEIRS
         .map(|(offset, len)| digest_of(image, offset, len))
         .into_iter()
         .collect::<Result<Vec<_>, _>>()?;
     found.push(digest_of(image, 0, 512)?);
-    let dump = said("sfdisk", &["-d"], image)?;
+    let dump = output_of("sfdisk", &["-d"], image)?;
     let stays = |line: &&str| line.contains("their ") || line.starts_with("label-id");
     found.extend(dump.lines().filter(stays).map(str::to_owned));
-    ensure!(found.len() == 6, "of the other system there is {found:?}");
+    ensure!(found.len() == 6, "the other system has {found:?}");
     Ok(found)
 }
 
 #[test]
-fn another_system_which_stays_as_it_is() -> Result<()> {
-    let sample = Sample::ready()?;
-    let scratch = Scratch::new("beside")?;
-    let result = || -> Result<()> {
-        let image = scratch.file("disk.img");
-        another_system(&sample, &scratch, &image)?;
+fn the_other_system_is_not_changed() -> Result<()> {
+    scenario("beside", |scenario| {
+        let image = scenario.image();
+        another_system(scenario)?;
         let before = theirs(&image)?;
-        let answers = scratch.file("install.toml");
-        let text = fs::read_to_string(sample_answers())?;
-        fs::write(
-            &answers,
-            text.replace("unattended = true", "unattended = true\nbeside = true"),
-        )?;
-        let stick = scratch.file("stick.img");
-        make_stick(&sample, &sample.bundle("1.0.0"), &answers, &stick)?;
+        let bundle = scenario.sample.bundle("1.0.0");
+        let stick = scenario.stick("stick.img", &bundle, "beside = true")?;
 
-        let disk = Disk::virtio(&image).bootindex(1);
-        let stick = Disk::usb(stick).read_only().bootindex(0);
-        let mut running = Machine::new(&scratch)
-            .disk(disk)
-            .disk(stick)
-            .start("install")?;
-        install(&mut running)?;
-        running.power_off()?;
+        let machine = Machine::new(&scenario.scratch)
+            .disk(scenario.disk().bootindex(1))
+            .disk(stick.bootindex(0));
+        let mut machine = scenario.start(machine, "install")?;
+        install(&mut machine)?;
+        machine.power_off()?;
         is_beside(&image, &before)?;
 
-        let web = WebServer::start(sample.folder())?;
-        let mut running = machine(&scratch).start("first")?;
-        running
-            .fatal(&LOST)
-            .step("our entry is started, not their loader");
-        running.expect("rayos-guard: starting slot A, release 1.0.0 (trial, 2 tries left)")?;
-        running.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        settled(&mut running, "a", "1.0.0")?;
-        running.step("1.1.0 is applied");
-        running.check(&format!(
-            "rayos-updater apply {}",
-            web.guest_url("rayos-1.1.0.bundle")
-        ))?;
-        running.send_line("reboot")?;
-        running
-            .step("1.1.0 comes up")
-            .expect("rayos-guard: starting slot B, release 1.1.0 (trial")?;
-        running.expect("RAYOS:UP version=1.1.0 slot=b")?;
-        settled(&mut running, "b", "1.1.0")?;
-        running
-            .step("a plain restart comes back to it")
-            .send_line("reboot")?;
-        running.expect("rayos-guard: starting slot B, release 1.1.0 (default")?;
-        running.expect("RAYOS:UP version=1.1.0 slot=b")?;
-        settled(&mut running, "b", "1.1.0")?;
-        running.power_off()?;
+        let mut machine = scenario.start(scenario.machine(), "first")?;
+        machine.step("the firmware starts our boot entry, not the loader of the other system");
+        machine.expect_start("a", "1.0.0", "trial, 2 tries left)")?;
+        scenario.apply(&mut machine, "1.1.0")?;
+        machine.reboot_into("b", "1.1.0", "trial")?;
+        machine.reboot_into("b", "1.1.0", "default")?;
+        machine.power_off()?;
         is_beside(&image, &before)
-    }();
-    scratch.finish(result)
+    })
 }
 
-/// The other system is as it was, ours is beside it, and sgdisk has nothing to say.
+/// The other system is unchanged, ours is beside it, and sgdisk finds no problem.
 fn is_beside(image: &Path, before: &[String]) -> Result<()> {
     ensure!(
         theirs(image)? == before,
-        "the other system was touched: {before:?}"
+        "the other system was changed: {before:?}"
     );
-    let found = said("sgdisk", &["-v"], image)?;
+    let found = output_of("sgdisk", &["-v"], image)?;
     ensure!(found.contains("No problems found"), "{found}");
     ensure!(partitions(image)?.len() == 10, "{:?}", partitions(image)?);
     let esp = partition(image, "esp")?;

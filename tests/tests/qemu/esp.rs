@@ -1,82 +1,71 @@
 //! The EFI system partition is lost: no firmware starts the disk. The stick that the machine was
-//! installed from puts the guard back, and what is installed goes on.
+//! installed from restores the guard, and the installed release starts again.
 
-use crate::installed::{Installed, LOST, media, settled};
+use crate::installed::media;
+use crate::scenario::{Steps as _, kept_partitions, scenario};
 use anyhow::{Result, ensure};
-use qemu::{Disk, Machine, Scratch};
+use qemu::{Disk, Machine};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 use tests::partition;
 
+/// `rayos-installer`: nothing to do.
+const NOTHING_TO_DO: i32 = 7;
+
 #[test]
-fn a_lost_one_is_made_anew_from_the_stick() -> Result<()> {
-    let installed = Installed::ready()?;
+fn a_lost_esp_is_restored_from_the_stick() -> Result<()> {
     let [stick, _] = media()?;
-    let scratch = Scratch::new("esp-lost")?;
-    let result = || -> Result<()> {
-        installed.copy_to(&scratch)?;
-        let image = scratch.file("disk.img");
+    scenario("esp-lost", |scenario| {
+        scenario.copy_installed()?;
+        let image = scenario.image();
         let esp = partition(&image, "esp")?;
-        let before = ["boot-a", "root-a", "recovery"]
-            .map(|name| partition(&image, name).and_then(|it| it.digest(&image)));
+        let before = kept_partitions(&image)?;
         let zeroes = vec![0; usize::try_from(esp.len)?];
         OpenOptions::new()
             .write(true)
             .open(&image)?
             .write_all_at(&zeroes, esp.offset)?;
 
-        let stick = Disk::usb(stick).read_only().bootindex(0);
-        let mut machine = Machine::new(&scratch)
-            .disk(Disk::virtio(&image).bootindex(1))
-            .disk(stick)
-            .start("lost")?;
-        machine
-            .fatal(&LOST)
-            .step("nothing on the disk can be started, so somebody puts the stick in");
+        let machine = Machine::new(&scenario.scratch)
+            .disk(scenario.disk().bootindex(1))
+            .disk(Disk::usb(stick).read_only().bootindex(0));
+        let mut machine = scenario.start(machine, "lost")?;
+        machine.step("the firmware starts the stick, because the disk has no loader");
         machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
-        machine
-            .expect("/dev/vda has lost its boot guard: the EFI system partition is made anew.")?;
-        machine.expect("The boot guard is in its places again.")?;
-        machine
-            .step("what is installed comes up")
-            .expect("rayos-guard: starting slot A, release 1.0.0")?;
-        settled(&mut machine, "a", "1.0.0")?;
+        machine.expect("/dev/vda has lost its boot guard: rewriting the EFI system partition.")?;
+        machine.expect("The boot guard is restored.")?;
+        machine.step("the installed release starts");
+        machine.expect_guard("a", "1.0.0", "")?;
+        machine.expect_commit("a", "1.0.0")?;
         machine.power_off()?;
 
-        let mut machine = Machine::new(&scratch)
-            .disk(Disk::virtio(&image))
-            .start("alone")?;
-        machine
-            .fatal(&LOST)
-            .step("the disk starts without the stick");
-        machine.expect("rayos-guard: starting slot A, release 1.0.0 (default")?;
-        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
+        let machine = Machine::new(&scenario.scratch).disk(scenario.disk());
+        let mut machine = scenario.start(machine, "alone")?;
+        machine.step("the disk starts without the stick");
+        machine.expect_guard("a", "1.0.0", "default")?;
+        machine.expect_up("a", "1.0.0")?;
         machine.power_off()?;
 
-        let after = ["boot-a", "root-a", "recovery"]
-            .map(|name| partition(&image, name).and_then(|it| it.digest(&image)));
-        for (before, after) in before.into_iter().zip(after) {
-            ensure!(before? == after?, "something else was written");
-        }
-        // By hand, on another machine, the same is nothing to do.
-        let mut again = Command::new(installed.sample.program("rayos-installer"));
-        again
+        ensure!(
+            kept_partitions(&image)? == before,
+            "another partition was written"
+        );
+        // The same command on another machine has nothing to do.
+        let again = Command::new(scenario.sample.program("rayos-installer"))
             .arg("repair-esp")
             .arg("--disk")
             .arg(&image)
             .arg("--bundle")
-            .arg(installed.sample.bundle("1.0.0"));
-        let again = again
+            .arg(scenario.sample.bundle("1.0.0"))
             .arg("--trust")
-            .arg(installed.sample.file("trust.toml"))
+            .arg(scenario.sample.file("trust.toml"))
             .output()?;
         ensure!(
-            again.status.code() == Some(7),
+            again.status.code() == Some(NOTHING_TO_DO),
             "{}",
             String::from_utf8_lossy(&again.stderr)
         );
         Ok(())
-    }();
-    scratch.finish(result)
+    })
 }

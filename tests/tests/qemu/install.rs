@@ -1,6 +1,7 @@
-//! Installing is the first update: what lies on the disk afterwards is what the bundle holds.
+//! Installation is the first update: afterwards the disk has the content of the bundle.
 
 use crate::installed::{Installed, text};
+use crate::scenario::scenario;
 use anyhow::{Result, ensure};
 use qemu::Scratch;
 use serde_json::Value;
@@ -24,7 +25,7 @@ const LAYOUT: [(&str, &str); 8] = [
 const SEAL_LEN: u64 = 4096;
 
 #[test]
-fn from_the_stick() -> Result<()> {
+fn the_stick_installs_the_content_of_the_bundle() -> Result<()> {
     let installed = Installed::ready()?;
     let disk = installed.file("installed.img");
     let found = partitions(&disk)?;
@@ -52,10 +53,7 @@ fn from_the_stick() -> Result<()> {
         );
     }
     let empty = partition(&disk, "boot-b")?.head(&disk, seal.len())?;
-    ensure!(
-        empty.iter().all(|byte| *byte == 0),
-        "slot B holds something"
-    );
+    ensure!(empty.iter().all(|byte| *byte == 0), "slot B is not empty");
     Ok(())
 }
 
@@ -83,7 +81,7 @@ fn four_copies_of_the_guard_are_on_the_esp() -> Result<()> {
 }
 
 #[test]
-fn the_first_release_is_tried_and_committed() -> Result<()> {
+fn the_first_release_commits_after_its_trial() -> Result<()> {
     let installed = Installed::ready()?;
     let first = text(&installed.file("first.log"))?;
     ensure!(
@@ -91,15 +89,14 @@ fn the_first_release_is_tried_and_committed() -> Result<()> {
         "slot A was not started once:\n{first}"
     );
 
-    let scratch = Scratch::new("install-committed")?;
-    let result = || -> Result<()> {
-        let mut machine = installed.start(&scratch)?;
+    scenario("install-committed", |scenario| {
+        let mut machine = scenario.start_installed()?;
         let status: Value = serde_json::from_str(&machine.check("rayos-bootctl status --json")?)?;
         ensure!(
             status["schema"] == "rayos-bootctl.status/1",
             "status is {status:#}"
         );
-        // Firmware's own view, by a tool that is not ours.
+        // The firmware's view, by a tool that is not ours.
         let entries = machine.check("efibootmgr -v")?;
         for (label, file) in [
             ("RayOS A", "GUARDA.EFI"),
@@ -119,12 +116,11 @@ fn the_first_release_is_tried_and_committed() -> Result<()> {
             !entries.contains("BootNext"),
             "BootNext is still there:\n{entries}"
         );
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        Ok(())
+    })
 }
 
-/// Whether partition `name`, from byte `skip` on, holds the file.
+/// Checks that partition `name`, from byte `skip` on, begins with the content of `file`.
 fn holds(disk: &Path, name: &str, skip: u64, file: &Path) -> Result<()> {
     let len = fs::metadata(file)?.len();
     let place = partition(disk, name)?;
@@ -134,7 +130,7 @@ fn holds(disk: &Path, name: &str, skip: u64, file: &Path) -> Result<()> {
     );
     ensure!(
         have == want,
-        "{name} holds {have}, expected {want} ({})",
+        "{name} has digest {have}, expected {want} ({})",
         file.display()
     );
     Ok(())

@@ -1,6 +1,7 @@
-//! The machine that scenarios begin with: installed from the stick, started once, committed. It is
-//! made once for a run of the tests, by whichever scenario is first.
+//! The machine that most scenarios begin with: installed from the stick, started once, committed.
+//! The first scenario of a run makes it; the others copy its files.
 
+use crate::scenario::Steps as _;
 use anyhow::{Context as _, Result};
 use qemu::{Disk, Machine, Running, Scratch, project_folder};
 use std::fs::{self, File};
@@ -11,7 +12,7 @@ use tests::Sample;
 /// Size of the machine's disk: the sample's small layout, and something for the data partition.
 const DISK_LEN: u64 = 400 << 20;
 
-/// What shows that the guard gave everything up, the kernel is lost, or an installation failed.
+/// Signs on the console that a boot or an installation failed.
 pub(crate) const LOST: [&str; 4] = [
     "Kernel panic",
     "RAYOS:INITRAMFS_FAILED",
@@ -26,7 +27,7 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// The machine of this run; made if it is not there yet (a minute or two).
+    /// Returns the machine of this run. Makes it if it does not exist (one or two minutes).
     pub(crate) fn ready() -> Result<Self> {
         let sample = Sample::ready()?;
         let home = project_folder().join("target/qemu/installed");
@@ -41,63 +42,34 @@ impl Installed {
             {
                 fs::remove_dir_all(old.path())?;
             }
-            make(&sample, Scratch::at(folder.clone())?)?;
+            make(Scratch::at(folder.clone())?)?;
             File::create(folder.join("done"))?;
         }
         Ok(Self { sample, folder })
     }
 
-    /// A file of it: `installed.img` and `installed.fd` (before the first boot), `disk.img` and
-    /// `vars.fd` (committed), `install.log` and `first.log` (the consoles), `install.writes` (what
-    /// the installation did to the disk).
+    /// A file of the machine: `installed.img` and `installed.fd` (before the first boot),
+    /// `disk.img` and `vars.fd` (committed), `install.log` and `first.log` (the consoles),
+    /// `install.writes` (the log of the installation's writes). *Pure.*
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// A copy in `scratch`, as `disk.img` and `vars.fd`.
+    /// Copies the committed machine to `scratch`, as `disk.img` and `vars.fd`. *Writes.*
     pub(crate) fn copy_to(&self, scratch: &Scratch) -> Result<()> {
         for name in ["disk.img", "vars.fd"] {
             copy(&self.file(name), &scratch.file(name))?;
         }
         Ok(())
     }
-
-    /// Copies the machine to `scratch`, switches it on, and waits for its shell.
-    pub(crate) fn start(&self, scratch: &Scratch) -> Result<Running> {
-        self.copy_to(scratch)?;
-        let mut machine = machine(scratch).start("update")?;
-        machine
-            .step("the installed release comes up")
-            .fatal(&LOST)
-            .expect("RAYOS:UP version=1.0.0 slot=a")?;
-        settled(&mut machine, "a", "1.0.0")?;
-        Ok(machine)
-    }
 }
 
-/// Waits until the release has committed and the shell listens: from then on nothing but what is
-/// asked for comes to the console, where until then the health checks write.
-pub(crate) fn settled(machine: &mut Running, slot: &str, version: &str) -> Result<()> {
-    machine.expect(&format!(
-        "RAYOS_BOOTCTL:COMMITTED slot={slot} version={version}"
-    ))?;
-    machine.send_line("")?;
-    Ok(machine.expect_shell()?)
-}
-
-/// The machine in `scratch`: one disk, a network card.
-pub(crate) fn machine(scratch: &Scratch) -> Machine<'_> {
-    Machine::new(scratch)
-        .disk(Disk::virtio(scratch.file("disk.img")))
-        .network()
-}
-
-/// A blank disk.
+/// Creates a blank disk. *Writes.*
 pub(crate) fn blank_disk(path: &Path) -> Result<()> {
     Ok(File::create(path)?.set_len(DISK_LEN)?)
 }
 
-/// Copies a file, holes staying holes.
+/// Copies a file and keeps its holes. *Writes.*
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let done = Command::new("cp")
         .args(["--sparse=always", "--reflink=auto"])
@@ -113,8 +85,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The installation media, the stick and the ISO: as they are where the caller made the sample,
-/// else made or brought up to date.
+/// Returns the installation media, the stick and the ISO. Makes or updates them unless
+/// `RAYOS_SAMPLE` names a sample that is ready.
 pub(crate) fn media() -> Result<[PathBuf; 2]> {
     if std::env::var_os("RAYOS_SAMPLE").is_none() {
         let made =
@@ -132,12 +104,14 @@ pub(crate) fn media() -> Result<[PathBuf; 2]> {
     ])
 }
 
-/// The sample's answers file.
-pub(crate) fn sample_answers() -> PathBuf {
-    project_folder().join("tests/sample/install.toml")
+/// Returns the sample's answers with the lines `more` in the section that may have them. *Reads.*
+pub(crate) fn answers_with(more: &str) -> Result<String> {
+    let answers = text(&project_folder().join("tests/sample/install.toml"))?;
+    let unattended = "unattended = true";
+    Ok(answers.replace(unattended, &format!("{unattended}\n{more}")))
 }
 
-/// Makes a stick of a bundle and answers, by the sample's own program.
+/// Makes a stick that installs `bundle` with `answers`, by the sample's own program. *Writes.*
 pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &Path) -> Result<()> {
     let mut installer = Command::new(sample.program("rayos-installer"));
     installer
@@ -149,7 +123,7 @@ pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &P
     let made = installer
         .arg("--answers")
         .arg(answers)
-        .arg("--out")
+        .arg("--output")
         .arg(out)
         .output()?;
     let said = String::from_utf8_lossy(&made.stderr);
@@ -161,10 +135,10 @@ pub(crate) fn make_stick(sample: &Sample, bundle: &Path, answers: &Path, out: &P
     Ok(())
 }
 
-/// Installs from the stick, then starts the machine without it until it has committed.
-fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
+/// Installs from the stick, then starts the machine without it and waits until it has committed.
+fn make(mut scratch: Scratch) -> Result<()> {
     let [stick, _] = media()?;
-    // Kept even when it fails: the failure names its logs.
+    // Kept on failure, too: the failure names its logs.
     scratch.keep();
     let disk = scratch.file("disk.img");
     blank_disk(&disk)?;
@@ -179,22 +153,19 @@ fn make(_sample: &Sample, mut scratch: Scratch) -> Result<()> {
     copy(&disk, &scratch.file("installed.img"))?;
     copy(&scratch.file("vars.fd"), &scratch.file("installed.fd"))?;
 
-    let mut machine = self::machine(&scratch).start("first")?;
+    let mut machine = Machine::new(&scratch)
+        .disk(Disk::virtio(&disk))
+        .network()
+        .start("first")?;
     machine
         .fatal(&LOST)
-        .step("the guard starts slot A on trial")
-        .expect("rayos-guard: starting slot A, release 1.0.0")?;
-    machine
-        .step("the first release comes up")
-        .expect("RAYOS:UP version=1.0.0 slot=a")?;
-    machine
-        .step("health passes")
-        .expect("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0")?;
+        .step("the first release starts on trial")
+        .expect_start("a", "1.0.0", "trial")?;
     machine.power_off()?;
     Ok(())
 }
 
-/// Waits through an installation without questions, until the machine restarts.
+/// Waits for the steps of an unattended installation, until the machine restarts.
 pub(crate) fn install(machine: &mut Running) -> Result<()> {
     machine
         .fatal(&LOST)
@@ -219,20 +190,20 @@ pub(crate) fn install(machine: &mut Running) -> Result<()> {
     Ok(())
 }
 
-/// A number from the environment.
+/// Returns the number in the environment variable `name`, or `otherwise`.
 pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
     std::env::var(name).map_or(Ok(otherwise), |text| {
         text.parse().with_context(|| format!("{name}={text}"))
     })
 }
 
-/// One run of the tests: nextest names it, and starts a process for each scenario; `cargo test` has
-/// one process.
+/// The identity of this run of the tests. nextest starts a process for each scenario and names the
+/// run; `cargo test` has one process.
 fn run_id() -> String {
     std::env::var("NEXTEST_RUN_ID").unwrap_or_else(|_| format!("process-{}", std::process::id()))
 }
 
-/// Reads a text file, naming it in the error.
+/// Reads a text file; the error names it.
 pub(crate) fn text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| path.display().to_string())
 }

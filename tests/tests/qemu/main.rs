@@ -1,27 +1,28 @@
-//! The whole path in virtual machines: firmware, guard, kernel, and our programs, from the stick to
-//! the fallback.
+//! Scenarios in virtual machines: firmware, guard, kernel and our programs, from the installation
+//! stick to the fallback.
 //!
-//! Each scenario begins with a copy of the same installed machine (see [`installed`]), so that they
-//! run in any order and side by side.
+//! Scenarios run in any order and side by side, because most of them begin with a copy of the same
+//! installed machine ([`installed`]). [`scenario`] is the frame of all.
 
-mod bad_disk;
 mod beside;
+mod cloned_disk;
 mod damage;
+mod disk_errors;
+mod disk_oracle;
 mod esp;
 mod fallback;
 mod firmware;
+mod foreign_stick;
 mod install;
 mod installed;
-mod judge;
-mod kills;
 mod media;
 mod medium;
 mod network;
-mod recorded;
+mod power_cuts;
+mod recorded_writes;
 mod recovery;
 mod refuse;
+mod scenario;
 mod secure_boot;
-mod stranger;
 mod systemd;
-mod twin;
 mod update;

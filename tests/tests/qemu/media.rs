@@ -1,29 +1,21 @@
-//! The other medium: the ISO in a CD drive installs just as the stick does.
+//! The other installation medium: the ISO in a CD drive installs as the stick does.
 
-use crate::installed::{LOST, blank_disk, install, media};
+use crate::installed::{blank_disk, install, media};
+use crate::scenario::{Steps as _, scenario};
 use anyhow::Result;
-use qemu::{Bus, Disk, Machine, Scratch};
-use tests::Sample;
+use qemu::{Bus, Disk, Machine};
 
 #[test]
 fn the_iso_installs() -> Result<()> {
-    Sample::ready()?;
     let [_, iso] = media()?;
-    let scratch = Scratch::new("media-iso")?;
-    let result = || -> Result<()> {
-        let disk = scratch.file("disk.img");
-        blank_disk(&disk)?;
-        let drive = Disk::new(Bus::Cd, iso);
-        let mut machine = Machine::new(&scratch)
-            .disk(Disk::virtio(&disk))
-            .disk(drive)
-            .start("install")?;
+    scenario("media-iso", |scenario| {
+        blank_disk(&scenario.image())?;
+        let machine = Machine::new(&scenario.scratch)
+            .disk(scenario.disk())
+            .disk(Disk::new(Bus::Cd, iso));
+        let mut machine = scenario.start(machine, "install")?;
         install(&mut machine)?;
-        machine
-            .step("slot A is started, with the CD still in")
-            .fatal(&LOST);
-        machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        machine.step("slot A starts while the CD is in the drive");
+        machine.expect_guard("a", "1.0.0", "")
+    })
 }

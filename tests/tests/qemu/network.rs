@@ -1,19 +1,18 @@
-//! Networks and servers that misbehave, one after the other, on one running machine: each ends in a
-//! sentence that says what happened, what was fetched counts for the next try, and the last one
+//! Misbehaving networks and servers, one after the other, on one running machine: each ends in an
+//! error that names the cause, the next try continues with the data fetched so far, and the last one
 //! updates the machine.
 
-use crate::installed::Installed;
+use crate::scenario::{Steps as _, scenario};
 use anyhow::{Context as _, Result, ensure};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
-use qemu::Scratch;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes after which something happens: within the payload, and each time further in than the last.
+/// Unit of the offsets at which a fault happens: within the payload, each later than the last.
 const MIB: usize = 1 << 20;
 
-/// What a server does, for which release, and what the updater makes of it.
+/// Behaviour of a server, and the result of the update from it.
 struct Case {
     name: &'static str,
     release: &'static str,
@@ -24,7 +23,7 @@ struct Case {
 
 const CASES: [Case; 8] = [
     Case {
-        name: "redirects in a circle",
+        name: "a redirect loop",
         release: "1.1.0",
         script: |_, _| {
             vec![Step::Send(head(
@@ -47,7 +46,7 @@ const CASES: [Case; 8] = [
         words: "no data for 2 s",
     },
     Case {
-        name: "a drip",
+        name: "one byte per 900 ms",
         release: "1.1.0",
         script: |file, asked| {
             after(file, asked, 2 * MIB, |head, body| {
@@ -107,7 +106,7 @@ const CASES: [Case; 8] = [
         words: "Slot B holds 1.1.0",
     },
     Case {
-        name: "a server at its best",
+        name: "a server without faults",
         release: "1.1.0",
         script: honestly,
         succeeds: true,
@@ -115,8 +114,8 @@ const CASES: [Case; 8] = [
     },
 ];
 
-/// Answers well up to byte `limit` of the file; what lies beyond is answered by `then`, out of head
-/// and body.
+/// Answers as it should up to byte `limit` of the file. Beyond that, `then` makes the answer from
+/// head and body.
 fn after(
     file: &[u8],
     asked: &Asked,
@@ -144,21 +143,19 @@ fn after(
 }
 
 #[test]
-fn that_misbehave() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("network")?;
-    let result = || -> Result<()> {
-        let mut machine = installed.start(&scratch)?;
-        // Until the boot has committed, no release may be applied.
+fn misbehaving_servers_end_in_an_error_and_a_good_one_updates() -> Result<()> {
+    scenario("network", |scenario| {
+        let mut machine = scenario.start_installed()?;
+        // No release may be applied before the boot has committed.
         machine.check("until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done")?;
         for case in CASES {
-            let file = Arc::new(fs::read(installed.sample.bundle(case.release))?);
+            let file = Arc::new(fs::read(scenario.sample.bundle(case.release))?);
             let server = HostileServer::start(move |asked| (case.script)(&file, asked))?;
             let shell = machine.run(&format!(
                 "rayos-updater apply --no-adaptive --progress none --time-out 2 --retries 1 {}",
                 server.guest_url("x.bundle")
             ))?;
-            // 1 before the slot is disarmed, 8 after it.
+            // 1 before the slot is disarmed, 8 afterwards.
             let codes = if case.succeeds { 0..1 } else { 1..9 };
             ensure!(
                 codes.contains(&shell.code),
@@ -169,7 +166,7 @@ fn that_misbehave() -> Result<()> {
             );
             ensure!(
                 shell.output.contains(case.words),
-                "{}: said only: {}",
+                "{}: expected other words: {}",
                 case.name,
                 shell.output
             );
@@ -180,12 +177,6 @@ fn that_misbehave() -> Result<()> {
             last.contains("1.1.0 in slot B, waits for its first boot"),
             "status ends with {last}"
         );
-        machine
-            .step("the guard starts slot B on trial")
-            .send_line("reboot")?;
-        machine.expect("rayos-guard: starting slot B, release 1.1.0 (trial")?;
-        machine.expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        machine.reboot_into("b", "1.1.0", "trial")
+    })
 }

@@ -1,35 +1,27 @@
-//! The recovery system on the disk: started once on request, it tells how the machine stands, and
+//! The recovery system on the disk: it starts once on request and reports the state of the machine;
 //! the next boot is a plain one.
 
-use crate::installed::{Installed, LOST};
+use crate::scenario::{Steps as _, scenario};
 use anyhow::Result;
-use qemu::Scratch;
 
 #[test]
-fn for_one_boot_on_request() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("recovery-once")?;
-    let result = || -> Result<()> {
-        let mut machine = installed.start(&scratch)?;
+fn recovery_starts_once_on_request() -> Result<()> {
+    scenario("recovery-once", |scenario| {
+        let mut machine = scenario.start_installed()?;
         machine.check("rayos-bootctl boot-once recovery")?;
         machine
-            .fatal(&LOST)
-            .step("the guard starts recovery from the disk")
+            .step("recovery starts from the disk")
             .send_line("reboot")?;
         machine.expect("rayos-guard: starting recovery")?;
+        machine.expect("RAYOS:RECOVERY version=1.0.0")?;
         machine
-            .step("recovery comes up")
-            .expect("RAYOS:RECOVERY version=1.0.0")?;
-        machine
-            .step("it tells how the machine stands")
+            .step("recovery reports the state of the machine")
             .expect("running recovery: ")?;
         machine.expect("RAYOS:RECOVERY_ENDED code=0")?;
         machine
             .step("the next boot is a plain one")
             .send_line("reboot -f")?;
-        machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
-        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        machine.expect_guard("a", "1.0.0", "")?;
+        machine.expect_up("a", "1.0.0")
+    })
 }

@@ -1,8 +1,8 @@
-//! What must not be applied is refused with a clear error, and not a byte of the disk changes.
+//! Bundles that must not be applied are refused with a clear error, and the disk does not change.
 
-use crate::installed::Installed;
+use crate::scenario::{Steps as _, scenario};
 use anyhow::{Result, ensure};
-use qemu::{Scratch, project_folder};
+use qemu::project_folder;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -13,10 +13,10 @@ const REFUSED: i32 = 3;
 /// The target slot holds no release now; the booted one is untouched.
 const SLOT_INVALID: i32 = 8;
 
-/// A bundle or a trust file that the machine must not go along with, and a word of its answer.
+/// A bundle or a trust file that the machine must refuse, and words of the error.
 struct Case {
     name: &'static str,
-    /// The file with the machine's trust, if not its own.
+    /// The trust file, if not that of the machine.
     trust: Option<&'static str>,
     words: &'static str,
 }
@@ -28,7 +28,7 @@ const fn case(name: &'static str, trust: Option<&'static str>, words: &'static s
 const CASES: [Case; 10] = [
     case("flipped-seal", None, "seal"),
     case("flipped-manifest", None, "manifest"),
-    case("stranger", None, "trusted"),
+    case("foreign", None, "trusted"),
     case("old", None, "rollback index"),
     case("other-product", None, "this machine is rayos-x86_64"),
     case("mixed", None, "manifest"),
@@ -47,19 +47,17 @@ const CASES: [Case; 10] = [
 ];
 
 #[test]
-fn damaged_foreign_old_and_mixed_bundles() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("refuse")?;
-    let result = || -> Result<()> {
-        let bad = scratch.file("bundles");
+fn damaged_foreign_old_and_mixed_bundles_are_refused() -> Result<()> {
+    scenario("refuse", |scenario| {
+        let bad = scenario.file("bundles");
         fs::create_dir(&bad)?;
-        make_cases(&installed.sample, &bad)?;
+        make_cases(&scenario.sample, &bad)?;
         let web = WebServer::start(&bad)?;
 
-        let mut machine = installed.start(&scratch)?;
-        let disk = scratch.file("disk.img");
+        let mut machine = scenario.start_installed()?;
+        let disk = scenario.image();
         let len = fs::metadata(&disk)?.len();
-        // Until the boot has committed, the boot record may still change by itself.
+        // The boot record may change by itself until the boot has committed.
         machine.check(
             "until rayos-bootctl status | grep -q 'budget 8'; do usleep 100000; done; sync",
         )?;
@@ -70,37 +68,26 @@ fn damaged_foreign_old_and_mixed_bundles() -> Result<()> {
         for Case { name, trust, words } in CASES {
             let url = web.guest_url(&format!("{name}.bundle"));
             let trust = trust.map_or(String::new(), |trust| format!("--trust /tmp/{trust} "));
-            let shell = machine.run(&format!("rayos-updater apply {trust}{url}"))?;
-            ensure!(
-                shell.code == REFUSED,
-                "{name} {trust}: exit code {}: {}",
-                shell.code,
-                shell.output
-            );
-            ensure!(
-                shell.output.contains(words),
-                "{name} {trust}: said only: {}",
-                shell.output
-            );
+            let command = format!("rayos-updater apply {trust}{url}");
+            machine.check_fails(&command, REFUSED, &[words])?;
         }
         machine.check("sync")?;
         ensure!(
             digest_of(&disk, 0, len)? == before,
-            "a refused bundle left a trace on the disk"
+            "a refused bundle changed the disk"
         );
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        Ok(())
+    })
 }
 
-/// The files of all cases.
+/// Writes the files of all cases.
 fn make_cases(sample: &Sample, to: &Path) -> Result<()> {
     let file = |name: &str| to.join(format!("{name}.bundle"));
     let good = fs::read(sample.bundle("1.1.0"))?;
     fs::write(file("good"), &good)?;
     flipped(sample, &file("flipped-seal"), 100)?;
     flipped(sample, &file("flipped-manifest"), 4096 + 40)?;
-    foreign(sample, &file("stranger"))?;
+    foreign(sample, &file("foreign"))?;
     fs::copy(sample.bundle("0.9.0"), file("old"))?;
     // The seal of one release, and everything else of another.
     let mut mixed = fs::read(sample.bundle("1.0.0"))?;
@@ -112,7 +99,7 @@ fn make_cases(sample: &Sample, to: &Path) -> Result<()> {
     trust_files(sample, to)
 }
 
-/// The release 1.1.0 for other hardware, signed as the true one is.
+/// Writes the release 1.1.0 for other hardware, signed with the right key.
 fn other_product(sample: &Sample, to: &Path) -> Result<()> {
     let folder = to.join("other");
     fs::create_dir(&folder)?;
@@ -139,7 +126,7 @@ fn other_product(sample: &Sample, to: &Path) -> Result<()> {
     )
 }
 
-/// Trust that asks for two signatures, and trust that has revoked the key that signed.
+/// Writes a trust file that requires two signatures, and one that revokes the key of the signature.
 fn trust_files(sample: &Sample, to: &Path) -> Result<()> {
     let key = |name: &str| -> Result<String> {
         let pem = fs::read_to_string(sample.file(&format!("keys/{name}.pub")))?;
@@ -162,52 +149,32 @@ fn trust_files(sample: &Sample, to: &Path) -> Result<()> {
 }
 
 #[test]
-fn a_byte_flipped_in_the_payload_leaves_the_running_slot() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("refuse-payload")?;
-    let result = || -> Result<()> {
-        let bad = scratch.file("bundles");
+fn a_flipped_byte_in_the_payload_leaves_the_running_slot() -> Result<()> {
+    scenario("refuse-payload", |scenario| {
+        let bad = scenario.file("bundles");
         fs::create_dir(&bad)?;
-        let len = fs::metadata(installed.sample.bundle("1.1.0"))?.len();
+        let len = fs::metadata(scenario.sample.bundle("1.1.0"))?.len();
         // The images that an update takes come first.
-        flipped(&installed.sample, &bad.join("payload.bundle"), len / 4)?;
+        flipped(&scenario.sample, &bad.join("payload.bundle"), len / 4)?;
         let web = WebServer::start(&bad)?;
-        let mut machine = installed.start(&scratch)?;
-        // Everything is fetched: of a kernel that the running slot has too, the flipped byte would
-        // not be asked for.
-        let shell = machine.run(&format!(
-            "rayos-updater apply --no-adaptive {}",
-            web.guest_url("payload.bundle")
-        ))?;
-        ensure!(
-            shell.code == SLOT_INVALID,
-            "exit code {}: {}",
-            shell.code,
-            shell.output
-        );
-        ensure!(
-            shell.output.contains("digest"),
-            "said only: {}",
-            shell.output
-        );
-        machine
-            .step("the running release starts again")
-            .send_line("reboot")?;
-        machine.expect("rayos-guard: starting slot A, release 1.0.0")?;
-        machine.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        let mut machine = scenario.start_installed()?;
+        // --no-adaptive fetches everything: otherwise the chunk with the flipped byte would be taken
+        // from the running slot.
+        let url = web.guest_url("payload.bundle");
+        let command = format!("rayos-updater apply --no-adaptive {url}");
+        machine.check_fails(&command, SLOT_INVALID, &["digest"])?;
+        machine.reboot_into("a", "1.0.0", "")
+    })
 }
 
-/// The bundle 1.1.0 with one bit of the byte at `offset` flipped.
+/// Writes the bundle 1.1.0 with one bit of the byte at `offset` flipped.
 fn flipped(sample: &Sample, to: &Path, offset: u64) -> Result<()> {
     let mut bytes = fs::read(sample.bundle("1.1.0"))?;
     bytes[usize::try_from(offset)?] ^= 1;
     Ok(fs::write(to, bytes)?)
 }
 
-/// The release 1.1.0, signed by somebody whom the machine does not trust.
+/// Writes the release 1.1.0, signed with a key that the machine does not trust.
 pub(crate) fn foreign(sample: &Sample, to: &Path) -> Result<()> {
     create(
         sample,

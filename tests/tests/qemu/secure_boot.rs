@@ -1,16 +1,20 @@
-//! A firmware that starts only what is signed: a signed stick installs, the signed release commits,
-//! and an unsigned one is refused before anybody restarts into it. The guard's own side of it is in
-//! the lab of `scripts/test-guard`.
+//! Firmware with Secure Boot on: a signed stick installs, the signed release commits, and an
+//! unsigned release is refused before a restart into it. The guard's own scenarios are in the lab of
+//! `scripts/test-guard`.
 
-use crate::installed::{LOST, blank_disk, install, machine, make_stick, sample_answers, settled};
+use crate::installed::{blank_disk, install};
+use crate::scenario::{Steps as _, scenario};
 use anyhow::{Result, ensure};
-use qemu::{Disk, Firmware, Machine, Scratch};
+use qemu::{Firmware, Machine};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::{Sample, WebServer};
+use tests::Sample;
 
-/// The key that the firmware's variables accept, of the package `ovmf`, and its pass phrase.
+/// `rayos-updater`: refused.
+const REFUSED: i32 = 3;
+
+/// The test key of the package `ovmf`, which the firmware's variables accept, and its pass phrase.
 const KEY: [&str; 2] = ["/usr/share/ovmf/PkKek-1-snakeoil.key", "pass:snakeoil"];
 const CERTIFICATE: &str = "/usr/share/ovmf/PkKek-1-snakeoil.pem";
 
@@ -24,7 +28,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The bundle of 1.0.0 with guard, boot and recovery image signed for the firmware.
+/// Makes the bundle of 1.0.0 with guard, boot and recovery image signed for the firmware. *Writes.*
 fn signed_bundle(sample: &Sample, dir: &Path) -> Result<std::path::PathBuf> {
     let key = dir.join("boot.key");
     run(Command::new("openssl")
@@ -69,50 +73,33 @@ fn signed_bundle(sample: &Sample, dir: &Path) -> Result<std::path::PathBuf> {
 
 #[test]
 fn a_signed_release_runs_and_an_unsigned_one_is_refused() -> Result<()> {
-    let sample = Sample::ready()?;
-    let scratch = Scratch::new("secure-boot")?;
-    let result = || -> Result<()> {
-        let parts = scratch.file("signed");
+    scenario("secure-boot", |scenario| {
+        let parts = scenario.file("signed");
         fs::create_dir(&parts)?;
-        let bundle = signed_bundle(&sample, &parts)?;
-        let stick = scratch.file("stick.img");
-        make_stick(&sample, &bundle, &sample_answers(), &stick)?;
-        blank_disk(&scratch.file("disk.img"))?;
-        let disk = Disk::virtio(scratch.file("disk.img"));
-        let stick = Disk::usb(stick).read_only();
-        let mut installing = Machine::new(&scratch)
+        let bundle = signed_bundle(&scenario.sample, &parts)?;
+        let stick = scenario.stick("stick.img", &bundle, "")?;
+        blank_disk(&scenario.image())?;
+        let machine = Machine::new(&scenario.scratch)
             .firmware(Firmware::SecureBoot)
-            .disk(disk)
-            .disk(stick)
-            .start("install")?;
-        install(&mut installing)?;
-        installing.power_off()?;
+            .disk(scenario.disk())
+            .disk(stick);
+        let mut machine = scenario.start(machine, "install")?;
+        install(&mut machine)?;
+        machine.power_off()?;
 
-        let web = WebServer::start(sample.folder())?;
-        let mut first = machine(&scratch)
-            .firmware(Firmware::SecureBoot)
-            .start("first")?;
-        first
-            .fatal(&LOST)
-            .step("the signed release is tried, and commits");
-        first.expect("rayos-guard: starting slot A, release 1.0.0")?;
-        first.expect("RAYOS:UP version=1.0.0 slot=a")?;
-        settled(&mut first, "a", "1.0.0")?;
-        let status = first.check("rayos-bootctl status")?;
+        let machine = scenario.machine().firmware(Firmware::SecureBoot);
+        let mut machine = scenario.start(machine, "first")?;
+        machine
+            .step("the signed release commits")
+            .expect_start("a", "1.0.0", "")?;
+        let status = machine.check("rayos-bootctl status")?;
         ensure!(status.contains("Secure Boot on"), "{status}");
         ensure!(!status.contains("not signed"), "{status}");
-        let url = web.guest_url("rayos-1.1.0.bundle");
-        let shell = first.run(&format!("rayos-updater apply {url}"))?;
-        let words = "release 1.1.0 is not signed for Secure Boot, which is on: the firmware would not start it";
-        ensure!(
-            shell.code == 3 && shell.output.contains(words),
-            "exit code {}: {}",
-            shell.code,
-            shell.output
-        );
-        let status = first.check("rayos-bootctl status --json")?;
+        let words = "release 1.1.0 is not signed for Secure Boot, which is on: \
+                     the firmware would not start it";
+        machine.check_fails(&scenario.apply_command("1.1.0"), REFUSED, &[words])?;
+        let status = machine.check("rayos-bootctl status --json")?;
         ensure!(status.contains("\"secure_boot\": \"on\""), "{status}");
-        Ok(first.power_off()?)
-    }();
-    scratch.finish(result)
+        Ok(())
+    })
 }

@@ -1,65 +1,44 @@
-//! The units that are delivered for systemd, run by the distribution's systemd: a release is
-//! committed, the next one is looked for, applied and restarted into, and left again since one of
-//! its units fails.
+//! Our systemd units, run by the distribution's systemd: they commit a release, look for the next
+//! one, apply it and restart. It falls back because one of its units fails.
 
-use crate::installed::{Installed, LOST, settled};
+use crate::scenario::{Steps as _, scenario};
 use anyhow::{Result, ensure};
-use qemu::{Running, Scratch};
+use qemu::Running;
 use std::fs;
 use std::time::Duration;
-use tests::WebServer;
 
-/// Several boots in a row.
+/// Maximum duration of several boots in a row.
 const LIMIT: Duration = Duration::from_secs(900);
 const GOOD: &str = "1.4.0-systemd";
 const SICK: &str = "1.5.0-systemd-sick";
 
 #[test]
-fn its_units_commit_update_restart_and_fall_back() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("systemd")?;
-    let result = || -> Result<()> {
-        let web = WebServer::start(installed.sample.folder())?;
-        let mut machine = installed.start(&scratch)?;
-        machine.check(&format!(
-            "rayos-updater apply {}",
-            web.guest_url(&format!("rayos-{GOOD}.bundle"))
-        ))?;
-        machine
-            .fatal(&LOST)
-            .step("systemd brings the release up")
-            .send_line("reboot")?;
-        machine.expect(&format!("RAYOS:UP version={GOOD} slot=b"))?;
-        machine.step("rayos-health.service commits it");
-        settled(&mut machine, "b", GOOD)?;
-        states(&mut machine)?;
+fn units_commit_update_restart_and_fall_back() -> Result<()> {
+    scenario("systemd", |scenario| {
+        let mut machine = scenario.start_installed()?;
+        scenario.apply(&mut machine, GOOD)?;
+        // rayos-health.service commits the release.
+        machine.reboot_into("b", GOOD, "trial")?;
+        units_are_active(&mut machine)?;
 
         machine.step("rayos-update.service finds nothing newer");
-        update_from(
-            &mut machine,
-            &web.guest_url(&format!("rayos-{GOOD}.bundle")),
-        )?;
-        skipped(&mut machine, "rayos-update.service")?;
+        update_from(&mut machine, &scenario.bundle_url(GOOD))?;
+        had_nothing_to_do(&mut machine, "rayos-update.service")?;
         let waiting = machine.run("rayos-updater status --waiting")?;
         ensure!(waiting.code != 0, "a release waits: {}", waiting.output);
         machine.step("it applies a newer release");
-        update_from(
-            &mut machine,
-            &web.guest_url(&format!("rayos-{SICK}.bundle")),
-        )?;
+        update_from(&mut machine, &scenario.bundle_url(SICK))?;
         machine.check("rayos-updater status --waiting")?;
 
         machine
-            .step("rayos-update-restart.service starts it; it is left again")
+            .step("rayos-update-restart.service starts it; it falls back")
             .send_line("systemctl start rayos-update-restart.service")?;
-        machine.expect(&format!(
-            "rayos-guard: starting slot A, release {SICK} (trial"
-        ))?;
+        machine.expect_guard("a", SICK, "trial")?;
         machine.expect_within(
             &format!("rayos-guard: starting slot B, release {GOOD}"),
             LIMIT,
         )?;
-        settled(&mut machine, "b", GOOD)?;
+        machine.expect_commit("b", GOOD)?;
         let console = fs::read_to_string(machine.log())?;
         let tries = console
             .matches(&format!("rayos-guard: starting slot A, release {SICK}"))
@@ -68,18 +47,17 @@ fn its_units_commit_update_restart_and_fall_back() -> Result<()> {
         let why = machine.check("rayos-bootctl why")?;
         ensure!(
             why.contains(SICK) && why.contains("application.service"),
-            "why says:\n{why}"
+            "why prints:\n{why}"
         );
-        machine.step("with nothing waiting, the restart unit does nothing");
+        machine.step("the restart unit has nothing to do if no release waits");
         machine.check("systemctl start rayos-update-restart.service")?;
-        skipped(&mut machine, "rayos-update-restart.service")?;
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        had_nothing_to_do(&mut machine, "rayos-update-restart.service")?;
+        Ok(())
+    })
 }
 
-/// The health unit has run and nothing failed; the timers are set.
-fn states(machine: &mut Running) -> Result<()> {
+/// Checks that the health unit and the timers are active and that no unit has failed.
+fn units_are_active(machine: &mut Running) -> Result<()> {
     machine.check(
         "systemctl is-active rayos-health.service rayos-update.timer rayos-update-restart.timer",
     )?;
@@ -88,14 +66,14 @@ fn states(machine: &mut Running) -> Result<()> {
     Ok(())
 }
 
-/// The unit's condition has ended its last run: nothing was to be done.
-fn skipped(machine: &mut Running, unit: &str) -> Result<()> {
+/// Checks that the condition of `unit` has ended its last run.
+fn had_nothing_to_do(machine: &mut Running, unit: &str) -> Result<()> {
     let result = machine.check(&format!("systemctl show --property=Result {unit}"))?;
     ensure!(result.contains("Result=exec-condition"), "{unit}: {result}");
     Ok(())
 }
 
-/// What the timer does every day, now. *Starts the unit and waits for its end.*
+/// Starts rayos-update.service, as its timer does every day, and waits for its end.
 fn update_from(machine: &mut Running, url: &str) -> Result<()> {
     machine.check(&format!(
         "echo BUNDLE={url} >/run/update.env; systemctl start rayos-update.service"

@@ -1,59 +1,41 @@
-//! A good release over HTTP: into the other slot, on trial, committed.
+//! A good release over HTTP: applied to the other slot, tried, committed.
 
-use crate::installed::{Installed, LOST, settled};
-use crate::recorded;
+use crate::installed::Installed;
+use crate::recorded_writes;
+use crate::scenario::{Steps as _, kept_partitions, scenario};
 use anyhow::{Result, ensure};
-use qemu::{Disk, Machine, Scratch};
+use qemu::Machine;
 use std::fs;
-use tests::{WebServer, digest_of, partition};
+use tests::{digest_of, partition};
+
+/// `rayos-updater`: nothing to do.
+const NOTHING_TO_DO: i32 = 7;
+/// `rayos-bootctl`: the disk is locked by another program.
+const BUSY: i32 = 5;
 
 #[test]
-fn over_http_into_the_other_slot() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("update-http")?;
-    let result = || -> Result<()> {
-        let web = WebServer::start(installed.sample.folder())?;
-        installed.copy_to(&scratch)?;
-        let disk = scratch.file("disk.img");
-        let recording = scratch.file("update.writes");
-        let recorded = Disk::virtio(&disk).log_writes(&recording);
-        let mut machine = Machine::new(&scratch)
-            .disk(recorded)
-            .network()
-            .start("update")?;
-        machine
-            .fatal(&LOST)
-            .step("the installed release comes up")
-            .expect("RAYOS:UP version=1.0.0 slot=a")?;
-        settled(&mut machine, "a", "1.0.0")?;
-        let before = ["boot-a", "root-a", "recovery"]
-            .map(|name| partition(&disk, name).and_then(|it| it.digest(&disk)));
+fn a_good_release_is_applied_tried_and_committed() -> Result<()> {
+    scenario("update-http", |scenario| {
+        scenario.copy_installed()?;
+        let image = scenario.image();
+        let recording = scenario.file("update.writes");
+        let machine = Machine::new(&scenario.scratch)
+            .disk(scenario.disk().log_writes(&recording))
+            .network();
+        let mut machine = scenario.start(machine, "update")?;
+        machine.expect_start("a", "1.0.0", "")?;
+        let before = kept_partitions(&image)?;
 
-        machine.step("1.1.0 is applied");
-        let said = machine.check(&format!(
-            "rayos-updater apply {}",
-            web.guest_url("rayos-1.1.0.bundle")
-        ))?;
-        ensure!(said.contains("1.1.0"), "the updater said: {said}");
-        let size = fs::metadata(installed.sample.bundle("1.1.0"))?.len();
+        let said = scenario.apply(&mut machine, "1.1.0")?;
+        ensure!(said.contains("1.1.0"), "the updater printed: {said}");
+        let size = fs::metadata(scenario.sample.bundle("1.1.0"))?.len();
         ensure!(
-            web.sent() <= size + size / 100,
+            scenario.web.sent() <= size + size / 100,
             "{} bytes were sent of a bundle of {size}",
-            web.sent()
+            scenario.web.sent()
         );
-        machine.send_line("reboot")?;
 
-        machine
-            .step("the guard starts slot B on trial")
-            .expect("rayos-guard: starting slot B, release 1.1.0 (trial")?;
-        machine
-            .step("1.1.0 comes up")
-            .expect("RAYOS:UP version=1.1.0 slot=b")?;
-        machine
-            .step("1.1.0 is healthy")
-            .expect("RAYOS_BOOTCTL:COMMITTED slot=b version=1.1.0")?;
-        machine.send_line("")?;
-        machine.expect_shell()?;
+        machine.reboot_into("b", "1.1.0", "trial")?;
         let entries = machine.check("efibootmgr")?;
         let head = entries
             .lines()
@@ -67,66 +49,40 @@ fn over_http_into_the_other_slot() -> Result<()> {
             "BootOrder begins with {head:?}, RayOS B is {b:?}:\n{entries}"
         );
 
-        machine
-            .step("a plain restart comes back to 1.1.0")
-            .send_line("reboot")?;
-        machine.expect("rayos-guard: starting slot B, release 1.1.0")?;
-        machine.expect("RAYOS:UP version=1.1.0 slot=b")?;
-        machine.fatal(&LOST).expect_shell()?;
+        // A plain restart.
+        machine.reboot_into("b", "1.1.0", "")?;
         machine.power_off()?;
 
-        let root = installed.sample.file("releases/1.1.0/root.erofs");
+        let root = scenario.sample.file("releases/1.1.0/root.erofs");
         let len = fs::metadata(&root)?.len();
-        let place = partition(&disk, "root-b")?;
+        let partition = partition(&image, "root-b")?;
         ensure!(
-            digest_of(&disk, place.offset, len)? == digest_of(&root, 0, len)?,
+            digest_of(&image, partition.offset, len)? == digest_of(&root, 0, len)?,
             "root-b is not the release's root"
         );
-        let after = ["boot-a", "root-a", "recovery"]
-            .map(|name| partition(&disk, name).and_then(|it| it.digest(&disk)));
-        for (before, after) in before.into_iter().zip(after) {
-            ensure!(
-                before? == after?,
-                "the update wrote to what it was not to touch"
-            );
-        }
-        recorded::judge_update(&installed, &recording)
-    }();
-    scratch.finish(result)
-}
-
-#[test]
-fn what_runs_already_is_nothing_to_do() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("update-again")?;
-    let result = || -> Result<()> {
-        let web = WebServer::start(installed.sample.folder())?;
-        let mut machine = installed.start(&scratch)?;
-        let shell = machine.run(&format!(
-            "rayos-updater apply {}",
-            web.guest_url("rayos-1.0.0.bundle")
-        ))?;
         ensure!(
-            shell.code == 7,
-            "exit code {}: {}",
-            shell.code,
-            shell.output
+            kept_partitions(&image)? == before,
+            "the update wrote to another partition"
         );
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        recorded_writes::check_update(&Installed::ready()?, &recording)
+    })
 }
 
-/// The lock of the disk is the update's until it ends. A commit in the meantime is quick, and
-/// neither loses the other.
 #[test]
-fn a_commit_does_not_wait_for_it() -> Result<()> {
-    let installed = Installed::ready()?;
-    let scratch = Scratch::new("update-commit")?;
-    let result = || -> Result<()> {
-        let web = WebServer::start(installed.sample.folder())?;
-        let mut machine = installed.start(&scratch)?;
-        let url = web.guest_url("rayos-1.1.0.bundle");
+fn the_running_release_is_not_applied_again() -> Result<()> {
+    scenario("update-again", |scenario| {
+        let mut machine = scenario.start_installed()?;
+        machine.check_fails(&scenario.apply_command("1.0.0"), NOTHING_TO_DO, &[])
+    })
+}
+
+/// An update holds the lock of the disk until it ends. A commit in the meantime does not wait for
+/// it, and both take effect.
+#[test]
+fn a_commit_does_not_wait_for_an_update() -> Result<()> {
+    scenario("update-commit", |scenario| {
+        let mut machine = scenario.start_installed()?;
+        let url = scenario.bundle_url("1.1.0");
         machine.check(&format!(
             "rayos-updater apply --no-adaptive --limit-rate 512K {url} >/tmp/said 2>&1 &"
         ))?;
@@ -140,20 +96,13 @@ fn a_commit_does_not_wait_for_it() -> Result<()> {
             said.contains("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0"),
             "{said}"
         );
-        let busy = machine.run("rayos-bootctl mark-bad b")?;
-        ensure!(
-            busy.code == 5 && busy.output.contains("busy"),
-            "{}: {}",
-            busy.code,
-            busy.output
-        );
-        machine.step("the update ends as it would have");
+        machine.check_fails("rayos-bootctl mark-bad b", BUSY, &["busy"])?;
+        machine.step("the update completes");
         machine.check(
             "until rayos-bootctl status | grep -q 'Pending, 3 tries left'; do usleep 100000; done",
         )?;
         let log = machine.check("rayos-bootctl log")?;
         ensure!(log.contains("beside"), "the milestone was lost:\n{log}");
-        Ok(machine.power_off()?)
-    }();
-    scratch.finish(result)
+        Ok(())
+    })
 }

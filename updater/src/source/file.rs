@@ -1,9 +1,10 @@
 //! A bundle in a file, or coming through a pipe.
 
-use super::{Source, SourceError};
+use super::byte_source::Source;
+use super::error::SourceError;
+use super::local_file::LocalFile;
 use bytes::{Bytes, BytesMut};
 use std::io::SeekFrom;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
@@ -18,29 +19,6 @@ pub struct FileSource {
     reader: Option<Reader>,
     seekable: bool,
     len: Option<u64>,
-}
-
-/// A file of this machine with a bundle in it.
-pub struct LocalFile {
-    /// It.
-    pub file: std::fs::File,
-    what: String,
-}
-
-impl LocalFile {
-    /// The `len` bytes at `offset`. *Reads.*
-    ///
-    /// # Errors
-    /// [`SourceError::Io`].
-    pub fn read(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
-        let mut bytes = BytesMut::zeroed(len);
-        let read = self.file.read_exact_at(&mut bytes, offset);
-        read.map_err(|error| SourceError::Io {
-            what: self.what.clone(),
-            error,
-        })?;
-        Ok(bytes.freeze())
-    }
 }
 
 enum Reader {
@@ -135,10 +113,7 @@ impl Source for FileSource {
         match &self.reader {
             Some(Reader::File(file)) if self.seekable => {
                 let file = file.try_clone().await.ok()?.into_std().await;
-                Some(LocalFile {
-                    file,
-                    what: self.what(),
-                })
+                Some(LocalFile::new(file, self.what()))
             }
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! A bundle in memory, behind a network that can be told to fail: the simulated source.
 
-use super::{Source, SourceError};
+use super::byte_source::Source;
+use super::error::SourceError;
 use bytes::Bytes;
 use std::collections::VecDeque;
 

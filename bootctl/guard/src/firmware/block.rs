@@ -2,6 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use guard::disk::{Disk, IoError};
 use uefi::Handle;
 use uefi::boot::{self, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol};
@@ -12,14 +13,29 @@ const REQUEST_MAX: usize = 1024 * 1024;
 
 /// A whole disk with a medium in it.
 pub(super) struct BlockDisk {
-    io: ScopedProtocol<BlockIO>,
-    media_id: u32,
+    /// Borrowed for one call at a time: the interface wants exclusive use even to read.
+    driver: RefCell<Driver>,
     sector: usize,
     sectors: u64,
-    /// All data goes through here, since a caller's buffer need not have the alignment that the
+}
+
+/// The firmware's driver, with a buffer that is aligned for it.
+struct Driver {
+    io: ScopedProtocol<BlockIO>,
+    media_id: u32,
+    /// All data goes through here, because a caller's buffer need not have the alignment that the
     /// driver asks for.
     bounce: Vec<u8>,
     bounce_at: usize,
+}
+
+impl Driver {
+    /// The interface and the aligned buffer.
+    fn parts(&mut self) -> Result<(&mut BlockIO, &mut [u8]), IoError> {
+        let io = self.io.get_mut().ok_or(IoError)?;
+        let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
+        Ok((io, bounce))
+    }
 }
 
 impl BlockDisk {
@@ -48,13 +64,16 @@ impl BlockDisk {
         let align = (media.io_align() as usize).max(1);
         let bounce = vec![0; REQUEST_MAX.checked_add(align)?];
         let bounce_at = bounce.as_ptr().align_offset(align.next_power_of_two());
-        Some(Self {
+        let driver = Driver {
             io,
             media_id,
-            sector,
-            sectors,
             bounce,
             bounce_at,
+        };
+        Some(Self {
+            driver: RefCell::new(driver),
+            sector,
+            sectors,
         })
     }
 
@@ -80,18 +99,15 @@ impl Disk for BlockDisk {
         self.sectors
     }
 
-    fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
+    fn read(&self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
         self.check(lba, into.len())?;
-        let io = self.io.get_mut().ok_or(IoError)?;
-        let step = (REQUEST_MAX / self.sector) as u64;
-        for (part, lba) in into
-            .chunks_mut(REQUEST_MAX)
-            .zip((lba..).step_by(step as usize))
-        {
-            let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
+        let mut driver = self.driver.try_borrow_mut().map_err(|_| IoError)?;
+        let media_id = driver.media_id;
+        let (io, bounce) = driver.parts()?;
+        let step = REQUEST_MAX / self.sector;
+        for (part, lba) in into.chunks_mut(REQUEST_MAX).zip((lba..).step_by(step)) {
             let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
-            io.read_blocks(self.media_id, lba, bounce)
-                .map_err(|_| IoError)?;
+            io.read_blocks(media_id, lba, bounce).map_err(|_| IoError)?;
             part.copy_from_slice(bounce);
         }
         Ok(())
@@ -99,21 +115,22 @@ impl Disk for BlockDisk {
 
     fn write(&mut self, lba: u64, from: &[u8]) -> Result<(), IoError> {
         self.check(lba, from.len())?;
-        let io = self.io.get_mut().ok_or(IoError)?;
-        let step = (REQUEST_MAX / self.sector) as u64;
-        for (part, lba) in from.chunks(REQUEST_MAX).zip((lba..).step_by(step as usize)) {
-            let bounce = self.bounce.get_mut(self.bounce_at..).ok_or(IoError)?;
+        let driver = self.driver.get_mut();
+        let media_id = driver.media_id;
+        let (io, bounce) = driver.parts()?;
+        let step = REQUEST_MAX / self.sector;
+        for (part, lba) in from.chunks(REQUEST_MAX).zip((lba..).step_by(step)) {
             let bounce = bounce.get_mut(..part.len()).ok_or(IoError)?;
             bounce.copy_from_slice(part);
-            io.write_blocks(self.media_id, lba, bounce)
+            io.write_blocks(media_id, lba, bounce)
                 .map_err(|_| IoError)?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), IoError> {
-        self.io
-            .get_mut()
+        let io = &mut self.driver.get_mut().io;
+        io.get_mut()
             .ok_or(IoError)?
             .flush_blocks()
             .map_err(|_| IoError)

@@ -6,14 +6,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use guard::{Ended, Launch, Origin, watchdog};
-use record::{Choice, Handoff, VENDOR};
+use record::{Choice, Handoff, LOADER_INTERFACE, VENDOR};
 use uefi::boot::{self, LoadImageSource};
 use uefi::proto::device_path::{DevicePath, FfiDevicePath};
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
-use uefi::{CStr16, CString16, Guid, Status, cstr16, guid};
+use uefi::{CStr16, CString16, Guid, Status, cstr16};
 
-/// Vendor of the systemd Boot Loader Interface, <https://systemd.io/BOOT_LOADER_INTERFACE>.
-const LOADER: Guid = guid!("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
 /// What this loader can do of that interface's list: nothing, its entries are not files.
 const LOADER_FEATURES: u64 = 0;
 /// Seconds until the firmware resets a machine whose image hangs before it takes over (UEFI 2.10,
@@ -83,7 +81,7 @@ fn set_watchdog(seconds: usize) {
 /// Sets the volatile variables that tell the started system what happened.
 fn publish(launch: &Launch, volume: Option<&Volume>) {
     let ours = VariableVendor(Guid::from_bytes(VENDOR.0));
-    let loader = VariableVendor(LOADER);
+    let loader = VariableVendor(Guid::from_bytes(LOADER_INTERFACE.0));
     let name = CString16::try_from(Handoff::VARIABLE).unwrap_or_default();
     set(&name, &ours, &launch.handoff.encode());
     let info = concat!("rayos-guard ", env!("CARGO_PKG_VERSION"));

@@ -90,7 +90,7 @@ impl guard::disk::Disk for Handle {
         (disk.cache.bytes.len() / disk.cache.sector) as u64
     }
 
-    fn read(&mut self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
+    fn read(&self, lba: u64, into: &mut [u8]) -> Result<(), IoError> {
         let disk = self.0.borrow();
         let at = lba as usize * disk.cache.sector;
         let bad = disk

@@ -1,5 +1,6 @@
 //! The trait that every device implements.
 
+use record::ReadAt;
 use std::io;
 
 /// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of
@@ -85,6 +86,18 @@ pub trait BlockDevice: Send + Sync {
     /// # Errors
     /// As [`BlockDevice::read_at`].
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+impl ReadAt for dyn BlockDevice + '_ {
+    type Error = io::Error;
+
+    fn size(&self) -> u64 {
+        self.len()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        BlockDevice::read_at(self, offset, into)
+    }
 }
 
 /// Writes zeroes as any other bytes.

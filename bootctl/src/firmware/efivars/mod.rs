@@ -15,6 +15,5 @@ mod variable;
 pub use efivarfs::{EFIVARS_DIR, Efivarfs};
 pub use memory::MemVars;
 pub use no_vars::NoVars;
-pub use variable::{
-    EFI_GLOBAL, EfiVars, LOADER_INTERFACE, PERSISTENT, VarError, VarName, Variable,
-};
+pub use record::{EFI_GLOBAL, LOADER_INTERFACE};
+pub use variable::{EfiVars, PERSISTENT, VarError, VarName, Variable};

@@ -1,16 +1,10 @@
 //! The trait that every store of EFI variables implements.
 
-use record::Guid;
+use record::{EFI_GLOBAL, Guid};
 
 /// Attributes of a variable that survives a reset and is seen at run time:
 /// `NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS` (UEFI 2.10, 8.2).
 pub const PERSISTENT: u32 = 7;
-
-/// Vendor GUID of `BootOrder`, `Boot####` and the other variables of the specification.
-pub const EFI_GLOBAL: Guid = Guid::from_fields(0x8be4_df61, 0x93ca, 0x11d2, 0xaa0d_00e0_9803_2b8c);
-/// Vendor GUID of the Boot Loader Interface.
-pub const LOADER_INTERFACE: Guid =
-    Guid::from_fields(0x4a67_b082, 0x0a4c, 0x41cf, 0xb6c7_440b_29bb_8c4f);
 
 /// Name and vendor of a variable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -155,7 +155,7 @@ pub(super) fn one_shot(lab: &Lab) -> Result<()> {
 
 pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "recovery-entry", 512, ["reset"; 3])?;
-    let tag = guard::ENTRY_TAG.0;
+    let tag = record::ENTRY_TAG.0;
     let hd = installed.disk.hd(ESP);
     let option = |code: u8| {
         disk::load_option(

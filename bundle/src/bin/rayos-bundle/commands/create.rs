@@ -1,16 +1,18 @@
 //! The verb that makes bundles.
 
 use crate::args::{Create, refuse_json};
-use crate::files::{PartFile, STANDARD_INPUT, is_dash, open_stdout, unnamed_file};
+use crate::files::{STANDARD_INPUT, is_dash, open_stdout};
 use crate::output;
 use anyhow::{Context as _, Result};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
 use bundle::report::describe;
+use cli::input::refuse_input_as_output;
+use cli::new_file::{NewFile, unnamed};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn create(args: &Create) -> Result<()> {
     refuse_json(args.json, &args.output);
@@ -31,7 +33,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     let mut progress = |bytes| bar.inc(bytes);
     let workers = args.work.workers();
     let created = if is_dash(&args.output) {
-        let mut spool = unnamed_file(&std::env::temp_dir())?;
+        let mut spool = unnamed(&std::env::temp_dir())?;
         bundle::create(
             &recipe,
             &keys,
@@ -41,8 +43,11 @@ pub(crate) fn create(args: &Create) -> Result<()> {
             &mut progress,
         )?
     } else {
-        let part = PartFile::new(&args.output)?;
-        let mut spool = unnamed_file(part.folder())?;
+        let inputs = recipe.inputs().chain(args.key.iter().map(PathBuf::as_path));
+        refuse_input_as_output(&args.output, inputs.chain([args.recipe.as_path()]))?;
+        let name = || args.output.display().to_string();
+        let part = NewFile::create(&args.output).with_context(name)?;
+        let mut spool = unnamed(part.folder())?;
         let mut file = &part.file;
         let created = bundle::create(
             &recipe,
@@ -52,7 +57,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
             &mut file,
             &mut progress,
         )?;
-        part.finish()?;
+        part.publish().with_context(name)?;
         created
     };
     bar.finish_and_clear();

@@ -1,7 +1,7 @@
 //! The verb that makes delta bundles, and the base that opening one needs.
 
 use crate::args::{BaseOption, Delta, Work, refuse_json};
-use crate::files::{PartFile, is_dash, open_stdout, unnamed_file};
+use crate::files::{is_dash, open_stdout};
 use crate::output;
 use anyhow::{Context as _, Result, ensure};
 use bundle::create::Created;
@@ -10,9 +10,11 @@ use bundle::keys::SecretKey;
 use bundle::open::{Access, Extracted, Opener, SLOT_ROLES};
 use bundle::report::describe;
 use bundle::trust;
+use cli::input::refuse_input_as_output;
+use cli::new_file::{NewFile, unnamed};
 use seal::{Purpose, Role, Trust, TrustedKey};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,10 +38,14 @@ pub(crate) fn delta(args: &Delta) -> Result<()> {
             &mut open_stdout()?,
         )?
     } else {
-        let part = PartFile::new(&args.output)?;
+        let inputs = [&args.old, &args.new].into_iter().chain(&args.key);
+        let inputs = inputs.chain(&args.trust).map(|path| path.as_path());
+        refuse_input_as_output(&args.output, inputs)?;
+        let name = || args.output.display().to_string();
+        let part = NewFile::create(&args.output).with_context(name)?;
         let mut file = &part.file;
         let created = make(args, &keys, &trust, part.folder(), &mut file)?;
-        part.finish()?;
+        part.publish().with_context(name)?;
         created
     };
     if args.json {
@@ -92,7 +98,7 @@ fn make(
     let bar = output::bar(2 * (len(&old_head) + len(&new_head)), "delta");
     let mut progress = |bytes| bar.inc(bytes);
     let workers = args.work.workers();
-    let scratch = || unnamed_file(folder).map_err(io::Error::other);
+    let scratch = || unnamed(folder);
     let old =
         Extracted::open(&old, access, workers, scratch, &mut progress).with_context(old_name)?;
     let new =
@@ -101,7 +107,7 @@ fn make(
         level: args.level,
         workers,
     };
-    let mut spool = unnamed_file(folder)?;
+    let mut spool = unnamed(folder)?;
     let created = delta::make(&old, &new, options, keys, &mut spool, out, &mut progress)?;
     bar.finish_and_clear();
     Ok(created)
@@ -117,7 +123,7 @@ pub(crate) fn base(
         return Ok(None);
     };
     let file = open(path)?;
-    let scratch = || unnamed_file(&std::env::temp_dir()).map_err(io::Error::other);
+    let scratch = || unnamed(&std::env::temp_dir());
     let base = Extracted::open(&file, access, work.workers(), scratch, &mut |_| ());
     Ok(Some(Arc::new(
         base.with_context(|| path.display().to_string())?,

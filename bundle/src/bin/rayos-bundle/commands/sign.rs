@@ -6,6 +6,7 @@ use crate::output;
 use anyhow::{Context as _, Result};
 use bundle::keys::{self, SecretKey};
 use bundle::trust::signing;
+use cli::input::refuse_input_as_output;
 use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ pub(crate) fn sign(args: &Sign) -> Result<()> {
 }
 
 pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
+    refuse_input_as_output(&args.output, [args.bundle.as_path()])?;
     let seal =
         signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
     write_output(&args.output, &seal.to_be_signed())

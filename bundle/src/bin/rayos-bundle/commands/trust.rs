@@ -6,6 +6,7 @@ use crate::output;
 use anyhow::{Context as _, Result};
 use bundle::keys::SecretKey;
 use bundle::trust::{self, pe, update};
+use cli::input::refuse_input_as_output;
 use std::fs;
 
 pub(crate) fn trust_sign(args: &TrustSign) -> Result<()> {
@@ -35,10 +36,12 @@ pub(crate) fn trust_update(args: &TrustUpdate) -> Result<()> {
 }
 
 pub(crate) fn trust_block(args: &TrustBlock) -> Result<()> {
+    refuse_input_as_output(&args.output, [args.trust.as_path()])?;
     write_output(&args.output, &trust::load(&args.trust)?.to_block())
 }
 
 pub(crate) fn embed_trust(args: &EmbedTrust) -> Result<()> {
+    refuse_input_as_output(&args.output, [args.trust.as_path(), args.guard.as_path()])?;
     let trust = trust::load(&args.trust)?;
     let program = fs::read(&args.guard).with_context(|| args.guard.display().to_string())?;
     let program =

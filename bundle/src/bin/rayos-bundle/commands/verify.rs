@@ -2,14 +2,17 @@
 
 use crate::args::{Extract, PurposeName, Verify};
 use crate::commands::delta;
-use crate::files::{PartFile, is_dash, name_of, open_input, open_stdout, unnamed_file};
+use crate::files::{is_dash, name_of, open_input, open_stdout};
 use crate::output;
 use anyhow::{Context as _, Result};
 use bundle::open::{Access, Opener};
 use bundle::report::describe;
 use bundle::trust;
+use cli::input::refuse_input_as_output;
+use cli::new_file::{NewFile, unnamed};
 use seal::Purpose;
 use std::io::{self, Seek as _};
+use std::path::PathBuf;
 
 pub(crate) fn verify(args: &Verify) -> Result<()> {
     let trust = trust::load(&args.trust.trust)?;
@@ -65,7 +68,7 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
     if is_dash(&args.output) {
         let mut out = open_stdout()?;
         // Nothing is handed on before all of it has been checked.
-        let mut file = unnamed_file(&std::env::temp_dir())?;
+        let mut file = unnamed(&std::env::temp_dir())?;
         opener
             .extract(args.image, &file, &mut progress)
             .context(name)?;
@@ -74,10 +77,14 @@ pub(crate) fn extract(args: &Extract) -> Result<()> {
         io::copy(&mut file, &mut out)?;
         return Ok(());
     }
-    let part = PartFile::new(&args.output)?;
+    let inputs = [&args.bundle].into_iter().chain(&args.trust);
+    let inputs = inputs.chain(&args.base.base).map(PathBuf::as_path);
+    refuse_input_as_output(&args.output, inputs)?;
+    let output = || args.output.display().to_string();
+    let part = NewFile::create(&args.output).with_context(output)?;
     opener
         .extract(args.image, &part.file, &mut progress)
         .context(name)?;
     bar.finish_and_clear();
-    part.finish()
+    part.publish().with_context(output)
 }

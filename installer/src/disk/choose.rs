@@ -1,0 +1,290 @@
+//! Which disk: from all disks and what was asked for to one, or to all the reasons why not.
+
+use crate::disk::disks::Disk;
+use crate::disk::layout::PlannedDisk;
+use crate::disk::safety::{DiskContent, DiskFindings, DiskRequest, Problem};
+use serde::{Deserialize, Serialize};
+
+/// Which disk to install to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The only disk that is blank and large enough, or has room beside what is on it; refused if
+    /// there are several.
+    #[default]
+    OnlyBlankDisk,
+    /// The disk with this serial number, or this name where it has none.
+    Disk(String),
+}
+
+/// A disk, what lies on it, and what speaks against installing to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// The disk.
+    #[serde(flatten)]
+    pub disk: Disk,
+    /// What lies on it; nothing where it could not be read.
+    pub content: Option<DiskContent>,
+    /// What speaks against it; nothing if it can be taken.
+    pub problems: Vec<String>,
+    /// How it would be divided, if it can be.
+    #[serde(skip)]
+    pub plan: Option<PlannedDisk>,
+}
+
+/// Why no disk was chosen. Each names the disks and the reasons.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChoiceError {
+    /// There is no disk at all.
+    #[error("this machine has no disk")]
+    NoDisk,
+    /// The disk that was asked for is not there.
+    #[error("no disk is called {wanted}: there are {there}")]
+    NotThere {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        there: String,
+    },
+    /// Two disks have the id that was asked for.
+    #[error("{0} disks are called {1}")]
+    Ambiguous(usize, String),
+    /// Every disk has something against it.
+    #[error("no disk can be installed to:\n{0}")]
+    NoneFit(String),
+    /// More than one disk could be taken.
+    #[error("more than one disk could be installed to: {0}: name one")]
+    Several(String),
+}
+
+/// Judges every disk. *Pure*, but for `inspect`, which is asked what lies on a disk.
+pub fn candidates(
+    disks: Vec<Disk>,
+    wanted: &DiskRequest<'_>,
+    inspect: impl Fn(&Disk) -> Option<DiskFindings>,
+) -> Vec<Candidate> {
+    // An id that several disks have names none of them.
+    let named = |id: &&str| disks.iter().filter(|disk| disk.answers_to(id)).count();
+    let shared = wanted.erase.filter(|id| named(id) > 1);
+    let wanted = &DiskRequest {
+        erase: wanted.erase.filter(|_| shared.is_none()),
+        ..*wanted
+    };
+    let assess = |disk: Disk| {
+        let findings = inspect(&disk);
+        let (plan, mut problems) = wanted.assess(&disk, findings.as_ref());
+        if let Some(id) = shared.filter(|id| disk.answers_to(id)) {
+            problems.push(Problem::SharedId { id: id.to_owned() });
+        }
+        let problems = problems.iter().map(Problem::to_string).collect();
+        Candidate {
+            content: findings.map(|findings| findings.content),
+            disk,
+            problems,
+            plan,
+        }
+    };
+    disks.into_iter().map(assess).collect()
+}
+
+/// Chooses one of `candidates`. *Pure.*
+///
+/// # Errors
+/// [`ChoiceError`].
+pub fn choose<'a>(
+    candidates: &'a [Candidate],
+    target: &Target,
+) -> Result<&'a Candidate, ChoiceError> {
+    let fit = |candidate: &&Candidate| candidate.problems.is_empty();
+    match target {
+        _ if candidates.is_empty() => Err(ChoiceError::NoDisk),
+        Target::Disk(wanted) => {
+            let named: Vec<_> = candidates
+                .iter()
+                .filter(|candidate| candidate.disk.answers_to(wanted))
+                .collect();
+            match named[..] {
+                [one] if one.problems.is_empty() => Ok(one),
+                [one] => Err(ChoiceError::NoneFit(reasons(std::slice::from_ref(one)))),
+                [] => Err(ChoiceError::NotThere {
+                    wanted: wanted.clone(),
+                    there: names(candidates.iter()),
+                }),
+                _ => Err(ChoiceError::Ambiguous(named.len(), wanted.clone())),
+            }
+        }
+        Target::OnlyBlankDisk => {
+            // A stick or card that lies in the machine by chance is taken only by name.
+            let kept = |candidate: &&Candidate| !candidate.disk.is_removable();
+            let fitting: Vec<_> = candidates.iter().filter(fit).filter(kept).collect();
+            match fitting[..] {
+                [one] => Ok(one),
+                [] => Err(ChoiceError::NoneFit(reasons(candidates))),
+                _ => Err(ChoiceError::Several(names(fitting.into_iter()))),
+            }
+        }
+    }
+}
+
+fn names<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> String {
+    let names: Vec<String> = candidates
+        .map(|candidate| {
+            format!(
+                "{} ({})",
+                candidate.disk.id(),
+                candidate.disk.path.display()
+            )
+        })
+        .collect();
+    names.join(", ")
+}
+
+fn reasons(candidates: &[Candidate]) -> String {
+    let lines: Vec<String> = candidates
+        .iter()
+        .map(|candidate| {
+            let mut problems = candidate.problems.clone();
+            if problems.is_empty() && candidate.disk.is_removable() {
+                problems.push("it is removable: name it as the target".to_owned());
+            }
+            format!(
+                "  {}: {}",
+                candidate.disk.path.display(),
+                problems.join("; ")
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::disks::sample;
+    use crate::disk::layout::Layout;
+
+    fn judged(erase: Option<&str>, content: DiskContent) -> Vec<Candidate> {
+        let media = ["sda".to_owned()];
+        let wanted = DiskRequest {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media: &media,
+            erase,
+        };
+        candidates(sample(), &wanted, |_| {
+            Some(DiskFindings {
+                content: content.clone(),
+                ..DiskFindings::blank()
+            })
+        })
+    }
+
+    #[test]
+    fn the_only_blank_disk_is_taken_and_the_medium_never() {
+        let judged = judged(None, DiskContent::Blank);
+        assert_eq!(judged[1].problems, ["it holds the installation medium"]);
+        let chosen =
+            choose(&judged, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
+        assert_eq!(chosen, Ok("nvme0n1"));
+    }
+
+    #[test]
+    fn what_is_on_a_disk_protects_it_until_its_own_id_is_named() {
+        let content = DiskContent::Installed {
+            version: "1.0.0".to_owned(),
+        };
+        let refused = judged(Some("SAMPLE-USB-0002"), content.clone());
+        let error = choose(&refused, &Target::OnlyBlankDisk)
+            .expect_err("refused")
+            .to_string();
+        assert!(error.contains("RayOS 1.0.0 is installed on it"), "{error}");
+        let allowed = judged(Some("SAMPLE-NVME-0001"), content);
+        assert!(choose(&allowed, &Target::Disk("SAMPLE-NVME-0001".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn what_was_cut_off_beside_another_system_is_no_leave_to_erase_that() {
+        let refused = judged(None, DiskContent::UnfinishedBeside);
+        assert!(
+            refused[0].problems[0].contains("it has another system"),
+            "{:?}",
+            refused[0].problems
+        );
+        assert!(judged(None, DiskContent::Unfinished)[0].problems.is_empty());
+        assert!(
+            judged(None, DiskContent::Remains)[0].problems[0]
+                .contains("it has partitions of RayOS")
+        );
+    }
+
+    #[test]
+    fn a_wrong_name_is_answered_with_the_right_ones() {
+        let error = choose(
+            &judged(None, DiskContent::Blank),
+            &Target::Disk("sdz".to_owned()),
+        )
+        .expect_err("none");
+        assert_eq!(
+            error.to_string(),
+            "no disk is called sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"
+        );
+    }
+
+    fn same_serial() -> Vec<Disk> {
+        let mut disks = sample();
+        for disk in &mut disks {
+            disk.serial = Some("00000000".to_owned());
+        }
+        disks[1].rm = false;
+        disks
+    }
+
+    #[test]
+    fn an_id_that_two_disks_have_is_no_consent() {
+        let wanted = DiskRequest {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media: &[],
+            erase: Some("00000000"),
+        };
+        let look = |_: &Disk| {
+            Some(DiskFindings {
+                content: DiskContent::Other("it has a GPT"),
+                ..DiskFindings::blank()
+            })
+        };
+        let judged = candidates(same_serial(), &wanted, look);
+        for candidate in &judged {
+            let reasons = candidate.problems.join("; ");
+            assert!(
+                reasons.contains("00000000 names more than one disk"),
+                "{reasons}"
+            );
+            assert!(reasons.contains("it is not empty"), "{reasons}");
+        }
+        let target = Target::Disk("00000000".to_owned());
+        let error = choose(&judged, &target).expect_err("two");
+        assert_eq!(error, ChoiceError::Ambiguous(2, "00000000".to_owned()));
+    }
+
+    #[test]
+    fn a_stick_that_lies_in_the_machine_is_taken_only_by_name() {
+        let wanted = DiskRequest {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media: &["nvme0n1".to_owned()],
+            erase: None,
+        };
+        let judged = candidates(sample(), &wanted, |_| Some(DiskFindings::blank()));
+        let error = choose(&judged, &Target::OnlyBlankDisk).expect_err("removable");
+        assert!(
+            error.to_string().contains("/dev/sda: it is removable"),
+            "{error}"
+        );
+        let named = Target::Disk("SAMPLE-USB-0002".to_owned());
+        assert!(choose(&judged, &named).is_ok());
+    }
+}

@@ -1,0 +1,21 @@
+//! Disks: which there are, which may be written, and how one is divided.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`layout`] | sizes of the partitions, and where they lie on a blank disk |
+//! | [`table`] | the GUID partition table: read, changed and written |
+//! | [`coexist`] | where the partitions lie on a disk that holds another system |
+//! | [`disks`] | the disks of this machine, from sysfs |
+//! | [`safety`] | every reason against writing a disk |
+//! | [`choose`] | from all disks to the one to install to |
+//! | [`plan_report`] | the result as JSON |
+//!
+//! Each module imports only modules above it in this list.
+
+pub mod choose;
+pub mod coexist;
+pub mod disks;
+pub mod layout;
+pub mod plan_report;
+pub mod safety;
+pub mod table;

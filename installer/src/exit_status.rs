@@ -1,0 +1,101 @@
+//! How a run ends: the exit codes for scripts, the same for `rayos-installer` and `rayos-recovery`.
+
+use crate::esp::guards::RepairError;
+use crate::install::InstallError;
+use crate::install::unattended::UnattendedError;
+use bootctl::device::OpenError;
+use cli::ExitStatus;
+use std::error::Error;
+
+/// The exit code for an error, given with what caused it. *Pure.*
+pub fn exit_status<'e>(chain: impl IntoIterator<Item = &'e (dyn Error + 'static)>) -> ExitStatus {
+    chain
+        .into_iter()
+        .find_map(code_of)
+        .unwrap_or(ExitStatus::Failed)
+}
+
+fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
+    if let Some(error) = error.downcast_ref::<UnattendedError>() {
+        return match error {
+            UnattendedError::Install(error) => Some(of_installing(error)),
+            UnattendedError::Choice(_)
+            | UnattendedError::Open(_)
+            | UnattendedError::DiskChanged(_) => Some(ExitStatus::Unavailable),
+            UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(ExitStatus::Failed),
+        };
+    }
+    let mending = error.downcast_ref::<RepairError>().map(of_mending);
+    let installing = || error.downcast_ref::<InstallError>().map(of_installing);
+    mending
+        .or_else(installing)
+        .or_else(|| error.is::<OpenError>().then_some(ExitStatus::Unavailable))
+}
+
+const fn of_installing(error: &InstallError) -> ExitStatus {
+    match error {
+        InstallError::Bundle(_) | InstallError::Refused(_) => ExitStatus::Refused,
+        InstallError::Layout(_) | InstallError::Coexist(_) => ExitStatus::Unavailable,
+        _ => ExitStatus::Failed,
+    }
+}
+
+const fn of_mending(error: &RepairError) -> ExitStatus {
+    match error {
+        RepairError::BelowFloor { .. } | RepairError::Unsigned => ExitStatus::Refused,
+        RepairError::Disk(_) | RepairError::OtherFiles(_) | RepairError::NotOurEsp => {
+            ExitStatus::Unavailable
+        }
+        RepairError::Record(_) | RepairError::Io(_) => ExitStatus::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use updater::plan::Refusal;
+
+    /// Something that went wrong because of another error.
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+    fn code(error: impl Error + Send + Sync + 'static) -> ExitStatus {
+        let outer = Outer(Box::new(error));
+        exit_status(std::iter::successors(
+            Some(&outer as &(dyn Error + 'static)),
+            |&error| error.source(),
+        ))
+    }
+
+    #[test]
+    fn the_first_cause_that_is_known_decides() {
+        let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
+        let prepare = || InstallError::Prepare {
+            what: "x",
+            error: io::ErrorKind::Other.into(),
+        };
+        assert_eq!(code(refused()), ExitStatus::Refused);
+        assert_eq!(code(UnattendedError::from(refused())), ExitStatus::Refused);
+        assert_eq!(code(UnattendedError::from(prepare())), ExitStatus::Failed);
+        assert_eq!(
+            code(UnattendedError::from(OpenError::Busy("x".into()))),
+            ExitStatus::Unavailable
+        );
+        assert_eq!(code(OpenError::Busy("x".into())), ExitStatus::Unavailable);
+        assert_eq!(code(RepairError::Unsigned), ExitStatus::Refused);
+        assert_eq!(
+            code(RepairError::OtherFiles("x".to_owned())),
+            ExitStatus::Unavailable
+        );
+        assert_eq!(code(RepairError::NotOurEsp), ExitStatus::Unavailable);
+        assert_eq!(
+            code(InstallError::from(crate::disk::coexist::Obstacles(
+                Vec::new()
+            ))),
+            ExitStatus::Unavailable
+        );
+        assert_eq!(code(io::Error::other("x")), ExitStatus::Failed);
+    }
+}

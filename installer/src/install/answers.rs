@@ -1,0 +1,194 @@
+//! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are
+//! the options of `rayos-installer apply`. docs/install.example.toml has every key.
+
+use crate::disk::choose::Target;
+use crate::disk::layout::Layout;
+use crate::disk::safety::DiskRequest;
+use cli::input::{TextError, decode_text};
+use serde::{Deserialize, Serialize};
+
+/// Answers, version 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// Version of this file's format: 1.
+    pub version: u32,
+    /// Whether to go ahead without asking. Even then a disk that is not empty must be named in
+    /// `erase`.
+    #[serde(default)]
+    pub unattended: bool,
+    /// Which disk.
+    #[serde(default)]
+    pub target: Target,
+    /// Bundle: a file on the medium, or a URL. Without it, the one bundle on the medium.
+    pub bundle: Option<String>,
+    /// What releases must be compatible with. Without it, what the recovery system says of itself.
+    pub compatible: Option<String>,
+    /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of
+    /// one on which RayOS may be replaced.
+    pub erase: Option<String>,
+    /// The recovery keys of the BitLocker volumes beside which it is installed are at hand: new boot
+    /// entries may make Windows ask for them.
+    #[serde(default)]
+    pub recovery_key_at_hand: bool,
+    /// Install beside what is on the disk, into free space of its partition table: every partition
+    /// of another system kept as it is.
+    #[serde(default)]
+    pub beside: bool,
+    /// Accept releases that the installation before on this disk did not accept any more. Without
+    /// it the floor of a readable boot record of the same product is kept.
+    #[serde(default)]
+    pub forget_floor: bool,
+    /// Sizes of the partitions.
+    #[serde(default)]
+    pub layout: Layout,
+    /// What to do when done.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// What to do when the installation is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// Restart into the installed system.
+    #[default]
+    Reboot,
+    /// Switch off.
+    PowerOff,
+    /// Neither.
+    Nothing,
+}
+
+/// Why an answers file is not usable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswersError {
+    /// It is not TOML, or has a key or value that is not known; names line and column.
+    #[error("install.toml: {0}")]
+    Syntax(String),
+    /// It is no text.
+    #[error("install.toml: {0}")]
+    Text(#[from] TextError),
+    /// Another version of the format.
+    #[error("install.toml: version is {0}, expected 1")]
+    Version(u32),
+}
+
+impl Answers {
+    /// Reads an answers file as an editor saved it, with or without a byte order mark. *Pure.*
+    ///
+    /// # Errors
+    /// [`AnswersError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, AnswersError> {
+        Self::parse(&decode_text(bytes)?)
+    }
+
+    /// Reads an answers file. *Pure.*
+    ///
+    /// # Errors
+    /// [`AnswersError`].
+    pub fn parse(text: &str) -> Result<Self, AnswersError> {
+        let answers: Self = toml::from_str(text)
+            .map_err(|error| AnswersError::Syntax(error.to_string().trim_end().to_owned()))?;
+        if answers.version != 1 {
+            return Err(AnswersError::Version(answers.version));
+        }
+        Ok(answers)
+    }
+
+    /// How a disk shall be used, in a machine with the medium on the disks `media`. *Pure.*
+    #[must_use]
+    pub fn disk_request<'a>(&'a self, media: &'a [String]) -> DiskRequest<'a> {
+        DiskRequest {
+            layout: &self.layout,
+            beside: self.beside,
+            recovery_key_at_hand: self.recovery_key_at_hand,
+            media,
+            erase: self.erase.as_deref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_file_asks_before_it_does_anything() {
+        let answers = Answers::parse("version = 1").expect("answers");
+        assert!(!answers.unattended);
+        assert_eq!(
+            (answers.target, answers.then),
+            (Target::OnlyBlankDisk, Then::Reboot)
+        );
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = "version = 1\nunattended = true\nbundle = \"x.bundle\"\nerase = \"S-1\"\nthen = \"power-off\"\n\
+                    [target]\ndisk = \"S-1\"\n[layout]\nroot = \"512M\"\n";
+        let answers = Answers::parse(text).expect("answers");
+        assert_eq!(answers.target, Target::Disk("S-1".to_owned()));
+        assert_eq!(answers.layout.root.0, 512 << 20);
+        assert_eq!(answers.then, Then::PowerOff);
+        assert_eq!((answers.beside, answers.layout.data), (false, None));
+    }
+
+    #[test]
+    fn beside_another_system_is_said_in_so_many_words() {
+        let answers = Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n")
+            .expect("answers");
+        assert!(answers.beside && answers.disk_request(&[]).beside);
+        assert_eq!(answers.layout.data.map(|size| size.0), Some(20 << 30));
+    }
+
+    #[test]
+    fn the_documented_example_has_every_key_and_shows_what_is_so_without_it() {
+        let text = include_str!("../../../docs/install.example.toml");
+        let answers = Answers::parse(text).expect("example");
+        let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
+        let (shown, all) = (
+            text.parse().expect("toml"),
+            toml::Table::try_from(&answers).expect("toml"),
+        );
+        assert_eq!(keys(&shown), keys(&all));
+        let layout = |table: &toml::Table| table["layout"].as_table().map(keys);
+        assert_eq!(layout(&shown), layout(&all));
+        let least = Answers::parse("version = 1").expect("answers");
+        let without = Answers {
+            unattended: false,
+            bundle: None,
+            compatible: None,
+            erase: None,
+            recovery_key_at_hand: false,
+            layout: Layout {
+                data: None,
+                ..answers.layout
+            },
+            ..answers
+        };
+        assert_eq!(without, least);
+    }
+
+    #[test]
+    fn the_encoding_is_taken_or_named() {
+        let marked = b"\xef\xbb\xbfversion = 1\r\nunattended = true\r\n";
+        assert!(Answers::decode(marked).expect("answers").unattended);
+        let utf16: Vec<u8> = "version = 1"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let words = Answers::decode(&utf16).expect_err("UTF-16").to_string();
+        assert_eq!(words, "install.toml: encoded as UTF-16: save it as UTF-8");
+    }
+
+    #[test]
+    fn errors_name_the_line() {
+        let error = Answers::parse("version = 1\nunatended = true\n").expect_err("unknown key");
+        assert!(
+            error.to_string().contains("line 2") && error.to_string().contains("unatended"),
+            "{error}"
+        );
+        assert_eq!(Answers::parse("version = 2"), Err(AnswersError::Version(2)));
+    }
+}

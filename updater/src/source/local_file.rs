@@ -1,0 +1,33 @@
+//! A file that threads can read by themselves.
+
+use super::error::SourceError;
+use bytes::{Bytes, BytesMut};
+use std::os::unix::fs::FileExt as _;
+
+/// A file of this machine with a bundle in it.
+pub struct LocalFile {
+    /// It.
+    pub file: std::fs::File,
+    what: String,
+}
+
+impl LocalFile {
+    /// Returns `file`, called `what` in errors.
+    pub(super) const fn new(file: std::fs::File, what: String) -> Self {
+        Self { file, what }
+    }
+
+    /// The `len` bytes at `offset`. *Reads.*
+    ///
+    /// # Errors
+    /// [`SourceError::Io`].
+    pub fn read(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
+        let mut bytes = BytesMut::zeroed(len);
+        let read = self.file.read_exact_at(&mut bytes, offset);
+        read.map_err(|error| SourceError::Io {
+            what: self.what.clone(),
+            error,
+        })?;
+        Ok(bytes.freeze())
+    }
+}
