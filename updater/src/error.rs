@@ -42,6 +42,18 @@ pub enum ApplyError {
     /// The boot image on the disk is not the one that the guard will ask for.
     #[error("{0} image: the chunks are as signed, but the whole does not have the signed SHA-256")]
     Whole(&'static str),
+    /// The hash tree over the written root image is not the signed one: the bundle is wrong.
+    #[error(
+        "root image: the chunks are as signed, but the root hash is {}, expected {}",
+        bundle::hex(found),
+        bundle::hex(expected)
+    )]
+    RootHash {
+        /// What is signed.
+        expected: [u8; 32],
+        /// What the image has.
+        found: [u8; 32],
+    },
     /// The slot that a delta builds upon is damaged, and there is no whole bundle to turn to.
     #[error(transparent)]
     DamagedBase(#[from] Box<DamagedBase>),

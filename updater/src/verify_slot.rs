@@ -7,13 +7,15 @@ use crate::progress::Progress;
 use crate::scan::Survey;
 use crate::slot::equivalence::signs_the_same;
 use crate::slot::image_location::{Place, Places, Reading};
+use crate::slot::root_tree::{check_tree, matches_root_hash};
 use crate::slot::stored_metadata as kept;
 use crate::worker_pool::{StopOnDrop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice};
 use bootctl::disk::{Disk, DiskError};
+use bundle::verity::BLOCK;
 use bundle::{ImageRole, ReadError, Release};
 use record::{Slot, SlotState};
-use seal::{ImageDigest, Trust};
+use seal::{ImageDigest, Statement, Trust};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -172,7 +174,7 @@ pub async fn verify_slot(
     };
     let images = match release {
         Some(release) => compare(question, release, events).await?,
-        None => compare_boot(question, boot, statement.boot).await?,
+        None => compare_wholes(question, boot, &statement).await?,
     };
     Ok(SlotReport {
         slot: slot.letter(),
@@ -235,7 +237,33 @@ async fn compare(
         &mut progress,
     )
     .await?;
-    Ok(damages(&places, &survey))
+    let mut reports = damages(&places, &survey);
+    let check = move || tree_damage(&places);
+    let tree = tokio::task::spawn_blocking(check).await;
+    let tree = tree.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    for report in reports
+        .iter_mut()
+        .filter(|report| report.role == ImageRole::Root.as_str())
+    {
+        if let Some(damage) = tree {
+            report.add(damage);
+            report.whole = Some(false);
+        }
+    }
+    Ok(reports)
+}
+
+/// The first place where the hash tree over a root image is not as it was signed. *Reads.*
+fn tree_damage(places: &Places) -> Option<Damage> {
+    let release = places.release();
+    let root = release.statement().root?;
+    let number = release
+        .images()
+        .iter()
+        .position(|image| image.role == ImageRole::Root)?;
+    let error = check_tree(places.of(number)?, &root).err()?;
+    let offset = error.offset();
+    Some(Damage { offset, len: BLOCK })
 }
 
 /// What is not in its place. *Pure.*
@@ -266,23 +294,36 @@ pub(crate) fn damages(places: &Places, survey: &Survey) -> Vec<ImageReport> {
     reports
 }
 
-/// Compares the boot image by its SHA-256 in the seal; of the root image nothing is known.
-async fn compare_boot(
+/// Compares the boot image by its SHA-256 in the seal, and the root image by its root hash, if the
+/// seal has one; else nothing is known of it.
+async fn compare_wholes(
     question: &Question<'_>,
     boot: Place,
-    image: ImageDigest,
+    statement: &Statement,
 ) -> Result<Vec<ImageReport>, VerifySlotError> {
     let root = Place::root(question.disk, question.slot)?;
-    let mut report = ImageReport::new(ImageRole::Boot, boot.name);
+    let mut reports = vec![
+        ImageReport::new(ImageRole::Boot, boot.name),
+        ImageReport::new(ImageRole::Root, root.name),
+    ];
     let guard = StopOnDrop::default();
+    let (image, verified) = (statement.boot, statement.root);
     let hash = || {
-        let boot = boot.clone();
-        move |()| Ok(whole(&boot, image))
+        let (boot, root) = (boot.clone(), root.clone());
+        move |number| {
+            let root_is_whole = |verified| matches_root_hash(&root, &verified).unwrap_or(false);
+            Ok(match number {
+                0 => (number, Some(whole(&boot, image))),
+                _ => (number, verified.map(root_is_whole)),
+            })
+        }
     };
-    Workers::start(1, &guard.0, hash)
-        .all([()], |whole| report.whole = Some(whole))
+    Workers::start(2, &guard.0, hash)
+        .all([0, 1], |(number, whole): (usize, _)| {
+            reports[number].whole = whole;
+        })
         .await?;
-    Ok(vec![report, ImageReport::new(ImageRole::Root, root.name)])
+    Ok(reports)
 }
 
 /// Whether an image has its SHA-256 as a whole. One that cannot be read has not.

@@ -10,6 +10,7 @@ use crate::format::index::ChunkKind;
 use crate::format::manifest::ImageRole;
 use crate::read::error::ReadError;
 use crate::read::release::Release;
+use crate::verity::Hash;
 use crate::verity::digest;
 use bytes::Bytes;
 use seal::field::get;
@@ -27,6 +28,7 @@ pub struct UncheckedChunk {
 pub struct StoredChunk {
     number: usize,
     bytes: Bytes,
+    blocks: Vec<Hash>,
 }
 
 impl UncheckedChunk {
@@ -70,11 +72,12 @@ impl StoredChunk {
                 expected,
             });
         }
+        let mut blocks = Vec::new();
         if expected > 0 {
             // Raw bytes are the image's own: they have a chunk's digest, all of which is known.
             let (found, right) = match entry.kind {
                 ChunkKind::Raw => {
-                    let found = digest::digest(&bytes);
+                    let found = digest::digest_into(&bytes, &mut blocks);
                     (found, found == entry.sha256)
                 }
                 _ => {
@@ -92,7 +95,11 @@ impl StoredChunk {
                 });
             }
         }
-        Ok(Self { number, bytes })
+        Ok(Self {
+            number,
+            bytes,
+            blocks,
+        })
     }
 
     /// The chunk's number.
@@ -105,5 +112,10 @@ impl StoredChunk {
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Hashes of its blocks, of a raw chunk.
+    pub(crate) fn blocks(&self) -> &[Hash] {
+        &self.blocks
     }
 }

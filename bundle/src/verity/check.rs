@@ -22,6 +22,19 @@ pub enum TreeError {
     Padding { offset: u64 },
 }
 
+impl TreeError {
+    /// Where it is wrong, in bytes from the beginning of the partition. *Pure.*
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        match self {
+            Self::Io { offset, .. }
+            | Self::Block { offset }
+            | Self::Superblock { offset }
+            | Self::Padding { offset } => *offset,
+        }
+    }
+}
+
 /// Compares superblock, zeroes before it and every level of the tree with `root_hash`, from the
 /// top. *Reads* by `read`, in pieces of at most 512 KiB; `read` gets an offset in the partition.
 /// The image itself is not read. An image of one block has no tree: nothing is compared with its

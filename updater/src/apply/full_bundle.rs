@@ -175,13 +175,13 @@ impl Work<'_> {
         let incoming =
             Incoming::open(source, self.options.trust, self.options.retries, on_retry).await?;
         let mut full = Full::of(incoming, &release)?;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
         for number in numbers {
             let chunk = &release.chunks()[number];
             bytes.resize(chunk.len as usize, 0);
             full.read(release.images()[chunk.image].role, chunk.offset, &mut bytes)
                 .await?;
-            if !matches_digest(chunk, &bytes) {
+            if !matches_digest(chunk, &bytes, &mut blocks) {
                 return Err(ApplyError::Whole(self.sinks.name(chunk.image)));
             }
             let repeats = survey.origins.iter().enumerate();
@@ -194,6 +194,9 @@ impl Work<'_> {
                     what: self.sinks.name(chunk.image),
                     error,
                 })?;
+                if let Some(tree) = self.sinks.places().tree() {
+                    tree.learn(&release.chunks()[place], &blocks);
+                }
                 survey.origins[place] = Origin::Held;
                 proving.wrote(vec![(place, checksum(&bytes))]);
                 progress.add(u64::from(chunk.len));

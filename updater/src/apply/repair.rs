@@ -78,13 +78,29 @@ impl<S: Source> Incoming<'_, S> {
             amounts: scanned.amounts,
         });
         let is_whole = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes;
-        if is_whole && has_seal(&work.sinks) && record.slot(slot).is_good() {
+        if is_whole
+            && has_seal(&work.sinks)
+            && has_tree(&work.sinks).await
+            && record.slot(slot).is_good()
+        {
             return Ok(Repaired::Whole(slot));
         }
         work.carry_out(scanned, fetcher, full)
             .await
             .map(Repaired::Mended)
     }
+}
+
+/// Whether the hash tree over the root image is where it should be, if there should be one.
+async fn has_tree(sinks: &Arc<Sinks>) -> bool {
+    let sinks = Arc::clone(sinks);
+    let check = move || {
+        sinks
+            .places()
+            .tree()
+            .is_none_or(|tree| tree.read_back().is_ok())
+    };
+    tokio::task::spawn_blocking(check).await.unwrap_or(false)
 }
 
 /// Whether the seal is where it should be.

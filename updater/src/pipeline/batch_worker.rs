@@ -10,6 +10,7 @@ use crate::slot::hash::matches_digest;
 use crate::slot::image_location::Reading;
 use crate::slot::writer::Sinks;
 use bootctl::device::AlignedBuffer;
+use bundle::verity::Hash;
 use bundle::{ChunkKind, DecodeError, Decoder, StoredChunk};
 use bytes::Bytes;
 use std::io;
@@ -22,6 +23,8 @@ pub(crate) struct Hand {
     composition: Arc<Composition>,
     decoder: Decoder,
     plain: AlignedBuffer,
+    /// Hashes of the blocks of the chunk that was made last.
+    blocks: Vec<Hash>,
     /// Whether anybody will ask for checksums.
     sums: bool,
 }
@@ -61,6 +64,7 @@ impl Hand {
             composition,
             decoder: Decoder::default(),
             plain: AlignedBuffer::default(),
+            blocks: Vec::new(),
             sums,
         }
     }
@@ -84,6 +88,9 @@ impl Hand {
             Batch::Chunks(parts) => {
                 let done = self.fill(&parts, stored)?;
                 self.write_parts(&parts, &done)?;
+                if let Some(tree) = self.sinks.places().tree() {
+                    tree.write_complete()?;
+                }
                 Ok(done)
             }
         }
@@ -95,6 +102,10 @@ impl Hand {
         if let Some(first) = entries.first() {
             let written = self.sinks.write_zeroes(first.image, first.offset, count);
             written.map_err(|error| self.write_error(first.image, error))?;
+        }
+        if let Some(tree) = self.sinks.places().tree() {
+            entries.iter().for_each(|chunk| tree.learn(chunk, &[]));
+            tree.write_complete()?;
         }
         Ok(Done {
             written: chunks.map(|chunk| (chunk, 0)).collect(),
@@ -158,6 +169,11 @@ impl Hand {
             } else {
                 0
             };
+            if let Some(tree) = self.sinks.places().tree() {
+                for chunk in part.places() {
+                    tree.learn(&self.sinks.release().chunks()[chunk], &self.blocks);
+                }
+            }
             done.written.extend(part.places().map(|chunk| (chunk, sum)));
         }
         Ok(done)
@@ -187,7 +203,11 @@ impl Hand {
                     .decoder
                     .decode_slice(release, &stored, before, into, fetch)
                 {
-                    Ok(()) => Ok(Found::Made),
+                    Ok(()) => {
+                        self.blocks.clear();
+                        self.blocks.extend_from_slice(self.decoder.block_hashes());
+                        Ok(Found::Made)
+                    }
                     // Its own bytes are as signed: it is the base that is not.
                     Err(error) if matches!(chunk.kind, ChunkKind::Delta { .. }) => {
                         Ok(Found::Lost(error))
@@ -199,14 +219,17 @@ impl Hand {
                 into.fill(0);
                 Ok(Found::Made)
             }
-            Origin::Composed(_) => Ok(Found::made(matches_digest(chunk, into))),
+            Origin::Composed(_) => {
+                let made = matches_digest(chunk, into, &mut self.blocks);
+                Ok(Found::made(made))
+            }
             Origin::Held => {
                 let held = self
                     .sinks
                     .place(chunk.image)
                     .map(|held| held.read(Reading::Anywhere, chunk.offset, into));
                 Ok(Found::made(
-                    matches!(held, Some(Ok(()))) && matches_digest(chunk, into),
+                    matches!(held, Some(Ok(()))) && matches_digest(chunk, into, &mut self.blocks),
                 ))
             }
             Origin::Repeat(_) | Origin::Unwanted | Origin::Lost => Ok(Found::Missing),

@@ -3,6 +3,7 @@
 use crate::error::{ApplyError, ReadBackError};
 use crate::slot::hash::checksum;
 use crate::slot::image_location::Reading;
+use crate::slot::root_tree::RootTree;
 use crate::slot::writer::Sinks;
 use crate::worker_pool::{Stop, Workers};
 use bootctl::device::{AlignedBuffer, BlockDevice, is_zero};
@@ -37,6 +38,18 @@ pub(crate) async fn compare_all(
         move |stretch| compare(&sinks, stretch, &mut buffer)
     };
     Workers::start(jobs, stop, look).all(stretches, same).await
+}
+
+/// Compares the hash tree of the root image with what was signed. *Reads.*
+pub(crate) async fn check_tree(
+    sinks: &Arc<Sinks>,
+    (_, stop): (usize, &Stop),
+) -> Result<(), ApplyError> {
+    let look = || {
+        let sinks = Arc::clone(sinks);
+        move |()| sinks.places().tree().map_or(Ok(()), RootTree::read_back)
+    };
+    Workers::start(1, stop, look).all([()], |()| ()).await
 }
 
 /// Compares the images that the guard will ask for with what was signed. *Reads.*

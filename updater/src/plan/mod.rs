@@ -4,6 +4,7 @@ pub mod check;
 
 use bootctl::disk::Disk;
 use bootctl::transition::{self, TargetSlot};
+use bundle::verity::Layout;
 use bundle::{ImageRole, Release, UpdaterVersion};
 use record::gpt::{Partition, Partitions};
 use record::{Choice, Record, Slot};
@@ -305,7 +306,11 @@ fn destinations(
     let mut destinations = Vec::new();
     for image in release.images() {
         let destination = destination(image.role, facts.scope);
-        room.check(image.role, image.size, destination)?;
+        let size = match release.statement().root {
+            Some(root) if image.role == ImageRole::Root => Layout::new(root.len).total_len(),
+            _ => image.size,
+        };
+        room.check(image.role, size, destination)?;
         destinations.push(destination);
     }
     Ok(destinations)

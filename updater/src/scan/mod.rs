@@ -231,7 +231,7 @@ fn look_at(
     }
     buffer.resize(entries.iter().map(|chunk| chunk.len as usize).sum());
     let is_read = place.read(reading, first.offset, buffer).is_ok();
-    let mut held = Vec::new();
+    let (mut held, mut blocks) = (Vec::new(), Vec::new());
     for (number, chunk) in chunks.zip(entries) {
         let at = (chunk.offset - first.offset) as usize;
         let bytes = &mut buffer[at..at + chunk.len as usize];
@@ -240,7 +240,10 @@ fn look_at(
             continue;
         }
         let bytes = &*bytes;
-        if may_be(release, hints, number, bytes) && matches_digest(chunk, bytes) {
+        if may_be(release, hints, number, bytes) && matches_digest(chunk, bytes, &mut blocks) {
+            if let Some(tree) = places.tree() {
+                tree.learn(chunk, &blocks);
+            }
             held.push((number, checksum(bytes)));
         }
     }

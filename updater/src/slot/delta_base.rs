@@ -195,7 +195,7 @@ impl Basis {
                 .window
                 .read_at(place.offset(chunk.offset), &mut bytes)
                 .is_err()
-                || !matches_digest(chunk, &bytes)
+                || !matches_digest(chunk, &bytes, &mut Vec::new())
         })?;
         let (role, offset, len) = (range.role, damaged.offset, damaged.len);
         Some((BaseRange { role, offset, len }, len))

@@ -65,7 +65,10 @@ async fn holds(
         Place::root(disk, slot).map_err(io::Error::other)?,
         image.size,
     );
-    if statement.boot.sha256 != release.statement().boot.sha256 || size > root.window.len() {
+    let offered = release.statement();
+    if (statement.boot.sha256, statement.root) != (offered.boot.sha256, offered.root)
+        || size > root.window.len()
+    {
         return Ok(false);
     }
     let hashed = tokio::task::spawn_blocking(move || digest(&root, size));
@@ -86,6 +89,7 @@ pub(crate) fn signs_the_same(
             .map(|image| (image.size, image.sha256))
     };
     (statement.version, statement.rollback_index) == (offered.version, offered.rollback_index)
+        && statement.root == offered.root
         && (statement.boot.len, statement.boot.sha256) == (offered.boot.len, offered.boot.sha256)
         && kept.is_some_and(|kept| root(kept).is_some() && root(kept) == root(release))
 }

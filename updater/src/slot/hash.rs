@@ -2,7 +2,7 @@
 
 use super::image_location::Place;
 use bootctl::device::{BlockDevice, is_zero};
-use bundle::{ChunkEntry, ChunkKind};
+use bundle::{ChunkEntry, ChunkKind, verity};
 use sha2::{Digest as _, Sha256};
 use std::io;
 use twox_hash::XxHash3_64;
@@ -15,12 +15,17 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// Whether `bytes` are the chunk's. A chunk of zeroes is told without hashing.
-pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8]) -> bool {
+/// Whether `bytes` are the chunk's. A chunk of zeroes is told without hashing. The hashes of its
+/// blocks are put into `blocks`, but not those of zeroes.
+pub(crate) fn matches_digest(
+    chunk: &ChunkEntry,
+    bytes: &[u8],
+    blocks: &mut Vec<verity::Hash>,
+) -> bool {
     if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
     } else {
-        Sha256::digest(bytes)[..] == chunk.sha256
+        verity::digest::digest_into(bytes, blocks) == chunk.sha256
     }
 }
 

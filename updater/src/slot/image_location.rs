@@ -1,5 +1,6 @@
 //! Where the images of a release lie on a disk, to be looked at.
 
+use super::root_tree::RootTree;
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError, Window};
 use bundle::{ImageRole, Release};
@@ -80,15 +81,28 @@ impl Place {
 pub(crate) struct Places {
     release: Arc<Release>,
     places: Vec<Option<Place>>,
+    /// The hash tree over the root image, if it is to be written.
+    tree: Option<RootTree>,
 }
 
 impl Places {
-    /// `places` in the order of the release's images.
-    pub(crate) const fn new(release: Arc<Release>, places: Vec<Option<Place>>) -> Self {
-        Self { release, places }
+    /// `places` in the order of the release's images, which are to be written: the root image with
+    /// its hash tree.
+    pub(crate) fn new(release: Arc<Release>, places: Vec<Option<Place>>) -> Self {
+        let images = release.images().iter().zip(&places).enumerate();
+        let mut roots = images.filter(|(_, (image, _))| image.role == ImageRole::Root);
+        let tree = release.statement().root.and_then(|root| {
+            let (number, (_, place)) = roots.next()?;
+            Some(RootTree::new(number, root, place.clone()?))
+        });
+        Self {
+            release,
+            places,
+            tree,
+        }
     }
 
-    /// Boot and root image of `release` in `slot`.
+    /// Boot and root image of `release` in `slot`, to be looked at.
     ///
     /// # Errors
     /// [`DiskError`] if a partition is not there.
@@ -107,12 +121,21 @@ impl Places {
             .iter()
             .map(|image| place(image.role))
             .collect::<Result<_, _>>()?;
-        Ok(Self { release, places })
+        Ok(Self {
+            release,
+            places,
+            tree: None,
+        })
     }
 
     /// The release.
     pub(crate) const fn release(&self) -> &Arc<Release> {
         &self.release
+    }
+
+    /// The hash tree over the root image, if it is to be written.
+    pub(crate) const fn tree(&self) -> Option<&RootTree> {
+        self.tree.as_ref()
     }
 
     /// Where an image lies on the disk, if it does.

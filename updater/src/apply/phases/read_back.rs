@@ -3,7 +3,7 @@
 use super::stages::{Proven, Written};
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::read_back::check_wholes;
+use crate::pipeline::read_back::{check_tree, check_wholes};
 use crate::pipeline::verify_written::compare_due;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ impl<'w> Written<'w> {
             work.progress(Phase::ReadBack, self.disarmed.scanned.amounts.image_bytes);
         progress.add(self.ledger.proven_bytes());
         let wholes = check_wholes(&work.sinks, work.workers());
+        let tree = check_tree(&work.sinks, work.workers());
         let told = |bytes| progress.add(bytes);
         let rest = compare_due(
             &work.sinks,
@@ -24,8 +25,8 @@ impl<'w> Written<'w> {
             work.workers(),
             told,
         );
-        let (wholes, rest) = tokio::join!(wholes, rest);
-        rest.and(wholes)?;
+        let (wholes, rest, tree) = tokio::join!(wholes, rest, tree);
+        rest.and(wholes).and(tree)?;
         Ok(Proven {
             written: self,
             took: began.elapsed(),

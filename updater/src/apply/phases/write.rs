@@ -12,6 +12,7 @@ use crate::pipeline::verify_written::{Ledger, Proving, flush, part_len};
 use crate::progress::Progress;
 use crate::scan::Survey;
 use crate::slot::delta_base::Lost;
+use crate::slot::root_tree::RootTree;
 use crate::source::Fetcher;
 use crate::source::Source;
 use crate::worker_pool::Workers;
@@ -36,6 +37,7 @@ impl<'w> Disarmed<'w> {
         // Where something did not read back, writing was stopped for it.
         let mut ledger = proving.end().await?;
         let fetched = written?;
+        work.finish_tree().await?;
         let flushed = flush(&work.sinks, &mut ledger).await?;
         Ok(Written {
             disarmed: self,
@@ -57,6 +59,14 @@ struct Missing {
 }
 
 impl Work<'_> {
+    /// Writes what is left of the hash tree over the root image, once every chunk is known.
+    async fn finish_tree(&self) -> Result<(), ApplyError> {
+        let sinks = Arc::clone(&self.sinks);
+        let finish = move || sinks.places().tree().map_or(Ok(()), RootTree::finish);
+        let finished = tokio::task::spawn_blocking(finish).await;
+        finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
     /// Brings to its place what is missing, from wherever it can be had. Returns how many bytes
     /// were fetched.
     async fn write_all<S: Source>(
