@@ -24,11 +24,14 @@ use std::time::{Duration, Instant};
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
+const NOT_VERIFIED: &str =
+    "the running release has no root hash: a changed root file system would not be noticed";
+
 /// Why an operation on a machine failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The system was not started by the guard.
-    #[error("this system was not started by the boot guard: no variable RayosBoot")]
+    #[error("this system was not started by the boot guard: no variable RayosBoot of its making")]
     NotGuarded,
     /// The guard's variable cannot be read.
     #[error("variable RayosBoot: {0}")]
@@ -65,7 +68,11 @@ pub fn handoff(vars: &dyn EfiVars) -> Result<Option<Handoff>, VarError> {
         vendor: VENDOR,
     };
     match vars.get(&name) {
-        Ok(found) => Ok(found.and_then(|found| Handoff::decode(&found.data))),
+        // Only the guard can set a variable that does not outlast the start: one with other
+        // attributes may have been left behind by another system.
+        Ok(found) => Ok(found
+            .filter(|found| found.attributes == Handoff::ATTRIBUTES)
+            .and_then(|found| Handoff::decode(&found.data))),
         Err(VarError::Unsupported) => Ok(None),
         Err(error) => Err(error),
     }
@@ -200,6 +207,12 @@ impl Machine {
                 );
             }
             _ => {}
+        }
+        let is_unverified = |handoff: Handoff| {
+            matches!(handoff.choice, Choice::Slot(_)) && handoff.verified_root.is_none()
+        };
+        if self.handoff.is_some_and(is_unverified) {
+            status.warnings.push(NOT_VERIFIED.to_owned());
         }
         match SecureBoot::read(self.vars.as_ref()) {
             Ok(found) => status.secure_boot = found,

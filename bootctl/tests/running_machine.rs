@@ -113,6 +113,7 @@ fn open(path: &Path) -> Disk {
 fn handoff(disk: &Disk) -> Handoff {
     let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
     Handoff {
+        verified_root: None,
         choice: Choice::Slot(Slot::B),
         why: Why::Trial,
         left: 2,

@@ -68,6 +68,7 @@ fn machine(dir: &Path) -> Disk {
     set(VarName::global("BootOrder"), vec![1, 0, 0, 0]);
     set(VarName::global("SecureBoot"), vec![1]);
     let handoff = Handoff {
+        verified_root: None,
         choice: Choice::Slot(Slot::B),
         why: Why::Trial,
         left: 2,

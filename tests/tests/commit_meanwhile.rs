@@ -64,6 +64,7 @@ fn commit(path: &Path) {
         .expect("no lock is in the way");
     let disk_guid = machine.disk.guid();
     let handoff = Handoff {
+        verified_root: None,
         choice: Choice::Slot(Slot::A),
         why: Why::Trial,
         left: 2,

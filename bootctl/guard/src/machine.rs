@@ -65,6 +65,9 @@ pub enum Origin {
 pub enum Ended {
     /// The image has the machine now. Real firmware never says so.
     TookOver,
+    /// The firmware did not take the variable by which the started system learns what it is, in its
+    /// own words. Without it a system could take another system's word for the guard's.
+    NotAnnounced(String),
     /// The firmware did not load the image, in its own words.
     NotLoaded(String),
     /// The firmware did not load the image since Secure Boot is on and does not accept it, in its

@@ -189,7 +189,10 @@ impl<M: Machine> Run<'_, M> {
         let mut launched = event(Kind::Launched, choice, Some(record), Reason::None, time);
         launched.version = image.statement.version;
         self.system.tell(launched);
-        let handoff = self.handoff(choice, why, Some(record), uuid);
+        let mut handoff = self.handoff(choice, why, Some(record), uuid);
+        if let Choice::Slot(_) = choice {
+            handoff.verified_root = image.statement.root;
+        }
         start(self.machine, image, handoff, Origin::Partition(uuid)).map_err(|(reason, words)| {
             self.pass_over(choice, reason, &words, record);
             reason
@@ -238,6 +241,7 @@ impl<M: Machine> Run<'_, M> {
             boot_uuid,
             root_uuid: state.map_or(Guid::ZERO, |state| state.root_uuid),
             state_uuid: self.system.found.state.uuid,
+            verified_root: None,
         }
     }
 
@@ -262,6 +266,7 @@ fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, trust: &Trust) -> 
                 boot_uuid: Guid::ZERO,
                 root_uuid: Guid::ZERO,
                 state_uuid: Guid::ZERO,
+                verified_root: None,
             };
             match start(machine, image, handoff, Origin::File) {
                 Ok(outcome) => return outcome,
@@ -290,6 +295,10 @@ fn start<M: Machine>(
     };
     match machine.start(&launch) {
         Ended::TookOver => Ok(Outcome::TookOver(handoff.choice)),
+        Ended::NotAnnounced(status) => Err((
+            Reason::LoadFailed,
+            format!("variable {} was not set ({status})", Handoff::VARIABLE),
+        )),
         Ended::NotLoaded(status) => Err(failed(Reason::LoadFailed, &status)),
         Ended::NotTrusted(status) => Err(failed(Reason::SecureBoot, &status)),
         Ended::Returned(status) => Err(failed(Reason::Returned, &status)),

@@ -41,6 +41,8 @@ pub(crate) enum Verb {
     Why(Telling),
     /// Print which slot was started: a, b or recovery
     Booted(Booted),
+    /// Make the verified device over the booted slot's root partition, and print its device node
+    Root(Root),
     /// Note in the event ring how far this boot has come
     Milestone(Milestone),
     /// Run the health checks; commit when all pass
@@ -103,6 +105,24 @@ pub(crate) struct Booted {
     pub(crate) json: bool,
 }
 
+/// `root`.
+#[derive(Debug, Args)]
+pub(crate) struct Root {
+    /// What a block leads to that is not as it was signed
+    #[arg(long, value_enum, default_value_t = Corruption::Restart, value_name = "WHAT")]
+    pub(crate) on_corruption: Corruption,
+}
+
+/// What a wrong block leads to.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Corruption {
+    /// The machine restarts, and the start has cost a try: by a panic where the kernel restarts
+    /// after one (panic= on its command line), so that `why` can tell the block
+    Restart,
+    /// The kernel's log tells of it, and the reader gets the wrong bytes: for finding faults
+    Report,
+}
+
 /// `milestone`.
 #[derive(Debug, Args)]
 pub(crate) struct Milestone {
@@ -138,6 +158,9 @@ pub(crate) struct Health {
     /// How many seconds a single run of a check gets
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) time_out: u64,
+    /// Commit without having read every block of the verified root once
+    #[arg(long)]
+    pub(crate) skip_root: bool,
     /// Reboot when they do not pass
     #[arg(long)]
     pub(crate) reboot: bool,

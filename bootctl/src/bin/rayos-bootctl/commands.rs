@@ -1,8 +1,8 @@
 //! What each verb of `rayos-bootctl` does: open the machine, call the library, print.
 
 use crate::args::{
-    Booted, Cli, Commit, Entries, Generate, Generated, Health, Milestone, Place, Stage, Telling,
-    Verb,
+    Booted, Cli, Commit, Corruption, Entries, Generate, Generated, Health, Milestone, Place, Root,
+    Stage, Telling, Verb,
 };
 use crate::output::{self, print};
 use bootctl::collect::{CollectError, collect};
@@ -17,16 +17,19 @@ use bootctl::store::StoreError;
 use bootctl::sysfs::{BlockDevices, FindError};
 use bootctl::system::System;
 use bootctl::transition::Refusal;
+use bootctl::verified_root::{self, RootError};
 use bootctl::watch::{self, Told, WATCH_FILE};
 use clap::CommandFactory as _;
-use record::Choice;
+use devmapper::OnCorruption;
 use record::event::Kind;
+use record::{Choice, Slot};
 use seal::TrustError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) const NOTHING_TO_DO: u8 = 7;
 
@@ -49,6 +52,8 @@ pub(crate) enum Failure {
     OtherCompatible { found: String, wanted: String },
     #[error("recovery is running: it has no root partition")]
     NoRoot,
+    #[error(transparent)]
+    Root(#[from] RootError),
     #[error("boot entries: {0}")]
     Variables(VarError),
     #[error("boot entries: {0}")]
@@ -88,6 +93,7 @@ pub(crate) fn run(cli: &Cli) -> Done {
         Verb::Status(options) => status(place, options.json),
         Verb::Why(told) => why(place, told),
         Verb::Booted(options) => booted(place, options),
+        Verb::Root(options) => root(place, options),
         Verb::Milestone(options) => milestone(place, options),
         Verb::Health(options) => check_health(place, options),
         Verb::CollectPanics(options) => collect_panics(place, &options.pstore),
@@ -129,7 +135,15 @@ pub(crate) fn machine(place: &Place, access: Access) -> Result<Machine, Failure>
 
 fn status(place: &Place, json: bool) -> Done {
     let machine = machine(place, Access::Read)?;
-    let status = machine.status();
+    let mut status = machine.status();
+    let is_verified = machine
+        .handoff
+        .is_some_and(|handoff| handoff.verified_root.is_some());
+    if is_verified && verified_root::opened(Path::new(SYS)).is_none() {
+        let words =
+            "the release has a root hash, but its root is not read through a verified device";
+        status.warnings.push(words.to_owned());
+    }
     for warning in &status.warnings {
         output::say(format_args!("warning: {warning}"));
     }
@@ -144,6 +158,12 @@ fn status(place: &Place, json: bool) -> Done {
         ExitCode::FAILURE
     })
 }
+
+/// Where the kernel shows its devices.
+const SYS: &str = "/sys";
+/// How long reading the whole root may take beyond the deadline of the checks: a second for so many
+/// bytes.
+const LEAST_SPEED: u64 = 4 << 20;
 
 /// Lines of a release's last words that are shown without `--full`.
 const MOST_LAST_WORDS: usize = 10;
@@ -208,6 +228,20 @@ fn booted(place: &Place, options: &Booted) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn root(place: &Place, options: &Root) -> Done {
+    let handoff = handoff(variables(place).as_ref())
+        .map_err(MachineError::Handoff)?
+        .ok_or(MachineError::NotGuarded)?;
+    let partition = root_device(&handoff)?;
+    let on_corruption = match options.on_corruption {
+        Corruption::Restart => verified_root::restart(),
+        Corruption::Report => OnCorruption::Report,
+    };
+    let node = verified_root::open(&handoff, &partition, on_corruption)?;
+    print(&format!("{}\n", node.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The device node of the root partition that the guard named.
 fn root_device(handoff: &record::Handoff) -> Result<PathBuf, Failure> {
     let Choice::Slot(slot) = handoff.choice else {
@@ -266,9 +300,10 @@ fn check_health(place: &Place, options: &Health) -> Done {
     if let Err(failure) = collect_panics(place, &options.panics.pstore) {
         output::say(format_args!("warning: {failure}"));
     }
-    let Choice::Slot(_) = booted else {
+    let Choice::Slot(slot) = booted else {
         return Ok(ExitCode::from(NOTHING_TO_DO));
     };
+    let reading = RootReading::of_trial(place, slot, options)?;
     let plan = Plan {
         dir: options.dir.clone(),
         deadline: Duration::from_secs(options.deadline),
@@ -294,7 +329,10 @@ fn check_health(place: &Place, options: &Health) -> Done {
     })
     .map_err(failed)?;
     let (kind, failure) = match outcome {
-        Outcome::Passed { .. } => return commit(&machine(place, Access::Record)?, &options.commit),
+        Outcome::Passed { .. } => match reading.map_or(Ok(()), RootReading::end) {
+            Ok(()) => return commit(&machine(place, Access::Record)?, &options.commit),
+            Err(failure) => (Kind::HealthFailed, failure),
+        },
         Outcome::Failed(failure) => {
             output::say(format_args!(
                 "RAYOS_BOOTCTL:HEALTH_FAILED check={}",
@@ -321,6 +359,51 @@ fn check_health(place: &Place, options: &Health) -> Done {
         rustix::system::reboot(rustix::system::RebootCommand::Restart).map_err(Failure::Reboot)?;
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// The root of a release on trial, every block of which is read once before it is committed.
+struct RootReading {
+    ended: mpsc::Receiver<Result<u64, RootError>>,
+    until: Instant,
+}
+
+impl RootReading {
+    /// Begins to read, if `slot` is on trial and its root is verified.
+    fn of_trial(place: &Place, slot: Slot, options: &Health) -> Result<Option<Self>, Failure> {
+        let machine = machine(place, Access::Read)?;
+        let root = machine.handoff.and_then(|handoff| handoff.verified_root);
+        let (Some(root), Some(device)) = (root, verified_root::opened(Path::new(SYS))) else {
+            return Ok(None);
+        };
+        if options.skip_root || machine.store.read()?.slot(slot).is_good() {
+            return Ok(None);
+        }
+        let (tell, ended) = mpsc::channel();
+        // A process that ends before does not wait for it.
+        thread::spawn(move || tell.send(verified_root::read_all(&device)));
+        let allowed = Duration::from_secs(options.deadline + root.len / LEAST_SPEED);
+        let until = Instant::now() + allowed;
+        Ok(Some(Self { ended, until }))
+    }
+
+    /// Waits until all is read.
+    fn end(self) -> Result<(), health::Failure> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        let what = match self.ended.recv_timeout(left) {
+            Ok(Ok(bytes)) => {
+                output::say(format_args!("rayos-bootctl: root verified, {bytes} bytes"));
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "was not read whole in time".to_owned(),
+        };
+        output::say(format_args!("RAYOS_BOOTCTL:HEALTH_FAILED check=root"));
+        Err(health::Failure {
+            check: "root".to_owned(),
+            what,
+            output: String::new(),
+        })
+    }
 }
 
 fn commit(machine: &Machine, options: &Commit) -> Done {

@@ -82,6 +82,7 @@ fn as_if(booted: Choice, record: &Record, machine: &Machine) -> Handoff {
         .state
         .map_or(record::Guid::ZERO, |state| state.uuid);
     Handoff {
+        verified_root: None,
         choice: booted,
         why,
         left,
