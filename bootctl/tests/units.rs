@@ -97,5 +97,5 @@ fn scripts_are_shell_and_name_verbs_that_there_are() {
     }
     seen.sort();
     seen.dedup();
-    assert_eq!(seen, ["booted", "health", "milestone"]);
+    assert_eq!(seen, ["booted", "health", "milestone", "root"]);
 }

@@ -244,22 +244,22 @@ impl<'a> Firmware<'a> {
                 release.version
             ));
         }
-        if !image.is(Place::Root(slot).start(), &release.root) {
+        if !image.is(Place::Root(slot).start(), &release.root_and_tree) {
             self.violate(format!(
-                "slot {slot} starts {} with a root image that is not whole",
+                "slot {slot} starts {} with a root image or hash tree that is not whole",
                 release.version
             ));
         }
     }
 
-    /// A system whose root is torn does not come up, nor does one that is worn.
+    /// A system whose root, or the hash tree over it, is torn does not come up, nor does one that is worn.
     fn comes_up(&self, slot: Slot, release: &Release) -> bool {
         let worn = self.journal.witness().worn == Some(slot);
         !worn
             && self
                 .disk
                 .medium()
-                .is(Place::Root(slot).start(), &release.root)
+                .is(Place::Root(slot).start(), &release.root_and_tree)
     }
 }
 

@@ -220,6 +220,7 @@ fn booted(place: &Place, options: &Booted) -> Done {
             "boot_partuuid": handoff.boot_uuid.to_string(),
             "root_partuuid": handoff.root_uuid.to_string(),
             "state_partuuid": handoff.state_uuid.to_string(),
+            "root_hash": handoff.verified_root.map(|root| verified_root::hex(&root.root_hash)),
         }))?
     } else {
         choice.to_owned()
