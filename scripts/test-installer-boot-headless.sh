@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Starts the installation stick in QEMU, with a disposable disk beside it and no screen, and checks that it installs:
-# markers, and the partitions afterwards. Prints PASS. No disk of this machine is touched.
+# Starts the installation stick in QEMU without a screen, with a disposable disk, and checks the installation by its
+# markers and by the partitions afterwards. Prints PASS. Touches no disk of this machine.
 set -euo pipefail
 # shellcheck source=scripts/lib/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/env.sh"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the installer's plan, which touches no disk, and checks its markers and its JSON. Prints PASS.
+# Runs the installer's plan, which touches no disk, and checks markers and JSON. Prints PASS.
 set -euo pipefail
 # shellcheck source=scripts/lib/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/env.sh"
@@ -9,7 +9,7 @@ need_rust
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# plan WHAT MARKERS [ARGUMENT...]: runs the plan and compares its markers, in order, and that its stdout is JSON.
+# plan NAME MARKERS [ARGUMENT...]: runs the plan; checks its markers, in order, and that its stdout is JSON.
 plan() {
     local what=$1 wanted=$2 found
     shift 2
@@ -25,6 +25,6 @@ PYTHON
     say "  $what: markers in order, JSON valid"
 }
 
-plan "made-up machine" "STARTED SAMPLE_MODE PLAN_GENERATED JSON_EMITTED COMPLETE"
+plan "sample machine" "STARTED SAMPLE_MODE PLAN_GENERATED JSON_EMITTED COMPLETE"
 plan "this machine's disks" "STARTED REAL_MODE PLAN_GENERATED JSON_EMITTED COMPLETE" plan --enumerate-local-disks
 echo PASS

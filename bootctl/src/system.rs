@@ -1,41 +1,41 @@
-//! What a system says of itself, in `/etc/rayos/system.toml`.
+//! `/etc/rayos/system.toml`, in which a system names its compatible.
 
 use record::Text64;
 use serde::Deserialize;
 use std::path::Path;
 
-/// Where a system says it.
+/// Path of the file.
 pub const SYSTEM_FILE: &str = "/etc/rayos/system.toml";
 
-/// The file's content.
+/// Content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct System {
-    /// What a release must be compatible with to be installed by this system.
+    /// Compatible of this machine; a release for another one is refused.
     pub compatible: String,
 }
 
 /// Why the file is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SystemError {
-    /// It is not TOML, or has a key that is not known.
+    /// The file is not TOML, or has an unknown key.
     #[error("system.toml: {0}")]
     Syntax(String),
-    /// The name is too long or not printable.
+    /// The name is empty, too long or not printable.
     #[error("system.toml: compatible is {0:?}, expected 1 to 64 printable characters")]
     Compatible(String),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{file}: {error}")]
     Read {
         /// Its path.
         file: String,
-        /// What the kernel said.
+        /// Error of the kernel.
         error: String,
     },
 }
 
 impl System {
-    /// Reads the file. *Pure.*
+    /// Parses the content of the file. *Pure.*
     ///
     /// # Errors
     /// [`SystemError`].
@@ -48,7 +48,7 @@ impl System {
         }
     }
 
-    /// Reads the file at `path`. *Reads.*
+    /// Reads and parses the file at `path`. *Reads.*
     ///
     /// # Errors
     /// [`SystemError`].
@@ -60,10 +60,10 @@ impl System {
         Self::parse(&std::fs::read_to_string(path).map_err(failed)?)
     }
 
-    /// The name as the boot record holds it.
+    /// Returns the compatible as it stands in the boot record. *Pure.*
     #[must_use]
     pub fn compatible(&self) -> Text64 {
-        // `parse` has looked at it.
+        // `parse` has checked it.
         Text64::new(&self.compatible).unwrap_or(Text64::EMPTY)
     }
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_has_a_name() {
+    fn a_compatible_is_a_printable_name() {
         let system = System::parse("compatible = \"rayos-x86_64\"").expect("system");
         assert_eq!(system.compatible().as_str(), "rayos-x86_64");
         assert!(System::parse("compatible = \"\"").is_err());

@@ -149,8 +149,7 @@ fn why_tells_the_story_of_a_release_that_used_up_its_tries() {
     });
     let (code, out, _) = bench.run(&["why"]);
     assert_eq!(code, 0);
-    let first = "1.1.0 in slot B failed: started 3 times, it came up, and its health checks did not pass \
-                 and used up its tries\n  | check 10-net failed with exit code 1\n  | no route\n";
+    let first = "1.1.0 in slot B failed: started 3 times, failed its health checks, no tries left\n  | check 10-net failed with exit code 1\n  | no route\n";
     assert!(out.starts_with(first), "{out}");
     let (_, out, _) = bench.run(&["status"]);
     assert!(
@@ -198,7 +197,7 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
     let (code, out, _) = bench.run(&["repair", "--entries-only"]);
     assert_eq!(
         (code, out.as_str()),
-        (7, "nothing to do: the boot entries are as they should be\n")
+        (7, "nothing to do: the boot entries are correct\n")
     );
     assert_eq!(
         vars.get(&VarName::global("Boot0001"))
@@ -247,7 +246,7 @@ fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_mach
         (code, out.as_str()),
         (
             0,
-            "not running; the next boot starts recovery, asked for, for one boot\n"
+            "not running; the next boot starts recovery, requested for one boot\n"
         )
     );
     assert_eq!(bench.record().one_shot, Some(Choice::Recovery));
@@ -256,7 +255,7 @@ fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_mach
     assert_eq!(bench.record().slot(Slot::B).reason, Reason::MarkedBad);
     let (code, _, said) = bench.run(&["mark-bad", "b"]);
     assert!(
-        code == 7 && said.contains("nothing to do: it is so already"),
+        code == 7 && said.contains("nothing to do: already in this state"),
         "{code}: {said}"
     );
     let (code, _, err) = bench.run(&["mark-bad", "a"]);
@@ -310,7 +309,7 @@ fn completions_and_man_pages_are_written() {
         ("man", "rayos-bootctl.1"),
     ] {
         let out = bench.dir.path().join(what);
-        let (code, _, err) = bench.run(&["generate", what, "--out", out.to_str().unwrap()]);
+        let (code, _, err) = bench.run(&["generate", what, "--output", out.to_str().unwrap()]);
         assert_eq!(code, 0, "{err}");
         assert!(Path::new(&out).join(file).exists(), "{what}");
     }

@@ -317,7 +317,7 @@ impl EfiVars for Yes {
 fn firmware_that_drops_what_it_took_is_found_out_after_one_write() {
     let report = run(&record(), &Yes, &facts(), Some(A));
     assert_eq!(report.done.len(), 1);
-    let words = "boot entries not repaired: the firmware took and dropped: write Boot0000, RayOS A";
+    let words = "boot entries not repaired: the firmware accepted but did not make the change: write Boot0000, RayOS A";
     assert_eq!(report.warning.unwrap().to_string(), words);
 }
 

@@ -152,7 +152,7 @@ fn the_disk_is_the_one_that_the_guard_named_and_a_copy_of_it_is_refused() {
     ));
     host.add_disk("sdc", &std::fs::read(host.path("dev/sda")).unwrap());
     let error = host.devices().booted(&handoff).unwrap_err();
-    assert!(error.to_string().contains("is there twice: "), "{error}");
+    assert!(error.to_string().contains(": found twice: "), "{error}");
 }
 
 #[test]
@@ -363,8 +363,8 @@ fn repair_wants_trust_and_then_rebuilds() {
     assert_eq!(
         (code, err.as_str()),
         (
-            77,
-            "rayos-bootctl: boot record is lost: rebuilding it needs --trust FILE\n"
+            2,
+            "rayos-bootctl: boot record is lost: --trust FILE is required to rebuild it\n"
         )
     );
     let guard = host.path("guard.efi");
@@ -394,8 +394,8 @@ fn repair_wants_trust_and_then_rebuilds() {
         "it is known now"
     );
     let (code, _, err) = run(&["repair", "--compatible", "toaster"]);
-    let words =
-        "boot record: compatible is rayos-x86_64, not toaster: what a machine is does not change";
+    let words = "boot record: compatible is rayos-x86_64, expected toaster: it cannot be changed \
+                 after installation";
     assert_eq!((code, err), (5, format!("rayos-bootctl: {words}\n")));
     assert_eq!(run(&["repair", "--compatible", ""]).0, 2);
 }

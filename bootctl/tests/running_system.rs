@@ -12,7 +12,7 @@ use bootctl::efivars::MemVars;
 use bootctl::failure_report;
 use bootctl::log::EventLog;
 use bootctl::machine::Machine;
-use bootctl::status::Status;
+use bootctl::status::MachineStatus;
 use bootctl::watch::Watch;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Record, Slot, Status as SlotStatus, Text64, Why};
@@ -29,7 +29,7 @@ fn disk() -> Disk {
 }
 
 /// B 1.4.2 runs on trial, with this many tries left; A is 1.4.1, Good.
-fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
+fn on_trial(tries_left: u8, watch: Option<Watch>) -> MachineStatus {
     let disk = disk();
     let record = fixture::unused(&disk);
     let record = fixture::holding(
@@ -57,11 +57,11 @@ fn on_trial(tries_left: u8, watch: Option<Watch>) -> Status {
         root_uuid: record.slot(Slot::B).root_uuid,
         state_uuid: disk.partitions().state.unwrap().uuid,
     };
-    Status {
+    MachineStatus {
         handoff: Some(handoff),
         record: Some(record),
         watch,
-        ..Status::default()
+        ..MachineStatus::default()
     }
 }
 
@@ -200,7 +200,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
     );
     let failure = failure_report::failure(&record, &events, Slot::B).unwrap();
     assert_eq!(
-        failure.last_words.as_deref(),
+        failure.last_output.as_deref(),
         Some("[    1.0] Kernel panic - not syncing: no root")
     );
 

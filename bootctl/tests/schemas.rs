@@ -8,7 +8,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::{EfiVars as _, Efivarfs, VarName, Variable};
 use bootctl::entry::LoadOption;
 use bootctl::log::EventLog;
-use bootctl::status::Status as MachineStatus;
+use bootctl::status::MachineStatus;
 use bootctl::store::RecordStore;
 use bootctl::watch::Watch;
 use fixtures::schema::misfits;

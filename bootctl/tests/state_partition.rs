@@ -79,7 +79,7 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
     let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
     assert_eq!(
         stale.to_string(),
-        "boot record changed meanwhile: sequence number 2, expected 1"
+        "boot record: changed by another program: sequence number 2, expected 1"
     );
 
     for offset in COPY_OFFSETS {
@@ -117,7 +117,7 @@ fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
     let before = image.bytes();
     assert_eq!(
         store.read().unwrap_err().to_string(),
-        "boot record has version 2, this program reads 1"
+        "boot record: version 2, expected 1"
     );
     assert!(matches!(store.write(&ours), Err(StoreError::Newer(2))));
     assert!(matches!(store.initialise(&ours), Err(StoreError::Newer(2))));

@@ -174,7 +174,7 @@ fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
     let (image, _) = on_trial(0);
     let device = Fragile::new(image, usize::MAX, None);
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
-    assert!(change.copy.is_none());
+    assert!(change.copy_error.is_none());
     assert_eq!(
         device.records.load(Ordering::Relaxed),
         2,
@@ -251,7 +251,10 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
     let start = disk(device).state().unwrap().start();
     let device = Fragile::new(image.clone(), usize::MAX, Some(start + COPY_OFFSETS[1]));
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
-    assert_eq!(change.copy.unwrap().to_string(), "boot record: bad sector");
+    assert_eq!(
+        change.copy_error.unwrap().to_string(),
+        "boot record: bad sector"
+    );
     assert_eq!(
         store(&device.memory.bytes())
             .read()

@@ -1,6 +1,7 @@
 //! Speed of the parts: compressing, checking and decompressing chunks, and reading a head.
 #![allow(missing_docs, reason = "criterion's macros")]
 
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
@@ -39,10 +40,14 @@ fn bundle_of(image: &[u8]) -> Vec<u8> {
     let key = SecretKey::from_seed(&[7; 32]);
     bundle::create(
         &recipe,
-        &[key],
-        2,
-        &mut Cursor::new(Vec::new()),
-        &mut out,
+        CreateOptions {
+            keys: &[key],
+            workers: 2,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut out,
+        },
         &mut |_| (),
     )
     .unwrap();

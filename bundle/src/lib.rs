@@ -1,26 +1,26 @@
 //! The bundle: one signed file that holds a whole release.
 //!
-//! `seal | manifest | chunk index | payload | block hints`. The seal's signed statement fixes
-//! length and SHA-256 of the manifest, the manifest those of the index and the hints, the index
-//! those of every chunk of the payload; each is authenticated before it is parsed, allocated for or
-//! decompressed. `docs/format.md` has every byte of it.
+//! `seal | manifest | chunk index | payload | block hints`. The signed statement in the seal holds
+//! length and SHA-256 of the manifest, the manifest those of the index and the hints, and the index
+//! those of each chunk of the payload. Each is authenticated before it is parsed or decompressed
+//! and before memory is allocated for it. `docs/format.md` specifies every byte.
 //!
-//! - Read: [`BundleReader`] from front to back, or [`HeadParser`] and [`StoredChunk::check`] for
-//!   chunks fetched one by one.
-//! - Make: [`recipe`] and [`create()`]; sign: [`keys`] and [`signing`]; whom to trust: [`trust`].
+//! - To read a bundle: [`BundleReader`] from front to back, or [`HeadParser`] and
+//!   [`StoredChunk::check`] for chunks that are fetched one by one.
+//! - To create one: [`recipe`] and [`create()`]; to sign it: [`trust::signing`].
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `hex` | bytes as text |
+//! | `hex` | bytes as hexadecimal text |
 //! | [`parallel`] | ordered work on many threads |
 //! | [`verity`] | the hash tree over a root image, digests of chunks |
 //! | `format` | the bytes: CBOR, manifest, index, hints, limits |
 //! | `read` | head parser, reader, decoder |
 //! | [`trust`] | keys, trust files, signing |
-//! | [`open`] | a whole bundle checked or extracted |
-//! | [`create`] | a bundle made of a recipe |
-//! | [`delta`] | a delta bundle made of two bundles |
-//! | [`report`] | releases described and compared |
+//! | [`open`] | checks and extracts whole bundles |
+//! | [`create`] | creates a bundle from a recipe |
+//! | [`delta`] | creates a delta bundle from two bundles |
+//! | [`report`] | describes and compares releases |
 //!
 //! A module imports only from modules above it.
 
@@ -51,5 +51,4 @@ pub use read::error::{DecodeError, DecodeFault, HeaderFault, ReadError};
 pub use read::head::HeadParser;
 pub use read::reader::BundleReader;
 pub use read::release::{Image, Release};
-pub use read::source::BlockingSource;
 pub use trust::keys;

@@ -1,24 +1,23 @@
-//! Work on many threads whose results come back in order, with a bounded number of pieces under
-//! way.
+//! Work on many threads with results in order and bounded memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 
-/// Pieces under way for each worker: one in hand, the others ready, so that no worker waits for the
-/// caller.
+/// Number of pieces in progress for each worker: one being worked on, the others ready, so that no
+/// worker waits for the caller.
 const PIECES_PER_WORKER: usize = 4;
 
-/// Calls `consume` with the result of `work` for every piece that `produce` gives, in that order.
+/// Calls `consume` with the result of `work` for every piece that `produce` returns, in that order.
 ///
-/// `produce` and `consume` run on the calling thread; `work` there too, whenever enough pieces are
-/// ready, and on `workers` - 1 more threads: as many threads as workers in all, and one worker is
-/// one thread. Each has a state made by `state`. No more than four pieces per worker are under way,
-/// so memory does not depend on how many there are. The outcome does not depend on `workers`.
+/// `produce` and `consume` run on the calling thread. `work` runs on `workers` threads, one of which
+/// is the calling thread; each has its own value of `state`. Maximum four pieces for each worker are
+/// in progress, so memory does not depend on the number of pieces. The result does not depend on
+/// `workers`.
 ///
 /// # Errors
-/// The first error of `produce` or `consume`; pieces under way are then dropped.
+/// The first error of `produce` or `consume`; pieces in progress are then dropped.
 ///
 /// # Panics
 /// If `work` panics.
@@ -33,9 +32,8 @@ pub fn ordered<P: Send, R: Send, S, E>(
     let queue = Queue::default();
     let (send_result, results) = mpsc::channel::<(u64, thread::Result<R>)>();
     thread::scope(|scope| {
-        // Dropped on every way out, also when something panics: workers must not wait for pieces
-        // that never come.
-        let _closing = Closing(&queue);
+        // Dropped on return and on panic: otherwise workers would wait for pieces for ever.
+        let _close = CloseOnDrop(&queue);
         for _ in 1..workers {
             let (queue, send_result, state, work) = (&queue, send_result.clone(), &state, &work);
             scope.spawn(move || {
@@ -49,12 +47,12 @@ pub fn ordered<P: Send, R: Send, S, E>(
             });
         }
         let mut own = state();
-        let line = Line {
+        let pipeline = Pipeline {
             queue: &queue,
             results: &results,
             window: (workers * PIECES_PER_WORKER) as u64,
         };
-        line.drive(
+        pipeline.drive(
             &mut produce,
             &mut |piece| work(&mut own, piece),
             &mut consume,
@@ -62,14 +60,14 @@ pub fn ordered<P: Send, R: Send, S, E>(
     })
 }
 
-/// What the calling thread has of the others.
-struct Line<'a, P, R> {
+/// The calling thread's ends of queue and channel.
+struct Pipeline<'a, P, R> {
     queue: &'a Queue<P>,
     results: &'a mpsc::Receiver<(u64, thread::Result<R>)>,
     window: u64,
 }
 
-impl<P, R> Line<'_, P, R> {
+impl<P, R> Pipeline<'_, P, R> {
     fn drive<E>(
         &self,
         produce: &mut impl FnMut() -> Result<Option<P>, E>,
@@ -101,11 +99,11 @@ impl<P, R> Line<'_, P, R> {
             } else if let Some((number, piece)) = self.queue.take() {
                 early.insert(number, work(piece));
             } else if sent > consumed {
-                // All that is left is in the hands of others.
+                // Other threads work on all pieces that are left.
                 let (number, result) = self
                     .results
                     .recv()
-                    .unwrap_or_else(|_| unreachable!("a sender outlives this call"));
+                    .unwrap_or_else(|_| unreachable!("the caller holds a sender"));
                 early.insert(
                     number,
                     result.unwrap_or_else(|payload| panic::resume_unwind(payload)),
@@ -117,33 +115,33 @@ impl<P, R> Line<'_, P, R> {
     }
 }
 
-/// Numbered pieces that nobody works on yet.
+/// Numbered pieces on which no thread works yet.
 struct Queue<P> {
-    waiting: Mutex<Waiting<P>>,
+    state: Mutex<QueueState<P>>,
     changed: Condvar,
 }
 
-struct Waiting<P> {
+struct QueueState<P> {
     pieces: VecDeque<(u64, P)>,
     closed: bool,
 }
 
 impl<P> Default for Queue<P> {
     fn default() -> Self {
-        let waiting = Waiting {
+        let state = QueueState {
             pieces: VecDeque::new(),
             closed: false,
         };
         Self {
-            waiting: Mutex::new(waiting),
+            state: Mutex::new(state),
             changed: Condvar::new(),
         }
     }
 }
 
 impl<P> Queue<P> {
-    fn lock(&self) -> MutexGuard<'_, Waiting<P>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, QueueState<P>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, number: u64, piece: P) {
@@ -151,35 +149,35 @@ impl<P> Queue<P> {
         self.changed.notify_one();
     }
 
-    /// The next piece, if there is one.
+    /// Returns the next piece, if there is one.
     fn take(&self) -> Option<(u64, P)> {
         self.lock().pieces.pop_front()
     }
 
-    /// The next piece, once there is one; `None` when the queue is closed.
+    /// Waits for the next piece; returns `None` when the queue is closed.
     fn wait(&self) -> Option<(u64, P)> {
-        let idle = |waiting: &mut Waiting<P>| waiting.pieces.is_empty() && !waiting.closed;
-        let waiting = self.changed.wait_while(self.lock(), idle);
-        waiting
+        let idle = |state: &mut QueueState<P>| state.pieces.is_empty() && !state.closed;
+        let state = self.changed.wait_while(self.lock(), idle);
+        state
             .unwrap_or_else(PoisonError::into_inner)
             .pieces
             .pop_front()
     }
 }
 
-/// Closes a queue when it goes out of scope; what still waits in it is not worked on.
-struct Closing<'a, P>(&'a Queue<P>);
+/// Closes a queue when it is dropped; pieces left in it are dropped too.
+struct CloseOnDrop<'a, P>(&'a Queue<P>);
 
-impl<P> Drop for Closing<'_, P> {
+impl<P> Drop for CloseOnDrop<'_, P> {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.closed = true;
-        waiting.pieces.clear();
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.pieces.clear();
         self.0.changed.notify_all();
     }
 }
 
-/// How many workers make use of this machine.
+/// Returns the number of processors, the default number of workers.
 #[must_use]
 pub fn default_workers() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -192,7 +190,7 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn results_come_in_order_whatever_the_number_of_workers() {
+    fn results_are_in_order_with_any_number_of_workers() {
         for workers in [1, 2, 7] {
             let mut next = 0..1000_u32;
             let mut seen = Vec::new();
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_the_work_and_no_more_is_produced_than_the_window() {
+    fn an_error_ends_the_work_with_no_more_pieces_produced_than_the_window() {
         let mut produced = 0;
         let outcome = ordered(
             2,
@@ -229,11 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_threads_as_workers_and_the_caller_is_one_of_them() {
+    fn the_caller_is_one_of_the_worker_threads() {
         for workers in [1, 3] {
             let (mut left, mut threads) = (64, HashSet::new());
-            // As many pieces are held at once as there are workers: fewer threads than that would
-            // wait for ever.
+            // Each piece waits until all workers have one: with fewer threads this never ends.
             let together = Barrier::new(workers);
             let outcome: Result<(), ()> = ordered(
                 workers,
@@ -258,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_wherever_it_comes_from_and_nobody_waits() {
+    fn a_panic_of_any_closure_reaches_the_caller_and_ends_all_threads() {
         for (workers, place) in [(1, "work"), (3, "work"), (3, "produce"), (3, "consume")] {
             let at = |here: &str, number: i32| assert!(place != here || number < 20, "{here}");
             let mut next = 0..100;

@@ -1,6 +1,6 @@
-//! What a reader must refuse and `refused` does not name: signatures that are almost right, keys
-//! that are none, lengths that overflow, and parts of one release in another. Each forgery is
-//! signed with the true key, unless it is about the signature.
+//! More forgeries that a reader must refuse: signatures that are almost valid, weak keys, lengths
+//! that overflow, and parts of one release in another. Each is signed with the trusted key, unless it
+//! is about the signature.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,9 +15,9 @@ use sample::{Parts, RECIPE, bundle_of, check, key, refusal, sample, trust_in};
 use seal::{Role, SEAL_LEN, Trust, TrustedKey};
 use std::io::{self, Read};
 
-/// Where the first signature entry begins.
+/// Offset of the first signature entry.
 const ENTRY: usize = 528;
-/// Where its signature begins.
+/// Offset of its signature.
 const SIGNATURE: usize = ENTRY + 32;
 /// The order of the group of Ed25519 (RFC 8032, 5.1), least byte first.
 const ORDER: [u8; 32] = [
@@ -25,7 +25,7 @@ const ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-/// The sample with its seal changed, and the checksum right again.
+/// Returns the sample with a changed seal and a valid checksum.
 fn with_seal(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = sample();
     change(&mut bytes[..SEAL_LEN]);
@@ -35,7 +35,7 @@ fn with_seal(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 }
 
 #[test]
-fn an_algorithm_that_is_not_known() {
+fn an_unknown_algorithm() {
     for algorithm in [0_u32, 2, u32::MAX] {
         let said = refusal(&with_seal(|seal| {
             seal[ENTRY + 16..ENTRY + 20].copy_from_slice(&algorithm.to_le_bytes())
@@ -45,15 +45,15 @@ fn an_algorithm_that_is_not_known() {
 }
 
 #[test]
-fn bytes_that_must_be_zero() {
+fn reserved_bytes_that_are_not_zero() {
     for at in [516, ENTRY + 20, ENTRY + 96, 2064, 4091] {
         refusal(&with_seal(|seal| seal[at] = 1));
     }
 }
 
 #[test]
-fn a_signature_that_somebody_else_could_make_of_a_true_one() {
-    // S + L is the same number modulo L: a verifier that is not strict accepts it.
+fn a_signature_changed_without_the_key() {
+    // S + L equals S modulo L: a verifier that is not strict accepts it.
     let said = refusal(&with_seal(|seal| {
         let mut carry = 0;
         for (byte, order) in seal[SIGNATURE + 32..SIGNATURE + 64].iter_mut().zip(ORDER) {
@@ -69,9 +69,9 @@ fn a_signature_that_somebody_else_could_make_of_a_true_one() {
 }
 
 #[test]
-fn a_signature_of_nothing_by_a_point_of_small_order() {
-    // R the identity and S zero: any message, for a key of small order and a verifier that is not
-    // strict.
+fn a_signature_with_a_point_of_small_order() {
+    // R is the identity and S is zero: valid for any message, for a key of small order and a verifier
+    // that is not strict.
     let said = refusal(&with_seal(|seal| {
         seal[SIGNATURE..SIGNATURE + 64].fill(0);
         seal[SIGNATURE] = 1;
@@ -97,7 +97,7 @@ fn public_keys_of_small_order_are_not_trusted() {
 }
 
 #[test]
-fn one_signature_where_two_are_asked_for() {
+fn one_signature_for_a_threshold_of_two() {
     let second = SecretKey::from_seed(&[8; 32]);
     let both = trust_in(&[&key(), &second], 2);
     let said = check(&sample(), &both).unwrap_err().to_string();
@@ -113,7 +113,7 @@ fn the_same_key_twice_in_the_trust() {
 }
 
 #[test]
-fn a_key_that_is_trusted_for_something_else() {
+fn a_key_with_another_role() {
     let other = SecretKey::from_seed(&[8; 32]);
     let keys = [
         TrustedKey::new(&key().public_key(), &[Role::Recovery]).unwrap(),
@@ -125,14 +125,17 @@ fn a_key_that_is_trusted_for_something_else() {
 }
 
 #[test]
-fn thresholds_that_nobody_could_meet_or_that_ask_for_nothing() {
+fn impossible_and_zero_thresholds() {
     let one = [TrustedKey::new(&key().public_key(), &[Role::Release]).unwrap()];
     assert!(
         Trust::new(0, [0, 0, 0], &one).is_err(),
-        "a release that nobody must sign"
+        "no signature required"
     );
-    assert!(Trust::new(0, [2, 0, 0], &one).is_err(), "two of one key");
-    assert!(Trust::new(0, [1, 0, 0], &[]).is_err(), "no key at all");
+    assert!(
+        Trust::new(0, [2, 0, 0], &one).is_err(),
+        "more than the number of keys"
+    );
+    assert!(Trust::new(0, [1, 0, 0], &[]).is_err(), "no key");
 }
 
 fn with_manifest(change: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -151,8 +154,8 @@ fn data_after_the_manifest() {
 }
 
 #[test]
-fn keys_that_are_numbers() {
-    // serde_cbor's packed form: a field by its place instead of its name.
+fn numeric_map_keys() {
+    // The packed form of serde_cbor: the number of a field instead of its name.
     with_manifest(|bytes| {
         let at = bytes
             .windows(6)
@@ -191,7 +194,7 @@ fn lengths_that_overflow() {
     }
 }
 
-/// Another release by the same maker, with the same layout.
+/// Returns another release with the same key and layout.
 fn other() -> Vec<u8> {
     bundle_of(
         &RECIPE
@@ -224,7 +227,7 @@ fn a_chunk_with_its_halves_swapped() {
     let bytes = sample();
     let parts = Parts::of(&bytes);
     let payload = bytes.len() - parts.payload.len() - parts.hints.len();
-    // The two chunks of noise are stored as they are: 4096 bytes each.
+    // The noise is stored uncompressed: 4096 bytes.
     let noise: Vec<usize> = (0..parts.payload.len() - 4096)
         .filter(|at| {
             let piece = &parts.payload[*at..at + 4096];
@@ -238,8 +241,8 @@ fn a_chunk_with_its_halves_swapped() {
 }
 
 #[test]
-fn no_byte_is_asked_for_twice() {
-    // Who changes the bytes between check and use must find no second look.
+fn every_byte_is_read_once() {
+    // An attacker who can change the bytes between check and use must not get a second read.
     struct Counted(io::Cursor<Vec<u8>>, std::rc::Rc<std::cell::Cell<usize>>);
     impl Read for Counted {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,4 +1,4 @@
-//! The command, as people use it, beside independent tools: openssl, zstd, Python's cbor2.
+//! The program on the command line, together with independent tools: openssl, zstd, Python's cbor2.
 
 mod sample;
 
@@ -33,12 +33,12 @@ fn bundle(folder: &Path, args: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// Runs a command line that must fail with an exit code, and returns what it says.
+/// Runs a command line that must fail with this exit code, and returns its standard error.
 fn fails(folder: &Path, code: i32, args: &str) -> String {
     let output = try_bundle(folder, args);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{args}: {told}");
-    told
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args}: {stderr}");
+    stderr
 }
 
 fn json(bytes: &[u8]) -> Value {
@@ -52,7 +52,7 @@ fn folder() -> TempDir {
     fs::write(path.join("root.img"), root_image()).unwrap();
     fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
     fs::write(path.join("bundle.toml"), RECIPE).unwrap();
-    bundle(path, "keygen --out keys/release");
+    bundle(path, "keygen -o keys/release");
     bundle(
         path,
         "create bundle.toml --key keys/release.key -o x.bundle",
@@ -61,7 +61,7 @@ fn folder() -> TempDir {
 }
 
 #[test]
-fn the_command_lines_of_the_manual() {
+fn a_bundle_is_created_verified_inspected_and_extracted() {
     let folder = folder();
     let path = folder.path();
     assert_eq!(
@@ -95,7 +95,7 @@ fn the_command_lines_of_the_manual() {
 }
 
 #[test]
-fn the_least_recipe() {
+fn the_minimal_recipe() {
     let folder = folder();
     let least = "[release]\nversion = \"1.0.0\"\nrollback_index = 1\ncompatible = [\"rayos-x86_64\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     fs::write(folder.path().join("least.toml"), least).unwrap();
@@ -110,7 +110,7 @@ fn the_least_recipe() {
 }
 
 #[test]
-fn signing_with_openssl() {
+fn a_signature_made_by_openssl_is_attached() {
     let folder = folder();
     let path = folder.path();
     bundle(path, "create bundle.toml --unsigned -o y.bundle");
@@ -149,7 +149,7 @@ fn signing_with_openssl() {
         "attach y.bundle --public-key keys/release.pub --signature y.sig",
     );
     bundle(path, "verify y.bundle --trust keys/release.pub");
-    // Ed25519 is deterministic: openssl's signature is ours.
+    // Ed25519 is deterministic: both programs make the same signature.
     assert_eq!(
         fs::read(path.join("y.bundle")).unwrap(),
         fs::read(path.join("x.bundle")).unwrap()
@@ -164,20 +164,20 @@ fn signing_with_openssl() {
     );
     for wrong in [0, 63, 65] {
         fs::write(path.join("short"), vec![1; wrong]).unwrap();
-        let told = fails(
+        let stderr = fails(
             path,
             3,
             "attach y.bundle --public-key keys/release.pub --signature short",
         );
         assert!(
-            told.contains(&format!("signature of {wrong} bytes, expected 64")),
-            "{told}"
+            stderr.contains(&format!("signature of {wrong} bytes, expected 64")),
+            "{stderr}"
         );
     }
 }
 
 #[test]
-fn keys_made_by_openssl() {
+fn keys_are_exchanged_with_openssl() {
     let folder = folder();
     let path = folder.path();
     run(
@@ -196,7 +196,7 @@ fn keys_made_by_openssl() {
         fails(path, 3, "verify o.bundle --trust keys/release.pub")
             .contains("signed by 0 trusted release key(s), expected 1")
     );
-    // And ours are read by it.
+    // openssl reads a key of this program.
     let public = run(
         "openssl",
         &["pkey", "-in", "keys/release.key", "-pubout"],
@@ -206,10 +206,10 @@ fn keys_made_by_openssl() {
 }
 
 #[test]
-fn keys_that_are_none() {
+fn unusable_keys_are_refused() {
     let folder = folder();
     let path = folder.path();
-    // The point of order 1 as a public key: anyone could sign for it.
+    // The point of order 1 as a public key: anyone can forge its signatures.
     let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
     fs::write(path.join("weak.pub"), weak).unwrap();
     assert!(fails(path, 1, "verify x.bundle --trust weak.pub").contains("weak Ed25519 public key"));
@@ -235,7 +235,7 @@ fn keys_that_are_none() {
 }
 
 #[test]
-fn chunks_and_manifest_by_other_tools() {
+fn other_tools_decode_chunks_and_manifest() {
     let folder = folder();
     let path = folder.path();
     let file = fs::read(path.join("x.bundle")).unwrap();
@@ -286,7 +286,7 @@ fn chunks_and_manifest_by_other_tools() {
 }
 
 #[test]
-fn streams_and_single_threads_give_the_same() {
+fn the_result_depends_neither_on_pipes_nor_on_the_number_of_threads() {
     let folder = folder();
     let path = folder.path();
     let file = fs::read(path.join("x.bundle")).unwrap();
@@ -313,7 +313,7 @@ fn streams_and_single_threads_give_the_same() {
 }
 
 #[test]
-fn the_date_of_the_environment_is_honoured() {
+fn source_date_epoch_is_the_creation_time() {
     let folder = folder();
     let path = folder.path();
     let output = Command::new(BUNDLE)
@@ -334,10 +334,10 @@ fn the_date_of_the_environment_is_honoured() {
 }
 
 #[test]
-fn two_keys_thresholds_and_revocation() {
+fn thresholds_and_revocations_are_enforced() {
     let folder = folder();
     let path = folder.path();
-    bundle(path, "keygen --out keys/second");
+    bundle(path, "keygen -o keys/second");
     let trust = |extra: &str, threshold: &str| {
         let keys = ["release", "second"].map(|name| {
             format!(
@@ -354,10 +354,10 @@ fn two_keys_thresholds_and_revocation() {
         .unwrap();
     };
     trust("", "release = 2");
-    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    let stderr = fails(path, 3, "verify x.bundle --trust trust.toml");
     assert!(
-        told.contains("signed by 1 trusted release key(s), expected 2"),
-        "{told}"
+        stderr.contains("signed by 1 trusted release key(s), expected 2"),
+        "{stderr}"
     );
     bundle(path, "sign x.bundle --key keys/second.key");
     bundle(path, "verify x.bundle --trust trust.toml");
@@ -368,20 +368,20 @@ fn two_keys_thresholds_and_revocation() {
         .unwrap()
         .to_owned();
     trust(&format!("revoked = [\"{second}\"]"), "release = 2");
-    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    let stderr = fails(path, 3, "verify x.bundle --trust trust.toml");
     assert!(
-        told.contains("release role has 1 key(s) and a threshold of 2"),
-        "{told}"
+        stderr.contains("release role has 1 key(s) and a threshold of 2"),
+        "{stderr}"
     );
     trust(&format!("revoked = [\"{second}\"]"), "release = 1");
     bundle(path, "verify x.bundle --trust trust.toml");
 }
 
 #[test]
-fn a_bundle_signed_only_by_a_revoked_key() {
+fn a_bundle_signed_only_by_a_revoked_key_is_refused() {
     let folder = folder();
     let path = folder.path();
-    bundle(path, "keygen --out keys/second");
+    bundle(path, "keygen -o keys/second");
     let id = json(&bundle(path, "inspect x.bundle --json"))["signatures"][0]
         .as_str()
         .unwrap()
@@ -394,18 +394,18 @@ fn a_bundle_signed_only_by_a_revoked_key() {
         keys.concat()
     );
     fs::write(path.join("trust.toml"), trust).unwrap();
-    let told = fails(path, 3, "verify x.bundle --trust trust.toml");
+    let stderr = fails(path, 3, "verify x.bundle --trust trust.toml");
     assert!(
-        told.contains("signed by 0 trusted release key(s), expected 1"),
-        "{told}"
+        stderr.contains("signed by 0 trusted release key(s), expected 1"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn trust_that_is_replaced_by_signed_trust() {
+fn a_trust_file_is_replaced_by_a_signed_one() {
     let folder = folder();
     let path = folder.path();
-    bundle(path, "keygen --out keys/next");
+    bundle(path, "keygen -o keys/next");
     let pem = |name: &str| fs::read_to_string(path.join(format!("keys/{name}.pub"))).unwrap();
     let file = |epoch: u64, name: &str| {
         let pem = pem(name);
@@ -428,7 +428,7 @@ fn trust_that_is_replaced_by_signed_trust() {
 }
 
 #[test]
-fn what_differs_between_releases_and_on_a_device() {
+fn differences_between_releases_and_on_a_device() {
     let folder = folder();
     let path = folder.path();
     let mut root = root_image();
@@ -444,7 +444,7 @@ fn what_differs_between_releases_and_on_a_device() {
         (&image["role"], &image["new"], &image["zero"]),
         (&"root".into(), &4096.into(), &12288.into())
     );
-    // The third chunk repeated the second; now it stands for itself, but the older release has it.
+    // Chunk 4 of the older release repeats chunk 2; in the newer one it has its own stored bytes.
     assert_eq!(
         (&image["same"], &image["moved"]),
         (&(4096 + 2 * 4096 + 800).into(), &0.into())
@@ -455,9 +455,9 @@ fn what_differs_between_releases_and_on_a_device() {
         .open(path.join("root.img"))
         .unwrap();
     device.write_all_at(b"x", 20000).unwrap();
-    let told = try_bundle(path, "compare z.bundle --against root.img");
+    let stderr = try_bundle(path, "compare z.bundle --against root.img");
     assert_eq!(
-        (told.status.code(), told.stdout.as_slice()),
+        (stderr.status.code(), stderr.stdout.as_slice()),
         (Some(3), b"8192 + 12288\n".as_slice())
     );
     device.set_len(4096).unwrap();
@@ -468,14 +468,14 @@ fn what_differs_between_releases_and_on_a_device() {
 }
 
 #[test]
-fn recipes_with_faults_are_told_by_file_line_and_key() {
+fn an_error_in_a_recipe_names_file_line_and_key() {
     let folder = folder();
     let path = folder.path();
-    for (from, to, told) in [
+    for (from, to, stderr) in [
         (
             "version = \"1.2.3\"",
             "version = \"1 2\"",
-            "bad.toml:3: version: \"1 2\" is not 1 to 64 printable",
+            "bad.toml:3: version: \"1 2\", expected 1 to 64 printable",
         ),
         (
             "rollback_index",
@@ -491,7 +491,7 @@ fn recipes_with_faults_are_told_by_file_line_and_key() {
         (
             "role = \"boot\"",
             "role = \"root\"",
-            "bad.toml:20: role: image root appears twice",
+            "bad.toml:20: role: duplicate image root",
         ),
         (
             "role = \"boot\"",
@@ -501,7 +501,7 @@ fn recipes_with_faults_are_told_by_file_line_and_key() {
         (
             "\"rayos-x86_64\"",
             "",
-            "bad.toml:5: compatible: at least one name is needed",
+            "bad.toml:5: compatible: at least one name is required",
         ),
         (
             "path = \"root.img\"",
@@ -517,16 +517,16 @@ fn recipes_with_faults_are_told_by_file_line_and_key() {
             1,
             "create bad.toml --key keys/release.key -o no.bundle",
         );
-        assert!(said.contains(told), "{said}");
+        assert!(said.contains(stderr), "{said}");
         assert!(!path.join("no.bundle").exists());
     }
 }
 
 #[test]
-fn what_is_there_is_not_overwritten_by_mistake() {
+fn existing_files_are_not_overwritten_by_mistake() {
     let folder = folder();
     let path = folder.path();
-    assert!(fails(path, 1, "keygen --out keys/release").contains("File exists"));
+    assert!(fails(path, 1, "keygen -o keys/release").contains("File exists"));
     assert!(
         fails(
             path,
@@ -554,7 +554,7 @@ fn what_is_there_is_not_overwritten_by_mistake() {
 }
 
 #[test]
-fn a_bundle_that_is_refused_at_its_end_leaves_nothing_and_replaces_nothing() {
+fn a_bundle_that_is_refused_at_its_end_changes_no_file() {
     let folder = folder();
     let path = folder.path();
     let mut bytes = fs::read(path.join("x.bundle")).unwrap();
@@ -565,12 +565,12 @@ fn a_bundle_that_is_refused_at_its_end_leaves_nothing_and_replaces_nothing() {
     let before = files();
     for (jobs, access) in [(1, "--trust keys/release.pub"), (4, "--insecure-no-verify")] {
         for out in ["new.img", "old.img"] {
-            let told = fails(
+            let stderr = fails(
                 path,
                 3,
                 &format!("extract bad.bundle {access} --image root -o {out} --jobs {jobs}"),
             );
-            assert!(told.contains("block hints: digest mismatch"), "{told}");
+            assert!(stderr.contains("block hints: digest mismatch"), "{stderr}");
         }
     }
     assert_eq!(files(), before);
@@ -578,7 +578,7 @@ fn a_bundle_that_is_refused_at_its_end_leaves_nothing_and_replaces_nothing() {
 }
 
 #[test]
-fn an_image_of_8_gib_is_a_matter_of_its_data() {
+fn a_sparse_image_of_8_gib_needs_space_for_its_data_only() {
     let folder = folder();
     let path = folder.path();
     let file = fs::File::create(path.join("root.img")).unwrap();
@@ -587,7 +587,7 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
         .unwrap();
     file.write_all_at(b"the last bytes", (8 << 30) - 14)
         .unwrap();
-    // Without a chunk size in the recipe: it grows with the image.
+    // Without a chunk size in the recipe, it grows with the image.
     let least = "[release]\nversion = \"1\"\nrollback_index = 1\ncompatible = [\"x\"]\n[[image]]\nrole = \"root\"\npath = \"root.img\"\n";
     fs::write(path.join("big.toml"), least).unwrap();
     bundle(path, "create big.toml --key keys/release.key -o big.bundle");
@@ -603,7 +603,7 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
     );
     let out = fs::File::open(path.join("big.img")).unwrap();
     assert_eq!(out.metadata().unwrap().len(), 8 << 30);
-    // Two chunks hold anything; some blocks are the file system's own.
+    // Two chunks have content; some blocks belong to the file system.
     let two_chunks = 2 * (32 << 10) / 512;
     let blocks = std::os::unix::fs::MetadataExt::blocks(&out.metadata().unwrap());
     assert!(blocks <= two_chunks + 16, "{blocks} blocks");
@@ -615,9 +615,10 @@ fn an_image_of_8_gib_is_a_matter_of_its_data() {
 }
 
 #[test]
-fn completions_and_manual_pages() {
+fn completions_and_man_pages_are_generated() {
     let folder = folder();
-    bundle(folder.path(), "generate out");
+    bundle(folder.path(), "generate completions --output out");
+    bundle(folder.path(), "generate man -o out");
     for name in [
         "rayos-bundle.bash",
         "_rayos-bundle",

@@ -1,5 +1,5 @@
-//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made
-//! from them, the same in each run. Longer runs, led by coverage, are those of `scripts/fuzz`.
+//! Fuzzing without the fuzzer: every file of `fuzz/corpus`, and inputs that are made from them, the
+//! same in each run. `scripts/fuzz` runs the fuzzer.
 
 #[path = "../fuzz/checks/decode.rs"]
 mod decode;
@@ -17,7 +17,7 @@ mod whole;
 use fixtures::corpus::{Listed, corpus, try_targets};
 use std::path::{Path, PathBuf};
 
-/// Each target, how many inputs are made for it (some seconds' worth), and what is checked.
+/// Each target, the number of inputs to make for it (some seconds of work), and its check.
 const TARGETS: [Listed<'_>; 6] = [
     ("decode", 8_000, decode::check),
     ("index", 300_000, index::check),
@@ -32,13 +32,13 @@ fn fuzz() -> PathBuf {
 }
 
 #[test]
-fn no_input_of_any_target_fails() {
+fn every_input_of_every_target_passes() {
     assert_eq!(try_targets(&fuzz(), &TARGETS), Ok(()));
 }
 
-/// What is never accepted is refused by the first check that it comes to, and leads to no other.
+/// A corpus in which nothing is accepted would only reach the first check of a parser.
 #[test]
-fn the_corpora_hold_what_is_accepted() {
+fn the_corpora_contain_accepted_inputs() {
     let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
     let accepted = |data: &Vec<u8>| matches!(index::read(data), Some((_, _, Ok(_))));
     assert!(corpus("index").iter().any(accepted), "index");

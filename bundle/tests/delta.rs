@@ -1,11 +1,11 @@
-//! Delta bundles: made by the library and by the command, opened by them and by zstd.
+//! Delta bundles: created by the library and by the program, decoded by them and by zstd.
 
 mod sample;
 
-use bundle::delta::{self, Options};
+use bundle::create::BundleOutput;
+use bundle::delta::{self, DeltaOptions};
 use bundle::keys::SecretKey;
-use bundle::open::Extracted;
-use bundle::open::{Access, OpenError, Opener};
+use bundle::open::{Access, OpenError, Opener, SlotImages};
 use bundle::recipe::Recipe;
 use proptest::prelude::*;
 use sample::{key, noise, run, trust};
@@ -35,7 +35,7 @@ fn recipe(version: &str, index: u64, images: &[&str]) -> String {
     )
 }
 
-/// A bundle of these images.
+/// Creates a bundle of these images.
 fn release(version: &str, index: u64, images: &[(&str, &[u8])]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for (role, bytes) in images {
@@ -51,10 +51,10 @@ fn release(version: &str, index: u64, images: &[(&str, &[u8])]) -> Vec<u8> {
     sample::create(&recipe, &[key()], 2)
 }
 
-fn extracted(bundle: &[u8]) -> Result<Extracted, OpenError> {
+fn extracted(bundle: &[u8]) -> Result<SlotImages, OpenError> {
     let trust = trust();
     let access = Access::Verify(&trust, Purpose::Release);
-    Extracted::open(
+    SlotImages::extract(
         &file_with(bundle),
         access,
         2,
@@ -66,21 +66,21 @@ fn extracted(bundle: &[u8]) -> Result<Extracted, OpenError> {
 fn delta_with(old: &[u8], new: &[u8], level: i32, workers: usize) -> Vec<u8> {
     let (old, new) = (extracted(old).unwrap(), extracted(new).unwrap());
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
-    let options = Options { level, workers };
-    delta::make(
-        &old,
-        &new,
-        options,
-        &[key()],
-        &mut spool,
-        &mut out,
-        &mut |_| (),
-    )
-    .unwrap();
+    let keys = [key()];
+    let options = DeltaOptions {
+        keys: &keys,
+        level,
+        workers,
+    };
+    let output = BundleOutput {
+        spool: &mut spool,
+        out: &mut out,
+    };
+    delta::create(&old, &new, options, output, &mut |_| ()).unwrap();
     out
 }
 
-/// Opens a delta with its base, and extracts an image.
+/// Checks a delta with its base, and extracts an image.
 fn apply(delta: &[u8], old: &[u8], role: &str) -> Result<Vec<u8>, OpenError> {
     let trust = trust();
     let open = || {
@@ -99,12 +99,12 @@ fn apply(delta: &[u8], old: &[u8], role: &str) -> Result<Vec<u8>, OpenError> {
     Ok(fs::read(out.path()).unwrap())
 }
 
-/// Text that compresses, the same for the same seed.
+/// Returns text that compresses, different for each seed.
 fn words(seed: u8, len: usize) -> Vec<u8> {
     bundle::hex(&noise(seed, len / 2 + 1)).into_bytes()[..len].to_vec()
 }
 
-/// What happens to an image between two releases.
+/// A change of an image between two releases.
 #[derive(Clone, Debug)]
 enum Edit {
     Insert { at: usize, seed: u8, len: usize },
@@ -117,11 +117,11 @@ enum Edit {
 fn edited(image: &[u8], edits: &[Edit]) -> Vec<u8> {
     let mut image = image.to_vec();
     for edit in edits {
-        let place = |at: usize| at % (image.len() + 1);
-        let range = |at: usize, len: usize| place(at)..(place(at) + len).min(image.len());
+        let position = |at: usize| at % (image.len() + 1);
+        let range = |at: usize, len: usize| position(at)..(position(at) + len).min(image.len());
         match *edit {
             Edit::Insert { at, seed, len } => {
-                image.splice(place(at)..place(at), noise(seed, len));
+                image.splice(position(at)..position(at), noise(seed, len));
             }
             Edit::Remove { at, len } => {
                 image.drain(range(at, len));
@@ -169,29 +169,29 @@ fn edit() -> impl Strategy<Value = Edit> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
     #[test]
-    fn a_delta_and_its_base_give_exactly_the_new_images(
+    fn a_delta_with_its_base_decodes_to_the_new_images(
         len in 1..2_500_000_usize, seed in any::<u8>(), edits in prop::collection::vec(edit(), 0..6),
     ) {
         let root = [noise(seed, len / 2), words(seed, len / 2 + 1)].concat();
         let changed = edited(&root, &edits);
-        // What lay in root comes to lie in boot, and the other way round.
+        // Bytes of root are in the new boot image, and the other way round.
         let boot = [&noise(9, 70_000), &root[..len / 3]].concat();
         let old = release("1.0.0", 1, &[("boot", &boot), ("root", &root)]);
         let new = release("1.1.0", 1, &[("boot", &changed[..changed.len() / 2 + 1]), ("root", &changed)]);
         let delta = delta_with(&old, &new, 9, 2);
         prop_assert_eq!(&apply(&delta, &old, "root").unwrap(), &changed);
         prop_assert_eq!(apply(&delta, &old, "boot").unwrap(), &changed[..changed.len() / 2 + 1]);
-        // Whatever happened, about as much is stored as is new.
-        let fresh: usize = edits.iter().map(|edit| match edit {
+        // The length of the delta depends on the amount of new bytes.
+        let new_bytes: usize = edits.iter().map(|edit| match edit {
             Edit::Insert { len, .. } | Edit::Overwrite { len, .. } => *len,
             _ => 0,
         }).sum();
-        prop_assert!(delta.len() < 2 * fresh + 40_000 + 20_000 * edits.len(), "{} for {fresh}", delta.len());
+        prop_assert!(delta.len() < 2 * new_bytes + 40_000 + 20_000 * edits.len(), "{} for {new_bytes}", delta.len());
     }
 }
 
 #[test]
-fn content_is_found_wherever_it_lies_and_however_it_is_shifted() {
+fn content_is_found_at_any_offset() {
     let root = noise(1, 5 << 20);
     let shifted = [&noise(2, 333), &root[3 << 20..], &root[..2 << 20], b"end"].concat();
     let (old, new) = (
@@ -206,7 +206,7 @@ fn content_is_found_wherever_it_lies_and_however_it_is_shifted() {
 }
 
 #[test]
-fn the_same_bytes_with_any_number_of_threads() {
+fn the_result_does_not_depend_on_the_number_of_threads() {
     let root = [noise(1, 3 << 20), words(2, 2 << 20)].concat();
     let changed = edited(
         &root,
@@ -232,7 +232,7 @@ fn the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
-fn a_delta_has_the_images_of_a_slot_and_everything_its_manifest_says() {
+fn a_delta_has_the_slot_images_and_the_manifest_of_the_new_release() {
     let (root, boot, recovery) = (noise(1, 1 << 20), noise(2, 50_000), noise(3, 50_000));
     let changed = [&root, b"more".as_slice()].concat();
     let old = release(
@@ -273,8 +273,8 @@ fn a_delta_has_the_images_of_a_slot_and_everything_its_manifest_says() {
         (base.version.as_str(), based),
         ("1.0.0", images(&head(&old))[..2].to_vec())
     );
-    // An unchanged megabyte costs next to nothing; no hints, since whoever can use the delta has
-    // the base.
+    // An unchanged MiB takes almost no space. There are no hints, because a machine that uses the
+    // delta has the base.
     assert!(
         delta.len() < 10_000 && delta_head.hints_range().is_empty(),
         "{}",
@@ -283,7 +283,7 @@ fn a_delta_has_the_images_of_a_slot_and_everything_its_manifest_says() {
 }
 
 #[test]
-fn damage_anywhere_is_refused() {
+fn damage_at_any_offset_is_refused() {
     let root = [noise(1, 300_000), words(2, 300_000)].concat();
     let changed = edited(
         &root,
@@ -303,8 +303,6 @@ fn damage_anywhere_is_refused() {
         .step_by(97)
         .chain(delta.len() - 3..delta.len())
     {
-        // Unused signature entries are zero, and so checked; one bit of the two signature fields'
-        // padding does not exist.
         let mut flipped = delta.clone();
         flipped[at] ^= 0x10;
         assert!(
@@ -320,7 +318,7 @@ fn damage_anywhere_is_refused() {
 }
 
 #[test]
-fn only_the_base_itself_is_a_base() {
+fn only_the_images_of_the_base_are_accepted_as_base() {
     let (root, changed, other) = (noise(1, 100_000), noise(2, 100_000), noise(3, 100_000));
     let [old, new] = [
         release("1.0.0", 1, &[("root", &root)]),
@@ -331,22 +329,22 @@ fn only_the_base_itself_is_a_base() {
         ),
     ];
     let delta = delta_with(&old, &new, 3, 1);
-    let told = |base: &[u8]| apply(&delta, base, "root").unwrap_err().to_string();
+    let stderr = |base: &[u8]| apply(&delta, base, "root").unwrap_err().to_string();
     assert_eq!(
-        told(&release("0.9.0", 1, &[("root", &other)])),
-        "delta to release 1.0.0: the base given is release 0.9.0"
+        stderr(&release("0.9.0", 1, &[("root", &other)])),
+        "delta based on release 1.0.0, the given base is release 0.9.0"
     );
     assert!(
-        told(&release("1.0.0", 1, &[("root", &other)]))
-            .starts_with("delta to release 1.0.0: image root of the base given has SHA-256 ")
+        stderr(&release("1.0.0", 1, &[("root", &other)]))
+            .starts_with("delta based on release 1.0.0: image root of the given base has SHA-256 ")
     );
     assert_eq!(
-        told(&release("1.0.0", 1, &[("boot", &root)])),
-        "delta to release 1.0.0: the base given has no image root"
+        stderr(&release("1.0.0", 1, &[("boot", &root)])),
+        "delta based on release 1.0.0: the given base has no image root"
     );
-    // The same images under another name are the same.
+    // Another version with the same images is accepted.
     apply(&delta, &release("1.0.0-b", 1, &[("root", &root)]), "root").unwrap();
-    // Without a base the images are not there, and a delta is no base.
+    // A delta cannot be extracted without its base, and is not a base itself.
     let trust = trust();
     let opener = Opener::open(
         Cursor::new(&delta),
@@ -363,8 +361,8 @@ fn only_the_base_itself_is_a_base() {
 }
 
 #[test]
-fn releases_that_do_not_go_together() {
-    let told = |old: &[u8], new: &[u8]| {
+fn pairs_of_releases_without_a_delta_are_refused() {
+    let stderr = |old: &[u8], new: &[u8]| {
         let trust = trust();
         let [old, new] = [old, new].map(|bytes| sample::head(bytes, &trust).unwrap());
         let error = delta::check(&old, &new).unwrap_err();
@@ -375,32 +373,32 @@ fn releases_that_do_not_go_together() {
     let old = release("1.0.0", 5, &[("root", &one)]);
     let new = |version, index, image: &[u8]| release(version, index, &[("root", image)]);
     assert_eq!(
-        told(&old, &new("1.0.0", 5, &other)),
-        "both bundles are release 1.0.0: a delta leads from one release to another"
+        stderr(&old, &new("1.0.0", 5, &other)),
+        "both bundles are release 1.0.0, expected two different releases"
     );
     assert_eq!(
-        told(&old, &new("1.1.0", 5, &one)),
-        "releases 1.0.0 and 1.1.0 have the same boot and root images: nothing would change"
+        stderr(&old, &new("1.1.0", 5, &one)),
+        "releases 1.0.0 and 1.1.0 have the same boot and root images"
     );
     assert_eq!(
-        told(&old, &new("0.9.0", 4, &other)),
-        "release 0.9.0 has rollback index 4, less than the 5 of 1.0.0: machines would refuse it"
+        stderr(&old, &new("0.9.0", 4, &other)),
+        "release 0.9.0 has rollback index 4, less than 5 of release 1.0.0: machines would refuse it"
     );
     assert_eq!(
-        told(&old, &release("1.1.0", 6, &[("recovery", &other)])),
-        "release 1.1.0 has no boot and no root image: a delta updates a slot"
+        stderr(&old, &release("1.1.0", 6, &[("recovery", &other)])),
+        "release 1.1.0 has neither a boot nor a root image"
     );
     let mut parts = sample::Parts::of(&new("1.1.0", 6, &other));
     parts.manifest.compatible = vec!["toaster".to_owned()];
     assert_eq!(
-        told(&old, &parts.seal()),
-        "release 1.0.0 is for rayos-x86_64, release 1.1.0 for toaster: no machine could run both"
+        stderr(&old, &parts.seal()),
+        "release 1.0.0 is compatible with rayos-x86_64, release 1.1.0 with toaster: no machine fits both"
     );
 }
 
 const BUNDLE: &str = env!("CARGO_BIN_EXE_rayos-bundle");
 
-/// Runs a command line; its exit code, standard output and standard error.
+/// Runs a command line; returns exit code, standard output and standard error.
 fn command(folder: &Path, args: &str) -> (i32, Vec<u8>, String) {
     let output = Command::new(BUNDLE)
         .args(args.split_whitespace())
@@ -415,8 +413,8 @@ fn command(folder: &Path, args: &str) -> (i32, Vec<u8>, String) {
 }
 
 fn succeed(folder: &Path, args: &str) -> Vec<u8> {
-    let (code, out, told) = command(folder, args);
-    assert_eq!(code, 0, "{args}: {told}");
+    let (code, out, stderr) = command(folder, args);
+    assert_eq!(code, 0, "{args}: {stderr}");
     out
 }
 
@@ -441,7 +439,7 @@ fn folder() -> (TempDir, Vec<u8>, Vec<u8>) {
     fs::write(path.join("root.img"), &root).unwrap();
     fs::write(path.join("old.toml"), recipe("1.0.0", 1, &["root"])).unwrap();
     fs::write(path.join("new.toml"), recipe("1.1.0", 2, &["root"])).unwrap();
-    succeed(path, "keygen --out k");
+    succeed(path, "keygen -o k");
     succeed(path, "create old.toml --key k.key -o 1.0.0.bundle");
     fs::write(path.join("root.img"), &changed).unwrap();
     succeed(path, "create new.toml --key k.key -o 1.1.0.bundle");
@@ -449,7 +447,7 @@ fn folder() -> (TempDir, Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn the_command_lines_of_the_manual() {
+fn a_delta_is_created_verified_inspected_and_extracted() {
     let (folder, _, changed) = folder();
     let path = folder.path();
     let made = succeed(
@@ -491,19 +489,19 @@ fn the_command_lines_of_the_manual() {
         .collect();
     assert!(
         left.iter()
-            .all(|name| !name.to_string_lossy().contains("payload")),
+            .all(|name| !name.to_string_lossy().starts_with('.')),
         "{left:?}"
     );
 }
 
 #[test]
-fn refusals_of_the_command() {
+fn command_lines_that_are_refused() {
     let (folder, ..) = folder();
     let path = folder.path();
     let refused = |code: i32, args: &str, words: &str| {
-        let (found, _, told) = command(path, args);
-        assert_eq!(found, code, "{args}: {told}");
-        assert!(told.contains(words), "{args}: {told}");
+        let (found, _, stderr) = command(path, args);
+        assert_eq!(found, code, "{args}: {stderr}");
+        assert!(stderr.contains(words), "{args}: {stderr}");
     };
     let make = "--key k.key -o x.delta";
     refused(
@@ -514,7 +512,7 @@ fn refusals_of_the_command() {
     refused(
         3,
         &format!("delta 1.1.0.bundle 1.0.0.bundle {make}"),
-        "rollback index 1, less than the 2 of 1.1.0",
+        "rollback index 1, less than 2 of release 1.1.0",
     );
     refused(
         1,
@@ -547,12 +545,12 @@ fn refusals_of_the_command() {
     refused(
         1,
         "extract x.delta --trust k.pub --image root -o out",
-        "build upon release 1.0.0",
+        "needs release 1.0.0 as its base",
     );
     refused(
         3,
         "extract x.delta --trust k.pub --base 1.1.0.bundle --image root -o out",
-        "the base given is release 1.1.0",
+        "the given base is release 1.1.0",
     );
     refused(
         3,
@@ -567,7 +565,7 @@ fn refusals_of_the_command() {
 }
 
 #[test]
-fn every_chunk_is_what_zstd_makes_of_it_and_its_base() {
+fn the_zstd_program_decodes_every_chunk_with_its_base() {
     let (folder, root, changed) = folder();
     let path = folder.path();
     succeed(

@@ -1,5 +1,5 @@
-//! What the documents say of the command's input and output: JSON schemas, and the example of a
-//! `bundle.toml`.
+//! Documentation of input and output: JSON schemas, the example of a `bundle.toml`, and the examples
+//! of the help.
 
 mod sample;
 
@@ -26,7 +26,7 @@ fn bundle(folder: &Path, args: &str) -> (Option<i32>, Vec<u8>) {
     (output.status.code(), output.stdout)
 }
 
-/// A folder with the images and the other files that the example names, and a key.
+/// Returns a folder with the files that the example names, and a key.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
@@ -34,7 +34,7 @@ fn folder() -> TempDir {
     fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
     fs::write(path.join("rayos.spdx.json"), "{}").unwrap();
     fs::write(path.join("bundle.toml"), RECIPE).unwrap();
-    assert_eq!(bundle(path, "keygen --out k").0, Some(0));
+    assert_eq!(bundle(path, "keygen -o k").0, Some(0));
     folder
 }
 
@@ -44,7 +44,7 @@ fn schema(name: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Runs a command line whose output must be what the schema says, and returns it.
+/// Runs a command line, checks its output against the schema, and returns it.
 #[track_caller]
 fn fits(folder: &Path, name: &str, code: i32, args: &str) -> Value {
     let (found, printed) = bundle(folder, args);
@@ -55,7 +55,7 @@ fn fits(folder: &Path, name: &str, code: i32, args: &str) -> Value {
 }
 
 #[test]
-fn every_verb_prints_what_its_schema_says() {
+fn json_output_matches_its_schema() {
     let folder = folder();
     let path = folder.path();
     fits(
@@ -77,7 +77,7 @@ fn every_verb_prints_what_its_schema_says() {
         fits(path, "list", 0, "list x.bundle --json --chunks")["chunks"][0]["image"],
         "boot"
     );
-    // With every key, and with a base.
+    // A recipe with every key, and a delta.
     fs::copy(
         docs().join("bundle.example.toml"),
         path.join("example.toml"),
@@ -127,7 +127,7 @@ fn every_verb_prints_what_its_schema_says() {
     assert_eq!(differing["differing"][0]["offset"], 4096);
 }
 
-/// The keys of a table of the example, those that are commented out too.
+/// Returns the keys of a table of the example, with those that are commented out.
 fn keys(example: &str, table: &str) -> Vec<String> {
     let stands = example
         .split(&format!("\n{table}\n"))
@@ -141,7 +141,7 @@ fn keys(example: &str, table: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_example_has_every_key_and_no_other() {
+fn the_example_has_every_key_of_a_recipe() {
     let folder = folder();
     let path = folder.path();
     let example = fs::read_to_string(docs().join("bundle.example.toml")).unwrap();
@@ -162,7 +162,7 @@ fn the_example_has_every_key_and_no_other() {
     ];
     assert_eq!(chunk_sizes, [16384, 32768]);
     for table in ["[release]", "[sbom]", "[compression]", "[[image]]"] {
-        // A key that is not known is refused with a list of those that are.
+        // The refusal of an unknown key lists the known ones.
         let wrong = example.replacen(
             &format!("\n{table}\n"),
             &format!("\n{table}\nwrong = 1\n"),
@@ -185,7 +185,7 @@ fn the_example_has_every_key_and_no_other() {
         shown.sort_unstable();
         assert_eq!(shown, known, "{table}");
     }
-    // The bill of materials is named by its digest.
+    // The bundle has the digest of the bill of materials.
     let sum = run("sha256sum", &["rayos.spdx.json"], path);
     assert!(
         String::from_utf8(sum)
@@ -194,7 +194,7 @@ fn the_example_has_every_key_and_no_other() {
     );
 }
 
-/// The lines of a verb's `--help` that are indented like examples.
+/// Returns the example in the `--help` of a verb.
 fn example(verb: &str) -> Vec<String> {
     let (code, help) = bundle(Path::new("."), &format!("{verb} --help"));
     assert_eq!(code, Some(0), "{verb}");
@@ -210,22 +210,22 @@ fn example(verb: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_examples_of_the_help_do_what_they_say() {
+fn the_examples_of_the_help_succeed() {
     let folder = folder();
     let path = folder.path();
     let act = |line: &str| match line.split_once(' ').unwrap() {
         ("rayos-bundle", args) => assert_eq!(bundle(path, args).0, Some(0), "{line}"),
         (program, args) => drop(run(program, &args.split(' ').collect::<Vec<_>>(), path)),
     };
-    // The least description is what the first example makes a bundle of.
+    // The first example uses the minimal recipe of the help.
     let help = String::from_utf8(bundle(path, "create --help").1).unwrap();
-    let (_, least) = help.split_once("The least BUNDLE.TOML:\n").unwrap();
-    let least: String = least
+    let (_, minimal) = help.split_once("Minimal BUNDLE.TOML:\n").unwrap();
+    let minimal: String = minimal
         .lines()
         .filter_map(|line| line.strip_prefix("  "))
         .map(|line| line.to_owned() + "\n")
         .collect();
-    fs::write(path.join("bundle.toml"), least).unwrap();
+    fs::write(path.join("bundle.toml"), minimal).unwrap();
     let lines = example("");
     assert_eq!(lines.len(), 4);
     lines.iter().for_each(|line| act(line));

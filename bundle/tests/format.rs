@@ -1,4 +1,4 @@
-//! The example in docs/format.md is what this program writes. `REGENERATE=1` writes it anew.
+//! The example in docs/format.md equals what this program writes. `REGENERATE=1` updates it.
 
 mod sample;
 
@@ -62,7 +62,7 @@ fn dump(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_example_in_the_description_of_the_format() {
+fn the_example_in_the_documentation_is_current() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/format.md");
     let document = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = document.split_once("<!-- example -->\n").unwrap();

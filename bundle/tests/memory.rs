@@ -1,4 +1,4 @@
-//! How much memory the largest index takes, as the system counts it.
+//! Memory that the largest index takes, measured by the system.
 
 mod sample;
 
@@ -10,8 +10,8 @@ use std::path::Path;
 
 const BLOCK: u64 = 4096;
 
-/// A release of one root image in as many chunks as there may be, all like this one, and base
-/// ranges.
+/// Returns a release of one root image with the maximum number of chunks, all of this kind, and with
+/// base ranges.
 fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     let mut parts = Parts::sample();
     let mut chunk = [0; 64];
@@ -55,7 +55,7 @@ fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     parts.seal()
 }
 
-/// The most memory that reading the head of a bundle took, in KiB.
+/// Returns the maximum memory that reading the head of a bundle took, in KiB.
 fn peak(folder: &Path, bundle: &[u8]) -> u64 {
     fs::write(folder.join("x.bundle"), bundle).unwrap();
     let script = "import resource,subprocess,sys
@@ -69,22 +69,21 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
         "key.pub",
         "--json",
     ];
-    let told = run(
+    let printed = run(
         "/usr/bin/python3",
         &[&["-c", script][..], &command[..]].concat(),
         folder,
     );
-    String::from_utf8(told).unwrap().trim().parse().unwrap()
+    String::from_utf8(printed).unwrap().trim().parse().unwrap()
 }
 
 #[test]
-fn the_largest_index_is_read_in_64_mib() {
+fn the_largest_index_is_read_in_bounded_memory() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("key.pub"), key().public_pem().unwrap()).unwrap();
     let plain = peak(folder.path(), &largest(2, 1, 0, 0));
     assert!((16 << 10..64 << 10).contains(&plain), "{plain} KiB");
-    // Four ranges for each chunk: no delta that is made comes near, and what a signer can do at
-    // worst stays bounded.
+    // Four ranges for each chunk, the worst that a signer can do.
     let ranges = MAX_BASE_RANGES / MAX_CHUNKS;
     let delta = peak(
         folder.path(),

@@ -1,4 +1,4 @@
-//! Standard input and output in the place of files, for every verb.
+//! Standard input and output instead of files, for every verb.
 
 mod sample;
 
@@ -43,13 +43,13 @@ fn succeeds(folder: &Path, args: &str, input: &[u8]) -> Vec<u8> {
 
 fn fails(folder: &Path, code: i32, args: &str, input: &[u8]) -> String {
     let output = piped(folder, args, input);
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         (output.status.code(), output.stdout.len()),
         (Some(code), 0),
-        "{args}: {told}"
+        "{args}: {stderr}"
     );
-    told
+    stderr
 }
 
 /// A folder with the sample's images and recipe and a key, and a signed bundle.
@@ -59,42 +59,47 @@ fn folder() -> (TempDir, Vec<u8>) {
     fs::write(path.join("root.img"), root_image()).unwrap();
     fs::write(path.join("boot.efi"), b"MZ boot program ".repeat(400)).unwrap();
     fs::write(path.join("bundle.toml"), RECIPE).unwrap();
-    succeeds(path, "keygen --out k", b"");
+    succeeds(path, "keygen -o k", b"");
     succeeds(path, "create bundle.toml --key k.key -o x.bundle", b"");
     let bundle = fs::read(path.join("x.bundle")).unwrap();
     (folder, bundle)
 }
 
 #[test]
-fn a_description_from_a_pipe_names_files_of_the_current_directory() {
+fn paths_in_a_recipe_from_a_pipe_are_relative_to_the_current_directory() {
     let (folder, bundle) = folder();
     let path = folder.path();
     assert!(succeeds(path, "create - --key k.key -o y.bundle", RECIPE.as_bytes()).is_empty());
     assert!(fs::read(path.join("y.bundle")).unwrap() == bundle);
     assert!(succeeds(path, "create - --key k.key -o -", RECIPE.as_bytes()) == bundle);
     let wrong = RECIPE.replacen("version = \"1.2.3\"", "version = \"1 2\"", 1);
-    let told = fails(path, 1, "create - --key k.key -o -", wrong.as_bytes());
+    let stderr = fails(path, 1, "create - --key k.key -o -", wrong.as_bytes());
     assert!(
-        told.starts_with("error: standard input:3: version: \"1 2\" is not 1 to 64 printable"),
-        "{told}"
+        stderr.starts_with(
+            "rayos-bundle: standard input:3: version: \"1 2\", expected 1 to 64 printable"
+        ),
+        "{stderr}"
     );
-    let told = fails(
+    let stderr = fails(
         path,
         1,
         "create - --key k.key -o -",
         b"[release]\nversion = \"\xff\"",
     );
-    assert!(told.starts_with("error: standard input: "), "{told}");
+    assert!(
+        stderr.starts_with("rayos-bundle: standard input: "),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn a_bundle_from_a_pipe_is_read_by_every_verb_that_only_reads() {
+fn every_verb_that_only_reads_takes_a_bundle_from_a_pipe() {
     let (folder, bundle) = folder();
     let path = folder.path();
-    let told = succeeds(path, "verify - --trust k.pub", &bundle);
+    let stderr = succeeds(path, "verify - --trust k.pub", &bundle);
     assert_eq!(
-        told,
-        b"standard input: release 1.2.3 is complete, and signed as asked for\n"
+        stderr,
+        b"standard input: release 1.2.3: every byte and the signatures verified\n"
     );
     assert!(succeeds(path, "extract - --trust k.pub --image root -o -", &bundle) == root_image());
     for verb in ["inspect", "list", "cat-manifest", "digest"] {
@@ -113,53 +118,55 @@ fn a_bundle_from_a_pipe_is_read_by_every_verb_that_only_reads() {
 }
 
 #[test]
-fn what_is_wrong_with_a_bundle_from_a_pipe_is_told_as_of_a_file() {
+fn a_refusal_of_a_bundle_from_a_pipe_names_standard_input() {
     let (folder, mut bundle) = folder();
     let path = folder.path();
     let (last, len) = (bundle.len() - 1, bundle.len());
     let cut = fails(path, 3, "verify - --trust k.pub", &bundle[..last]);
     assert!(
-        cut.starts_with("error: standard input: block hints ends after "),
+        cut.starts_with("rayos-bundle: standard input: block hints ends after "),
         "{cut}"
     );
     bundle[last] ^= 1;
     for verb in ["verify -", "extract - --image root -o -"] {
-        let told = fails(path, 3, &format!("{verb} --trust k.pub"), &bundle);
+        let stderr = fails(path, 3, &format!("{verb} --trust k.pub"), &bundle);
         assert!(
-            told.starts_with("error: standard input: block hints: digest mismatch"),
-            "{told}"
+            stderr.starts_with("rayos-bundle: standard input: block hints: digest mismatch"),
+            "{stderr}"
         );
     }
     bundle[last] ^= 1;
     bundle.push(0);
-    let told = fails(path, 3, "verify - --trust k.pub", &bundle);
+    let stderr = fails(path, 3, "verify - --trust k.pub", &bundle);
     assert_eq!(
-        told,
-        format!("error: standard input: data after the end of the bundle, at byte {len}\n")
+        stderr,
+        format!("rayos-bundle: standard input: data after the end of the bundle, at byte {len}\n")
     );
-    let told = fails(path, 3, "inspect -", &noise(3, 5000));
+    let stderr = fails(path, 3, "inspect -", &noise(3, 5000));
     assert_eq!(
-        told,
-        "error: standard input: not a RayOS bundle or boot image\n"
+        stderr,
+        "rayos-bundle: standard input: not a RayOS bundle or boot image\n"
     );
-    assert!(fails(path, 1, "digest -", &bundle[..4000]).starts_with("error: standard input: "));
+    assert!(
+        fails(path, 1, "digest -", &bundle[..4000]).starts_with("rayos-bundle: standard input: ")
+    );
 }
 
 #[test]
-fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
+fn verbs_that_need_a_file_refuse_a_pipe() {
     let (folder, bundle) = folder();
     let path = folder.path();
     fs::write(path.join("sig"), [0; 64]).unwrap();
-    for (code, args, told) in [
+    for (code, args, words) in [
         (
             1,
             "sign - --key k.key",
-            "a bundle is signed in its place, and standard input has none: name a file",
+            "standard input cannot be signed in place: name a file",
         ),
         (
             1,
             "attach - --public-key k.pub --signature sig",
-            "a bundle is signed in its place, and standard input",
+            "standard input cannot be signed in place",
         ),
         (
             1,
@@ -179,12 +186,12 @@ fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
         (
             2,
             "create bundle.toml --key k.key --json -o -",
-            "--json cannot be used where the bundle goes to",
+            "--json cannot be used with a bundle on standard output",
         ),
         (
             2,
             "delta x.bundle x.bundle --key k.key --json -o -",
-            "--json cannot be used where the bundle goes to",
+            "--json cannot be used with a bundle on standard output",
         ),
         (2, "create bundle.toml -o y", "<--key <FILE>|--unsigned>"),
         (
@@ -199,13 +206,13 @@ fn what_cannot_be_done_with_a_pipe_is_refused_in_words() {
         ),
     ] {
         let said = fails(path, code, args, &bundle);
-        assert!(said.contains(told), "{args}: {said}");
+        assert!(said.contains(words), "{args}: {said}");
     }
     assert!(!path.join("y").exists() && !path.join("d").exists());
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure_unless_it_was_to_get_an_image() {
+fn a_closed_pipe_is_an_error_only_for_an_extracted_image() {
     let (folder, _) = folder();
     let run = |args: &str| {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -225,12 +232,15 @@ fn a_reader_that_has_seen_enough_is_no_failure_unless_it_was_to_get_an_image() {
     for args in ["list x.bundle --chunks", "inspect x.bundle --json"] {
         assert_eq!(run(args), (Some(0), String::new()), "{args}");
     }
-    let (code, told) = run("extract x.bundle --trust k.pub --image root -o -");
-    assert!(code == Some(1) && told.contains("Broken pipe"), "{told}");
+    let (code, stderr) = run("extract x.bundle --trust k.pub --image root -o -");
+    assert!(
+        code == Some(1) && stderr.contains("Broken pipe"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn bytes_are_not_poured_onto_a_terminal() {
+fn binary_data_is_not_written_to_a_terminal() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let (folder, _) = folder();
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -255,11 +265,11 @@ fn bytes_are_not_poured_onto_a_terminal() {
             .stdout(File::options().write(true).open(&name).unwrap())
             .output()
             .unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{args}: {told}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args}: {stderr}");
         assert!(
-            told.starts_with("error: standard output is a terminal: name a file"),
-            "{args}: {told}"
+            stderr.starts_with("rayos-bundle: standard output is a terminal: name a file"),
+            "{args}: {stderr}"
         );
     }
 }

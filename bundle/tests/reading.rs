@@ -1,29 +1,21 @@
-//! Reading: in pieces of any size, by ranges, and from sources that stutter; deltas; and the
-//! codecs' properties.
+//! Readers and codecs: bundles read in pieces of any size and by ranges, deltas, and properties.
 
 mod sample;
 
 use bundle::cbor::{self, Blob, Key};
 use bundle::manifest::{Base, BaseImage, ImageRole, Manifest};
 use bundle::{
-    BlockingSource, BundleReader, Decoder, Encoder, HeadParser, Index, ReadError, Source,
-    StoredChunk, block_hint, hint_count, hints_of,
+    BundleReader, Decoder, Encoder, HeadParser, Index, ReadError, Source, StoredChunk, block_hint,
+    hint_count, hints_of,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
 use sample::{Parts, head, root_image, sample, trust};
 use seal::{Purpose, SEAL_LEN};
 use sha2::{Digest as _, Sha256};
-use std::io::{self, Cursor};
+use std::io;
 
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
-/// Puts an image together from chunks that `chunk` gives.
+/// Assembles an image from chunks that `chunk` returns.
 fn assemble(bytes: &[u8], role: ImageRole, mut chunk: impl FnMut(usize) -> StoredChunk) -> Vec<u8> {
     let release = head(bytes, &trust()).unwrap();
     let image = release.image(role).unwrap();
@@ -49,27 +41,23 @@ fn assemble(bytes: &[u8], role: ImageRole, mut chunk: impl FnMut(usize) -> Store
 }
 
 #[test]
-fn from_front_to_back() {
+fn a_bundle_is_read_from_front_to_back() {
     let bytes = sample();
-    run(async {
-        let mut reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release)
-            .await
-            .unwrap();
-        let mut chunks = Vec::new();
-        while let Some(chunk) = reader.next_chunk().await.unwrap() {
-            assert_eq!(chunk.number(), chunks.len());
-            chunks.push(chunk);
-        }
-        reader.finish().await.unwrap();
-        assert_eq!(
-            assemble(&bytes, ImageRole::Root, |number| chunks[number].clone()),
-            root_image()
-        );
-    });
+    let mut reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release).unwrap();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = reader.next_chunk().unwrap() {
+        assert_eq!(chunk.number(), chunks.len());
+        chunks.push(chunk);
+    }
+    reader.finish().unwrap();
+    assert_eq!(
+        assemble(&bytes, ImageRole::Root, |number| chunks[number].clone()),
+        root_image()
+    );
 }
 
 #[test]
-fn by_ranges() {
+fn chunks_are_read_by_their_ranges() {
     let bytes = sample();
     let release = head(&bytes, &trust()).unwrap();
     let chunk = |number: usize| {
@@ -78,7 +66,7 @@ fn by_ranges() {
         StoredChunk::check(&release, number, stored).unwrap()
     };
     assert_eq!(assemble(&bytes, ImageRole::Root, chunk), root_image());
-    // Bytes of another chunk, too few, too many, and of a chunk that is not there.
+    // Bytes of another chunk, too few bytes, and a chunk that does not exist.
     let raw = release.file_range(release.chunk(2).unwrap());
     let raw = Bytes::copy_from_slice(&bytes[raw.start as usize..raw.end as usize]);
     let refused = |number, bytes: Bytes| {
@@ -95,7 +83,7 @@ fn by_ranges() {
 }
 
 #[test]
-fn reading_stops_at_the_head() {
+fn the_head_parser_stops_at_the_payload() {
     let bytes = sample();
     let mut parser = HeadParser::new(&trust(), Purpose::Release);
     let used = parser.feed(&bytes).unwrap();
@@ -106,18 +94,10 @@ fn reading_stops_at_the_head() {
 }
 
 #[test]
-fn chunks_must_be_read_before_the_end_is() {
+fn finish_before_the_last_chunk_is_an_error() {
     let bytes = sample();
-    let error = run(async {
-        let reader = BundleReader::open(
-            BlockingSource(Cursor::new(&bytes)),
-            &trust(),
-            Purpose::Release,
-        )
-        .await
-        .unwrap();
-        reader.finish().await.unwrap_err()
-    });
+    let reader = BundleReader::open(bytes.as_slice(), &trust(), Purpose::Release).unwrap();
+    let error = reader.finish().unwrap_err();
     assert!(
         matches!(error, ReadError::Unfinished { left: 7 }),
         "{error}"
@@ -125,7 +105,7 @@ fn chunks_must_be_read_before_the_end_is() {
 }
 
 #[test]
-fn recovery_may_have_keys_of_its_own() {
+fn recovery_can_have_its_own_keys() {
     let recovery = bundle::keys::SecretKey::from_seed(&[9; 32]);
     let release_key =
         seal::TrustedKey::new(&sample::key().public_key(), &[seal::Role::Release]).unwrap();
@@ -145,7 +125,7 @@ fn recovery_may_have_keys_of_its_own() {
 fn block_hints_are_xxh3_of_the_blocks() {
     let bytes = sample();
     let release = head(&bytes, &trust()).unwrap();
-    // Chunk 2 is the noise; xxhsum -H3 says the same of it (see docs/format.md).
+    // Chunk 2 is noise. xxhsum -H3 computes the same hash (docs/format.md).
     let range = release.chunk_hints(2).unwrap();
     let hint: Vec<u64> = hints_of(&bytes[range.start as usize..range.end as usize]).collect();
     let expected = twox_hash::XxHash3_64::oneshot(&root_image()[4096..8192]) & 0xff_ffff_ffff;
@@ -160,7 +140,7 @@ fn block_hints_are_xxh3_of_the_blocks() {
     );
 }
 
-/// The sample with chunk 1 as a delta upon two pieces of a base.
+/// Returns the sample with chunk 1 as a delta with two base ranges, and the base image.
 fn delta() -> (Vec<u8>, Vec<u8>) {
     let base = sample::noise(77, 20_000);
     let mut target = [&base[12_000..14_000], b"something new", &base[300..2300]].concat();
@@ -168,7 +148,7 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     let buffer = [&base[12_000..14_000], &base[300..2400], &target].concat();
     let stored = Encoder::new(9)
         .unwrap()
-        .compress_upon(&buffer, 4100)
+        .compress_with_prefix(&buffer, 4100)
         .unwrap()
         .unwrap();
     assert!(stored.len() < 200, "{}", stored.len());
@@ -205,7 +185,7 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_delta_chunk_builds_upon_several_pieces_of_the_base() {
+fn a_delta_chunk_refers_to_several_base_ranges() {
     let (bytes, base) = delta();
     sample::check(&bytes, &trust()).unwrap();
     let release = head(&bytes, &trust()).unwrap();
@@ -228,7 +208,7 @@ fn a_delta_chunk_builds_upon_several_pieces_of_the_base() {
         .decode(&release, &chunk, &mut out, fetch(&base))
         .unwrap();
     assert!(out.starts_with(&base[12_000..14_000]) && out.ends_with(b"!"));
-    // A base that is damaged is found out by the digest of the result.
+    // The digest of the result detects a damaged base.
     let mut damaged = base;
     damaged[12_100] ^= 1;
     let error = decoder
@@ -243,7 +223,7 @@ fn a_delta_chunk_builds_upon_several_pieces_of_the_base() {
         .unwrap_err();
     assert_eq!(
         broken.to_string(),
-        "image root: chunk 1: reading what it builds upon: no such base"
+        "image root: chunk 1: reading the bytes that it refers to: no such base"
     );
 }
 
@@ -284,7 +264,7 @@ fn manifests() -> impl Strategy<Value = Manifest> {
 
 proptest! {
     #[test]
-    fn a_manifest_comes_back_and_another_cbor_crate_reads_the_same(manifest in manifests()) {
+    fn a_manifest_is_decoded_to_the_same_value_by_two_cbor_crates(manifest in manifests()) {
         let bytes = manifest.encode().unwrap();
         prop_assert_eq!(&Manifest::decode(&bytes).unwrap(), &manifest);
         let second: Manifest = ciborium::from_reader(bytes.as_slice()).unwrap();
@@ -295,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_as_a_manifest_has_no_second_encoding(at in 0_usize..300, byte: u8, insert: bool) {
+    fn an_accepted_manifest_has_no_second_encoding(at in 0_usize..300, byte: u8, insert: bool) {
         let mut bytes = Parts::sample().manifest.encode().unwrap();
         let at = at % bytes.len();
         if insert { bytes.insert(at, byte) } else { bytes[at] = byte }
@@ -305,7 +285,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read_the_same_by_another_cbor_crate(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn accepted_cbor_is_reencoded_to_the_same_bytes_by_another_crate(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         if cbor::check_deterministic(&bytes).is_ok() {
             let value: ciborium::Value = ciborium::from_reader(bytes.as_slice()).unwrap();
             let mut again = Vec::new();
@@ -315,7 +295,7 @@ proptest! {
     }
 
     #[test]
-    fn an_index_that_is_accepted_encodes_to_the_same_bytes(at in 0_usize..448, byte: u8) {
+    fn an_accepted_index_encodes_to_the_same_bytes(at in 0_usize..448, byte: u8) {
         let mut parts = Parts::sample();
         parts.index[at] = byte;
         if let Ok(index) = Index::decode(&parts.index, &parts.manifest) {
@@ -324,7 +304,7 @@ proptest! {
     }
 
     #[test]
-    fn the_head_may_come_in_pieces_of_any_size(cuts in prop::collection::vec(1_usize..3000, 1..20)) {
+    fn the_head_is_parsed_in_pieces_of_any_size(cuts in prop::collection::vec(1_usize..3000, 1..20)) {
         let bytes = sample();
         let mut parser = HeadParser::new(&trust(), Purpose::Release);
         let (mut at, mut sizes) = (0, cuts.iter().cycle());
@@ -338,7 +318,7 @@ proptest! {
     }
 
     #[test]
-    fn images_of_any_shape_come_back(
+    fn images_of_any_shape_are_extracted_unchanged(
         pieces in prop::collection::vec((0_u8..4, 1_usize..9000), 1..12), chunk_blocks in 1_u32..4, window_blocks in 0_u32..5, workers in 1_usize..4,
     ) {
         let mut image = Vec::new();

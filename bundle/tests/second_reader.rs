@@ -1,8 +1,8 @@
-//! Bundles, valid and broken, judged by this reader and by another one: `second_reader.py`, written
-//! from docs/format.md alone, on other libraries. Both must say the same of each.
+//! Valid and broken bundles, checked by this reader and by `second_reader.py`, which was written from
+//! docs/format.md alone, with other libraries. Both must agree on each.
 //!
-//! `RAYOS_BUNDLES` sets how many (`scripts/prove bundles` asks for more than a run of the tests
-//! does), `RAYOS_SEED` the first seed, and `RAYOS_FIGURES` where the figures go.
+//! `RAYOS_BUNDLES` is the number of bundles (`scripts/prove bundles` sets a higher one), `RAYOS_SEED`
+//! the first seed, and `RAYOS_FIGURES` the file for the results.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod sample;
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
-/// Changes a few bytes, mostly to what is at the edge of something.
+/// Changes a few bytes, mostly to values at a limit.
 fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
     for _ in 0..=dice.index(3) {
         if bytes.is_empty() {
@@ -34,13 +34,13 @@ fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>) {
     }
 }
 
-/// A bundle of this seed: some valid, some broken, most of them broken and signed all the same.
+/// Returns the bundle of this seed: some are valid; most are broken, but signed.
 fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
     let mut dice = Dice::new(seed);
     let mut parts = Parts::of(valid);
     match dice.index(20) {
         12..=18 => built(&mut dice, parts),
-        0 | 19 => made(&mut dice),
+        0 | 19 => created(&mut dice),
         1 => {
             let mut bytes = valid.to_vec();
             mutate(&mut dice, &mut bytes);
@@ -55,7 +55,7 @@ fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
             parts.seal()
         }
         6..=8 => {
-            // One field of one entry.
+            // Changes one field of one entry.
             let chunks = parts.manifest.index.chunks as usize;
             let entry = dice.index(chunks);
             let at = [0, 1, 2, 3, 4, 5, 8, 9, 12, 16, 48][dice.index(11)];
@@ -80,8 +80,8 @@ fn bundle(seed: u64, valid: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A bundle as they are made, of images and a recipe of this seed.
-fn made(dice: &mut Dice) -> Vec<u8> {
+/// Returns a bundle that the library creates from random settings.
+fn created(dice: &mut Dice) -> Vec<u8> {
     let chunk_size = 4096 << dice.index(4);
     let window = chunk_size * [0, 1, 4][dice.index(3)];
     let recipe = sample::RECIPE
@@ -102,8 +102,8 @@ fn made(dice: &mut Dice) -> Vec<u8> {
     sample::bundle_of(&recipe, &[key()], 1)
 }
 
-/// A bundle of one image of raw chunks, zeroes and repeats, of which every digest is right, but
-/// hardly a rule about lengths, runs, arguments, flags and order is kept for sure.
+/// Returns a bundle of one image of raw chunks, zeroes and repeats. Every digest is correct, but
+/// lengths, runs, arguments, flags and order may break any rule.
 fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     let chunk_size = [4096, 8192][dice.index(2)];
     let (mut image, mut index, mut payload) = (Vec::new(), Vec::new(), Vec::new());
@@ -173,7 +173,7 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     bytes
 }
 
-/// The verified root of an image, hardly ever a wrong one.
+/// Returns the verified root of an image, rarely a wrong one.
 fn verified_root(dice: &mut Dice, image: &[u8]) -> seal::VerifiedRoot {
     let hashes: Vec<_> = digest::block_hashes(image).collect();
     let mut builder = TreeBuilder::new(Layout::new(image.len() as u64));
@@ -190,7 +190,7 @@ fn verified_root(dice: &mut Dice, image: &[u8]) -> seal::VerifiedRoot {
     root
 }
 
-/// A manifest with another value in one of its fields.
+/// Returns a bundle with another value in one field of its manifest.
 fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     let odd = [0, 1, 4095, 4096, 1 << 22, (1 << 22) + 1, u64::MAX][dice.index(7)];
     let manifest = &mut parts.manifest;
@@ -212,7 +212,7 @@ fn manifest(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     parts.seal()
 }
 
-/// A statement with changed bytes, signed as it is.
+/// Returns a bundle with a changed byte in its statement, signed again.
 fn statement(dice: &mut Dice, parts: Parts) -> Vec<u8> {
     let mut bytes = parts.seal();
     let at = [
@@ -223,7 +223,7 @@ fn statement(dice: &mut Dice, parts: Parts) -> Vec<u8> {
     bytes
 }
 
-/// Signs a changed statement anew, whatever it says.
+/// Signs a changed statement, valid or not.
 fn sign(bytes: &mut [u8]) {
     let signature = key().sign(&bytes[..512]);
     bytes[560..624].copy_from_slice(&signature);
@@ -233,7 +233,7 @@ fn sign(bytes: &mut [u8]) {
 
 struct SecondReader {
     child: Child,
-    said: BufReader<std::process::ChildStdout>,
+    answers: BufReader<std::process::ChildStdout>,
 }
 
 impl SecondReader {
@@ -245,11 +245,11 @@ impl SecondReader {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        Self { child, answers }
     }
 
-    fn judge(&mut self, bytes: &[u8]) -> String {
+    fn check(&mut self, bytes: &[u8]) -> String {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin
             .write_all(&(bytes.len() as u32).to_le_bytes())
@@ -257,7 +257,7 @@ impl SecondReader {
         stdin.write_all(bytes).unwrap();
         stdin.flush().unwrap();
         let mut line = String::new();
-        self.said.read_line(&mut line).unwrap();
+        self.answers.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 }
@@ -269,12 +269,12 @@ impl Drop for SecondReader {
     }
 }
 
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]
-fn both_readers_say_the_same_of_every_bundle() {
+fn both_readers_agree_on_every_bundle() {
     let (count, first) = (setting("RAYOS_BUNDLES", 400), setting("RAYOS_SEED", 1));
     let mut second = SecondReader::start();
     let valid = sample();
@@ -282,7 +282,7 @@ fn both_readers_say_the_same_of_every_bundle() {
     for seed in first..first + count {
         let bytes = bundle(seed, &valid);
         let ours = check(&bytes, &trust());
-        let theirs = second.judge(&bytes);
+        let theirs = second.check(&bytes);
         assert_eq!(
             ours.is_ok(),
             theirs == "yes",

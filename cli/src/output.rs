@@ -11,8 +11,8 @@ use std::io::{self, Write as _};
 
 /// Prints a result on standard output, with a line feed at its end if it has none.
 ///
-/// A reader that closed the pipe has seen enough, as `head` has: that is no error, and the work
-/// that the result is about goes on.
+/// A reader that closed the pipe, as `head` does, is no error: the work that the result is about
+/// continues.
 ///
 /// # Errors
 /// Any other error of writing, such as a full file system.

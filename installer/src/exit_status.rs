@@ -1,4 +1,4 @@
-//! How a run ends: the exit codes for scripts, the same for `rayos-installer` and `rayos-recovery`.
+//! Exit codes of the errors of an installation, for `rayos-installer` and `rayos-recovery`.
 
 use crate::esp::guards::RepairError;
 use crate::install::InstallError;
@@ -7,7 +7,7 @@ use bootctl::device::OpenError;
 use cli::ExitStatus;
 use std::error::Error;
 
-/// The exit code for an error, given with what caused it. *Pure.*
+/// Returns the exit status for an error, given with its causes: that of the first known one. *Pure.*
 pub fn exit_status<'e>(chain: impl IntoIterator<Item = &'e (dyn Error + 'static)>) -> ExitStatus {
     chain
         .into_iter()
@@ -18,21 +18,21 @@ pub fn exit_status<'e>(chain: impl IntoIterator<Item = &'e (dyn Error + 'static)
 fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
     if let Some(error) = error.downcast_ref::<UnattendedError>() {
         return match error {
-            UnattendedError::Install(error) => Some(of_installing(error)),
+            UnattendedError::Install(error) => Some(of_installation(error)),
             UnattendedError::Choice(_)
             | UnattendedError::Open(_)
             | UnattendedError::DiskChanged(_) => Some(ExitStatus::Unavailable),
             UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(ExitStatus::Failed),
         };
     }
-    let mending = error.downcast_ref::<RepairError>().map(of_mending);
-    let installing = || error.downcast_ref::<InstallError>().map(of_installing);
-    mending
-        .or_else(installing)
+    let repair = error.downcast_ref::<RepairError>().map(of_repair);
+    let installation = || error.downcast_ref::<InstallError>().map(of_installation);
+    repair
+        .or_else(installation)
         .or_else(|| error.is::<OpenError>().then_some(ExitStatus::Unavailable))
 }
 
-const fn of_installing(error: &InstallError) -> ExitStatus {
+const fn of_installation(error: &InstallError) -> ExitStatus {
     match error {
         InstallError::Bundle(_) | InstallError::Refused(_) => ExitStatus::Refused,
         InstallError::Layout(_) | InstallError::Coexist(_) => ExitStatus::Unavailable,
@@ -40,7 +40,7 @@ const fn of_installing(error: &InstallError) -> ExitStatus {
     }
 }
 
-const fn of_mending(error: &RepairError) -> ExitStatus {
+const fn of_repair(error: &RepairError) -> ExitStatus {
     match error {
         RepairError::BelowFloor { .. } | RepairError::Unsigned => ExitStatus::Refused,
         RepairError::Disk(_) | RepairError::OtherFiles(_) | RepairError::NotOurEsp => {
@@ -56,7 +56,7 @@ mod tests {
     use std::io;
     use updater::plan::Refusal;
 
-    /// Something that went wrong because of another error.
+    /// An error with a cause.
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
     struct Outer(#[source] Box<dyn Error + Send + Sync>);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_cause_that_is_known_decides() {
+    fn the_first_known_cause_decides() {
         let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
         let prepare = || InstallError::Prepare {
             what: "x",

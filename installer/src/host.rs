@@ -1,31 +1,30 @@
-//! What the machine that a program runs on gives it: randomness, the time, cores, a restart. The
-//! edges that `main` hands inward as values.
+//! Randomness, threads and restart: what the programs take from their machine and pass on as values.
 
 use record::Guid;
 use rustix::system::{RebootCommand, reboot};
 use std::fs::File;
 use std::io::{self, Read as _};
 
-/// 128 bits from the kernel.
+/// Returns a random GUID from the kernel. *Reads.*
 ///
 /// # Errors
-/// What reading `/dev/urandom` says.
+/// `/dev/urandom` cannot be read.
 pub fn random_guid() -> io::Result<Guid> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(Guid(bytes))
 }
 
-/// How many threads can run at once.
+/// Returns the number of threads that can run at once. *Reads.*
 #[must_use]
 pub fn jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Runs `future` on a runtime of its own.
+/// Runs `future` to its end on a new runtime.
 ///
 /// # Errors
-/// What starting the runtime's threads says.
+/// The threads of the runtime cannot be started.
 pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     Ok(builder
@@ -35,10 +34,10 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
         .block_on(future))
 }
 
-/// Writes out what is in memory and restarts the machine, or switches it off.
+/// Flushes all file systems, then restarts the machine or switches it off. Returns only on failure.
 ///
 /// # Errors
-/// What the kernel says; without one, this does not return.
+/// The kernel refused the restart.
 pub fn restart(power_off: bool) -> io::Result<()> {
     rustix::fs::sync();
     let command = if power_off {

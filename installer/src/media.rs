@@ -1,12 +1,11 @@
-//! Installation media: a stick that a machine starts from, made by the same code that makes an
-//! installed disk.
+//! Installation media: a stick that a machine boots, created by the same code as an installed disk.
 
-use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition, Purpose};
+use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition};
 use crate::disk::table::{Table, TableError};
 use crate::esp::{self, EspFile, REMOVABLE_PATH};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
-use record::Guid;
+use record::{Guid, PartitionName};
 use seal::Trust;
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,14 +15,15 @@ use updater::source::{AnySource, HttpOptions, Location};
 use updater::source::{FetchError, Retries};
 use updater::{ApplyError, Incoming};
 
-/// The recovery image on media: its seal, then its EFI program, as in the recovery partition.
+/// Path of the recovery image on a medium: its seal, then its EFI program, as in the recovery
+/// partition.
 pub const RECOVERY_PATH: &str = "EFI/RAYOS/RECOVERY.IMG";
-/// The directory on media that holds bundles and answers.
+/// Directory on a medium with bundle and answers file.
 pub const MEDIA_DIR: &str = "RAYOS";
-/// The answers file in it.
+/// Name of the answers file in [`MEDIA_DIR`].
 pub const ANSWERS_NAME: &str = "install.toml";
 
-/// Longest file on a FAT file system, in bytes: its length has 32 bits.
+/// Maximum length of a file on a FAT file system, in bytes: its length has 32 bits.
 pub const MAX_FAT_FILE: u64 = u32::MAX as u64;
 
 /// Returns whether a file on a FAT file system may have this name, in all systems that read it.
@@ -33,25 +33,25 @@ fn is_fat_name(name: &str) -> bool {
     (1..=200).contains(&name.len()) && name.chars().all(plain) && !name.ends_with([' ', '.'])
 }
 
-/// What goes onto a medium.
+/// Content of a medium.
 pub struct MediaContent<'a> {
-    /// The guard, with trusted keys in it.
+    /// The boot guard, with its trusted keys.
     pub guard: &'a [u8],
     /// Seal and recovery program.
     pub recovery: &'a [u8],
-    /// Answers, if any.
+    /// Answers file.
     pub answers: Option<&'a [u8]>,
     /// The bundle.
     pub bundle: &'a Path,
 }
 
-/// Why no medium was made.
+/// Why a medium was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// The bundle cannot be read or is not acceptable.
     #[error(transparent)]
     Bundle(#[from] ApplyError),
-    /// The bundle lacks an image that a medium needs.
+    /// The bundle has no image of a role that a medium needs.
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
     /// The bundle is longer than a file on a FAT file system may be.
@@ -62,28 +62,28 @@ pub enum MediaError {
         /// Its length in bytes.
         len: u64,
     },
-    /// The bundle's file name cannot stand on a FAT file system.
+    /// The file name of the bundle is not possible on a FAT file system.
     #[error(
         "bundle {0:?}: its name cannot stand on a FAT file system: expected 1 to 200 printable ASCII \
          characters without \" * / : < > ? \\ |, no space or dot at the end"
     )]
     Name(String),
-    /// Something could not be read or written.
+    /// A file or the medium cannot be read or written.
     #[error("{what}: {error}")]
     Io {
-        /// What.
+        /// File or device.
         what: String,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// The partition table could not be written.
+    /// The partition table cannot be written.
     #[error(transparent)]
     Table(#[from] TableError),
 }
 
-/// What a bundle brings along for a medium.
+/// The images of a bundle that a medium needs.
 pub struct Images {
-    /// The guard.
+    /// The boot guard.
     pub guard: Vec<u8>,
     /// Seal and recovery program.
     pub recovery: Vec<u8>,
@@ -93,8 +93,7 @@ pub struct Images {
     pub rollback_index: u64,
 }
 
-/// Takes guard and recovery out of the bundle at `path`. *Reads*: everything that is taken is
-/// verified.
+/// Reads and verifies the guard and recovery images of the bundle at `path`. *Reads.*
 ///
 /// # Errors
 /// [`MediaError`].
@@ -122,11 +121,11 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
 }
 
 impl MediaContent<'_> {
-    /// Bytes of a file system that holds all this: FAT32, so at least 34 MiB, and a multiple of 1
-    /// MiB.
+    /// Returns the length of a file system with this content, in bytes: a multiple of 1 MiB, and
+    /// large enough for FAT32. *Reads* the length of the bundle.
     ///
     /// # Errors
-    /// [`MediaError::Io`] if the bundle is not there.
+    /// [`MediaError::Io`] without a bundle; [`MediaError::TooLong`], [`MediaError::Name`].
     pub fn esp_len(&self) -> Result<u64, MediaError> {
         let bundle = std::fs::metadata(self.bundle)
             .map_err(|error| self.bundle_error(error))?
@@ -147,11 +146,14 @@ impl MediaContent<'_> {
         Ok(needed.max(36 * ALIGNMENT).next_multiple_of(ALIGNMENT))
     }
 
-    /// Makes the file system at `offset` of `device`. *Writes*, durable on return; the same content
+    /// Creates the file system at `offset` of `device`. *Writes*, durable on return. The same content
     /// gives the same bytes.
     ///
     /// # Errors
     /// [`MediaError`].
+    ///
+    /// # Power loss
+    /// The firmware finds no file system until this returns.
     pub fn write_esp(
         &self,
         device: &dyn BlockDevice,
@@ -199,16 +201,19 @@ impl MediaContent<'_> {
     }
 }
 
-/// Bytes of a stick environment a file system of `esp_len` bytes: a table at each end.
+/// Returns the length of a stick with a file system of `esp_len` bytes: a table at each end. *Pure.*
 #[must_use]
 pub const fn stick_len(esp_len: u64) -> u64 {
     esp_len + 2 * ALIGNMENT
 }
 
-/// Makes a stick: a partition table with one EFI system partition. *Writes*, durable on return.
+/// Creates a stick: a partition table with one EFI system partition. *Writes*, durable on return.
 ///
 /// # Errors
 /// [`MediaError`].
+///
+/// # Power loss
+/// The firmware finds no file system until this returns; running it again completes the stick.
 pub fn write_stick(
     device: &dyn BlockDevice,
     content: &MediaContent<'_>,
@@ -216,7 +221,7 @@ pub fn write_stick(
 ) -> Result<(), MediaError> {
     let esp_len = content.esp_len()?;
     let esp = PlannedPartition {
-        purpose: Purpose::Esp,
+        purpose: PartitionName::Esp,
         number: 1,
         offset: ALIGNMENT,
         size: esp_len,
@@ -239,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_fat_can_hold_are_taken_and_no_others() {
+    fn names_that_fat_can_store_are_accepted_and_no_others() {
         for name in [
             "rayos-1.2.0+7.bundle",
             "a~rc1.bundle",

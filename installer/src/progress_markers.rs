@@ -1,28 +1,28 @@
-//! Markers: lines on standard error by which a test, or a serial console's reader, follows an
-//! installation.
+//! Progress markers: lines on standard error by which a test or the reader of a serial console
+//! follows an installation.
 
 /// A step of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProgressMarker<'a> {
-    /// The program runs.
+    /// The program started.
     Started,
-    /// The disks are made up.
+    /// The disks are those of a sample machine.
     SampleMode,
-    /// The disks are this machine's.
+    /// The disks are those of this machine.
     RealMode,
-    /// The plan stands.
+    /// The plan is complete.
     PlanGenerated,
     /// The plan was printed as JSON.
     JsonEmitted,
-    /// From here on this disk is written.
+    /// This disk is about to be written.
     WriteStarted(&'a std::path::Path),
-    /// Everything was read back, and the release will be tried at the next boot.
+    /// The release was verified on the disk and is armed for the next boot.
     Activated(&'a str),
-    /// The release is installed on this disk already, and the firmware was asked to start it.
+    /// The disk already contains the installation, and the firmware was asked to start it.
     AlreadyInstalled(&'a std::path::Path),
-    /// It is done.
+    /// The program succeeded.
     Complete,
-    /// It failed, with this exit code.
+    /// The program failed, with this exit code.
     Failed(u8),
 }
 

@@ -1,4 +1,6 @@
-//! The EFI system partition and the partition table, judged by tools that are not ours.
+//! The EFI system partition and the partition table, judged by independent tools.
+
+mod tools;
 
 use bootctl::device::{BlockDevice as _, MemDevice};
 use installer::disk::layout::{Layout, Size};
@@ -7,29 +9,7 @@ use installer::esp::guards::missing_copies;
 use installer::esp::{self, EspContent, EspFile, GUARD_PATHS};
 use proptest::prelude::*;
 use record::Guid;
-use std::path::Path;
-use std::process::Command;
-
-/// Runs a tool of the system on a file; its output, if it is content.
-fn judged(tool: &str, arguments: &[&str], file: &Path) -> String {
-    let path = format!(
-        "{}:/usr/sbin:/sbin",
-        std::env::var("PATH").unwrap_or_default()
-    );
-    let output = Command::new(tool)
-        .args(arguments)
-        .arg(file)
-        .env("PATH", path)
-        .output()
-        .expect(tool);
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{tool}: {}: {said}", output.status);
-    said
-}
+use tools::output_of;
 
 fn made(len: usize, sector_size: u32) -> Vec<u8> {
     let device = MemDevice::new(len, sector_size);
@@ -49,7 +29,7 @@ fn made(len: usize, sector_size: u32) -> Vec<u8> {
 }
 
 #[test]
-fn fsck_finds_nothing_but_the_missing_summary() {
+fn fsck_reports_no_damage() {
     for (len, sector_size) in [
         (40 << 20, 512),
         (260 << 20, 512),
@@ -59,7 +39,7 @@ fn fsck_finds_nothing_but_the_missing_summary() {
         let bytes = made(len, sector_size);
         let file = tempfile::NamedTempFile::new().expect("file");
         std::fs::write(file.path(), &bytes).expect("image");
-        let said = judged("fsck.vfat", &["-n"], file.path());
+        let said = output_of("fsck.vfat", &["-n"], file.path());
         for complaint in ["Expected", "Bad", "share", "Deleting", "differ"] {
             assert!(
                 !said.contains(complaint),
@@ -70,12 +50,12 @@ fn fsck_finds_nothing_but_the_missing_summary() {
 }
 
 #[test]
-fn the_same_files_make_the_same_bytes() {
+fn the_same_files_give_the_same_bytes() {
     assert!(made(40 << 20, 512) == made(40 << 20, 512));
 }
 
 #[test]
-fn sgdisk_finds_no_problem_in_a_table() {
+fn sgdisk_reports_no_problem_in_a_new_table() {
     let mib = |mib: u64| Size(mib << 20);
     let layout = Layout {
         esp: mib(34),
@@ -94,8 +74,8 @@ fn sgdisk_finds_no_problem_in_a_table() {
         .expect("commit");
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), device.bytes()).expect("image");
-    assert!(judged("sgdisk", &["-v"], file.path()).contains("No problems found"));
-    let dumped = judged("sfdisk", &["-d"], file.path());
+    assert!(output_of("sgdisk", &["-v"], file.path()).contains("No problems found"));
+    let dumped = output_of("sfdisk", &["-d"], file.path());
     for partition in &disk.partitions {
         let uuid = partition.uuid.to_string().to_uppercase();
         let kind = partition.purpose.type_guid().to_string().to_uppercase();
@@ -104,7 +84,7 @@ fn sgdisk_finds_no_problem_in_a_table() {
             .find(|line| line.contains(&uuid))
             .expect("partition");
         assert!(
-            line.contains(&kind) && line.contains(partition.purpose.label()),
+            line.contains(&kind) && line.contains(partition.purpose.as_str()),
             "{line}"
         );
         assert!(
@@ -114,7 +94,7 @@ fn sgdisk_finds_no_problem_in_a_table() {
     }
 }
 
-/// A device that remembers its writes.
+/// A device that records its writes.
 struct Recorder {
     device: MemDevice,
     writes: std::sync::Mutex<Vec<(u64, Vec<u8>)>>,
@@ -146,9 +126,9 @@ impl bootctl::device::BlockDevice for Recorder {
 }
 
 #[test]
-fn firmware_finds_no_file_system_before_all_of_it_is_there() {
+fn firmware_finds_no_file_system_until_it_is_complete() {
     for (len, sector_size) in [(40 << 20, 512), (40 << 20, 4096), (2 << 20, 4096)] {
-        // What an earlier file system left in the place of this one.
+        // Bytes of an earlier file system.
         let device = MemDevice::from_bytes(vec![0xeb; len], sector_size);
         let recorder = Recorder {
             device,
@@ -166,7 +146,7 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
         );
         assert!(
             boot_sector(&before.first().expect("first")),
-            "it is erased before anything else"
+            "the boot sector is erased first"
         );
         for write in before.iter().filter(boot_sector) {
             assert!(
@@ -179,7 +159,7 @@ fn firmware_finds_no_file_system_before_all_of_it_is_there() {
 }
 
 #[test]
-fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
+fn a_circular_directory_ends() {
     let device = MemDevice::new(34 << 20, 512);
     let mut files = vec![EspFile::new("EFI/RAYOS/GUARDA.EFI", b"guard")];
     esp::create(&device, 0, device.len(), 9, &mut files).expect("made");
@@ -204,9 +184,9 @@ fn a_directory_that_leads_in_a_circle_comes_to_an_end() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever a file system looks like, it is looked at without harm, and made anew over it.
+    /// Any damaged file system is inspected without a panic, and a new one replaces it.
     #[test]
-    fn any_damage_is_looked_at_without_harm(
+    fn any_damage_is_inspected_and_repaired(
         damage in prop::collection::vec((0_usize..4 << 20, prop::collection::vec(any::<u8>(), 1..600)), 1..40),
         near in prop::collection::vec((0_usize..4096, any::<u8>()), 0..20),
     ) {
@@ -225,7 +205,7 @@ proptest! {
         prop_assert!(missing_copies(&device, &program).len() <= GUARD_PATHS.len());
         prop_assert!(!matches!(esp::inspect(&device).expect("look"), EspContent::Files(files) if files.len() > esp::MAX_LISTED_FILES));
         let mut files: Vec<_> = GUARD_PATHS.iter().map(|path| EspFile::new(path, &program)).collect();
-        esp::create(&device, 0, device.len(), 9, &mut files).expect("made anew");
+        esp::create(&device, 0, device.len(), 9, &mut files).expect("created again");
         prop_assert!(missing_copies(&device, &program).is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! The stick kept plugged in, and the firmware prefers it: what is installed already is started
-//! instead of being refused again and again.
+//! Booting the existing installation instead of the medium, for a firmware that prefers a medium
+//! which was left in the machine.
 
 use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::disk::Disk;
@@ -14,35 +14,33 @@ use record::event::{Event, Kind};
 use record::{Choice, Decision, Request, Tried, decide};
 use std::sync::Arc;
 
-/// How often in a row the machine is restarted for it. A firmware that does not heed `BootNext`
-/// comes back here each time: after that a person has to pull the stick.
+/// Maximum number of restarts in a row. A firmware that ignores `BootNext` starts the medium each
+/// time: after that the operator must remove it.
 pub const MAX_RESTARTS: usize = 3;
 /// The text of the event that counts them.
 const NOTE: &str = "asked the firmware for it from the installation medium";
 
-/// Why the installed system is not started from here.
+/// Why the installed system is not booted.
 #[derive(Debug, thiserror::Error)]
 pub enum BootInstalledError {
-    /// Record or event ring cannot be read or written.
+    /// The boot record or the event ring cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The guard would start recovery.
-    #[error("no slot on it can be started")]
+    #[error("no slot on it is bootable")]
     NoSlot,
     /// The disk has no EFI system partition.
     #[error("it has no EFI system partition")]
     NoEsp,
-    /// The firmware came back to the medium each time.
-    #[error(
-        "the firmware was asked for it {0} times and started the medium again: remove the medium"
-    )]
+    /// The firmware started the medium each time.
+    #[error("the firmware ignored BootNext {0} times and started the medium: remove the medium")]
     FirmwareIgnored(usize),
-    /// The firmware's variables cannot be written.
+    /// EFI variables cannot be written.
     #[error(transparent)]
     Firmware(#[from] reconcile::Warning),
 }
 
-/// The disk with an installation, if there is exactly one. *Pure.*
+/// Returns the disk with an installation, if there is exactly one. *Pure.*
 #[must_use]
 pub fn only_installation(candidates: &[Candidate]) -> Option<&Candidate> {
     let mut found = candidates
@@ -52,35 +50,36 @@ pub fn only_installation(candidates: &[Candidate]) -> Option<&Candidate> {
     if found.next().is_some() { None } else { first }
 }
 
-/// The disk that is started instead of being installed to, and why. *Pure*, but for `read_fingerprint`,
-/// which is asked what stands on the chosen disk.
+/// Returns the disk to boot instead of installing to it, and the reason. *Pure*, except for
+/// `read_fingerprint`, which reads the chosen disk.
 ///
-/// Either nothing can be installed to, and one disk holds an installation; or the chosen one holds
-/// what this very medium installed. Answers with `erase` would have it installed anew at each start
-/// otherwise.
+/// There is one if no disk can be installed to and exactly one contains an installation, or if the
+/// chosen disk was installed from this medium: answers with `erase` would otherwise install again at
+/// each boot.
 #[must_use]
 pub fn existing_installation<'a>(
     candidates: &'a [Candidate],
     target: &Target,
-    medium: MediaFingerprint,
+    fingerprint: MediaFingerprint,
     read_fingerprint: impl Fn(&Candidate) -> Option<MediaFingerprint>,
 ) -> Option<(&'a Candidate, String)> {
     match choose(candidates, target) {
         Err(refusal) => Some((only_installation(candidates)?, refusal.to_string())),
         Ok(chosen) => {
-            let holds = matches!(chosen.content, Some(DiskContent::Installed { .. }));
+            let is_installed = matches!(chosen.content, Some(DiskContent::Installed { .. }));
             let path = chosen.disk.path.display();
-            let why = || {
+            let reason = || {
                 format!(
-                    "{path} was installed from this medium. To install anew, change anything in its install.toml."
+                    "{path} was installed from this medium. To install again, change its install.toml."
                 )
             };
-            (holds && read_fingerprint(chosen) == Some(medium)).then(|| (chosen, why()))
+            (is_installed && read_fingerprint(chosen) == Some(fingerprint))
+                .then(|| (chosen, reason()))
         }
     }
 }
 
-/// The mark on a disk of this machine. *Reads.* One that cannot be read is none.
+/// Reads the fingerprint on a disk of this machine. *Reads*; `None` if it cannot be read.
 #[must_use]
 pub fn read_fingerprint(candidate: &Candidate) -> Option<MediaFingerprint> {
     let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect).ok()?;
@@ -89,15 +88,17 @@ pub fn read_fingerprint(candidate: &Candidate) -> Option<MediaFingerprint> {
         .flatten()
 }
 
-/// Asks the firmware to start what is installed on `machine` at the next boot. The caller restarts.
-/// `time` is in seconds since 1970. *Writes*: one event, and the variables that are due, `BootNext`
-/// last; durable on return.
+/// Asks the firmware to boot the installation on `machine` next; the caller restarts. *Writes* one
+/// event, and boot variables, `BootNext` last; durable on return. `time` is in seconds since 1970.
 ///
-/// The guard on that disk notes every start in the event ring. So the restarts that came to nothing
-/// are counted there, on the disk, and no firmware can make this go on forever.
+/// The guard on that disk logs every start in the event ring. Requests without a start are counted
+/// there, so that no firmware can make the medium restart for ever.
 ///
 /// # Errors
 /// [`BootInstalledError`].
+///
+/// # Power loss
+/// The request may be counted and not made; the next boot makes it again.
 pub fn request_boot(machine: &Machine, time: u64) -> Result<Choice, BootInstalledError> {
     let record = machine.store.read()?;
     let Decision::Launch {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn one_installation_is_meant_and_of_two_none() {
+    fn one_installation_is_found_and_of_two_neither() {
         let ours = || DiskContent::Installed {
             version: "1.0.0".to_owned(),
         };
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_medium_installed_is_started_and_what_another_one_did_is_erased() {
+    fn an_installation_of_this_medium_is_booted_and_another_one_is_replaced() {
         let ours = candidate(
             0,
             DiskContent::Installed {
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(
             existing(&unfinished, Some(medium)),
             None,
-            "cut off: it goes on"
+            "an interrupted installation is continued"
         );
         let refused = Candidate {
             problems: vec!["RayOS 1.0.0 is installed on it".to_owned()],

@@ -1,5 +1,4 @@
-//! The installation medium: the file system, on whatever is plugged in, that holds a recovery image
-//! and bundles.
+//! The installation medium: a file system on a removable device with a recovery image and bundles.
 
 use installer::disk::disks::Roots;
 use installer::install::answers::{Answers, AnswersError};
@@ -12,51 +11,52 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use updater::source::Location;
 
-/// File systems that media have.
+/// File systems of media.
 const FILE_SYSTEMS: [&str; 2] = ["vfat", "iso9660"];
 
 /// A mounted medium, read-only.
 #[derive(Debug)]
 pub struct Medium {
     root: PathBuf,
-    /// Kernel name of the whole disk that it is on.
+    /// Kernel name of its disk.
     pub disk: String,
 }
 
-/// Why a medium does not say what to do.
+/// Why a medium cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MediumError {
-    /// Something on it could not be read.
+    /// A file on it cannot be read.
     #[error("medium: {what}: {error}")]
     Io {
-        /// What was read.
+        /// Path on the medium.
         what: String,
-        /// What the system said.
+        /// Error of the system.
         error: io::Error,
     },
-    /// Its answers are not usable.
+    /// Its answers file cannot be used.
     #[error(transparent)]
     Answers(#[from] AnswersError),
-    /// It holds no bundle.
+    /// It contains no bundle.
     #[error("medium: no *.bundle in {MEDIA_DIR}")]
     NoBundle,
-    /// It holds several, and the answers name none.
+    /// It contains several bundles, and the answers file names none.
     #[error("medium: several bundles in {MEDIA_DIR}: {0}: name one in {ANSWERS_NAME}")]
     SeveralBundles(String),
 }
 
 impl Medium {
-    /// Looks for a medium on every block device and mounts it at `at`. *Reads*, and mounts.
+    /// Searches every block device for a medium and mounts it at `at`, read-only; `None` if there is
+    /// none. *Reads.*
     ///
     /// # Errors
-    /// What listing the block devices says; that a device cannot be mounted is no error.
+    /// The block devices cannot be listed. A device that cannot be mounted is skipped.
     pub fn find(roots: &Roots, at: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(at)?;
         let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?
             .flatten()
             .collect();
-        // Partitions first: a whole disk that has some is no file system, and the kernel says so on
-        // the console.
+        // Partitions first: a disk with partitions has no file system of its own, and the kernel
+        // would print an error for it on the console.
         names.sort_by_key(|entry| (!entry.path().join("partition").exists(), entry.file_name()));
         for entry in names {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -82,7 +82,7 @@ impl Medium {
         Ok(None)
     }
 
-    /// The answers on it, if any. *Reads.*
+    /// Reads its answers file; `None` if there is none. *Reads.*
     ///
     /// # Errors
     /// [`MediumError::Io`], [`MediumError::Answers`].
@@ -98,8 +98,8 @@ impl Medium {
         }
     }
 
-    /// By what a disk that this medium installed is known: its answers, and the seal or address of
-    /// the bundle. *Reads.*
+    /// Returns the fingerprint of this medium with `bundle`. *Reads* its answers file and the seal of
+    /// the bundle.
     ///
     /// # Errors
     /// [`MediumError::Io`].
@@ -122,8 +122,8 @@ impl Medium {
         Ok(MediaFingerprint::of(&answers, &bundle))
     }
 
-    /// Where the bundle is that the answers name, as a file on the medium or a URL; else the only
-    /// one there is. *Reads.*
+    /// Returns the bundle that the answers file names, as a path on the medium or a URL; without a
+    /// name, the only bundle on the medium. *Reads.*
     ///
     /// # Errors
     /// [`MediumError`].
@@ -160,7 +160,7 @@ impl Medium {
     }
 }
 
-/// The disk that a partition is on, as sysfs nests them; nothing for a whole disk.
+/// Returns the disk of a partition; `None` for a whole disk. *Reads.*
 fn whole_disk(class_dir: &Path) -> Option<String> {
     let real = fs::canonicalize(class_dir).ok()?;
     let disk = real
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_medium_is_known_by_its_answers_and_its_bundle() {
+    fn the_fingerprint_depends_on_answers_and_bundle() {
         let (dir, medium) = medium(&[]);
         let path = dir.path().join("RAYOS/a.bundle");
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 1").expect("file");
@@ -224,16 +224,25 @@ mod tests {
             Location::File(path.clone()),
             Location::Http("http://x/y".to_owned()),
         );
-        let marks = [
-            medium.fingerprint(&file).expect("mark"),
-            medium.fingerprint(&url).expect("mark"),
+        let fingerprints = [
+            medium.fingerprint(&file).expect("fingerprint"),
+            medium.fingerprint(&url).expect("fingerprint"),
         ];
-        assert_eq!(marks[0], medium.fingerprint(&file).expect("mark"));
-        assert_ne!(marks[0], marks[1]);
+        assert_eq!(
+            fingerprints[0],
+            medium.fingerprint(&file).expect("fingerprint")
+        );
+        assert_ne!(fingerprints[0], fingerprints[1]);
         fs::write(&path, vec![8; SEAL_LEN]).expect("file");
-        assert_ne!(marks[0], medium.fingerprint(&file).expect("another bundle"));
+        assert_ne!(
+            fingerprints[0],
+            medium.fingerprint(&file).expect("another bundle")
+        );
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 1 # again").expect("file");
-        assert_ne!(marks[1], medium.fingerprint(&url).expect("other answers"));
+        assert_ne!(
+            fingerprints[1],
+            medium.fingerprint(&url).expect("other answers")
+        );
         fs::write(&path, b"short").expect("file");
         assert!(matches!(
             medium.fingerprint(&file),
@@ -242,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_answers_are_an_error_and_missing_ones_are_not() {
+    fn invalid_answers_are_an_error_and_missing_ones_are_not() {
         let (dir, medium) = medium(&[]);
         assert!(matches!(medium.answers(), Ok(None)));
         fs::write(dir.path().join("RAYOS/install.toml"), "version = 7").expect("file");

@@ -1,4 +1,4 @@
-//! From the stick to the system that is installed already: by `BootNext`, and never forever.
+//! From the medium to the installed system: by `BootNext`, a limited number of times.
 
 #[path = "../../bootctl/tests/fixture/mod.rs"]
 #[allow(dead_code, reason = "shared")]
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 const A: Choice = Choice::Slot(Slot::A);
 
-/// An image with A Good, or nothing that can be started, and a directory of variables.
+/// Returns an image with slot A Good or Unbootable, and a directory of EFI variables.
 fn installed(dir: &Path, bootable: bool) -> (PathBuf, PathBuf) {
     let (image, vars) = (dir.join("disk.img"), dir.join("efivars"));
     fixture::partitioned(&image);
@@ -57,7 +57,7 @@ fn machine(image: &Path, vars: &Path) -> Machine {
 }
 
 #[test]
-fn the_firmware_is_asked_a_few_times_and_then_a_person() {
+fn the_firmware_is_asked_a_limited_number_of_times() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), true);
     for _ in 0..MAX_RESTARTS {
@@ -67,7 +67,7 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
             (found.next, found.order.as_slice()),
             (Some(0), [0, 1, 2].as_slice())
         );
-        // The firmware takes BootNext away, and starts the stick all the same.
+        // The firmware deletes BootNext and starts the medium.
         std::fs::remove_file(vars.join("BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c")).unwrap();
     }
     assert!(matches!(
@@ -77,10 +77,10 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
     assert_eq!(
         BootVars::read(&Efivarfs::new(&vars)).unwrap().next,
         None,
-        "nothing is asked any more"
+        "no further request"
     );
 
-    // The guard on the disk was started once: whatever was wrong is not any more.
+    // The guard on the disk was started once: the count starts again.
     EventLog::open(&open(&image))
         .unwrap()
         .append(&Event::new(Kind::Launched, Some(A)))
@@ -89,7 +89,7 @@ fn the_firmware_is_asked_a_few_times_and_then_a_person() {
 }
 
 #[test]
-fn what_cannot_be_started_is_not_asked_for() {
+fn a_disk_without_a_bootable_slot_is_not_requested() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), false);
     assert!(matches!(
@@ -104,7 +104,7 @@ fn what_cannot_be_started_is_not_asked_for() {
 }
 
 #[test]
-fn firmware_that_takes_nothing_is_named() {
+fn an_error_names_firmware_that_stores_no_variable() {
     let dir = tempfile::tempdir().unwrap();
     let (image, vars) = installed(dir.path(), true);
     let full = MemVars::new();

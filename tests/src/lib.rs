@@ -5,14 +5,16 @@
 //! | --- | --- |
 //! | `catalogue` | the rows of docs/threat-model.md |
 //! | `image` | partition tables and FAT file systems, read by other tools |
-//! | `recorded` | the log of a disk's writes, as QEMU records it |
+//! | `project` | the files of the project, for tests that read documents and sources |
+//! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
 //! | `sim` | the simulated machine |
 //! | `web` | a web server for bundles |
 
 pub mod catalogue;
 mod image;
-pub mod recorded;
+pub mod project;
+pub mod recording;
 mod sample;
 pub mod sim;
 mod web;

@@ -50,11 +50,11 @@ impl<F: Fn() + Send + Sync> BlockDevice for Slow<F> {
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.disk.read_medium_at(offset, into)
     }
-    fn keep_others_out(&self) -> io::Result<()> {
-        self.disk.keep_others_out()
+    fn lock(&self) -> io::Result<()> {
+        self.disk.lock()
     }
-    fn let_others(&self) {
-        self.disk.let_others();
+    fn unlock(&self) {
+        self.disk.unlock();
     }
 }
 
@@ -80,7 +80,7 @@ fn commit(path: &Path) {
     }
     .commit(0)
     .expect("committed");
-    assert!(change.copy.is_none());
+    assert!(change.copy_error.is_none());
     assert_eq!(change.after.slot(Slot::A).status, GOOD);
 }
 

@@ -6,9 +6,9 @@ mod lab;
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
-use bundle::delta;
-use bundle::open::Extracted;
-use bundle::open::{Access, Opener};
+use bundle::create::BundleOutput;
+use bundle::delta::{self, DeltaOptions};
+use bundle::open::{Access, Opener, SlotImages};
 use lab::{FIRST, Lab, Sample, image, installed, key, options, trust};
 use record::{Choice, Slot};
 use seal::{Purpose, SEAL_LEN};
@@ -43,25 +43,29 @@ fn file(bytes: &[u8]) -> File {
     file
 }
 
-fn extracted(bundle: &[u8]) -> Extracted {
+fn extracted(bundle: &[u8]) -> SlotImages {
     let access = Access::Verify(&trust(), Purpose::Release);
-    Extracted::open(&file(bundle), access, 2, tempfile::tempfile, &mut |_| ()).expect("extracted")
+    SlotImages::extract(&file(bundle), access, 2, tempfile::tempfile, &mut |_| ())
+        .expect("extracted")
 }
 
 /// The delta that leads from one bundle to another.
 fn delta(old: &[u8], new: &[u8]) -> Vec<u8> {
     let (mut spool, mut out) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options {
+    let options = DeltaOptions {
+        keys: &[key(1)],
         level: 9,
         workers: 2,
     };
-    delta::make(
+    let output = BundleOutput {
+        spool: &mut spool,
+        out: &mut out,
+    };
+    delta::create(
         &extracted(old),
         &extracted(new),
-        how,
-        &[key(1)],
-        &mut spool,
-        &mut out,
+        options,
+        output,
         &mut |_| (),
     )
     .expect("delta");

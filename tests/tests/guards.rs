@@ -108,7 +108,7 @@ async fn what_others_put_there_is_given_up_only_on_request() {
         .expect_err("refused");
     assert_eq!(
         refused.to_string(),
-        "the EFI system partition holds EFI/vendor/firmware.cap, which would be lost"
+        "EFI system partition: EFI/vendor/firmware.cap would be deleted"
     );
     assert!(lab.device.bytes() == before);
     assert_eq!(
@@ -129,7 +129,7 @@ async fn what_others_put_there_is_given_up_only_on_request() {
     assert!(
         refused
             .to_string()
-            .contains("a file system that is not as an installation makes it"),
+            .contains("a file system that is damaged or of another system"),
         "{refused}"
     );
 }

@@ -6,6 +6,7 @@ use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
 use bootctl::transition;
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
@@ -78,10 +79,14 @@ fn bundle_of(version: &str, index: u64, root: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     bundle::create(
         &recipe,
-        &[key()],
-        JOBS,
-        &mut Cursor::new(Vec::new()),
-        &mut out,
+        CreateOptions {
+            keys: &[key()],
+            workers: JOBS,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut out,
+        },
         &mut |_| (),
     )
     .unwrap();

@@ -1,7 +1,7 @@
 //! What the last update was, and what came of it: `bootctl`'s status of the machine, seen by
 //! whoever updates it. Pure.
 
-use bootctl::status::{Json as MachineJson, Status as MachineStatus};
+use bootctl::status::{MachineStatus, StatusJson as MachineJson};
 use record::event::{Event, Kind};
 use record::{Choice, Record, Slot, SlotState, Status as SlotStatus};
 use serde::Serialize;

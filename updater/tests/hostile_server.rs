@@ -5,7 +5,7 @@
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use std::time::Duration;
 use updater::source::{Fetcher, Retries};
-use updater::source::{HttpOptions, HttpSource, Patience, Rate};
+use updater::source::{HttpOptions, HttpSource, Rate, Timeouts};
 
 const LEN: usize = 300_000;
 
@@ -13,24 +13,24 @@ fn file() -> Vec<u8> {
     (0..LEN).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-/// Little patience, so that a test of it takes a moment; no server that is meant to succeed comes
+/// Little timeouts, so that a test of it takes a moment; no server that is meant to succeed comes
 /// near it.
 fn impatient() -> HttpOptions {
-    let patience = Patience {
-        answer: Duration::from_millis(200),
+    let timeouts = Timeouts {
+        response: Duration::from_millis(200),
         stall: Duration::from_millis(200),
         window: Duration::from_millis(300),
-        slowest: 2_000,
-        ..Patience::default()
+        min_rate: 2_000,
+        ..Timeouts::default()
     };
     HttpOptions {
-        patience,
+        timeouts,
         ..HttpOptions::default()
     }
 }
 
 const RETRIES: Retries = Retries {
-    in_a_row: 4,
+    max_failures: 4,
     seed: 0,
     first_pause: Duration::from_millis(1),
 };
@@ -486,10 +486,7 @@ fn a_range_that_ends_behind_the_file_is_asked_for_again_up_to_its_end() {
 #[test]
 fn a_file_without_the_byte_is_told() {
     let empty = |asked: &Asked| honestly(&[], asked);
-    refused(
-        fetch(empty),
-        "URL: the file has 0 bytes, byte 0 was asked for",
-    );
+    refused(fetch(empty), "URL: the file has 0 bytes, requested byte 0");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Taking whole images into memory, for media: what comes out is what went in, also where chunks
 //! build upon those before them, or repeat such.
 
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
 use bundle::{ChunkEntry, ChunkKind, ImageRole, Release};
@@ -74,10 +75,14 @@ fn bundle() -> Vec<u8> {
     let mut out = Vec::new();
     bundle::create(
         &recipe,
-        &[key()],
-        2,
-        &mut Cursor::new(Vec::new()),
-        &mut out,
+        CreateOptions {
+            keys: &[key()],
+            workers: 2,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut out,
+        },
         &mut |_| {},
     )
     .expect("bundle");

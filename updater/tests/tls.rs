@@ -15,7 +15,7 @@ use updater::source::{HttpOptions, HttpSource, SourceError};
 
 const FILE: &[u8] = b"what came over TLS";
 const RETRIES: Retries = Retries {
-    in_a_row: 3,
+    max_failures: 3,
     seed: 0,
     first_pause: Duration::from_millis(1),
 };

@@ -6,7 +6,7 @@
 //!      4      2  length of the device path list
 //!      6      n  description, UTF-16LE, ending in a zero
 //!    6+n      m  device path list: for ours HD(esp)/File(\EFI\RAYOS\GUARDx.EFI)/End
-//!  6+n+m         optional data: for ours a tag of 16 bytes and a byte for what is meant: 1 A, 2 B, 3 recovery
+//!  6+n+m         optional data: for ours a tag of 16 bytes, then 1 for A, 2 for B or 3 for recovery
 //! ```
 #![deny(
     clippy::indexing_slicing,
@@ -19,7 +19,7 @@ use record::gpt::Partition;
 use record::{Choice, ENTRY_TAG, Guid, Slot};
 use seal::field::get;
 
-/// `LOAD_OPTION_ACTIVE`: firmware starts the entry by itself.
+/// `LOAD_OPTION_ACTIVE`: the firmware starts the entry without being asked.
 pub const ACTIVE: u32 = 1;
 
 const MEDIA: u8 = 4;
@@ -31,28 +31,28 @@ const END: [u8; 4] = [0x7f, 0xff, 4, 0];
 /// Why bytes are not a load option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// They end within the fixed fields or the device path.
+    /// The bytes end within the fixed fields or the device path.
     #[error("boot entry is cut off")]
     Short,
-    /// The description has no end.
+    /// The description has no terminating zero.
     #[error("description of the boot entry has no end")]
     Description,
 }
 
-/// A boot entry. Foreign ones are only looked at, never written back.
+/// A boot entry. Entries of other systems are only read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOption {
     /// Attribute bits, [`ACTIVE`] among them.
     pub attributes: u32,
-    /// What the firmware's menu shows; what is not UTF-16 is replaced.
+    /// Name in the firmware's menu; invalid UTF-16 is replaced.
     pub description: String,
-    /// Device path list as it stands.
+    /// Device path list, undecoded.
     pub device_path: Vec<u8>,
-    /// Optional data as it stands.
+    /// Optional data, undecoded.
     pub optional: Vec<u8>,
 }
 
-/// An HD() node: a partition of a GPT disk.
+/// An `HD()` node: a partition of a GPT disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HardDrive {
     /// Partition number, from 1.
@@ -65,9 +65,9 @@ pub struct HardDrive {
     pub uuid: Guid,
 }
 
-/// The words for people and the copy of the guard for `choice`.
+/// Returns the description of our entry for `choice`, and the path of its copy of the guard. *Pure.*
 #[must_use]
-pub const fn wording(choice: Choice) -> (&'static str, &'static str) {
+pub const fn label_and_file(choice: Choice) -> (&'static str, &'static str) {
     match choice {
         Choice::Slot(Slot::A) => ("RayOS A", "\\EFI\\RAYOS\\GUARDA.EFI"),
         Choice::Slot(Slot::B) => ("RayOS B", "\\EFI\\RAYOS\\GUARDB.EFI"),
@@ -76,10 +76,10 @@ pub const fn wording(choice: Choice) -> (&'static str, &'static str) {
 }
 
 impl LoadOption {
-    /// Our entry for `choice`, on the EFI system partition `esp`. *Pure.*
+    /// Returns our entry for `choice`, on the EFI system partition `esp`. *Pure.*
     #[must_use]
     pub fn ours(choice: Choice, esp: &Partition) -> Self {
-        let (description, file) = wording(choice);
+        let (description, file) = label_and_file(choice);
         let mut device_path = Vec::new();
         device_path.extend([MEDIA, HARD_DRIVE, 42, 0]);
         device_path.extend(esp.number.to_le_bytes());
@@ -106,7 +106,7 @@ impl LoadOption {
         }
     }
 
-    /// The variable's data. *Pure.*
+    /// Returns the variable's data. *Pure.*
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let path_len = u16::try_from(self.device_path.len()).unwrap_or(u16::MAX);
@@ -118,7 +118,7 @@ impl LoadOption {
         bytes
     }
 
-    /// Reads a variable's data. *Pure.*
+    /// Parses a variable's data. *Pure.*
     ///
     /// # Errors
     /// [`EntryError`].
@@ -145,7 +145,7 @@ impl LoadOption {
         })
     }
 
-    /// The first HD() node of GPT kind in the first device path. *Pure.*
+    /// Returns the first `HD()` node of a GPT disk in the first device path. *Pure.*
     #[must_use]
     pub fn hard_drive(&self) -> Option<HardDrive> {
         let node = Nodes(&self.device_path).find(|node| node.kind == (MEDIA, HARD_DRIVE))?;
@@ -158,7 +158,7 @@ impl LoadOption {
         })
     }
 
-    /// The file path of the first device path, its nodes joined. *Pure.*
+    /// Returns the file path of the first device path, its nodes joined. *Pure.*
     #[must_use]
     pub fn file(&self) -> Option<String> {
         let mut path = String::new();
@@ -173,8 +173,8 @@ impl LoadOption {
         (!path.is_empty()).then_some(path)
     }
 
-    /// What the entry starts, if its file is one of our copies of the guard. *Pure.* The partition
-    /// is not looked at.
+    /// Returns what the entry starts, if its file is one of our copies of the guard. *Pure.* The
+    /// partition is not compared.
     #[must_use]
     pub fn starts(&self) -> Option<Choice> {
         let file = self.file()?;
@@ -183,15 +183,16 @@ impl LoadOption {
             Choice::Slot(Slot::B),
             Choice::Recovery,
         ];
-        // FAT knows no case, and firmware is known to write paths back in its own.
+        // FAT ignores case, and some firmware rewrites paths in another case.
         all.into_iter()
-            .find(|choice| wording(*choice).1.eq_ignore_ascii_case(&file))
+            .find(|choice| label_and_file(*choice).1.eq_ignore_ascii_case(&file))
     }
 
-    /// Whether firmware would do the same with this entry as with `wanted`: the description may
-    /// differ, since firmware is known to change it, and what follows the tag and its byte too.
+    /// Returns whether this entry has the same effect as `wanted`. *Pure.* The description may
+    /// differ, because some firmware changes it, and so may the optional data after our tag and its
+    /// byte.
     #[must_use]
-    pub fn does_the_same_as(&self, wanted: &Self) -> bool {
+    pub fn has_same_effect_as(&self, wanted: &Self) -> bool {
         self.attributes & ACTIVE == wanted.attributes & ACTIVE
             && self.device_path == wanted.device_path
             && self.optional.starts_with(&wanted.optional)
@@ -203,7 +204,7 @@ struct Node<'a> {
     body: &'a [u8],
 }
 
-/// The nodes of a device path list up to its first end; a malformed node ends it.
+/// The nodes of a device path list up to its first end node. A malformed node ends it, too.
 struct Nodes<'a>(&'a [u8]);
 
 impl<'a> Iterator for Nodes<'a> {
@@ -251,7 +252,7 @@ mod tests {
 
     /// Laid out by hand from the tables of UEFI 2.10, 3.1.3, 10.3.5.1 and 10.3.5.4.
     #[test]
-    fn our_entry_is_what_the_specification_says() {
+    fn our_entry_has_the_bytes_of_the_specification() {
         let golden = concat!(
             "01000000",                         // ACTIVE
             "5e00",                             // device path list: 42 + 48 + 4 = 94 bytes
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_was_meant() {
+    fn a_written_entry_is_read_back() {
         for choice in [
             Choice::Slot(Slot::A),
             Choice::Slot(Slot::B),
@@ -295,34 +296,34 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_label_does_the_same_and_an_inactive_entry_does_not() {
+    fn a_changed_description_has_the_same_effect_and_an_inactive_entry_has_not() {
         let ours = LoadOption::ours(Choice::Recovery, &esp());
         assert!(
             LoadOption {
                 description: "UEFI OS".to_owned(),
                 ..ours.clone()
             }
-            .does_the_same_as(&ours)
+            .has_same_effect_as(&ours)
         );
         assert!(
             !LoadOption {
                 attributes: 0,
                 ..ours.clone()
             }
-            .does_the_same_as(&ours)
+            .has_same_effect_as(&ours)
         );
         assert!(
             !LoadOption {
                 optional: vec![],
                 ..ours.clone()
             }
-            .does_the_same_as(&ours)
+            .has_same_effect_as(&ours)
         );
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(option) = LoadOption::parse(&bytes) {
                 prop_assert!(option.hard_drive().is_none() || option.device_path.len() >= HARD_DRIVE_LEN);
                 prop_assert!(option.starts().is_none() || option.file().is_some());
@@ -330,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn our_entry_with_any_change_never_panics(at in 0_usize..140, to in any::<u8>(), cut in 0_usize..140) {
+        fn a_damaged_entry_is_parsed_or_refused(at in 0_usize..140, to in any::<u8>(), cut in 0_usize..140) {
             let mut bytes = LoadOption::ours(Choice::Recovery, &esp()).encode();
             if let Some(byte) = bytes.get_mut(at) { *byte = to; }
             bytes.truncate(cut);

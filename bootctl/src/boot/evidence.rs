@@ -1,4 +1,4 @@
-//! What remains of a machine whose boot record is lost: the signed seals in its boot partitions.
+//! Evidence for a lost boot record: the signed seals in the boot partitions.
 
 use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
@@ -7,39 +7,39 @@ use record::{Evidence, Reason, Slot, hash_range};
 use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
 use std::io;
 
-/// Bytes that are read and hashed at a time.
+/// Bytes of one read.
 const READ_LEN: usize = 1024 * 1024;
 
 /// Why a boot partition is no evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum EvidenceError {
-    /// The partition is not there.
+    /// The partition is missing.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The partition cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// Its first 4 KiB are not a seal.
+    /// The first 4 KiB of the partition are not a seal.
     #[error(transparent)]
     Seal(#[from] SealError),
-    /// The seal is not accepted.
+    /// The signatures of the seal are not accepted.
     #[error(transparent)]
     Refused(#[from] VerifyError),
     /// The sealed image is longer than the partition.
-    #[error("boot image of {len} bytes, at most {room} fit")]
+    #[error("boot image: length {len}, maximum {room}")]
     TooLong {
-        /// Length that the seal states.
+        /// Length in the seal.
         len: u64,
-        /// Bytes after the seal.
+        /// Bytes of the partition after the seal.
         room: u64,
     },
     /// The image is not the one that was signed.
-    #[error("boot image does not have the signed SHA-256")]
+    #[error("boot image: SHA-256 differs from the signed one")]
     Image,
 }
 
 impl EvidenceError {
-    /// The reason that the record gives for not starting the slot.
+    /// Returns the reason in the record for not starting the slot. *Pure.*
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -52,8 +52,8 @@ impl EvidenceError {
     }
 }
 
-/// Gathers what a rebuilt record can rest on, and why a slot is no evidence. *Reads* both boot
-/// images whole.
+/// Returns the evidence for a rebuilt record, and for each slot the reason why it is none. *Reads*
+/// both boot images completely.
 pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 2]) {
     let [a, b] = Slot::ALL.map(|slot| {
         disk.boot(slot)
@@ -76,8 +76,8 @@ pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 
     (Evidence { sealed, seq_seen }, [a.err(), b.err()])
 }
 
-/// The statement sealed in a boot partition, if the seal verifies and the image after it is the
-/// signed one. *Reads* the image whole.
+/// Returns the statement in the seal of a boot partition, if the signatures are accepted and the
+/// image is the signed one. *Reads* the image completely.
 ///
 /// # Errors
 /// [`EvidenceError`].

@@ -1,36 +1,36 @@
-//! Why a release is not running: its story, pieced together from the record and the event ring.
-//! Pure.
+//! Why a release is not running, put together from the boot record and the event ring. All of it is
+//! pure.
 
 use record::event::{Event, Kind};
 use record::{Choice, Reason, Record, Slot, SlotState, Status, Text64};
 
-/// What became of a release that was given up, or is on its way there.
+/// The failure of a release: one that is not started any more, or one that was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Slot that holds it.
+pub struct BootFailure {
+    /// Slot that holds the release.
     pub slot: Slot,
-    /// Its version.
+    /// Version of the release.
     pub version: String,
     /// How often the guard started it.
     pub launches: u32,
-    /// How often it may be started.
+    /// How many tries it was granted.
     pub granted: u8,
-    /// The furthest that a start of it came.
-    pub stage: Stage,
+    /// The furthest stage that one of its boots reached.
+    pub stage: BootStage,
     /// Why the slot is not started any more, or was passed over.
     pub reason: Reason,
-    /// What its last words were: the failed check and its output, or a panic.
-    pub last_words: Option<String>,
-    /// When the last start of it was, in seconds since 1970 by the machine's clock; 0 if unknown.
+    /// Its last output: the failed check and what it printed, or the log of a kernel panic.
+    pub last_output: Option<String>,
+    /// Time of its last event, in seconds since 1970 by the machine's clock; 0 if unknown.
     pub time: u64,
 }
 
-/// How far a start came.
+/// How far a boot came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// The guard never handed over to it.
-    Nowhere,
-    /// The guard started it, and nothing was heard of it.
+pub enum BootStage {
+    /// The guard did not start it.
+    NotStarted,
+    /// The guard started it; it reported nothing.
     Launched,
     /// Its first program ran.
     Initramfs,
@@ -44,12 +44,12 @@ pub enum Stage {
     Committed,
 }
 
-impl Stage {
-    /// The word in JSON.
+impl BootStage {
+    /// Returns the word in JSON. *Pure.*
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::Nowhere => "nowhere",
+            Self::NotStarted => "not-started",
             Self::Launched => "launched",
             Self::Initramfs => "initramfs",
             Self::RootMounted => "root-mounted",
@@ -59,17 +59,17 @@ impl Stage {
         }
     }
 
-    /// The words that complete "it ...".
+    /// Returns the words that complete "started 3 times, ...". *Pure.*
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Nowhere => "was never started",
-            Self::Launched => "never reported back",
-            Self::Initramfs => "got as far as its initramfs",
-            Self::RootMounted => "got as far as mounting its root file system",
-            Self::Userspace => "got as far as its services",
-            Self::Health => "came up, and its health checks did not pass",
-            Self::Committed => "committed, and stopped reaching commit later",
+            Self::NotStarted => "never started",
+            Self::Launched => "reported nothing",
+            Self::Initramfs => "reached its initramfs",
+            Self::RootMounted => "mounted its root file system",
+            Self::Userspace => "started its services",
+            Self::Health => "failed its health checks",
+            Self::Committed => "committed once, then failed to reach commit again",
         }
     }
 
@@ -81,83 +81,79 @@ impl Stage {
             Kind::Userspace => Self::Userspace,
             Kind::HealthFailed | Kind::DeadlinePassed => Self::Health,
             Kind::Committed => Self::Committed,
-            _ => Self::Nowhere,
+            _ => Self::NotStarted,
         }
     }
 }
 
-/// The failure of the release in `slot`, if it failed. *Pure.* `events` are oldest first.
+/// Returns the failure of the release in `slot`, if it failed. *Pure.* `events` are oldest first.
 #[must_use]
-pub fn failure(record: &Record, events: &[Event], slot: Slot) -> Option<Failure> {
+pub fn failure(record: &Record, events: &[Event], slot: Slot) -> Option<BootFailure> {
     let state = record.slot(slot);
     if state.release.version == Text64::EMPTY {
         return None;
     }
-    let events = life_of(state, events, slot);
-    let passed_over = events
-        .iter()
-        .rev()
-        .find(|event| event.kind == Kind::PassedOver)
-        .map(|event| event.reason);
+    let events = events_of_release(state, events, slot);
+    let latest = |is_wanted: fn(Kind) -> bool| {
+        let mut newest_first = events.iter().rev();
+        newest_first.find(|event| is_wanted(event.kind))
+    };
     let reason = match state.status {
         Status::Unbootable if is_failure(state.reason) => state.reason,
         Status::Unbootable => return None,
-        Status::Pending { .. } | Status::Good { .. } => passed_over?,
+        Status::Pending { .. } | Status::Good { .. } => {
+            latest(|kind| kind == Kind::PassedOver)?.reason
+        }
     };
-    let heard = |event: &&&Event| {
-        matches!(
-            event.kind,
-            Kind::HealthFailed | Kind::DeadlinePassed | Kind::Panic
-        )
-    };
-    let last_words = events
+    let last_output = latest(has_output).map(|event| event.text().trim().to_owned());
+    let launches = events
         .iter()
-        .rev()
-        .find(heard)
-        .map(|event| event.text().trim().to_owned());
-    Some(Failure {
+        .filter(|event| event.kind == Kind::Launched)
+        .count();
+    let stages = events.iter().map(|event| BootStage::of(event.kind));
+    Some(BootFailure {
         slot,
         version: state.release.version.to_string(),
-        launches: events
-            .iter()
-            .filter(|event| event.kind == Kind::Launched)
-            .count() as u32,
+        launches: u32::try_from(launches).unwrap_or(u32::MAX),
         granted: state.tries_granted,
-        stage: events
-            .iter()
-            .map(|event| Stage::of(event.kind))
-            .max()
-            .unwrap_or(Stage::Nowhere),
+        stage: stages.max().unwrap_or(BootStage::NotStarted),
         reason,
-        last_words: last_words.filter(|text| !text.is_empty()),
+        last_output: last_output.filter(|text| !text.is_empty()),
         time: events.iter().map(|event| event.time).max().unwrap_or(0),
     })
 }
 
-/// The failure that explains why `running` runs: that of the other slot, else that of any.
-#[must_use]
-pub fn explains(record: &Record, events: &[Event], running: Option<Choice>) -> Option<Failure> {
-    let (first, second) = match running {
-        Some(Choice::Slot(slot)) => (slot.other(), None),
-        _ => (record.default, Some(record.default.other())),
-    };
-    failure(record, events, first).or_else(|| failure(record, events, second?))
+const fn has_output(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::HealthFailed | Kind::DeadlinePassed | Kind::Panic
+    )
 }
 
-/// Events of the slot's present release, since it was activated.
-fn life_of<'a>(state: &SlotState, events: &'a [Event], slot: Slot) -> Vec<&'a Event> {
-    let about = |event: &&Event| {
+/// Returns the failure that explains why `running` runs: that of the other slot, or for recovery
+/// that of the default slot or else of the other one. *Pure.*
+#[must_use]
+pub fn explains(record: &Record, events: &[Event], running: Option<Choice>) -> Option<BootFailure> {
+    if let Some(Choice::Slot(slot)) = running {
+        return failure(record, events, slot.other());
+    }
+    failure(record, events, record.default)
+        .or_else(|| failure(record, events, record.default.other()))
+}
+
+/// Returns the events of the slot's present release since it was activated.
+fn events_of_release<'a>(state: &SlotState, events: &'a [Event], slot: Slot) -> Vec<&'a Event> {
+    let is_about_it = |event: &&Event| {
         let version = event.version;
         event.subject == Some(Choice::Slot(slot))
             && (version == state.release.version || version == Text64::EMPTY)
     };
-    let all: Vec<&Event> = events.iter().filter(about).collect();
+    let all: Vec<&Event> = events.iter().filter(is_about_it).collect();
     let activated = all.iter().rposition(|event| event.kind == Kind::Activated);
     all.into_iter().skip(activated.unwrap_or(0)).collect()
 }
 
-/// Whether the release failed, rather than having been taken out on purpose or not being there at
-/// all.
+/// Returns whether the release failed. Otherwise it was ruled out on purpose, or the slot is empty.
 const fn is_failure(reason: Reason) -> bool {
     !matches!(
         reason,
@@ -171,37 +167,20 @@ const fn is_failure(reason: Reason) -> bool {
     )
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for BootFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            slot,
-            version,
-            launches,
-            stage,
-            reason,
-            ..
-        } = self;
-        let times = if *launches == 1 {
-            "once".to_owned()
-        } else {
-            format!("{launches} times")
-        };
-        write!(f, "{version} in slot {slot} failed: ")?;
-        match (stage, reason) {
-            (Stage::Nowhere, reason) => write!(f, "{}", reason.words()),
-            (stage, Reason::TriesExhausted | Reason::BudgetExhausted) => {
-                write!(
-                    f,
-                    "started {times}, it {} and used up its tries",
-                    stage.words()
-                )
-            }
-            (stage, reason) => write!(
-                f,
-                "started {times}, it {}; {}",
-                stage.words(),
-                reason.words()
-            ),
+        write!(f, "{} in slot {} failed: ", self.version, self.slot)?;
+        if self.stage == BootStage::NotStarted {
+            return f.write_str(self.reason.words());
         }
+        match self.launches {
+            1 => f.write_str("started once")?,
+            launches => write!(f, "started {launches} times")?,
+        }
+        write!(f, ", {}, ", self.stage.words())?;
+        f.write_str(match self.reason {
+            Reason::TriesExhausted | Reason::BudgetExhausted => "no tries left",
+            reason => reason.words(),
+        })
     }
 }

@@ -1,18 +1,17 @@
-//! Boot entries as a cache of the boot record: what they should be, and the next step towards it.
+//! Brings the boot entries in line with the boot record, of which they are a cache.
 //!
-//! No program counter is kept. [`next_action`] is pure: from the record, the variables as they are,
-//! and where the EFI system partition is, to one change of one variable, or none. [`run`] does it
-//! until nothing is left. So going on after a power cut is the same as going on. Nothing here can
-//! fail an update or a commit: the guard needs no entry, and trouble with the firmware is a
-//! [`Warning`].
+//! [`next_action`] is pure: it takes the record, the present variables and the EFI system partition,
+//! and returns the next change of one variable, or none. [`run`] makes such changes until none is
+//! due. No progress is stored, so a run after a power cut simply continues. Nothing here can fail an
+//! update or a commit: the guard needs no entry, so a problem with the firmware is a [`Warning`].
 
-use crate::boot::entry::{LoadOption, wording};
+use crate::boot::entry::{LoadOption, label_and_file};
 use crate::firmware::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
 use record::gpt::Partition;
 use record::{Choice, Guid, Record, Slot, SlotState, Status};
 use std::collections::BTreeMap;
 
-/// Most changes in one run; more means that the firmware works against us.
+/// Maximum number of changes in one run. More of them mean that the firmware undoes them.
 pub const MAX_ACTIONS: usize = 12;
 
 const ALL: [Choice; 3] = [
@@ -21,24 +20,24 @@ const ALL: [Choice; 3] = [
     Choice::Recovery,
 ];
 
-/// The variables that decide what firmware starts, as they are.
+/// The variables that decide what the firmware starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BootVars {
     /// `Boot####` by number, undecoded.
     pub entries: BTreeMap<u16, Vec<u8>>,
-    /// `BootOrder`; empty if absent.
+    /// `BootOrder`; empty if it is absent.
     pub order: Vec<u16>,
     /// `BootNext`.
     pub next: Option<u16>,
-    /// `BootCurrent`: what firmware says it started.
+    /// `BootCurrent`: the entry that the firmware reports as started.
     pub current: Option<u16>,
 }
 
 impl BootVars {
-    /// The variables of a machine. *Reads.*
+    /// Reads the variables of a machine. *Reads.*
     ///
     /// # Errors
-    /// [`VarError`]; a variable that cannot be read is never taken for an absent one.
+    /// [`VarError`]. A variable that cannot be read never counts as absent.
     pub fn read(vars: &dyn EfiVars) -> Result<Self, VarError> {
         let data = |name: &VarName| Ok(vars.get(name)?.map(|found| found.data));
         let mut found = Self::default();
@@ -65,7 +64,7 @@ impl BootVars {
         Ok(found)
     }
 
-    /// The same after `action`. *Pure.*
+    /// Returns the variables after `action`. *Pure.*
     #[must_use]
     pub fn after(&self, action: &Action) -> Self {
         let mut vars = self.clone();
@@ -83,8 +82,8 @@ impl BootVars {
         vars
     }
 
-    /// Numbers of entries that start our guard from one of `esps`, in the order in which firmware
-    /// would take them.
+    /// Returns the numbers of the entries that start our guard for `choice` from one of `esps`, in
+    /// the order in which the firmware tries them.
     fn ours(&self, choice: Choice, esps: &[Guid]) -> Vec<u16> {
         let is_ours = |number: &u16| {
             let option = self
@@ -98,20 +97,20 @@ impl BootVars {
                         .is_some_and(|drive| esps.contains(&drive.uuid))
             })
         };
-        let place = |number: &u16| self.order.iter().position(|listed| listed == number);
+        let position = |number: &u16| self.order.iter().position(|listed| listed == number);
         let mut found: Vec<u16> = self.entries.keys().copied().filter(is_ours).collect();
-        found.sort_by_key(|number| (place(number).unwrap_or(usize::MAX), *number));
+        found.sort_by_key(|number| (position(number).unwrap_or(usize::MAX), *number));
         found
     }
 
-    /// The lowest number that neither an entry nor the order speaks of.
+    /// Returns the lowest number that neither an entry nor the order uses.
     fn free_number(&self) -> Option<u16> {
         (0..=u16::MAX)
             .find(|number| !self.entries.contains_key(number) && !self.order.contains(number))
     }
 }
 
-/// `Boot` and four hexadecimal digits in capitals (UEFI 2.10, 3.1.3), and nothing else.
+/// Returns the number in `Boot####`: exactly four hexadecimal digits in capitals (UEFI 2.10, 3.1.3).
 fn entry_number(name: &VarName) -> Option<u16> {
     let digits = name
         .name
@@ -128,13 +127,13 @@ fn entry_number(name: &VarName) -> Option<u16> {
     }
 }
 
-/// What reconciling must know about the disk.
+/// Facts about the disk that boot entries depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The EFI system partition that holds the copies of the guard.
     pub esp: Partition,
-    /// PARTUUIDs of system partitions that are gone, such as that of the install before: entries of
-    /// ours that name them are removed.
+    /// PARTUUIDs of EFI system partitions that no longer exist, such as that of the previous
+    /// installation. Our entries for them are removed.
     pub retired: Vec<Guid>,
 }
 
@@ -150,7 +149,8 @@ pub enum Action {
         /// The variable's data.
         data: Vec<u8>,
     },
-    /// Remove `Boot####`: a second entry of ours for the same, or one of an install that is gone.
+    /// Remove `Boot####`: a second entry of ours for the same choice, or one of an installation that
+    /// no longer exists.
     DeleteEntry {
         /// Its number.
         number: u16,
@@ -166,7 +166,7 @@ pub enum Action {
         /// What it starts.
         choice: Choice,
     },
-    /// Remove `BootNext`, which points to an entry of ours with no trial pending.
+    /// Remove `BootNext`, which names an entry of ours although no trial is pending.
     DeleteNext,
 }
 
@@ -174,13 +174,13 @@ impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::PutEntry { number, choice, .. } => {
-                write!(f, "write Boot{number:04X}, {}", wording(*choice).0)
+                write!(f, "write Boot{number:04X}, {}", label_and_file(*choice).0)
             }
             Self::DeleteEntry { number, choice } => {
                 write!(
                     f,
                     "remove Boot{number:04X}, a stale entry for {}",
-                    wording(*choice).0
+                    label_and_file(*choice).0
                 )
             }
             Self::SetOrder(order) => {
@@ -190,17 +190,21 @@ impl std::fmt::Display for Action {
                     .try_for_each(|number| write!(f, " {number:04X}"))
             }
             Self::SetNext { number, choice } => {
-                write!(f, "write BootNext: {number:04X}, {}", wording(*choice).0)
+                write!(
+                    f,
+                    "write BootNext: {number:04X}, {}",
+                    label_and_file(*choice).0
+                )
             }
             Self::DeleteNext => f.write_str("remove BootNext"),
         }
     }
 }
 
-/// The next change, or none if all is as it should be. *Pure.*
+/// Returns the next change that is due, or none. *Pure.*
 ///
-/// `booted` is what is running, `None` if that is not known (offline): then `BootNext` is left
-/// alone.
+/// `booted` is what is running; `None` if that is unknown (offline), in which case `BootNext` is not
+/// changed.
 #[must_use]
 pub fn next_action(
     record: &Record,
@@ -218,12 +222,11 @@ fn put_missing(vars: &BootVars, facts: &Facts) -> Option<Action> {
     ALL.into_iter().find_map(|choice| {
         let wanted = LoadOption::ours(choice, &facts.esp);
         let ours = vars.ours(choice, &[facts.esp.uuid]);
-        let is_right = |number: &u16| does_the_same(vars, *number, &wanted);
+        let is_right = |number: &u16| has_same_effect(vars, *number, &wanted);
         if ours.iter().any(is_right) {
             return None;
         }
-        // An entry that went stale is written over under its number: no window in which there is
-        // none.
+        // A stale entry is overwritten under its number, so that there is an entry at any time.
         let number = ours.first().copied().or_else(|| vars.free_number())?;
         Some(Action::PutEntry {
             number,
@@ -233,20 +236,20 @@ fn put_missing(vars: &BootVars, facts: &Facts) -> Option<Action> {
     })
 }
 
-fn does_the_same(vars: &BootVars, number: u16, wanted: &LoadOption) -> bool {
+fn has_same_effect(vars: &BootVars, number: u16, wanted: &LoadOption) -> bool {
     let found = vars
         .entries
         .get(&number)
         .and_then(|bytes| LoadOption::parse(bytes).ok());
-    found.is_some_and(|found| found.does_the_same_as(wanted))
+    found.is_some_and(|found| found.has_same_effect_as(wanted))
 }
 
-/// The entry of ours that counts: the first right one in the order.
+/// Returns the number of our entry for `choice`: the first correct one in the order.
 fn entry_of(vars: &BootVars, facts: &Facts, choice: Choice) -> Option<u16> {
     let wanted = LoadOption::ours(choice, &facts.esp);
     vars.ours(choice, &[facts.esp.uuid])
         .into_iter()
-        .find(|number| does_the_same(vars, *number, &wanted))
+        .find(|number| has_same_effect(vars, *number, &wanted))
 }
 
 fn delete_stale(vars: &BootVars, facts: &Facts) -> Option<Action> {
@@ -264,8 +267,8 @@ fn delete_stale(vars: &BootVars, facts: &Facts) -> Option<Action> {
     })
 }
 
-/// Ours first: Good slots with the default ahead, then the other slots, then recovery; then the
-/// foreign ones as they were.
+/// The order is: Good slots, the default first; the other slots; recovery; foreign entries in their
+/// present order.
 fn set_order(record: &Record, vars: &BootVars, facts: &Facts) -> Option<Action> {
     let mut slots = [record.default, record.default.other()];
     slots.sort_by_key(|slot| rank(record.slot(*slot)));
@@ -293,7 +296,7 @@ const fn rank(state: &SlotState) -> u8 {
     }
 }
 
-/// `BootNext` for a trial that is not running yet; one that someone else set is left alone.
+/// Sets `BootNext` for a trial that is not running yet. A value that another program set stays.
 fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> Option<Action> {
     let on_trial = |slot: &Slot| {
         record.slot(*slot).is_bootable()
@@ -322,7 +325,7 @@ fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> 
     }
 }
 
-/// All changes that are due, if the firmware does as it is told. *Pure.*
+/// Returns all changes that are due, in order, if the firmware accepts each. *Pure.*
 #[must_use]
 pub fn plan(
     record: &Record,
@@ -342,44 +345,46 @@ pub fn plan(
     actions
 }
 
-/// Trouble with the firmware. The machine boots all the same: the guard needs no entry.
+/// A problem with the firmware's variables. The machine still boots, because the guard needs no
+/// entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     /// The variables cannot be read, so none is written.
-    #[error("boot entries not looked at: {0}")]
+    #[error("boot entries not checked: {0}")]
     Unreadable(VarError),
-    /// A change was refused.
+    /// The firmware refused a change.
     #[error("boot entries not repaired: cannot {action}: {error}")]
     Refused {
-        /// What was to be done.
+        /// The change.
         action: Action,
-        /// What the firmware said.
+        /// The error.
         error: VarError,
     },
-    /// A change was accepted, and is not there.
-    #[error("boot entries not repaired: the firmware took and dropped: {0}")]
+    /// The firmware accepted a change but did not make it.
+    #[error("boot entries not repaired: the firmware accepted but did not make the change: {0}")]
     Ignored(Action),
     /// More than [`MAX_ACTIONS`] changes were due.
-    #[error("boot entries not repaired: still not settled after {MAX_ACTIONS} changes")]
-    Restless,
+    #[error("boot entries not repaired: more changes are due after {MAX_ACTIONS}")]
+    NotSettled,
     /// The disk has no EFI system partition.
-    #[error("boot entries not looked at: the disk has no EFI system partition")]
+    #[error("boot entries not checked: the disk has no EFI system partition")]
     NoEsp,
 }
 
-/// What was done.
+/// Result of a [`run`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The changes, in order: as many as there were writes to NVRAM.
+    /// The changes in order. Each was one write to NVRAM.
     pub done: Vec<Action>,
-    /// Why it stopped, if not for having nothing left to do.
+    /// Why it stopped before all changes were made.
     pub warning: Option<Warning>,
 }
 
-/// Brings the boot entries in line with the record. *Writes*, one variable at a time, durable each.
+/// Brings the boot entries in line with the record. *Writes* one variable at a time; each is durable
+/// when it returns.
 ///
 /// # Power loss
-/// Leaves a prefix of the changes; the next run does the rest.
+/// Leaves the first few of the changes; the next run makes the rest.
 pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Choice>) -> Report {
     let mut report = Report::default();
     report.warning = loop {
@@ -394,7 +399,7 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
             break Some(Warning::Ignored(action));
         }
         if report.done.len() >= MAX_ACTIONS {
-            break Some(Warning::Restless);
+            break Some(Warning::NotSettled);
         }
         if let Err(error) = perform(vars, &action) {
             break Some(Warning::Refused { action, error });
@@ -404,13 +409,15 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
     report
 }
 
-/// Asks the firmware for `choice` at the next boot alone: entries as [`run`] leaves them, then
-/// `BootNext`. For a system that the guard did not start from this disk, such as an installation
-/// medium; a plain request for a slot is the record's one-shot. *Writes*, one variable at a time,
-/// durable each.
+/// Requests `choice` for the next boot only, through the firmware: brings the entries in line as
+/// [`run`] does, then sets `BootNext`. *Writes* one variable at a time; each is durable when it
+/// returns.
+///
+/// It is for a system that the guard did not start from this disk, such as an installation medium. A
+/// running installation uses the one-shot request of its record instead.
 ///
 /// # Errors
-/// [`Warning`]: then the firmware may start anything.
+/// [`Warning`]: the firmware may then start any entry.
 ///
 /// # Power loss
 /// As [`run`].
@@ -424,9 +431,9 @@ pub fn ask_next(
         return Err(warning);
     }
     let read = || BootVars::read(vars).map_err(Warning::Unreadable);
-    // Without a warning there is an entry for everything.
+    // A run without a warning leaves an entry for each choice.
     let Some(number) = entry_of(&read()?, facts, choice) else {
-        return Err(Warning::Restless);
+        return Err(Warning::NotSettled);
     };
     let action = Action::SetNext { number, choice };
     if let Err(error) = perform(vars, &action) {
@@ -439,10 +446,13 @@ pub fn ask_next(
     }
 }
 
-/// Does one action: one write to NVRAM.
+/// Makes one change. *Writes* one variable; it is durable when this returns.
 ///
 /// # Errors
 /// [`VarError`].
+///
+/// # Power loss
+/// Leaves the old value or the new one.
 pub fn perform(vars: &dyn EfiVars, action: &Action) -> Result<(), VarError> {
     let set = |name: &str, data: Vec<u8>| {
         vars.set(

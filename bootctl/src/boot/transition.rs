@@ -1,9 +1,9 @@
-//! What may be done to the boot record, and what is refused. All of it is pure: a record in, a
-//! record out; [`crate::state::store::RecordStore::write`] makes it so.
+//! Pure state transitions of the boot record, and the reasons to refuse one. Each takes a record and
+//! returns the new one, which [`crate::state::store::RecordStore::write`] puts on the disk.
 
 use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Status};
 
-/// Most tries that a release can be granted.
+/// Maximum number of tries that a release can be granted.
 pub const MAX_TRIES: u8 = 15;
 
 /// Why a transition is refused.
@@ -12,8 +12,7 @@ pub enum Refusal {
     /// The slot is running.
     #[error("slot {0} is the booted slot")]
     Booted(Slot),
-    /// The running system has not committed in this boot, and the other slot is the only way back
-    /// from it.
+    /// The running system has not committed in this boot, and the other slot is its only fallback.
     #[error("slot {booted} has not committed in this boot: slot {fallback} is its only fallback")]
     OnlyFallback {
         /// Running, on trial or Good.
@@ -21,18 +20,18 @@ pub enum Refusal {
         /// Good, and wanted as the target.
         fallback: Slot,
     },
-    /// The slot is not running, but it is what the next boot takes.
+    /// The slot is not running, but the next boot starts it.
     #[error(
-        "slot {0} is the default slot though another one runs: restart, or roll back, before an update"
+        "slot {0} is the default slot, but another slot runs: restart or roll back before an update"
     )]
     IsDefault(Slot),
     /// The slot was not disarmed before it was activated.
     #[error("slot {0} is not disarmed")]
     NotDisarmed(Slot),
-    /// A release gets at least one try and at most [`MAX_TRIES`].
+    /// A release must be granted 1 to [`MAX_TRIES`] tries.
     #[error("{0} tries, expected 1 to {MAX_TRIES}")]
     Tries(u8),
-    /// The release is older than this machine accepts.
+    /// The rollback index of the release is below the floor.
     #[error("rollback index {index} is below the floor {floor}")]
     BelowFloor {
         /// Of the release.
@@ -43,12 +42,12 @@ pub enum Refusal {
     /// The slot cannot be started.
     #[error("slot {slot} cannot be started: {}", reason.words())]
     NotBootable {
-        /// Which.
+        /// The slot.
         slot: Slot,
-        /// Why.
+        /// Why it cannot be started.
         reason: Reason,
     },
-    /// The slot holds a release that never committed: there is no going back to it.
+    /// The slot holds a release that never committed, so the machine cannot return to it.
     #[error("slot {0} holds a release that never committed")]
     NotCommitted(Slot),
     /// Only a slot that is Good can be repaired and be Good afterwards.
@@ -62,14 +61,14 @@ pub enum Refusal {
     LastBootable(Slot),
 }
 
-/// The slot that an update writes to. It cannot be the booted one, nor the only way back from one
-/// that has not committed in this boot.
+/// The slot that an update writes to. It is never the booted slot, nor the only fallback of a booted
+/// slot that has not committed in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetSlot(Slot);
 
 impl TargetSlot {
-    /// The target for a system that was booted as `booted`. *Pure.* From a slot it is the other
-    /// one; from recovery a slot that cannot be started, else the one that is not the default.
+    /// Returns the target for a system that was booted as `booted`. *Pure.* For a slot it is the
+    /// other one; for recovery a slot that cannot be started, else the one that is not the default.
     ///
     /// # Errors
     /// [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
@@ -82,7 +81,7 @@ impl TargetSlot {
         Self::of(record, booted, slot)
     }
 
-    /// `slot` as the target, wanted by a person. *Pure.*
+    /// Returns `slot` as the target, if an update may write to it. *Pure.*
     ///
     /// # Errors
     /// [`Refusal::Booted`], [`Refusal::IsDefault`], [`Refusal::OnlyFallback`].
@@ -104,16 +103,16 @@ impl TargetSlot {
         }
     }
 
-    /// Which slot it is.
+    /// Returns the slot. *Pure.*
     #[must_use]
     pub const fn slot(self) -> Slot {
         self.0
     }
 }
 
-/// Whether the booted slot was declared good since it was started: the guard takes one from the
-/// budget, commit refills it. A Good slot that is on its way to being given up must not cost the
-/// other one.
+/// Returns whether the booted slot was committed after it was started: the guard takes one from its
+/// boot budget, and a commit refills the budget. While a Good slot fails to reach commit, its
+/// fallback must not be overwritten.
 fn has_committed(booted: &SlotState) -> bool {
     booted.status
         == Status::Good {
@@ -121,15 +120,15 @@ fn has_committed(booted: &SlotState) -> bool {
         }
 }
 
-/// The record in which `target` is Unbootable, to be written to. *Pure.* If the target was the
-/// default, the other slot becomes the default, if it can be started.
+/// Returns the record in which `target` is Unbootable, so that it can be written to. *Pure.* If the
+/// target was the default, the other slot becomes the default, unless that is Unbootable.
 #[must_use]
 pub fn disarm(record: &Record, target: TargetSlot) -> Record {
     retire(record, target.slot(), Reason::Updating)
 }
 
-/// The record in which `release`, complete and read back, is on trial in `target`. *Pure.* `revoke`
-/// makes its commit rule out older releases.
+/// Returns the record in which `release` is on trial in `target`. *Pure.* The release must be
+/// complete and read back. With `revoke`, its commit makes older releases unbootable.
 ///
 /// # Errors
 /// [`Refusal::NotDisarmed`], [`Refusal::BelowFloor`], [`Refusal::Tries`].
@@ -166,12 +165,12 @@ pub fn activate(
     Ok(record.with_slot(slot, state))
 }
 
-/// The record in which the running system is declared good. *Pure.*
+/// Returns the record in which the running release is declared good. *Pure.*
 ///
-/// A release on trial becomes Good and the default; the floor rises to the lowest rollback index
-/// among the Good slots, or to its own if it revokes older ones, which then cannot be started any
-/// more. For a slot that is Good already only the boot budget is refilled, and it becomes the
-/// default if the default cannot be started.
+/// A release on trial becomes Good and the default. The floor rises to the lowest rollback index of
+/// the slots that are not Unbootable, or to its own if it revokes older releases, which then become
+/// Unbootable. For a release that is Good already only the boot budget is refilled, and its slot
+/// becomes the default if the default cannot be started.
 ///
 /// # Errors
 /// [`Refusal::NotASlot`] in recovery; [`Refusal::NotBootable`] if the slot was marked bad or rolled
@@ -226,7 +225,7 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
     let lowest = match other.status {
         _ if revoke => own,
         Status::Unbootable => own,
-        // Kept as a way back: the floor must not rule it out.
+        // It is the fallback: the floor must not rule it out.
         Status::Pending { .. } | Status::Good { .. } => own.min(other.release.rollback_index),
     };
     let floor = record.floor.max(lowest);
@@ -239,8 +238,8 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
     }
 }
 
-/// The record in which `target`, which is Good, is Unbootable while damaged chunks of it are
-/// written anew. *Pure.* One whose repair was begun before stays as it is.
+/// Returns the record in which `target`, which is Good, is Unbootable while damaged chunks of it are
+/// written again. *Pure.* If its repair has begun already, the record does not change.
 ///
 /// # Errors
 /// [`Refusal::NotGood`].
@@ -253,8 +252,8 @@ pub fn begin_repair(record: &Record, target: TargetSlot) -> Result<Record, Refus
     }
 }
 
-/// The record in which `target`, repaired and read back, is Good again. *Pure.* It does not become
-/// the default.
+/// Returns the record in which `target`, repaired and read back, is Good again. *Pure.* It does not
+/// become the default.
 ///
 /// # Errors
 /// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`].
@@ -284,9 +283,9 @@ pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal
     ))
 }
 
-/// The record after a person asked to go back from `booted` to the other slot. *Pure.* A release on
-/// trial is given up; a Good one stays as the fallback. From recovery, the default gives way to the
-/// other slot.
+/// Returns the record after an operator rolled back from `booted` to the other slot. *Pure.* A
+/// release on trial becomes Unbootable; a Good one stays as the fallback. In recovery, the other slot
+/// replaces the default.
 ///
 /// # Errors
 /// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is
@@ -319,7 +318,7 @@ pub fn rollback(record: &Record, booted: Choice) -> Result<Record, Refusal> {
     })
 }
 
-/// The record that asks for `choice` at the next boot, and for that alone. *Pure.*
+/// Returns the record that requests `choice` for the next boot only. *Pure.*
 ///
 /// # Errors
 /// [`Refusal::NotBootable`] for a slot that cannot be started.
@@ -339,7 +338,7 @@ pub fn boot_once(record: &Record, choice: Choice) -> Result<Record, Refusal> {
     })
 }
 
-/// The record in which a person ruled `slot` out. *Pure.*
+/// Returns the record in which an operator marked `slot` bad. *Pure.*
 ///
 /// # Errors
 /// [`Refusal::LastBootable`] if only recovery would be left.
@@ -353,12 +352,13 @@ pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
     Ok(retire(record, slot, Reason::MarkedBad))
 }
 
-/// Makes a slot Unbootable, and lets go of whatever pointed to it.
+/// Returns the record in which `slot` is Unbootable, and neither the default (if possible) nor
+/// requested.
 fn retire(record: &Record, slot: Slot, reason: Reason) -> Record {
-    // Not is_bootable: the other slot may be the running one, its budget spent and about to be
-    // refilled.
-    let other = record.slot(slot.other()).status != Status::Unbootable;
-    let default = if record.default == slot && other {
+    // Not `is_bootable`: the other slot may be running with an empty budget, which its commit will
+    // refill.
+    let is_other_usable = record.slot(slot.other()).status != Status::Unbootable;
+    let default = if record.default == slot && is_other_usable {
         slot.other()
     } else {
         record.default

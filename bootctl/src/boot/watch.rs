@@ -1,7 +1,8 @@
-//! What a running `rayos-bootctl health` tells others: how many checks must pass, and until when.
+//! The watch file, by which a running `rayos-bootctl health` publishes how many checks must pass and
+//! until when.
 //!
-//! A file under `/run` that is locked for as long as the checks run. A file without a lock was left
-//! by a program that was killed, and says nothing.
+//! The file is in `/run` and is locked while the checks run. A file without a lock was left by a
+//! killed program and is ignored.
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -11,44 +12,48 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where `health` leaves it.
+/// Path of the watch file.
 pub const WATCH_FILE: &str = "/run/rayos/health";
-/// Longest file that is read.
+/// Maximum length of a watch file. Stops a huge file from filling memory.
 const MAX_LEN: u64 = 64;
 
-/// Checks that are running.
+/// Health checks that are running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch {
-    /// How many must pass, those that have among them.
+    /// Number of checks, including those that have passed.
     pub checks: usize,
-    /// What is left until the deadline.
+    /// Time left until the deadline.
     pub left: Duration,
 }
 
-/// Time since the machine was started: no clock that is set can make a deadline pass or move away.
+/// Returns the time since the machine was started. *Reads.* Setting the clock does not change it,
+/// so that no deadline passes or moves because of that.
 #[must_use]
 pub fn uptime() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
-    let part = |number| u64::try_from(number).unwrap_or_default();
-    Duration::from_secs(part(now.tv_sec)) + Duration::from_nanos(part(now.tv_nsec))
+    let unsigned = |number| u64::try_from(number).unwrap_or_default();
+    Duration::from_secs(unsigned(now.tv_sec)) + Duration::from_nanos(unsigned(now.tv_nsec))
 }
 
-/// The file, locked; dropping it takes it away.
+/// A watch file, locked. Dropping it removes the file.
 #[derive(Debug)]
-pub struct Told {
+pub struct WatchFile {
     path: PathBuf,
-    // The lock goes with it.
+    // Closing it releases the lock.
     _file: File,
 }
 
-impl Told {
-    /// Tells in `path` that `checks` run, until `deadline` of [`uptime`]. *Writes.*
+impl WatchFile {
+    /// Writes to `path` that `checks` run until `deadline`, a time of [`uptime`]. *Writes.*
     ///
     /// # Errors
-    /// What the kernel says, such as that another one runs (`WouldBlock`).
-    pub fn new(path: &Path, checks: usize, deadline: Duration) -> io::Result<Self> {
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+    /// The error of the file system; `WouldBlock` if another program runs checks.
+    ///
+    /// # Power loss
+    /// Leaves nothing: `/run` is in memory.
+    pub fn create(path: &Path, checks: usize, deadline: Duration) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
         }
         let mut file = File::options()
             .create(true)
@@ -65,18 +70,18 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for WatchFile {
     fn drop(&mut self) {
-        // It says nothing without its lock anyway.
+        // A file that stays has no lock and is ignored.
         fs::remove_file(&self.path).ok();
     }
 }
 
-/// What is told in `path`, if somebody is telling. *Reads.* `now` is [`uptime`].
+/// Reads the watch file at `path`; `None` if no checks run. *Reads.* `now` is [`uptime`].
 #[must_use]
 pub fn read(path: &Path, now: Duration) -> Option<Watch> {
     let file = File::open(path).ok()?;
-    // Had for the asking: nobody holds it, so nobody runs.
+    // If the lock can be had, no program holds it.
     if flock(&file, FlockOperation::NonBlockingLockShared) != Err(Errno::WOULDBLOCK) {
         return None;
     }
@@ -94,40 +99,35 @@ pub fn read(path: &Path, now: Duration) -> Option<Watch> {
 mod tests {
     use super::*;
 
+    fn watch(checks: usize, left: u64) -> Option<Watch> {
+        Some(Watch {
+            checks,
+            left: Duration::from_secs(left),
+        })
+    }
+
     #[test]
-    fn what_is_told_counts_while_it_is_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("rayos/health");
+    fn a_watch_file_counts_while_its_program_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rayos/health");
         assert_eq!(read(&path, Duration::ZERO), None);
-        let told = Told::new(&path, 4, Duration::from_secs(300)).unwrap();
-        let watch = read(&path, Duration::from_secs(50)).unwrap();
-        assert_eq!(
-            watch,
-            Watch {
-                checks: 4,
-                left: Duration::from_secs(250)
-            }
-        );
-        assert_eq!(
-            read(&path, Duration::from_secs(301)).unwrap().left,
-            Duration::ZERO
-        );
-        assert_eq!(
-            Told::new(&path, 1, Duration::ZERO).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
-        let kept = fs::read(&path).unwrap();
-        drop(told);
+        let file = WatchFile::create(&path, 4, Duration::from_secs(300)).unwrap();
+        assert_eq!(read(&path, Duration::from_secs(50)), watch(4, 250));
+        assert_eq!(read(&path, Duration::from_secs(301)), watch(4, 0));
+        let second = WatchFile::create(&path, 1, Duration::ZERO).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        let bytes = fs::read(&path).unwrap();
+        drop(file);
         assert!(!path.exists());
-        // As a program leaves it that was killed.
-        fs::write(&path, kept).unwrap();
+        // As a killed program leaves it.
+        fs::write(&path, bytes).unwrap();
         assert_eq!(read(&path, Duration::ZERO), None);
     }
 
     #[test]
-    fn nonsense_is_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("health");
+    fn a_malformed_watch_file_is_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("health");
         for text in ["", "4", "x 1", "4 -1", "4 1 2", &"9".repeat(1000)] {
             fs::write(&path, text).unwrap();
             let lock = File::open(&path).unwrap();

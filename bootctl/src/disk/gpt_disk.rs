@@ -7,7 +7,7 @@ use record::{Guid, PartitionName, Slot};
 use std::io;
 use std::sync::Arc;
 
-/// Why a disk is not one of ours, or cannot be read.
+/// Why a disk has no partitions of ours, or cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Neither copy of the partition table can be used.
@@ -16,7 +16,7 @@ pub enum DiskError {
     /// A partition of ours is missing.
     #[error("no {0} partition")]
     Missing(PartitionName),
-    /// A partition reaches beyond the end of the device.
+    /// A partition ends beyond the end of the device.
     #[error("partition {number} ends beyond the end of the disk")]
     Beyond {
         /// Number of the partition.
@@ -24,7 +24,7 @@ pub enum DiskError {
     },
 }
 
-/// A disk with a partition table that was read once.
+/// A disk whose partition table was read.
 #[derive(Clone)]
 pub struct Disk {
     device: Arc<dyn BlockDevice>,
@@ -47,31 +47,32 @@ impl Disk {
         })
     }
 
-    /// The device under it.
+    /// Returns the device. *Pure.*
     #[must_use]
     pub fn device(&self) -> &Arc<dyn BlockDevice> {
         &self.device
     }
 
-    /// GUID of the disk.
+    /// Returns the GUID of the disk. *Pure.*
     #[must_use]
     pub const fn guid(&self) -> Guid {
         self.partitions.disk_guid
     }
 
-    /// Our partitions.
+    /// Returns our partitions. *Pure.*
     #[must_use]
     pub const fn partitions(&self) -> &Partitions {
         &self.partitions
     }
 
-    /// Why the backup copy of the partition table was used; `None` if the primary was.
+    /// Returns why the backup copy of the partition table was used; `None` if the primary was used.
+    /// *Pure.*
     #[must_use]
     pub fn primary_error(&self) -> Option<&CopyError<io::Error>> {
         self.primary_error.as_deref()
     }
 
-    /// The bytes of `partition` and no others. *Pure.*
+    /// Returns the bytes of `partition` as a device. *Pure.*
     ///
     /// # Errors
     /// [`DiskError::Beyond`] if the device is too short for it.
@@ -89,7 +90,7 @@ impl Disk {
         Ok(Window::new(Arc::clone(&self.device), start, len))
     }
 
-    /// The bytes of the partition `name`. *Pure.*
+    /// Returns the bytes of the partition `name` as a device. *Pure.*
     ///
     /// # Errors
     /// [`DiskError::Missing`], [`DiskError::Beyond`].
@@ -97,7 +98,7 @@ impl Disk {
         self.window(self.partitions.get(name).ok_or(DiskError::Missing(name))?)
     }
 
-    /// The state partition. *Pure.*
+    /// Returns the state partition. *Pure.*
     ///
     /// # Errors
     /// As [`Disk::partition`].
@@ -105,7 +106,7 @@ impl Disk {
         self.partition(PartitionName::State)
     }
 
-    /// The boot partition of `slot`. *Pure.*
+    /// Returns the boot partition of `slot`. *Pure.*
     ///
     /// # Errors
     /// As [`Disk::partition`].
@@ -113,7 +114,7 @@ impl Disk {
         self.partition(PartitionName::boot(slot))
     }
 
-    /// The root partition of `slot`. *Pure.*
+    /// Returns the root partition of `slot`. *Pure.*
     ///
     /// # Errors
     /// As [`Disk::partition`].
@@ -121,7 +122,7 @@ impl Disk {
         self.partition(PartitionName::root(slot))
     }
 
-    /// The recovery partition. *Pure.*
+    /// Returns the recovery partition. *Pure.*
     ///
     /// # Errors
     /// As [`Disk::partition`].
@@ -129,7 +130,7 @@ impl Disk {
         self.partition(PartitionName::Recovery)
     }
 
-    /// The EFI system partition. *Pure.*
+    /// Returns the EFI system partition. *Pure.*
     ///
     /// # Errors
     /// As [`Disk::partition`].

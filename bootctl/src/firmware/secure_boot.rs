@@ -1,10 +1,9 @@
-//! Secure Boot: whether the firmware checks what it starts, and whether an EFI program carries a
-//! signature at all.
+//! Secure Boot: its state, and whether an EFI program carries a signature.
 //!
-//! Whether the firmware would accept a signature is not decided here: only the firmware knows all
-//! of its keys, and the guard hears its answer. But what carries no signature is never started
-//! where Secure Boot is on, and that can be said before anybody restarts into it. (A program that
-//! the firmware knows by its SHA-256 alone is taken for unsigned.)
+//! Only the firmware knows all of its keys, so this module does not decide whether it would accept a
+//! signature. But with Secure Boot on it refuses a program without any signature, and that can be
+//! reported before a restart. A program that the firmware allows by its SHA-256 alone counts as
+//! unsigned here.
 
 use crate::disk::device::BlockDevice;
 use crate::firmware::efivars::{EfiVars, VarError, VarName};
@@ -12,27 +11,27 @@ use seal::SEAL_LEN;
 use seal::pe::{CertificateTable, PeError, PeHeaders};
 use std::io;
 
-/// Bytes of an EFI program that hold its headers up to the table of sections. Those of a UKI end
-/// before 1 KiB.
+/// Number of bytes at the beginning of an EFI program that are read for its headers. Those of a UKI
+/// end before 1 KiB.
 pub const HEADER_LEN: usize = 4096;
 
-/// What the firmware says of Secure Boot.
+/// State of Secure Boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecureBoot {
-    /// It starts anything.
+    /// The firmware starts any program.
     Off,
-    /// It starts anything, and lets anybody enrol keys: no platform key is there.
+    /// The firmware starts any program, and any program can enrol keys: there is no platform key.
     Setup,
-    /// It starts only what its keys have signed.
+    /// The firmware starts only programs that its keys have signed.
     On,
 }
 
 impl SecureBoot {
-    /// What the variables `SecureBoot` and `SetupMode` say (UEFI 2.10, 3.3); `None` if the firmware
-    /// knows nothing of it, or the machine has no variables. *Reads.*
+    /// Returns the state from the variables `SecureBoot` and `SetupMode` (UEFI 2.10, 3.3); `None` if
+    /// the firmware does not have them, or the machine has no variables. *Reads.*
     ///
     /// # Errors
-    /// [`VarError`] if a variable is there and cannot be read.
+    /// [`VarError`] if a variable exists but cannot be read.
     pub fn read(vars: &dyn EfiVars) -> Result<Option<Self>, VarError> {
         let flag = |name: &str| match vars.get(&VarName::global(name)) {
             Ok(found) => Ok(found.and_then(|found| found.data.first().copied())),
@@ -47,14 +46,13 @@ impl SecureBoot {
         }))
     }
 
-    /// Whether the firmware starts only what it accepts the signature of; that it cannot be read
-    /// counts as no. *Reads.*
+    /// Returns whether Secure Boot is on. A state that cannot be read counts as off. *Reads.*
     #[must_use]
     pub fn is_on(vars: &dyn EfiVars) -> bool {
         matches!(Self::read(vars), Ok(Some(Self::On)))
     }
 
-    /// The word in JSON and in `status`.
+    /// Returns the word in JSON. *Pure.*
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -65,23 +63,23 @@ impl SecureBoot {
     }
 }
 
-/// Whether an EFI program carries a signature.
+/// Signature of an EFI program, as its headers announce it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// It has none.
+    /// There is none.
     None,
-    /// Its table of certificates: byte offset and length in the file.
+    /// A table of certificates at this place in the file.
     Table {
-        /// Where it begins.
+        /// Byte offset.
         offset: u32,
-        /// Its length.
+        /// Length in bytes.
         len: u32,
     },
 }
 
-/// Finds the signature of an EFI program by its first [`HEADER_LEN`] bytes, or all of a shorter
-/// one. *Pure.* Looks at the headers alone (PE/COFF 8.3): that a table is announced, not what
-/// stands in it.
+/// Returns the signature of an EFI program from its first [`HEADER_LEN`] bytes, or from all of a
+/// shorter one. *Pure.* Only the headers are read (PE/COFF, Optional Header Data Directories), not
+/// the table.
 ///
 /// # Errors
 /// [`PeError`].
@@ -94,7 +92,7 @@ pub fn signature(header: &[u8]) -> Result<Signature, PeError> {
     )
 }
 
-/// Whether the EFI program in `bytes` carries a signature. *Pure.*
+/// Returns whether the EFI program in `bytes` carries an Authenticode signature. *Pure.*
 ///
 /// # Errors
 /// [`PeError`].
@@ -111,11 +109,11 @@ pub fn is_signed(bytes: &[u8]) -> Result<bool, PeError> {
     Ok(whole && head.is_some_and(|head| table.is_authenticode(*head)))
 }
 
-/// Whether the boot image in a boot or recovery partition, behind its seal, carries a signature; no
-/// if it is no EFI program. *Reads.*
+/// Returns whether the boot image in a boot or recovery partition carries an Authenticode signature;
+/// false if it is not an EFI program. *Reads* behind the seal.
 ///
 /// # Errors
-/// What the device says.
+/// The error of the device.
 pub fn partition_is_signed(partition: &dyn BlockDevice) -> io::Result<bool> {
     let start = SEAL_LEN as u64;
     let mut header = [0; HEADER_LEN];
@@ -157,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_asked_and_what_it_does_not_say_is_not_known() {
+    fn the_state_comes_from_two_variables() {
         let read = |secure, setup| SecureBoot::read(&vars(secure, setup)).unwrap();
         assert_eq!(read(Some(1), Some(0)), Some(SecureBoot::On));
         assert_eq!(read(Some(0), Some(0)), Some(SecureBoot::Off));
@@ -167,8 +165,7 @@ mod tests {
         assert!(SecureBoot::is_on(&vars(Some(1), None)) && !SecureBoot::is_on(&vars(None, None)));
     }
 
-    /// The least that has the headers of a PE32+ program, with this table of certificates at its
-    /// end.
+    /// Returns minimal headers of a PE32+ program, with this table of certificates at the end.
     fn program(directories: u32, table: Option<&[u8]>) -> Vec<u8> {
         let mut bytes = vec![0; 512];
         bytes[..2].copy_from_slice(b"MZ");

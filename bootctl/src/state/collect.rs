@@ -1,5 +1,5 @@
-//! Kernel panics from pstore into the event ring, where they outlive the firmware's small store and
-//! are told to whoever asks why a release failed.
+//! Moves kernel panics from pstore into the event ring. The firmware's store is small, and `why`
+//! reads the ring.
 
 use crate::state::log::EventLog;
 use crate::state::pstore;
@@ -9,31 +9,31 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why panics could not be taken over.
+/// Why panics could not be moved.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    /// The event ring could not be read or written; nothing was taken away.
+    /// The event ring could not be read or written. The panic is still in pstore.
     #[error(transparent)]
     Ring(#[from] StoreError),
-    /// Something in pstore could not be read or taken away.
+    /// A file in pstore could not be read or removed.
     #[error("{}: {source}", path.display())]
     Pstore {
-        /// Directory or file.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
 }
 
-/// Appends every panic in the directory `pstore` to the event ring, as the last words of the
-/// release that was started before the one that runs now, and takes it out of `pstore` when it is
-/// durable there. Returns how many there were. *Reads and writes.*
+/// Appends each panic in the folder `pstore` to the event ring, as the last output of the release
+/// that was started before the running one, and removes it from `pstore` when it is durable in the
+/// ring. Returns the number of panics. *Writes*; durable on return.
 ///
 /// # Errors
 /// [`CollectError`].
 ///
 /// # Power loss
-/// A panic that is in the ring already is not appended again, only taken away.
+/// Leaves a panic in pstore, in the ring, or in both. The next run does not append it again.
 pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -44,10 +44,10 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
         let events = log.events()?;
         let mut event = Event::new(Kind::Panic, None).with_text(&panic.text);
         event.time = panic.time;
-        let told = |old: &Event| {
+        let is_same = |old: &Event| {
             old.kind == Kind::Panic && (old.time, old.text()) == (event.time, event.text())
         };
-        if !events.iter().any(told) {
+        if !events.iter().any(is_same) {
             if let Some(launch) = launched_before(&events, panic.time) {
                 event.subject = launch.subject;
                 event.version = launch.version;
@@ -62,9 +62,11 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
     Ok(panics.len())
 }
 
-/// The start that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.* `events` are
-/// oldest first, and the last start among them is the one that runs now. It is the last one before
-/// that which the clock allows; a start whose image returned to the guard is none.
+/// Returns the launch that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.*
+///
+/// `events` are oldest first; the last launch among them is the running one. The result is the latest
+/// launch before that which is not later than the panic. A launch whose image returned to the guard
+/// does not count.
 #[must_use]
 pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
     let returned = |at: usize, launch: &Event| {

@@ -1,8 +1,8 @@
-//! The event ring on the disk: what happened, in order.
+//! The event ring on the disk.
 
-use crate::disk::device::BlockDevice;
+use crate::disk::device::{BlockDevice, DeviceLock};
 use crate::disk::{Disk, Window};
-use crate::state::store::{Alone, StoreError};
+use crate::state::store::StoreError;
 use record::event::{self, Event};
 use record::{RING_LEN, RING_OFFSET, STATE_LEN};
 
@@ -13,7 +13,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// The ring on `disk`. *Pure*: nothing is read yet.
+    /// Returns the ring on `disk`. *Pure*: nothing is read yet.
     ///
     /// # Errors
     /// [`StoreError::Disk`] without a state partition, [`StoreError::TooShort`].
@@ -25,26 +25,26 @@ impl EventLog {
         Ok(Self { state })
     }
 
-    /// All readable events, oldest first. *Reads* 896 KiB.
+    /// Returns all valid events, oldest first. *Reads* 896 KiB.
     ///
     /// # Errors
-    /// [`StoreError::Ring`] if the ring cannot be read as a whole.
+    /// [`StoreError::Ring`] if the device cannot read all of the ring.
     pub fn events(&self) -> Result<Vec<Event>, StoreError> {
         let mut events: Vec<Event> = event::events(&self.ring()?).collect();
         events.sort_unstable_by_key(|event| event.seq);
         Ok(events)
     }
 
-    /// Appends `event` under the next sequence number, over the oldest one, and returns that
-    /// number. Durable on return. `event.time` is the caller's: seconds since 1970, 0 if unknown.
+    /// Writes `event` over the oldest one, with the next sequence number, and returns that number.
+    /// *Writes*; durable on return. The caller sets `event.time`: seconds since 1970, 0 if unknown.
     ///
     /// # Errors
     /// [`StoreError::Ring`].
     ///
     /// # Power loss
-    /// Leaves the ring with the event, or without it and without the oldest one.
+    /// Leaves the ring with the event; or without it, and without the oldest event.
     pub fn append(&self, event: &Event) -> Result<u64, StoreError> {
-        let _alone = Alone::with(&self.state).map_err(StoreError::Ring)?;
+        let _lock = DeviceLock::acquire(&self.state).map_err(StoreError::Ring)?;
         let seq = event::next_seq(&self.ring()?);
         let mut event = *event;
         event.seq = seq;

@@ -1,6 +1,6 @@
-//! Kernel panics that the firmware kept: pstore (Linux, Documentation/admin-guide/pstore-blk.rst
-//! and `fs/pstore`), which for efi-pstore holds one file for every kibibyte or so of the log, the
-//! last part first.
+//! Kernel panics in pstore, where the firmware keeps them over a reset (Linux,
+//! Documentation/admin-guide/pstore-blk.rst and `fs/pstore`). efi-pstore splits a log into files of
+//! about 1 KiB; part 1 is the end of the log.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -9,17 +9,17 @@ use std::time::UNIX_EPOCH;
 
 /// Where Linux mounts pstore.
 pub const PSTORE_DIR: &str = "/sys/fs/pstore";
-/// Longest part that is read. Stops a backend with large records from filling memory.
+/// Maximum length of a part. Stops a backend with large records from filling memory.
 const PART_MAX: u64 = 64 * 1024;
-/// Most parts that are read; more are left for the next time.
+/// Maximum number of parts in one run. The next run reads the rest.
 const PARTS_MAX: usize = 512;
 
-/// One panic, put together from its parts.
+/// One panic, joined from its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panic {
     /// The end of the kernel's log, up to its last line.
     pub text: String,
-    /// When it was written, in seconds since 1970 by the clock of then; 0 if unknown.
+    /// Time of the panic by the clock at that time, in seconds since 1970; 0 if unknown.
     pub time: u64,
     /// The files that hold it.
     pub files: Vec<PathBuf>,
@@ -33,11 +33,11 @@ struct Part {
     file: PathBuf,
 }
 
-/// All panics in `dir`, oldest first; none if there is no pstore. *Reads.* An oops that the kernel
-/// survived is none.
+/// Returns all panics in `dir`, oldest first; none if the folder is missing. *Reads.* An oops that the
+/// kernel survived is not a panic.
 ///
 /// # Errors
-/// What the kernel says about the directory. A part that cannot be read is left out.
+/// The error of reading the folder. A part that cannot be read is skipped.
 pub fn panics(dir: &Path) -> io::Result<Vec<Panic>> {
     let mut names = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -53,8 +53,7 @@ pub fn panics(dir: &Path) -> io::Result<Vec<Panic>> {
         .take(PARTS_MAX)
         .filter_map(|name| part(dir.join(name)));
     let mut found: Vec<(Panic, Vec<Part>)> = Vec::new();
-    // In the order of their names, which begin with the time: the parts of one panic count up from
-    // 1.
+    // Names begin with the time, so the parts of one panic follow each other, numbered from 1.
     for part in parts {
         match found
             .last_mut()
@@ -77,7 +76,7 @@ pub fn panics(dir: &Path) -> io::Result<Vec<Panic>> {
         .collect())
 }
 
-/// Part 1 is the end of the log.
+/// Joins the parts. Part 1 is the end of the log.
 fn joined(mut panic: Panic, parts: Vec<Part>) -> Panic {
     for part in parts.into_iter().rev() {
         panic.text.push_str(&part.text);
@@ -92,7 +91,7 @@ fn joined(mut panic: Panic, parts: Vec<Part>) -> Panic {
     panic
 }
 
-/// A line of the log without its level: `<0>[    1.234567] Kernel panic`.
+/// Returns a line of the log without its level, as in `<0>[    1.234567] Kernel panic`.
 fn without_level(line: &str) -> &str {
     let level = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
     level
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_put_together_from_the_last_to_the_first() {
+    fn parts_are_joined_from_the_last_to_the_first() {
         let dir = dir(&[
             (
                 "dmesg-efi-176399000001001",
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pstore_and_strange_files_are_no_panic() {
+    fn a_missing_folder_and_malformed_files_hold_no_panic() {
         assert_eq!(panics(Path::new("/no/such/directory")).unwrap(), []);
         let dir = dir(&[
             ("dmesg-a", ""),

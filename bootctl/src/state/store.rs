@@ -1,6 +1,6 @@
-//! The boot record on the disk: read from two copies, written to the one that is not in use.
+//! The boot record on the disk. There are two copies; each write goes to the older one.
 
-use crate::disk::device::BlockDevice;
+use crate::disk::device::{BlockDevice, DeviceLock};
 use crate::disk::{Disk, DiskError, Window};
 use record::{
     COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, STATE_LEN,
@@ -15,43 +15,53 @@ pub enum StoreError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The state partition is shorter than 1 MiB.
-    #[error("rayos-state is {0} bytes long, expected at least {STATE_LEN}")]
+    #[error("rayos-state: length {0}, minimum {STATE_LEN}")]
     TooShort(u64),
-    /// The device gave an error.
+    /// The device returned an error in the boot record.
     #[error("boot record: {0}")]
     Io(#[from] io::Error),
-    /// The device gave an error in the event ring.
+    /// The device returned an error in the event ring.
     #[error("event ring: {0}")]
     Ring(io::Error),
-    /// A copy was written by a later version of this program: it is neither used nor overwritten.
-    #[error("boot record has version {0}, this program reads 1")]
+    /// A later version of this program wrote a copy. It is neither used nor overwritten.
+    #[error("boot record: version {0}, expected 1")]
     Newer(u16),
-    /// No copy is readable.
+    /// Neither copy is readable.
     #[error("boot record is lost: copy 0: {}; copy 1: {}", copy(.0, 0), copy(.0, 1))]
     Lost([Option<record::RecordError>; 2]),
-    /// The record was written for another disk: this one was copied from it.
-    #[error("boot record belongs to disk {record}, this is disk {disk}")]
+    /// The record was written for another disk, of which this one is a copy.
+    #[error("boot record: disk {record}, expected {disk}")]
     OtherDisk {
         /// GUID in the record.
         record: Guid,
         /// GUID of the disk.
         disk: Guid,
     },
-    /// Someone else wrote the record since it was read.
-    #[error("boot record changed meanwhile: sequence number {found}, expected {expected}")]
+    /// Another program wrote the record after it was read.
+    #[error(
+        "boot record: changed by another program: sequence number {found}, expected {expected}"
+    )]
     Changed {
         /// Sequence number that the new record is based on.
         expected: u64,
         /// Sequence number on the disk.
         found: u64,
     },
-    /// What was written and flushed is not what the medium holds.
-    #[error("copy {0} of the boot record reads back differently than it was written")]
+    /// The medium does not hold what was written and flushed.
+    #[error("boot record: copy {0} differs from what was written to it")]
     ReadBack(u32),
 }
 
 fn copy(errors: &[Option<record::RecordError>; 2], copy: usize) -> String {
     errors[copy].map_or_else(|| "cannot be read".to_owned(), |error| error.to_string())
+}
+
+/// The current record, and what the next write needs to know.
+struct Current {
+    record: Record,
+    /// Number of the copy that the next write goes to.
+    next_copy: u32,
+    both_valid: bool,
 }
 
 /// The two copies of the record in a state partition.
@@ -62,7 +72,7 @@ pub struct RecordStore {
 }
 
 impl RecordStore {
-    /// The store on `disk`. *Pure*: nothing is read yet.
+    /// Returns the store on `disk`. *Pure*: nothing is read yet.
     ///
     /// # Errors
     /// [`StoreError::Disk`] without a state partition, [`StoreError::TooShort`].
@@ -77,8 +87,8 @@ impl RecordStore {
         })
     }
 
-    /// What the two copies say. *Reads.* A copy that cannot be read counts as unreadable, not as an
-    /// error.
+    /// Returns what the two copies hold. *Reads.* A copy that the device cannot read counts as an
+    /// unreadable copy, not as an error.
     #[must_use]
     pub fn pair(&self) -> Pair {
         let blocks = COPY_OFFSETS.map(|offset| {
@@ -92,35 +102,36 @@ impl RecordStore {
         Pair::read(Copies([first.as_ref(), second.as_ref()]))
     }
 
-    /// The record that counts. *Reads.*
+    /// Returns the current record: the valid copy with the higher sequence number. *Reads.*
     ///
     /// # Errors
     /// [`StoreError::Newer`], [`StoreError::Lost`], [`StoreError::OtherDisk`].
     pub fn read(&self) -> Result<Record, StoreError> {
-        self.current().map(|(record, ..)| record)
+        self.current().map(|current| current.record)
     }
 
-    /// Writes `record`, which must be based on the one on the disk, under the next sequence number,
-    /// and returns it as written. Durable on return. A record that says nothing new is not written,
-    /// unless the other copy is unreadable and is thus mended.
+    /// Writes `record`, which must be based on the current one, with the next sequence number, and
+    /// returns it as written. *Writes*; durable on return. A record without a change is written only
+    /// if that repairs an unreadable copy.
     ///
     /// # Errors
-    /// As [`RecordStore::read`]; [`StoreError::Changed`] for a record that is based on another one;
-    /// [`StoreError::Io`] and [`StoreError::ReadBack`], after which the record on disk is the old
-    /// or the new one.
+    /// As [`RecordStore::read`]; [`StoreError::Changed`] for a record that is based on another one.
+    /// After [`StoreError::Io`] and [`StoreError::ReadBack`] the record on the disk is the old one or
+    /// the new one.
     ///
     /// # Power loss
-    /// Leaves the old record or the new one: the copy that counted until now is not touched.
+    /// Leaves the old record or the new one: the copy that holds the current record is not touched.
     pub fn write(&self, record: &Record) -> Result<Record, StoreError> {
-        let _alone = Alone::with(&self.state)?;
-        self.write_alone(record)
+        let _lock = DeviceLock::acquire(&self.state)?;
+        self.write_locked(record)
     }
 
-    /// Reads the record, lets `to` say what it shall be, and writes that, with no other program in
-    /// between: the record before and after. Otherwise as [`RecordStore::write`].
+    /// Reads the record, applies `to` to it and writes the result, with no change by another program
+    /// in between. Returns the record before and after. *Writes*; otherwise as
+    /// [`RecordStore::write`].
     ///
     /// # Errors
-    /// As [`RecordStore::write`], and what `to` says.
+    /// As [`RecordStore::write`], and the error of `to`.
     ///
     /// # Power loss
     /// As [`RecordStore::write`].
@@ -128,54 +139,55 @@ impl RecordStore {
         &self,
         to: impl FnOnce(&Record) -> Result<Record, E>,
     ) -> Result<(Record, Record), E> {
-        let _alone = Alone::with(&self.state).map_err(StoreError::from)?;
+        let _lock = DeviceLock::acquire(&self.state).map_err(StoreError::from)?;
         let before = self.read()?;
-        let after = self.write_alone(&to(&before)?)?;
+        let after = self.write_locked(&to(&before)?)?;
         Ok((before, after))
     }
 
-    fn write_alone(&self, record: &Record) -> Result<Record, StoreError> {
-        let (current, next_copy, both) = self.current()?;
-        if record.seq != current.seq {
+    fn write_locked(&self, record: &Record) -> Result<Record, StoreError> {
+        let current = self.current()?;
+        if record.seq != current.record.seq {
             return Err(StoreError::Changed {
                 expected: record.seq,
-                found: current.seq,
+                found: current.record.seq,
             });
         }
-        if *record == current && both {
-            return Ok(current);
+        if *record == current.record && current.both_valid {
+            return Ok(*record);
         }
         let record = Record {
-            seq: current.seq.saturating_add(1),
+            seq: record.seq.saturating_add(1),
             ..*record
         };
-        self.put(&record, next_copy)?;
+        self.write_copy(&record, current.next_copy)?;
         Ok(record)
     }
 
-    /// Writes the record that counts into the other copy too, if the loss of its only copy would
-    /// take back what was decided. Durable on return. Returns whether it wrote: the same record,
-    /// under the same sequence number.
+    /// Writes the current record to the other copy as well, with the same sequence number, if the
+    /// loss of one copy would undo a decision ([`hangs_on_one_copy`]). *Writes*; durable on return.
+    /// Returns whether it wrote.
     ///
     /// # Errors
-    /// As [`RecordStore::read`]; [`StoreError::Io`] and [`StoreError::ReadBack`], after which the
-    /// record that counts still does.
+    /// As [`RecordStore::read`]. After [`StoreError::Io`] and [`StoreError::ReadBack`] the current
+    /// record is still the current one.
     ///
     /// # Power loss
-    /// Leaves the record that counts: its copy is not touched, and the other one is as before,
-    /// damaged, or the same.
+    /// Leaves the current record: its copy is not touched. The other copy is unchanged, damaged, or
+    /// holds the current record, too.
     pub fn settle(&self) -> Result<bool, StoreError> {
-        let _alone = Alone::with(&self.state)?;
-        let (record, other, _) = self.current()?;
-        if !hangs_on_one_copy(&record, self.copy(other).as_ref()) {
+        let _lock = DeviceLock::acquire(&self.state)?;
+        let current = self.current()?;
+        let other = self.read_copy(current.next_copy);
+        if !hangs_on_one_copy(&current.record, other.as_ref()) {
             return Ok(false);
         }
-        self.put(&record, other)?;
+        self.write_copy(&current.record, current.next_copy)?;
         Ok(true)
     }
 
-    /// What stands in one of the copies, if that is readable. *Reads.*
-    fn copy(&self, copy: u32) -> Option<Record> {
+    /// Returns the record in one of the copies, if that is valid.
+    fn read_copy(&self, copy: u32) -> Option<Record> {
         let mut block = [0; RECORD_LEN];
         self.state
             .read_at(COPY_OFFSETS[copy as usize], &mut block)
@@ -185,19 +197,19 @@ impl RecordStore {
             .filter(|record| record.disk_guid == self.disk_guid)
     }
 
-    /// Writes `record` to both copies, for a disk that had none, or whose record was lost or is
-    /// replaced by a new install. Its sequence number is raised above any that is on the disk.
-    /// Durable on return.
+    /// Writes `record` to both copies, on a disk whose record is missing, lost or replaced by a new
+    /// installation. *Writes*; durable on return. The sequence number is raised above any on the
+    /// disk.
     ///
     /// # Errors
-    /// [`StoreError::Newer`]: [`RecordStore::erase`] first, if that is meant.
+    /// [`StoreError::Newer`]; to overwrite such a record, call [`RecordStore::erase`] first.
     /// [`StoreError::OtherDisk`] if `record` names another disk. [`StoreError::Io`],
     /// [`StoreError::ReadBack`].
     ///
     /// # Power loss
-    /// Leaves the record that was there before (or none), or the new one.
+    /// Leaves the previous record or none, or the new one.
     pub fn initialise(&self, record: &Record) -> Result<Record, StoreError> {
-        let _alone = Alone::with(&self.state)?;
+        let _lock = DeviceLock::acquire(&self.state)?;
         self.check_disk(record)?;
         let (seq, first) = match self.pair() {
             Pair::Newer(major) => return Err(StoreError::Newer(major)),
@@ -212,16 +224,16 @@ impl RecordStore {
             seq: record.seq.max(seq),
             ..*record
         };
-        self.put(&record, first)?;
-        self.put(&record, 1 - first)?;
+        self.write_copy(&record, first)?;
+        self.write_copy(&record, 1 - first)?;
         Ok(record)
     }
 
-    /// Zeroes both copies and the event ring, for a new install over whatever was there. Durable on
-    /// return.
+    /// Overwrites both copies and the event ring with zeroes, for a new installation. *Writes*;
+    /// durable on return.
     ///
     /// # Errors
-    /// What the device says.
+    /// The error of the device.
     ///
     /// # Power loss
     /// Leaves the old record, or none.
@@ -234,7 +246,7 @@ impl RecordStore {
         Ok(self.state.flush()?)
     }
 
-    fn current(&self) -> Result<(Record, u32, bool), StoreError> {
+    fn current(&self) -> Result<Current, StoreError> {
         match self.pair() {
             Pair::Valid {
                 record,
@@ -242,7 +254,11 @@ impl RecordStore {
                 both,
             } => {
                 self.check_disk(&record)?;
-                Ok((record, next_copy, both))
+                Ok(Current {
+                    record,
+                    next_copy,
+                    both_valid: both,
+                })
             }
             Pair::Newer(major) => Err(StoreError::Newer(major)),
             Pair::Lost(errors) => Err(StoreError::Lost(errors)),
@@ -260,7 +276,7 @@ impl RecordStore {
         }
     }
 
-    fn put(&self, record: &Record, copy: u32) -> Result<(), StoreError> {
+    fn write_copy(&self, record: &Record, copy: u32) -> Result<(), StoreError> {
         let block = record.encode(copy);
         let offset = COPY_OFFSETS[copy as usize];
         self.state.write_at(offset, &block)?;
@@ -275,42 +291,25 @@ impl RecordStore {
     }
 }
 
-/// Whether the loss of the copy with `newest` would take back what was decided, since `older` alone
-/// would then count. *Pure.* A release that committed must not be on trial again, nor a floor fall,
-/// nor a person's word be forgotten; a try that is given back, or an update that must be begun
-/// again, does no harm.
+/// Returns whether the loss of the copy with `newest` would undo a decision, because `older` would
+/// then be the current record. *Pure.*
+///
+/// A committed release must not be on trial again, the floor must not fall, and a decision of an
+/// operator must not be lost. A try that is regained, or an update that must be repeated, does no
+/// harm.
 #[must_use]
 pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
     let Some(older) = older else { return true };
-    let given_up = [Reason::MarkedBad, Reason::RolledBack, Reason::Revoked];
-    let taken_back = |slot: &Slot| {
+    let ruled_out = [Reason::MarkedBad, Reason::RolledBack, Reason::Revoked];
+    let is_undone = |slot: &Slot| {
         let (now, then) = (newest.slot(*slot), older.slot(*slot));
         match now.status {
             Status::Good { .. } => !then.is_good() || then.release != now.release,
             Status::Unbootable => {
-                given_up.contains(&now.reason) && then.status != Status::Unbootable
+                ruled_out.contains(&now.reason) && then.status != Status::Unbootable
             }
             Status::Pending { .. } => false,
         }
     };
-    newest.default != older.default
-        || newest.floor > older.floor
-        || Slot::ALL.iter().any(taken_back)
-}
-
-/// Others are kept out of the record and the ring for as long as this lives.
-pub(crate) struct Alone<'a>(&'a Window);
-
-impl<'a> Alone<'a> {
-    /// Waits for its turn: a few writes of others at most.
-    pub(crate) fn with(state: &'a Window) -> io::Result<Self> {
-        state.keep_others_out()?;
-        Ok(Self(state))
-    }
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        self.0.let_others();
-    }
+    newest.default != older.default || newest.floor > older.floor || Slot::ALL.iter().any(is_undone)
 }

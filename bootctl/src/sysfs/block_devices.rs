@@ -13,36 +13,36 @@ use std::sync::Arc;
 /// Why a disk or partition was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
-    /// The kernel's list of block devices cannot be read.
+    /// The list of block devices in sysfs cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// What was read.
+        /// Path of the list.
         path: PathBuf,
-        /// What the kernel said.
+        /// Error of the kernel.
         source: io::Error,
     },
-    /// The guard started from a medium without a state partition.
+    /// The guard started this system from a medium without a state partition.
     #[error("this system was started from a medium without a boot record")]
     NoRecord,
-    /// No disk has that GUID and state partition.
-    #[error("no disk {disk} with state partition {state}")]
+    /// No disk has that GUID and a partition with that PARTUUID.
+    #[error("no disk {disk} with partition {partition}")]
     NotFound {
         /// GUID of the disk.
         disk: Guid,
-        /// PARTUUID of its state partition.
-        state: Guid,
+        /// PARTUUID of the partition.
+        partition: Guid,
     },
     /// Two disks have the same GUID and state partition: one is a copy of the other.
-    #[error("disk {disk} is there twice: {} and {}", first.display(), second.display())]
+    #[error("disk {disk}: found twice: {} and {}", first.display(), second.display())]
     Twice {
         /// GUID of both.
         disk: Guid,
-        /// One of them.
+        /// The first disk.
         first: PathBuf,
-        /// The other one.
+        /// The second disk.
         second: PathBuf,
     },
-    /// The kernel does not show the partition, or shows it elsewhere on the disk.
+    /// The kernel does not show the partition, or shows it at another place on the disk.
     #[error("{disk}: the kernel does not show partition {number}")]
     NoPartition {
         /// Name of the disk.
@@ -95,11 +95,12 @@ impl BlockDevices {
         Ok(disks)
     }
 
-    /// The disk that the guard started this system from. *Reads* the partition table of every disk.
+    /// Returns the disk that the guard started this system from. *Reads* the partition table of each
+    /// disk.
     ///
     /// # Errors
-    /// [`FindError::NoRecord`] for a stick, [`FindError::NotFound`], [`FindError::Twice`] if a
-    /// second disk claims to be the same one.
+    /// [`FindError::NoRecord`] for an installation medium, [`FindError::NotFound`], and
+    /// [`FindError::Twice`] if two disks have its GUID and state partition.
     pub fn booted(&self, handoff: &Handoff) -> Result<DiskNode, FindError> {
         let (disk, state) = (handoff.disk_guid, handoff.state_uuid);
         if state == Guid::ZERO {
@@ -119,7 +120,10 @@ impl BlockDevices {
             }
             found = Some(node);
         }
-        found.ok_or(FindError::NotFound { disk, state })
+        found.ok_or(FindError::NotFound {
+            disk,
+            partition: state,
+        })
     }
 
     /// Returns the device node of `partition` on the disk `on`. *Reads.* A partition that the
@@ -150,7 +154,7 @@ impl BlockDevices {
     }
 }
 
-/// Whether a node can be opened and is the disk sought; one that cannot be read is passed over.
+/// Returns whether the disk has this GUID and state partition. A disk that cannot be read has not.
 fn is_disk(node: &DiskNode, guid: Guid, state: Guid) -> bool {
     let Ok(device) = FileDevice::open(&node.path, Access::Read, SectorSize::Detect) else {
         return false;

@@ -1,6 +1,7 @@
 //! The whole reader over a bundle that is changed and then signed again, so that deep code is
 //! reached.
 
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::{Manifest, recipe::Recipe};
@@ -26,10 +27,14 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut out = Vec::new();
     bundle::create(
         &recipe,
-        &[key()],
-        1,
-        &mut Cursor::new(Vec::new()),
-        &mut out,
+        CreateOptions {
+            keys: &[key()],
+            workers: 1,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut out,
+        },
         &mut |_| (),
     )
     .unwrap();

@@ -1,4 +1,4 @@
-//! An image cut into runs: stretches of chunks that are compressed one upon the other.
+//! Splits an image into segments: zeroes, and runs of chunks that are compressed together.
 
 use crate::create::image_file::{ImageFile, Piece};
 use crate::format::zeroes::hash_zeroes;
@@ -7,40 +7,41 @@ use std::collections::HashSet;
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// Longest run that is made, in bytes: longer ones hardly compress better, and whole runs are what
-/// machines work on.
+/// Maximum length of a run that is created, in bytes. Longer runs hardly compress better, and a
+/// machine decodes a whole run at once.
 pub(crate) const RUN_LEN: u32 = 512 << 10;
 
-/// A stretch of an image.
-pub(crate) enum Stretch {
-    /// That many zeroes.
+/// A segment of an image.
+pub(crate) enum Segment {
+    /// So many zeroes.
     Zeroes(u32),
-    /// Chunks with content, one behind the other.
+    /// The bytes of consecutive chunks with content.
     Run(Vec<u8>),
 }
 
-/// Cuts an image into stretches. The cuts depend on its content and the chunk size alone.
-pub(crate) struct Runs {
+/// Splits an image into segments. The result depends only on its content and the chunk size.
+pub(crate) struct Chunker {
     image: ImageFile,
     chunk_size: u32,
     run_len: u32,
-    /// Hashes of all chunks so far. A chunk that was there before stands alone, since it will be
-    /// stored as a repeat.
+    /// Hashes of all chunks so far. A chunk that occurred before is a run of its own, because it
+    /// will be stored as a repeat.
     seen: HashSet<u64>,
-    /// A piece that was read and did not fit what was handed out.
-    held: Option<Next>,
-    whole: Sha256,
+    /// A chunk that was read but did not fit into the last segment.
+    pending: Option<Classified>,
+    digest: Sha256,
 }
 
-enum Next {
+/// A chunk, by what it means for the run before it.
+enum Classified {
     Zeroes(u32),
-    Fresh(Vec<u8>),
+    New(Vec<u8>),
     Seen(Vec<u8>),
 }
 
-impl Runs {
-    /// Stretches of `image`, in chunks of `chunk_size` bytes; each chunk is a run of its own unless
-    /// `chained`.
+impl Chunker {
+    /// Returns a chunker of `image` with chunks of `chunk_size` bytes. Unless `chained`, each chunk
+    /// is a run of its own.
     pub(crate) fn new(image: ImageFile, chunk_size: u32, chained: bool) -> Self {
         let run_len = if chained {
             RUN_LEN.max(chunk_size)
@@ -52,62 +53,77 @@ impl Runs {
             chunk_size,
             run_len,
             seen: HashSet::new(),
-            held: None,
-            whole: Sha256::new(),
+            pending: None,
+            digest: Sha256::new(),
         }
     }
 
-    /// The next stretch; `None` at the end. *Reads.*
-    pub(crate) fn next(&mut self) -> io::Result<Option<Stretch>> {
+    /// Returns the size of the image in bytes.
+    pub(crate) const fn image_size(&self) -> u64 {
+        self.image.size()
+    }
+
+    /// Returns the maximum length of a chunk with content, in bytes.
+    pub(crate) const fn chunk_size(&self) -> u32 {
+        self.chunk_size
+    }
+
+    /// Returns the next segment; `None` at the end. *Reads.*
+    pub(crate) fn next(&mut self) -> io::Result<Option<Segment>> {
+        let run_len = self.run_len as usize;
         let mut run = Vec::new();
         loop {
-            let next = match self.held.take() {
-                Some(held) => Some(held),
+            let next = match self.pending.take() {
+                Some(pending) => Some(pending),
                 None => self.read()?,
             };
             match next {
-                Some(Next::Zeroes(len)) if run.is_empty() => return Ok(Some(Stretch::Zeroes(len))),
-                Some(Next::Seen(data)) if run.is_empty() => return Ok(Some(Stretch::Run(data))),
-                Some(Next::Fresh(data)) if run.is_empty() => {
-                    run = data;
-                    run.reserve_exact((self.run_len as usize).saturating_sub(run.len()));
+                Some(Classified::Zeroes(len)) if run.is_empty() => {
+                    return Ok(Some(Segment::Zeroes(len)));
                 }
-                Some(Next::Fresh(data)) if run.len() + data.len() <= self.run_len as usize => {
+                Some(Classified::Seen(data)) if run.is_empty() => {
+                    return Ok(Some(Segment::Run(data)));
+                }
+                Some(Classified::New(data)) if run.is_empty() => {
+                    run = data;
+                    run.reserve_exact(run_len.saturating_sub(run.len()));
+                }
+                Some(Classified::New(data)) if run.len() + data.len() <= run_len => {
                     run.extend_from_slice(&data);
                 }
-                rest => {
-                    self.held = rest;
-                    return Ok((!run.is_empty()).then_some(Stretch::Run(run)));
+                other => {
+                    self.pending = other;
+                    return Ok((!run.is_empty()).then_some(Segment::Run(run)));
                 }
             }
         }
     }
 
-    /// SHA-256 of all that was read.
+    /// Returns the SHA-256 of all bytes that were read.
     pub(crate) fn digest(self) -> [u8; 32] {
-        self.whole.finalize().into()
+        self.digest.finalize().into()
     }
 
-    fn read(&mut self) -> io::Result<Option<Next>> {
+    fn read(&mut self) -> io::Result<Option<Classified>> {
         let Some(Piece { len, data }) = self.image.next(self.chunk_size)? else {
             return Ok(None);
         };
         let Some(data) = data.filter(|data| !is_zero(data)) else {
-            hash_zeroes(&mut self.whole, len);
-            return Ok(Some(Next::Zeroes(len)));
+            hash_zeroes(&mut self.digest, len);
+            return Ok(Some(Classified::Zeroes(len)));
         };
-        self.whole.update(&data);
-        let fresh = self.seen.insert(XxHash3_64::oneshot(&data));
-        Ok(Some(if fresh {
-            Next::Fresh(data)
+        self.digest.update(&data);
+        let is_new = self.seen.insert(XxHash3_64::oneshot(&data));
+        Ok(Some(if is_new {
+            Classified::New(data)
         } else {
-            Next::Seen(data)
+            Classified::Seen(data)
         }))
     }
 }
 
 fn is_zero(data: &[u8]) -> bool {
-    // Compares the bytes with themselves, one further: as fast as memcmp.
+    // Compares the bytes with themselves, shifted by one: as fast as memcmp.
     data.first() == Some(&0) && data[1..] == data[..data.len() - 1]
 }
 
@@ -116,19 +132,19 @@ mod tests {
     use super::*;
     use std::io::Write as _;
 
-    /// The stretches of an image, in chunks: z zeroes, digits runs of that many chunks.
+    /// Returns the segments of an image: z for zeroes, else the number of chunks of a run.
     fn shape(image: &[u8], chained: bool) -> String {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(image).unwrap();
-        let mut runs = Runs::new(ImageFile::open(file.path()).unwrap(), 4096, chained);
+        let mut chunker = Chunker::new(ImageFile::open(file.path()).unwrap(), 4096, chained);
         let mut shape = Vec::new();
-        while let Some(stretch) = runs.next().unwrap() {
-            shape.push(match stretch {
-                Stretch::Zeroes(_) => "z".to_owned(),
-                Stretch::Run(data) => data.len().div_ceil(4096).to_string(),
+        while let Some(segment) = chunker.next().unwrap() {
+            shape.push(match segment {
+                Segment::Zeroes(_) => "z".to_owned(),
+                Segment::Run(data) => data.len().div_ceil(4096).to_string(),
             });
         }
-        assert_eq!(runs.digest(), <[u8; 32]>::from(Sha256::digest(image)));
+        assert_eq!(chunker.digest(), <[u8; 32]>::from(Sha256::digest(image)));
         shape.join(" ")
     }
 
@@ -137,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_repeats_and_length_end_a_run() {
+    fn a_run_ends_before_zeroes_and_repeats_and_at_its_maximum_length() {
         let image = [
             chunk(1),
             chunk(2),

@@ -1,5 +1,5 @@
-//! How chunks are compressed: the same bytes on every machine, with any number of threads and
-//! wherever they lie in memory.
+//! Compression of chunks. The result is the same on every machine, with any number of threads and at
+//! any address in memory.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -10,46 +10,47 @@
 use std::io;
 use zstd::zstd_safe::{self, CCtx, CParameter, ParamSwitch, Strategy};
 
-/// Compresses chunks; keeps its memory from one chunk to the next. One for each thread.
+/// Compresses chunks. Keeps its memory from one chunk to the next; each thread needs its own.
 pub struct Encoder {
     level: i32,
-    alone: CCtx<'static>,
+    /// For chunks on their own.
+    single: CCtx<'static>,
     /// For the first chunks of runs of small chunks.
     first: CCtx<'static>,
     buffer: Vec<u8>,
 }
 
 impl Encoder {
-    /// An encoder of zstd's `level`.
+    /// Returns an encoder for this level of zstd.
     ///
     /// # Errors
-    /// The library's own words, if it does not know the level.
+    /// The error of the zstd library for an invalid level.
     pub fn new(level: i32) -> io::Result<Self> {
-        let (alone, mut first) = (context(level)?, context(level)?);
+        let mut first = context(level)?;
         set(&mut first, small_search(level))?;
         Ok(Self {
             level,
-            alone,
+            single: context(level)?,
             first,
             buffer: Vec::new(),
         })
     }
 
-    /// One zstd frame of `bytes`, or `None` if it would not be shorter than they are. *Pure*: the
-    /// same bytes give the same chunk.
+    /// Returns one zstd frame of `bytes`, or `None` if it would not be shorter. *Pure.* Depends only
+    /// on `bytes` and the level.
     ///
     /// # Errors
-    /// The library's own words.
+    /// The error of the zstd library.
     pub fn compress(&mut self, bytes: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        compress_with(&mut self.alone, &mut self.buffer, bytes)
+        compress_into(&mut self.single, &mut self.buffer, bytes)
     }
 
-    /// One zstd frame for each `chunk_size` bytes of `run`, which builds upon up to `window` bytes
-    /// of it before; `None` for those that would not be shorter. *Pure*: the same bytes give the
-    /// same chunks.
+    /// Returns one zstd frame for each `chunk_size` bytes of `run`, which may refer to up to `window`
+    /// bytes of the run before it; `None` for chunks that would not be shorter. *Pure.* Depends only
+    /// on the arguments and the level.
     ///
     /// # Errors
-    /// The library's own words.
+    /// The error of the zstd library.
     pub fn compress_run(
         &mut self,
         run: &[u8],
@@ -60,7 +61,8 @@ impl Encoder {
             return Ok(vec![self.compress(run)?]);
         }
         let small = chunk_size.saturating_add(window) <= SMALL;
-        // One context for a run: it may refer to bytes only while they stay where they are.
+        // A context of its own for each run, because it may refer to bytes only as long as they are
+        // not moved.
         let mut rest = context(self.level)?;
         set(&mut rest, small_search(self.level).filter(|_| small))?;
         let mut chunks = Vec::new();
@@ -72,24 +74,24 @@ impl Encoder {
                 .unwrap_or_default();
             let buffer = &mut self.buffer;
             chunks.push(match start {
-                0 if small => compress_with(&mut self.first, buffer, bytes)?,
-                0 => compress_with(&mut self.alone, buffer, bytes)?,
+                0 if small => compress_into(&mut self.first, buffer, bytes)?,
+                0 => compress_into(&mut self.single, buffer, bytes)?,
                 _ => {
                     rest.ref_prefix(before).map_err(zstd_io)?;
-                    compress_with(&mut rest, buffer, bytes)?
+                    compress_into(&mut rest, buffer, bytes)?
                 }
             });
         }
         Ok(chunks)
     }
 
-    /// As [`Encoder::compress`], of what follows the first `prefix_len` bytes of `buffer`, which
-    /// may refer to these. *Pure*: it is one buffer because zstd makes other bytes, and takes
-    /// longer, where the prefix does not lie directly before what is compressed.
+    /// As [`Encoder::compress`], of the bytes after the first `prefix_len` bytes of `buffer`; the
+    /// frame may refer to the prefix. *Pure.* Both are in one buffer because zstd is slower, and its
+    /// result differs, if the prefix is not directly before the bytes to compress.
     ///
     /// # Errors
-    /// The library's own words.
-    pub fn compress_upon(
+    /// The error of the zstd library.
+    pub fn compress_with_prefix(
         &mut self,
         buffer: &[u8],
         prefix_len: usize,
@@ -99,19 +101,18 @@ impl Encoder {
         let window = usize::BITS.saturating_sub(buffer.len().leading_zeros());
         set(&mut context, [[CParameter::WindowLog(window.max(10))]])?;
         context.ref_prefix(prefix).map_err(zstd_io)?;
-        compress_with(&mut context, &mut self.buffer, bytes)
+        compress_into(&mut context, &mut self.buffer, bytes)
     }
 }
 
-/// Chunks that have at most this many bytes to search, themselves and before them, are searched as
-/// [`small_search`] says.
+/// Maximum number of bytes, of a chunk and before it, that are searched with the parameters of
+/// [`small_search`].
 const SMALL: usize = 128 << 10;
 
-/// How chunks of a run are searched at the levels at which most of the time goes into filling
-/// tables with the bytes before a chunk. The zstd library means its rows of tags for long inputs:
-/// here a table of hashes and chains behind it are filled in half the time, and what is found in
-/// them is as short. The first chunk of a run likewise. docs/decisions/0102-runs.md has the
-/// figures.
+/// Returns search parameters for chunks of a run, at the levels that spend most time on filling
+/// tables with the bytes before a chunk. The row-based match finder of zstd is made for long inputs:
+/// for short ones a table of hash chains is filled in half the time, and the result is as short. The
+/// first chunk of a run uses the same. Figures: docs/decisions/0102-runs.md.
 fn small_search(level: i32) -> Option<[CParameter; 5]> {
     let (strategy, search_log) = match level {
         5 => (Strategy::ZSTD_greedy, 4),
@@ -151,8 +152,8 @@ fn set<const N: usize>(
     Ok(())
 }
 
-/// A chunk of `bytes`, if it is shorter than they are; `buffer` is memory to work in.
-fn compress_with(
+/// Returns a frame of `bytes`, if it is shorter; `buffer` is memory to work in.
+fn compress_into(
     context: &mut CCtx<'_>,
     buffer: &mut Vec<u8>,
     bytes: &[u8],
@@ -181,7 +182,7 @@ mod tests {
     const CHUNK: usize = 16 << 10;
     const WINDOW: usize = 64 << 10;
 
-    /// Bytes of which some are like others near and far, and some like none; others for each seed.
+    /// Returns bytes that partly repeat others near and far; different ones for each seed.
     fn bytes(seed: u8, len: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut state = [seed; 32];
@@ -203,18 +204,18 @@ mod tests {
             .collect()
     }
 
-    /// All that an encoder makes of a run, and of its parts on their own.
-    fn made(encoder: &mut Encoder, run: &[u8]) -> Vec<Option<Vec<u8>>> {
+    /// Returns the results of all methods of an encoder for a run.
+    fn all_results(encoder: &mut Encoder, run: &[u8]) -> Vec<Option<Vec<u8>>> {
         let mut chunks = encoder.compress_run(run, CHUNK, WINDOW).unwrap();
         chunks.extend(encoder.compress_run(run, 4 * CHUNK, 4 * WINDOW).unwrap());
         chunks.extend(encoder.compress_run(run, CHUNK, 0).unwrap());
         chunks.push(encoder.compress(run).unwrap());
-        chunks.push(encoder.compress_upon(run, run.len() / 3).unwrap());
+        chunks.push(encoder.compress_with_prefix(run, run.len() / 3).unwrap());
         chunks
     }
 
     #[test]
-    fn neither_what_was_compressed_before_nor_the_place_in_memory_alters_a_byte() {
+    fn the_result_depends_neither_on_earlier_chunks_nor_on_the_address() {
         let runs = [
             bytes(1, 200 << 10),
             bytes(2, 3 * CHUNK + 77),
@@ -225,16 +226,16 @@ mod tests {
         for level in [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 19] {
             let fresh = runs
                 .each_ref()
-                .map(|run| made(&mut Encoder::new(level).unwrap(), run));
+                .map(|run| all_results(&mut Encoder::new(level).unwrap(), run));
             let mut used = Encoder::new(level).unwrap();
             for (shift, which) in [(0, 2), (1, 0), (13, 1), (64, 0), (4095, 2), (7, 1)] {
-                // In front of it and behind it lie bytes that a search must not see.
+                // Bytes before and after the run must not be found by a search.
                 let mut shifted = bytes(9, shift);
                 shifted.extend_from_slice(&runs[which]);
                 shifted.extend_from_slice(&runs[which]);
                 let run = &shifted[shift..][..runs[which].len()];
                 assert_eq!(
-                    made(&mut used, run),
+                    all_results(&mut used, run),
                     fresh[which],
                     "level {level}, run {which} at {shift}"
                 );
@@ -243,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_a_run_refer_to_as_much_as_they_may_and_no_further() {
-        // Noise that comes again after 48 KiB: found in a window of 64 KiB, and not in one of 32.
+    fn chunks_of_a_run_refer_to_the_whole_window_and_not_further() {
+        // Noise that repeats after 48 KiB: found in a window of 64 KiB, not in one of 32 KiB.
         let run = noise(48 << 10).repeat(2);
         for level in [3, 9, 19] {
             let len = |window: usize| -> usize {
@@ -267,13 +268,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_become_shorter_is_not_compressed() {
+    fn a_chunk_that_does_not_become_shorter_is_not_compressed() {
         let noise = noise(4096);
         let mut encoder = Encoder::new(9).unwrap();
         assert_eq!(encoder.compress(&noise).unwrap(), None);
         assert_eq!(
             encoder
-                .compress_upon(&[b"before".as_slice(), &noise].concat(), 6)
+                .compress_with_prefix(&[b"before".as_slice(), &noise].concat(), 6)
                 .unwrap(),
             None
         );

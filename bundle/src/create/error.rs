@@ -1,12 +1,12 @@
-//! Why a bundle cannot be created.
+//! Errors of creating a bundle.
 
-use crate::format::limits::{MAX_CHUNKS, MAX_MANIFEST_LEN};
+use crate::format::limits::{MAX_BASE_RANGES, MAX_CHUNKS, MAX_MANIFEST_LEN};
 use crate::format::manifest::{ImageRole, ManifestError};
 use seal::SealError;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a bundle cannot be made.
+/// Reasons why a bundle cannot be created.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum CreateError {
@@ -20,19 +20,21 @@ pub enum CreateError {
     Empty { role: ImageRole, path: PathBuf },
     #[error("images need more than {MAX_CHUNKS} chunks: choose a larger chunk size")]
     Chunks,
+    #[error("delta needs more than {MAX_BASE_RANGES} base ranges")]
+    BaseRanges,
     #[error("compressing at level {level}: {error}")]
     Compress { level: i32, error: io::Error },
     #[error("writing: {0}")]
     Output(io::Error),
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("manifest of {found} bytes, at most {MAX_MANIFEST_LEN}")]
+    #[error("manifest of {found} bytes, maximum {MAX_MANIFEST_LEN}")]
     ManifestLength { found: u64 },
     #[error("signing: {0}")]
     Sign(SealError),
 }
 
-// Written out, so that the cause is part of the message and not a source that would be told twice.
+// By hand: `#[from]` would make the cause a source too, and it would be printed twice.
 impl From<io::Error> for CreateError {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

@@ -1,26 +1,26 @@
-//! An image to be bundled, read chunk by chunk; what a sparse file does not hold is not read.
+//! An image file, read chunk by chunk. Holes of a sparse file are not read.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// A piece of an image.
+/// A part of an image.
 pub(crate) struct Piece {
-    /// Bytes.
+    /// Length in bytes.
     pub(crate) len: u32,
     /// Its content; `None` in a hole of a sparse file.
     pub(crate) data: Option<Vec<u8>>,
 }
 
-/// An image file and how far it has been read.
+/// An image file, and how far it has been read.
 pub(crate) struct ImageFile {
     file: File,
     size: u64,
     at: u64,
-    /// The stretch of data that begins at or before `at`, or the next one after it; empty before
-    /// the first look.
-    data: std::ops::Range<u64>,
+    /// The range of data that contains `at`, or the next one after it; empty at first.
+    data: Range<u64>,
 }
 
 impl ImageFile {
@@ -29,7 +29,7 @@ impl ImageFile {
         Self::new(File::open(path)?)
     }
 
-    /// An open file. *Reads* its size.
+    /// Takes an open file. *Reads* its size.
     pub(crate) fn new(mut file: File) -> io::Result<Self> {
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self {
@@ -40,12 +40,12 @@ impl ImageFile {
         })
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub(crate) const fn size(&self) -> u64 {
         self.size
     }
 
-    /// The next `chunk_size` bytes, fewer at the end, `None` after it. *Reads.*
+    /// Returns the next `chunk_size` bytes, fewer at the end, `None` after it. *Reads.*
     pub(crate) fn next(&mut self, chunk_size: u32) -> io::Result<Option<Piece>> {
         let len = (self.size - self.at).min(u64::from(chunk_size)) as u32;
         if len == 0 {
@@ -66,13 +66,14 @@ impl ImageFile {
         Ok(Some(Piece { len, data }))
     }
 
-    /// The first stretch of data from `at` on. File systems without holes say that all is data.
-    fn next_data(&self) -> io::Result<std::ops::Range<u64>> {
+    /// Returns the first range of data at or after `at`. File systems without holes report that
+    /// everything is data.
+    fn next_data(&self) -> io::Result<Range<u64>> {
         use rustix::fs::{SeekFrom, seek};
         let start = match seek(&self.file, SeekFrom::Data(self.at)) {
             Ok(start) => start,
             Err(rustix::io::Errno::NXIO) => return Ok(self.size..u64::MAX),
-            // Block devices and some file systems know no holes.
+            // Block devices and some file systems have no holes.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {
                 return Ok(self.at..u64::MAX);
             }
@@ -90,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_are_told_from_data() {
+    fn a_hole_of_a_sparse_file_has_no_data() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
         file.as_file().write_all_at(b"data", 300 << 10).unwrap();

@@ -1,12 +1,13 @@
-//! Making a bundle: images in, one file out; the same bytes on every machine and with any number of
+//! Creating a bundle from images. The result is the same on every machine and with any number of
 //! threads.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`chunker`] | an image cut into zeroes and runs |
-//! | [`encoder`] | compression of chunks and runs |
+//! | [`chunker`] | splits an image into segments: zeroes and runs |
+//! | [`encoder`] | compresses chunks and runs |
 //! | [`error`] | [`CreateError`] |
-//! | [`image_file`] | an image read chunk by chunk |
+//! | [`image_file`] | reads an image chunk by chunk |
+//! | [`new_image`] | encodes an image on several threads |
 //! | [`payload`] | payload and index as they grow |
 //! | [`recipe`] | `bundle.toml` |
 
@@ -14,83 +15,97 @@ pub(crate) mod chunker;
 pub(crate) mod encoder;
 pub(crate) mod error;
 pub(crate) mod image_file;
+pub(crate) mod new_image;
 pub(crate) mod payload;
 pub mod recipe;
 
 pub use error::CreateError;
-pub use payload::Created;
+pub use payload::{BundleOutput, Created};
 
-use crate::format::cbor::Blob;
 use crate::format::hint;
 use crate::format::index::ChunkKind;
 use crate::format::limits::{MAX_CHUNK_LEN, MAX_CHUNKS};
-use crate::format::manifest::{ImageInfo, ImageRole, Manifest};
-use crate::parallel;
+use crate::format::manifest::{ImageRole, Manifest};
 use crate::trust::keys::SecretKey;
 use crate::verity::digest;
-use chunker::{Runs, Stretch};
+use chunker::Chunker;
 use encoder::Encoder;
 use image_file::ImageFile;
-use payload::{Chunk, Payload, Terms, stored_digest};
+use new_image::{ImageEncoder, NewImage};
+use payload::{EncodedChunk, Payload, ReleasePolicy, stored_digest};
 use recipe::{DEFAULT_CHUNK_SIZE, ImageInput, Recipe};
 use std::io::{self, Read, Seek, Write};
 
-/// Makes a bundle of what `recipe` names, signed with `keys`. *Reads* the images, once each;
-/// *writes* the payload to `spool`, an empty file, and then the whole bundle to `out`: the head
-/// comes first and is known last. `progress` is told bytes of images as they are done. Memory: four
-/// runs of 512 KiB for each of `workers`, and about 250 bytes for each chunk.
+/// How to create a bundle.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateOptions<'a> {
+    /// Keys to sign with.
+    pub keys: &'a [SecretKey],
+    /// Number of threads; the result does not depend on it.
+    pub workers: usize,
+}
+
+/// Creates a bundle as `recipe` describes it. *Reads* each image once, and *writes* the payload to
+/// the spool and then the bundle to the output: its head comes first but is known last. `progress`
+/// receives numbers of bytes of images.
+///
+/// Memory: four runs of 512 KiB for each worker, and about 250 bytes for each chunk.
 ///
 /// # Errors
-/// [`CreateError`]; what is in `out` then is not a bundle.
-pub fn create(
+/// [`CreateError`]. The output then does not hold a bundle.
+///
+/// # Power loss
+/// Leaves an incomplete bundle in the output, which every reader refuses.
+pub fn create<S: Read + Write + Seek, W: Write>(
     recipe: &Recipe,
-    keys: &[SecretKey],
-    workers: usize,
-    spool: &mut (impl Read + Write + Seek),
-    out: &mut impl Write,
+    options: CreateOptions<'_>,
+    output: BundleOutput<'_, S, W>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Created, CreateError> {
-    let mut images: Vec<&ImageInput> = recipe.images.iter().collect();
-    images.sort_by_key(|image| image.role);
-    let images = open_images(images)?;
-    let mut payload = Payload::new(spool);
-    let mut infos = Vec::new();
-    for (input, file, chunk_size) in images {
-        let framing = Framing {
-            chunk_size,
-            window: input.window,
-            level: recipe.level,
-            is_verified: recipe.verity && input.role == ImageRole::Root,
-        };
-        infos.push(add_image(
+    let mut payload = Payload::with_hints(output.spool);
+    let mut images = Vec::new();
+    for OpenImage {
+        input,
+        file,
+        chunk_size,
+    } in open_images(recipe)?
+    {
+        let encoder = RunEncoder {
             input,
-            file,
-            framing,
-            workers,
-            &mut payload,
-            progress,
-        )?);
+            chunk_size,
+            level: recipe.level,
+        };
+        let image = NewImage {
+            role: input.role,
+            chunker: Chunker::new(file, chunk_size, input.window > 0),
+            has_tree: recipe.verity && input.role == ImageRole::Root,
+        };
+        images.push(payload.add_image(image, &encoder, options.workers, progress)?);
     }
-    let hints = Some(std::mem::take(&mut payload.hints));
-    let terms = Terms {
+    let policy = ReleasePolicy {
         key_epoch: recipe.key_epoch,
         revoke: recipe.revoke,
         watchdog: recipe.watchdog,
-        root: payload.verified_root.take(),
+        root: payload.verified_root(),
     };
     let manifest = Manifest {
-        images: infos,
+        images,
         ..recipe.manifest.clone()
     };
-    payload.seal_up(manifest, hints, terms, keys, out)
+    payload.finish(manifest, policy, options.keys, output.out)
 }
 
-/// The images, opened, with their chunk sizes.
-fn open_images(
-    inputs: Vec<&ImageInput>,
-) -> Result<Vec<(&ImageInput, ImageFile, u32)>, CreateError> {
+/// An image of a recipe, opened.
+struct OpenImage<'a> {
+    input: &'a ImageInput,
+    file: ImageFile,
+    chunk_size: u32,
+}
+
+/// Opens the images of a recipe, in the order of their roles, and chooses their chunk sizes.
+fn open_images(recipe: &Recipe) -> Result<Vec<OpenImage<'_>>, CreateError> {
     let mut images = Vec::new();
-    for input in inputs {
+    for input in &recipe.images {
         let (role, path) = (input.role, &input.path);
         let file = ImageFile::open(path).map_err(|error| CreateError::Image {
             role,
@@ -103,27 +118,46 @@ fn open_images(
                 path: path.clone(),
             });
         }
-        images.push((input, file));
+        images.push(OpenImage {
+            input,
+            file,
+            chunk_size: 0,
+        });
     }
-    let sizes: Vec<_> = images
+    images.sort_by_key(|image| image.input.role);
+    let sizes: Vec<ImageSize> = images
         .iter()
-        .map(|(input, file)| (file.size(), input.chunk_size))
+        .map(|image| ImageSize {
+            bytes: image.file.size(),
+            chunk_size: image.input.chunk_size,
+        })
         .collect();
-    let otherwise = chunk_size_for(&sizes);
-    let images = images.into_iter();
-    Ok(images
-        .map(|(input, file)| (input, file, input.chunk_size.unwrap_or(otherwise)))
-        .collect())
+    let default = default_chunk_size(&sizes);
+    for image in &mut images {
+        image.chunk_size = image.input.chunk_size.unwrap_or(default);
+    }
+    Ok(images)
 }
 
-/// The chunk size of the images that ask for none: the smallest from the default on, doubled, with
-/// which the images cannot have more chunks than a bundle may, whatever is in them. *Pure.*
-/// `images`: the size of each, and the chunk size that it asks for.
-fn chunk_size_for(images: &[(u64, Option<u32>)]) -> u32 {
-    let chunks = |otherwise: u32| -> u64 {
+/// Size of an image, and the chunk size that its recipe asks for.
+#[derive(Debug)]
+struct ImageSize {
+    bytes: u64,
+    chunk_size: Option<u32>,
+}
+
+/// Returns the chunk size of the images whose recipe asks for none. *Pure.* It is doubled from
+/// [`DEFAULT_CHUNK_SIZE`] until the images have no more than [`MAX_CHUNKS`] chunks, even without
+/// zeroes.
+fn default_chunk_size(images: &[ImageSize]) -> u32 {
+    let chunks = |default: u32| -> u64 {
         images
             .iter()
-            .map(|(size, asked)| size.div_ceil(u64::from(asked.unwrap_or(otherwise))))
+            .map(|image| {
+                image
+                    .bytes
+                    .div_ceil(u64::from(image.chunk_size.unwrap_or(default)))
+            })
             .sum()
     };
     let mut size = DEFAULT_CHUNK_SIZE;
@@ -133,104 +167,66 @@ fn chunk_size_for(images: &[(u64, Option<u32>)]) -> u32 {
     size
 }
 
-/// How an image is cut and compressed.
-#[derive(Clone, Copy)]
-struct Framing {
+/// Compresses the runs of an image.
+struct RunEncoder<'a> {
+    input: &'a ImageInput,
     chunk_size: u32,
-    window: u32,
     level: i32,
-    /// Whether there is to be a root hash.
-    is_verified: bool,
 }
 
-/// What a worker makes of a stretch.
-enum Done {
-    Zeroes(u32),
-    Run(Vec<Chunk>),
-}
+impl ImageEncoder for RunEncoder<'_> {
+    type Worker = Encoder;
+    type Error = CreateError;
 
-fn add_image<W: Write>(
-    input: &ImageInput,
-    file: ImageFile,
-    framing: Framing,
-    workers: usize,
-    payload: &mut Payload<'_, W>,
-    progress: &mut dyn FnMut(u64),
-) -> Result<ImageInfo, CreateError> {
-    let (role, path, level) = (input.role, &input.path, framing.level);
-    let (size, first) = (file.size(), payload.index.chunks.len());
-    let mut runs = Runs::new(file, framing.chunk_size, framing.window > 0);
-    payload.begin_image(framing.is_verified.then_some(size));
-    parallel::ordered::<_, _, _, CreateError>(
-        workers,
-        || {
-            runs.next().map_err(|error| CreateError::Image {
-                role,
-                path: path.clone(),
-                error,
+    fn worker(&self) -> io::Result<Encoder> {
+        Encoder::new(self.level)
+    }
+
+    fn encode(&self, encoder: &mut Encoder, run: &[u8]) -> Result<Vec<EncodedChunk>, CreateError> {
+        let chunk_size = self.chunk_size as usize;
+        let window = self.input.window as usize;
+        let compressed = encoder
+            .compress_run(run, chunk_size, window)
+            .map_err(|error| self.compress_error(error))?;
+        let chunks = run.chunks(chunk_size).zip(compressed).enumerate();
+        Ok(chunks
+            .map(|(number, (data, compressed))| {
+                let kind = match compressed {
+                    Some(_) => ChunkKind::Zstd,
+                    None => ChunkKind::Raw,
+                };
+                let stored = compressed.unwrap_or_else(|| data.to_vec());
+                let mut blocks = Vec::new();
+                let sha256 = digest::digest_into(data, &mut blocks);
+                EncodedChunk {
+                    len: data.len() as u32,
+                    kind,
+                    before: window.min(number * chunk_size) as u32,
+                    sha256,
+                    blocks,
+                    stored_digest: stored_digest(kind, &stored, &sha256),
+                    stored,
+                    hints: hint::encode(data),
+                    ranges: Vec::new(),
+                }
             })
-        },
-        || Encoder::new(level),
-        |encoder, stretch| match (encoder, stretch) {
-            (_, Stretch::Zeroes(len)) => Ok(Done::Zeroes(len)),
-            (Ok(encoder), Stretch::Run(data)) => compress(encoder, &data, framing).map(Done::Run),
-            (Err(error), _) => Err(io::Error::new(error.kind(), error.to_string())),
-        },
-        |done: io::Result<Done>| {
-            match done.map_err(|error| CreateError::Compress { level, error })? {
-                Done::Zeroes(len) => {
-                    payload.add_zeroes(len);
-                    progress(u64::from(len));
-                }
-                Done::Run(chunks) => {
-                    progress(chunks.iter().map(|chunk| u64::from(chunk.len)).sum());
-                    payload.add(chunks)?;
-                }
-            }
-            Ok(())
-        },
-    )?;
-    payload.flush_zeroes()?;
-    payload.finish_tree();
-    Ok(ImageInfo {
-        role,
-        size,
-        chunks: (payload.index.chunks.len() - first) as u64,
-        sha256: Blob(runs.digest()),
-        chunk_size: framing.chunk_size,
-    })
-}
+            .collect())
+    }
 
-fn compress(encoder: &mut Encoder, run: &[u8], framing: Framing) -> io::Result<Vec<Chunk>> {
-    let (chunk_size, window) = (framing.chunk_size as usize, framing.window as usize);
-    let compressed = encoder.compress_run(run, chunk_size, window)?;
-    let chunks = run.chunks(chunk_size).zip(compressed).enumerate();
-    Ok(chunks
-        .map(|(number, (data, compressed))| {
-            let mut blocks = Vec::new();
-            let sha256 = digest::digest_into(data, &mut blocks);
-            let kind = if compressed.is_some() {
-                ChunkKind::Zstd
-            } else {
-                ChunkKind::Raw
-            };
-            let bytes = compressed.unwrap_or_else(|| data.to_vec());
-            let before = window.min(number * chunk_size) as u32;
-            let (len, hints) = (data.len() as u32, hint::encode(data));
-            let stored_digest = stored_digest(kind, &bytes, &sha256);
-            Chunk {
-                len,
-                kind,
-                before,
-                sha256,
-                blocks,
-                stored_digest,
-                bytes,
-                hints,
-                ranges: Vec::new(),
-            }
-        })
-        .collect())
+    fn read_error(&self, error: io::Error) -> CreateError {
+        CreateError::Image {
+            role: self.input.role,
+            path: self.input.path.clone(),
+            error,
+        }
+    }
+
+    fn compress_error(&self, error: io::Error) -> CreateError {
+        CreateError::Compress {
+            level: self.level,
+            error,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -238,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_grow_with_the_images_and_never_are_too_many() {
+    fn chunk_size_grows_with_the_images_and_keeps_the_number_of_chunks_in_bounds() {
         const GIB: u64 = 1 << 30;
         for (images, expected) in [
             (vec![(1, None)], 16),
@@ -250,15 +246,18 @@ mod tests {
             (vec![(100 << 20, None), (8 * GIB, None)], 64),
             (vec![(32 * GIB, None)], 128),
             (vec![(1 << 40, None)], 4096),
-            // More than a bundle can hold: creating it says so once it is reached, since zeroes may
-            // make it fit.
+            // More than a bundle can hold. `create` fails only if it needs too many chunks, because
+            // zeroes may make the image fit.
             (vec![(1 << 41, None)], 4096),
-            // What an image asks for is left alone, and counts.
+            // A chunk size that the recipe asks for is kept, and counts.
             (vec![(32 * GIB, Some(MAX_CHUNK_LEN)), (3 * GIB, None)], 16),
             (vec![(1 << 29, Some(4096)), (3 * GIB, None)], 32),
         ] {
-            let size = chunk_size_for(&images);
-            assert_eq!(size, expected << 10, "{images:?}");
+            let images: Vec<ImageSize> = images
+                .into_iter()
+                .map(|(bytes, chunk_size)| ImageSize { bytes, chunk_size })
+                .collect();
+            assert_eq!(default_chunk_size(&images), expected << 10, "{images:?}");
         }
     }
 }

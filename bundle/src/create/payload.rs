@@ -1,9 +1,11 @@
-//! The payload of a bundle as it grows, and the head that is made of it.
+//! The payload of a bundle as it grows, and the finished bundle around it.
 
 use crate::create::error::CreateError;
 use crate::format::cbor::Blob;
 use crate::format::index::{BaseRange, ChunkEntry, ChunkKind, Index};
-use crate::format::limits::{BLOCK_LEN, MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN};
+use crate::format::limits::{
+    BLOCK_LEN, MAX_BASE_RANGES, MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN,
+};
 use crate::format::manifest::{ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::format::zeroes::zero_digests;
 use crate::trust::keys::SecretKey;
@@ -13,10 +15,19 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
 
-/// What was made.
+/// Where to write a bundle.
+#[derive(Debug)]
+pub struct BundleOutput<'a, S, W> {
+    /// An empty file, for the payload until the head is known.
+    pub spool: &'a mut S,
+    /// Receives the bundle.
+    pub out: &'a mut W,
+}
+
+/// A bundle that was created.
 #[derive(Clone, Debug)]
 pub struct Created {
-    /// The statement that was signed, or is to be.
+    /// The statement, signed or to be signed.
     pub statement: Statement,
     /// Number of chunks.
     pub chunks: usize,
@@ -24,17 +35,17 @@ pub struct Created {
     pub images_len: u64,
 }
 
-/// What a statement says besides the manifest.
+/// Fields of the statement that the manifest does not have.
 #[derive(Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct ReleasePolicy {
     pub(crate) key_epoch: u64,
     pub(crate) revoke: bool,
     pub(crate) watchdog: bool,
     pub(crate) root: Option<VerifiedRoot>,
 }
 
-/// The statement of a manifest, but for the lengths that are not known yet.
-fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError> {
+/// Returns the statement of a manifest, without the lengths that are not known yet. *Pure.*
+fn statement(policy: ReleasePolicy, manifest: &Manifest) -> Result<Statement, CreateError> {
     let digest = |role| {
         let image = manifest.images.iter().find(|image| image.role == role);
         image.map_or(ImageDigest::NONE, |image| ImageDigest {
@@ -42,42 +53,41 @@ fn statement(terms: Terms, manifest: &Manifest) -> Result<Statement, CreateError
             sha256: image.sha256.0,
         })
     };
-    let name = || ManifestError::Name {
+    let version = Text64::new(&manifest.version).ok_or_else(|| ManifestError::Name {
         name: "version",
         found: manifest.version.clone(),
-    };
+    })?;
     Ok(Statement {
-        version: Text64::new(&manifest.version).ok_or_else(name)?,
+        version,
         rollback_index: manifest.rollback_index,
-        key_epoch: terms.key_epoch,
-        revoke: terms.revoke,
-        watchdog: terms.watchdog,
+        key_epoch: policy.key_epoch,
+        revoke: policy.revoke,
+        watchdog: policy.watchdog,
         manifest: ImageDigest::NONE,
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),
-        root: terms.root,
+        root: policy.root,
         bundle_len: 0,
     })
 }
 
-/// A chunk with content.
-pub(crate) struct Chunk {
+/// A chunk with content, encoded.
+pub(crate) struct EncodedChunk {
     pub(crate) len: u32,
-    /// How it is stored; that of a delta is completed when it is added.
+    /// [`ChunkKind::Zstd`] or [`ChunkKind::Raw`]; becomes a delta if there are base ranges.
     pub(crate) kind: ChunkKind,
     pub(crate) before: u32,
     pub(crate) sha256: [u8; 32],
-    /// Hashes of its blocks, if its image is to have a root hash.
+    /// Hashes of its blocks; needed only if its image has a hash tree.
     pub(crate) blocks: Vec<Hash>,
     pub(crate) stored_digest: [u8; 16],
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) stored: Vec<u8>,
     pub(crate) hints: Vec<u8>,
-    /// What a delta builds upon.
     pub(crate) ranges: Vec<BaseRange>,
 }
 
-/// What the index says of stored bytes: the first half of their SHA-256, or of the chunk's digest
-/// if they are the chunk itself.
+/// Returns the digest of stored bytes for the index: the first half of their SHA-256, or, if they
+/// are the chunk itself, of the chunk's digest. *Pure.*
 pub(crate) fn stored_digest(kind: ChunkKind, bytes: &[u8], chunk: &Hash) -> [u8; 16] {
     match kind {
         ChunkKind::Raw => seal::field::get(chunk, 0),
@@ -88,29 +98,73 @@ pub(crate) fn stored_digest(kind: ChunkKind, bytes: &[u8], chunk: &Hash) -> [u8;
 /// The payload as it grows, and its index.
 pub(crate) struct Payload<'a, W> {
     spool: &'a mut W,
-    pub(crate) index: Index,
-    pub(crate) hints: Vec<u8>,
+    index: Index,
+    hints: Option<Vec<u8>>,
     len: u64,
+    /// Number of the first chunk of the current image.
+    image_start: usize,
     /// Zeroes not yet written as a chunk.
-    pub(crate) zeroes: u64,
+    zeroes: u64,
     /// Digests of zeroes by their length.
     zero_digests: HashMap<u32, [u8; 32]>,
-    /// Chunks of the present image with stored bytes, by their digest.
+    /// Chunks of the current image with stored bytes, by their digest.
     known: HashMap<[u8; 32], usize>,
-    /// The hash tree of the present image, if it gets one, and the blocks that it has so far.
-    tree: Option<(u64, TreeBuilder)>,
-    /// Root hash of the image that got a tree.
-    pub(crate) verified_root: Option<VerifiedRoot>,
+    /// The hash tree of the current image, if it has one.
+    tree: Option<GrowingTree>,
+    verified_root: Option<VerifiedRoot>,
+}
+
+/// A hash tree whose blocks come in order. Only its root hash is part of the bundle.
+struct GrowingTree {
+    builder: TreeBuilder,
+    /// Number of the next block.
+    next: u64,
+}
+
+impl GrowingTree {
+    fn new(image_len: u64) -> Self {
+        Self {
+            builder: TreeBuilder::new(Layout::new(image_len)),
+            next: 0,
+        }
+    }
+
+    fn add(&mut self, hashes: &[Hash]) {
+        drop(self.builder.insert(self.next, hashes));
+        self.next += hashes.len() as u64;
+    }
+
+    fn add_zeroes(&mut self, len: u32) {
+        let count = u64::from(len.div_ceil(BLOCK_LEN));
+        drop(self.builder.insert_zeroes(self.next, count));
+        self.next += count;
+    }
+
+    /// Returns the root; `None` only if blocks are missing.
+    fn finish(self) -> Option<VerifiedRoot> {
+        let len = self.builder.layout().image_len();
+        let (_, root_hash) = self.builder.finish().ok()?;
+        Some(VerifiedRoot { len, root_hash })
+    }
 }
 
 impl<'a, W: Write> Payload<'a, W> {
-    pub(crate) fn new(spool: &'a mut W) -> Self {
-        let (index, hints) = (Index::default(), Vec::new());
+    /// Returns an empty payload of a bundle with block hints.
+    pub(crate) fn with_hints(spool: &'a mut W) -> Self {
+        Self {
+            hints: Some(Vec::new()),
+            ..Self::without_hints(spool)
+        }
+    }
+
+    /// Returns an empty payload of a bundle without block hints.
+    pub(crate) fn without_hints(spool: &'a mut W) -> Self {
         Self {
             spool,
-            index,
-            hints,
+            index: Index::default(),
+            hints: None,
             len: 0,
+            image_start: 0,
             zeroes: 0,
             zero_digests: HashMap::new(),
             known: HashMap::new(),
@@ -119,160 +173,159 @@ impl<'a, W: Write> Payload<'a, W> {
         }
     }
 
-    /// Begins an image; `verified` is its length, if it is to have a root hash.
-    pub(crate) fn begin_image(&mut self, verified: Option<u64>) {
+    /// Begins an image. `tree_over` is its length if it has a hash tree.
+    pub(crate) fn begin_image(&mut self, tree_over: Option<u64>) {
         self.known.clear();
-        self.tree = verified.map(|size| (0, TreeBuilder::new(Layout::new(size))));
+        self.tree = tree_over.map(GrowingTree::new);
+        self.image_start = self.index.chunks.len();
     }
 
-    /// Takes zeroes.
+    /// Ends an image and returns how many chunks it has.
+    pub(crate) fn end_image(&mut self) -> Result<u64, CreateError> {
+        self.flush_zeroes()?;
+        if let Some(tree) = self.tree.take() {
+            self.verified_root = tree.finish();
+        }
+        Ok((self.index.chunks.len() - self.image_start) as u64)
+    }
+
+    /// Returns length and root hash of the image that has a hash tree.
+    pub(crate) const fn verified_root(&self) -> Option<VerifiedRoot> {
+        self.verified_root
+    }
+
+    /// Adds zeroes to the current image.
     pub(crate) fn add_zeroes(&mut self, len: u32) {
         self.zeroes += u64::from(len);
-        if let Some((next, tree)) = &mut self.tree {
-            let blocks = u64::from(len.div_ceil(BLOCK_LEN));
-            // Nothing of the tree is shipped but its root hash.
-            drop(tree.insert_zeroes(*next, blocks));
-            *next += blocks;
+        if let Some(tree) = &mut self.tree {
+            tree.add_zeroes(len);
         }
     }
 
-    /// Closes the tree of an image.
-    pub(crate) fn finish_tree(&mut self) {
-        let Some((_, tree)) = self.tree.take() else {
-            return;
-        };
-        let len = tree.layout().image_len();
-        // All blocks were given, one after the other.
-        let finished = tree.finish().ok();
-        self.verified_root = finished.map(|(_, root_hash)| VerifiedRoot { len, root_hash });
-    }
-
-    /// Takes the chunks of a run.
-    pub(crate) fn add(&mut self, run: Vec<Chunk>) -> Result<(), CreateError> {
+    /// Adds the chunks of a run to the current image. *Writes* to the spool.
+    pub(crate) fn add_run(&mut self, run: Vec<EncodedChunk>) -> Result<(), CreateError> {
         self.flush_zeroes()?;
         let alone = run.len() == 1;
         for chunk in run {
-            if let Some((next, tree)) = &mut self.tree {
-                drop(tree.insert(*next, &chunk.blocks));
-                *next += chunk.blocks.len() as u64;
+            if let Some(tree) = &mut self.tree {
+                tree.add(&chunk.blocks);
             }
-            let number = self.index.chunks.len();
-            let earlier = self.known.get(&chunk.sha256).copied();
-            let earlier =
-                earlier.filter(|earlier| alone && self.index.chunks[*earlier].len == chunk.len);
-            if let Some(earlier) = earlier {
-                self.push(
-                    Stored::nothing(ChunkKind::Repeat { chunk: earlier }),
-                    chunk.len,
-                    chunk.sha256,
-                )?;
-                continue;
+            match self.repeated_by(&chunk) {
+                Some(earlier) if alone => {
+                    let kind = ChunkKind::Repeat { chunk: earlier };
+                    self.push_without_bytes(kind, chunk.len, chunk.sha256)?;
+                }
+                _ => self.add_chunk(chunk)?,
             }
-            self.known.insert(chunk.sha256, number);
-            let Chunk {
-                len,
-                kind,
-                before,
-                sha256,
-                stored_digest: digest,
-                bytes,
-                hints,
-                ranges,
-                blocks: _,
-            } = chunk;
-            let first_range = self.index.ranges.len();
-            let kind = match ranges.len() {
-                0 => kind,
-                ranges => ChunkKind::Delta {
-                    first_range,
-                    ranges,
-                },
-            };
-            self.index.ranges.extend(ranges);
-            self.push(
-                Stored {
-                    kind,
-                    before,
-                    len: bytes.len() as u32,
-                    digest,
-                },
-                len,
-                sha256,
-            )?;
-            self.spool.write_all(&bytes)?;
-            self.hints.extend_from_slice(&hints);
         }
         Ok(())
     }
 
-    /// Writes the zeroes as chunks, as few as possible.
-    pub(crate) fn flush_zeroes(&mut self) -> Result<(), CreateError> {
+    /// Returns the number of an earlier chunk of the image with the same content.
+    fn repeated_by(&self, chunk: &EncodedChunk) -> Option<usize> {
+        let earlier = *self.known.get(&chunk.sha256)?;
+        (self.index.chunks[earlier].len == chunk.len).then_some(earlier)
+    }
+
+    fn add_chunk(&mut self, chunk: EncodedChunk) -> Result<(), CreateError> {
+        let number = self.index.chunks.len();
+        self.known.insert(chunk.sha256, number);
+        let kind = match chunk.ranges.len() {
+            0 => chunk.kind,
+            ranges => ChunkKind::Delta {
+                first_range: self.index.ranges.len(),
+                ranges,
+            },
+        };
+        self.index.ranges.extend(chunk.ranges);
+        if self.index.ranges.len() as u64 > MAX_BASE_RANGES {
+            return Err(CreateError::BaseRanges);
+        }
+        self.push(ChunkEntry {
+            kind,
+            before: chunk.before,
+            len: chunk.len,
+            stored_len: chunk.stored.len() as u32,
+            sha256: chunk.sha256,
+            stored_digest: chunk.stored_digest,
+            payload_offset: self.len,
+            // These follow from the order of the entries; the index does not hold them.
+            image: 0,
+            offset: 0,
+        })?;
+        self.spool.write_all(&chunk.stored)?;
+        if let Some(hints) = &mut self.hints {
+            hints.extend_from_slice(&chunk.hints);
+        }
+        Ok(())
+    }
+
+    /// Adds the zeroes as chunks, as few as possible.
+    fn flush_zeroes(&mut self) -> Result<(), CreateError> {
         while self.zeroes > 0 {
             let len = self.zeroes.min(u64::from(MAX_CHUNK_LEN)) as u32;
             let digest = || zero_digests([len].into()).remove(&len).unwrap_or_default();
             let sha256 = *self.zero_digests.entry(len).or_insert_with(digest);
-            self.push(Stored::nothing(ChunkKind::Zero), len, sha256)?;
+            self.push_without_bytes(ChunkKind::Zero, len, sha256)?;
             self.zeroes -= u64::from(len);
         }
         Ok(())
     }
 
-    fn push(&mut self, stored: Stored, len: u32, sha256: [u8; 32]) -> Result<(), CreateError> {
+    fn push_without_bytes(
+        &mut self,
+        kind: ChunkKind,
+        len: u32,
+        sha256: [u8; 32],
+    ) -> Result<(), CreateError> {
+        self.push(ChunkEntry {
+            kind,
+            len,
+            sha256,
+            before: 0,
+            stored_len: 0,
+            stored_digest: [0; 16],
+            payload_offset: self.len,
+            image: 0,
+            offset: 0,
+        })
+    }
+
+    fn push(&mut self, entry: ChunkEntry) -> Result<(), CreateError> {
         if self.index.chunks.len() as u64 == MAX_CHUNKS {
             return Err(CreateError::Chunks);
         }
-        let Stored {
-            kind,
-            before,
-            len: stored_len,
-            digest: stored_digest,
-        } = stored;
-        // Image and offset follow from the order when the index is read; they are not part of its
-        // encoding.
-        let (image, offset, payload_offset) = (0, 0, self.len);
-        self.len += u64::from(stored_len);
-        self.index.chunks.push(ChunkEntry {
-            image,
-            offset,
-            len,
-            kind,
-            before,
-            payload_offset,
-            stored_len,
-            sha256,
-            stored_digest,
-        });
+        self.len += u64::from(entry.stored_len);
+        self.index.chunks.push(entry);
         Ok(())
     }
 }
 
 impl<W: Read + Write + Seek> Payload<'_, W> {
-    /// Signs what `manifest` says of the release and what has been added to the payload, and writes
-    /// the bundle. *Reads* the spool and *writes* `out`.
-    pub(crate) fn seal_up(
+    /// Completes `manifest` with index, payload and hints, signs it and writes the bundle. *Reads*
+    /// the spool and *writes* to `out`.
+    pub(crate) fn finish(
         self,
         manifest: Manifest,
-        hints: Option<Vec<u8>>,
-        terms: Terms,
+        policy: ReleasePolicy,
         keys: &[SecretKey],
         out: &mut impl Write,
     ) -> Result<Created, CreateError> {
-        let (index, spool) = (self.index, self.spool);
-        let images_len = manifest.images.iter().map(|image| image.size).sum();
-        let index_bytes = index.encode();
+        let index_bytes = self.index.encode();
         let manifest = Manifest {
-            hints: hints
+            hints: self
+                .hints
                 .as_ref()
                 .map(|hints| Blob(Sha256::digest(hints).into())),
             index: IndexInfo {
-                chunks: index.chunks.len() as u64,
-                ranges: index.ranges.len() as u64,
+                chunks: self.index.chunks.len() as u64,
+                ranges: self.index.ranges.len() as u64,
                 sha256: Blob(Sha256::digest(&index_bytes).into()),
             },
             payload: self.len,
             ..manifest
         };
-        let hints = hints.unwrap_or_default();
+        let hints = self.hints.unwrap_or_default();
         let manifest_bytes = manifest.encode()?;
         let found = manifest_bytes.len() as u64;
         if found > MAX_MANIFEST_LEN {
@@ -288,7 +341,7 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
                 len: found,
                 sha256: Sha256::digest(&manifest_bytes).into(),
             },
-            ..statement(terms, &manifest)?
+            ..statement(policy, &manifest)?
         };
         let mut seal = Seal::new(&statement);
         keys.iter()
@@ -297,34 +350,14 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
         out.write_all(seal.as_bytes())?;
         out.write_all(&manifest_bytes)?;
         out.write_all(&index_bytes)?;
-        spool.rewind()?;
-        io::copy(spool, out)?;
+        self.spool.rewind()?;
+        io::copy(self.spool, out)?;
         out.write_all(&hints)?;
         out.flush()?;
         Ok(Created {
             statement,
-            chunks: index.chunks.len(),
-            images_len,
+            chunks: self.index.chunks.len(),
+            images_len: manifest.images.iter().map(|image| image.size).sum(),
         })
-    }
-}
-
-/// How a chunk is stored.
-struct Stored {
-    kind: ChunkKind,
-    before: u32,
-    len: u32,
-    digest: [u8; 16],
-}
-
-impl Stored {
-    /// A chunk for which nothing is stored.
-    const fn nothing(kind: ChunkKind) -> Self {
-        Self {
-            kind,
-            before: 0,
-            len: 0,
-            digest: [0; 16],
-        }
     }
 }

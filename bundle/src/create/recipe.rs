@@ -1,6 +1,6 @@
-//! `bundle.toml`: what a release is made of.
+//! `bundle.toml`: the description of a release to create.
 //!
-//! Every key, in an example that is tested:
+//! An example with every key, which is tested:
 //! ```toml
 #![doc = include_str!("../../../docs/bundle.example.toml")]
 //! ```
@@ -18,53 +18,52 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 use toml::Spanned;
 
-/// zstd level unless the recipe says otherwise; docs/decisions/0102-runs.md has the figures.
+/// Default level of zstd. Figures: docs/decisions/0102-runs.md.
 pub const DEFAULT_LEVEL: i32 = 9;
-/// Chunk size unless the recipe says otherwise or the images are too large for it, in bytes; the
-/// same record has the figures.
+/// Default chunk size in bytes; larger for images of many GiB. Figures: docs/decisions/0102-runs.md.
 pub const DEFAULT_CHUNK_SIZE: u32 = 16 << 10;
-/// How many bytes before it a chunk builds upon unless the recipe says otherwise; the same record
-/// has the figures.
+/// Default maximum number of bytes before a chunk that it refers to. Figures:
+/// docs/decisions/0102-runs.md.
 pub const DEFAULT_WINDOW: u32 = 64 << 10;
-/// Highest level: those above need more memory than making a bundle may take.
+/// Maximum level of zstd: higher ones need too much memory.
 pub const MAX_LEVEL: i32 = 19;
 
-/// What a release is to be made of.
+/// Description of a release to create.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// All that is known of the manifest beforehand; index, images and lengths are still empty.
+    /// The manifest, without index, images and lengths.
     pub manifest: Manifest,
-    /// Generation of the trust file that is signed under.
+    /// Key epoch of the trust that the release is signed under.
     pub key_epoch: u64,
-    /// Whether committing the release makes every older one unbootable.
+    /// True if committing the release makes every older one unbootable.
     pub revoke: bool,
-    /// Whether the release feeds a hardware watchdog.
+    /// True if the release feeds a hardware watchdog.
     pub watchdog: bool,
-    /// Whether the blocks of the root image are verified while they are read.
+    /// True if each block of the root image is verified while it is read.
     pub verity: bool,
-    /// zstd level.
+    /// Level of zstd.
     pub level: i32,
     /// The images.
     pub images: Vec<ImageInput>,
-    /// Other files that it names: notes and SBOM.
+    /// Other files that the recipe names: notes and SBOM.
     pub other_files: Vec<PathBuf>,
 }
 
-/// An image to be bundled.
+/// An image for a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageInput {
-    /// What it is for.
+    /// Purpose of the image.
     pub role: ImageRole,
-    /// Where it is.
+    /// Path of the image file.
     pub path: PathBuf,
-    /// Longest chunk in bytes; if none is asked for, [`DEFAULT_CHUNK_SIZE`], or more for images of
-    /// many GiB.
+    /// Maximum length of a chunk in bytes; `None` means [`DEFAULT_CHUNK_SIZE`], or more for images
+    /// of many GiB.
     pub chunk_size: Option<u32>,
-    /// How many bytes before it a chunk may build upon; 0: none.
+    /// Maximum number of bytes before a chunk that it refers to; 0: none.
     pub window: u32,
 }
 
-/// Why a recipe is refused.
+/// Reasons to refuse a recipe.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum RecipeError {
@@ -88,7 +87,7 @@ pub enum RecipeError {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct RecipeDocument {
     release: ReleaseTable,
     #[serde(default)]
     build: BTreeMap<String, Spanned<String>>,
@@ -148,8 +147,8 @@ struct ImageTable {
 }
 
 impl Recipe {
-    /// The recipe in a file. *Reads* it, and the notes and the SBOM that it names; `epoch` is the
-    /// environment's `SOURCE_DATE_EPOCH`.
+    /// Loads a recipe. *Reads* the file, and the notes and the SBOM that it names. `epoch` is
+    /// `SOURCE_DATE_EPOCH` of the environment.
     ///
     /// # Errors
     /// [`RecipeError`], with file, line and key.
@@ -161,13 +160,13 @@ impl Recipe {
         Self::parse(&text, path, epoch)
     }
 
-    /// The recipe in a text; `path` names it in errors and is where relative paths begin. *Reads*
-    /// the notes and the SBOM that it names.
+    /// Parses a recipe. *Reads* the notes and the SBOM that it names. `path` is the file name for
+    /// errors; relative paths in the recipe are relative to it.
     ///
     /// # Errors
     /// [`RecipeError`].
     pub fn parse(text: &str, path: &Path, epoch: Option<&str>) -> Result<Self, RecipeError> {
-        let document: Document = toml::from_str(text).map_err(|error| RecipeError::Toml {
+        let document: RecipeDocument = toml::from_str(text).map_err(|error| RecipeError::Toml {
             path: path.to_owned(),
             error: Box::new(error),
         })?;
@@ -184,7 +183,7 @@ impl Recipe {
         let notes = document.release.notes_file.as_ref().map(Spanned::get_ref);
         let sbom = document.sbom.as_ref().map(|sbom| &sbom.path);
         let other_files = notes.into_iter().chain(sbom);
-        let other_files = other_files.map(|path| file.beside(path)).collect();
+        let other_files = other_files.map(|path| file.resolve(path)).collect();
         let ReleaseTable {
             key_epoch,
             revoke,
@@ -205,7 +204,7 @@ impl Recipe {
         })
     }
 
-    /// Returns every file that the release is made of. *Pure.*
+    /// Returns the paths of all files that the release is created from. *Pure.*
     pub fn inputs(&self) -> impl Iterator<Item = &Path> {
         let images = self.images.iter().map(|image| image.path.as_path());
         images.chain(self.other_files.iter().map(PathBuf::as_path))
@@ -218,7 +217,7 @@ struct RecipeFile<'a> {
 }
 
 impl RecipeFile<'_> {
-    fn fault<T>(
+    fn refuse<T>(
         &self,
         span: Range<usize>,
         key: &'static str,
@@ -239,12 +238,13 @@ impl RecipeFile<'_> {
         })
     }
 
-    fn beside(&self, path: &Path) -> PathBuf {
+    /// Resolves a path in the recipe.
+    fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
     fn read(&self, path: &Path) -> Result<Vec<u8>, RecipeError> {
-        let path = self.beside(path);
+        let path = self.resolve(path);
         fs::read(&path).map_err(|error| RecipeError::Io { path, error })
     }
 
@@ -253,10 +253,10 @@ impl RecipeFile<'_> {
             Some(name) if name != Text64::EMPTY => Ok(text.get_ref().clone()),
             _ => {
                 let fault = format!(
-                    "{:?} is not 1 to {MAX_NAME_LEN} printable characters without spaces",
+                    "{:?}, expected 1 to {MAX_NAME_LEN} printable characters without spaces",
                     text.get_ref()
                 );
-                self.fault(text.span(), key, fault)
+                self.refuse(text.span(), key, fault)
             }
         }
     }
@@ -265,7 +265,7 @@ impl RecipeFile<'_> {
         match &table.level {
             None => Ok(DEFAULT_LEVEL),
             Some(level) if (1..=MAX_LEVEL).contains(level.get_ref()) => Ok(*level.get_ref()),
-            Some(level) => self.fault(
+            Some(level) => self.refuse(
                 level.span(),
                 "level",
                 format!("{}, expected 1 to {MAX_LEVEL}", level.get_ref()),
@@ -273,8 +273,8 @@ impl RecipeFile<'_> {
         }
     }
 
-    /// A length in whole blocks, within limits.
-    fn blocks(
+    /// Checks a number of bytes: whole blocks, within limits.
+    fn block_multiple(
         &self,
         key: &'static str,
         value: &Spanned<u32>,
@@ -284,40 +284,36 @@ impl RecipeFile<'_> {
         if limits.contains(&found) && found.is_multiple_of(BLOCK_LEN) {
             return Ok(found);
         }
-        let (least, most) = (limits.start(), limits.end());
-        self.fault(
+        let (minimum, maximum) = (limits.start(), limits.end());
+        self.refuse(
             value.span(),
             key,
-            format!("{found}, expected a multiple of 4096 from {least} to {most}"),
+            format!("{found}, expected a multiple of 4096 from {minimum} to {maximum}"),
         )
     }
 
-    fn images(&self, document: &Document) -> Result<Vec<ImageInput>, RecipeError> {
+    fn images(&self, document: &RecipeDocument) -> Result<Vec<ImageInput>, RecipeError> {
         let mut images: Vec<ImageInput> = Vec::new();
         for table in &document.image {
             let role = *table.role.get_ref();
             if images.iter().any(|image| image.role == role) {
-                return self.fault(
-                    table.role.span(),
-                    "role",
-                    format!("image {role} appears twice"),
-                );
+                return self.refuse(table.role.span(), "role", format!("duplicate image {role}"));
             }
-            let of_all = &document.compression;
-            let chunk_size = table.chunk_size.as_ref().or(of_all.chunk_size.as_ref());
-            let chunk_size =
-                chunk_size.map(|size| self.blocks("chunk_size", size, BLOCK_LEN..=MAX_CHUNK_LEN));
-            let window = table.window.as_ref().or(of_all.window.as_ref());
-            let window = window.map(|window| self.blocks("window", window, 0..=RUN_LEN));
+            let defaults = &document.compression;
+            let chunk_size = table.chunk_size.as_ref().or(defaults.chunk_size.as_ref());
+            let chunk_size = chunk_size
+                .map(|size| self.block_multiple("chunk_size", size, BLOCK_LEN..=MAX_CHUNK_LEN));
+            let window = table.window.as_ref().or(defaults.window.as_ref());
+            let window = window.map(|window| self.block_multiple("window", window, 0..=RUN_LEN));
             images.push(ImageInput {
                 role,
-                path: self.beside(&table.path),
+                path: self.resolve(&table.path),
                 chunk_size: chunk_size.transpose()?,
                 window: window.transpose()?.unwrap_or(DEFAULT_WINDOW),
             });
         }
         if images.is_empty() {
-            self.fault(0..0, "image", "at least one [[image]] is needed")
+            self.refuse(0..0, "image", "at least one [[image]] is required")
         } else {
             Ok(images)
         }
@@ -331,10 +327,10 @@ impl RecipeFile<'_> {
         epoch: Option<u64>,
     ) -> Result<Manifest, RecipeError> {
         if release.compatible.get_ref().is_empty() {
-            return self.fault(
+            return self.refuse(
                 release.compatible.span(),
                 "compatible",
-                "at least one name is needed",
+                "at least one name is required",
             );
         }
         let compatible = release
@@ -344,20 +340,24 @@ impl RecipeFile<'_> {
             .map(|name| self.name("compatible", name));
         let notes = match (release.notes, release.notes_file) {
             (Some(_), Some(file)) => {
-                return self.fault(file.span(), "notes_file", "notes are given already");
+                return self.refuse(
+                    file.span(),
+                    "notes_file",
+                    "cannot be used together with notes",
+                );
             }
             (Some(notes), None) => notes,
             (None, None) => String::new(),
             (None, Some(file)) => match String::from_utf8(self.read(file.get_ref())?) {
                 Ok(notes) => notes,
-                Err(_) => return self.fault(file.span(), "notes_file", "not UTF-8"),
+                Err(_) => return self.refuse(file.span(), "notes_file", "not UTF-8"),
             },
         };
         let min_updater = match release.min_updater {
             None => None,
             Some(text) => match text.get_ref().parse::<UpdaterVersion>() {
                 Ok(version) => Some(version),
-                Err(fault) => return self.fault(text.span(), "min_updater", fault),
+                Err(fault) => return self.refuse(text.span(), "min_updater", fault),
             },
         };
         let sbom = match sbom {

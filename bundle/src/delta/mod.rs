@@ -1,326 +1,252 @@
-//! Delta bundles: a release as what is new in it against an older one.
+//! Delta bundles: the difference of a release from an older one.
 //!
-//! Every MiB of the new images is compressed with a prefix of those ranges of the old images that
-//! it resembles. They are found by samples ([`samples`]), so that it does not matter where in the
-//! old images they lie, or how far they are shifted.
+//! Each MiB of the new images is compressed with those ranges of the old images as prefix that it
+//! resembles. They are found by samples ([`samples`]), at any offset in the old images.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`error`] | [`DeltaError`] |
+//! | [`samples`] | content-defined samples of bytes |
+//! | [`similarity`] | finds the ranges of the old images that resemble new bytes |
 
+pub(crate) mod error;
 mod samples;
 mod similarity;
 
-use crate::create::chunker::{Runs, Stretch};
+pub use error::DeltaError;
+
+use crate::create::chunker::Chunker;
 use crate::create::encoder::Encoder;
 use crate::create::error::CreateError;
 use crate::create::image_file::ImageFile;
-use crate::create::payload::{Chunk, Created, Payload, Terms, stored_digest};
-use crate::format::cbor::Blob;
+use crate::create::new_image::{ImageEncoder, NewImage};
+use crate::create::payload::{
+    BundleOutput, Created, EncodedChunk, Payload, ReleasePolicy, stored_digest,
+};
 use crate::format::index::ChunkKind;
-use crate::format::limits::MAX_BASE_RANGES;
-use crate::format::manifest::{ImageInfo, ImageRole, Manifest};
-use crate::open::delta_base::{Extracted, SLOT_ROLES};
-use crate::parallel;
+use crate::format::manifest::Manifest;
+use crate::open::slot_images::{SLOT_ROLES, SlotImages};
 use crate::read::release::Release;
 use crate::trust::keys::SecretKey;
 use crate::verity::digest;
-use similarity::Likeness;
-use std::fs::File;
+use similarity::SimilarityIndex;
 use std::io::{self, Read, Seek, Write};
 
-/// Length of a delta's chunks, in bytes; docs/decisions/0103-delta.md has the figures.
+/// Length of a delta's chunks, in bytes. Figures: docs/decisions/0103-delta.md.
 pub const CHUNK_SIZE: u32 = 1 << 20;
-/// zstd level of deltas unless a person says otherwise.
+/// Default level of zstd for deltas.
 pub const DEFAULT_LEVEL: i32 = 19;
-/// Chunks are compressed at this level first, which is quick.
-const QUICK_LEVEL: i32 = 9;
-/// A chunk that the quick level makes shorter than this is not tried again, in bytes: at most this
-/// much could be gained.
+/// Chunks are compressed at this level first, which is fast.
+const FAST_LEVEL: i32 = 9;
+/// A chunk that the fast level makes shorter than this is not compressed again, in bytes: a second
+/// pass could save no more than that.
 const SHORT: usize = 4 << 10;
 
-/// Why a delta cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "each variant's message says what it is")]
-pub enum DeltaError {
-    #[error("both bundles are release {0}: a delta leads from one release to another")]
-    SameVersion(String),
-    #[error("releases {old} and {new} have the same boot and root images: nothing would change")]
-    SameImages { old: String, new: String },
-    #[error("release {new} has no boot and no root image: a delta updates a slot")]
-    NoImage { new: String },
-    #[error(
-        "release {new} has rollback index {new_index}, less than the {old_index} of {old}: machines would refuse it"
-    )]
-    Older {
-        old: String,
-        new: String,
-        old_index: u64,
-        new_index: u64,
-    },
-    #[error("release {old} is for {}, release {new} for {}: no machine could run both", old_names.join(", "), new_names.join(", "))]
-    Incompatible {
-        old: String,
-        new: String,
-        old_names: Vec<String>,
-        new_names: Vec<String>,
-    },
-    #[error("reading the images of release {0}: {1}")]
-    Base(String, io::Error),
-    #[error("a delta needs more than {MAX_BASE_RANGES} base ranges")]
-    Ranges,
-    #[error(transparent)]
-    Create(#[from] CreateError),
-}
-
-impl DeltaError {
-    /// Whether the two releases do not go together (true), or something around them failed (false).
-    #[must_use]
-    pub const fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Base(..) | Self::Ranges | Self::Create(_))
-    }
-}
-
-/// How to make a delta.
+/// How to create a delta.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// zstd level.
+pub struct DeltaOptions<'a> {
+    /// Keys to sign with.
+    pub keys: &'a [SecretKey],
+    /// Level of zstd.
     pub level: i32,
-    /// Threads; the result does not depend on it. Each takes about 100 MiB at level 19.
+    /// Number of threads; the result does not depend on it. Each takes about 100 MiB at level 19.
     pub workers: usize,
 }
 
-/// Whether a delta can lead from the one release to the other. *Pure.*
+/// Checks that a delta can update from release `old` to release `new`. *Pure.*
 ///
 /// # Errors
 /// [`DeltaError`].
 pub fn check(old: &Release, new: &Release) -> Result<(), DeltaError> {
-    let (base, manifest) = (old.manifest(), new.manifest());
-    let (old_version, new_version) = (base.version.clone(), manifest.version.clone());
-    if old_version == new_version {
-        return Err(DeltaError::SameVersion(old_version));
+    let old_manifest = old.manifest();
+    let new_manifest = new.manifest();
+    let old_version = || old_manifest.version.clone();
+    let new_version = || new_manifest.version.clone();
+    if old_manifest.version == new_manifest.version {
+        return Err(DeltaError::SameVersion(old_version()));
     }
     let digests =
         |release: &Release| SLOT_ROLES.map(|role| release.image(role).map(|image| image.sha256));
     if digests(new) == [None, None] {
-        return Err(DeltaError::NoImage { new: new_version });
+        return Err(DeltaError::NoImage { new: new_version() });
     }
     if digests(old) == digests(new) {
         return Err(DeltaError::SameImages {
-            old: old_version,
-            new: new_version,
+            old: old_version(),
+            new: new_version(),
         });
     }
-    let (old_index, new_index) = (base.rollback_index, manifest.rollback_index);
-    if new_index < old_index {
+    if new_manifest.rollback_index < old_manifest.rollback_index {
         return Err(DeltaError::Older {
-            old: old_version,
-            new: new_version,
-            old_index,
-            new_index,
+            old: old_version(),
+            new: new_version(),
+            old_index: old_manifest.rollback_index,
+            new_index: new_manifest.rollback_index,
         });
     }
-    if !manifest
-        .compatible
-        .iter()
-        .any(|name| base.compatible.contains(name))
-    {
-        let (old_names, new_names) = (base.compatible.clone(), manifest.compatible.clone());
+    let shared = |name| old_manifest.compatible.contains(name);
+    if !new_manifest.compatible.iter().any(shared) {
         return Err(DeltaError::Incompatible {
-            old: old_version,
-            new: new_version,
-            old_names,
-            new_names,
+            old: old_version(),
+            new: new_version(),
+            old_names: old_manifest.compatible.clone(),
+            new_names: new_manifest.compatible.clone(),
         });
     }
     Ok(())
 }
 
-/// Makes a delta bundle that leads from `old` to `new`, signed with `keys`: boot and root image of
-/// `new`, and all that its manifest says; recovery and guard are no part of it, since an update
-/// leaves them as they are. *Reads* the images, those of `old` several times and out of order;
-/// *writes* the payload to `spool`, an empty file, and then the bundle to `out`. `progress` is told
-/// bytes of the images of both sides. Memory: what [`Options::workers`] says, and 8 bytes for each
-/// 256 bytes of `old`.
+/// Creates a delta bundle from `old` to `new`: boot and root image of `new`, and its manifest.
+/// Recovery and guard are left out, because an update does not write them. *Reads* the images,
+/// those of `old` several times and out of order; *writes* the payload to the spool and then the
+/// bundle to the output. `progress` receives numbers of bytes of the images of both releases.
+///
+/// Memory: see [`DeltaOptions::workers`], and 8 bytes for each 256 bytes of `old`.
 ///
 /// # Errors
-/// [`DeltaError`]; what is in `out` then is not a bundle.
-pub fn make(
-    old: &Extracted,
-    new: &Extracted,
-    options: Options,
-    keys: &[SecretKey],
-    spool: &mut (impl Read + Write + Seek),
-    out: &mut impl Write,
+/// [`DeltaError`]. The output then does not hold a bundle.
+///
+/// # Power loss
+/// Leaves an incomplete bundle in the output, which every reader refuses.
+pub fn create<S: Read + Write + Seek, W: Write>(
+    old: &SlotImages,
+    new: &SlotImages,
+    options: DeltaOptions<'_>,
+    output: BundleOutput<'_, S, W>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Created, DeltaError> {
-    check(&old.release, &new.release)?;
-    let maker = Maker {
-        likeness: Likeness::of(old, options.workers, progress)
-            .map_err(|error| old_error(old, error))?,
+    check(old.release(), new.release())?;
+    let encoder = DeltaEncoder {
+        similarity: SimilarityIndex::of(old, options.workers, progress)
+            .map_err(|error| read_error(old, error))?,
         old,
-        options,
+        new,
+        level: options.level,
     };
-    let mut payload = Payload::new(spool);
+    let mut payload = Payload::without_hints(output.spool);
     let mut images = Vec::new();
-    for (role, file) in new.images() {
-        images.push(maker.image(*role, file, &mut payload, progress)?);
+    for image in new.images() {
+        let file = image.file.try_clone().and_then(ImageFile::new);
+        let file = file.map_err(|error| read_error(new, error))?;
+        let image = NewImage {
+            role: image.role,
+            chunker: Chunker::new(file, CHUNK_SIZE, false),
+            has_tree: false,
+        };
+        images.push(payload.add_image(image, &encoder, options.workers, progress)?);
     }
-    let statement = new.release.statement();
-    let terms = Terms {
+    let statement = new.release().statement();
+    let policy = ReleasePolicy {
         key_epoch: statement.key_epoch,
         revoke: statement.revoke,
         watchdog: statement.watchdog,
+        // The delta leads to the images of the new release, so to its root hash.
         root: statement.root,
     };
     let manifest = Manifest {
         base: Some(old.as_base()),
         images,
-        ..new.release.manifest().clone()
+        ..new.release().manifest().clone()
     };
-    Ok(payload.seal_up(manifest, None, terms, keys, out)?)
+    Ok(payload.finish(manifest, policy, options.keys, output.out)?)
 }
 
-fn old_error(old: &Extracted, error: io::Error) -> DeltaError {
-    DeltaError::Base(old.release.manifest().version.clone(), error)
+fn read_error(images: &SlotImages, error: io::Error) -> DeltaError {
+    DeltaError::Read(images.release().manifest().version.clone(), error)
 }
 
-struct Maker<'a> {
-    likeness: Likeness,
-    old: &'a Extracted,
-    options: Options,
+/// Compresses chunks of the new images with similar ranges of the old ones as prefix.
+struct DeltaEncoder<'a> {
+    similarity: SimilarityIndex,
+    old: &'a SlotImages,
+    new: &'a SlotImages,
+    level: i32,
 }
 
-/// Why a chunk cannot be made.
-enum ChunkError {
-    Old(io::Error),
-    Compress(io::Error),
-}
+impl ImageEncoder for DeltaEncoder<'_> {
+    type Worker = TwoPassEncoder;
+    type Error = DeltaError;
 
-impl Maker<'_> {
-    /// Adds an image to the payload.
-    fn image<W: Write>(
-        &self,
-        role: ImageRole,
-        file: &File,
-        payload: &mut Payload<'_, W>,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<ImageInfo, DeltaError> {
-        let (version, level) = (&self.old.release.manifest().version, self.options.level);
-        let read_error = |error| DeltaError::Base(version.clone(), error);
-        let file = file
-            .try_clone()
-            .and_then(ImageFile::new)
-            .map_err(read_error)?;
-        let (size, first) = (file.size(), payload.index.chunks.len());
-        let mut runs = Runs::new(file, CHUNK_SIZE, false);
-        payload.begin_image(None);
-        parallel::ordered(
-            self.options.workers,
-            || runs.next().map_err(read_error),
-            || Encoders::new(level),
-            |encoders, stretch| match (encoders, stretch) {
-                (_, Stretch::Zeroes(len)) => Ok((len, None)),
-                (Ok(encoders), Stretch::Run(data)) => self
-                    .chunk(encoders, &data)
-                    .map(|chunk| (data.len() as u32, Some(chunk))),
-                (Err(error), _) => Err(ChunkError::Compress(io::Error::new(
-                    error.kind(),
-                    error.to_string(),
-                ))),
-            },
-            |done| {
-                let (len, chunk) = done.map_err(|error| match error {
-                    ChunkError::Old(error) => old_error(self.old, error),
-                    ChunkError::Compress(error) => CreateError::Compress { level, error }.into(),
-                })?;
-                progress(u64::from(len));
-                match chunk {
-                    None => payload.zeroes += u64::from(len),
-                    Some(chunk) => payload.add(vec![chunk])?,
-                }
-                if payload.index.ranges.len() as u64 > MAX_BASE_RANGES {
-                    return Err(DeltaError::Ranges);
-                }
-                Ok(())
-            },
-        )?;
-        payload.flush_zeroes()?;
-        let chunks = (payload.index.chunks.len() - first) as u64;
-        Ok(ImageInfo {
-            role,
-            size,
-            chunks,
-            sha256: Blob(runs.digest()),
-            chunk_size: CHUNK_SIZE,
-        })
+    fn worker(&self) -> io::Result<TwoPassEncoder> {
+        TwoPassEncoder::new(self.level)
     }
 
-    /// One chunk of the new image.
-    fn chunk(&self, encoders: &mut Encoders, data: &[u8]) -> Result<Chunk, ChunkError> {
-        let ranges = self.likeness.ranges(data);
+    fn encode(
+        &self,
+        encoder: &mut TwoPassEncoder,
+        chunk: &[u8],
+    ) -> Result<Vec<EncodedChunk>, DeltaError> {
+        let ranges = self.similarity.ranges(chunk);
         let prefix_len: usize = ranges.iter().map(|range| range.len as usize).sum();
-        let mut buffer = vec![0; prefix_len + data.len()];
+        let mut buffer = vec![0; prefix_len + chunk.len()];
         let mut at = 0;
         for range in &ranges {
             let end = at + range.len as usize;
             self.old
                 .read(*range, &mut buffer[at..end])
-                .map_err(ChunkError::Old)?;
+                .map_err(|error| read_error(self.old, error))?;
             at = end;
         }
-        buffer[at..].copy_from_slice(data);
-        let compressed = encoders
-            .compress(&buffer, at)
-            .map_err(ChunkError::Compress)?;
-        let sha256 = digest::digest(data);
-        // What does not become shorter needs no base either.
-        let (kind, bytes, ranges) = match compressed {
-            None => (ChunkKind::Raw, data.to_vec(), Vec::new()),
-            Some(bytes) => (ChunkKind::Zstd, bytes, ranges),
+        buffer[at..].copy_from_slice(chunk);
+        let compressed = encoder
+            .compress(&buffer, prefix_len)
+            .map_err(|error| self.compress_error(error))?;
+        let (kind, stored, ranges) = match compressed {
+            Some(compressed) => (ChunkKind::Zstd, compressed, ranges),
+            None => (ChunkKind::Raw, chunk.to_vec(), Vec::new()),
         };
-        let len = data.len() as u32;
-        let stored_digest = stored_digest(kind, &bytes, &sha256);
-        Ok(Chunk {
-            len,
+        let sha256 = digest::digest(chunk);
+        Ok(vec![EncodedChunk {
+            len: chunk.len() as u32,
             kind,
             before: 0,
             sha256,
-            // The root hash is known: that of the release that the delta leads to.
             blocks: Vec::new(),
-            stored_digest,
-            bytes,
+            stored_digest: stored_digest(kind, &stored, &sha256),
+            stored,
             hints: Vec::new(),
             ranges,
-        })
+        }])
+    }
+
+    fn read_error(&self, error: io::Error) -> DeltaError {
+        read_error(self.new, error)
+    }
+
+    fn compress_error(&self, error: io::Error) -> DeltaError {
+        let level = self.level;
+        CreateError::Compress { level, error }.into()
     }
 }
 
-/// The quick way, and the thorough one where it may pay.
-struct Encoders {
-    quick: Encoder,
+/// Compresses at a fast level, and again at a higher one if that can save much.
+struct TwoPassEncoder {
+    fast: Encoder,
     thorough: Option<Encoder>,
 }
 
-impl Encoders {
+impl TwoPassEncoder {
     fn new(level: i32) -> io::Result<Self> {
-        let thorough = (level > QUICK_LEVEL)
+        let thorough = (level > FAST_LEVEL)
             .then(|| Encoder::new(level))
             .transpose()?;
         Ok(Self {
-            quick: Encoder::new(level.min(QUICK_LEVEL))?,
+            fast: Encoder::new(level.min(FAST_LEVEL))?,
             thorough,
         })
     }
 
-    /// What follows the first `prefix_len` bytes of `buffer`, compressed with these as prefix;
-    /// `None` if that does not become shorter.
+    /// Returns the bytes after the first `prefix_len` bytes of `buffer`, compressed with these as
+    /// prefix; `None` if they do not become shorter.
     fn compress(&mut self, buffer: &[u8], prefix_len: usize) -> io::Result<Option<Vec<u8>>> {
-        let quick = self.quick.compress_upon(buffer, prefix_len)?;
-        let Some(thorough) = self
-            .thorough
-            .as_mut()
-            .filter(|_| quick.as_ref().is_none_or(|it| it.len() >= SHORT))
-        else {
-            return Ok(quick);
-        };
-        let again = thorough.compress_upon(buffer, prefix_len)?;
-        Ok([quick, again].into_iter().flatten().min_by_key(Vec::len))
+        let first = self.fast.compress_with_prefix(buffer, prefix_len)?;
+        let is_short = first.as_ref().is_some_and(|frame| frame.len() < SHORT);
+        match &mut self.thorough {
+            Some(thorough) if !is_short => {
+                let second = thorough.compress_with_prefix(buffer, prefix_len)?;
+                Ok([first, second].into_iter().flatten().min_by_key(Vec::len))
+            }
+            _ => Ok(first),
+        }
     }
 }

@@ -1,19 +1,19 @@
-//! Samples: places in a stream of bytes that are chosen by the bytes before them, so that the same
-//! content is sampled at the same places wherever it lies.
+//! Samples: positions in bytes that are chosen by the bytes before them, so that equal content has
+//! the same samples at any offset.
 
 use twox_hash::XxHash3_64;
 
-/// A sample depends on that many bytes, the last of them at its place: long enough to mean
-/// something, short enough to be found between two addresses that changed in a program.
+/// Number of bytes that a sample depends on; it is at the last of them. Enough to be distinctive,
+/// and few enough to fit between two addresses that changed in a program.
 pub(crate) const WINDOW: usize = 32;
 
-/// For each byte a number without a pattern: the rolling hash is the sum of those of the last 32
-/// bytes, each doubled once for each byte since.
+/// A pseudo-random number for each byte. The rolling hash is the sum of those of the last 32 bytes,
+/// each doubled once for each byte after it.
 const GEAR: [u32; 256] = gear();
 
 const fn gear() -> [u32; 256] {
     let mut table = [0; 256];
-    // xorshift64*; any start but zero will do.
+    // xorshift64*; any seed but zero works.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut at = 0;
     while at < table.len() {
@@ -26,9 +26,9 @@ const fn gear() -> [u32; 256] {
     table
 }
 
-/// Calls `found` with tag and place of every sample in `bytes` from `from` on: about one in
-/// 2^`rarity` places. The tag is a hash of the [`WINDOW`] bytes that end there. The same sample
-/// several times without another between (as in stretches of one byte) is told once. *Pure.*
+/// Calls `found` with tag and position of every sample in `bytes` from `from` on: about one of
+/// 2^`rarity` positions. The tag is a hash of the [`WINDOW`] bytes that end there. Consecutive equal
+/// samples, as in a sequence of one byte, are reported once. *Pure.*
 pub(crate) fn samples(bytes: &[u8], from: usize, rarity: u32, mut found: impl FnMut(u32, usize)) {
     let (mut hash, mut last) = (0_u32, None);
     let from = from.max(WINDOW - 1);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_move_with_the_content() {
+    fn samples_are_shifted_with_the_content() {
         let bytes = noise(100_000);
         let (plain, shifted) = (
             all(&bytes, 0),
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_that_overlap_by_a_window_give_the_samples_of_the_whole() {
+    fn parts_that_overlap_by_a_window_have_the_samples_of_the_whole() {
         let bytes = noise(20_000);
         let cut = 7_777;
         let mut pieces = all(&bytes[..cut], 0);
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_of_one_byte_gives_one_sample_at_most() {
+    fn a_sequence_of_one_byte_has_no_more_than_one_sample() {
         for byte in 0..=255 {
             assert!(all(&vec![byte; 4096], 0).len() <= 1, "{byte}");
         }

@@ -1,10 +1,10 @@
-//! The only door to the CBOR library: deterministic encoding (RFC 8949, section 4.2.1), and nothing
-//! else accepted.
+//! Deterministic CBOR (RFC 8949, section 4.2.1); every other encoding is refused. No other module
+//! uses the CBOR library.
 //!
-//! serde_cbor is no longer maintained (RUSTSEC-2021-0127) and takes more than one encoding for the
-//! same value. So a walk of our own looks at every byte first: short form, definite lengths, keys
-//! in order, no tags, no floats, bounded depth. Then serde_cbor decodes, and what it decoded must
-//! encode to the very same bytes.
+//! serde_cbor is no longer maintained (RUSTSEC-2021-0127) and accepts several encodings of the same
+//! value. Therefore [`check_deterministic`] checks every byte first: shortest form, definite
+//! lengths, keys in order, no tags, no floats, bounded depth. Then serde_cbor decodes, and the
+//! decoded value must encode to the same bytes.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -18,8 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// Why bytes are not the one encoding of a value. Offsets count bytes from the start of the
-/// encoding.
+/// Reasons why bytes are not the deterministic encoding of a value. Offsets count from the start of
+/// the encoding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum CborError {
@@ -29,13 +29,13 @@ pub enum CborError {
     NotShortest { at: usize },
     #[error("byte {at}: item of indefinite length")]
     Indefinite { at: usize },
-    #[error("byte {at}: item of major type {major}, which a manifest does not use")]
+    #[error("byte {at}: major type {major} is not allowed in a manifest")]
     Type { at: usize, major: u8 },
-    #[error("byte {at}: nested deeper than {limit}")]
+    #[error("byte {at}: nested more than {limit} levels deep")]
     Depth { at: usize, limit: usize },
     #[error("byte {at}: map key is not text")]
     KeyType { at: usize },
-    #[error("byte {at}: map key appears twice")]
+    #[error("byte {at}: duplicate map key")]
     DuplicateKey { at: usize },
     #[error("byte {at}: map keys are not in deterministic order")]
     KeyOrder { at: usize },
@@ -45,24 +45,23 @@ pub enum CborError {
     Trailing { len: usize },
     #[error("{0}")]
     Schema(String),
-    #[error("decodes, but does not encode to the same bytes")]
+    #[error("decoded value does not encode to the same bytes")]
     NotDeterministic,
 }
 
-/// The one encoding of `value`. *Pure.* Structs must declare their fields in deterministic order;
-/// [`decode`] of the result fails otherwise.
+/// Encodes `value`. *Pure.* Structs must declare their fields in deterministic order; otherwise
+/// [`decode`] refuses the result.
 ///
 /// # Errors
-/// [`CborError::Schema`] for what CBOR cannot express.
+/// [`CborError::Schema`] for values that CBOR cannot express.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
     serde_cbor::to_vec(value).map_err(|error| CborError::Schema(error.to_string()))
 }
 
-/// Decodes the one encoding of a value. *Pure.* The caller bounds `bytes` and has authenticated
-/// them.
+/// Decodes a value. *Pure.* The caller has bounded and authenticated `bytes`.
 ///
 /// # Errors
-/// A [`CborError`]: what is not deterministic, then what does not fit `T`.
+/// [`CborError`] if the encoding is not deterministic, then if it does not fit `T`.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
     check_deterministic(bytes)?;
     let value: T =
@@ -74,26 +73,27 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CborEr
     }
 }
 
-/// Whether `bytes` are exactly one item in deterministic encoding, made of unsigned integers,
-/// texts, byte strings, arrays, maps with text keys, and booleans. *Pure*; allocates nothing.
+/// Checks that `bytes` are exactly one item in deterministic encoding, made of unsigned integers,
+/// texts, byte strings, arrays, maps with text keys, and booleans. *Pure.* Allocates nothing.
 ///
 /// # Errors
 /// The first [`CborError`] from the front.
 pub fn check_deterministic(bytes: &[u8]) -> Result<(), CborError> {
-    let mut walk = Walk { bytes, at: 0 };
-    walk.item(0)?;
-    match bytes.len().saturating_sub(walk.at) {
+    let mut walker = Walker { bytes, at: 0 };
+    walker.item(0)?;
+    match bytes.len().saturating_sub(walker.at) {
         0 => Ok(()),
         len => Err(CborError::Trailing { len }),
     }
 }
 
-struct Walk<'a> {
+/// Checks items from front to back.
+struct Walker<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Walker<'a> {
     fn take(&mut self, len: u64) -> Result<&'a [u8], CborError> {
         let end = usize::try_from(len)
             .ok()
@@ -106,7 +106,7 @@ impl<'a> Walk<'a> {
         Ok(taken)
     }
 
-    /// Major type and argument of the next head.
+    /// Returns major type and argument of the next head.
     fn head(&mut self) -> Result<(u8, u64), CborError> {
         let at = self.at;
         let first = self.take(1)?.first().copied().unwrap_or_default();
@@ -121,15 +121,15 @@ impl<'a> Walk<'a> {
             .take(width)?
             .iter()
             .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        let least = match width {
+        let minimum = match width {
             1 => 24,
             2 => 1 << 8,
             4 => 1 << 16,
             _ => 1 << 32,
         };
-        // A simple value in the long form (major 7) is refused by the caller as a type that is not
-        // used.
-        if argument < least && major != 7 {
+        // The caller refuses a simple value in the long form (major 7) as a type that is not
+        // allowed.
+        if argument < minimum && major != 7 {
             Err(CborError::NotShortest { at })
         } else {
             Ok((major, argument))
@@ -179,8 +179,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A text as map key, in the order in which deterministic CBOR sorts it: shorter first, then by
-/// bytes.
+/// A text as map key, ordered as deterministic CBOR demands: by length, then by bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Key(pub String);
@@ -199,11 +198,11 @@ impl PartialOrd for Key {
     }
 }
 
-/// Bytes that stand in CBOR as a byte string, not as an array of numbers.
+/// Bytes that are encoded as a byte string, not as an array of numbers.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob<T>(pub T);
 
-/// 32 bytes of SHA-256.
+/// A SHA-256 digest.
 pub type Digest = Blob<[u8; 32]>;
 
 impl<T: AsRef<[u8]>> fmt::Debug for Blob<T> {
@@ -231,7 +230,9 @@ impl<'de, T: TryFrom<Vec<u8>>> Deserialize<'de> for Blob<T> {
         let bytes = deserializer.deserialize_bytes(Bytes)?;
         let len = bytes.len();
         T::try_from(bytes).map(Self).map_err(|_| {
-            D::Error::custom(format!("byte string of {len} bytes has the wrong length"))
+            D::Error::custom(format!(
+                "byte string has an unexpected length of {len} bytes"
+            ))
         })
     }
 }

@@ -2,25 +2,27 @@
 //!
 //! ```text
 //! chunk entry, 64 bytes, little-endian
-//! offset  bytes  what
+//! offset  bytes  content
 //!      0      1  kind: 0 zero, 1 raw, 2 zstd, 3 repeat, 4 delta
 //!      1      3  length, uncompressed: 1 byte to 4 MiB
-//!      4      4  stored length: 0 for zero and repeat, the length for raw, else 1 to the length less 1
-//!      8      4  bytes directly before it that it builds upon, a multiple of 4096 within its run; 0 for zero, repeat and the first of a run
-//!     12      4  argument: repeat: number of the earlier chunk, counted over the bundle; delta: number of its base ranges; else 0
+//!      4      4  stored length: 0 for zero and repeat, the length for raw, else less than the length
+//!      8      4  bytes directly before it that it refers to: a multiple of 4096 within its run;
+//!                0 for zero, repeat and the first of a run
+//!     12      4  argument: for repeat the number of the earlier chunk, counted over the bundle;
+//!                for delta how many base ranges it has; else 0
 //!     16     32  SHA-256 of the uncompressed bytes
-//!     48     16  first half of the SHA-256 of the stored bytes: zero for zero and repeat, of the same as the other for raw
+//!     48     16  first half of the SHA-256 of the stored bytes; zero for zero and repeat
 //! base range, 16 bytes
 //!      0      1  role of the base image: 1 boot, 2 root, 3 recovery, 4 guard
 //!      1      3  zero
 //!      4      4  length, at least 1
 //!      8      8  offset in the base image
 //! ```
-//! Where a chunk lies is not stored but follows from the entries before it, so that chunks can
+//! The offset of a chunk is not stored: it follows from the entries before it, so chunks can
 //! neither overlap nor leave a gap. Base ranges belong to delta chunks in their order.
 //!
-//! A *run* is a stretch of chunks with stored bytes, of which each but the first builds upon bytes
-//! of the run before it, so that small chunks compress like large ones.
+//! A *run* is a sequence of chunks with stored bytes. Each but the first refers to bytes of the run
+//! before it, so that small chunks compress like large ones.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -42,9 +44,9 @@ pub const BASE_RANGE_LEN: usize = 16;
 /// How a chunk is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkKind {
-    /// Zeroes; nothing is stored. May be as long as 4 MiB whatever the image's chunk size is.
+    /// Zeroes; nothing is stored. Up to 4 MiB long, whatever the image's chunk size is.
     Zero,
-    /// As it is, where compression does not pay.
+    /// Stored uncompressed, because compression does not make it shorter.
     Raw,
     /// One zstd frame.
     Zstd,
@@ -64,7 +66,7 @@ pub enum ChunkKind {
 }
 
 impl ChunkKind {
-    /// The word for the kind.
+    /// Returns the word for the kind. *Pure.*
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -77,38 +79,38 @@ impl ChunkKind {
     }
 }
 
-/// A chunk: a piece of an image, and where and how it is stored.
+/// A chunk: a part of an image, and where and how it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkEntry {
-    /// Which image it belongs to: a place in [`crate::Release::images`].
+    /// The image it belongs to: an index into [`crate::Release::images`].
     pub image: usize,
-    /// Where it begins in the image, in bytes: a multiple of 4096.
+    /// Offset in the image, in bytes: a multiple of 4096.
     pub offset: u64,
-    /// Uncompressed length in bytes: a multiple of 4096, save in the last chunk of an image.
+    /// Uncompressed length in bytes: a multiple of 4096, except in the last chunk of an image.
     pub len: u32,
     /// How it is stored.
     pub kind: ChunkKind,
-    /// Bytes of the image directly before it that it builds upon, a multiple of 4096 within its
-    /// run; 0 if it begins one.
+    /// How many bytes of the image directly before it the stored bytes refer to: a multiple of 4096
+    /// within its run; 0 if it begins one.
     pub before: u32,
-    /// Where its stored bytes begin in the payload, in bytes.
+    /// Offset of its stored bytes in the payload, in bytes.
     pub payload_offset: u64,
     /// Stored length in bytes.
     pub stored_len: u32,
-    /// SHA-256 of the uncompressed bytes, also of zeroes and repeats.
+    /// SHA-256 of the uncompressed bytes, for zeroes and repeats too.
     pub sha256: [u8; 32],
     /// First half of the SHA-256 of the stored bytes; zero if there are none.
     pub stored_digest: [u8; 16],
 }
 
-/// A piece of the base release that a delta chunk builds upon.
+/// A range of a base image that a delta chunk refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseRange {
     /// The base image.
     pub role: ImageRole,
-    /// Where it begins in that image, in bytes.
+    /// Offset in that image, in bytes.
     pub offset: u64,
-    /// Bytes, at least 1.
+    /// Length in bytes, at least 1.
     pub len: u32,
 }
 
@@ -121,17 +123,17 @@ pub struct Index {
     pub ranges: Vec<BaseRange>,
 }
 
-/// Why an index is refused. Chunks are numbered from 0 over the whole bundle.
+/// Reasons to refuse an index. Chunks are numbered from 0 over the whole bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum IndexError {
     #[error("index is {found} bytes long, expected {expected}")]
     Length { found: u64, expected: u64 },
-    #[error("chunk {chunk}: kind {kind} is not known")]
+    #[error("chunk {chunk}: unknown kind {kind}")]
     Kind { chunk: usize, kind: u8 },
     #[error("chunk {chunk}: length {len}, expected 1 to {limit}")]
     ChunkLength { chunk: usize, len: u32, limit: u32 },
-    #[error("chunk {chunk}: length {len} is not a multiple of 4096, and the image goes on")]
+    #[error("chunk {chunk}: length {len}, expected a multiple of 4096 before the end of the image")]
     Unaligned { chunk: usize, len: u32 },
     #[error("chunk {chunk}: stored length {stored} does not fit a {kind} chunk of {len} bytes")]
     StoredLength {
@@ -146,51 +148,52 @@ pub enum IndexError {
         kind: &'static str,
         argument: u32,
     },
-    #[error("chunk {chunk}: a {kind} chunk builds upon {before} bytes before it")]
+    #[error("chunk {chunk}: a {kind} chunk refers to {before} bytes before it")]
     Before {
         chunk: usize,
         kind: &'static str,
         before: u32,
     },
     #[error(
-        "chunk {chunk}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
+        "chunk {chunk}: refers to {before} bytes before it, expected a multiple of 4096, maximum {run}"
     )]
     Run { chunk: usize, before: u32, run: u32 },
-    #[error("chunk {chunk}: ends a run of {len} bytes, at most {MAX_RUN_LEN}")]
+    #[error("chunk {chunk}: ends a run of {len} bytes, maximum {MAX_RUN_LEN}")]
     RunLength { chunk: usize, len: u32 },
     #[error("chunk {chunk}: digests do not fit a {kind} chunk")]
     Digests { chunk: usize, kind: &'static str },
     #[error(
-        "chunk {chunk}: repeats chunk {of}, which is not an earlier chunk of the image with the same content"
+        "chunk {chunk}: repeats chunk {of}, which is not an equal earlier chunk of the same image"
     )]
     Repeat { chunk: usize, of: u32 },
-    #[error("image {image}: chunks cover {covered} bytes of {size}")]
+    #[error("image {image}: chunks cover {covered} bytes, expected {size}")]
     Cover {
         image: ImageRole,
         covered: u64,
         size: u64,
     },
-    #[error("chunks are stored in {chunks} bytes, the payload has {payload}")]
+    #[error("payload of {payload} bytes, chunks have {chunks} stored bytes")]
     Payload { chunks: u64, payload: u64 },
-    #[error("base range {range} has data where it must be zero")]
+    #[error("base range {range}: reserved bytes are not zero")]
     NotZero { range: usize },
-    #[error("base range {range} lies outside the images of the base release")]
+    #[error("base range {range}: outside the images of the base release")]
     BaseRange { range: usize },
-    #[error("chunk {chunk}: prefix of {len} bytes, at most {limit}")]
+    #[error("chunk {chunk}: base ranges of {len} bytes, expected 1 to {limit}")]
     Prefix { chunk: usize, len: u64, limit: u64 },
     #[error("delta chunks use {used} base ranges, the index has {has}")]
     UnusedRanges { used: usize, has: usize },
 }
 
 impl Index {
-    /// Length of an index with that many entries, or `None` if it does not fit. *Pure.*
+    /// Returns the length of an index with that many entries; `None` if it does not fit in 64 bits.
+    /// *Pure.*
     #[must_use]
     pub fn encoded_len(chunks: u64, ranges: u64) -> Option<u64> {
         let chunks = chunks.checked_mul(CHUNK_ENTRY_LEN as u64)?;
         chunks.checked_add(ranges.checked_mul(BASE_RANGE_LEN as u64)?)
     }
 
-    /// The bytes of the index. *Pure.*
+    /// Returns the bytes of the index. *Pure.*
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The manifest: what a release consists of, in words and digests.
+//! The manifest: the signed description of a release.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What an image is for. Images stand in a bundle in this order, each at most once.
+/// Purpose of an image. The images of a bundle are in this order, each at most once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageRole {
@@ -34,7 +34,7 @@ impl ImageRole {
     /// All roles, in their order.
     pub const ALL: [Self; 4] = [Self::Boot, Self::Root, Self::Recovery, Self::Guard];
 
-    /// The number of the role in binary tables, from 1.
+    /// Returns the number of the role in binary tables, from 1. *Pure.*
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -45,13 +45,13 @@ impl ImageRole {
         }
     }
 
-    /// The role of a number. *Pure.*
+    /// Returns the role with this number. *Pure.*
     #[must_use]
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.code() == code)
     }
 
-    /// The word for the role.
+    /// Returns the word for the role. *Pure.*
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,8 +73,7 @@ impl std::str::FromStr for ImageRole {
     type Err = String;
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|role| role.as_str() == word);
-        found
-            .ok_or_else(|| format!("image role {word:?} is not one of boot, root, recovery, guard"))
+        found.ok_or_else(|| format!("image role {word:?}, expected boot, root, recovery or guard"))
     }
 }
 
@@ -105,7 +104,7 @@ impl From<UpdaterVersion> for String {
 impl std::str::FromStr for UpdaterVersion {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || format!("updater version {text:?} is not three numbers with dots");
+        let refused = || format!("updater version {text:?}, expected MAJOR.MINOR.PATCH");
         let mut numbers = text.split('.').map(|number| number.parse::<u32>());
         let mut next = || numbers.next().and_then(Result::ok).ok_or_else(refused);
         let version = Self {
@@ -113,7 +112,7 @@ impl std::str::FromStr for UpdaterVersion {
             minor: next()?,
             patch: next()?,
         };
-        // One version has one spelling: no sign, no leading zero, nothing after the third number.
+        // Refuses other spellings of the same version: a sign, leading zeroes, a fourth number.
         if version.to_string() == text {
             Ok(version)
         } else {
@@ -128,26 +127,25 @@ impl TryFrom<String> for UpdaterVersion {
     }
 }
 
-/// The signed description of a release. Fields stand in the order of their encoding: shorter keys
-/// first, then by letter. Fields that are empty or absent are not encoded; unknown fields are
-/// refused.
+/// The signed description of a release. The fields are in the order of their encoding: by length of
+/// the key, then by letter. Empty or absent fields are not encoded; unknown fields are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Extensions of later programs. A name that begins with `!` changes the meaning and must be
-    /// known: no such name is known yet, so all are refused. Others are kept and otherwise ignored.
+    /// Extensions of later formats. A reader must understand an extension whose name begins with
+    /// `!`; none is defined yet, so all of these are refused. Others are kept and ignored.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ext: BTreeMap<Key, Blob<Vec<u8>>>,
-    /// The release whose images the delta chunks build upon.
+    /// The release that the delta chunks are based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Base>,
-    /// The software bill of materials that belongs to the release; it is not part of the bundle.
+    /// The software bill of materials of the release; the document is not part of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom: Option<Sbom>,
     /// Facts about the build, for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub build: BTreeMap<Key, String>,
-    /// SHA-256 of the block hints at the end of the bundle; absent if there are none.
+    /// SHA-256 of the block hints at the end of the bundle; `None` if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hints: Option<Digest>,
     /// The chunk index that follows the manifest.
@@ -157,20 +155,20 @@ pub struct Manifest {
     pub notes: String,
     /// The images, in the order of their roles, each role at most once.
     pub images: Vec<ImageInfo>,
-    /// When the release was made, in seconds since 1970, if the builder says so
+    /// Time at which the release was made, in seconds since 1970, if the builder gave one
     /// (`SOURCE_DATE_EPOCH`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<u64>,
     /// Length of the payload in bytes.
     pub payload: u64,
-    /// The release's name for people; the same as in the statement.
+    /// Name of the release, for people; the same as in the statement.
     pub version: String,
-    /// Hardware that the release fits, at least one name; any of the names is enough.
+    /// Names of the hardware that the release fits, at least one; a machine needs one of them.
     pub compatible: Vec<String>,
     /// The oldest updater that may apply the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_updater: Option<UpdaterVersion>,
-    /// The release's number for decisions; the same as in the statement.
+    /// Rollback index, for decisions; the same as in the statement.
     pub rollback_index: u64,
 }
 
@@ -188,25 +186,25 @@ pub struct IndexInfo {
     pub sha256: Digest,
 }
 
-/// An image as the manifest knows it.
+/// An image as the manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageInfo {
-    /// What the image is for.
+    /// Purpose of the image.
     pub role: ImageRole,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// Number of its chunks in the index.
     #[serde(rename = "frames")]
     pub chunks: u64,
     /// SHA-256 of the whole image.
     pub sha256: Digest,
-    /// Longest chunk that is not zeroes, in bytes: a multiple of 4096, at most 4 MiB.
+    /// Maximum length of a chunk with content, in bytes: a multiple of 4096, up to 4 MiB.
     #[serde(rename = "frame_size")]
     pub chunk_size: u32,
 }
 
-/// The release that delta chunks build upon.
+/// The release that a delta is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Base {
@@ -216,19 +214,19 @@ pub struct Base {
     pub version: String,
 }
 
-/// An image of the release that delta chunks build upon.
+/// An image of the release that a delta is based on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaseImage {
-    /// What the image is for.
+    /// Purpose of the image.
     pub role: ImageRole,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// SHA-256 of the whole image.
     pub sha256: Digest,
 }
 
-/// Where to recognise the software bill of materials.
+/// Identifies the software bill of materials.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sbom {
@@ -243,7 +241,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Why a manifest is refused although it is well-formed CBOR of the right shape.
+/// Reasons to refuse a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum ManifestError {
@@ -251,19 +249,19 @@ pub enum ManifestError {
     Cbor(CborError),
     #[error("manifest: no image")]
     NoImage,
-    #[error("manifest: names no hardware that the release fits")]
+    #[error("manifest: no compatible name")]
     NotCompatible,
-    #[error("manifest: image {0} appears twice")]
+    #[error("manifest: duplicate image {0}")]
     RepeatedImage(ImageRole),
-    #[error("manifest: image {0} stands behind image {1}")]
+    #[error("manifest: image {0} after image {1}")]
     ImageOrder(ImageRole, ImageRole),
     #[error("manifest: image {0} is empty")]
     EmptyImage(ImageRole),
     #[error(
-        "manifest: image {image}: chunk size {found} is not a multiple of 4096 from 4096 to {MAX_CHUNK_LEN}"
+        "manifest: image {image}: chunk size {found}, expected a multiple of 4096, maximum {MAX_CHUNK_LEN}"
     )]
     ChunkSize { image: ImageRole, found: u32 },
-    #[error("manifest: {name} is {found}, at most {limit}")]
+    #[error("manifest: {name} is {found}, maximum {limit}")]
     TooMany {
         name: &'static str,
         found: u64,
@@ -271,11 +269,11 @@ pub enum ManifestError {
     },
     #[error("manifest: images have {images} chunks, the index has {index}")]
     ChunkCount { images: u64, index: u64 },
-    #[error("manifest: {name} {found:?} is not 1 to 64 printable characters without spaces")]
+    #[error("manifest: {name} {found:?}, expected 1 to 64 printable characters without spaces")]
     Name { name: &'static str, found: String },
     #[error("manifest: base ranges without a base release")]
     NoBase,
-    #[error("manifest: extension {0:?} must be understood and is not known")]
+    #[error("manifest: unknown mandatory extension {0:?}")]
     Extension(String),
     #[error("manifest: lengths do not fit in 64 bits")]
     Overflow,
@@ -285,17 +283,17 @@ impl Manifest {
     /// Decodes an authenticated manifest and checks every field against its limit. *Pure.*
     ///
     /// # Errors
-    /// A [`ManifestError`]; encoding first, then fields.
+    /// [`ManifestError`], of the encoding first, then of the fields.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let manifest: Self = cbor::decode(bytes).map_err(ManifestError::Cbor)?;
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// The one encoding of the manifest. *Pure.*
+    /// Encodes the manifest. *Pure.*
     ///
     /// # Errors
-    /// A [`ManifestError`] if a field is out of its limits.
+    /// [`ManifestError`] if a field is outside its limits.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
         self.check()?;
         cbor::encode(self).map_err(ManifestError::Cbor)
@@ -308,59 +306,59 @@ impl Manifest {
     pub fn check(&self) -> Result<(), ManifestError> {
         self.check_texts()?;
         self.check_images()?;
-        at_most("number of chunks", self.index.chunks, MAX_CHUNKS)?;
-        at_most("number of base ranges", self.index.ranges, MAX_BASE_RANGES)?;
+        check_maximum("number of chunks", self.index.chunks, MAX_CHUNKS)?;
+        check_maximum("number of base ranges", self.index.ranges, MAX_BASE_RANGES)?;
         match &self.base {
             None if self.index.ranges > 0 => Err(ManifestError::NoBase),
             None => Ok(()),
             Some(base) => {
-                name("base version", &base.version)?;
-                in_order(base.images.iter().map(|image| (image.role, image.size)))
+                check_name("base version", &base.version)?;
+                check_order(base.images.iter().map(|image| (image.role, image.size)))
             }
         }
     }
 
     fn check_texts(&self) -> Result<(), ManifestError> {
-        name("version", &self.version)?;
+        check_name("version", &self.version)?;
         if self.compatible.is_empty() {
             return Err(ManifestError::NotCompatible);
         }
-        at_most(
+        check_maximum(
             "number of compatible names",
             self.compatible.len() as u64,
             MAX_COMPATIBLE as u64,
         )?;
         self.compatible
             .iter()
-            .try_for_each(|text| name("compatible name", text))?;
-        at_most(
+            .try_for_each(|text| check_name("compatible name", text))?;
+        check_maximum(
             "length of the notes",
             self.notes.len() as u64,
             MAX_NOTES_LEN as u64,
         )?;
-        at_most(
+        check_maximum(
             "number of build facts",
             self.build.len() as u64,
             MAX_BUILD_FACTS as u64,
         )?;
         for (key, value) in &self.build {
-            name("build fact", &key.0)?;
-            at_most(
+            check_name("build fact", &key.0)?;
+            check_maximum(
                 "length of a build fact",
                 value.len() as u64,
                 MAX_BUILD_VALUE_LEN as u64,
             )?;
         }
         if let Some(sbom) = &self.sbom {
-            name("SBOM media type", &sbom.media_type)?;
+            check_name("SBOM media type", &sbom.media_type)?;
         }
-        at_most(
+        check_maximum(
             "number of extensions",
             self.ext.len() as u64,
             MAX_EXTENSIONS as u64,
         )?;
         for key in self.ext.keys() {
-            name("extension", &key.0)?;
+            check_name("extension", &key.0)?;
             if key.0.starts_with('!') {
                 return Err(ManifestError::Extension(key.0.clone()));
             }
@@ -372,7 +370,7 @@ impl Manifest {
         if self.images.is_empty() {
             return Err(ManifestError::NoImage);
         }
-        in_order(self.images.iter().map(|image| (image.role, image.size)))?;
+        check_order(self.images.iter().map(|image| (image.role, image.size)))?;
         let mut chunks = 0_u64;
         for image in &self.images {
             let (found, size) = (image.chunk_size, BLOCK_LEN);
@@ -396,7 +394,7 @@ impl Manifest {
     }
 }
 
-fn in_order(images: impl Iterator<Item = (ImageRole, u64)>) -> Result<(), ManifestError> {
+fn check_order(images: impl Iterator<Item = (ImageRole, u64)>) -> Result<(), ManifestError> {
     let mut last: Option<ImageRole> = None;
     for (role, size) in images {
         match last {
@@ -409,7 +407,7 @@ fn in_order(images: impl Iterator<Item = (ImageRole, u64)>) -> Result<(), Manife
     Ok(())
 }
 
-fn name(name: &'static str, text: &str) -> Result<(), ManifestError> {
+fn check_name(name: &'static str, text: &str) -> Result<(), ManifestError> {
     match Text64::new(text) {
         Some(text) if text != Text64::EMPTY => Ok(()),
         _ => Err(ManifestError::Name {
@@ -419,7 +417,7 @@ fn name(name: &'static str, text: &str) -> Result<(), ManifestError> {
     }
 }
 
-fn at_most(name: &'static str, found: u64, limit: u64) -> Result<(), ManifestError> {
+fn check_maximum(name: &'static str, found: u64, limit: u64) -> Result<(), ManifestError> {
     if found > limit {
         Err(ManifestError::TooMany { name, found, limit })
     } else {

@@ -11,7 +11,7 @@ use crate::verity::digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Hashes `len` zeroes.
+/// Feeds `len` zeroes to `hash`.
 pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
     let mut left = len as usize;
@@ -22,8 +22,8 @@ pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     }
 }
 
-/// Digests of chunks of zeroes of each of these lengths. *Pure*; hashes no more than the longest of
-/// them, once.
+/// Returns the digests of chunks of zeroes of each of these lengths. *Pure.* Hashes no more bytes than the
+/// maximum length, once.
 #[must_use]
 pub fn zero_digests(lengths: BTreeSet<u32>) -> BTreeMap<u32, [u8; 32]> {
     let mut hash = Sha256::new();

@@ -1,4 +1,4 @@
-//! Why a bundle cannot be opened, checked or extracted.
+//! Errors of checking and extracting a bundle.
 
 use crate::format::manifest::ImageRole;
 use crate::hex::hex;
@@ -6,7 +6,7 @@ use crate::read::error::{DecodeError, ReadError};
 use crate::verity::Hash;
 use std::io;
 
-/// Why opening a bundle ended.
+/// Reasons why a bundle cannot be checked or extracted.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum OpenError {
@@ -32,9 +32,7 @@ pub enum OpenError {
     RootHash { expected: Hash, found: Hash },
     #[error("release has no image {0}")]
     NoImage(ImageRole),
-    #[error(
-        "delta bundle: its chunks build upon release {0}, and cannot be opened without it (--base)"
-    )]
+    #[error("delta bundle: needs release {0} as its base (--base)")]
     Delta(String),
     #[error(transparent)]
     Base(#[from] BaseError),
@@ -43,7 +41,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether the bundle is refused (true), or something around it failed (false).
+    /// Returns true if the bundle is refused, false if something around it failed. *Pure.*
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         match self {
@@ -56,18 +54,18 @@ impl OpenError {
     }
 }
 
-/// Images are not those that a delta bundle builds upon.
+/// Reasons why a release is not the base of a delta bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum BaseError {
-    #[error("not a delta bundle: it needs no base")]
+    #[error("not a delta bundle: it has no base")]
     NotADelta,
-    #[error("delta to release {expected}: the base given is release {found}")]
+    #[error("delta based on release {expected}, the given base is release {found}")]
     Version { expected: String, found: String },
-    #[error("delta to release {version}: the base given has no image {image}")]
+    #[error("delta based on release {version}: the given base has no image {image}")]
     Missing { version: String, image: ImageRole },
     #[error(
-        "delta to release {version}: image {image} of the base given has SHA-256 {}, expected {}",
+        "delta based on release {version}: image {image} of the given base has SHA-256 {}, expected {}",
         hex(found),
         hex(expected)
     )]

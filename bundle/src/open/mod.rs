@@ -1,18 +1,18 @@
-//! A whole bundle at once: every chunk checked, images extracted, on all processors.
+//! A whole bundle: every chunk checked, images extracted, on all processors.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`delta_base`] | the images that a delta builds upon |
 //! | [`error`] | [`OpenError`], [`BaseError`] |
+//! | [`image_digests`] | digests of whole images |
 //! | [`opener`] | [`Opener`]: checks and extracts |
-//! | [`whole_images`] | digests of whole images |
+//! | [`slot_images`] | [`SlotImages`]: what a delta is made from and based on |
 
-pub(crate) mod delta_base;
 pub(crate) mod error;
+pub(crate) mod image_digests;
 pub(crate) mod opener;
-pub(crate) mod whole_images;
+pub(crate) mod slot_images;
 
-pub use delta_base::{Extracted, SLOT_ROLES};
 pub use error::{BaseError, OpenError};
+pub use image_digests::MAX_KEPT;
 pub use opener::{Access, Opener};
-pub use whole_images::MAX_KEPT;
+pub use slot_images::{SLOT_ROLES, SlotImage, SlotImages};

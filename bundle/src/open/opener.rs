@@ -1,49 +1,47 @@
-//! A whole bundle in one go: every chunk checked, images written out, on all cores.
+//! Checks a whole bundle, and extracts its images.
 
 use crate::format::index::ChunkKind;
 use crate::format::manifest::ImageRole;
-use crate::open::delta_base::{Extracted, SLOT_ROLES};
 use crate::open::error::OpenError;
-use crate::open::whole_images::{Kept, WholeImages};
+use crate::open::image_digests::{ImageDigests, RepeatedChunks};
+use crate::open::slot_images::{SLOT_ROLES, SlotImage, SlotImages};
 use crate::parallel;
 use crate::read::chunk::UncheckedChunk;
 use crate::read::decoder::{Decoder, Source};
 use crate::read::error::ReadError;
 use crate::read::reader::BundleReader;
 use crate::read::release::Release;
-use crate::read::source::BlockingSource;
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A reader over a blocking source, and the workers to use.
+/// Checks or extracts a bundle, on several threads.
 pub struct Opener<R> {
-    reader: BundleReader<BlockingSource<R>>,
+    reader: BundleReader<R>,
     workers: usize,
-    base: Option<Arc<Extracted>>,
+    base: Option<Arc<SlotImages>>,
 }
 
-/// How the head of a bundle is read.
+/// How to read the head of a bundle.
 #[derive(Clone, Copy, Debug)]
 pub enum Access<'a> {
-    /// Only if it is signed as the trust asks for the purpose.
+    /// Accept it only if the trust accepts its signatures for the purpose.
     Verify(&'a seal::Trust, seal::Purpose),
-    /// Whatever its signatures: a person asked for that.
+    /// Accept any or no signatures, because the operator asked for that.
     WithoutVerifying,
 }
 
-impl<R: Read + Unpin> Opener<R> {
+impl<R: Read> Opener<R> {
     /// Reads the head of a bundle. *Reads* from `source`.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn open(source: R, access: Access<'_>, workers: usize) -> Result<Self, ReadError> {
-        let source = BlockingSource(source);
         let reader = match access {
-            Access::Verify(trust, purpose) => wait(BundleReader::open(source, trust, purpose)),
-            Access::WithoutVerifying => wait(BundleReader::open_without_verifying(source)),
+            Access::Verify(trust, purpose) => BundleReader::open(source, trust, purpose),
+            Access::WithoutVerifying => BundleReader::open_without_verifying(source),
         };
         Ok(Self {
             reader: reader?,
@@ -52,18 +50,17 @@ impl<R: Read + Unpin> Opener<R> {
         })
     }
 
-    /// The release.
+    /// Returns the release.
     #[must_use]
     pub const fn release(&self) -> &Arc<Release> {
         self.reader.release()
     }
 
-    /// Gives a delta bundle the images that it builds upon, so that it can be checked and extracted
-    /// like any other.
+    /// Adds the base of a delta bundle, so that it can be checked and extracted like any other.
     ///
     /// # Errors
-    /// [`OpenError::Base`] if they are others.
-    pub fn with_base(self, base: Arc<Extracted>) -> Result<Self, OpenError> {
+    /// [`OpenError::Base`] if the bundle is not based on it.
+    pub fn with_base(self, base: Arc<SlotImages>) -> Result<Self, OpenError> {
         base.check_base_of(self.release())?;
         Ok(Self {
             base: Some(base),
@@ -71,42 +68,47 @@ impl<R: Read + Unpin> Opener<R> {
         })
     }
 
-    /// Checks everything to the last byte: the digests of stored and of uncompressed bytes of every
-    /// chunk, those of whole images, and that nothing follows. *Reads*; `progress` is told bytes of
+    /// Checks every byte: the digests of stored and of uncompressed bytes of each chunk, those of
+    /// whole images, and that nothing follows. *Reads.* `progress` receives numbers of bytes of
     /// images.
     ///
-    /// Images with delta chunks are checked as far as that is possible without the base release
-    /// ([`Opener::with_base`]). The digest of a whole image is passed over if more than
-    /// [`MAX_KEPT`](crate::open::MAX_KEPT) bytes of it would have to be kept for its repeats; its chunks are checked
-    /// nevertheless.
+    /// Without its base ([`Opener::with_base`]), a delta bundle is checked except for what needs
+    /// the base. The digest of a whole image is not checked if its repeats would need more than
+    /// [`MAX_KEPT`](crate::open::MAX_KEPT) bytes of memory; the digests of its chunks are.
     ///
     /// # Errors
     /// The first [`OpenError`] from the front.
     pub fn check(mut self, progress: &mut dyn FnMut(u64)) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
-        let mut images = WholeImages::new(&release);
-        let mut kept = Kept::new(&release);
         let base = self.base.clone();
-        self.runs(
+        let runs = RunDecoder {
+            release: &release,
+            base: base.as_deref(),
+        };
+        let mut digests = ImageDigests::new(&release);
+        let mut repeated = RepeatedChunks::new(&release);
+        self.for_each_run(
             |_| true,
-            |decoder, run, into| decode_run(&release, base.as_deref(), decoder, run, into),
-            |number, bytes| {
-                let whole = kept.bytes_of(number, bytes);
-                images.add(number, whole)?;
-                kept.keep(number, bytes);
+            |decoder, run, into| runs.decode(decoder, run, into),
+            |number, decoded| {
+                digests.add(number, repeated.bytes_of(number, decoded))?;
+                repeated.keep(number, decoded);
                 Ok(())
             },
             progress,
         )?;
-        Ok(wait(self.reader.finish())?)
+        Ok(self.reader.finish()?)
     }
 
-    /// Writes the image of `role` into `out`, an empty regular file; zeroes become holes. *Reads*
-    /// the whole bundle and checks the chunks of that image and their digest as a whole, and that
-    /// nothing follows the end.
+    /// Writes the image of `role` to `out`, an empty regular file; zeroes become holes. *Reads* the
+    /// whole bundle and checks the chunks of that image, its digest, and that nothing follows the
+    /// bundle. *Writes*; the caller syncs.
     ///
     /// # Errors
-    /// The first [`OpenError`]; what is in `out` then is not the image.
+    /// The first [`OpenError`]. The content of `out` is undefined then.
+    ///
+    /// # Power loss
+    /// Leaves an incomplete image in `out`.
     pub fn extract(
         mut self,
         role: ImageRole,
@@ -120,12 +122,16 @@ impl<R: Read + Unpin> Opener<R> {
             return Err(OpenError::Delta(needed.version.clone()));
         }
         out.set_len(image.size).map_err(OpenError::Output)?;
-        let mut images = WholeImages::new(&release);
-        self.runs(
+        let runs = RunDecoder {
+            release: &release,
+            base: base.as_deref(),
+        };
+        let mut digests = ImageDigests::new(&release);
+        self.for_each_run(
             |number| image.chunks.contains(&number),
             |decoder, run, into| {
                 let first = run.first().map(UncheckedChunk::number);
-                decode_run(&release, base.as_deref(), decoder, run, into)?;
+                runs.decode(decoder, run, into)?;
                 match first.and_then(|first| release.chunk(first)) {
                     Some(entry) if !into.is_empty() => out
                         .write_all_at(into, entry.offset)
@@ -133,19 +139,19 @@ impl<R: Read + Unpin> Opener<R> {
                     _ => Ok(()),
                 }
             },
-            |number, bytes| {
-                // Chunks come here in order: what a repeat repeats has been written.
-                let repeated = copy_repeat(&release, number, out).map_err(OpenError::Output)?;
-                images.add(number, repeated.as_deref().or(bytes))
+            |number, decoded| {
+                // Chunks come in order: the chunk that a repeat refers to has been written.
+                let copied = copy_repeat(&release, number, out).map_err(OpenError::Output)?;
+                digests.add(number, copied.as_deref().or(decoded))
             },
             progress,
         )?;
-        Ok(wait(self.reader.finish())?)
+        Ok(self.reader.finish()?)
     }
 
-    /// Calls `work` for every run that is `wanted`, on all workers, and then `done` for each of its
-    /// chunks, in order, with its bytes as far as `work` knows them.
-    fn runs(
+    /// Calls `work` for every run whose first chunk is `wanted`, on all workers. Then calls `done`
+    /// for each chunk of the run, in order, with its bytes if `work` decoded them.
+    fn for_each_run(
         &mut self,
         wanted: impl Fn(usize) -> bool,
         work: impl Fn(&mut Decoder, Vec<UncheckedChunk>, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
@@ -154,8 +160,7 @@ impl<R: Read + Unpin> Opener<R> {
     ) -> Result<(), OpenError> {
         let release = Arc::clone(self.release());
         let reader = &mut self.reader;
-        let buffers = Mutex::new(Vec::new());
-        let buffers = || buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let buffers = Buffers::default();
         parallel::ordered(
             self.workers,
             || loop {
@@ -169,38 +174,49 @@ impl<R: Read + Unpin> Opener<R> {
                 let chunks = run
                     .first()
                     .map_or(0..0, |chunk| release.run_of(chunk.number()));
-                let mut bytes = buffers().pop().unwrap_or_default();
-                work(decoder, run, &mut bytes).map(|()| (chunks, bytes))
+                let mut bytes = buffers.take();
+                work(decoder, run, &mut bytes).map(|()| DecodedRun { chunks, bytes })
             },
-            |result: Result<(Range<usize>, Vec<u8>), OpenError>| {
-                let (chunks, bytes) = result?;
-                let mut rest = bytes.as_slice();
-                for number in chunks {
+            |run: Result<DecodedRun, OpenError>| {
+                let run = run?;
+                let mut rest = run.bytes.as_slice();
+                for number in run.chunks {
                     let len = release.chunk(number).map_or(0, |entry| entry.len);
-                    let own = rest.split_at_checked(len as usize);
-                    rest = own.map_or(&[], |(_, rest)| rest);
-                    done(number, own.map(|(own, _)| own))?;
+                    let decoded = match rest.split_at_checked(len as usize) {
+                        Some((decoded, after)) => {
+                            rest = after;
+                            Some(decoded)
+                        }
+                        None => {
+                            rest = &[];
+                            None
+                        }
+                    };
+                    done(number, decoded)?;
                     progress(u64::from(len));
                 }
-                buffers().push(bytes);
+                buffers.give_back(run.bytes);
                 Ok(())
             },
         )
     }
 }
 
-impl Extracted {
+impl SlotImages {
     /// Verifies `bundle` as `access` says and extracts the images of its slot into files that
-    /// `scratch` makes. *Reads* the bundle once for each image, from its beginning, and *writes*
-    /// the files. `progress` is told bytes of images.
+    /// `new_file` creates. *Reads* the bundle once for each image, from its beginning, and *writes*
+    /// the files. `progress` receives numbers of bytes of images.
     ///
     /// # Errors
-    /// [`OpenError`]; also for a delta bundle, which has no images of its own.
-    pub fn open(
+    /// [`OpenError`]; a delta bundle is refused too.
+    ///
+    /// # Power loss
+    /// Leaves incomplete files, if `new_file` gives them names.
+    pub fn extract(
         bundle: &File,
         access: Access<'_>,
         workers: usize,
-        scratch: impl Fn() -> io::Result<File>,
+        new_file: impl Fn() -> io::Result<File>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Self, OpenError> {
         let open = || {
@@ -214,75 +230,107 @@ impl Extracted {
             .into_iter()
             .filter(|role| release.image(*role).is_some())
         {
-            let file = scratch().map_err(OpenError::Output)?;
+            let file = new_file().map_err(OpenError::Output)?;
             open()?.extract(role, &file, progress)?;
-            images.push((role, file));
+            images.push(SlotImage { role, file });
         }
         Ok(Self { release, images })
     }
 }
 
-/// The chunks of the next run, as they come.
-fn next_run<R: Read + Unpin>(
-    reader: &mut BundleReader<BlockingSource<R>>,
+/// The chunks of a run, and their bytes as far as they were decoded.
+struct DecodedRun {
+    chunks: Range<usize>,
+    bytes: Vec<u8>,
+}
+
+/// Buffers to be used again. One that held a run of the same length before is neither allocated nor
+/// cleared.
+#[derive(Default)]
+struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.push(buffer);
+    }
+}
+
+/// Reads the chunks of the next run.
+fn next_run<R: Read>(
+    reader: &mut BundleReader<R>,
 ) -> Result<Option<Vec<UncheckedChunk>>, ReadError> {
-    let Some(first) = wait(reader.next_unchecked())? else {
+    let Some(first) = reader.next_unchecked()? else {
         return Ok(None);
     };
-    let more = reader
-        .release()
-        .run_of(first.number())
-        .len()
-        .saturating_sub(1);
+    let len = reader.release().run_of(first.number()).len();
     let mut run = vec![first];
-    for _ in 0..more {
-        run.extend(wait(reader.next_unchecked())?);
+    for _ in 1..len {
+        run.extend(reader.next_unchecked()?);
     }
     Ok(Some(run))
 }
 
-/// Checks the chunks of a run; leaves their bytes in `into`, one behind the other, but not those of
-/// zeroes and repeats, nor, without the base, of deltas and what builds upon them.
-fn decode_run(
-    release: &Release,
-    base: Option<&Extracted>,
-    decoder: &mut Decoder,
-    run: Vec<UncheckedChunk>,
-    into: &mut Vec<u8>,
-) -> Result<(), OpenError> {
-    let lengths = run.iter().filter_map(|chunk| release.chunk(chunk.number()));
-    let stored = lengths
-        .filter(|entry| entry.stored_len > 0)
-        .map(|entry| entry.len as usize);
-    // A buffer that held a run as long before is neither allocated nor cleared again.
-    into.resize(stored.sum(), 0);
-    let (mut known, mut at) = (true, 0);
-    for chunk in run {
-        let chunk = chunk.check(release)?;
-        let Some(entry) = release.chunk(chunk.number()) else {
-            continue;
-        };
-        // Zeroes were checked with the index, repeats are as their first chunk, which is checked.
-        known = known
-            && match entry.kind {
+/// Checks and decodes the chunks of a run.
+struct RunDecoder<'a> {
+    release: &'a Release,
+    base: Option<&'a SlotImages>,
+}
+
+impl RunDecoder<'_> {
+    /// Checks the chunks of `run` and leaves their bytes in `into`, one after the other. Bytes of
+    /// zeroes and repeats are left out; without the base, those of deltas and of the rest of their
+    /// run too.
+    fn decode(
+        &self,
+        decoder: &mut Decoder,
+        run: Vec<UncheckedChunk>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), OpenError> {
+        let stored = run
+            .iter()
+            .filter_map(|chunk| self.release.chunk(chunk.number()))
+            .filter(|entry| entry.stored_len > 0);
+        into.resize(stored.map(|entry| entry.len as usize).sum(), 0);
+        let mut at = 0_usize;
+        let mut decodable = true;
+        for chunk in run {
+            let chunk = chunk.check(self.release)?;
+            let Some(entry) = self.release.chunk(chunk.number()) else {
+                continue;
+            };
+            decodable &= match entry.kind {
                 ChunkKind::Zstd | ChunkKind::Raw => true,
-                ChunkKind::Delta { .. } => base.is_some(),
+                ChunkKind::Delta { .. } => self.base.is_some(),
+                // Zeroes were checked with the index; a repeat equals its first chunk.
                 ChunkKind::Zero | ChunkKind::Repeat { .. } => false,
             };
-        if known {
-            let (before, rest) = into.split_at_mut(at);
-            let before = before
-                .get(at.saturating_sub(entry.before as usize)..)
-                .unwrap_or_default();
-            let own = rest.get_mut(..entry.len as usize).unwrap_or_default();
-            decoder.decode_slice(release, &chunk, before, own, |what, into| {
-                from_base(base, what, into)
-            })?;
-            at = at.saturating_add(entry.len as usize);
+            if decodable {
+                let (before, rest) = into.split_at_mut(at);
+                let before = before
+                    .get(at.saturating_sub(entry.before as usize)..)
+                    .unwrap_or_default();
+                let own = rest.get_mut(..entry.len as usize).unwrap_or_default();
+                let fetch = |source, into: &mut [u8]| self.fetch(source, into);
+                decoder.decode_slice(self.release, &chunk, before, own, fetch)?;
+                at = at.saturating_add(entry.len as usize);
+            }
+        }
+        into.truncate(at);
+        Ok(())
+    }
+
+    fn fetch(&self, source: Source, into: &mut [u8]) -> io::Result<()> {
+        match (self.base, source) {
+            (Some(base), Source::Base(range)) => base.read(range, into),
+            _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
-    into.truncate(at);
-    Ok(())
 }
 
 /// Copies a repeat from where its first chunk was written, and returns its bytes; `None` for chunks
@@ -301,22 +349,4 @@ fn copy_repeat(release: &Release, number: usize, out: &File) -> io::Result<Optio
     out.read_exact_at(&mut bytes, earlier.offset)?;
     out.write_all_at(&bytes, entry.offset)?;
     Ok(Some(bytes))
-}
-
-fn from_base(base: Option<&Extracted>, what: Source, into: &mut [u8]) -> io::Result<()> {
-    match (base, what) {
-        (Some(base), Source::Base(range)) => base.read(range, into),
-        _ => Err(io::ErrorKind::NotFound.into()),
-    }
-}
-
-/// Runs a future whose source blocks in place, so that it never has to wait for anything else.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    loop {
-        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
-            return value;
-        }
-    }
 }

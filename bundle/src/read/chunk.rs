@@ -10,20 +10,19 @@ use crate::format::index::ChunkKind;
 use crate::format::manifest::ImageRole;
 use crate::read::error::ReadError;
 use crate::read::release::Release;
-use crate::verity::Hash;
-use crate::verity::digest;
+use crate::verity::{Hash, digest};
 use bytes::Bytes;
 use seal::field::get;
 use sha2::{Digest as _, Sha256};
 
-/// The stored bytes of a chunk as they came, not yet checked against the index.
+/// The stored bytes of a chunk, not yet checked against the index.
 #[derive(Clone, Debug)]
 pub struct UncheckedChunk {
     pub(crate) number: usize,
     pub(crate) bytes: Bytes,
 }
 
-/// The stored bytes of a chunk whose digest is that of the index; empty for zeroes and repeats.
+/// The stored bytes of a chunk, checked against the index; empty for zeroes and repeats.
 #[derive(Clone, Debug)]
 pub struct StoredChunk {
     number: usize,
@@ -32,7 +31,7 @@ pub struct StoredChunk {
 }
 
 impl UncheckedChunk {
-    /// The chunk's number.
+    /// Returns the chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
@@ -48,8 +47,8 @@ impl UncheckedChunk {
 }
 
 impl StoredChunk {
-    /// Takes the stored bytes of chunk `number`, from wherever they came, if they are what the
-    /// index says. *Pure.*
+    /// Checks the stored bytes of chunk `number` against the index. *Pure.* They may come from any
+    /// source.
     ///
     /// # Errors
     /// [`ReadError::NoChunk`], [`ReadError::ChunkLength`] or [`ReadError::ChunkDigest`].
@@ -74,24 +73,20 @@ impl StoredChunk {
         }
         let mut blocks = Vec::new();
         if expected > 0 {
-            // Raw bytes are the image's own: they have a chunk's digest, all of which is known.
-            let (found, right) = match entry.kind {
-                ChunkKind::Raw => {
-                    let found = digest::digest_into(&bytes, &mut blocks);
-                    (found, found == entry.sha256)
-                }
-                _ => {
-                    let found: [u8; 32] = Sha256::digest(&bytes).into();
-                    (found, found.starts_with(&entry.stored_digest))
-                }
+            // Raw bytes are bytes of the image, of which the index has the whole digest.
+            let (found, matches) = if entry.kind == ChunkKind::Raw {
+                let found = digest::digest_into(&bytes, &mut blocks);
+                (found, found == entry.sha256)
+            } else {
+                let found: [u8; 32] = Sha256::digest(&bytes).into();
+                (found, found.starts_with(&entry.stored_digest))
             };
-            if !right {
-                let (expected, found) = (entry.stored_digest, get(&found, 0));
+            if !matches {
                 return Err(ReadError::ChunkDigest {
                     image,
                     chunk: number,
-                    expected,
-                    found,
+                    expected: entry.stored_digest,
+                    found: get(&found, 0),
                 });
             }
         }
@@ -102,20 +97,20 @@ impl StoredChunk {
         })
     }
 
-    /// The chunk's number.
+    /// Returns the hashes of its blocks if it is raw.
+    pub(crate) fn blocks(&self) -> &[Hash] {
+        &self.blocks
+    }
+
+    /// Returns the chunk's number.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// The stored bytes.
+    /// Returns the stored bytes.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
-    }
-
-    /// Hashes of its blocks, of a raw chunk.
-    pub(crate) fn blocks(&self) -> &[Hash] {
-        &self.blocks
     }
 }

@@ -1,4 +1,4 @@
-//! One chunk: how its authenticated stored bytes become the image's bytes again.
+//! Decoding of one chunk: authenticated stored bytes in, bytes of the image out.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -16,23 +16,23 @@ use crate::verity::{Hash, digest};
 use std::io;
 use zstd::zstd_safe::{self, DCtx};
 
-/// Bytes that a chunk needs besides its own.
+/// Bytes that a chunk refers to, besides its stored bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The uncompressed bytes of an earlier chunk of the same release.
     Chunk(usize),
-    /// A piece of an image of the base release.
+    /// A range of an image of the base release.
     Base(BaseRange),
-    /// The bytes of the image that lie directly before a chunk of a run.
+    /// The bytes of the image directly before a chunk of a run.
     Before {
-        /// Which image: a place in [`Release::images`].
+        /// The image: an index into [`Release::images`].
         image: usize,
-        /// Where they begin in it, in bytes.
+        /// Offset of the first of them in the image, in bytes.
         offset: u64,
     },
 }
 
-/// Decompresses chunks; keeps its memory from one chunk to the next. One for each thread.
+/// Decodes chunks. Keeps its memory from one chunk to the next; each thread needs its own.
 pub struct Decoder {
     context: DCtx<'static>,
     prefix: Vec<u8>,
@@ -50,10 +50,9 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// The uncompressed bytes of `chunk` in `into`, which is resized to them, checked against the
-    /// SHA-256 of the index. *Pure* save for `fetch`, which fills a buffer with what the chunk
-    /// builds upon and is called for nothing else. To decode a whole run, [`Decoder::decode_slice`]
-    /// is quicker.
+    /// Decodes `chunk` into `into`, which is resized to its length, and checks the result against
+    /// the SHA-256 of the index. *Pure* except for `fetch`, which fills a buffer with bytes that the
+    /// chunk refers to. [`Decoder::decode_slice`] is faster for a whole run.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -93,9 +92,9 @@ impl Decoder {
     }
 
     /// As [`Decoder::decode`], into a buffer of exactly the chunk's length. `before` are the bytes
-    /// of the image directly before it, as many as the index says ([`crate::ChunkEntry::before`]).
-    /// It is quickest where they lie directly before `into` in memory, so that the chunks of a run
-    /// are decoded one behind the other into one buffer.
+    /// of the image directly before the chunk, as many as the index says
+    /// ([`ChunkEntry::before`](crate::ChunkEntry::before)). Fastest if `before` ends in memory where
+    /// `into` begins, as when all chunks of a run are decoded into one buffer.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -131,11 +130,11 @@ impl Decoder {
         if stored.len() as u64 != u64::from(entry.stored_len) {
             return Err(DecodeFault::Foreign);
         }
-        check_buffer("before it", before.len(), entry.before)?;
-        check_buffer("for it", into.len(), entry.len)?;
+        check_buffer("preceding bytes", before.len(), entry.before)?;
+        check_buffer("output buffer", into.len(), entry.len)?;
         match entry.kind {
             ChunkKind::Zero => {
-                // The index was checked to hold the digest of that many zeroes.
+                // Decoding the index checked that this is the digest of so many zeroes.
                 into.fill(0);
                 self.blocks.clear();
                 let count = into.len().div_ceil(BLOCK_LEN as usize);
@@ -143,7 +142,7 @@ impl Decoder {
                 return Ok(());
             }
             ChunkKind::Raw => {
-                // Their whole digest was checked when they became a stored chunk.
+                // `StoredChunk::check` compared their whole digest.
                 into.copy_from_slice(stored);
                 self.blocks.clear();
                 self.blocks.extend_from_slice(chunk.blocks());
@@ -166,8 +165,8 @@ impl Decoder {
                     let start = self.prefix.len();
                     self.prefix
                         .resize(start.saturating_add(range.len as usize), 0);
-                    let piece = self.prefix.get_mut(start..).unwrap_or_default();
-                    fetch(Source::Base(*range), piece).map_err(DecodeFault::Fetch)?;
+                    let added = self.prefix.get_mut(start..).unwrap_or_default();
+                    fetch(Source::Base(*range), added).map_err(DecodeFault::Fetch)?;
                 }
                 self.prefix.extend_from_slice(before);
                 check_len(
@@ -188,15 +187,15 @@ impl Decoder {
     }
 }
 
-/// Decompresses one chunk whose prefix is `prefix`, whatever bytes that begins with.
+/// Decompresses one frame with the prefix `prefix`, which may begin with any bytes.
 fn decompress(
     context: &mut DCtx<'static>,
     into: &mut [u8],
     stored: &[u8],
     prefix: &[u8],
 ) -> Result<usize, usize> {
-    /// A prefix that begins like this would be taken for a dictionary with tables of its own (RFC
-    /// 8878, section 5).
+    /// zstd takes a prefix that begins like this for a dictionary with its own tables (RFC 8878,
+    /// section 5), unless it is set by `ref_prefix`.
     const DICTIONARY: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
     if prefix.starts_with(&DICTIONARY) {
         let mut context = DCtx::create();
@@ -248,9 +247,9 @@ fn check_len(result: Result<usize, usize>, expected: usize) -> Result<(), Decode
     }
 }
 
-/// Whether `stored` is exactly one zstd frame (RFC 8878, section 3.1.1) in a single segment of
-/// `len` bytes, without a dictionary. *Pure.* A single segment makes the window as long as the
-/// chunk: no larger window can be asked for.
+/// Checks that `stored` is exactly one zstd frame (RFC 8878, section 3.1.1) in a single segment of
+/// `len` bytes, without a dictionary. *Pure.* The window of a single segment is as long as its
+/// content, so a frame cannot demand a larger one.
 ///
 /// # Errors
 /// [`HeaderFault`].

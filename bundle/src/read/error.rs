@@ -1,4 +1,4 @@
-//! Why a bundle cannot be read, and why a chunk cannot be decoded.
+//! Errors of reading a bundle and of decoding a chunk.
 
 use crate::format::index::IndexError;
 use crate::format::limits::MAX_MANIFEST_LEN;
@@ -7,7 +7,7 @@ use crate::hex::hex;
 use seal::{SealError, VerifyError};
 use std::io;
 
-/// Why a bundle cannot be read.
+/// Reasons why a bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum ReadError {
@@ -37,7 +37,7 @@ pub enum ReadError {
     },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("{what} is {signed} in the signed statement, and {found} in the manifest")]
+    #[error("{what} is {signed} in the signed statement, but {found} in the manifest")]
     Disagree {
         what: &'static str,
         signed: String,
@@ -47,7 +47,7 @@ pub enum ReadError {
     Index(#[from] IndexError),
     #[error("lengths do not fit in 64 bits")]
     Overflow,
-    #[error("bundle is signed for {signed} bytes, its parts need {parts}")]
+    #[error("bundle is signed with a length of {signed} bytes, its parts have {parts}")]
     BundleLength { signed: u64, parts: u64 },
     #[error("image {image}: chunk {chunk}: {found} stored bytes, expected {expected}")]
     ChunkLength {
@@ -67,7 +67,7 @@ pub enum ReadError {
         expected: [u8; 16],
         found: [u8; 16],
     },
-    #[error("chunk {chunk}: the release has {chunks}")]
+    #[error("no chunk {chunk}: the release has {chunks}")]
     NoChunk { chunk: usize, chunks: usize },
     #[error("{left} chunks have not been read")]
     Unfinished { left: usize },
@@ -75,7 +75,7 @@ pub enum ReadError {
     Trailing { at: u64 },
 }
 
-// Written out, so that the cause is part of the message and not a source that would be told twice.
+// By hand: `#[from]` would make the cause a source too, and it would be printed twice.
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Source(error)
@@ -83,7 +83,7 @@ impl From<io::Error> for ReadError {
 }
 
 impl ReadError {
-    /// A short stable name for machines.
+    /// Returns a short stable name for machines. *Pure.*
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ impl ReadError {
         }
     }
 
-    /// Whether the bundle is refused (true), or could merely not be read from where it is (false).
+    /// Returns true if the bundle is refused, false if reading failed for another reason. *Pure.*
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         !matches!(
@@ -113,7 +113,7 @@ impl ReadError {
     }
 }
 
-/// Why authenticated stored bytes do not become the chunk that the index promises.
+/// A chunk whose stored bytes were authenticated cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("image {image}: chunk {chunk}: {fault}")]
 pub struct DecodeError {
@@ -121,17 +121,17 @@ pub struct DecodeError {
     pub image: ImageRole,
     /// The chunk's number.
     pub chunk: usize,
-    /// What is wrong.
+    /// The reason.
     pub fault: DecodeFault,
 }
 
-/// What is wrong with a chunk.
+/// Reasons why a chunk cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum DecodeFault {
     #[error("not a chunk of this release")]
     Foreign,
-    #[error("stored as zstd, but {0}")]
+    #[error("zstd frame: {0}")]
     Header(HeaderFault),
     #[error("decompression failed: {0}")]
     Zstd(&'static str),
@@ -139,9 +139,9 @@ pub enum DecodeFault {
     Length { found: u64, expected: u64 },
     #[error("digest mismatch: expected {}, got {}", hex(expected), hex(found))]
     Digest { expected: [u8; 32], found: [u8; 32] },
-    #[error("reading what it builds upon: {0}")]
+    #[error("reading the bytes that it refers to: {0}")]
     Fetch(io::Error),
-    #[error("given {found} bytes {of}, expected {expected}")]
+    #[error("{of} of {found} bytes, expected {expected}")]
     Buffer {
         of: &'static str,
         found: u64,
@@ -149,18 +149,18 @@ pub enum DecodeFault {
     },
 }
 
-/// Why compressed bytes are not the kind of zstd frame that a bundle may hold.
+/// Reasons why compressed bytes are not a zstd frame that a bundle may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum HeaderFault {
-    #[error("does not begin with the number of a zstd frame")]
+    #[error("magic number not found")]
     Magic,
-    #[error("does not promise its length in one segment, so that its window is not bounded by it")]
+    #[error("not a single segment: its window is not bounded by its length")]
     Window,
-    #[error("asks for a dictionary")]
+    #[error("needs a dictionary")]
     Dictionary,
-    #[error("promises {found} bytes, expected {expected}")]
+    #[error("content size {found}, expected {expected}")]
     ContentSize { found: u64, expected: u64 },
-    #[error("is {found} bytes long, {stored} are stored: chunks were joined or cut")]
+    #[error("ends after {found} of {stored} stored bytes")]
     Joined { found: u64, stored: u64 },
 }

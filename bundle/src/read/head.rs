@@ -1,4 +1,4 @@
-//! The head of a bundle, seal, manifest and index, as it comes: a parser that reads nothing by
+//! Parser of the head of a bundle: seal, manifest and index. It takes bytes and reads nothing by
 //! itself.
 #![deny(
     clippy::indexing_slicing,
@@ -16,75 +16,92 @@ use seal::{Purpose, SEAL_LEN, Seal, Statement, Trust, VerifyError};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
-/// Takes the first bytes of a bundle in pieces of any size, until the release is known.
+/// Parses the first bytes of a bundle, in pieces of any size, until the release is known.
 ///
 /// Order of checks: seal (structure, CRC), signatures, statement; then the manifest's length,
 /// digest, encoding and fields, and that it agrees with the statement; then the index's length,
-/// digest and entries. Nothing is parsed before it is authenticated. Memory: what has been fed of
-/// the present part, so at most [`MAX_MANIFEST_LEN`] or an index of [`crate::format::limits::MAX_CHUNKS`].
+/// digest and entries. Nothing is parsed before it is authenticated.
+///
+/// Memory: the bytes of the current section, so at most [`MAX_MANIFEST_LEN`] or an index of
+/// [`MAX_CHUNKS`](crate::limits::MAX_CHUNKS) entries.
 #[derive(Debug)]
 pub struct HeadParser {
-    access: Access,
-    part: Part,
+    signatures: Signatures,
+    section: Section,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Access {
+enum Signatures {
     Verify(Box<Trust>, Purpose),
-    Unverified,
+    Ignore,
 }
 
+/// The section that is being read, with the sections before it.
 #[derive(Debug)]
-enum Part {
+enum Section {
     Seal,
-    Manifest(Box<(Seal, Statement)>),
-    Index(Box<(Seal, Statement, Manifest)>, usize),
+    Manifest(Box<Sealed>),
+    Index(Box<Described>),
     Done(Arc<Release>),
 }
 
+#[derive(Debug)]
+struct Sealed {
+    seal: Seal,
+    statement: Statement,
+}
+
+#[derive(Debug)]
+struct Described {
+    sealed: Sealed,
+    manifest: Manifest,
+    /// Length of the index in bytes.
+    index_len: usize,
+}
+
 impl HeadParser {
-    /// A parser that accepts a release signed as `trust` asks for `purpose`.
+    /// Returns a parser that accepts a release if `trust` accepts its signatures for `purpose`.
     #[must_use]
     pub fn new(trust: &Trust, purpose: Purpose) -> Self {
-        Self::with(Access::Verify(Box::new(trust.clone()), purpose))
+        Self::with(Signatures::Verify(Box::new(trust.clone()), purpose))
     }
 
-    /// A parser that checks everything but the signatures: for showing a bundle to a person, and
-    /// for signing it.
+    /// Returns a parser that checks everything but the signatures: for showing a bundle to a person,
+    /// and for signing it.
     #[must_use]
     pub fn without_verifying() -> Self {
-        Self::with(Access::Unverified)
+        Self::with(Signatures::Ignore)
     }
 
-    fn with(access: Access) -> Self {
+    const fn with(signatures: Signatures) -> Self {
         Self {
-            access,
-            part: Part::Seal,
+            signatures,
+            section: Section::Seal,
             buffer: Vec::new(),
         }
     }
 
-    /// How many bytes are needed to finish the present part; 0 once the release is known.
+    /// Returns how many bytes the current section still needs; 0 once the release is known.
     #[must_use]
     pub fn missing(&self) -> usize {
-        self.part_len().saturating_sub(self.buffer.len())
+        self.section_len().saturating_sub(self.buffer.len())
     }
 
-    /// The release, once it is known.
+    /// Returns the release, once it is known.
     #[must_use]
     pub const fn release(&self) -> Option<&Arc<Release>> {
-        match &self.part {
-            Part::Done(release) => Some(release),
+        match &self.section {
+            Section::Done(release) => Some(release),
             _ => None,
         }
     }
 
-    /// Takes the next bytes of the file and returns how many of them belong to the head: fewer than
-    /// given only when the release is known. *Pure.*
+    /// Parses the next bytes of the file and returns how many of them belong to the head: fewer than
+    /// given only if the release is known then. *Pure.*
     ///
     /// # Errors
-    /// The first [`ReadError`], after which the parser must not be fed again.
+    /// The first [`ReadError`]. The parser must not be used after it.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<usize, ReadError> {
         let mut rest = bytes;
         while self.release().is_none() {
@@ -94,55 +111,61 @@ impl HeadParser {
             if self.missing() > 0 {
                 break;
             }
-            self.finish_part()?;
+            self.finish_section()?;
         }
         Ok(bytes.len().saturating_sub(rest.len()))
     }
 
-    /// The error for a source that ends now.
+    /// Returns the error for a source that ends here. *Pure.*
     #[must_use]
     pub fn truncated(&self) -> ReadError {
-        let what = match self.part {
-            Part::Seal => "seal",
-            Part::Manifest(_) => "manifest",
-            Part::Index(..) => "index",
-            Part::Done(_) => "payload",
+        let what = match self.section {
+            Section::Seal => "seal",
+            Section::Manifest(_) => "manifest",
+            Section::Index(_) => "index",
+            Section::Done(_) => "payload",
         };
         ReadError::Truncated {
             what,
             found: self.buffer.len() as u64,
-            expected: self.part_len() as u64,
+            expected: self.section_len() as u64,
         }
     }
 
-    fn part_len(&self) -> usize {
-        match &self.part {
-            Part::Seal => SEAL_LEN,
-            // Bounded by MAX_MANIFEST_LEN when the part was entered.
-            Part::Manifest(parts) => usize::try_from(parts.1.manifest.len).unwrap_or(usize::MAX),
-            Part::Index(_, len) => *len,
-            Part::Done(_) => 0,
+    fn section_len(&self) -> usize {
+        match &self.section {
+            Section::Seal => SEAL_LEN,
+            // Bounded by MAX_MANIFEST_LEN in `finish_seal`.
+            Section::Manifest(sealed) => {
+                usize::try_from(sealed.statement.manifest.len).unwrap_or(usize::MAX)
+            }
+            Section::Index(described) => described.index_len,
+            Section::Done(_) => 0,
         }
     }
 
-    fn finish_part(&mut self) -> Result<(), ReadError> {
+    fn finish_section(&mut self) -> Result<(), ReadError> {
         let bytes = std::mem::take(&mut self.buffer);
-        let part = std::mem::replace(&mut self.part, Part::Seal);
-        self.part = match part {
-            Part::Seal => self.finish_seal(&bytes)?,
-            Part::Manifest(parts) => finish_manifest(*parts, &bytes)?,
-            Part::Index(parts, _) => self.finish_index(*parts, &bytes)?,
-            done @ Part::Done(_) => done,
+        let section = std::mem::replace(&mut self.section, Section::Seal);
+        self.section = match section {
+            Section::Seal => Section::Manifest(Box::new(self.finish_seal(&bytes)?)),
+            Section::Manifest(sealed) => {
+                Section::Index(Box::new(finish_manifest(*sealed, &bytes)?))
+            }
+            Section::Index(described) => {
+                Section::Done(Arc::new(self.finish_index(*described, &bytes)?))
+            }
+            done @ Section::Done(_) => done,
         };
         Ok(())
     }
 
-    fn finish_seal(&self, bytes: &[u8]) -> Result<Part, ReadError> {
+    fn finish_seal(&self, bytes: &[u8]) -> Result<Sealed, ReadError> {
         let bytes: &[u8; SEAL_LEN] = bytes.try_into().map_err(|_| self.truncated())?;
         let seal = Seal::from_bytes(bytes)?;
-        let statement = match &self.access {
-            Access::Verify(trust, purpose) => seal.verify(trust, *purpose)?,
-            Access::Unverified => seal
+        let statement = match &self.signatures {
+            Signatures::Verify(trust, purpose) => seal.verify(trust, *purpose)?,
+            Signatures::Ignore => seal
                 .unverified_statement()
                 .map_err(VerifyError::Statement)?,
         };
@@ -150,39 +173,40 @@ impl HeadParser {
         if found == 0 || found > MAX_MANIFEST_LEN {
             return Err(ReadError::ManifestLength { found });
         }
-        Ok(Part::Manifest(Box::new((seal, statement))))
+        Ok(Sealed { seal, statement })
     }
 
-    fn finish_index(
-        &self,
-        parts: (Seal, Statement, Manifest),
-        bytes: &[u8],
-    ) -> Result<Part, ReadError> {
-        let (seal, statement, manifest) = parts;
+    fn finish_index(&self, described: Described, bytes: &[u8]) -> Result<Release, ReadError> {
+        let Described {
+            sealed, manifest, ..
+        } = described;
         check_digest("index", bytes, &manifest.index.sha256.0)?;
         let index = Index::decode(bytes, &manifest)?;
-        let verified = matches!(self.access, Access::Verify(..));
-        Ok(Part::Done(Arc::new(Release::new(
-            seal, statement, manifest, index, verified,
-        )?)))
+        let verified = matches!(self.signatures, Signatures::Verify(..));
+        Release::new(sealed.seal, sealed.statement, manifest, index, verified)
     }
 }
 
-fn finish_manifest((seal, statement): (Seal, Statement), bytes: &[u8]) -> Result<Part, ReadError> {
+fn finish_manifest(sealed: Sealed, bytes: &[u8]) -> Result<Described, ReadError> {
+    let statement = &sealed.statement;
     check_digest("manifest", bytes, &statement.manifest.sha256)?;
     let manifest = Manifest::decode(bytes)?;
-    check_agreement(&statement, &manifest)?;
-    let index = index_range(&statement, &manifest).ok_or(ReadError::Overflow)?;
-    let len = index.end.saturating_sub(index.start);
-    // Also bounds the index by the length that was signed, before a byte of it is buffered.
+    check_agreement(statement, &manifest)?;
+    let index = index_range(statement, &manifest).ok_or(ReadError::Overflow)?;
+    // Bounds the index by the signed length before a byte of it is buffered.
     if index.end > statement.bundle_len {
         return Err(ReadError::BundleLength {
             signed: statement.bundle_len,
             parts: index.end,
         });
     }
-    let len = usize::try_from(len).map_err(|_| ReadError::Overflow)?;
-    Ok(Part::Index(Box::new((seal, statement, manifest)), len))
+    let index_len = index.end.saturating_sub(index.start);
+    let index_len = usize::try_from(index_len).map_err(|_| ReadError::Overflow)?;
+    Ok(Described {
+        sealed,
+        manifest,
+        index_len,
+    })
 }
 
 fn check_digest(what: &'static str, bytes: &[u8], expected: &[u8; 32]) -> Result<(), ReadError> {

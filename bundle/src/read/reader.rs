@@ -1,4 +1,4 @@
-//! Reading a bundle from front to back, or chunks of it on their own.
+//! A bundle read from front to back, from a file, a pipe or memory.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -6,19 +6,17 @@
     clippy::arithmetic_side_effects
 )]
 
-use crate::format::limits::MAX_CHUNK_LEN;
 use crate::read::chunk::{StoredChunk, UncheckedChunk};
 use crate::read::error::ReadError;
 use crate::read::head::HeadParser;
 use crate::read::release::Release;
-use bytes::BytesMut;
+use bytes::Bytes;
 use seal::{Purpose, Trust};
 use sha2::{Digest as _, Sha256};
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Bytes asked from a source at once.
+/// Number of bytes that are read from a source at once, or more for a longer chunk.
 const READ_LEN: usize = 1 << 20;
 
 /// Reads a bundle from front to back.
@@ -26,135 +24,123 @@ const READ_LEN: usize = 1 << 20;
 /// Memory: the head (see [`HeadParser`]), and at most one chunk of 4 MiB and 1 MiB read ahead.
 #[derive(Debug)]
 pub struct BundleReader<S> {
-    source: S,
+    buffered: Buffered<S>,
     release: Arc<Release>,
-    buffer: BytesMut,
     next: usize,
 }
 
-impl<S: AsyncRead + Unpin> BundleReader<S> {
-    /// Reads and verifies the head of a bundle. *Reads* from `source`, a little beyond the head.
+impl<S: Read> BundleReader<S> {
+    /// Reads and verifies the head of a bundle. *Reads* from `source`, up to 1 MiB more than the
+    /// head.
     ///
     /// # Errors
     /// [`ReadError`], in the order of checks of [`HeadParser`].
-    pub async fn open(source: S, trust: &Trust, purpose: Purpose) -> Result<Self, ReadError> {
-        Self::open_with(source, HeadParser::new(trust, purpose)).await
+    pub fn open(source: S, trust: &Trust, purpose: Purpose) -> Result<Self, ReadError> {
+        Self::open_with(source, HeadParser::new(trust, purpose))
     }
 
-    /// As [`BundleReader::open`] without looking at signatures; only ever on a person's explicit
-    /// wish.
+    /// As [`BundleReader::open`] without verifying signatures. For a caller whom the operator told
+    /// to skip verification.
     ///
     /// # Errors
     /// [`ReadError`], but none about signatures.
-    pub async fn open_without_verifying(source: S) -> Result<Self, ReadError> {
-        Self::open_with(source, HeadParser::without_verifying()).await
+    pub fn open_without_verifying(source: S) -> Result<Self, ReadError> {
+        Self::open_with(source, HeadParser::without_verifying())
     }
 
-    async fn open_with(mut source: S, mut head: HeadParser) -> Result<Self, ReadError> {
-        let mut buffer = BytesMut::new();
+    fn open_with(source: S, mut head: HeadParser) -> Result<Self, ReadError> {
+        let mut buffered = Buffered {
+            source,
+            bytes: Bytes::new(),
+        };
         loop {
-            if buffer.is_empty() && fill(&mut source, &mut buffer, head.missing()).await? == 0 {
+            if buffered.bytes.is_empty() && !buffered.fill(1)? {
                 return Err(head.truncated());
             }
-            let used = head.feed(&buffer)?;
-            drop(buffer.split_to(used));
+            let used = head.feed(&buffered.bytes)?;
+            drop(buffered.bytes.split_to(used));
             if let Some(release) = head.release() {
                 return Ok(Self {
                     release: Arc::clone(release),
-                    source,
-                    buffer,
+                    buffered,
                     next: 0,
                 });
             }
         }
     }
 
-    /// The release.
+    /// Returns the release.
     #[must_use]
     pub const fn release(&self) -> &Arc<Release> {
         &self.release
     }
 
-    /// The next chunk as it comes, `None` after the last; hashing it is left to
-    /// [`UncheckedChunk::check`], on any thread. *Reads.*
+    /// Returns the next chunk, `None` after the last. *Reads.* The caller checks the stored bytes
+    /// with [`UncheckedChunk::check`], on any thread.
     ///
     /// # Errors
     /// [`ReadError::Source`] or [`ReadError::Truncated`].
-    pub async fn next_unchecked(&mut self) -> Result<Option<UncheckedChunk>, ReadError> {
+    pub fn next_unchecked(&mut self) -> Result<Option<UncheckedChunk>, ReadError> {
         let number = self.next;
         let Some(entry) = self.release.chunk(number) else {
             return Ok(None);
         };
         let len = entry.stored_len as usize;
-        while self.buffer.len() < len {
-            let missing = len.saturating_sub(self.buffer.len());
-            if fill(&mut self.source, &mut self.buffer, missing).await? == 0 {
-                let payload = self.release.payload_range();
-                let found = entry
-                    .payload_offset
-                    .saturating_add(self.buffer.len() as u64);
-                let expected = payload.end.saturating_sub(payload.start);
-                return Err(ReadError::Truncated {
-                    what: "payload",
-                    found,
-                    expected,
-                });
-            }
+        if !self.buffered.fill(len)? {
+            let payload = self.release.payload_range();
+            let buffered = self.buffered.bytes.len() as u64;
+            return Err(ReadError::Truncated {
+                what: "payload",
+                found: entry.payload_offset.saturating_add(buffered),
+                expected: payload.end.saturating_sub(payload.start),
+            });
         }
         self.next = number.saturating_add(1);
         Ok(Some(UncheckedChunk {
             number,
-            bytes: self.buffer.split_to(len).freeze(),
+            bytes: self.buffered.bytes.split_to(len),
         }))
     }
 
-    /// The next chunk, its stored bytes checked; `None` after the last. *Reads.*
+    /// Returns the next chunk after checking its stored bytes; `None` after the last. *Reads.*
     ///
     /// # Errors
     /// [`ReadError::Source`], [`ReadError::Truncated`] or [`ReadError::ChunkDigest`].
-    pub async fn next_chunk(&mut self) -> Result<Option<StoredChunk>, ReadError> {
-        match self.next_unchecked().await? {
+    pub fn next_chunk(&mut self) -> Result<Option<StoredChunk>, ReadError> {
+        match self.next_unchecked()? {
             Some(chunk) => chunk.check(&self.release).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Reads what follows the last chunk: the block hints, whose digest is checked, and then the
-    /// end.
+    /// Checks what follows the last chunk: the digest of the block hints, and that nothing follows
+    /// them. *Reads.*
     ///
     /// # Errors
     /// [`ReadError::Unfinished`] before the last chunk; [`ReadError::Truncated`],
     /// [`ReadError::Digest`], or [`ReadError::Trailing`] if anything follows.
-    pub async fn finish(mut self) -> Result<(), ReadError> {
+    pub fn finish(mut self) -> Result<(), ReadError> {
         let left = self.release.chunks().len().saturating_sub(self.next);
         if left > 0 {
             return Err(ReadError::Unfinished { left });
         }
         let hints = self.release.hints_range().clone();
-        let (mut hash, mut at) = (Sha256::new(), hints.start);
-        loop {
-            if self.buffer.is_empty() && fill(&mut self.source, &mut self.buffer, 1).await? == 0 {
-                break;
-            }
-            let more = hints.end.saturating_sub(at);
-            let take = usize::try_from(more)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
-            if take == 0 {
+        let mut hash = Sha256::new();
+        let mut at = hints.start;
+        while self.buffered.fill(1)? {
+            let left = usize::try_from(hints.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            let len = left.min(self.buffered.bytes.len());
+            if len == 0 {
                 return Err(ReadError::Trailing { at });
             }
-            hash.update(self.buffer.split_to(take));
-            at = at.saturating_add(take as u64);
+            hash.update(self.buffered.bytes.split_to(len));
+            at = at.saturating_add(len as u64);
         }
         if at < hints.end {
-            let (found, expected) = (
-                at.saturating_sub(hints.start),
-                hints.end.saturating_sub(hints.start),
-            );
             return Err(ReadError::Truncated {
                 what: "block hints",
-                found,
-                expected,
+                found: at.saturating_sub(hints.start),
+                expected: hints.end.saturating_sub(hints.start),
             });
         }
         let found: [u8; 32] = hash.finalize().into();
@@ -169,15 +155,30 @@ impl<S: AsyncRead + Unpin> BundleReader<S> {
     }
 }
 
-/// Reads once; returns how many bytes came, 0 at the end of the source. Bytes that were handed out
-/// as chunks are not moved: the buffer makes new room when it has none left.
-async fn fill<S: AsyncRead + Unpin>(
-    source: &mut S,
-    buffer: &mut BytesMut,
-    missing: usize,
-) -> io::Result<usize> {
-    if buffer.capacity().saturating_sub(buffer.len()) < missing.min(MAX_CHUNK_LEN as usize) {
-        buffer.reserve(missing.clamp(READ_LEN, MAX_CHUNK_LEN as usize));
+/// A source, and the bytes that were read from it and not yet used.
+#[derive(Debug)]
+struct Buffered<S> {
+    source: S,
+    bytes: Bytes,
+}
+
+impl<S: Read> Buffered<S> {
+    /// Reads until at least `len` bytes are buffered; returns false if the source ends before.
+    ///
+    /// Bytes that were split off stay where they are: a new block is allocated for the next ones.
+    fn fill(&mut self, len: usize) -> io::Result<bool> {
+        let missing = len.saturating_sub(self.bytes.len());
+        if missing == 0 {
+            return Ok(true);
+        }
+        let missing = missing.max(READ_LEN);
+        let mut block = Vec::with_capacity(self.bytes.len().saturating_add(missing));
+        block.extend_from_slice(&self.bytes);
+        self.source
+            .by_ref()
+            .take(missing as u64)
+            .read_to_end(&mut block)?;
+        self.bytes = block.into();
+        Ok(self.bytes.len() >= len)
     }
-    source.read_buf(buffer).await
 }

@@ -1,4 +1,4 @@
-//! A release as its seal, manifest and index describe it.
+//! A release as its head describes it.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -9,17 +9,14 @@
 use crate::format::hint::{hint_count, hints_len};
 use crate::format::index::{BaseRange, ChunkEntry, ChunkKind, Index};
 use crate::format::limits::HINT_LEN;
-#[cfg(doc)]
-use crate::format::limits::MAX_RUN_LEN;
 use crate::format::manifest::{ImageRole, Manifest};
 use crate::read::error::ReadError;
 use seal::{ImageDigest, SEAL_LEN, Seal, Statement};
 use std::ops::Range;
 
-/// A release whose seal, manifest and index have been read, and hold together.
+/// A release: seal, manifest and index, which agree with each other.
 ///
-/// It is authenticated, unless it was read without verifying on a person's explicit wish:
-/// [`Release::is_verified`].
+/// It is authenticated, unless the caller skipped verification: [`Release::is_verified`].
 #[derive(Clone, Debug)]
 pub struct Release {
     seal: Seal,
@@ -35,20 +32,20 @@ pub struct Release {
 /// An image of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// What it is for.
+    /// Purpose of the image.
     pub role: ImageRole,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// SHA-256 of the whole image.
     pub sha256: [u8; 32],
-    /// Longest chunk that is not zeroes, in bytes.
+    /// Maximum length of a chunk with content, in bytes.
     pub chunk_size: u32,
-    /// Its chunks in [`Release::chunks`].
+    /// Numbers of its chunks in [`Release::chunks`].
     pub chunks: Range<usize>,
 }
 
 impl Release {
-    /// Puts the parts together and checks that they say the same. *Pure.*
+    /// Puts the sections together and checks that they agree. *Pure.*
     pub(crate) fn new(
         seal: Seal,
         statement: Statement,
@@ -106,51 +103,52 @@ impl Release {
         })
     }
 
-    /// The seal, as it goes into a boot partition.
+    /// Returns the seal, as it is written to a boot partition.
     #[must_use]
     pub const fn seal(&self) -> &Seal {
         &self.seal
     }
 
-    /// The signed statement.
+    /// Returns the signed statement.
     #[must_use]
     pub const fn statement(&self) -> &Statement {
         &self.statement
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     #[must_use]
     pub const fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The images, in payload order.
+    /// Returns the images, in payload order.
     #[must_use]
     pub fn images(&self) -> &[Image] {
         &self.images
     }
 
-    /// The image of a role.
+    /// Returns the image with this role.
     #[must_use]
     pub fn image(&self, role: ImageRole) -> Option<&Image> {
         self.images.iter().find(|image| image.role == role)
     }
 
-    /// The chunks of all images, in payload order.
+    /// Returns the chunks of all images, in payload order.
     #[must_use]
     pub fn chunks(&self) -> &[ChunkEntry] {
         &self.index.chunks
     }
 
-    /// Chunk `number`.
+    /// Returns chunk `number`.
     #[must_use]
     pub fn chunk(&self, number: usize) -> Option<&ChunkEntry> {
         self.index.chunks.get(number)
     }
 
-    /// The run that chunk `number` belongs to: chunks that are decoded in order, as one unit, since
-    /// each builds upon those before it. *Pure.* Often a single frame; empty if there is no such
-    /// chunk; together at most [`MAX_RUN_LEN`](crate::format::limits::MAX_RUN_LEN) bytes, uncompressed.
+    /// Returns the numbers of the chunks of the run that chunk `number` belongs to. *Pure.* They are
+    /// decoded in order, as one unit, because each refers to those before it. Often a single chunk;
+    /// empty if there is no such chunk. Maximum [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes,
+    /// uncompressed.
     #[must_use]
     pub fn run_of(&self, number: usize) -> Range<usize> {
         let chunks = self.chunks();
@@ -163,8 +161,8 @@ impl Release {
         start..upto.len().saturating_add(more)
     }
 
-    /// The pieces of the base release that make up the prefix of a chunk, in order; none unless it
-    /// is a delta.
+    /// Returns the ranges of the base release that a chunk refers to, in order; none unless it is a
+    /// delta.
     #[must_use]
     pub fn base_ranges(&self, chunk: &ChunkEntry) -> &[BaseRange] {
         match chunk.kind {
@@ -180,32 +178,32 @@ impl Release {
         }
     }
 
-    /// Where the stored bytes of a chunk lie in the bundle file.
+    /// Returns the range of the stored bytes of a chunk in the bundle file.
     #[must_use]
     pub fn file_range(&self, chunk: &ChunkEntry) -> Range<u64> {
         let start = self.payload.start.saturating_add(chunk.payload_offset);
         start..start.saturating_add(u64::from(chunk.stored_len))
     }
 
-    /// Where the payload lies in the bundle file.
+    /// Returns the range of the payload in the bundle file.
     #[must_use]
     pub const fn payload_range(&self) -> &Range<u64> {
         &self.payload
     }
 
-    /// Where the block hints lie in the bundle file; empty if there are none.
+    /// Returns the range of the block hints in the bundle file; empty if there are none.
     ///
     /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each chunk that has
-    /// stored bytes, in order; a last block may be shorter. They help to find blocks on a disk, and
-    /// are believed by nobody: what is found is checked against the chunk's SHA-256.
+    /// stored bytes, in order; a last block may be shorter. They only help to find blocks on a disk:
+    /// a chunk that is made of these blocks is checked against its SHA-256.
     #[must_use]
     pub const fn hints_range(&self) -> &Range<u64> {
         &self.hints
     }
 
-    /// Where the hints of chunk `number` lie in the bundle file; `None` if it has none. Costs a
-    /// walk over the chunks before it: to look at many, count along with
-    /// [`hint_count`](crate::format::hint_count).
+    /// Returns the range of the hints of chunk `number` in the bundle file; `None` if it has none.
+    /// Takes time proportional to `number`: to look at many chunks, add up
+    /// [`hint_count`](crate::hint_count) instead.
     #[must_use]
     pub fn chunk_hints(&self, number: usize) -> Option<Range<u64>> {
         if self.hints.is_empty() {
@@ -219,15 +217,14 @@ impl Release {
         (own > 0).then(|| start..start.saturating_add(own))
     }
 
-    /// Whether the signatures were verified. Only a person's explicit wish makes a release that is
-    /// not.
+    /// Returns true if the signatures were verified.
     #[must_use]
     pub const fn is_verified(&self) -> bool {
         self.verified
     }
 }
 
-/// Where the index lies in the bundle file.
+/// Returns the range of the index in the bundle file.
 pub(crate) fn index_range(statement: &Statement, manifest: &Manifest) -> Option<Range<u64>> {
     let start = (SEAL_LEN as u64).checked_add(statement.manifest.len)?;
     Some(
@@ -239,10 +236,10 @@ pub(crate) fn index_range(statement: &Statement, manifest: &Manifest) -> Option<
     )
 }
 
-/// The statement and the manifest must agree in whatever both say: the guard sees the one, the
-/// updater both.
+/// Checks that statement and manifest agree. The guard sees only the statement, the updater sees
+/// both.
 pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Result<(), ReadError> {
-    let differs = |what, signed: String, found: String| {
+    let disagree = |what, signed: String, found: String| {
         Err(ReadError::Disagree {
             what,
             signed,
@@ -250,7 +247,7 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
         })
     };
     if statement.version.as_str() != manifest.version {
-        return differs(
+        return disagree(
             "version",
             statement.version.to_string(),
             manifest.version.clone(),
@@ -258,7 +255,7 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
     }
     let (signed, found) = (statement.rollback_index, manifest.rollback_index);
     if signed != found {
-        return differs("rollback index", signed.to_string(), found.to_string());
+        return disagree("rollback index", signed.to_string(), found.to_string());
     }
     for (what, role, signed) in [
         ("boot image", ImageRole::Boot, statement.boot),
@@ -270,7 +267,7 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
             sha256: image.sha256.0,
         });
         if signed != found {
-            return differs(what, describe(&signed), describe(&found));
+            return disagree(what, describe(&signed), describe(&found));
         }
     }
     let found = manifest
@@ -279,7 +276,7 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
         .find(|image| image.role == ImageRole::Root);
     let found = found.map_or(0, |image| image.size);
     match statement.root {
-        Some(root) if root.len != found => differs(
+        Some(root) if root.len != found => disagree(
             "verified root image",
             format!("{} bytes", root.len),
             format!("{found} bytes"),

@@ -1,12 +1,14 @@
-//! A release in words and as JSON (`rayos-bundle.inspect/1`).
+//! Descriptions of a release, as text and as JSON (`rayos-bundle.inspect/1`).
 
 use crate::format::index::ChunkKind;
 use crate::hex::hex;
 use crate::read::release::Release;
+use cli::quantity::bytes;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// The release as JSON. *Pure.* Digests and key ids are hexadecimal, lengths and sizes bytes.
+/// Returns the release as JSON. *Pure.* Digests and key ids are in hexadecimal, lengths and sizes in
+/// bytes.
 #[must_use]
 pub fn json(release: &Release) -> Value {
     let (statement, manifest) = (release.statement(), release.manifest());
@@ -51,18 +53,15 @@ pub fn json(release: &Release) -> Value {
         "manifest_sha256": hex(&statement.manifest.sha256),
         "payload_len": manifest.payload,
         "hints_len": release.hints_range().end - release.hints_range().start,
-        "chunks": kinds(release),
+        "chunks": chunk_counts(release),
         "images": Value::Array(images),
     })
 }
 
-fn kinds(release: &Release) -> Value {
-    let count = |is: fn(&ChunkKind) -> bool| {
-        release
-            .chunks()
-            .iter()
-            .filter(|chunk| is(&chunk.kind))
-            .count()
+fn chunk_counts(release: &Release) -> Value {
+    let count = |is_kind: fn(&ChunkKind) -> bool| {
+        let chunks = release.chunks().iter();
+        chunks.filter(|chunk| is_kind(&chunk.kind)).count()
     };
     json!({
         "all": release.chunks().len(),
@@ -74,7 +73,7 @@ fn kinds(release: &Release) -> Value {
     })
 }
 
-/// The release in words, for a person. *Pure.* Not to be parsed: that is what [`json`] is for.
+/// Returns the release as text for people. *Pure.* Programs use [`json`].
 #[must_use]
 pub fn text(release: &Release) -> String {
     let (statement, manifest) = (release.statement(), release.manifest());
@@ -92,13 +91,13 @@ pub fn text(release: &Release) -> String {
     if statement.revoke {
         line(
             "revoke",
-            "yes: once committed, no older release is started any more".to_owned(),
+            "yes: after its commit, no older release is booted".to_owned(),
         );
     }
     if statement.watchdog {
         line(
             "watchdog",
-            "armed by the guard, fed by the release".to_owned(),
+            "started by the guard, fed by the release".to_owned(),
         );
     }
     line(
@@ -108,14 +107,14 @@ pub fn text(release: &Release) -> String {
             None => "none: its blocks are not verified while they are read".to_owned(),
         },
     );
-    line("length", size(statement.bundle_len));
+    line("length", bytes(statement.bundle_len));
     for image in release.images() {
         line(
             "image",
             format!(
                 "{:<9} {:>12}  {}",
                 image.role,
-                size(image.size),
+                bytes(image.size),
                 hex(&image.sha256)
             ),
         );
@@ -142,7 +141,7 @@ pub fn text(release: &Release) -> String {
     text
 }
 
-/// The images as JSON, with all their chunks if `all` (`rayos-bundle.list/1`). *Pure.*
+/// Returns the images as JSON, with all their chunks if `all` (`rayos-bundle.list/1`). *Pure.*
 #[must_use]
 pub fn chunks_json(release: &Release, all: bool) -> Value {
     let mut listing = json(release);
@@ -165,7 +164,7 @@ pub fn chunks_json(release: &Release, all: bool) -> Value {
     result
 }
 
-/// The images in lines, with all their chunks if `all`. *Pure.*
+/// Returns the images as lines of text, with all their chunks if `all`. *Pure.*
 #[must_use]
 pub fn chunks_text(release: &Release, all: bool) -> String {
     let mut lines = Vec::new();
@@ -175,7 +174,7 @@ pub fn chunks_text(release: &Release, all: bool) -> String {
             .get(image.chunks.clone())
             .unwrap_or_default();
         let stored = chunks.iter().map(|chunk| u64::from(chunk.stored_len)).sum();
-        let (full, stored, count) = (size(image.size), size(stored), chunks.len());
+        let (full, stored, count) = (bytes(image.size), bytes(stored), chunks.len());
         lines.push(format!(
             "{:<9}{full:>12}{stored:>12} stored {count:>8} chunks  {}",
             image.role,
@@ -195,24 +194,4 @@ pub fn chunks_text(release: &Release, all: bool) -> String {
         }
     }
     lines.join("\n")
-}
-
-/// A length in bytes as people read it, in binary units. *Pure.*
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" {
-        format!("{bytes} B")
-    } else {
-        format!("{value:.1} {unit}")
-    }
 }

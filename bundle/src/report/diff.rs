@@ -1,4 +1,4 @@
-//! What differs: between two releases, and between a release and a device.
+//! Differences between two releases, and between a release and a device.
 
 use crate::format::index::{ChunkEntry, ChunkKind};
 use crate::format::manifest::ImageRole;
@@ -10,22 +10,22 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// How the chunks of an image relate to an older release; in bytes of the image, and as stored.
+/// How much of an image is new against an older release, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageDiff {
     /// The image.
     pub role: ImageRole,
-    /// Bytes of the image.
+    /// Size of the image.
     pub size: u64,
     /// Bytes in zero chunks.
     pub zero: u64,
-    /// Bytes in chunks that the older release has at the same place.
+    /// Bytes in chunks that the older release has at the same offset.
     pub same: u64,
     /// Bytes in chunks that the older release has elsewhere in the same image.
     pub moved: u64,
-    /// Bytes in chunks that it does not have.
+    /// Bytes in chunks that the older release does not have.
     pub new: u64,
-    /// Stored bytes of the chunks that it does not have: what would be fetched by chunks alone.
+    /// Stored bytes of the chunks that the older release does not have.
     pub new_stored: u64,
 }
 
@@ -80,17 +80,32 @@ fn image_diff(old: &Release, new: &Release, image: &Image) -> ImageDiff {
     diff
 }
 
-/// The numbers of the chunks of `image` that differ on a device, whose bytes from `start` on are
-/// compared. *Reads* the length of the image, on `workers` threads. A device that ends too early
-/// differs from there on.
+/// An image on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceImage<'a> {
+    /// The device or file.
+    pub file: &'a File,
+    /// Offset of the image on the device, in bytes.
+    pub offset: u64,
+}
+
+/// Result of comparing one chunk.
+struct ComparedChunk {
+    number: usize,
+    len: u32,
+    same: bool,
+}
+
+/// Returns the numbers of the chunks of `image` that differ on a device. *Reads* the length of the
+/// image, on `workers` threads. Chunks after the end of the device differ. `progress` receives
+/// numbers of bytes of the image.
 ///
 /// # Errors
-/// What reading gives.
+/// Errors of reading the device.
 pub fn device(
     release: &Release,
     image: &Image,
-    device: &File,
-    start: u64,
+    device: DeviceImage<'_>,
     workers: usize,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<Vec<usize>> {
@@ -100,29 +115,38 @@ pub fn device(
         workers,
         || Ok(numbers.next()),
         Vec::new,
-        |buffer: &mut Vec<u8>, number| -> io::Result<(usize, u32, bool)> {
-            let Some(entry) = release.chunk(number) else {
-                return Ok((number, 0, true));
-            };
-            buffer.resize(entry.len as usize, 0);
-            match device.read_exact_at(buffer, start.saturating_add(entry.offset)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok((number, entry.len, false));
-                }
-                Err(error) => return Err(error),
+        |buffer, number| compare_chunk(release, number, device, buffer),
+        |chunk: io::Result<ComparedChunk>| {
+            let chunk = chunk?;
+            if !chunk.same {
+                differing.push(chunk.number);
             }
-            let found = digest::digest(buffer);
-            Ok((number, entry.len, found == entry.sha256))
-        },
-        |result| {
-            let (number, len, same) = result?;
-            if !same {
-                differing.push(number);
-            }
-            progress(u64::from(len));
+            progress(u64::from(chunk.len));
             Ok::<(), io::Error>(())
         },
     )?;
     Ok(differing)
+}
+
+fn compare_chunk(
+    release: &Release,
+    number: usize,
+    device: DeviceImage<'_>,
+    buffer: &mut Vec<u8>,
+) -> io::Result<ComparedChunk> {
+    let Some(entry) = release.chunk(number) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let compared = |same| ComparedChunk {
+        number,
+        len: entry.len,
+        same,
+    };
+    buffer.resize(entry.len as usize, 0);
+    let offset = device.offset.saturating_add(entry.offset);
+    match device.file.read_exact_at(buffer, offset) {
+        Ok(()) => Ok(compared(digest::digest(buffer) == entry.sha256)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(compared(false)),
+        Err(error) => Err(error),
+    }
 }

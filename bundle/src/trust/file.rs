@@ -1,27 +1,27 @@
-//! Trust as a file: a public key in PEM, or a TOML file that names keys, roles, thresholds and the
-//! key epoch.
+//! Trust files: a public key in PEM, or a TOML file with keys, roles, thresholds and the key epoch.
 //!
 //! ```toml
-//! epoch = 2                                # generation of this file; a later one has a higher number
-//! revoked = ["0123456789abcdef0123456789abcdef"]   # key ids that never count again
+//! epoch = 2                  # key epoch: generation of this file; a newer file has a higher one
+//! revoked = ["0123456789abcdef0123456789abcdef"]  # ids of keys that are never trusted again
 //!
-//! [threshold]                              # how many distinct keys of a role must sign
+//! [threshold]                # how many distinct keys of a role must sign
 //! release = 2
-//! vendor = 0                               # 0: not asked
-//! recovery = 0                             # 0: the release role decides over recovery images too
+//! vendor = 0                 # 0: not required
+//! recovery = 0               # 0: the release role also signs recovery images
 //!
 //! [[key]]
-//! name = "build server"                    # for people
+//! name = "build server"      # for people
 //! roles = ["release"]
-//! path = "build.pub"                       # relative to this file; or public_key = """-----BEGIN PUBLIC KEY-----..."""
+//! path = "build.pub"         # relative to this file; or the PEM itself as public_key
 //! ```
 
+use crate::hex;
 use crate::trust::keys::{KeyFileError, load_public, parse_public_pem, read_text};
 use seal::{KeyId, Role, Trust, TrustError, TrustedKey};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// Why a trust file is refused.
+/// Reasons to refuse a trust file.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum TrustFileError {
@@ -34,26 +34,26 @@ pub enum TrustFileError {
     },
     #[error("{}: {error}", path.display())]
     Trust { path: PathBuf, error: TrustError },
-    #[error("{}: key {name:?} needs either path or public_key", path.display())]
+    #[error("{}: key {name:?}: expected either path or public_key", path.display())]
     KeySource { path: PathBuf, name: String },
-    #[error("{}: revoked: {text:?} is not a key id of 32 hexadecimal digits", path.display())]
+    #[error("{}: revoked: {text:?}, expected a key id of 32 hexadecimal digits", path.display())]
     KeyId { path: PathBuf, text: String },
-    #[error("{}: key {name:?} is not part of the file: a signed trust file holds its keys itself", path.display())]
+    #[error("{}: key {name:?} is in another file: a signed trust file must contain its keys", path.display())]
     NotSelfContained { path: PathBuf, name: String },
 }
 
 /// A trust file with its revocations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustFile {
-    /// Whom to trust: without the revoked keys.
+    /// The trust, without the revoked keys.
     pub trust: Trust,
-    /// Ids of keys that never count again.
+    /// Ids of keys that are never trusted again.
     pub revoked: Vec<KeyId>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct TrustDocument {
     epoch: u64,
     #[serde(default)]
     revoked: Vec<String>,
@@ -99,8 +99,8 @@ impl From<RoleName> for Role {
     }
 }
 
-/// The trust in a file: a public key alone is trusted for releases, threshold 1, epoch 0. *Reads*
-/// it and the keys it names.
+/// Loads trust from a file. *Reads* it and the keys that it names. A public key alone is trusted for
+/// releases, with threshold 1 and key epoch 0.
 ///
 /// # Errors
 /// [`TrustFileError`].
@@ -116,7 +116,7 @@ pub fn load_file(path: &Path) -> Result<TrustFile, TrustFileError> {
     parse(&read_text(path)?, path, Keys::Anywhere)
 }
 
-/// Where the keys of a trust file may stand.
+/// Where a trust file may have its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// In the file or in files that it names.
@@ -125,8 +125,8 @@ pub enum Keys {
     Inside,
 }
 
-/// The trust in a text; `path` names it in errors and is where relative paths begin. *Reads* the
-/// keys it names by path.
+/// Parses a trust file. *Reads* the keys that it names by path. `path` is the file name for errors;
+/// paths in the file are relative to it.
 ///
 /// # Errors
 /// [`TrustFileError`].
@@ -146,17 +146,20 @@ pub fn parse(text: &str, path: &Path, keys: Keys) -> Result<TrustFile, TrustFile
             revoked: Vec::new(),
         });
     }
-    let document: Document = toml::from_str(text).map_err(|error| TrustFileError::Toml {
+    let document: TrustDocument = toml::from_str(text).map_err(|error| TrustFileError::Toml {
         path: path.to_owned(),
         error: Box::new(error),
     })?;
-    let revoked = document.revoked.iter().map(|text| {
-        parse_key_id(text).ok_or_else(|| TrustFileError::KeyId {
-            path: path.to_owned(),
-            text: text.clone(),
+    let revoked = document
+        .revoked
+        .iter()
+        .map(|text| {
+            parse_key_id(text).ok_or_else(|| TrustFileError::KeyId {
+                path: path.to_owned(),
+                text: text.clone(),
+            })
         })
-    });
-    let revoked = revoked.collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let mut trusted = Vec::new();
     for table in &document.key {
         let bytes = table.load(path, keys)?;
@@ -196,13 +199,8 @@ impl KeyTable {
     }
 }
 
-/// A key id in 32 hexadecimal digits. *Pure.*
+/// Parses a key id of 32 hexadecimal digits. *Pure.*
 #[must_use]
 pub fn parse_key_id(text: &str) -> Option<KeyId> {
-    let digits = text.as_bytes();
-    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let number = u128::from_str_radix(text, 16).ok()?;
-    Some(KeyId(number.to_be_bytes()))
+    hex::decode(text).map(KeyId)
 }

@@ -1,5 +1,5 @@
-//! Keys as files: PKCS#8 v1 and SubjectPublicKeyInfo in PEM (RFC 8410), which openssl reads and
-//! writes.
+//! Key files: PKCS#8 version 1 and SubjectPublicKeyInfo in PEM (RFC 8410), as openssl reads and
+//! writes them.
 
 use crate::trust::pem;
 use cli::input::decode_text;
@@ -12,16 +12,16 @@ use seal::{KeyError, KeyId, Seal, SealError, parse_public_key};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-/// Longest key file that is read, in bytes; a PEM file of an Ed25519 key has about 120.
+/// Maximum length of a key file, in bytes. A PEM file of an Ed25519 key has about 120.
 const MAX_KEY_FILE_LEN: u64 = 64 << 10;
 
-/// Why a key cannot be used.
+/// Reasons why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum KeyFileError {
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{}: longer than {MAX_KEY_FILE_LEN} bytes, not a key", path.display())]
+    #[error("{}: longer than {MAX_KEY_FILE_LEN} bytes", path.display())]
     TooLong { path: PathBuf },
     #[error("{origin}: not an Ed25519 private key in PKCS#8 PEM: {error}")]
     Private { origin: String, error: pkcs8::Error },
@@ -34,7 +34,7 @@ pub enum KeyFileError {
     Key { origin: String, error: KeyError },
     #[error("{origin}: {found}")]
     Foreign { origin: String, found: &'static str },
-    #[error("no randomness: {0}")]
+    #[error("random number generator: {0}")]
     Random(io::Error),
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for SecretKey {
 }
 
 impl SecretKey {
-    /// A key from the kernel's random numbers.
+    /// Generates a key from random numbers of the kernel. *Reads* these.
     ///
     /// # Errors
     /// [`KeyFileError::Random`].
@@ -62,13 +62,13 @@ impl SecretKey {
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
-    /// The key of a 32-byte seed: for tests and for examples that must not change. *Pure.*
+    /// Returns the key of a seed: for tests and reproducible examples. *Pure.*
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// The key in a PEM file. *Reads.*
+    /// Loads a key from a PEM file. *Reads.*
     ///
     /// # Errors
     /// [`KeyFileError`].
@@ -78,15 +78,16 @@ impl SecretKey {
         if let Some(found) = pem::foreign_kind(&pem) {
             return Err(KeyFileError::Foreign { origin, found });
         }
-        SigningKey::from_pkcs8_pem(&pem::tidy(&pem))
+        SigningKey::from_pkcs8_pem(&pem::normalize(&pem))
             .map(Self)
             .map_err(|error| KeyFileError::Private { origin, error })
     }
 
-    /// PKCS#8 version 1, without the public key, which OpenSSL 3.0 does not read in version 2.
+    /// Returns the key as PKCS#8 PEM. *Pure.* Version 1, without the public key, because OpenSSL 3.0
+    /// does not read version 2.
     ///
     /// # Errors
-    /// [`KeyFileError::Private`], which does not happen.
+    /// [`KeyFileError::Private`] if the encoder fails; no such key is known.
     pub fn to_pem(&self) -> Result<String, KeyFileError> {
         let bytes = pkcs8::KeypairBytes {
             secret_key: self.0.to_bytes(),
@@ -101,10 +102,10 @@ impl SecretKey {
         })
     }
 
-    /// The public key as SPKI PEM.
+    /// Returns the public key as SPKI PEM. *Pure.*
     ///
     /// # Errors
-    /// [`KeyFileError::Public`], which does not happen.
+    /// [`KeyFileError::Public`] if the encoder fails; no such key is known.
     pub fn public_pem(&self) -> Result<String, KeyFileError> {
         let pem = self.0.verifying_key().to_public_key_pem(LineEnding::LF);
         pem.map_err(|error| KeyFileError::Public {
@@ -113,35 +114,36 @@ impl SecretKey {
         })
     }
 
-    /// The public key.
+    /// Returns the public key. *Pure.*
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()
     }
 
-    /// The id of the public key.
+    /// Returns the id of the public key. *Pure.*
     #[must_use]
     pub fn id(&self) -> KeyId {
         KeyId::of(&self.public_key())
     }
 
-    /// The signature over `message`, which must begin with its own domain.
+    /// Returns the signature of `message`. *Pure.* The message must begin with a domain separation
+    /// string of its own.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 
-    /// Adds this key's signature to a seal.
+    /// Adds this key's signature to a seal. *Pure.*
     ///
     /// # Errors
-    /// [`SealError`] if the seal is full or the key has signed already.
+    /// [`SealError`] if the seal is full or the key has signed it already.
     pub fn sign_seal(&self, seal: &mut Seal) -> Result<(), SealError> {
         let signature = self.sign(&seal.to_be_signed());
         seal.add_signature(self.id(), &signature)
     }
 }
 
-/// The public key in PEM text; `origin` names it in errors. *Pure.* Weak keys are refused.
+/// Parses a public key in PEM. *Pure.* Weak keys are refused. `origin` names the key in errors.
 ///
 /// # Errors
 /// [`KeyFileError`].
@@ -151,7 +153,8 @@ pub fn parse_public_pem(pem: &str, origin: &str) -> Result<[u8; 32], KeyFileErro
         let origin = named();
         return Err(KeyFileError::Foreign { origin, found });
     }
-    let bytes = pkcs8::PublicKeyBytes::from_public_key_pem(&pem::tidy(pem)).map_err(|error| {
+    let normalized = pem::normalize(pem);
+    let bytes = pkcs8::PublicKeyBytes::from_public_key_pem(&normalized).map_err(|error| {
         KeyFileError::Public {
             origin: named(),
             error,
@@ -165,7 +168,7 @@ pub fn parse_public_pem(pem: &str, origin: &str) -> Result<[u8; 32], KeyFileErro
     Ok(key)
 }
 
-/// The public key in a PEM file. *Reads.*
+/// Loads a public key from a PEM file. *Reads.*
 ///
 /// # Errors
 /// [`KeyFileError`].
@@ -173,7 +176,7 @@ pub fn load_public(path: &Path) -> Result<[u8; 32], KeyFileError> {
     parse_public_pem(&read_text(path)?, &path.display().to_string())
 }
 
-/// A small text file; bounded, since the path may name anything.
+/// Reads a text file, with a maximum length because the path may name any file.
 pub(crate) fn read_text(path: &Path) -> Result<String, KeyFileError> {
     use io::Read as _;
     let io = |error| KeyFileError::Io {

@@ -1,18 +1,18 @@
-//! Keys, signatures, and who is trusted.
+//! Keys, signatures and trust files.
 //!
 //! | module | holds |
 //! | --- | --- |
 //! | [`file`] | trust files |
-//! | [`keys`] | keys as files |
-//! | [`pe`] | trusted keys built into a boot guard |
-//! | `pem` | PEM texts as tools and people hand them on |
+//! | [`keys`] | keys and key files |
+//! | [`pe`] | trusted keys embedded in a boot guard |
+//! | [`pem`] | PEM texts with white space around them, and keys of other kinds |
 //! | [`signing`] | signing a finished bundle |
-//! | [`update`] | replacing a trust file by a newer one |
+//! | [`update`] | replacement of a trust file by a newer one |
 
 pub(crate) mod file;
 pub mod keys;
 pub mod pe;
-mod pem;
+pub(crate) mod pem;
 pub mod signing;
 pub mod update;
 

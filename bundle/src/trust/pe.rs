@@ -1,4 +1,4 @@
-//! Trusted keys in a boot guard: the section `.trust` of the program is filled after it was built.
+//! Trusted keys in a boot guard: the section `.trust` of the program is filled after it is built.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -12,10 +12,10 @@ use std::ops::Range;
 
 /// Name of the guard's section that holds its trusted keys.
 pub const TRUST_SECTION: &str = ".trust";
-/// The same as it stands in a section header.
+/// The name in a section header.
 const TRUST_SECTION_NAME: &[u8; 8] = b".trust\0\0";
 
-/// Why a program cannot be given trusted keys.
+/// Reasons why trusted keys cannot be embedded in a program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum EmbedError {
@@ -31,27 +31,27 @@ pub enum EmbedError {
     Signed,
 }
 
-/// The guard's program with `trust` built in. *Pure.*
+/// Returns the guard's program with `trust` embedded. *Pure.*
 ///
 /// # Errors
-/// [`EmbedError`]; a program that carries a Secure Boot signature is refused, since the change would
-/// break it.
+/// [`EmbedError`]. A program with a Secure Boot signature is refused, because the change would
+/// invalidate it.
 pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, EmbedError> {
     let section = trust_section(program)?;
-    let (start, end) = (section.start, section.start.saturating_add(TRUST_BLOCK_LEN));
+    let found = section.len() as u64;
     let mut out = program.to_vec();
-    let place = out.get_mut(start..end).filter(|_| end <= section.end);
-    let place = place.ok_or(EmbedError::TooShort {
-        found: section.len() as u64,
-    })?;
-    if !place.starts_with(&TRUST_BLOCK_MAGIC) {
+    let block = out
+        .get_mut(section)
+        .and_then(|section| section.get_mut(..TRUST_BLOCK_LEN))
+        .ok_or(EmbedError::TooShort { found })?;
+    if !block.starts_with(&TRUST_BLOCK_MAGIC) {
         return Err(EmbedError::NotATrustBlock);
     }
-    place.copy_from_slice(&trust.to_block());
+    block.copy_from_slice(&trust.to_block());
     Ok(out)
 }
 
-/// The trust that is built into a guard's program. *Pure.*
+/// Returns the trust block that is embedded in a guard's program. *Pure.*
 ///
 /// # Errors
 /// [`EmbedError`].
@@ -90,7 +90,7 @@ mod tests {
     const HEADERS: usize = OPTIONAL + 240;
     const TRUST: usize = 0x400;
 
-    /// The least program that has what is looked for: headers, and the sections .text and .trust.
+    /// Returns a minimal program: headers, and the sections .text and .trust.
     fn program(trust_len: u32) -> Vec<u8> {
         let mut bytes = vec![0xcc; TRUST + 4096];
         bytes[..TRUST].fill(0);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_built_in_and_nothing_else_changes() {
+    fn only_the_trust_block_changes() {
         let (before, trust) = (program(4096), trust());
         let after = embed_trust(&before, &trust).unwrap();
         assert_eq!(after[..TRUST], before[..TRUST]);
@@ -136,12 +136,12 @@ mod tests {
         assert_eq!(trust_block(&after).unwrap(), trust.to_block());
         let block: [u8; TRUST_BLOCK_LEN] = trust_block(&after).unwrap().try_into().unwrap();
         assert_eq!(Trust::from_block(&block).unwrap().epoch(), 4);
-        // And once more: other keys replace them.
+        // Keys that are embedded already are replaced.
         assert_eq!(embed_trust(&after, &trust).unwrap(), after);
     }
 
     #[test]
-    fn what_is_no_guard_is_told() {
+    fn a_program_that_is_not_an_unsigned_guard_is_refused() {
         let refused = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = program(4096);
             change(&mut bytes);
@@ -189,7 +189,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_program_makes_it_fall(at in 0_usize..TRUST, with in proptest::collection::vec(proptest::num::u8::ANY, 1..9)) {
+        fn any_program_is_read_or_refused(at in 0_usize..TRUST, with in proptest::collection::vec(proptest::num::u8::ANY, 1..9)) {
             let mut bytes = program(4096);
             let end = (at + with.len()).min(bytes.len());
             bytes[at..end].copy_from_slice(&with[..end - at]);

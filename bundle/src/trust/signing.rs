@@ -1,4 +1,4 @@
-//! Signing a finished bundle: 4096 bytes at its front change, nothing else.
+//! Signing of a finished bundle: only its first 4096 bytes change.
 
 use crate::trust::keys::SecretKey;
 use seal::{KeyError, KeyId, SEAL_LEN, Seal, SealError, parse_public_key};
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// Why a bundle cannot be signed.
+/// Reasons why a bundle cannot be signed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum SignError {
@@ -18,11 +18,11 @@ pub enum SignError {
     Key(#[from] KeyError),
     #[error("signature of {found} bytes, expected 64")]
     SignatureLength { found: usize },
-    #[error("signature does not match this bundle and key {0}")]
+    #[error("signature of key {0} does not match this bundle")]
     Mismatch(KeyId),
 }
 
-/// The seal of a bundle. *Reads* its first 4096 bytes.
+/// Reads the seal of a bundle. *Reads* its first 4096 bytes.
 ///
 /// # Errors
 /// [`SignError::Io`] or [`SignError::Seal`].
@@ -42,11 +42,11 @@ fn seal_in(file: &File) -> Result<Seal, SignError> {
 /// return.
 ///
 /// # Errors
-/// [`SignError`]; nothing is written then.
+/// [`SignError`]. Unless writing failed, the file is unchanged.
 ///
 /// # Power loss
-/// A torn write leaves a seal whose checksum does not match, which everything refuses. Sign a copy
-/// again.
+/// A torn write leaves a seal with a wrong checksum, which every reader refuses. Restore the bundle
+/// from a copy and sign it again.
 pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
     let mut seal = seal_in(file)?;
     keys.iter().try_for_each(|key| key.sign_seal(&mut seal))?;
@@ -54,10 +54,11 @@ pub fn sign(file: &File, keys: &[SecretKey]) -> Result<Seal, SignError> {
     Ok(seal)
 }
 
-/// Adds a signature made elsewhere, over [`Seal::to_be_signed`], if it holds. *Writes* as [`sign`].
+/// Adds a signature of [`Seal::to_be_signed`] that was made elsewhere, after verifying it. *Writes*
+/// as [`sign`].
 ///
 /// # Errors
-/// [`SignError`]; nothing is written then.
+/// [`SignError`]. Unless writing failed, the file is unchanged.
 ///
 /// # Power loss
 /// As [`sign`].

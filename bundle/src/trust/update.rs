@@ -1,10 +1,10 @@
-//! Replacing trust by newer trust, which the old keys must have signed.
+//! Replacement of a trust file by a newer one that the current keys have signed.
 //!
-//! A signed trust file is a trust file that holds its keys itself, followed by lines
-//! `# signature KEYID SIGNATURE` in hexadecimal. What is signed is [`DOMAIN`] and the SHA-256 of
-//! all text before the first of these lines, 64 bytes.
+//! A signed trust file contains its keys and ends with lines `# signature KEYID SIGNATURE` in
+//! hexadecimal. The signed message is [`DOMAIN`] and the SHA-256 of all text before the first of
+//! these lines, 64 bytes.
 
-use crate::hex::hex;
+use crate::hex::{self, hex};
 use crate::trust::file::{Keys, TrustFile, TrustFileError, parse, parse_key_id};
 use crate::trust::keys::SecretKey;
 use ed25519_dalek::Signature;
@@ -12,30 +12,30 @@ use seal::{KeyId, Role, parse_public_key};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
-/// Keeps a signature over trust from being taken for one over a release.
+/// Domain separation string: a signature of a trust file is not one of a release.
 pub const DOMAIN: [u8; 32] = *b"RayOS Update trust file\0\0\0\0\0\0\0\0\0";
 
 const SIGNATURE_LINE: &str = "# signature ";
 
-/// Why new trust does not replace the old.
+/// Reasons why a new trust file does not replace the current one.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum TrustUpdateError {
     #[error(transparent)]
     File(#[from] TrustFileError),
-    #[error("line {0:?} is not a signature")]
+    #[error("line {0:?}, expected a signature")]
     Line(String),
-    #[error("key epoch {new} does not rise above {current}")]
+    #[error("key epoch {new}, expected more than {current}")]
     Epoch { current: u64, new: u64 },
-    #[error("key {0} is revoked, and the new trust does not say so")]
+    #[error("key {0} is revoked, but not in the new trust file")]
     Unrevoked(KeyId),
     #[error("signature of key {0} does not match")]
     BadSignature(KeyId),
-    #[error("signed by {have} {role} key(s) of the current trust, expected {need}")]
+    #[error("signed by {have} {role} key(s) of the current trust file, expected {need}")]
     Threshold { role: Role, have: usize, need: u8 },
 }
 
-/// The 64 bytes that are signed for a trust file. *Pure.*
+/// Returns the 64 bytes to sign for a trust file. *Pure.*
 #[must_use]
 pub fn to_be_signed(text: &str) -> [u8; 64] {
     let (body, _) = split(text);
@@ -45,7 +45,7 @@ pub fn to_be_signed(text: &str) -> [u8; 64] {
     message
 }
 
-/// `text` with a signature of `key` appended. *Pure.*
+/// Returns `text` with a signature of `key` appended. *Pure.*
 #[must_use]
 pub fn sign(text: &str, key: &SecretKey) -> String {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
@@ -54,9 +54,9 @@ pub fn sign(text: &str, key: &SecretKey) -> String {
     format!("{text}{SIGNATURE_LINE}{} {signature}\n", key.id())
 }
 
-/// The new trust, if the current one lets it take its place: it holds its keys itself, its epoch is
-/// higher, it still revokes what was revoked, and as many release keys (and vendor keys) of the
-/// *current* trust signed it as that asks for. *Pure.*
+/// Returns the new trust file, if it may replace the current one. *Pure.* It must contain its keys,
+/// have a higher key epoch, revoke every key that is revoked now, and be signed by as many release
+/// and vendor keys of the *current* file as the thresholds of that file demand.
 ///
 /// # Errors
 /// [`TrustUpdateError`].
@@ -87,11 +87,15 @@ pub fn check(current: &TrustFile, new: &str, path: &Path) -> Result<TrustFile, T
             return Err(TrustUpdateError::Threshold { role, have, need });
         }
     }
-    // Parsed only now that it is authenticated.
+    // Parsed after it is authenticated.
     let file = parse(body, path, Keys::Inside)?;
-    let (was, new) = (current.trust.epoch(), file.trust.epoch());
-    if new <= was {
-        return Err(TrustUpdateError::Epoch { current: was, new });
+    let new = file.trust.epoch();
+    let current_epoch = current.trust.epoch();
+    if new <= current_epoch {
+        return Err(TrustUpdateError::Epoch {
+            current: current_epoch,
+            new,
+        });
     }
     match current.revoked.iter().find(|id| !file.revoked.contains(id)) {
         Some(id) => Err(TrustUpdateError::Unrevoked(*id)),
@@ -99,7 +103,7 @@ pub fn check(current: &TrustFile, new: &str, path: &Path) -> Result<TrustFile, T
     }
 }
 
-/// The text that is signed, and the signature lines.
+/// Splits a trust file into the text that is signed and the signature lines.
 fn split(text: &str) -> (&str, &str) {
     let line = format!("\n{SIGNATURE_LINE}");
     text.find(&line)
@@ -112,17 +116,9 @@ fn signature(line: &str) -> Result<(KeyId, Signature), TrustUpdateError> {
         .strip_prefix(SIGNATURE_LINE)
         .and_then(|rest| rest.split_once(' '))
         .ok_or_else(refused)?;
-    let halves = signature.as_bytes().as_chunks::<32>().0;
-    if signature.len() != 128 {
-        return Err(refused());
-    }
-    let mut bytes = Vec::new();
-    for half in halves {
-        let text = std::str::from_utf8(half).map_err(|_| refused())?;
-        bytes.extend_from_slice(&parse_key_id(text).ok_or_else(refused)?.0);
-    }
-    let signature = Signature::from_slice(&bytes).map_err(|_| refused())?;
-    Ok((parse_key_id(id).ok_or_else(refused)?, signature))
+    let id = parse_key_id(id).ok_or_else(refused)?;
+    let signature: [u8; 64] = hex::decode(signature).ok_or_else(refused)?;
+    Ok((id, Signature::from_bytes(&signature)))
 }
 
 #[cfg(test)]
@@ -167,24 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn the_old_threshold_decides() {
+    fn the_threshold_of_the_current_file_decides() {
         let new = file(2, 1, &[4], &[9, 1]);
         assert_eq!(
             refused(&new),
-            "signed by 0 release key(s) of the current trust, expected 2"
+            "signed by 0 release key(s) of the current trust file, expected 2"
         );
         let once = sign(&new, &key(1));
         assert_eq!(
             refused(&once),
-            "signed by 1 release key(s) of the current trust, expected 2"
+            "signed by 1 release key(s) of the current trust file, expected 2"
         );
         assert_eq!(
             refused(&sign(&once, &key(1))),
-            "signed by 1 release key(s) of the current trust, expected 2"
+            "signed by 1 release key(s) of the current trust file, expected 2"
         );
         assert_eq!(
             refused(&sign(&once, &key(4))),
-            "signed by 1 release key(s) of the current trust, expected 2"
+            "signed by 1 release key(s) of the current trust file, expected 2"
         );
         let twice = sign(&once, &key(3));
         assert_eq!(
@@ -197,16 +193,16 @@ mod tests {
     }
 
     #[test]
-    fn the_epoch_rises_and_revocations_stay() {
+    fn the_epoch_must_rise_and_revocations_must_stay() {
         let signed = |text: String| sign(&sign(&text, &key(1)), &key(2));
         assert_eq!(
             refused(&signed(file(1, 1, &[4], &[9]))),
-            "key epoch 1 does not rise above 1"
+            "key epoch 1, expected more than 1"
         );
         assert_eq!(
             refused(&signed(file(2, 1, &[4], &[]))),
             format!(
-                "key {} is revoked, and the new trust does not say so",
+                "key {} is revoked, but not in the new trust file",
                 key(9).id()
             )
         );
@@ -217,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_after_signing_is_refused() {
+    fn a_change_after_signing_is_refused() {
         let signed = sign(&sign(&file(2, 1, &[4], &[9]), &key(1)), &key(2));
         assert!(refused(&signed.replace("epoch = 2", "epoch = 3")).ends_with("does not match"));
         assert!(refused(&(signed.clone() + "epoch = 3\n")).starts_with("line \"epoch = 3\""));
@@ -225,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_over_a_release_is_none_over_trust() {
+    fn a_signature_of_another_domain_is_refused() {
         let new = file(2, 1, &[4], &[9]);
         let other = hex(&key(1).sign(&Sha256::digest(&new)));
         assert!(
@@ -238,6 +234,6 @@ mod tests {
     fn keys_in_other_files_cannot_be_signed() {
         let new = "epoch = 2\n[threshold]\nrelease = 1\n[[key]]\nname = \"a\"\nroles = [\"release\"]\npath = \"a.pub\"\n";
         let signed = sign(&sign(new, &key(1)), &key(2));
-        assert!(refused(&signed).contains("a signed trust file holds its keys itself"));
+        assert!(refused(&signed).contains("a signed trust file must contain its keys"));
     }
 }

@@ -1,5 +1,5 @@
-//! Indexes. Chunks of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text, 6 the
-//! end. 1 and 2 are a run, 5 and 6 another.
+//! Invalid indexes. Chunks of the sample: 0 boot; 1 text, 2 noise, 3 zeroes, 4 repeat of 2, 5 text,
+//! 6 the end. Chunks 1 and 2 are a run, 5 and 6 are another.
 
 use crate::forged;
 use crate::sample::{Parts, check, trust};
@@ -9,15 +9,12 @@ use bundle::manifest::{Base, BaseImage, ImageRole};
 use bundle::{ChunkEntry, ChunkKind, Index, IndexError};
 
 #[test]
-fn a_kind_of_chunk_that_is_not_known() {
-    assert_eq!(
-        forged(|p| p.entry(1)[0] = 5),
-        "chunk 1: kind 5 is not known"
-    );
+fn an_unknown_kind_of_chunk() {
+    assert_eq!(forged(|p| p.entry(1)[0] = 5), "chunk 1: unknown kind 5");
 }
 
 #[test]
-fn chunks_of_no_length_or_too_much() {
+fn chunk_lengths_outside_their_limits() {
     assert_eq!(
         forged(|p| p.entry(1)[1..4].fill(0)),
         "chunk 1: length 0, expected 1 to 4096"
@@ -33,10 +30,10 @@ fn chunks_of_no_length_or_too_much() {
 }
 
 #[test]
-fn chunks_that_are_not_aligned() {
+fn an_unaligned_chunk_before_the_end_of_the_image() {
     assert_eq!(
         forged(|p| p.entry(1)[1..4].copy_from_slice(&[0xff, 0x0f, 0])),
-        "chunk 1: length 4095 is not a multiple of 4096, and the image goes on"
+        "chunk 1: length 4095, expected a multiple of 4096 before the end of the image"
     );
 }
 
@@ -47,18 +44,21 @@ fn chunks_that_do_not_cover_the_image() {
             p.manifest.images[1].size += 1;
             p.statement.root = None;
         }),
-        "image root: chunks cover 29472 bytes of 29473"
+        "image root: chunks cover 29472 bytes, expected 29473"
     );
     assert_eq!(
         forged(|p| {
             p.manifest.images[1].size = u64::MAX;
             p.statement.root = None;
         }),
-        format!("image root: chunks cover 29472 bytes of {}", u64::MAX)
+        format!(
+            "image root: chunks cover 29472 bytes, expected {}",
+            u64::MAX
+        )
     );
     assert_eq!(
         forged(|p| p.entry(3)[2] = 0x20),
-        "image root: chunks cover 25376 bytes of 29472"
+        "image root: chunks cover 25376 bytes, expected 29472"
     );
 }
 
@@ -94,7 +94,7 @@ fn stored_lengths_that_do_not_fit_the_kind() {
 }
 
 #[test]
-fn arguments_where_there_are_none() {
+fn an_argument_of_a_kind_that_has_none() {
     for (chunk, kind) in [(1, "zstd"), (2, "raw"), (3, "zero")] {
         assert_eq!(
             forged(|p| p.entry(chunk)[12] = 1),
@@ -104,17 +104,17 @@ fn arguments_where_there_are_none() {
 }
 
 #[test]
-fn chunks_that_build_upon_what_is_not_of_their_run() {
+fn chunks_that_refer_to_bytes_outside_their_run() {
     let set = |chunk: usize, before: u32| {
         forged(|p| p.entry(chunk)[8..12].copy_from_slice(&before.to_le_bytes()))
     };
     assert_eq!(
         set(3, 4096),
-        "chunk 3: a zero chunk builds upon 4096 bytes before it"
+        "chunk 3: a zero chunk refers to 4096 bytes before it"
     );
     assert_eq!(
         set(4, 4096),
-        "chunk 4: a repeat chunk builds upon 4096 bytes before it"
+        "chunk 4: a repeat chunk refers to 4096 bytes before it"
     );
     for (chunk, before, run) in [
         (0, 4096, 0),
@@ -128,17 +128,17 @@ fn chunks_that_build_upon_what_is_not_of_their_run() {
         assert_eq!(
             set(chunk, before),
             format!(
-                "chunk {chunk}: builds upon {before} bytes before it, expected a multiple of 4096 within the {run} of its run"
+                "chunk {chunk}: refers to {before} bytes before it, expected a multiple of 4096, maximum {run}"
             )
         );
     }
-    // That raw chunk does not need what is before it, so that it may begin a run as well.
+    // A raw chunk refers to nothing, so it may begin a run too.
     let mut parts = Parts::sample();
     parts.entry(2)[8..12].fill(0);
     check(&parts.seal(), &trust()).unwrap();
 }
 
-/// An index of zstd frames of those lengths in one run.
+/// Decodes an index with one run of zstd chunks of these lengths.
 fn run(lengths: &[u32]) -> Result<Index, IndexError> {
     let mut manifest = Parts::sample().manifest;
     let mut before = 0;
@@ -180,7 +180,7 @@ fn a_run_that_is_too_long() {
         .to_string();
     assert_eq!(
         refused,
-        "chunk 2: ends a run of 4194404 bytes, at most 4194304"
+        "chunk 2: ends a run of 4194404 bytes, maximum 4194304"
     );
 }
 
@@ -205,11 +205,11 @@ fn digests_that_do_not_fit_the_kind() {
 }
 
 #[test]
-fn repeats_of_what_is_not_there() {
+fn repeats_of_chunks_that_do_not_equal_them() {
     let set = |of: u32| forged(|p| p.entry(4)[12..16].copy_from_slice(&of.to_le_bytes()));
     for of in [0, 1, 3, 4, 5, u32::MAX] {
         let expected = format!(
-            "chunk 4: repeats chunk {of}, which is not an earlier chunk of the image with the same content"
+            "chunk 4: repeats chunk {of}, which is not an equal earlier chunk of the same image"
         );
         assert_eq!(set(of), expected);
     }
@@ -223,12 +223,12 @@ fn a_payload_of_another_length() {
         p.manifest.payload += 1;
     });
     assert!(
-        refused.starts_with("chunks are stored in ") && refused.contains("the payload has"),
+        refused.starts_with("payload of ") && refused.contains(" bytes, chunks have "),
         "{refused}"
     );
 }
 
-/// The sample as a delta bundle: chunk 1 with `ranges` base ranges.
+/// Returns the refusal of the sample as a delta bundle, with base ranges of chunk 1.
 fn delta(argument: u32, ranges: &[[u8; 16]]) -> String {
     forged(|p| {
         let image = |role| BaseImage {
@@ -256,8 +256,8 @@ fn range(role: u8, len: u32, offset: u64) -> [u8; 16] {
 }
 
 #[test]
-fn base_ranges_out_of_their_limits() {
-    let outside = "base range 0 lies outside the images of the base release";
+fn base_ranges_outside_their_limits() {
+    let outside = "base range 0: outside the images of the base release";
     for bad in [
         range(0, 1, 0),
         range(3, 1, 0),
@@ -272,15 +272,15 @@ fn base_ranges_out_of_their_limits() {
     bad[2] = 1;
     assert_eq!(
         delta(1, &[bad]),
-        "base range 0 has data where it must be zero"
+        "base range 0: reserved bytes are not zero"
     );
     assert_eq!(
         delta(0, &[]),
-        "chunk 1: prefix of 0 bytes, at most 16777216"
+        "chunk 1: base ranges of 0 bytes, expected 1 to 16777216"
     );
     assert_eq!(
         delta(1, &[range(2, (16 << 20) + 1, 0)]),
-        "chunk 1: prefix of 16777217 bytes, at most 16777216"
+        "chunk 1: base ranges of 16777217 bytes, expected 1 to 16777216"
     );
     assert_eq!(
         delta(2, &[range(2, 1, 0)]),

@@ -1,4 +1,4 @@
-//! What a reader must refuse: each forgery is signed with the true key, unless it is about the
+//! Forgeries that a reader must refuse. Each is signed with the trusted key, unless it is about the
 //! signature.
 
 mod chunks;
@@ -11,7 +11,7 @@ mod statement;
 use sample::{Parts, check, refusal, sample, trust};
 use std::io::{self, Read};
 
-/// A forgery made by changing the parts of the sample.
+/// Returns the refusal of a forgery, made by changing parts of the sample.
 fn forged(change: impl FnOnce(&mut Parts)) -> String {
     let mut parts = Parts::sample();
     change(&mut parts);
@@ -26,7 +26,7 @@ fn the_sample_and_a_forgery_without_change_are_accepted() {
 }
 
 #[test]
-fn every_truncation() {
+fn every_truncation_is_refused() {
     let bytes = sample();
     for len in 0..bytes.len() {
         let refused = check(&bytes[..len], &trust()).unwrap_err();
@@ -41,7 +41,7 @@ fn every_truncation() {
 }
 
 #[test]
-fn any_single_bit_flipped_anywhere() {
+fn every_flip_of_a_single_bit_is_refused() {
     let bytes = sample();
     let flip_all = |from: usize, step: usize| {
         let mut flipped = bytes.clone();
@@ -64,7 +64,7 @@ fn any_single_bit_flipped_anywhere() {
 }
 
 #[test]
-fn trailing_data() {
+fn trailing_data_is_refused() {
     let bytes = sample();
     let at = bytes.len();
     assert_eq!(
@@ -74,12 +74,12 @@ fn trailing_data() {
 }
 
 #[test]
-fn a_source_without_end_is_left_at_the_first_byte_too_many() {
+fn reading_a_source_without_end_stops_at_the_first_trailing_byte() {
     struct Endless(io::Cursor<Vec<u8>>, u64);
     impl Read for Endless {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.1 += buffer.len() as u64;
-            assert!(self.1 < 8 << 20, "read on and on");
+            assert!(self.1 < 8 << 20, "no end of reading");
             let read = self.0.read(buffer)?;
             buffer[read..].fill(0);
             Ok(buffer.len())

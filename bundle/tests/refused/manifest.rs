@@ -1,4 +1,4 @@
-//! Manifests.
+//! Invalid manifests.
 
 use crate::forged;
 use crate::sample::{Parts, check, refusal, trust};
@@ -46,7 +46,7 @@ fn cbor_that_is_not_deterministic() {
     let refused = with_manifest(|bytes| [b"\xd9\xd9\xf7", bytes.as_slice()].concat());
     assert_eq!(
         refused,
-        "manifest: byte 0: item of major type 6, which a manifest does not use"
+        "manifest: byte 0: major type 6 is not allowed in a manifest"
     );
     let refused = with_manifest(|bytes| {
         replace(
@@ -56,13 +56,13 @@ fn cbor_that_is_not_deterministic() {
         )
     });
     assert!(
-        refused.ends_with("item of major type 7, which a manifest does not use"),
+        refused.ends_with("major type 7 is not allowed in a manifest"),
         "{refused}"
     );
     let refused =
         with_manifest(|bytes| replace(bytes, b"\x6erollback_index\x07", b"\x6erollback_index\x26"));
     assert!(
-        refused.ends_with("item of major type 1, which a manifest does not use"),
+        refused.ends_with("major type 1 is not allowed in a manifest"),
         "{refused}"
     );
     let refused = with_manifest(|bytes| [bytes.as_slice(), b"\0"].concat());
@@ -72,9 +72,9 @@ fn cbor_that_is_not_deterministic() {
 }
 
 #[test]
-fn cbor_given_as_an_array_instead_of_a_map() {
+fn an_array_instead_of_a_map() {
     let refused = with_manifest(|bytes| {
-        // The fields of the index as an array of their values: serde_cbor would take it.
+        // The fields of the index as an array of their values, which serde_cbor accepts.
         let at = bytes
             .windows(7)
             .position(|window| window == b"\x65index\xa2")
@@ -91,12 +91,12 @@ fn cbor_given_as_an_array_instead_of_a_map() {
     });
     assert_eq!(
         refused,
-        "manifest: decodes, but does not encode to the same bytes"
+        "manifest: decoded value does not encode to the same bytes"
     );
 }
 
 #[test]
-fn keys_out_of_order_twice_or_unknown() {
+fn keys_out_of_order_duplicate_or_unknown() {
     let swap = |bytes| {
         replace(
             replace(
@@ -108,7 +108,7 @@ fn keys_out_of_order_twice_or_unknown() {
             b"\x64size\x64boot",
         )
     };
-    assert!(with_manifest(swap).ends_with("map key appears twice"));
+    assert!(with_manifest(swap).ends_with("duplicate map key"));
     let order = |bytes| {
         replace(
             bytes,
@@ -124,10 +124,10 @@ fn keys_out_of_order_twice_or_unknown() {
 }
 
 #[test]
-fn nesting_without_end_and_lengths_without_bytes() {
+fn deep_nesting_and_lengths_without_bytes() {
     for depth in [8, 100, 100_000] {
         let refused = with_manifest(|_| vec![0x81; depth]);
-        assert_eq!(refused, "manifest: byte 7: nested deeper than 6");
+        assert_eq!(refused, "manifest: byte 7: nested more than 6 levels deep");
     }
     for head in [0x5b_u8, 0x7b, 0x9b, 0xbb] {
         let refused = with_manifest(|_| [&[head][..], &u64::MAX.to_be_bytes()].concat());
@@ -136,11 +136,11 @@ fn nesting_without_end_and_lengths_without_bytes() {
 }
 
 #[test]
-fn texts_out_of_their_limits() {
+fn texts_outside_their_limits() {
     for bad in ["", "with space", "ü", &"x".repeat(65)] {
         assert!(
             forged(|p| p.manifest.compatible = vec![bad.to_owned()])
-                .contains("is not 1 to 64 printable"),
+                .contains("expected 1 to 64 printable"),
             "{bad}"
         );
     }
@@ -155,15 +155,15 @@ fn texts_out_of_their_limits() {
     .unwrap();
     assert_eq!(
         forged(|p| p.manifest.compatible = vec!["x".to_owned(); 65]),
-        "manifest: number of compatible names is 65, at most 64"
+        "manifest: number of compatible names is 65, maximum 64"
     );
     assert_eq!(
         forged(|p| p.manifest.compatible.clear()),
-        "manifest: names no hardware that the release fits"
+        "manifest: no compatible name"
     );
     assert_eq!(
         forged(|p| p.manifest.notes = "x".repeat(MAX_NOTES_LEN + 1)),
-        "manifest: length of the notes is 65537, at most 65536"
+        "manifest: length of the notes is 65537, maximum 65536"
     );
     check(
         &{
@@ -176,7 +176,8 @@ fn texts_out_of_their_limits() {
     .unwrap();
 }
 
-/// Accepts the sample with `good` in its manifest, and says how it is refused with `bad`.
+/// Checks that the sample is accepted with `good` in its manifest, and returns the refusal with
+/// `bad`.
 fn limit(good: impl FnOnce(&mut Manifest), bad: impl FnOnce(&mut Manifest)) -> String {
     let mut parts = Parts::sample();
     good(&mut parts.manifest);
@@ -185,7 +186,7 @@ fn limit(good: impl FnOnce(&mut Manifest), bad: impl FnOnce(&mut Manifest)) -> S
 }
 
 #[test]
-fn build_facts_and_extensions_out_of_their_limits() {
+fn build_facts_and_extensions_outside_their_limits() {
     let facts = |number: usize| {
         (0..number)
             .map(|number| (Key(format!("fact-{number}")), String::new()))
@@ -196,7 +197,7 @@ fn build_facts_and_extensions_out_of_their_limits() {
             |m| m.build = facts(MAX_BUILD_FACTS),
             |m| m.build = facts(MAX_BUILD_FACTS + 1)
         ),
-        "manifest: number of build facts is 257, at most 256"
+        "manifest: number of build facts is 257, maximum 256"
     );
     let fact = |key: &str, len| [(Key(key.to_owned()), "ü".repeat(len / 2))].into();
     assert_eq!(
@@ -204,7 +205,7 @@ fn build_facts_and_extensions_out_of_their_limits() {
             |m| m.build = fact("x", MAX_BUILD_VALUE_LEN),
             |m| m.build = fact("x", MAX_BUILD_VALUE_LEN + 2)
         ),
-        "manifest: length of a build fact is 4098, at most 4096"
+        "manifest: length of a build fact is 4098, maximum 4096"
     );
     let (longest, longer) = ("x".repeat(64), "x".repeat(65));
     for bad in ["", "with space", &longer] {
@@ -221,7 +222,7 @@ fn build_facts_and_extensions_out_of_their_limits() {
             |m| m.ext = extensions(MAX_EXTENSIONS),
             |m| m.ext = extensions(MAX_EXTENSIONS + 1)
         ),
-        "manifest: number of extensions is 65, at most 64"
+        "manifest: number of extensions is 65, maximum 64"
     );
     let extension = |key: &str| [(Key(key.to_owned()), Blob(vec![0; 1000]))].into();
     for bad in ["", "ü", &longer] {
@@ -231,7 +232,7 @@ fn build_facts_and_extensions_out_of_their_limits() {
 }
 
 #[test]
-fn a_bill_of_materials_and_a_base_that_are_named_wrongly() {
+fn invalid_names_of_bill_of_materials_and_base() {
     let sbom = |media_type: &str| {
         Some(Sbom {
             sha256: Blob([1; 32]),
@@ -266,11 +267,11 @@ fn a_bill_of_materials_and_a_base_that_are_named_wrongly() {
     for (bad, said) in [
         (
             [(ImageRole::Root, 1), (ImageRole::Boot, 1)],
-            "image boot stands behind image root",
+            "image boot after image root",
         ),
         (
             [(ImageRole::Root, 1), (ImageRole::Root, 1)],
-            "image root appears twice",
+            "duplicate image root",
         ),
         (
             [(ImageRole::Boot, 1), (ImageRole::Root, 0)],
@@ -285,7 +286,7 @@ fn a_bill_of_materials_and_a_base_that_are_named_wrongly() {
 }
 
 #[test]
-fn an_updater_version_that_is_none() {
+fn an_invalid_updater_version() {
     let with = |text: &str| {
         let mut parts = Parts::sample();
         parts.manifest.min_updater = Some("1.2.3".parse().unwrap());
@@ -318,14 +319,14 @@ fn an_updater_version_that_is_none() {
     ] {
         let refused = refusal(&with(bad));
         assert!(
-            refused.contains("is not three numbers with dots"),
+            refused.contains("expected MAJOR.MINOR.PATCH"),
             "{bad}: {refused}"
         );
     }
 }
 
 #[test]
-fn an_extension_that_must_be_understood() {
+fn an_unknown_mandatory_extension() {
     let extend = |name: &str| {
         let mut parts = Parts::sample();
         parts
@@ -337,20 +338,20 @@ fn an_extension_that_must_be_understood() {
     check(&extend("colour"), &trust()).unwrap();
     assert_eq!(
         refusal(&extend("!encryption")),
-        "manifest: extension \"!encryption\" must be understood and is not known"
+        "manifest: unknown mandatory extension \"!encryption\""
     );
 }
 
 #[test]
-fn images_missing_repeated_out_of_order_or_unknown() {
+fn images_missing_duplicate_out_of_order_or_unknown() {
     assert_eq!(forged(|p| p.manifest.images.clear()), "manifest: no image");
     assert_eq!(
         forged(|p| p.manifest.images[1].role = ImageRole::Boot),
-        "manifest: image boot appears twice"
+        "manifest: duplicate image boot"
     );
     assert_eq!(
         forged(|p| p.manifest.images.reverse()),
-        "manifest: image boot stands behind image root"
+        "manifest: image boot after image root"
     );
     let unknown = |bytes| replace(bytes, b"\x64role\x64boot", b"\x64role\x64boat");
     assert!(with_manifest(unknown).contains("unknown variant `boat`"));
@@ -361,29 +362,31 @@ fn images_missing_repeated_out_of_order_or_unknown() {
 }
 
 #[test]
-fn chunk_sizes_out_of_their_limits() {
+fn chunk_sizes_outside_their_limits() {
     for bad in [0, 4095, 4097, MAX_CHUNK_LEN + 4096, u32::MAX] {
         let refused = forged(|p| p.manifest.images[1].chunk_size = bad);
         assert!(
-            refused.starts_with(&format!("manifest: image root: chunk size {bad} is not")),
+            refused.starts_with(&format!(
+                "manifest: image root: chunk size {bad}, expected "
+            )),
             "{refused}"
         );
     }
-    // As much as may be is accepted; that chunks are not longer is checked with the index.
+    // The maximum is accepted; the lengths of chunks are checked with the index.
     let mut parts = Parts::sample();
     parts.manifest.images[1].chunk_size = MAX_CHUNK_LEN;
     check(&parts.seal(), &trust()).unwrap();
 }
 
 #[test]
-fn more_chunks_than_a_bundle_may_have() {
+fn more_chunks_than_the_maximum() {
     let refused = forged(|p| {
         p.manifest.images[1].chunks = MAX_CHUNKS;
         p.manifest.index.chunks = MAX_CHUNKS + p.manifest.images[0].chunks;
     });
     assert_eq!(
         refused,
-        "manifest: number of chunks is 262145, at most 262144"
+        "manifest: number of chunks is 262145, maximum 262144"
     );
     assert_eq!(
         forged(|p| p.manifest.images[1].chunks = u64::MAX),
@@ -401,17 +404,20 @@ fn an_index_longer_than_the_bundle() {
         p.manifest.images[1].chunks += 1000;
         p.manifest.index.chunks += 1000;
     });
-    assert!(refused.starts_with("bundle is signed for "), "{refused}");
+    assert!(
+        refused.starts_with("bundle is signed with a length of "),
+        "{refused}"
+    );
 }
 
 #[test]
-fn more_base_ranges_than_a_bundle_may_have() {
+fn more_base_ranges_than_the_maximum() {
     let refused = |ranges| forged(|p| p.manifest.index.ranges = ranges);
     assert_eq!(
         refused(MAX_BASE_RANGES + 1),
-        "manifest: number of base ranges is 1048577, at most 1048576"
+        "manifest: number of base ranges is 1048577, maximum 1048576"
     );
-    // As many as may be, which are not there.
+    // The maximum number, but no base.
     assert_eq!(
         refused(MAX_BASE_RANGES),
         "manifest: base ranges without a base release"

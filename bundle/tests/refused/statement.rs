@@ -1,11 +1,11 @@
-//! Seals and statements.
+//! Invalid seals and statements.
 
 use crate::sample::{Parts, RECIPE, bundle_of, check, key, refusal, sample, trust, trust_in};
 use bundle::keys::SecretKey;
 use bundle::limits::MAX_MANIFEST_LEN;
 use seal::{SEAL_LEN, STATEMENT_LEN, Seal, Statement};
 
-/// The seal of the sample with its first 512 bytes changed, signed anew.
+/// Returns the refusal of the sample with a changed statement, signed again.
 fn resealed(change: impl FnOnce(&mut Statement)) -> String {
     refusal(&Parts::sample().seal_with(change))
 }
@@ -22,14 +22,14 @@ fn an_empty_file_and_an_empty_block() {
 }
 
 #[test]
-fn another_magic() {
+fn a_wrong_magic_number() {
     let mut bytes = sample();
     bytes[0] ^= 1;
     assert_eq!(refusal(&bytes), "not a RayOS bundle or boot image");
 }
 
 #[test]
-fn another_major_version() {
+fn an_unknown_major_version() {
     let mut bytes = sample();
     bytes[32] = 2;
     crc(&mut bytes);
@@ -39,7 +39,7 @@ fn another_major_version() {
     );
 }
 
-/// The sample with bytes of its statement changed that no program of ours would write, signed anew.
+/// Returns the sample with changed bytes in its statement, signed again.
 fn signed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = sample();
     change(&mut bytes[..STATEMENT_LEN]);
@@ -50,8 +50,8 @@ fn signed(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 }
 
 #[test]
-fn signed_flags_and_bytes_that_are_not_known() {
-    // Bits 0 and 1 are known; 2 to 15 must be, in any minor version.
+fn unknown_flags_and_fields() {
+    // Bits 0 and 1 are defined. A reader must know bits 2 to 15, in any minor version.
     for (minor, flags) in [
         (0_u8, 4_u32),
         (0, 1 << 15),
@@ -71,7 +71,7 @@ fn signed_flags_and_bytes_that_are_not_known() {
             )
         );
     }
-    // Bits 16 to 31, and what lies behind the fields, belong to later minor versions.
+    // Bits 16 to 31, and the bytes after the fields, belong to later minor versions.
     for (at, byte) in [(38, 1), (39, 0x80), (288, 1), (511, 1)] {
         let with = |minor: u8| {
             signed(|statement| {
@@ -89,7 +89,7 @@ fn signed_flags_and_bytes_that_are_not_known() {
 }
 
 #[test]
-fn signed_versions_and_images_that_are_none() {
+fn invalid_versions_and_images() {
     let version = |text: &[u8]| {
         refusal(&signed(|statement| {
             statement[176..240].fill(0);
@@ -112,7 +112,7 @@ fn signed_versions_and_images_that_are_none() {
     }
     let longest = version(&[b'x'; 64]);
     assert!(
-        longest.ends_with("in the signed statement, and 1.2.3 in the manifest"),
+        longest.ends_with("in the signed statement, but 1.2.3 in the manifest"),
         "{longest}"
     );
     // Manifest, boot, recovery and verified root: a length without a digest, and a digest without a length.
@@ -131,7 +131,7 @@ fn signed_versions_and_images_that_are_none() {
 }
 
 #[test]
-fn damage_is_told_from_forgery() {
+fn damage_and_forgery_have_different_errors() {
     let mut bytes = sample();
     bytes[600] ^= 1;
     assert!(refusal(&bytes).starts_with("seal is damaged: checksum"));
@@ -143,7 +143,7 @@ fn damage_is_told_from_forgery() {
 }
 
 #[test]
-fn no_signature_at_all() {
+fn no_signature() {
     let seal = Seal::new(
         &Seal::from_bytes(sample()[..SEAL_LEN].try_into().unwrap())
             .unwrap()
@@ -155,7 +155,7 @@ fn no_signature_at_all() {
 }
 
 #[test]
-fn a_signature_by_nobody_known() {
+fn a_signature_of_an_unknown_key() {
     let other = SecretKey::from_seed(&[8; 32]);
     let refused = check(&sample(), &trust_in(&[&other], 1)).unwrap_err();
     assert_eq!(
@@ -165,12 +165,12 @@ fn a_signature_by_nobody_known() {
 }
 
 #[test]
-fn more_signatures_than_fit() {
+fn more_signatures_than_the_maximum() {
     let mut bytes = sample();
     bytes[512] = 17;
     crc(&mut bytes);
     assert_eq!(refusal(&bytes), "seal claims 17 signatures: at most 16 fit");
-    // Sixteen fit: one by the key and fifteen by people of whom nobody knows.
+    // Sixteen fit: one of the trusted key and fifteen of unknown keys.
     let mut keys = vec![key()];
     keys.extend((8..23).map(|seed| SecretKey::from_seed(&[seed; 32])));
     let full = bundle_of(RECIPE, &keys, 1);
@@ -194,7 +194,7 @@ fn the_same_key_twice_for_a_threshold_of_two() {
 }
 
 #[test]
-fn a_signature_from_another_domain() {
+fn a_signature_of_another_domain() {
     let statement = Parts::sample().statement;
     let mut seal = Seal::new(&statement);
     let message = [b"Another domain".as_slice(), &seal.to_be_signed()].concat();
@@ -205,7 +205,7 @@ fn a_signature_from_another_domain() {
 }
 
 #[test]
-fn a_later_key_epoch_than_the_trust() {
+fn a_key_epoch_above_that_of_the_trust() {
     assert_eq!(
         resealed(|statement| statement.key_epoch = 1),
         "signed under key epoch 1, the trust at hand is of epoch 0"
@@ -213,7 +213,7 @@ fn a_later_key_epoch_than_the_trust() {
 }
 
 #[test]
-fn a_manifest_of_no_length_or_too_much() {
+fn manifest_lengths_outside_their_limits() {
     let too_long = MAX_MANIFEST_LEN + 1;
     assert_eq!(
         resealed(|s| s.manifest = seal::ImageDigest::NONE),
@@ -230,13 +230,13 @@ fn a_manifest_of_no_length_or_too_much() {
 }
 
 #[test]
-fn another_length_than_was_signed() {
+fn a_bundle_length_other_than_the_signed_one() {
     let len = sample().len() as u64;
     for wrong in [0, len - 1, len + 1, u64::MAX] {
         let refused = resealed(|s| s.bundle_len = wrong);
         assert!(
             refused.starts_with(&format!(
-                "bundle is signed for {wrong} bytes, its parts need "
+                "bundle is signed with a length of {wrong} bytes, its parts have "
             )),
             "{refused}"
         );
@@ -247,12 +247,12 @@ fn another_length_than_was_signed() {
 fn statement_and_manifest_that_disagree() {
     assert_eq!(
         resealed(|s| s.rollback_index = 8),
-        "rollback index is 8 in the signed statement, and 7 in the manifest"
+        "rollback index is 8 in the signed statement, but 7 in the manifest"
     );
     let version = seal::Text64::new("1.2.4").unwrap();
     assert_eq!(
         resealed(|s| s.version = version),
-        "version is 1.2.4 in the signed statement, and 1.2.3 in the manifest"
+        "version is 1.2.4 in the signed statement, but 1.2.3 in the manifest"
     );
     assert!(
         resealed(|s| s.boot = seal::ImageDigest::NONE)
@@ -260,7 +260,7 @@ fn statement_and_manifest_that_disagree() {
     );
     assert_eq!(
         resealed(|s| s.root.as_mut().unwrap().len += 1),
-        "verified root image is 29473 bytes in the signed statement, and 29472 bytes in the manifest"
+        "verified root image is 29473 bytes in the signed statement, but 29472 bytes in the manifest"
     );
     assert!(
         resealed(|s| s.root.as_mut().unwrap().root_hash[3] ^= 1)

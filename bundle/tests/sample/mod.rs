@@ -1,6 +1,7 @@
-//! A small release to take apart, and forgeries of it that are signed like the true one.
-#![allow(dead_code, reason = "each test program uses its own part of this")]
+//! A small release, and its parts, from which tests make signed forgeries.
+#![allow(dead_code, reason = "each test program uses a part of this")]
 
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::manifest::Manifest;
 use bundle::open::{Access, OpenError, Opener};
@@ -12,17 +13,17 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The key that signs the sample.
+/// Returns the key that signs the sample.
 pub(crate) fn key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
 }
 
-/// Trust in that key alone.
+/// Returns trust in that key alone.
 pub(crate) fn trust() -> Trust {
     trust_in(&[&key()], 1)
 }
 
-/// Trust in `keys` for releases.
+/// Returns trust in `keys` for releases.
 pub(crate) fn trust_in(keys: &[&SecretKey], threshold: u8) -> Trust {
     let keys: Vec<TrustedKey> = keys
         .iter()
@@ -31,7 +32,7 @@ pub(crate) fn trust_in(keys: &[&SecretKey], threshold: u8) -> Trust {
     Trust::new(0, [threshold, 0, 0], &keys).unwrap()
 }
 
-/// Bytes that do not compress, the same in every run.
+/// Returns bytes that do not compress, different for each seed.
 pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut block: [u8; 32] = [seed; 32];
@@ -80,7 +81,7 @@ path = "boot.efi"
 chunk_size = 8192
 "#;
 
-/// Makes a bundle of the recipe and the sample's images, signed with `keys`.
+/// Creates a bundle from the recipe and the sample's images, signed with `keys`.
 pub(crate) fn bundle_of(recipe: &str, keys: &[SecretKey], workers: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("root.img"), root_image()).unwrap();
@@ -93,22 +94,23 @@ pub(crate) fn bundle_of(recipe: &str, keys: &[SecretKey], workers: usize) -> Vec
     create(&recipe, keys, workers)
 }
 
-/// Makes a bundle in memory.
+/// Creates a bundle in memory.
 pub(crate) fn create(recipe: &Recipe, keys: &[SecretKey], workers: usize) -> Vec<u8> {
     let mut out = Vec::new();
     bundle::create(
         recipe,
-        keys,
-        workers,
-        &mut Cursor::new(Vec::new()),
-        &mut out,
+        CreateOptions { keys, workers },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut out,
+        },
         &mut |_| (),
     )
     .unwrap();
     out
 }
 
-/// The sample's bundle.
+/// Returns the sample.
 pub(crate) fn sample() -> Vec<u8> {
     bundle_of(RECIPE, &[key()], 1)
 }
@@ -120,7 +122,7 @@ pub(crate) fn head(bytes: &[u8], trust: &Trust) -> Result<Arc<Release>, ReadErro
     parser.release().cloned().ok_or_else(|| parser.truncated())
 }
 
-/// Reads a whole bundle, checking all of it.
+/// Checks a whole bundle.
 pub(crate) fn check(bytes: &[u8], trust: &Trust) -> Result<(), OpenError> {
     let opener = Opener::open(
         Cursor::new(bytes),
@@ -130,7 +132,7 @@ pub(crate) fn check(bytes: &[u8], trust: &Trust) -> Result<(), OpenError> {
     opener.check(&mut |_| ())
 }
 
-/// The error of a bundle that must be refused.
+/// Returns the error of a bundle that must be refused.
 pub(crate) fn refusal(bytes: &[u8]) -> String {
     match check(bytes, &trust()) {
         Ok(()) => panic!("accepted"),
@@ -141,7 +143,7 @@ pub(crate) fn refusal(bytes: &[u8]) -> String {
     }
 }
 
-/// A bundle taken apart, so that parts of it can be changed and signed again.
+/// The parts of a bundle, which can be changed and signed again.
 pub(crate) struct Parts {
     pub(crate) statement: Statement,
     pub(crate) manifest: Manifest,
@@ -171,20 +173,20 @@ impl Parts {
         Self::of(&sample())
     }
 
-    /// Where entry `chunk` stands in the index.
+    /// Returns the entry of a chunk in the index.
     pub(crate) fn entry(&mut self, chunk: usize) -> &mut [u8] {
         &mut self.index[chunk * CHUNK_ENTRY_LEN..(chunk + 1) * CHUNK_ENTRY_LEN]
     }
 
-    /// Puts the parts together with right digests and lengths and a good signature.
+    /// Puts the parts together, with correct digests and lengths and a valid signature.
     pub(crate) fn seal(self) -> Vec<u8> {
         self.seal_with(|_| ())
     }
 
-    /// As `seal`; the statement can be changed last.
+    /// As `seal`, after `change` of the statement.
     pub(crate) fn seal_with(mut self, change: impl FnOnce(&mut Statement)) -> Vec<u8> {
         self.manifest.index.sha256.0 = Sha256::digest(&self.index).into();
-        // Not `Manifest::encode`, which refuses what is out of its limits.
+        // `Manifest::encode` would refuse values outside their limits.
         let manifest = self
             .manifest_bytes
             .unwrap_or_else(|| bundle::cbor::encode(&self.manifest).unwrap());
@@ -208,10 +210,10 @@ pub(crate) fn run(program: &str, args: &[&str], folder: &Path) -> Vec<u8> {
         .current_dir(folder)
         .output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{program} {args:?}: {} {told}",
+        "{program} {args:?}: {} {stderr}",
         output.status
     );
     output.stdout

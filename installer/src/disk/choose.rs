@@ -1,31 +1,31 @@
-//! Which disk: from all disks and what was asked for to one, or to all the reasons why not.
+//! The choice of a disk: one of all, or every reason why none fits.
 
 use crate::disk::disks::Disk;
 use crate::disk::layout::PlannedDisk;
 use crate::disk::safety::{DiskContent, DiskFindings, DiskRequest, Problem};
 use serde::{Deserialize, Serialize};
 
-/// Which disk to install to.
+/// The disk to install to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// The only disk that is blank and large enough, or has room beside what is on it; refused if
-    /// there are several.
+    /// The only disk that is blank and large enough, or has room beside its other systems. Several
+    /// of them are an error.
     #[default]
     OnlyBlankDisk,
-    /// The disk with this serial number, or this name where it has none.
+    /// The disk with this id: serial number, world-wide name, or kernel name if it has neither.
     Disk(String),
 }
 
-/// A disk, what lies on it, and what speaks against installing to it.
+/// A disk, its content, and every reason against installing to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Candidate {
     /// The disk.
     #[serde(flatten)]
     pub disk: Disk,
-    /// What lies on it; nothing where it could not be read.
+    /// Its content; `None` if it cannot be read.
     pub content: Option<DiskContent>,
-    /// What speaks against it; nothing if it can be taken.
+    /// Reasons against it; empty if it can be written.
     pub problems: Vec<String>,
     /// How it would be divided, if it can be.
     #[serde(skip)]
@@ -38,32 +38,32 @@ pub enum ChoiceError {
     /// There is no disk at all.
     #[error("this machine has no disk")]
     NoDisk,
-    /// The disk that was asked for is not there.
-    #[error("no disk is called {wanted}: there are {there}")]
+    /// No disk has the requested id.
+    #[error("no disk has the id {wanted}: there are {there}")]
     NotThere {
-        /// What was asked for.
+        /// The requested id.
         wanted: String,
-        /// What there is.
+        /// Ids and paths of all disks.
         there: String,
     },
-    /// Two disks have the id that was asked for.
-    #[error("{0} disks are called {1}")]
+    /// Several disks have the requested id.
+    #[error("{0} disks have the id {1}")]
     Ambiguous(usize, String),
-    /// Every disk has something against it.
+    /// There is a reason against every disk.
     #[error("no disk can be installed to:\n{0}")]
     NoneFit(String),
-    /// More than one disk could be taken.
-    #[error("more than one disk could be installed to: {0}: name one")]
+    /// Several disks fit.
+    #[error("more than one disk can be installed to: {0}: name one as the target")]
     Several(String),
 }
 
-/// Judges every disk. *Pure*, but for `inspect`, which is asked what lies on a disk.
+/// Assesses every disk. *Pure*, except for `inspect`, which reads a disk.
 pub fn candidates(
     disks: Vec<Disk>,
     wanted: &DiskRequest<'_>,
     inspect: impl Fn(&Disk) -> Option<DiskFindings>,
 ) -> Vec<Candidate> {
-    // An id that several disks have names none of them.
+    // An id that several disks share confirms none of them.
     let named = |id: &&str| disks.iter().filter(|disk| disk.answers_to(id)).count();
     let shared = wanted.erase.filter(|id| named(id) > 1);
     let wanted = &DiskRequest {
@@ -114,7 +114,7 @@ pub fn choose<'a>(
             }
         }
         Target::OnlyBlankDisk => {
-            // A stick or card that lies in the machine by chance is taken only by name.
+            // A stick or card that was left in the machine is chosen only by name.
             let kept = |candidate: &&Candidate| !candidate.disk.is_removable();
             let fitting: Vec<_> = candidates.iter().filter(fit).filter(kept).collect();
             match fitting[..] {
@@ -163,13 +163,13 @@ mod tests {
     use crate::disk::disks::sample;
     use crate::disk::layout::Layout;
 
-    fn judged(erase: Option<&str>, content: DiskContent) -> Vec<Candidate> {
-        let media = ["sda".to_owned()];
+    fn assessed(erase: Option<&str>, content: DiskContent) -> Vec<Candidate> {
+        let media_disks = ["sda".to_owned()];
         let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
-            media: &media,
+            media_disks: &media_disks,
             erase,
         };
         candidates(sample(), &wanted, |_| {
@@ -181,53 +181,60 @@ mod tests {
     }
 
     #[test]
-    fn the_only_blank_disk_is_taken_and_the_medium_never() {
-        let judged = judged(None, DiskContent::Blank);
-        assert_eq!(judged[1].problems, ["it holds the installation medium"]);
+    fn the_only_blank_disk_is_chosen_and_the_medium_never() {
+        let assessed = assessed(None, DiskContent::Blank);
+        assert_eq!(
+            assessed[1].problems,
+            ["it contains the installation medium"]
+        );
         let chosen =
-            choose(&judged, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
+            choose(&assessed, &Target::OnlyBlankDisk).map(|chosen| chosen.disk.name.as_str());
         assert_eq!(chosen, Ok("nvme0n1"));
     }
 
     #[test]
-    fn what_is_on_a_disk_protects_it_until_its_own_id_is_named() {
+    fn a_disk_with_content_is_refused_until_its_own_id_confirms_it() {
         let content = DiskContent::Installed {
             version: "1.0.0".to_owned(),
         };
-        let refused = judged(Some("SAMPLE-USB-0002"), content.clone());
+        let refused = assessed(Some("SAMPLE-USB-0002"), content.clone());
         let error = choose(&refused, &Target::OnlyBlankDisk)
             .expect_err("refused")
             .to_string();
         assert!(error.contains("RayOS 1.0.0 is installed on it"), "{error}");
-        let allowed = judged(Some("SAMPLE-NVME-0001"), content);
+        let allowed = assessed(Some("SAMPLE-NVME-0001"), content);
         assert!(choose(&allowed, &Target::Disk("SAMPLE-NVME-0001".to_owned())).is_ok());
     }
 
     #[test]
-    fn what_was_cut_off_beside_another_system_is_no_leave_to_erase_that() {
-        let refused = judged(None, DiskContent::UnfinishedBeside);
+    fn an_interrupted_installation_does_not_permit_erasing_the_other_system() {
+        let refused = assessed(None, DiskContent::UnfinishedBeside);
         assert!(
             refused[0].problems[0].contains("it has another system"),
             "{:?}",
             refused[0].problems
         );
-        assert!(judged(None, DiskContent::Unfinished)[0].problems.is_empty());
         assert!(
-            judged(None, DiskContent::Remains)[0].problems[0]
+            assessed(None, DiskContent::Unfinished)[0]
+                .problems
+                .is_empty()
+        );
+        assert!(
+            assessed(None, DiskContent::Remains)[0].problems[0]
                 .contains("it has partitions of RayOS")
         );
     }
 
     #[test]
-    fn a_wrong_name_is_answered_with_the_right_ones() {
+    fn an_unknown_id_is_refused_with_the_known_ones() {
         let error = choose(
-            &judged(None, DiskContent::Blank),
+            &assessed(None, DiskContent::Blank),
             &Target::Disk("sdz".to_owned()),
         )
         .expect_err("none");
         assert_eq!(
             error.to_string(),
-            "no disk is called sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"
+            "no disk has the id sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"
         );
     }
 
@@ -241,12 +248,12 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_two_disks_have_is_no_consent() {
+    fn an_id_that_two_disks_share_confirms_neither() {
         let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
-            media: &[],
+            media_disks: &[],
             erase: Some("00000000"),
         };
         let look = |_: &Disk| {
@@ -255,8 +262,8 @@ mod tests {
                 ..DiskFindings::blank()
             })
         };
-        let judged = candidates(same_serial(), &wanted, look);
-        for candidate in &judged {
+        let assessed = candidates(same_serial(), &wanted, look);
+        for candidate in &assessed {
             let reasons = candidate.problems.join("; ");
             assert!(
                 reasons.contains("00000000 names more than one disk"),
@@ -265,26 +272,26 @@ mod tests {
             assert!(reasons.contains("it is not empty"), "{reasons}");
         }
         let target = Target::Disk("00000000".to_owned());
-        let error = choose(&judged, &target).expect_err("two");
+        let error = choose(&assessed, &target).expect_err("two");
         assert_eq!(error, ChoiceError::Ambiguous(2, "00000000".to_owned()));
     }
 
     #[test]
-    fn a_stick_that_lies_in_the_machine_is_taken_only_by_name() {
+    fn a_removable_disk_is_chosen_only_by_name() {
         let wanted = DiskRequest {
             layout: &Layout::default(),
             beside: false,
             recovery_key_at_hand: false,
-            media: &["nvme0n1".to_owned()],
+            media_disks: &["nvme0n1".to_owned()],
             erase: None,
         };
-        let judged = candidates(sample(), &wanted, |_| Some(DiskFindings::blank()));
-        let error = choose(&judged, &Target::OnlyBlankDisk).expect_err("removable");
+        let assessed = candidates(sample(), &wanted, |_| Some(DiskFindings::blank()));
+        let error = choose(&assessed, &Target::OnlyBlankDisk).expect_err("removable");
         assert!(
             error.to_string().contains("/dev/sda: it is removable"),
             "{error}"
         );
         let named = Target::Disk("SAMPLE-USB-0002".to_owned());
-        assert!(choose(&judged, &named).is_ok());
+        assert!(choose(&assessed, &named).is_ok());
     }
 }

@@ -1,34 +1,34 @@
-//! Room beside another system: where our partitions come to lie on a disk that has a table already,
-//! and what kept.
+//! Coexistence with another system: where our partitions are placed on a disk that already has a
+//! partition table, and which partitions are kept.
 
 use crate::disk::layout::{
     ALIGNMENT, KeptPartition, Layout, LayoutError, PARTITIONS, PlannedDisk, check_sector_size,
 };
 use crate::disk::table::{ExistingTable, Table, TableEntry, UnusableTable};
-use bootctl::device::{BlockDevice, Fenced};
+use bootctl::device::{BlockDevice, WriteFence};
 use record::Guid;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A reason against an installation beside what is on a disk.
+/// A reason obstacles an installation beside other systems.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// The table cannot be added to.
+    /// Partitions cannot be added to the table.
     #[error(transparent)]
     Table(#[from] UnusableTable),
-    /// The layout fits no disk.
+    /// The layout does not fit any disk.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// No free range is large enough.
-    #[error("its largest free range has {largest} bytes: the layout needs {need}")]
+    #[error("its largest free range has {largest} bytes, the layout needs {need}")]
     Room {
-        /// Bytes of the largest free range, from and to multiples of 1 MiB.
+        /// Length of the largest free range in bytes, between multiples of 1 MiB.
         largest: u64,
         /// Bytes that the layout needs.
         need: u64,
     },
-    /// A partition of another system has a PARTUUID that one of ours would get.
-    #[error("its partition {number} has the PARTUUID {uuid}, which is that of a new one")]
+    /// A partition of another system has the PARTUUID of a new one.
+    #[error("its partition {number} already has the PARTUUID {uuid} of a new partition")]
     SameUuid {
         /// Number of the partition.
         number: u32,
@@ -37,7 +37,7 @@ pub enum Obstacle {
     },
 }
 
-/// Every reason against an installation beside what is on a disk.
+/// Every reason obstacles an installation beside other systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacles(pub Vec<Obstacle>);
 
@@ -49,21 +49,21 @@ impl std::fmt::Display for Obstacles {
 }
 impl std::error::Error for Obstacles {}
 
-/// A disk with ours beside what is there.
+/// A plan that keeps other systems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoexistPlan {
-    /// The disk as it will be.
+    /// The disk with the new partitions.
     pub planned: PlannedDisk,
-    /// Its table.
+    /// The table that contains them.
     pub table: Table,
 }
 
 impl CoexistPlan {
     /// Plans `layout` into the first free range that is large enough. *Pure.* Partitions of an
-    /// installation of ours are replaced; all others stay.
+    /// existing RayOS installation are replaced, all others are kept.
     ///
     /// # Errors
-    /// Every reason against it.
+    /// [`Obstacles`]: every reason at once.
     pub fn plan(
         existing: &ExistingTable,
         layout: &Layout,
@@ -71,21 +71,21 @@ impl CoexistPlan {
         install_id: Guid,
     ) -> Result<Self, Obstacles> {
         let ours = existing.ours();
-        let mut against: Vec<Obstacle> = existing
+        let mut obstacles: Vec<Obstacle> = existing
             .problems()
             .into_iter()
             .map(Obstacle::from)
             .collect();
         let sector_size = u32::try_from(existing.sector_size()).unwrap_or(u32::MAX);
-        against.extend(check_sector_size(sector_size).err().map(Obstacle::from));
+        obstacles.extend(check_sector_size(sector_size).err().map(Obstacle::from));
         let numbers = numbers(existing, &ours)
-            .map_err(|unfit| against.push(unfit.into()))
+            .map_err(|unfit| obstacles.push(unfit.into()))
             .ok();
         let room = room(existing, layout)
-            .map_err(|reason| against.push(reason))
+            .map_err(|reason| obstacles.push(reason))
             .ok();
-        let (Some(numbers), Some(room), true) = (numbers, room, against.is_empty()) else {
-            return Err(Obstacles(against));
+        let (Some(numbers), Some(room), true) = (numbers, room, obstacles.is_empty()) else {
+            return Err(Obstacles(obstacles));
         };
         let filled = layout.fill(&room, numbers, install_id);
         let partitions = filled.map_err(|error| Obstacles(vec![error.into()]))?;
@@ -115,14 +115,14 @@ impl CoexistPlan {
         Ok(Self { planned, table })
     }
 
-    /// `device`, of which nothing may be written but the new partitions and both copies of the
-    /// table. *Pure.*
+    /// Returns `device`, restricted to writes to the new partitions and both copies of the table.
+    /// *Pure.*
     #[must_use]
-    pub fn fence(&self, device: Arc<dyn BlockDevice>) -> Fenced {
+    pub fn fence(&self, device: Arc<dyn BlockDevice>) -> WriteFence {
         let partitions = self.planned.partitions.iter();
         let partitions =
             partitions.map(|partition| partition.offset..partition.offset + partition.size);
-        Fenced::new(device, partitions.chain(self.table.extents()))
+        WriteFence::new(device, partitions.chain(self.table.extents()))
     }
 }
 
@@ -150,7 +150,7 @@ fn kept_partition(entry: TableEntry, sector_size: u64) -> KeptPartition {
     }
 }
 
-/// The numbers that ours get: the lowest that are unused, or used by `ours`.
+/// Returns the numbers for new partitions: the lowest that are unused or belong to `ours`.
 fn numbers(
     existing: &ExistingTable,
     ours: &[TableEntry],
@@ -165,7 +165,7 @@ fn numbers(
         .ok_or(UnusableTable::Entries { free: free.len() })
 }
 
-/// The first free range that `layout` fits into.
+/// Returns the first free range that is large enough for `layout`.
 fn room(existing: &ExistingTable, layout: &Layout) -> Result<Range<u64>, Obstacle> {
     let need = layout.min_len()?;
     let free = free(existing);
@@ -176,15 +176,15 @@ fn room(existing: &ExistingTable, layout: &Layout) -> Result<Range<u64>, Obstacl
         .ok_or(Obstacle::Room { largest, need })
 }
 
-/// The ranges of bytes that nobody uses, from and to multiples of [`ALIGNMENT`], in the order of
-/// the disk. *Pure.*
+/// Returns the free byte ranges between multiples of [`ALIGNMENT`], in the order of the disk.
+/// *Pure.*
 #[must_use]
 pub fn free(existing: &ExistingTable) -> Vec<Range<u64>> {
     let sector_size = existing.sector_size();
     let (first, last) = existing.usable();
     let mut taken = existing.taken();
     taken.sort_unstable();
-    // Nothing is beyond the last usable sector: that closes the last range.
+    // Closes the last range: no sector after the last usable one is free.
     taken.push((last.saturating_add(1), u64::MAX));
     let mut at = first;
     let mut free = Vec::new();

@@ -1,12 +1,16 @@
 //! The disks of this machine, read from sysfs and procfs: no udev and no helper programs, so that
-//! it works in an initramfs, and against a directory of fixtures in tests.
+//! it works in an initramfs, and against a folder of fixtures in tests.
 
+use super::usage::Usage;
+
+pub use super::usage::Use;
+
+use bootctl::sysfs::{BlockDevices, DiskNode, FindError, PartitionNode};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel's views of the machine are.
+/// Mount points of the file systems in which the kernel describes the machine.
 #[derive(Clone, Debug)]
 pub struct Roots {
     /// `/sys`.
@@ -39,63 +43,41 @@ pub struct Disk {
     /// Bytes in a logical sector.
     #[serde(rename = "log-sec")]
     pub sector_size: u32,
-    /// What the disk calls itself.
+    /// Name of the model.
     pub model: Option<String>,
     /// Its serial number.
     pub serial: Option<String>,
     /// Its world-wide name, such as `naa.5002538e40a1b2c3` or `eui.0025385b71b0a1c2`.
     #[serde(rename = "wwn")]
     pub wwid: Option<String>,
-    /// How it is connected: `usb`, `nvme`, `ata`, `virtio`, or nothing where that is not known.
+    /// How it is connected: `usb`, `nvme`, `ata`, `virtio`, or nothing if that is not known.
     pub tran: Option<&'static str>,
-    /// Whether it says that its medium can be taken out.
+    /// Whether its medium can be taken out.
     pub rm: bool,
     /// Whether it cannot be written.
     pub ro: bool,
     /// Its partitions.
-    pub children: Vec<Part>,
-    /// What keeps the whole disk busy.
+    pub children: Vec<DiskPart>,
+    /// What the whole disk is in use for.
     pub uses: Vec<Use>,
 }
 
 /// A partition of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct DiskPart {
     /// Kernel name, such as `sda1`.
     pub name: String,
     /// Length in bytes.
     pub size: u64,
     /// Its label in the partition table.
     pub partlabel: Option<String>,
-    /// What keeps it busy.
+    /// What it is in use for.
     pub uses: Vec<Use>,
 }
 
-/// What a disk or partition is busy with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Use {
-    /// Mounted there.
-    Mounted(String),
-    /// Swap space.
-    Swap,
-    /// Part of another device: RAID, LVM, encryption.
-    HeldBy(String),
-}
-
-impl std::fmt::Display for Use {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Mounted(at) => write!(f, "mounted on {at}"),
-            Self::Swap => f.write_str("used as swap space"),
-            Self::HeldBy(name) => write!(f, "in use by {name}"),
-        }
-    }
-}
-
 impl Disk {
-    /// Returns what identifies it best to a person and in an answers file: its serial number, else
-    /// its world-wide name, else its kernel name.
+    /// Returns its name for people and answers files: the serial number, else the world-wide name,
+    /// else the kernel name. *Pure.*
     #[must_use]
     pub fn id(&self) -> &str {
         let names = self.serial.as_deref().or(self.wwid.as_deref());
@@ -103,10 +85,10 @@ impl Disk {
     }
 
     /// Returns whether `id` names this disk: its serial number, its world-wide name (also as
-    /// `lsblk` shows it, `0x...`), or its kernel name where it has neither. *Pure.*
+    /// `lsblk` shows it, `0x...`), or its kernel name if it has neither. *Pure.*
     ///
     /// More than one disk can answer to an id: cheap sticks share serial numbers, and namespaces of
-    /// one NVMe controller do.
+    /// one NVMe controller do as well.
     #[must_use]
     pub fn answers_to(&self, id: &str) -> bool {
         let is_wwid = |wwid: &String| {
@@ -120,13 +102,13 @@ impl Disk {
             || self.wwid.as_ref().is_some_and(is_wwid)
     }
 
-    /// Returns whether it may be a stick or card that lies in the machine by chance.
+    /// Returns whether it may be a stick or card that was left in the machine.
     #[must_use]
     pub fn is_removable(&self) -> bool {
         self.rm || self.tran == Some("usb")
     }
 
-    /// Everything that keeps the disk or a part of it busy, with the name of that part.
+    /// Returns everything that the disk or a partition is in use for, with the name of that device.
     pub fn busy(&self) -> impl Iterator<Item = (&str, &Use)> {
         let parts = self
             .children
@@ -139,113 +121,66 @@ impl Disk {
     }
 }
 
-/// Returns whether a node is a disk that could hold a system. *Reads.*
-///
-/// It is none if the kernel hides it (a path of a multipath NVMe, which has no device node), if it
-/// is made of other devices or of memory (below `/sys/devices/virtual`), an optical or floppy
-/// drive, a network block device, or a boot or replay-protected area of an eMMC.
-fn is_disk(dir: &Path, name: &str) -> bool {
-    const OTHERS: [&str; 13] = [
-        "loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "nullb", "rbd", "zd", "drbd",
-        "bcache",
-    ];
-    let real = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let is_virtual = real.components().any(|part| part.as_os_str() == "virtual");
-    let is_emmc_area = name.starts_with("mmcblk")
-        && (name.contains("boot") || name.contains("rpmb") || name.contains("gp"));
-    !(is_virtual
-        || is_emmc_area
-        || number(dir, "hidden") == Some(1)
-        || OTHERS.iter().any(|prefix| name.starts_with(prefix)))
-}
-
-/// The disks that could hold a system, in the order of their names. *Reads.* Loop devices, RAM
-/// disks, optical drives and empty card readers are left out.
+/// Returns the disks that could hold a system, in the order of their names. *Reads.*
+/// [`bootctl::sysfs`] says which block devices are disks.
 ///
 /// # Errors
-/// What reading `/sys/block` says; a disk that goes away meanwhile is left out.
-pub fn enumerate(roots: &Roots) -> std::io::Result<Vec<Disk>> {
-    let uses = Uses::read(roots);
-    let mut disks = Vec::new();
-    for entry in fs::read_dir(roots.sys.join("block"))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if is_disk(&entry.path(), &name)
-            && let Some(disk) = read_disk(roots, &entry.path(), name, &uses)
-        {
-            disks.push(disk);
+/// [`FindError::Io`] if the list cannot be read; a disk that goes away meanwhile is left out.
+pub fn enumerate(roots: &Roots) -> Result<Vec<Disk>, FindError> {
+    let usage = Usage::read(&roots.sys, &roots.proc, &roots.dev);
+    let nodes = BlockDevices::new(&roots.sys, &roots.dev).disks()?;
+    Ok(nodes
+        .into_iter()
+        .map(|node| Disk::new(node, &usage))
+        .collect())
+}
+
+impl Disk {
+    fn new(node: DiskNode, usage: &Usage) -> Self {
+        let folder = &node.device_path;
+        let wwid = node.wwid.clone();
+        let wwid = wwid.or_else(|| text(folder, "nguid").or_else(|| text(folder, "eui")));
+        Self {
+            uses: usage.of(&node.name, &node.device_number, &node.holders),
+            children: node
+                .partitions
+                .iter()
+                .map(|partition| DiskPart::new(partition, usage))
+                .collect(),
+            serial: node.serial.clone().or_else(|| unit_serial(folder)),
+            // Identifiers made of vendor and model are padded.
+            wwid: wwid.map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")),
+            tran: node.transport.map(|transport| transport.as_str()),
+            name: node.name,
+            path: node.path,
+            size: node.size,
+            sector_size: node.sector_size,
+            model: node.model,
+            rm: node.removable,
+            ro: node.read_only,
         }
     }
-    disks.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(disks)
 }
 
-fn read_disk(roots: &Roots, dir: &Path, name: String, uses: &Uses) -> Option<Disk> {
-    let size = number(dir, "size")?.checked_mul(512)?;
-    if size == 0 {
-        return None;
+impl DiskPart {
+    fn new(node: &PartitionNode, usage: &Usage) -> Self {
+        Self {
+            uses: usage.of(&node.name, &node.device_number, &node.holders),
+            name: node.name.clone(),
+            size: node.size,
+            partlabel: node.label.clone(),
+        }
     }
-    let mut children: Vec<Part> = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .filter(|entry| entry.path().join("partition").exists())
-        .filter_map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let size = number(&entry.path(), "size")?.checked_mul(512)?;
-            let partlabel = uevent(&entry.path()).remove("PARTNAME");
-            Some(Part {
-                uses: uses.of(&name, &entry.path()),
-                name,
-                size,
-                partlabel,
-            })
-        })
-        .collect();
-    children.sort_by_key(|part| (part.name.len(), part.name.clone()));
-    let first = |files: &[&str]| files.iter().find_map(|file| text(dir, file));
-    Some(Disk {
-        path: roots.dev.join(&name),
-        size,
-        sector_size: number(dir, "queue/logical_block_size").unwrap_or(512) as u32,
-        model: first(&["device/model", "device/name"]),
-        serial: first(&["device/serial", "serial"]).or_else(|| unit_serial(dir)),
-        wwid: first(&["wwid", "device/wwid", "nguid", "eui"]).map(|text| {
-            // Identifiers made of vendor and model are padded.
-            text.split_whitespace().collect::<Vec<_>>().join(" ")
-        }),
-        tran: transport(dir, &name),
-        rm: number(dir, "removable") == Some(1),
-        ro: number(dir, "ro") == Some(1),
-        uses: uses.of(&name, dir),
-        children,
-        name,
-    })
 }
 
-fn transport(dir: &Path, name: &str) -> Option<&'static str> {
-    let path = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let path = path.to_string_lossy();
-    if name.starts_with("nvme") {
-        return Some("nvme");
-    }
-    [
-        ("/usb", "usb"),
-        ("/ata", "ata"),
-        ("/virtio", "virtio"),
-        ("/mmc", "mmc"),
-    ]
-    .into_iter()
-    .find_map(|(part, tran)| path.contains(part).then_some(tran))
-}
-
-fn text(dir: &Path, file: &str) -> Option<String> {
-    let text = fs::read_to_string(dir.join(file)).ok()?;
+fn text(folder: &Path, file: &str) -> Option<String> {
+    let text = fs::read_to_string(folder.join(file)).ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The serial number of a SATA or SAS disk: the unit serial number page of its vital product data
-/// (SPC-4, 7.8.18), which the kernel hands on as it is.
+/// Returns the serial number of a SATA or SAS disk: the unit serial number page of its vital product data
+/// (SPC-4, 7.8.18), which the kernel passes on unchanged.
 fn unit_serial(dir: &Path) -> Option<String> {
     let page = fs::read(dir.join("device/vpd_pg80")).ok()?;
     let [_, 0x80, high, low] = *page.first_chunk()? else {
@@ -259,109 +194,7 @@ fn unit_serial(dir: &Path) -> Option<String> {
     is_text.then(|| serial.to_owned())
 }
 
-fn number(dir: &Path, file: &str) -> Option<u64> {
-    text(dir, file)?.parse().ok()
-}
-
-fn uevent(dir: &Path) -> BTreeMap<String, String> {
-    let lines = text(dir, "uevent").unwrap_or_default();
-    let pairs = lines.lines().filter_map(|line| line.split_once('='));
-    pairs
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
-}
-
-/// What is mounted or swapped to, by `major:minor` and by name.
-struct Uses {
-    mounts: Vec<Mount>,
-    swaps: Vec<String>,
-    /// Devices of mounted btrfs file systems, by kernel name: only one of them is a mount's source.
-    btrfs: Vec<String>,
-}
-
-/// A mount, from `/proc/self/mountinfo` (proc(5)).
-struct Mount {
-    /// `major:minor`; an anonymous number where a file system manages its devices itself.
-    device: String,
-    at: String,
-    /// Kernel name of its source, where that is a device.
-    source: Option<String>,
-}
-
-impl Mount {
-    fn parse(line: &str, roots: &Roots) -> Option<Self> {
-        let (fields, rest) = line.split_once(" - ")?;
-        let mut fields = fields.split(' ');
-        let (device, at) = (fields.nth(2)?.to_owned(), fields.nth(1)?.to_owned());
-        let source = rest.split(' ').nth(1).unwrap_or_default();
-        let source = source.strip_prefix("/dev/").map(|name| {
-            let path = roots.dev.join(name);
-            let real = fs::canonicalize(&path).unwrap_or(path);
-            let name = real.file_name().unwrap_or_default();
-            name.to_string_lossy().into_owned()
-        });
-        Some(Self { device, at, source })
-    }
-}
-
-impl Uses {
-    fn read(roots: &Roots) -> Self {
-        let mountinfo = fs::read_to_string(roots.proc.join("self/mountinfo")).unwrap_or_default();
-        let mounts = mountinfo
-            .lines()
-            .filter_map(|line| Mount::parse(line, roots));
-        let names = |dir: &Path| {
-            let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-            entries
-                .map(|entry| entry.file_name().to_string_lossy().into_owned())
-                .collect::<Vec<_>>()
-        };
-        let btrfs = roots.sys.join("fs/btrfs");
-        let btrfs = names(&btrfs)
-            .into_iter()
-            .flat_map(|id| names(&btrfs.join(id).join("devices")));
-        let btrfs = btrfs.collect();
-        let swaps = fs::read_to_string(roots.proc.join("swaps")).unwrap_or_default();
-        let swapped = swaps
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_whitespace().next());
-        let swapped = swapped.filter_map(|path| path.strip_prefix("/dev/"));
-        Self {
-            mounts: mounts.collect(),
-            swaps: swapped.map(str::to_owned).collect(),
-            btrfs,
-        }
-    }
-
-    fn of(&self, name: &str, dir: &Path) -> Vec<Use> {
-        let number = text(dir, "dev").unwrap_or_default();
-        let is_it =
-            |mount: &&Mount| mount.device == number || mount.source.as_deref() == Some(name);
-        let mounted = self.mounts.iter().filter(is_it);
-        let mut uses: Vec<Use> = mounted
-            .map(|mount| Use::Mounted(mount.at.clone()))
-            .collect();
-        if uses.is_empty() && self.btrfs.iter().any(|device| device == name) {
-            uses.push(Use::HeldBy(
-                "a btrfs file system that is mounted".to_owned(),
-            ));
-        }
-        if self.swaps.iter().any(|swap| swap == name) {
-            uses.push(Use::Swap);
-        }
-        let holders = fs::read_dir(dir.join("holders"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        uses.extend(
-            holders.map(|holder| Use::HeldBy(holder.file_name().to_string_lossy().into_owned())),
-        );
-        uses
-    }
-}
-
-/// A made-up machine, for trying the planner out without looking at a single real disk.
+/// Returns the disks of a sample machine, for a plan that reads no real disk. *Pure.*
 #[must_use]
 pub fn sample() -> Vec<Disk> {
     let disk = |name: &str, size, model: &str, serial: &str, tran, rm| Disk {
@@ -428,10 +261,8 @@ mod tests {
         ] {
             put(&format!("sys/block/sda/{file}"), text);
         }
-        put("sys/block/loop0/size", "100\n");
         put("sys/block/nvme0c0n1/size", "2097152\n");
         put("sys/block/nvme0c0n1/hidden", "1\n");
-        put("sys/block/mmcblk0boot0/size", "8192\n");
         put("sys/block/sdb/size", "0\n");
         put(
             "proc/self/mountinfo",
@@ -456,7 +287,7 @@ mod tests {
         assert_eq!(
             disks.len(),
             1,
-            "loop devices and empty readers are left out"
+            "hidden paths and empty readers are left out"
         );
         let disk = &disks[0];
         assert_eq!(

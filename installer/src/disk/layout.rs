@@ -1,21 +1,21 @@
-//! The layout of a disk: which partitions, how large, and where they come to lie. Declared once, in
-//! TOML, for installer, image builder and media.
+//! The layout of a disk: its partitions, their sizes and their positions. Declared in TOML, for
+//! installations, images and media alike.
 
 pub use cli::quantity::Size;
 
-use record::Guid;
+use record::{Guid, PartitionName};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use uuid::Uuid;
 
-/// Every partition starts at a multiple of this.
+/// Alignment of every partition, in bytes.
 pub const ALIGNMENT: u64 = 1024 * 1024;
-/// Room at each end of the disk for the partition table: more than 34 sectors of 4096 bytes.
+/// Bytes at each end of the disk for the partition table: more than 34 sectors of 4096 bytes.
 const TABLE_ROOM: u64 = ALIGNMENT;
-/// Smallest data partition worth having.
+/// Minimum size of a data partition whose size is not given.
 const MIN_DATA: u64 = 16 * ALIGNMENT;
 
-/// The sizes of a layout.
+/// Sizes of the partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Layout {
@@ -27,7 +27,7 @@ pub struct Layout {
     pub root: Size,
     /// Recovery partition.
     pub recovery: Size,
-    /// Data partition. Without it, all the room that is left.
+    /// Data partition; `None` takes the rest of the disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Size>,
 }
@@ -44,65 +44,12 @@ impl Default for Layout {
     }
 }
 
-/// What a partition is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Purpose {
-    /// EFI system partition.
-    Esp,
-    /// Boot record and event ring.
-    RayosState,
-    /// Boot image of slot A.
-    BootA,
-    /// Boot image of slot B.
-    BootB,
-    /// Root file system of slot A.
-    RootA,
-    /// Root file system of slot B.
-    RootB,
-    /// Recovery.
-    Recovery,
-    /// The user's data.
-    Data,
-}
-
-impl Purpose {
-    /// The partition's label, for people.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Esp => "esp",
-            Self::RayosState => "rayos-state",
-            Self::BootA => "boot-a",
-            Self::BootB => "boot-b",
-            Self::RootA => "root-a",
-            Self::RootB => "root-b",
-            Self::Recovery => "recovery",
-            Self::Data => "data",
-        }
-    }
-
-    /// The partition's type.
-    #[must_use]
-    pub const fn type_guid(self) -> Guid {
-        match self {
-            Self::Esp => record::ESP_TYPE,
-            Self::RayosState => record::STATE_TYPE,
-            Self::BootA => record::BOOT_A_TYPE,
-            Self::BootB => record::BOOT_B_TYPE,
-            Self::RootA => record::ROOT_A_TYPE,
-            Self::RootB => record::ROOT_B_TYPE,
-            Self::Recovery => record::RECOVERY_TYPE,
-            Self::Data => record::DATA_TYPE,
-        }
-    }
-}
-
-/// A partition as it will stand on the disk.
+/// A partition to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedPartition {
-    /// What it is for.
-    pub purpose: Purpose,
+    /// Its purpose, which is also its label.
+    #[serde(serialize_with = "as_text")]
+    pub purpose: PartitionName,
     /// Its number, from 1.
     pub number: u32,
     /// First byte.
@@ -114,7 +61,7 @@ pub struct PlannedPartition {
     pub uuid: Guid,
 }
 
-/// A whole disk as it will be.
+/// A disk to create or change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlannedDisk {
     /// GUID of the disk.
@@ -129,7 +76,7 @@ pub struct PlannedDisk {
     pub sector_size: u32,
     /// The partitions, in the order of their numbers.
     pub partitions: Vec<PlannedPartition>,
-    /// Partitions of other systems, which stay as they are.
+    /// Partitions of other systems, which stay unchanged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<KeptPartition>,
 }
@@ -146,7 +93,7 @@ pub struct KeptPartition {
     pub kind: Guid,
     /// First byte.
     pub offset: u64,
-    /// Length in bytes; 0 for one that ends before it begins.
+    /// Length in bytes; 0 for a partition that ends before its start.
     pub size: u64,
     /// PARTUUID.
     #[serde(serialize_with = "as_text")]
@@ -157,7 +104,7 @@ pub struct KeptPartition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// The disk is too small.
-    #[error("disk has {have} bytes: the layout needs {need}")]
+    #[error("disk has {have} bytes, the layout needs {need}")]
     TooSmall {
         /// Bytes of the disk.
         have: u64,
@@ -165,23 +112,23 @@ pub enum LayoutError {
         need: u64,
     },
     /// A size is zero or not a multiple of 1 MiB.
-    #[error("layout: {partition} has {size}: expected a multiple of 1MiB, at least 1MiB")]
+    #[error("layout: size of {partition} is {size}, expected a multiple of 1MiB")]
     Misaligned {
         /// The partition.
         partition: &'static str,
         /// Its size.
         size: Size,
     },
-    /// Sectors of another size than 512 or 4096 bytes.
-    #[error("disk has sectors of {0} bytes: expected 512 or 4096")]
+    /// The sectors have neither 512 nor 4096 bytes.
+    #[error("disk has sectors of {0} bytes, expected 512 or 4096")]
     SectorSize(u32),
 }
 
-/// Number of partitions of every layout.
+/// Number of partitions in every layout.
 pub const PARTITIONS: usize = 8;
 
 impl Layout {
-    /// The whole disk as it will be. *Pure*: the same layout, disk and `install_id` give the same
+    /// Returns the plan for a whole disk of `size` bytes. *Pure*: the same arguments give the same
     /// GUIDs.
     ///
     /// # Errors
@@ -210,11 +157,11 @@ impl Layout {
         })
     }
 
-    /// The partitions side by side in `room`, a range of bytes that begins at a multiple of
-    /// [`ALIGNMENT`]. *Pure.*
+    /// Returns the partitions, one after the other in `room`, a byte range that starts at a
+    /// multiple of [`ALIGNMENT`]. *Pure.*
     ///
     /// # Errors
-    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] of a room with less than
+    /// [`LayoutError::Misaligned`]; [`LayoutError::TooSmall`] if `room` has fewer than
     /// [`Layout::min_len`] bytes.
     pub fn fill(
         &self,
@@ -231,9 +178,9 @@ impl Layout {
         let rest = fixed
             .iter()
             .fold(have, |rest, (_, size)| rest.saturating_sub(size.0));
-        let data = (Purpose::Data, self.data.unwrap_or(Size(rest)));
+        let data = (PartitionName::Data, self.data.unwrap_or(Size(rest)));
         let mut offset = room.start;
-        let place = |((purpose, size), number): ((Purpose, Size), u32)| {
+        let place = |((purpose, size), number): ((PartitionName, Size), u32)| {
             let start = offset;
             offset += size.0;
             PlannedPartition {
@@ -241,7 +188,7 @@ impl Layout {
                 number,
                 offset: start,
                 size: size.0,
-                uuid: derived(install_id, purpose.label()),
+                uuid: derived(install_id, purpose.as_str()),
             }
         };
         Ok(fixed
@@ -252,7 +199,7 @@ impl Layout {
             .collect())
     }
 
-    /// Bytes that all partitions need at least, side by side. *Pure.*
+    /// Returns the minimum length of all partitions together, in bytes. *Pure.*
     ///
     /// # Errors
     /// [`LayoutError::Misaligned`].
@@ -261,11 +208,11 @@ impl Layout {
         for (purpose, size) in self
             .fixed()
             .into_iter()
-            .chain(self.data.map(|size| (Purpose::Data, size)))
+            .chain(self.data.map(|size| (PartitionName::Data, size)))
         {
             if size.0 == 0 || size.0 % ALIGNMENT != 0 {
                 return Err(LayoutError::Misaligned {
-                    partition: purpose.label(),
+                    partition: purpose.as_str(),
                     size,
                 });
             }
@@ -278,21 +225,21 @@ impl Layout {
         })
     }
 
-    /// Everything but the data partition.
-    const fn fixed(&self) -> [(Purpose, Size); PARTITIONS - 1] {
+    /// Returns all partitions but the data partition.
+    const fn fixed(&self) -> [(PartitionName, Size); PARTITIONS - 1] {
         [
-            (Purpose::Esp, self.esp),
-            (Purpose::RayosState, Size(record::STATE_LEN)),
-            (Purpose::BootA, self.boot),
-            (Purpose::RootA, self.root),
-            (Purpose::BootB, self.boot),
-            (Purpose::RootB, self.root),
-            (Purpose::Recovery, self.recovery),
+            (PartitionName::Esp, self.esp),
+            (PartitionName::State, Size(record::STATE_LEN)),
+            (PartitionName::BootA, self.boot),
+            (PartitionName::RootA, self.root),
+            (PartitionName::BootB, self.boot),
+            (PartitionName::RootB, self.root),
+            (PartitionName::Recovery, self.recovery),
         ]
     }
 }
 
-/// Refuses sectors that are neither of 512 nor of 4096 bytes. *Pure.*
+/// Refuses sectors that have neither 512 nor 4096 bytes. *Pure.*
 ///
 /// # Errors
 /// [`LayoutError::SectorSize`].
@@ -305,24 +252,27 @@ pub(crate) const fn check_sector_size(sector_size: u32) -> Result<(), LayoutErro
 }
 
 impl PlannedDisk {
-    /// The partition for `purpose`, which every layout has.
+    /// Returns the partition for `purpose`; every layout has all of them. *Pure.*
     #[must_use]
-    pub fn partition(&self, purpose: Purpose) -> Option<&PlannedPartition> {
+    pub fn partition(&self, purpose: PartitionName) -> Option<&PlannedPartition> {
         self.partitions
             .iter()
             .find(|partition| partition.purpose == purpose)
     }
 }
 
-/// A GUID derived from the install id and a name (UUID version 5, RFC 9562), so that an
-/// installation has one random number in it and tests have none.
+/// Returns a GUID derived from the install id and a name (UUID version 5, RFC 9562): one random
+/// number identifies an installation, and tests need none. *Pure.*
 fn derived(install_id: Guid, name: &str) -> Guid {
     let namespace = Uuid::from_bytes_le(install_id.0);
     Guid(Uuid::new_v5(&namespace, name.as_bytes()).to_bytes_le())
 }
 
-fn as_text<S: serde::Serializer>(guid: &Guid, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(guid)
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 #[cfg(test)]
@@ -333,7 +283,7 @@ mod tests {
     const ID: Guid = Guid([7; 16]);
 
     #[test]
-    fn a_disk_that_is_too_small_is_told_what_it_lacks() {
+    fn a_disk_that_is_too_small_is_refused_with_both_sizes() {
         let need = match Layout::default().plan(1 << 30, 512, ID) {
             Err(LayoutError::TooSmall { have, need }) if have == 1 << 30 => need,
             other => panic!("{other:?}"),
@@ -343,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layout_file_refuses_what_it_does_not_know() {
+    fn a_layout_file_with_an_unknown_key_is_refused() {
         assert_eq!(
             toml::from_str::<Layout>("root = \"1G\"").map(|layout| layout.root),
             Ok(Size(1 << 30))
@@ -363,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn data_take_the_rest_or_what_they_are_given() {
+    fn the_data_partition_takes_the_rest_or_its_given_size() {
         let data = |layout: &Layout, size| {
             let planned = layout.plan(size, 512, ID).map(|disk| disk.partitions[7]);
             planned.map(|data| (data.offset >> 20, data.size >> 20))

@@ -5,6 +5,7 @@
 //! | [`layout`] | sizes of the partitions, and where they lie on a blank disk |
 //! | [`table`] | the GUID partition table: read, changed and written |
 //! | [`coexist`] | where the partitions lie on a disk that holds another system |
+//! | `usage` | what a disk is in use for, from procfs |
 //! | [`disks`] | the disks of this machine, from sysfs |
 //! | [`safety`] | every reason against writing a disk |
 //! | [`choose`] | from all disks to the one to install to |
@@ -19,3 +20,4 @@ pub mod layout;
 pub mod plan_report;
 pub mod safety;
 pub mod table;
+mod usage;

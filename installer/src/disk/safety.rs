@@ -1,4 +1,4 @@
-//! Whether a disk may be written: every reason against it, all at once.
+//! Safety of writing a disk: every reason against it at once.
 
 use crate::disk::coexist::{CoexistPlan, Obstacles};
 use crate::disk::disks;
@@ -12,31 +12,29 @@ use record::{Guid, Pair};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// What lies on a disk.
+/// Content of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", tag = "kind", content = "detail")]
 pub enum DiskContent {
-    /// Nothing that this program recognises: the places where tables and file systems begin are
-    /// zero.
+    /// Nothing: the bytes where tables and file systems start are zero.
     Blank,
-    /// One of our installations, on which a release has been activated at some time.
+    /// A RayOS installation on which a release was activated.
     Installed {
         /// Release in the default slot.
         version: String,
     },
-    /// One of our installations that was cut off before its first release was activated.
+    /// A RayOS installation that was interrupted before its first release was activated.
     Unfinished,
-    /// The same, beside partitions of another system.
+    /// The same, and partitions of another system.
     UnfinishedBeside,
-    /// Partitions of ours without a boot record that can be found.
+    /// Partitions of RayOS without a boot record.
     Remains,
-    /// Something else.
+    /// Anything else.
     Other(&'static str),
 }
 
 /// A reason against writing a disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It cannot be written.
     #[error("it is read-only")]
@@ -49,21 +47,19 @@ pub enum Problem {
         /// How.
         reason: String,
     },
-    /// The system that installs was started from it.
-    #[error("it holds the installation medium")]
+    /// This system was started from it.
+    #[error("it contains the installation medium")]
     Medium,
-    /// The id that was given as consent to erase is also another disk's.
-    #[error(
-        "the id {id} names more than one disk: use the one that is its own, or detach the other"
-    )]
+    /// The id that confirms the erasure belongs to several disks.
+    #[error("the id {id} names more than one disk: use a unique one, or detach the other disk")]
     SharedId {
         /// The id.
         id: String,
     },
-    /// A volume beside which it would be installed is encrypted.
+    /// A partition of another system is encrypted by BitLocker.
     #[error(
-        "partition {partition} is encrypted by BitLocker, which may ask for its recovery key once \
-         boot entries change: say `recovery_key_at_hand = true` when it is at hand"
+        "partition {partition} is encrypted by BitLocker, which may ask for its recovery key after \
+         boot entries change: confirm with `recovery_key_at_hand = true` or --recovery-key-at-hand"
     )]
     BitLocker {
         /// Number of the partition.
@@ -72,53 +68,51 @@ pub enum Problem {
     /// The layout does not fit.
     #[error("{0}")]
     Layout(String),
-    /// There is no room for an installation beside what is on it.
+    /// An installation beside its other systems is not possible.
     #[error("{0}")]
     Coexist(String),
-    /// Something is on it, and nobody said that it may be erased.
-    #[error("it is not empty ({what}): name it with --erase {id} to erase it")]
+    /// It is not empty, and erasing it was not confirmed.
+    #[error("it is not empty ({what}): erase it with --erase {id}")]
     NotEmpty {
-        /// What was found.
+        /// Its content.
         what: String,
-        /// What to name.
+        /// Id that confirms it.
         id: String,
     },
-    /// RayOS is installed on it, and nobody said that it may be erased.
-    #[error(
-        "RayOS {version} is installed on it: start it, or name it with --erase {id} to install anew"
-    )]
+    /// RayOS is installed on it, and erasing it was not confirmed.
+    #[error("RayOS {version} is installed on it: boot it, or replace it with --erase {id}")]
     AlreadyInstalled {
         /// Release.
         version: String,
-        /// What to name.
+        /// Id that confirms it.
         id: String,
     },
-    /// The same, beside another system, and the whole disk would be taken.
+    /// The same, and the other systems on the disk would be erased, too.
     #[error(
-        "RayOS {version} is installed on it, beside another system: start it, or name it with --erase {id} to erase both, \
-         or RayOS alone with --beside as well"
+        "RayOS {version} is installed on it, beside another system: boot it, erase both with \
+         --erase {id}, or replace only RayOS with --beside --erase {id}"
     )]
     InstalledBeside {
         /// Release.
         version: String,
-        /// What to name.
+        /// Id that confirms it.
         id: String,
     },
 }
 
-/// What was found on a disk.
+/// Content and partition table of a disk.
 #[derive(Clone, Debug)]
 pub struct DiskFindings {
     /// What lies on it.
     pub content: DiskContent,
     /// Its partition table.
     pub table: Result<ExistingTable, UnusableTable>,
-    /// Numbers of the partitions that BitLocker encrypts.
+    /// Numbers of the partitions that are encrypted by BitLocker.
     pub bitlocker: Vec<u32>,
 }
 
 impl DiskFindings {
-    /// A disk with nothing on it.
+    /// Returns the findings for an empty disk. *Pure.*
     #[must_use]
     pub const fn blank() -> Self {
         let none = GptError::NotAHeader;
@@ -133,35 +127,35 @@ impl DiskFindings {
     }
 }
 
-/// How a disk shall be used.
+/// How a disk is to be used.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskRequest<'a> {
-    /// The layout that it shall get.
+    /// Layout of the partitions.
     pub layout: &'a Layout,
-    /// Whether that shall lie beside what is there.
+    /// Install into free space and keep other systems.
     pub beside: bool,
-    /// Whether the recovery keys of BitLocker volumes beside it are at hand.
+    /// The recovery keys of BitLocker volumes on the disk are at hand.
     pub recovery_key_at_hand: bool,
-    /// Kernel names of the disks that the installation medium is on.
-    pub media: &'a [String],
-    /// The id that someone named as the disk to be erased.
+    /// Kernel names of the disks with the installation medium.
+    pub media_disks: &'a [String],
+    /// Id of the disk whose erasure the operator confirmed.
     pub erase: Option<&'a str>,
 }
 
 impl DiskRequest<'_> {
-    /// How `disk` would be divided, and every reason against writing it. *Pure*; an empty list is
-    /// consent. `look` is nothing where the disk could not be read.
+    /// Returns the plan for `disk`, and every reason against writing it: none permits it. *Pure.*
+    /// `findings` is `None` if the disk cannot be read.
     #[must_use]
     pub fn assess(
         &self,
         disk: &disks::Disk,
-        look: Option<&DiskFindings>,
+        findings: Option<&DiskFindings>,
     ) -> (Option<PlannedDisk>, Vec<Problem>) {
         let mut problems = Vec::new();
         if disk.ro {
             problems.push(Problem::ReadOnly);
         }
-        if self.media.contains(&disk.name) {
+        if self.media_disks.contains(&disk.name) {
             problems.push(Problem::Medium);
         }
         for (part, used) in disk.busy() {
@@ -171,11 +165,11 @@ impl DiskRequest<'_> {
             });
         }
         let plan = self
-            .plan(disk, look)
+            .plan(disk, findings)
             .map_err(|found| problems.extend(found))
             .ok();
         if self.beside && !self.recovery_key_at_hand {
-            let encrypted = look.map_or(&[][..], |look| &look.bitlocker);
+            let encrypted = findings.map_or(&[][..], |findings| &findings.bitlocker);
             problems.extend(
                 encrypted
                     .iter()
@@ -183,7 +177,7 @@ impl DiskRequest<'_> {
             );
         }
         if !self.erase.is_some_and(|id| disk.answers_to(id)) {
-            problems.extend(self.unconfirmed_loss(look, disk.id()));
+            problems.extend(self.unconfirmed_loss(findings, disk.id()));
         }
         (plan, problems)
     }
@@ -191,14 +185,14 @@ impl DiskRequest<'_> {
     fn plan(
         &self,
         disk: &disks::Disk,
-        look: Option<&DiskFindings>,
+        findings: Option<&DiskFindings>,
     ) -> Result<PlannedDisk, Vec<Problem>> {
         if !self.beside {
             let planned = self.layout.plan(disk.size, disk.sector_size, Guid::ZERO);
             return planned.map_err(|error| vec![Problem::Layout(error.to_string())]);
         }
         let beside = |problem: &dyn std::fmt::Display| vec![Problem::Coexist(problem.to_string())];
-        match look.map(|look| &look.table) {
+        match findings.map(|findings| &findings.table) {
             Some(Ok(table)) => match CoexistPlan::plan(table, self.layout, disk.size, Guid::ZERO) {
                 Ok(plan) => Ok(plan.planned),
                 Err(Obstacles(reasons)) => {
@@ -210,21 +204,21 @@ impl DiskRequest<'_> {
         }
     }
 
-    /// What nobody said that it may be lost.
-    fn unconfirmed_loss(&self, look: Option<&DiskFindings>, id: &str) -> Option<Problem> {
+    /// Returns what would be lost without a confirmation.
+    fn unconfirmed_loss(&self, findings: Option<&DiskFindings>, id: &str) -> Option<Problem> {
         let id = id.to_owned();
         let not_empty = |what: &str| Problem::NotEmpty {
             what: what.to_owned(),
             id: id.clone(),
         };
-        match look.map_or(&DiskContent::Other("it cannot be read"), |look| {
-            &look.content
+        match findings.map_or(&DiskContent::Other("it cannot be read"), |findings| {
+            &findings.content
         }) {
             DiskContent::Blank | DiskContent::Unfinished => None,
             DiskContent::Installed { version } => {
                 let (version, id) = (version.clone(), id.clone());
-                let others = look
-                    .and_then(|look| look.table.as_ref().ok())
+                let others = findings
+                    .and_then(|findings| findings.table.as_ref().ok())
                     .map(ExistingTable::others);
                 let is_all_lost = !self.beside && others.is_some_and(|others| !others.is_empty());
                 Some(match is_all_lost {
@@ -233,21 +227,21 @@ impl DiskRequest<'_> {
                 })
             }
             DiskContent::Remains => Some(not_empty(
-                "it has partitions of RayOS, and no boot record to go by",
+                "it has partitions of RayOS without a boot record",
             )),
             DiskContent::UnfinishedBeside | DiskContent::Other(_) if self.beside => None,
             DiskContent::UnfinishedBeside => Some(not_empty(
-                "it has another system, and beside it an installation that was cut off",
+                "it has another system and an interrupted installation",
             )),
             DiskContent::Other(what) => Some(not_empty(what)),
         }
     }
 }
 
-/// Finds out what lies on a device, and how it is divided. *Reads*; nothing of it is trusted.
+/// Returns the content and the partition table of a device. *Reads*; trusts nothing of it.
 ///
 /// # Errors
-/// What the device says.
+/// The error of the device.
 pub fn inspect(device: &Arc<dyn BlockDevice>) -> std::io::Result<DiskFindings> {
     let table = ExistingTable::read(device.as_ref())?;
     Ok(DiskFindings {
@@ -260,8 +254,8 @@ pub fn inspect(device: &Arc<dyn BlockDevice>) -> std::io::Result<DiskFindings> {
 /// The signature of a BitLocker volume, at byte 3 of its boot sector.
 const BITLOCKER: &[u8] = b"-FVE-FS-";
 
-/// The numbers of the other systems' partitions that BitLocker encrypts. *Reads*; one that cannot
-/// be read is none.
+/// Returns the numbers of other systems' partitions that are encrypted by BitLocker. *Reads*; a
+/// partition that cannot be read is not listed.
 fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&ExistingTable>) -> Vec<u32> {
     let Some(table) = table else {
         return Vec::new();
@@ -279,7 +273,7 @@ fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&ExistingTable>) -> Ve
         .collect()
 }
 
-/// What lies on a device with this table, by its first MiB and its last 64 KiB.
+/// Returns the content of a device, judged by its table, its first MiB and its last 64 KiB.
 fn content(
     device: &Arc<dyn BlockDevice>,
     table: Option<&ExistingTable>,
@@ -318,10 +312,10 @@ fn installation(device: &Arc<dyn BlockDevice>) -> Option<DiskContent> {
     let disk = Disk::open(Arc::clone(device)).ok()?;
     let record = match RecordStore::open(&disk).ok()?.pair() {
         Pair::Valid { record, .. } => record,
-        // A later version's record, or a lost one: whatever it is, it is somebody's installation.
+        // A record that this version cannot read still belongs to an installation.
         Pair::Newer(_) => {
             return Some(DiskContent::Installed {
-                version: "of a later version".to_owned(),
+                version: "of a newer version".to_owned(),
             });
         }
         Pair::Lost(_) => {
@@ -330,8 +324,7 @@ fn installation(device: &Arc<dyn BlockDevice>) -> Option<DiskContent> {
             });
         }
     };
-    // Data can only be there once a release has been activated, and a slot keeps its release's name
-    // after that.
+    // There is user data only after a release was activated, and its slot keeps the release's name.
     let used = |slot: &&record::SlotState| slot.release != record::Release::NONE;
     let slot = record
         .slots

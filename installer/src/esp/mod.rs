@@ -3,14 +3,11 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`fat`] | the file system: written, read, listed |
-//! | `fat_dot_entries` | repair of what the FAT crate writes into directories |
+//! | [`fat`] | the file system: created, read, listed |
 //! | [`guards`] | the copies of the boot guard |
 
 pub mod fat;
-mod fat_dot_entries;
 pub mod guards;
 
-pub use fat::{
-    EspContent, EspFile, GUARD_PATHS, MAX_LISTED_FILES, REMOVABLE_PATH, create, inspect, read,
-};
+pub use fat::{EspContent, EspFile, MAX_LISTED_FILES, create, inspect, read};
+pub use guards::{GUARD_PATHS, REMOVABLE_PATH};

@@ -1,5 +1,5 @@
-//! The answers file, `install.toml`: what an unattended installation needs to know. Its keys are
-//! the options of `rayos-installer apply`. docs/install.example.toml has every key.
+//! The answers file, `install.toml`: the settings of an unattended installation. Its keys match the
+//! options of `rayos-installer apply`; docs/install.example.toml has every key.
 
 use crate::disk::choose::Target;
 use crate::disk::layout::Layout;
@@ -7,47 +7,44 @@ use crate::disk::safety::DiskRequest;
 use cli::input::{TextError, decode_text};
 use serde::{Deserialize, Serialize};
 
-/// Answers, version 1.
+/// An answers file, version 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answers {
     /// Version of this file's format: 1.
     pub version: u32,
-    /// Whether to go ahead without asking. Even then a disk that is not empty must be named in
-    /// `erase`.
+    /// Install without a question. A disk that is not empty must still be named in `erase`.
     #[serde(default)]
     pub unattended: bool,
-    /// Which disk.
+    /// The disk to install to.
     #[serde(default)]
     pub target: Target,
-    /// Bundle: a file on the medium, or a URL. Without it, the one bundle on the medium.
+    /// Bundle: a file on the medium, or a URL; `None` takes the only bundle on the medium.
     pub bundle: Option<String>,
-    /// What releases must be compatible with. Without it, what the recovery system says of itself.
+    /// Hardware name of the machine; `None` takes that of the recovery system.
     pub compatible: Option<String>,
-    /// Serial number, or name where it has none, of a disk that may be erased; with `beside`, of
-    /// one on which RayOS may be replaced.
+    /// Id of a disk that may be erased; with `beside`, of a disk on which RayOS may be replaced.
     pub erase: Option<String>,
-    /// The recovery keys of the BitLocker volumes beside which it is installed are at hand: new boot
-    /// entries may make Windows ask for them.
+    /// The recovery keys of BitLocker volumes on the disk are at hand: Windows may ask for them
+    /// after boot entries change.
     #[serde(default)]
     pub recovery_key_at_hand: bool,
-    /// Install beside what is on the disk, into free space of its partition table: every partition
-    /// of another system kept as it is.
+    /// Install into free space of the disk: partitions of other systems stay unchanged.
     #[serde(default)]
     pub beside: bool,
-    /// Accept releases that the installation before on this disk did not accept any more. Without
-    /// it the floor of a readable boot record of the same product is kept.
+    /// Accept releases below the rollback floor of the previous installation. Otherwise the floor in
+    /// a readable boot record with the same hardware name is kept.
     #[serde(default)]
     pub forget_floor: bool,
     /// Sizes of the partitions.
     #[serde(default)]
     pub layout: Layout,
-    /// What to do when done.
+    /// What to do after the installation.
     #[serde(default)]
     pub then: Then,
 }
 
-/// What to do when the installation is done.
+/// What to do after the installation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
@@ -60,22 +57,22 @@ pub enum Then {
     Nothing,
 }
 
-/// Why an answers file is not usable.
+/// Why an answers file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswersError {
-    /// It is not TOML, or has a key or value that is not known; names line and column.
+    /// It is not TOML, or has an unknown key or value; names line and column.
     #[error("install.toml: {0}")]
     Syntax(String),
-    /// It is no text.
+    /// It is not text.
     #[error("install.toml: {0}")]
     Text(#[from] TextError),
-    /// Another version of the format.
+    /// It has another version of the format.
     #[error("install.toml: version is {0}, expected 1")]
     Version(u32),
 }
 
 impl Answers {
-    /// Reads an answers file as an editor saved it, with or without a byte order mark. *Pure.*
+    /// Parses an answers file as an editor saved it, with or without a byte order mark. *Pure.*
     ///
     /// # Errors
     /// [`AnswersError`].
@@ -83,7 +80,7 @@ impl Answers {
         Self::parse(&decode_text(bytes)?)
     }
 
-    /// Reads an answers file. *Pure.*
+    /// Parses an answers file. *Pure.*
     ///
     /// # Errors
     /// [`AnswersError`].
@@ -96,14 +93,14 @@ impl Answers {
         Ok(answers)
     }
 
-    /// How a disk shall be used, in a machine with the medium on the disks `media`. *Pure.*
+    /// Returns how a disk is to be used, in a machine with the medium on `media_disks`. *Pure.*
     #[must_use]
-    pub fn disk_request<'a>(&'a self, media: &'a [String]) -> DiskRequest<'a> {
+    pub fn disk_request<'a>(&'a self, media_disks: &'a [String]) -> DiskRequest<'a> {
         DiskRequest {
             layout: &self.layout,
             beside: self.beside,
             recovery_key_at_hand: self.recovery_key_at_hand,
-            media,
+            media_disks,
             erase: self.erase.as_deref(),
         }
     }
@@ -114,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_file_asks_before_it_does_anything() {
+    fn the_shortest_file_asks_before_installing() {
         let answers = Answers::parse("version = 1").expect("answers");
         assert!(!answers.unattended);
         assert_eq!(
@@ -124,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_is_read() {
+    fn every_key_of_a_file_is_read() {
         let text = "version = 1\nunattended = true\nbundle = \"x.bundle\"\nerase = \"S-1\"\nthen = \"power-off\"\n\
                     [target]\ndisk = \"S-1\"\n[layout]\nroot = \"512M\"\n";
         let answers = Answers::parse(text).expect("answers");
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_another_system_is_said_in_so_many_words() {
+    fn an_installation_beside_another_system_is_explicit() {
         let answers = Answers::parse("version = 1\nbeside = true\n[layout]\ndata = \"20G\"\n")
             .expect("answers");
         assert!(answers.beside && answers.disk_request(&[]).beside);
@@ -143,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_example_has_every_key_and_shows_what_is_so_without_it() {
+    fn the_documented_example_has_every_key_and_shows_the_defaults() {
         let text = include_str!("../../../docs/install.example.toml");
         let answers = Answers::parse(text).expect("example");
         let keys = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
@@ -171,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_taken_or_named() {
+    fn the_encoding_is_accepted_or_named_in_the_error() {
         let marked = b"\xef\xbb\xbfversion = 1\r\nunattended = true\r\n";
         assert!(Answers::decode(marked).expect("answers").unattended);
         let utf16: Vec<u8> = "version = 1"

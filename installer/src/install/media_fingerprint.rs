@@ -1,6 +1,6 @@
-//! What a medium leaves on a disk that it installed: by it the medium knows, when the firmware
-//! starts it again, that its work is done. Without it `erase` in its answers would install anew at
-//! each boot.
+//! The fingerprint that a medium writes to a disk that it installed. When the firmware starts the
+//! medium again, it recognises its own installation; without that, `erase` in the answers would
+//! install again at each boot.
 
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
@@ -8,20 +8,18 @@ use seal::SEAL_LEN;
 use sha2::{Digest as _, Sha256};
 use std::io;
 
-/// Byte offset of the mark in the state partition: between the first copy of the record and the
-/// event ring.
+/// Byte offset in the state partition: between the first copy of the record and the event ring.
 pub const FINGERPRINT_OFFSET: u64 = 8192;
 const LEN: usize = 4096;
 const MAGIC: &[u8; 8] = b"RAYOSMED";
 
-/// SHA-256 of a medium's answers and of what it installs. Whoever changes either has another
-/// medium.
+/// SHA-256 of the answers and of the seal of the bundle. A change of either makes another medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaFingerprint([u8; 32]);
 
 impl MediaFingerprint {
-    /// The mark of a medium with this answers file and this bundle: the seal of a file, or the
-    /// address of another. *Pure.*
+    /// Returns the fingerprint of a medium. *Pure.* `bundle` starts with the seal of a bundle file,
+    /// or is the URL of a bundle.
     #[must_use]
     pub fn of(answers: &[u8], bundle: &[u8]) -> Self {
         let mut digest = Sha256::new();
@@ -36,10 +34,10 @@ impl MediaFingerprint {
         Self(digest.finalize().into())
     }
 
-    /// The mark that stands on `disk`; `None` if there is none. *Reads.*
+    /// Reads the fingerprint on `disk`; `None` if there is none. *Reads.*
     ///
     /// # Errors
-    /// What the device says.
+    /// The error of the device.
     pub fn read(disk: &Disk) -> io::Result<Option<Self>> {
         let Ok(state) = disk.state() else {
             return Ok(None);
@@ -54,13 +52,14 @@ impl MediaFingerprint {
             .map(Self))
     }
 
-    /// Writes it into the state partition that begins at `state`. Durable after the next flush.
+    /// Writes the fingerprint to the state partition that starts at byte `state`. *Writes*; durable
+    /// after the next flush.
     ///
     /// # Errors
-    /// What the device says.
+    /// The error of the device.
     ///
     /// # Power loss
-    /// All of it is in one sector: it is there or it is not.
+    /// The fingerprint is complete or missing: it is in one sector.
     pub(crate) fn write(&self, device: &dyn BlockDevice, state: u64) -> io::Result<()> {
         let mut block = [0; LEN];
         block[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_answer_or_another_bundle_is_another_medium() {
+    fn other_answers_or_another_bundle_have_another_fingerprint() {
         let mark = MediaFingerprint::of(b"version = 1", b"seal");
         assert_eq!(mark, MediaFingerprint::of(b"version = 1", b"seal"));
         assert_ne!(mark, MediaFingerprint::of(b"version = 1\n", b"seal"));
@@ -82,13 +81,13 @@ mod tests {
         assert_ne!(
             mark,
             MediaFingerprint::of(b"version = 1s", b"eal"),
-            "the parts are told apart"
+            "the length of each part counts"
         );
         let (mut first, mut second) = (vec![1; SEAL_LEN + 1], vec![1; SEAL_LEN + 2]);
         assert_eq!(
             MediaFingerprint::of(b"", &first),
             MediaFingerprint::of(b"", &second),
-            "the seal vouches for the rest"
+            "the seal covers the rest"
         );
         first[SEAL_LEN - 1] = 2;
         second[0] = 2;

@@ -2,16 +2,25 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`answers`] | the answers file, `install.toml` |
 //! | [`media_fingerprint`] | how a medium recognises a disk that it installed |
 //! | `rollback_floor` | the rollback floor of the previous installation |
-//! | [`procedure`] | partitions, boot record, first bundle |
-//! | [`unattended`] | all of it, from an answers file |
+//! | [`answers`] | the answers file, `install.toml` |
+//! | `request`, `error` | arguments and errors of an installation |
+//! | `destination` | the disk, how it will be divided, and its new partition table |
+//! | `prepare` | signatures erased, boot record and partition table written |
+//! | `procedure` | [`install`]: plan, prepare, apply |
+//! | [`unattended`] | the choice of the disk and the installation, from an answers file |
 
 pub mod answers;
+mod destination;
+mod error;
 pub mod media_fingerprint;
-pub mod procedure;
+mod prepare;
+mod procedure;
+mod request;
 mod rollback_floor;
 pub mod unattended;
 
-pub use procedure::{InstallError, InstallOptions, InstallRequest, install, install_announced};
+pub use error::InstallError;
+pub use procedure::{install, install_announced};
+pub use request::{InstallOptions, InstallRequest};

@@ -1,17 +1,16 @@
-//! The floor of the installation before: who erases a disk to install anew does not want older
-//! releases back.
+//! The rollback floor of the previous installation. It is kept when a disk is installed again, so
+//! that an old medium does not bring old releases back.
 
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use record::{COPY_OFFSETS, RECORD_LEN, Record, Text64};
 use std::sync::Arc;
 
-/// The highest floor that a readable boot record on `device` speaks of, for a machine that is
-/// `compatible`; 0 without one. *Reads.* Looked at are the state partition that is there, and the
-/// place `planned` of the one that will be: after an installation that was cut off, the record of
-/// the new one is there and its table is not.
+/// Returns the highest rollback floor in the readable boot records on `device`; 0 without one.
+/// *Reads* the state partition of the current table and the one that is planned at byte `planned`:
+/// an interrupted installation has written the new record, but not the table.
 ///
-/// A record of another product does not count; one that does not know what the machine is does.
+/// A record with another hardware name than `compatible` does not count; one without a name does.
 #[must_use]
 pub(crate) fn previous_floor(
     device: &Arc<dyn BlockDevice>,

@@ -1,99 +1,104 @@
-//! The whole installation without a person: from an answers file and a medium to an installed disk.
+//! Unattended installation: from an answers file and a medium to an installed disk.
 
+use super::answers::Answers;
+use super::error::InstallError;
+use super::media_fingerprint::MediaFingerprint;
+use super::procedure::install_announced;
+use super::request::{InstallOptions, InstallRequest};
 use crate::disk::choose::{Candidate, ChoiceError, candidates, choose};
 use crate::disk::disks::{self, Disk, Roots};
 use crate::disk::safety;
-use crate::install::answers::Answers;
-use crate::install::media_fingerprint::MediaFingerprint;
-use crate::install::{InstallError, InstallOptions, InstallRequest, install_announced};
 use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
 use bootctl::efivars::EfiVars;
+use bootctl::sysfs::FindError;
 use record::{Guid, Text64};
 use seal::Trust;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use updater::Report;
 use updater::events::EventSink;
 use updater::source::{AnySource, HttpOptions, Location, SourceError};
 
-/// Why nothing was installed.
+/// Why an unattended installation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnattendedError {
-    /// The disks could not be listed.
+    /// The disks cannot be listed.
     #[error("list of disks: {0}")]
-    Disks(#[from] io::Error),
-    /// No disk can be taken.
+    Disks(#[from] FindError),
+    /// No disk can be chosen.
     #[error(transparent)]
     Choice(#[from] ChoiceError),
-    /// The disk is no longer what was chosen.
-    #[error("{}: another disk, or other content, than when it was chosen: nothing was changed", .0.display())]
+    /// The disk is not the one that was chosen. It is unchanged.
+    #[error("{}: disk or content changed after it was chosen", .0.display())]
     DiskChanged(PathBuf),
-    /// The disk could not be opened.
+    /// The disk cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The bundle could not be opened.
+    /// The bundle cannot be opened.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The installation itself failed.
+    /// The installation failed.
     #[error(transparent)]
     Install(#[from] InstallError),
 }
 
-/// What the answers do not say.
+/// Facts about the machine and the medium that the answers file does not contain.
 pub struct Environment<'a> {
-    /// The kernel's views of the machine.
+    /// Mount points of sysfs, procfs and devtmpfs.
     pub roots: Roots,
-    /// Kernel names of the disks that the installation medium is on.
+    /// Kernel names of the disks with the installation medium.
     pub media_disks: Vec<String>,
-    /// Where the bundle is.
+    /// Location of the bundle.
     pub bundle: Location,
-    /// Who is trusted.
+    /// Keys that may sign the release.
     pub trust: &'a Trust,
-    /// What this machine accepts.
+    /// Hardware name of the machine.
     pub compatible: Text64,
-    /// A random number: the identity of this installation.
+    /// Identity of the installation; a random number.
     pub install_id: Guid,
-    /// The machine's EFI variables.
+    /// EFI variables of the machine.
     pub vars: Option<&'a dyn EfiVars>,
-    /// Seconds since 1970.
+    /// Time of day, in seconds since 1970.
     pub now: u64,
-    /// Threads.
+    /// Number of threads.
     pub jobs: usize,
-    /// The medium that this system was started from, if it was.
+    /// Fingerprint of the medium; `None` without a medium.
     pub fingerprint: Option<MediaFingerprint>,
 }
 
-/// Every disk, judged for an installation with `answers`. *Reads.*
+/// Returns every disk, assessed for an installation with `answers`. *Reads.*
 ///
 /// # Errors
-/// What listing the disks says.
+/// [`FindError`] if the disks cannot be listed.
 pub fn assess_disks(
     answers: &Answers,
     roots: &Roots,
     media: &[String],
-) -> io::Result<Vec<Candidate>> {
-    let look = |disk: &Disk| {
+) -> Result<Vec<Candidate>, FindError> {
+    let inspect = |disk: &Disk| {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
         safety::inspect(&(Arc::new(device) as _)).ok()
     };
     Ok(candidates(
         disks::enumerate(roots)?,
         &answers.disk_request(media),
-        look,
+        inspect,
     ))
 }
 
-/// Chooses the disk and installs. *Writes*; see [`install_announced`], which calls `writing` with
-/// the disk.
+/// Chooses a disk and installs to it; calls `announce` with its path just before the first byte is
+/// written. *Writes*, durable on return.
 ///
 /// # Errors
 /// [`UnattendedError`].
+///
+/// # Power loss
+/// As [`super::install`].
 pub async fn run(
     answers: &Answers,
     environment: &Environment<'_>,
     events: &dyn EventSink,
-    writing: impl FnOnce(&PathBuf),
+    announce: impl FnOnce(&PathBuf),
 ) -> Result<Report, UnattendedError> {
     let candidates = assess_disks(answers, &environment.roots, &environment.media_disks)?;
     let chosen = choose(&candidates, &answers.target)?;
@@ -104,7 +109,7 @@ pub async fn run(
         Access::Claim,
         SectorSize::Detect,
     )?);
-    // The name may have gone to another disk since. Now that it is held open it kept with this one.
+    // The name may have moved to another disk. It stays with this one while the disk is open.
     let again = assess_disks(answers, &environment.roots, &environment.media_disks)?;
     if !again.iter().any(|found| found == chosen) {
         return Err(UnattendedError::DiskChanged(disk.path.clone()));
@@ -124,5 +129,5 @@ pub async fn run(
             fingerprint: environment.fingerprint,
         },
     };
-    Ok(install_announced(source, &request, events, || writing(&disk.path)).await?)
+    Ok(install_announced(source, &request, events, || announce(&disk.path)).await?)
 }

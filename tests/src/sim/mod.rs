@@ -1,48 +1,39 @@
-//! A machine that is cut off at every write.
+//! The simulated machine: deterministic simulation of power cuts and faults.
 //!
-//! The real installer, updater, boot control and boot guard run on a disk in memory that keeps a
-//! list of what was done to it. From that list every state is derived in which a power cut can
-//! leave the machine; each is switched on again and must come to the same end, judged by a reader
-//! of its own.
+//! The real installer, updater, boot control and boot guard run on a disk and variables in memory.
+//! The disk logs its operations. From that log every state is derived in which a power cut can
+//! leave the machine. Each such machine is switched on again, runs its workload to the end without
+//! help, and is checked by an oracle that shares no code with the programs.
 //!
-//! ```text
-//! image      the bytes of a disk; copies are cheap
-//! journal    what was done, in order
-//! disk       the disk that keeps the list, and fails on command
-//! vars       EFI variables that do the same
-//! network    a server that goes wrong at one request
-//! trouble    what goes wrong besides the power
-//! state      what survives a cut, and what an onlooker remembers
-//! other      another system on the same disk
-//! oracle     the reader that judges: partition table, FAT, boot record, load options
-//! firmware   the boot manager, and the machine that the real guard finds
-//! world      a machine from power-on to rest
-//! owner      what its system does because its owner wants it
-//! scenario   what is done to it
-//! cut        where the power fails, and what of the last writes is kept
-//! trace      a run that is cut off, and the machine as each cut leaves it
-//! matrix     all cuts of a scenario, and what came of them
-//! sweep      the same for everything else that goes wrong
-//! reduce     a failing case made smaller
-//! ```
+//! | word | meaning |
+//! | --- | --- |
+//! | scenario | an initial state, a workload, and the state that it must end in |
+//! | workload | the task of the machine's owner, such as an update |
+//! | operation | a write, a flush, a change of a variable, or an event outside of the machine |
+//! | trace | the operations of one run, with the state after each |
+//! | power cut | the end of a trace: some of its operations, or parts of them, are lost |
+//! | fault | anything else that goes wrong: a write, a read, a request, a full variable store |
+//! | assertion | a condition that every run must meet; the first failed one is a violation |
+//! | oracle | reads a disk independently of the programs |
+//!
+//! | module | content |
+//! | --- | --- |
+//! | `hardware` | disk, variables, network, and the log of operations |
+//! | `releases` | signed releases of a few KiB |
+//! | `oracle` | partition table, FAT, boot record and load options, read independently |
+//! | `other_system` | another operating system on the same disk |
+//! | `power_cut` | the kinds of power cuts, and the machine after each |
+//! | `fault` | faults other than power cuts |
+//! | `machine` | firmware, guard and system: a machine from power-on until it rests |
+//! | `scenario` | the scenarios and their initial states |
+//! | `explore` | all power cuts and faults of a scenario, and their results |
 
-pub mod cut;
-pub mod disk;
-pub mod firmware;
-pub mod image;
-pub mod journal;
-pub mod matrix;
-pub mod network;
+pub mod explore;
+pub mod fault;
+pub mod hardware;
+pub mod machine;
 pub mod oracle;
-pub mod other;
-mod owner;
-pub mod place;
-pub mod reduce;
+pub mod other_system;
+pub mod power_cut;
 pub mod releases;
 pub mod scenario;
-pub mod state;
-mod sweep;
-pub mod trace;
-pub mod trouble;
-pub mod vars;
-pub mod world;

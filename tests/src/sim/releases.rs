@@ -1,29 +1,28 @@
-//! Releases of a few KiB, signed as real ones are.
+//! Signed releases of a few KiB.
 
-use bundle::create::Created;
-use bundle::delta;
+use bundle::create::{BundleOutput, CreateOptions, Created};
+use bundle::delta::{self, DeltaOptions};
 use bundle::keys::SecretKey;
-use bundle::open::Access;
-use bundle::open::Extracted;
+use bundle::open::{Access, SlotImages};
 use bundle::recipe::Recipe;
 use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 
-/// The hardware that they are for.
+/// The compatible string of the simulated hardware.
 pub const COMPATIBLE: &str = "simulated";
 
-/// A release and what it is made of.
+/// A release and its images.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// Its name; what comes after a dash says how it behaves.
+    /// Its version. The part after a dash is its behaviour.
     pub version: &'static str,
     /// Its rollback index.
     pub index: u64,
-    /// The signed file: a delta where the release is like an older one.
+    /// The signed bundle; a delta bundle for one of the releases.
     pub bundle: Vec<u8>,
-    /// The whole bundle of a release that comes as a delta.
-    pub whole: Option<Vec<u8>>,
+    /// The full bundle of the release whose bundle is a delta.
+    pub full_bundle: Option<Vec<u8>>,
     /// Boot image.
     pub boot: Vec<u8>,
     /// Root image.
@@ -32,36 +31,36 @@ pub struct Release {
     pub root_and_tree: Vec<u8>,
     /// Recovery image.
     pub recovery: Vec<u8>,
-    /// The guard that it brings.
+    /// Guard image.
     pub guard: Vec<u8>,
     /// SHA-256 of its manifest.
     pub manifest: [u8; 32],
 }
 
-/// What a release does once it is started.
+/// Behaviour of a release when it is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// It comes up, and its checks pass.
+    /// It starts, and its health checks pass.
     Works,
-    /// It hangs or panics, or its checks fail: the machine restarts.
+    /// It hangs, panics or fails its health checks: the machine restarts.
     Restarts,
-    /// Its boot image comes back to the guard.
+    /// Its boot image returns to the guard.
     Returns,
-    /// Firmware does not load it.
+    /// The firmware does not load it.
     Refused,
 }
 
-/// Everything that was ever released, and who is trusted.
+/// All releases, and the machine's trust.
 pub struct Releases {
     all: Vec<Release>,
     /// The machine's trust.
     pub trust: Trust,
 }
 
-/// One line of the table of releases: version, rollback index, revoke, signing key.
-type Line = (&'static str, u64, bool, u8);
+/// A row of the table of releases: version, rollback index, revoke, signing key.
+type Row = (&'static str, u64, bool, u8);
 
-const TABLE: [Line; 10] = [
+const TABLE: [Row; 10] = [
     ("1.0.0", 1, false, 1),
     ("1.1.0", 2, false, 1),
     ("1.2.0", 3, false, 1),
@@ -74,14 +73,14 @@ const TABLE: [Line; 10] = [
     ("1.1.3-refused", 2, false, 1),
 ];
 
-/// The release that comes as a delta, and the one that it builds upon.
+/// The release with a delta bundle, and its base.
 const DELTA: (&str, &str) = ("1.6.0", "1.0.0");
 
 impl Releases {
-    /// Makes and signs them all.
+    /// Makes and signs all releases.
     ///
     /// # Errors
-    /// What making a bundle says.
+    /// When a bundle cannot be made.
     pub fn make() -> anyhow::Result<Self> {
         let trust = trust()?;
         let mut all: Vec<Release> = Vec::new();
@@ -99,9 +98,9 @@ impl Releases {
     /// The release with this version.
     ///
     /// # Panics
-    /// If there is none: the names are constants of this module's users.
+    /// When there is none: the callers' versions are constants.
     #[must_use]
-    #[expect(clippy::panic, reason = "a mistake of the scenario, found at once")]
+    #[expect(clippy::panic, reason = "a mistake in a scenario, found at once")]
     pub fn get(&self, version: &str) -> &Release {
         self.all
             .iter()
@@ -109,7 +108,7 @@ impl Releases {
             .unwrap_or_else(|| panic!("no {version}"))
     }
 
-    /// All of them.
+    /// All releases.
     pub fn iter(&self) -> std::slice::Iter<'_, Release> {
         self.all.iter()
     }
@@ -124,7 +123,7 @@ impl<'a> IntoIterator for &'a Releases {
 }
 
 impl Release {
-    /// What it does.
+    /// Its behaviour.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
         match self.version.split_once('-') {
@@ -150,9 +149,9 @@ fn trust() -> anyhow::Result<Trust> {
 }
 
 /// The images of a release: boot, root, recovery, guard.
-fn images((version, ..): Line, seed: u64) -> [Vec<u8>; 4] {
-    // None is a multiple of a sector, so that every image has an end inside of one.
-    // One is larger than what the updater writes in one piece.
+fn images((version, ..): Row, seed: u64) -> [Vec<u8>; 4] {
+    // No length is a multiple of a sector, so that every image ends within one. One image is larger
+    // than a batch of the updater.
     let root = if version == "1.5.0" {
         1_250_003
     } else {
@@ -162,7 +161,7 @@ fn images((version, ..): Line, seed: u64) -> [Vec<u8>; 4] {
     [(13_001, 1), (root, 2), (9_007, 3), (5_011, 4)].map(image)
 }
 
-/// Images like those of `base`, with something put in and something overwritten.
+/// Images like those of `base`, with bytes inserted and overwritten.
 fn later(base: &Release) -> [Vec<u8>; 4] {
     let (mut boot, mut root) = (base.boot.clone(), base.root.clone());
     boot[5000..5100].copy_from_slice(&noise(901, 100));
@@ -171,7 +170,7 @@ fn later(base: &Release) -> [Vec<u8>; 4] {
     [boot, root, base.recovery.clone(), base.guard.clone()]
 }
 
-fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
+fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     let (version, index, revoke, signer) = line;
     let dir = tempfile::tempdir()?;
     let mut recipe = format!(
@@ -190,10 +189,14 @@ fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     let mut bundle = Vec::new();
     let made = bundle::create(
         &recipe,
-        &[key(signer)],
-        1,
-        &mut Cursor::new(Vec::new()),
-        &mut bundle,
+        CreateOptions {
+            keys: &[key(signer)],
+            workers: 1,
+        },
+        BundleOutput {
+            spool: &mut Cursor::new(Vec::new()),
+            out: &mut bundle,
+        },
         &mut |_| {},
     )?;
     let manifest = manifest(&bundle, &made);
@@ -202,7 +205,7 @@ fn release(line: Line, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
         version,
         index,
         bundle,
-        whole: None,
+        full_bundle: None,
         boot,
         root_and_tree: with_tree(&root),
         root,
@@ -217,13 +220,13 @@ fn manifest(bundle: &[u8], made: &Created) -> [u8; 32] {
     Sha256::digest(&bundle[seal::SEAL_LEN..seal::SEAL_LEN + len]).into()
 }
 
-/// `release`, which comes as a delta to `base`.
+/// `release` with a delta bundle for `base`.
 fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<Release> {
-    let extracted = |bundle: &[u8]| -> anyhow::Result<Extracted> {
+    let extracted = |bundle: &[u8]| -> anyhow::Result<SlotImages> {
         let mut file = tempfile::tempfile()?;
         file.write_all(bundle)?;
         let access = Access::Verify(trust, Purpose::Release);
-        Ok(Extracted::open(
+        Ok(SlotImages::extract(
             &file,
             access,
             1,
@@ -233,30 +236,27 @@ fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<R
     };
     let (old, new) = (extracted(&base.bundle)?, extracted(&release.bundle)?);
     let (mut spool, mut delta) = (Cursor::new(Vec::new()), Vec::new());
-    let how = delta::Options {
+    let options = DeltaOptions {
+        keys: &[key(1)],
         level: 9,
         workers: 1,
     };
-    let made = delta::make(
-        &old,
-        &new,
-        how,
-        &[key(1)],
-        &mut spool,
-        &mut delta,
-        &mut |_| (),
-    )?;
+    let output = BundleOutput {
+        spool: &mut spool,
+        out: &mut delta,
+    };
+    let made = delta::create(&old, &new, options, output, &mut |_| ())?;
     let manifest = manifest(&delta, &made);
     Ok(Release {
         bundle: delta,
-        whole: Some(release.bundle),
+        full_bundle: Some(release.bundle),
         manifest,
         ..release
     })
 }
 
-/// A root image with its hash tree behind it, as docs/format.md says: nothing here comes from the
-/// code that is judged.
+/// Returns a root image with its hash tree behind it, as docs/format.md describes it, without the
+/// code under test.
 fn with_tree(root: &[u8]) -> Vec<u8> {
     const BLOCK: usize = 4096;
     let hashes = |blocks: &[u8]| -> Vec<u8> {
@@ -286,7 +286,7 @@ fn with_tree(root: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that do not compress, with zeroes and a repeat in them where there is room for that.
+/// Incompressible bytes; long images also have zeroes and a repeated range.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {

@@ -1,19 +1,21 @@
-//! Power cuts, simulated: that the judge sees what it should, and that no write of the programs
-//! goes uncut. The whole matrix is run by `scripts/prove crash`.
+//! Simulated power cuts: a selection in each scenario, mutants that the assertions must detect, and
+//! the writes of the programs that the scenarios must reach. `scripts/prove crash` runs all power
+//! cuts.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod mutants;
-mod sites;
+mod write_sites;
 
-use tests::sim::cut::Thoroughness;
-use tests::sim::matrix::{Effort, Explorer};
-use tests::sim::network::{NetFault, NetFaultKind};
-use tests::sim::reduce::Case;
-use tests::sim::scenario::{Lab, SCENARIOS, find};
-use tests::sim::trouble::Mishap;
+use tests::sim::explore::Explorer;
+use tests::sim::explore::counts::Coverage;
+use tests::sim::explore::minimize::Case;
+use tests::sim::fault::Fault;
+use tests::sim::hardware::network::{RequestFault, RequestFaultKind};
+use tests::sim::power_cut::CutCoverage;
+use tests::sim::scenario::{SCENARIOS, Simulator, find};
 
-/// A few cuts of each kind.
-const SOME: Thoroughness = Thoroughness {
+/// A few power cuts of each kind.
+const SOME: CutCoverage = CutCoverage {
     all_subsets: 3,
     random: 4,
     tears: 1,
@@ -22,14 +24,14 @@ const SOME: Thoroughness = Thoroughness {
 };
 
 #[test]
-fn every_scenario_ends_as_it_should_without_a_cut() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+fn every_scenario_ends_as_expected_without_a_power_cut() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
     for scenario in &SCENARIOS {
         for sector_size in [512, 4096] {
-            let explorer = Explorer::new(&lab, scenario, sector_size)?;
+            let explorer = Explorer::new(&simulator, scenario, sector_size)?;
             assert!(
                 explorer.trace().len() >= 8,
-                "{} does something",
+                "{} has too few operations",
                 scenario.name
             );
         }
@@ -38,13 +40,13 @@ fn every_scenario_ends_as_it_should_without_a_cut() -> anyhow::Result<()> {
 }
 
 #[test]
-fn one_run_is_like_the_other() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+fn runs_are_repeatable() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
     for name in ["install-over-foreign", "update-hangs", "update-interrupted"] {
         let scenario = find(name).unwrap();
         let runs = [
-            Explorer::new(&lab, scenario, 512)?,
-            Explorer::new(&lab, scenario, 512)?,
+            Explorer::new(&simulator, scenario, 512)?,
+            Explorer::new(&simulator, scenario, 512)?,
         ];
         let [first, second] = runs.each_ref().map(Explorer::trace);
         assert_eq!(first.len(), second.len(), "{name}");
@@ -60,16 +62,17 @@ fn one_run_is_like_the_other() -> anyhow::Result<()> {
 }
 
 #[test]
-fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let effort = Effort {
+fn an_update_survives_power_cuts_of_each_kind_and_second_ones() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
+    let coverage = Coverage {
         first: SOME,
-        second: Thoroughness { faulty: 0, ..SOME },
+        second: CutCoverage { faulty: 0, ..SOME },
         double_every: 40,
         limit: std::time::Duration::MAX,
         faults: false,
     };
-    let counts = Explorer::new(&lab, find("update-b-to-a").unwrap(), 512)?.explore(&effort)?;
+    let counts =
+        Explorer::new(&simulator, find("update-b-to-a").unwrap(), 512)?.explore(&coverage)?;
     assert_eq!(counts.violations, [""; 0]);
     assert!(
         counts.unique > 300 && counts.double_unique > 100,
@@ -78,14 +81,14 @@ fn an_update_survives_some_cuts_of_each_kind_and_some_of_what_follows() -> anyho
     Ok(())
 }
 
-/// The partitions, entries and boot entry of the other system are looked at in each start; and
-/// whether something starts without the stick.
+/// Each start checks the partitions, partition entries and boot entry of the other system, and a
+/// start without the stick.
 #[test]
-fn an_installation_beside_another_system_survives_some_cuts_of_each_kind() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    let second = Thoroughness { faulty: 0, ..SOME };
+fn an_installation_beside_another_system_survives_power_cuts_of_each_kind() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
+    let second = CutCoverage { faulty: 0, ..SOME };
     let limit = std::time::Duration::MAX;
-    let effort = Effort {
+    let coverage = Coverage {
         first: SOME,
         second,
         double_every: 100,
@@ -97,7 +100,8 @@ fn an_installation_beside_another_system_survives_some_cuts_of_each_kind() -> an
         ("install-beside-again", 4096),
         ("install-beside-on-backup-table", 512),
     ] {
-        let counts = Explorer::new(&lab, find(name).unwrap(), sector_size)?.explore(&effort)?;
+        let counts =
+            Explorer::new(&simulator, find(name).unwrap(), sector_size)?.explore(&coverage)?;
         assert_eq!(counts.violations, [""; 0], "{name} {sector_size}");
         assert!(
             counts.unique > 300 && counts.double_unique > 50,
@@ -107,124 +111,131 @@ fn an_installation_beside_another_system_survives_some_cuts_of_each_kind() -> an
     Ok(())
 }
 
-/// Before the release is activated the machine without its stick starts the other system, then
+/// Without the stick, the machine starts the other system until the release is activated, then
 /// ours.
 #[test]
-fn until_ours_is_activated_the_other_system_starts() -> anyhow::Result<()> {
-    use tests::sim::cut::Cut;
-    use tests::sim::firmware::{Demand, Firmware, Started};
-    use tests::sim::journal::Journal;
-    use tests::sim::{disk::SimDisk, vars::SimVars};
-    let lab = Lab::new()?;
+fn the_other_system_starts_until_ours_is_activated() -> anyhow::Result<()> {
+    use tests::sim::hardware::disk::SimDisk;
+    use tests::sim::hardware::operation::OperationLog;
+    use tests::sim::hardware::variables::SimVariables;
+    use tests::sim::machine::firmware::{Assertions, Firmware, StartResult};
+    use tests::sim::power_cut::PowerCut;
+    let simulator = Simulator::new()?;
     for sector_size in [512, 4096] {
-        let explorer = Explorer::new(&lab, find("install-beside").unwrap(), sector_size)?;
+        let explorer = Explorer::new(&simulator, find("install-beside").unwrap(), sector_size)?;
         let trace = explorer.trace();
-        let mut ups = Vec::new();
+        let mut starts_ours = Vec::new();
         for at in 0..=trace.len() {
-            let state = trace.state(Cut::Prefix(at));
-            let journal = Journal::after(state.witness);
-            let disk = SimDisk::new(state.image.clone(), sector_size, journal.clone());
-            let vars = SimVars::new(&state.vars, journal.clone())?;
-            let mut firmware =
-                Firmware::new(&lab.releases, &disk, &vars, &journal, Demand::Everything);
+            let state = trace.state(PowerCut::Prefix(at));
+            let operation_log = OperationLog::after(state.history);
+            let disk = SimDisk::new(state.image.clone(), sector_size, operation_log.clone());
+            let vars = SimVariables::new(&state.vars, operation_log.clone())?;
+            let mut firmware = Firmware::new(
+                &simulator.releases,
+                &disk,
+                &vars,
+                &operation_log,
+                Assertions::All,
+            );
             match firmware.start_machine() {
-                Started::Other => ups.push(false),
-                Started::Up { .. } => ups.push(true),
+                StartResult::Other => starts_ours.push(false),
+                StartResult::Up { .. } => starts_ours.push(true),
                 other => panic!("after {at} operations: {other:?}"),
             }
             assert_eq!(firmware.violation, None, "after {at} operations");
         }
-        let others = ups.iter().take_while(|ours| !**ours).count();
+        let others = starts_ours.iter().take_while(|ours| !**ours).count();
         assert!(
-            others > 30 && ups[others..].iter().all(|ours| *ours),
+            others > 30 && starts_ours[others..].iter().all(|ours| *ours),
             "{others} of {}",
-            ups.len()
+            starts_ours.len()
         );
     }
     Ok(())
 }
 
 #[test]
-fn the_whole_bundle_is_asked_for_only_where_the_base_is_damaged() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+fn the_full_bundle_is_requested_only_if_the_base_is_damaged() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
     for (name, damaged) in [
         ("update-by-delta", false),
         ("update-by-delta-base-unreadable", true),
-        ("update-by-delta-base-lies", true),
+        ("update-by-delta-base-corrupt", true),
     ] {
         let scenario = find(name).unwrap();
-        let mut world = lab.run(scenario, &lab.start(scenario, 512)?, 512)?;
-        world.live();
-        let (delta, whole) = world.requests();
+        let mut sim =
+            simulator.machine_of(scenario, &simulator.initial_state(scenario, 512)?, 512)?;
+        sim.run_until_rest();
+        let (delta, full) = (sim.requests(), sim.full_bundle_requests());
         assert!(
-            delta > 0 && (whole > 0) == damaged,
-            "{name}: {delta} and {whole} requests"
+            delta > 0 && (full > 0) == damaged,
+            "{name}: {delta} and {full} requests"
         );
     }
-    let delta = lab.releases.get("1.6.0");
-    let whole = delta.whole.as_ref().unwrap();
+    let delta = simulator.releases.get("1.6.0");
+    let full_bundle = delta.full_bundle.as_ref().unwrap();
     assert!(
-        delta.bundle.len() * 3 < whole.len(),
+        delta.bundle.len() * 3 < full_bundle.len(),
         "{} of {}",
         delta.bundle.len(),
-        whole.len()
+        full_bundle.len()
     );
     Ok(())
 }
 
 #[test]
-fn what_a_bad_network_does_is_overcome_or_told_and_the_same_command_goes_on() -> anyhow::Result<()>
+fn faults_of_requests_are_retried_or_reported_and_the_same_command_continues() -> anyhow::Result<()>
 {
-    let lab = Lab::new()?;
-    let explorer = Explorer::new(&lab, find("update-a-to-b").unwrap(), 512)?;
-    for kind in NetFaultKind::ALL {
+    let simulator = Simulator::new()?;
+    let explorer = Explorer::new(&simulator, find("update-a-to-b").unwrap(), 512)?;
+    for kind in RequestFaultKind::ALL {
         let mut most = 0;
         for at in 0..4 {
             let case = Case {
-                mishap: Some(Mishap::Network(NetFault { at, kind })),
+                fault: Some(Fault::Request(RequestFault { at, kind })),
                 cuts: Vec::new(),
             };
-            let (life, violation) = explorer.repeat(&case)?;
+            let (run, violation) = explorer.run_case(&case)?;
             assert_eq!(violation, None, "{case}");
-            most = most.max(life.starts);
+            most = most.max(run.starts);
         }
-        // What passes costs no further start; what does not is told, and the update is started
-        // again.
-        assert_eq!(most, if kind.is_passing() { 2 } else { 3 }, "{kind:?}");
+        // A transient fault costs no further start. A permanent one is reported, and the update
+        // starts again.
+        assert_eq!(most, if kind.is_transient() { 2 } else { 3 }, "{kind:?}");
     }
     Ok(())
 }
 
 #[test]
-fn a_machine_without_a_whole_slot_ends_in_recovery() -> anyhow::Result<()> {
+fn a_machine_without_an_intact_slot_ends_in_recovery() -> anyhow::Result<()> {
     use record::{Choice, Slot};
-    use tests::sim::firmware::Demand;
-    use tests::sim::place::Place;
-    let lab = Lab::new()?;
+    use tests::sim::hardware::layout::Region;
+    use tests::sim::machine::firmware::Assertions;
+    let simulator = Simulator::new()?;
     let scenario = find("rollback").unwrap();
-    let mut state = lab.start(scenario, 512)?;
+    let mut state = simulator.initial_state(scenario, 512)?;
     for slot in Slot::ALL {
         state
             .image
-            .write(Place::Boot(slot).start() + 9000, &[0xff; 8]);
+            .write(Region::Boot(slot).start() + 9000, &[0xff; 8]);
     }
-    let life = lab.live_on(scenario, &state, 512, Demand::Everything)?;
+    let run = simulator.run_from(scenario, &state, 512, Assertions::All)?;
     assert_eq!(
-        life.end.running,
+        run.final_state.running,
         Some((Choice::Recovery, "1.0.0")),
-        "{life:?}"
+        "{run:?}"
     );
     Ok(())
 }
 
-/// What a person or a commit decided stands in both copies of the record: the loss of either
-/// changes nothing, even where the power fails in the start after it.
+/// Decisions are in both copies of the record: the loss of either changes nothing, even with a power
+/// cut in the next start.
 #[test]
-fn a_decision_outlives_the_loss_of_either_copy_of_the_record() -> anyhow::Result<()> {
-    use tests::sim::firmware::Demand;
-    use tests::sim::place::Place;
-    use tests::sim::trace::Trace;
-    let lab = Lab::new()?;
+fn a_decision_survives_the_loss_of_either_copy_of_the_record() -> anyhow::Result<()> {
+    use tests::sim::hardware::layout::Region;
+    use tests::sim::machine::firmware::Assertions;
+    use tests::sim::power_cut::trace::Trace;
+    let simulator = Simulator::new()?;
     for name in [
         "install-blank",
         "update-a-to-b",
@@ -234,27 +245,29 @@ fn a_decision_outlives_the_loss_of_either_copy_of_the_record() -> anyhow::Result
     ] {
         let scenario = find(name).unwrap();
         for (sector_size, copy) in [(512, 0), (512, 1), (4096, 0), (4096, 1)] {
-            let explorer = Explorer::new(&lab, scenario, sector_size)?;
-            let expected = explorer.repeat(&Case::default())?.0.end;
+            let explorer = Explorer::new(&simulator, scenario, sector_size)?;
+            let expected = explorer.run_case(&Case::default())?.0.final_state;
             let mut lost = explorer.trace().after(usize::MAX).clone();
-            lost.image
-                .write(Place::State.start() + copy * 1020 * 1024 + 100, &[0xff; 64]);
-            let mut world = lab.run(scenario, &lost, sector_size)?;
+            lost.image.write(
+                Region::State.start() + copy * 1020 * 1024 + 100,
+                &[0xff; 64],
+            );
+            let mut sim = simulator.machine_of(scenario, &lost, sector_size)?;
             assert_eq!(
-                world.live().end,
+                sim.run_until_rest().final_state,
                 expected,
                 "{name} {sector_size}: copy {copy} is lost"
             );
-            let trace = Trace::new(lost, world.journal().take(), sector_size);
-            for cut in trace.cuts(&Thoroughness { faulty: 0, ..SOME }) {
+            let trace = Trace::new(lost, sim.operation_log().take(), sector_size);
+            for cut in trace.cuts(&CutCoverage { faulty: 0, ..SOME }) {
                 let state = trace.state(cut);
-                let life = lab.live_on(scenario, &state, sector_size, Demand::Everything)?;
+                let run = simulator.run_from(scenario, &state, sector_size, Assertions::All)?;
                 assert_eq!(
-                    life.violation, None,
+                    run.violation, None,
                     "{name} {sector_size}: copy {copy} is lost, then {cut}"
                 );
                 assert_eq!(
-                    life.end, expected,
+                    run.final_state, expected,
                     "{name} {sector_size}: copy {copy} is lost, then {cut}"
                 );
             }

@@ -1,42 +1,44 @@
-//! Mutants of the programs, made by changing what their writes do on the way to the disk: the order
-//! that they keep is broken without a line in them. The judge must see each.
+//! Mutants of the programs: a filter delays or drops some of their writes on the way to the disk,
+//! without a change of their source. The assertions must detect each.
 
 use crate::SOME;
 use record::Slot;
 use std::sync::Arc;
-use tests::sim::cut::{Cut, Thoroughness};
-use tests::sim::disk::{Meddle, Meddled};
-use tests::sim::matrix::Explorer;
-use tests::sim::place::{DISK_LEN, Place};
-use tests::sim::reduce::{Case, Runs as _, reduce};
-use tests::sim::scenario::{Lab, find};
+use tests::sim::explore::Explorer;
+use tests::sim::explore::minimize::{Case, Replay as _, minimize};
+use tests::sim::hardware::disk::{FilteredWrite, WriteFilter};
+use tests::sim::hardware::layout::{DISK_LEN, Region};
+use tests::sim::power_cut::{CutCoverage, PowerCut};
+use tests::sim::scenario::{Simulator, find};
 
-/// Status and what is left of slot B, if these bytes are a boot record.
+/// Status and remaining tries of slot B, if these bytes are a boot record.
 fn slot_b(at: u64, data: &[u8]) -> Option<(u8, u8)> {
-    let copies = [Place::State.start(), Place::State.start() + 1020 * 1024];
+    let copies = [Region::State.start(), Region::State.start() + 1020 * 1024];
     let is_record = copies.contains(&at) && data.starts_with(b"RAYOSREC");
     is_record.then(|| (data[384], data[385]))
 }
 
-fn is_in(place: Place, at: u64) -> bool {
+fn is_in(place: Region, at: u64) -> bool {
     (place.start()..place.end()).contains(&at)
 }
 
-/// What the mutant does in which scenario.
-fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
-    fn mutant(meddle: impl Fn(u64, &[u8]) -> Meddled + Send + Sync + 'static) -> Meddle {
-        Arc::new(meddle)
+/// Each mutant: its description, the scenario that must detect it, and its filter.
+fn mutants() -> Vec<(&'static str, &'static str, WriteFilter)> {
+    fn mutant(
+        write_filter: impl Fn(u64, &[u8]) -> FilteredWrite + Send + Sync + 'static,
+    ) -> WriteFilter {
+        Arc::new(write_filter)
     }
-    let when = |is: bool, meddled| if is { meddled } else { Meddled::Done };
+    let when = |is: bool, filtered| if is { filtered } else { FilteredWrite::Done };
     vec![
         (
             "one chunk of the root image is not written, and nothing is read back",
             "update-a-to-b",
             {
-                let chunk = Place::Root(Slot::B).start() + 4096;
+                let chunk = Region::Root(Slot::B).start() + 4096;
                 mutant(move |at, data| {
                     let covers = at <= chunk && chunk < at + data.len() as u64;
-                    when(covers, Meddled::LeftOut)
+                    when(covers, FilteredWrite::Dropped)
                 })
             },
         ),
@@ -45,139 +47,163 @@ fn mutants() -> Vec<(&'static str, &'static str, Meddle)> {
             "update-a-to-b",
             {
                 // 30,003 bytes are 8 blocks; then the superblock, then the only level.
-                let tree = Place::Root(Slot::B).start() + 9 * 4096;
+                let tree = Region::Root(Slot::B).start() + 9 * 4096;
                 mutant(move |at, data| {
                     let covers = at <= tree && tree < at + data.len() as u64;
-                    when(covers, Meddled::LeftOut)
+                    when(covers, FilteredWrite::Dropped)
                 })
             },
         ),
         (
             "the release is put on trial before its root image is durable",
             "update-a-to-b",
-            { mutant(move |at, _| when(is_in(Place::Root(Slot::B), at), Meddled::Delayed(3))) },
+            {
+                mutant(move |at, _| {
+                    when(is_in(Region::Root(Slot::B), at), FilteredWrite::Delayed(3))
+                })
+            },
         ),
         (
             "the release is put on trial before its boot image is durable",
             "update-a-to-b",
-            { mutant(move |at, _| when(is_in(Place::Boot(Slot::B), at), Meddled::Delayed(3))) },
+            {
+                mutant(move |at, _| {
+                    when(is_in(Region::Boot(Slot::B), at), FilteredWrite::Delayed(3))
+                })
+            },
         ),
         ("a try is not spent", "update-hangs", {
             mutant(move |at, data| {
                 let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);
-                when(spends, Meddled::LeftOut)
+                when(spends, FilteredWrite::Dropped)
             })
         }),
         ("a try is spent after the start", "update-hangs", {
             mutant(move |at, data| {
                 let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);
-                when(spends, Meddled::Delayed(2))
+                when(spends, FilteredWrite::Delayed(2))
             })
         }),
         ("a commit is not durable", "update-a-to-b", {
-            mutant(move |at, data| when(matches!(slot_b(at, data), Some((2, _))), Meddled::LeftOut))
+            mutant(move |at, data| {
+                when(
+                    matches!(slot_b(at, data), Some((2, _))),
+                    FilteredWrite::Dropped,
+                )
+            })
         }),
-        ("activation is told and not done", "update-a-to-b", {
-            mutant(move |at, data| when(matches!(slot_b(at, data), Some((1, 3))), Meddled::LeftOut))
+        ("an activation is reported but not done", "update-a-to-b", {
+            mutant(move |at, data| {
+                when(
+                    matches!(slot_b(at, data), Some((1, 3))),
+                    FilteredWrite::Dropped,
+                )
+            })
         }),
         (
-            "the table at the end of the disk is not durable before that at its beginning is written",
+            "the backup partition table is not durable before the primary is written",
             "install-beside",
             {
                 let array = DISK_LEN - 512 - 128 * 128;
                 mutant(move |at, data| {
-                    when(at == array && data.len() == 128 * 128, Meddled::Delayed(3))
+                    when(
+                        at == array && data.len() == 128 * 128,
+                        FilteredWrite::Delayed(3),
+                    )
                 })
             },
         ),
         (
-            "the table that is not whole is written last",
+            "the damaged partition table is written last",
             "install-beside-on-backup-table",
             {
-                // Until the primary is there, this one is all that there is.
+                // Until the primary is complete, the backup is the only table.
                 mutant(move |at, data| {
-                    when(at == 1024 && data.len() == 128 * 128, Meddled::Delayed(3))
+                    when(
+                        at == 1024 && data.len() == 128 * 128,
+                        FilteredWrite::Delayed(3),
+                    )
                 })
             },
         ),
         (
-            "the old boot sector of the ESP stays while the files are written",
+            "the old boot sector of the ESP remains while the files are written",
             "install-over-ours",
             {
-                let start = Place::Esp.start();
+                let start = Region::Esp.start();
                 mutant(move |at, data| {
                     let erases =
                         at == start && data.len() <= 4096 && data.iter().all(|byte| *byte == 0);
-                    when(erases, Meddled::LeftOut)
+                    when(erases, FilteredWrite::Dropped)
                 })
             },
         ),
     ]
 }
 
-/// What half a file system looks like depends on which of its blocks a cache wrote down first: many
-/// are drawn.
-const THOROUGH: Thoroughness = Thoroughness {
+/// Many random subsets, because an incomplete file system depends on which of its blocks are kept.
+const THOROUGH: CutCoverage = CutCoverage {
     random: 100,
     ..SOME
 };
 
 #[test]
-fn the_judge_sees_every_mutant() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
-    for (words, scenario, meddle) in mutants() {
-        let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
-        let Some((mutant, case, violation)) = explorer.mutant(&meddle, &THOROUGH)? else {
-            panic!("not seen: {words}")
+fn every_mutant_is_detected() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
+    for (words, scenario, write_filter) in mutants() {
+        let explorer = Explorer::new(&simulator, find(scenario).unwrap(), 512)?;
+        let Some((mutant, case, violation)) = explorer.find_mutant(&write_filter, &THOROUGH)?
+        else {
+            panic!("not detected: {words}")
         };
-        // One is seen even where the power does not fail.
+        // One is detected without a power cut.
         if case != Case::default() {
             assert_eq!(
-                mutant.repeat(&case)?.1.as_ref(),
+                mutant.run_case(&case)?.1.as_ref(),
                 Some(&violation),
-                "{words}: told to repeat{case}"
+                "{words}: repeat{case}"
             );
         }
     }
     Ok(())
 }
 
-/// A second cut, bytes of a sector and sectors that do not matter are taken out of what is told.
+/// Second power cuts and irrelevant sectors are removed from the reported case.
 #[test]
-fn what_is_told_of_a_mutant_is_the_smallest_case() -> anyhow::Result<()> {
-    let lab = Lab::new()?;
+fn the_reported_case_of_a_mutant_is_minimal() -> anyhow::Result<()> {
+    let simulator = Simulator::new()?;
     let durable = "the release is put on trial before its root image is durable";
-    let (_, scenario, meddle) = mutants()
+    let (_, scenario, write_filter) = mutants()
         .into_iter()
         .find(|(words, ..)| *words == durable)
         .unwrap();
-    let explorer = Explorer::new(&lab, find(scenario).unwrap(), 512)?;
-    let (mutant, ..) = explorer.mutant(&meddle, &THOROUGH)?.unwrap();
+    let explorer = Explorer::new(&simulator, find(scenario).unwrap(), 512)?;
+    let (mutant, ..) = explorer.find_mutant(&write_filter, &THOROUGH)?.unwrap();
     let random = mutant
         .trace()
         .cuts(&SOME)
         .into_iter()
-        .filter(|cut| matches!(cut, Cut::Random(..)));
+        .filter(|cut| matches!(cut, PowerCut::Random(..)));
     let fails = |case: &Case| mutant.fails(case).unwrap();
-    let cases = random.map(|cut| Case::of(&[cut, Cut::Head(3, 700)]));
+    let cases = random.map(|cut| Case::of(&[cut, PowerCut::Head(3, 700)]));
     let (large, words) = cases
         .rev()
         .find_map(|case| Some((case.clone(), fails(&case)?)))
         .unwrap();
-    let (small, words) = reduce(&mutant, large.clone(), words)?;
+    let (small, words) = minimize(&mutant, large.clone(), words)?;
     assert_eq!(small.cuts.len(), 1, "{large} became {small}");
     assert!(
-        matches!(small.cuts[0], Cut::Prefix(_)),
+        matches!(small.cuts[0], PowerCut::Prefix(_)),
         "{large} became {small}"
     );
     assert_eq!(fails(&small), Some(words));
-    let Cut::Prefix(at) = small.cuts[0] else {
+    let PowerCut::Prefix(at) = small.cuts[0] else {
         panic!()
     };
     assert_eq!(
-        fails(&Case::of(&[Cut::Prefix(at - 1)])),
+        fails(&Case::of(&[PowerCut::Prefix(at - 1)])),
         None,
-        "it is the first place"
+        "an earlier operation fails, too"
     );
     Ok(())
 }

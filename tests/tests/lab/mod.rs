@@ -6,6 +6,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::MemVars;
 use bootctl::store::RecordStore;
 use bootctl::transition;
+use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
 use installer::disk::layout::{Layout, Size};
@@ -105,10 +106,14 @@ impl Sample {
         let mut out = Vec::new();
         bundle::create(
             &recipe,
-            &[key(signer)],
-            2,
-            &mut Cursor::new(Vec::new()),
-            &mut out,
+            CreateOptions {
+                keys: &[key(signer)],
+                workers: 2,
+            },
+            BundleOutput {
+                spool: &mut Cursor::new(Vec::new()),
+                out: &mut out,
+            },
             &mut |_| {},
         )
         .expect("bundle");

@@ -12,7 +12,7 @@ use tests::{digest_of, partition};
 /// The machine cannot be updated as it is.
 const UNSUITABLE: i32 = 5;
 /// The words that name both disks.
-const BOTH_DISKS: &str = "is there twice: /dev/vda and /dev/vdb";
+const BOTH_DISKS: &str = "found twice: /dev/vda and /dev/vdb";
 /// Our partitions.
 const PARTITIONS: [&str; 7] = [
     "esp",

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 use tests::Sample;
-use tests::sim::image::Image;
-use tests::sim::oracle::{Part, Reader, RecordView};
+use tests::sim::hardware::image::Image;
+use tests::sim::oracle::{DiskReader, PartitionView, RecordView};
 
 const SECTOR: u64 = 512;
 /// Length of the signed part of a seal, and of the whole seal (docs/format.md).
@@ -86,7 +86,7 @@ impl DiskOracle {
     }
 
     fn next_boot(&mut self, image: &Image) -> Result<NextBoot> {
-        let reader = Reader {
+        let reader = DiskReader {
             image,
             sector: SECTOR,
         };
@@ -126,7 +126,7 @@ impl DiskOracle {
     fn is_complete(
         &mut self,
         image: &Image,
-        table: &[Part],
+        table: &[PartitionView],
         slot: usize,
         number: usize,
     ) -> Result<bool> {
@@ -147,7 +147,7 @@ impl DiskOracle {
             let same = *self
                 .known
                 .entry(key)
-                .or_insert_with(|| image.is(start, &bytes));
+                .or_insert_with(|| image.equals(start, &bytes));
             if !same {
                 return Ok(false);
             }
@@ -156,7 +156,7 @@ impl DiskOracle {
     }
 
     /// Checks that each copy of the guard is complete.
-    fn check_guards(&mut self, reader: &Reader<'_>) -> Result<()> {
+    fn check_guards(&mut self, reader: &DiskReader<'_>) -> Result<()> {
         let esp = reader.esp().context("there is no EFI system partition")?;
         let key = (esp.start, reader.image.hash_of(pages(esp.start, esp.len)));
         let same = *self.known.entry(key).or_insert_with(|| {
@@ -202,7 +202,7 @@ pub(crate) const KEPT_BY_B: [[u8; 16]; 3] = [
 
 /// Returns a hash of a partition's content. *Pure.*
 pub(crate) fn content(image: &Image, kind: [u8; 16]) -> Result<u64> {
-    let table = Reader {
+    let table = DiskReader {
         image,
         sector: SECTOR,
     }
@@ -212,7 +212,7 @@ pub(crate) fn content(image: &Image, kind: [u8; 16]) -> Result<u64> {
     Ok(image.hash_of(pages(part.start, part.len)))
 }
 
-fn part(table: &[Part], kind: [u8; 16]) -> Result<Part> {
+fn part(table: &[PartitionView], kind: [u8; 16]) -> Result<PartitionView> {
     let found = table.iter().find(|part| part.kind == kind);
     found.copied().context("a partition of a slot is missing")
 }

@@ -17,12 +17,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::recorded::Recording;
-use tests::sim::cut::{Cut, Thoroughness};
-use tests::sim::image::Image;
-use tests::sim::journal::Op;
-use tests::sim::state::{State, Witness};
-use tests::sim::trace::Trace;
+use tests::recording::Recording;
+use tests::sim::hardware::history::History;
+use tests::sim::hardware::image::Image;
+use tests::sim::hardware::operation::Operation;
+use tests::sim::hardware::state::MachineState;
+use tests::sim::power_cut::trace::Trace;
+use tests::sim::power_cut::{CutCoverage, PowerCut};
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
 const UP_NEW: &str = "RAYOS:UP version=1.1.0 slot=b";
@@ -34,13 +35,13 @@ const BOOTED: u64 = 2;
 /// A recording and its power cuts.
 struct Replay {
     trace: Trace,
-    cuts: Vec<Cut>,
+    cuts: Vec<PowerCut>,
     sector: u32,
     seed: u64,
 }
 
-const fn how(seed: u64) -> Thoroughness {
-    Thoroughness {
+const fn how(seed: u64) -> CutCoverage {
+    CutCoverage {
         all_subsets: 6,
         random: 24,
         tears: 4,
@@ -53,10 +54,10 @@ impl Replay {
     fn new(base: Image, recording: &Path) -> Result<Self> {
         let recording = Recording::read(recording, base.len())?;
         let seed = setting("RAYOS_SEED", 1)?;
-        let base = State {
+        let base = MachineState {
             image: base,
             vars: Arc::default(),
-            witness: Witness::default(),
+            history: History::default(),
         };
         let sector = recording.sector as u32;
         let trace = Trace::new(base, recording.ops, sector);
@@ -72,11 +73,11 @@ impl Replay {
     /// The same recording with one flush, at the end: a mutant that the oracle must detect. *Pure.*
     fn without_flushes(&self) -> Self {
         let writes = (0..self.trace.len()).filter_map(|at| self.trace.operation(at));
-        let mut ops: Vec<Op> = writes
-            .filter(|op| matches!(op, Op::Write { .. }))
+        let mut ops: Vec<Operation> = writes
+            .filter(|op| matches!(op, Operation::Write { .. }))
             .cloned()
             .collect();
-        ops.push(Op::Flush);
+        ops.push(Operation::Flush);
         let trace = Trace::new(self.trace.after(0).clone(), ops, self.sector);
         let cuts = trace.cuts(&how(self.seed));
         Self {
@@ -115,7 +116,7 @@ impl Replay {
     }
 
     /// Returns `count` cuts, chosen at random. *Pure.*
-    fn sample(&self, count: u64) -> Vec<Cut> {
+    fn sample(&self, count: u64) -> Vec<PowerCut> {
         let mut dice = Dice::new(self.seed);
         (0..count)
             .map(|_| self.cuts[dice.below(self.cuts.len() as u64) as usize])

@@ -119,7 +119,7 @@ impl<'a, S: Source> Full<'a, S> {
         };
         let range = release.file_range(first).start..release.file_range(last).end;
         if range.start < self.at {
-            self.fetcher.go_back(range.start);
+            self.fetcher.seek_back(range.start);
         }
         self.fetcher.expect([range.clone()]);
         let mut stored = self

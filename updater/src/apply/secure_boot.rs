@@ -55,7 +55,7 @@ pub(crate) async fn check_offered<S: Source>(
     let stored = fetcher
         .range(range.start, chunk.stored_len as usize)
         .await?;
-    fetcher.go_back(release.payload_range().start);
+    fetcher.seek_back(release.payload_range().start);
     let mut plain = Vec::new();
     let stored = StoredChunk::check(release, number, stored)?;
     Decoder::default().decode(release, &stored, &mut plain, |_, _| {

@@ -95,7 +95,7 @@ impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
 
     /// Goes back to the beginning of the payload, in a source that can.
     pub(crate) fn again(&mut self, release: &Release) {
-        self.fetcher.go_back(release.payload_range().start);
+        self.fetcher.seek_back(release.payload_range().start);
     }
 
     /// Bytes taken from the source for orders that workers read by themselves.

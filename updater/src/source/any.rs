@@ -1,4 +1,4 @@
-//! A source chosen at run time.
+//! File or HTTP, chosen at run time.
 
 use super::byte_source::Source;
 use super::error::SourceError;
@@ -8,7 +8,7 @@ use super::local_file::LocalFile;
 use super::location::Location;
 use bytes::Bytes;
 
-/// A source chosen at run time.
+/// A file or HTTP, chosen at run time.
 pub enum AnySource {
     /// A file or standard input.
     File(FileSource),
@@ -17,10 +17,11 @@ pub enum AnySource {
 }
 
 impl AnySource {
-    /// The source at `location`. *Reads* nothing yet.
+    /// Returns the source at `location`. *Reads* certificates and the file's length, but no byte of
+    /// the bundle.
     ///
     /// # Errors
-    /// [`SourceError::Setup`] for a URL or options that make no sense.
+    /// [`SourceError::Setup`] for a URL or options that are not valid.
     pub fn new(location: &Location, options: HttpOptions) -> Result<Self, SourceError> {
         Ok(match location {
             Location::File(path) => Self::File(FileSource::path(path)),

@@ -4,29 +4,30 @@ use super::error::SourceError;
 use super::local_file::LocalFile;
 use bytes::Bytes;
 
-/// Something that a bundle can be read from.
+/// A sequence of bytes that holds a bundle.
 pub trait Source: Send {
-    /// Whether [`Source::open`] may be called again, at any offset, at the cost of a request.
+    /// Returns whether [`Source::open`] may be called again, at any offset, at the cost of one
+    /// request.
     fn can_seek(&self) -> bool;
 
-    /// Whether [`Source::open`] may be called again at all, even if all that lies before the offset
-    /// is sent anew.
+    /// Returns whether [`Source::open`] may be called again at all, even if the source then sends
+    /// all bytes before the offset once more.
     fn can_reopen(&self) -> bool {
         self.can_seek()
     }
 
-    /// Whether reading everything twice costs next to nothing: a file of this machine.
+    /// Returns whether it is a file of this machine, which is cheap to read twice.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// The file of this machine that it is, once it was opened: threads can read what they need of
-    /// it by themselves.
+    /// Returns the file of this machine, once it was opened, so that threads can read from it by
+    /// themselves; `None` for any other source.
     fn local_file(&mut self) -> impl Future<Output = Option<LocalFile>> + Send {
         async { None }
     }
 
-    /// Length of the whole, where it is known.
+    /// Returns the total number of bytes, where it is known.
     fn total(&self) -> Option<u64> {
         None
     }
@@ -37,17 +38,19 @@ pub trait Source: Send {
         None
     }
 
-    /// Says that what is opened next will not be read beyond `end`. A source that can make use of
-    /// it gives no more than that.
+    /// Announces that the next [`Source::open`] is for bytes before `end` only. A source may use
+    /// it to request no more than that.
     fn until(&mut self, _end: Option<u64>) {}
 
     /// Makes the next piece begin at `offset`. A source that cannot seek is opened once, at 0.
+    /// *Reads.*
     ///
     /// # Errors
     /// [`SourceError`].
     fn open(&mut self, offset: u64) -> impl Future<Output = Result<(), SourceError>> + Send;
 
-    /// The next piece, never empty; `None` at the end. A piece is at most a few hundred KiB long.
+    /// Returns the next piece: bytes as they arrive, at least one and at most a few hundred KiB;
+    /// `None` at the end. *Reads.*
     ///
     /// # Errors
     /// [`SourceError`]; afterwards only [`Source::open`] may be called.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Why a source gave no bytes.
+/// A source that returned no bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file or pipe could not be read.
@@ -10,68 +10,68 @@ pub enum SourceError {
     Io {
         /// File name, or `standard input`.
         what: String,
-        /// What the system said.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The URL or the options for it make no sense.
+    /// The URL, or an option for it, is not valid.
     #[error("{0}")]
     Setup(String),
-    /// The connection failed, was reset, or stood still for too long.
+    /// The connection failed, was reset, or stalled.
     #[error("{what}: {message}")]
     Network {
-        /// URL.
+        /// URL, redacted.
         what: String,
-        /// What happened.
+        /// The cause.
         message: String,
     },
-    /// The server answered with a status that is not success.
+    /// The server answered with a status other than success.
     #[error("{what}: server answered {status}")]
     Status {
-        /// URL.
+        /// URL, redacted.
         what: String,
         /// HTTP status.
         status: u16,
-        /// How long the server asks to be left alone.
+        /// Pause that the server asks for.
         retry_after: Option<Duration>,
     },
     /// The server's certificate is not accepted.
     #[error("{what}: {message}")]
     Untrusted {
-        /// URL.
+        /// URL, redacted.
         what: String,
-        /// Why not.
+        /// The cause.
         message: String,
     },
-    /// The server's answer contradicts what was asked for.
+    /// The server's response does not match the request.
     #[error("{what}: server answered with {message}")]
     Answer {
-        /// URL.
+        /// URL, redacted.
         what: String,
-        /// What is wrong with it.
+        /// The mismatch, in words.
         message: String,
     },
-    /// The file on the server is no longer the one that the download began with.
+    /// The file on the server was replaced during the download.
     #[error("{what}: the file changed on the server during the download")]
     Changed {
-        /// URL.
+        /// URL, redacted.
         what: String,
     },
-    /// The file on the server ends before the byte that was asked for.
-    #[error("{what}: the file has {total} bytes, byte {asked} was asked for")]
+    /// The file on the server ends before the requested byte.
+    #[error("{what}: the file has {total} bytes, requested byte {asked}")]
     Ended {
-        /// URL.
+        /// URL, redacted.
         what: String,
-        /// Its length.
+        /// Length of the file.
         total: u64,
-        /// The byte.
+        /// Offset of the requested byte.
         asked: u64,
     },
 }
 
 impl SourceError {
-    /// Whether trying again later may help.
+    /// Returns whether a new request may succeed. *Pure.*
     #[must_use]
-    pub const fn is_passing(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         match self {
             Self::Network { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
@@ -84,7 +84,7 @@ impl SourceError {
         }
     }
 
-    /// How long the other side asks to be left alone.
+    /// Returns the pause that the server asks for. *Pure.*
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

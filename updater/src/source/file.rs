@@ -1,4 +1,4 @@
-//! A bundle in a file, or coming through a pipe.
+//! A bundle in a file or from a pipe.
 
 use super::byte_source::Source;
 use super::error::SourceError;
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _};
 
-/// Bytes that are read at a time.
+/// Maximum length of a piece, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// A file, opened once, so that what is checked and what is written come from the same file; or a
-/// pipe.
+/// A file or pipe. It is opened once, so that the bytes that are verified and the bytes that are
+/// written come from the same file.
 pub struct FileSource {
     path: Option<PathBuf>,
     reader: Option<Reader>,
@@ -27,7 +27,7 @@ enum Reader {
 }
 
 impl FileSource {
-    /// The file at `path`.
+    /// Returns the file at `path` as a source. *Reads* its length; it is opened later.
     #[must_use]
     pub fn path(path: &Path) -> Self {
         let file = std::fs::metadata(path)
@@ -42,7 +42,7 @@ impl FileSource {
         }
     }
 
-    /// Standard input.
+    /// Returns standard input as a source.
     #[must_use]
     pub fn stdin() -> Self {
         Self {

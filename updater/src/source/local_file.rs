@@ -1,23 +1,23 @@
-//! A file that threads can read by themselves.
+//! A file that several threads read independently.
 
 use super::error::SourceError;
 use bytes::{Bytes, BytesMut};
 use std::os::unix::fs::FileExt as _;
 
-/// A file of this machine with a bundle in it.
+/// A file of this machine that holds a bundle.
 pub struct LocalFile {
-    /// It.
+    /// The open file.
     pub file: std::fs::File,
     what: String,
 }
 
 impl LocalFile {
-    /// Returns `file`, called `what` in errors.
+    /// Wraps `file`, which errors call `what`.
     pub(super) const fn new(file: std::fs::File, what: String) -> Self {
         Self { file, what }
     }
 
-    /// The `len` bytes at `offset`. *Reads.*
+    /// Returns the `len` bytes at `offset`. *Reads.*
     ///
     /// # Errors
     /// [`SourceError::Io`].

@@ -4,7 +4,7 @@ use super::redacted::redacted;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where a bundle comes from, as written on a command line.
+/// The location of a bundle, as written on a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A file.
@@ -36,7 +36,7 @@ fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// As it may be shown: a URL without user information and query.
+/// For messages: a URL is shown without user information and query.
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn locations_are_told_apart() {
+    fn files_standard_input_and_urls_are_distinguished() {
         assert_eq!("-".parse(), Ok(Location::Stdin));
         assert_eq!(
             "a/b.bundle".parse(),

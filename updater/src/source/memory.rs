@@ -1,35 +1,35 @@
-//! A bundle in memory, behind a network that can be told to fail: the simulated source.
+//! The simulated source: bytes in memory behind a network with planned faults.
 
 use super::byte_source::Source;
 use super::error::SourceError;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
-/// What happens at a piece of a [`MemorySource`].
+/// A fault of a [`MemorySource`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection is lost after so many more bytes.
+    /// The connection is lost after this many more bytes.
     DropAfter(u64),
-    /// The next request is answered with this status.
+    /// The request is answered with this HTTP status.
     Status(u16),
 }
 
-/// Bytes in memory, delivered in pieces of a chosen length, with faults that happen in order.
+/// Bytes in memory, delivered in pieces of a fixed length, with faults in a given order.
 pub struct MemorySource {
     bytes: Bytes,
     piece: usize,
     at: u64,
     until_drop: Option<u64>,
     faults: VecDeque<Fault>,
-    /// Whether it can be opened at any offset, as a web server can and a pipe cannot.
+    /// It can be opened at any offset, as a web server can and a pipe cannot.
     pub seekable: bool,
-    /// Whether it counts as a file of this machine.
+    /// It counts as a file of this machine.
     pub local: bool,
-    /// Whether it tells how long it is.
-    pub tells_length: bool,
+    /// It reports its length.
+    pub reports_length: bool,
     /// The offset of each request so far.
     pub opened: Vec<u64>,
-    /// The same, with where each was to end.
+    /// The offset of each request so far, with the end that was announced for it.
     pub asked: Vec<(u64, Option<u64>)>,
     until: Option<u64>,
     /// Bytes delivered so far.
@@ -37,7 +37,7 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    /// A source that delivers `bytes`, `piece` at a time.
+    /// Returns a source that delivers `bytes`, `piece` at a time.
     #[must_use]
     pub fn new(bytes: impl Into<Bytes>, piece: usize) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl MemorySource {
             faults: VecDeque::new(),
             seekable: true,
             local: false,
-            tells_length: false,
+            reports_length: false,
             opened: Vec::new(),
             asked: Vec::new(),
             until: None,
@@ -56,7 +56,7 @@ impl MemorySource {
         }
     }
 
-    /// The same with faults, one for each time the source is opened.
+    /// Plans faults, one for each time that the source is opened.
     #[must_use]
     pub fn with_faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.faults = faults.into_iter().collect();
@@ -74,7 +74,7 @@ impl Source for MemorySource {
     }
 
     fn total(&self) -> Option<u64> {
-        self.tells_length.then_some(self.bytes.len() as u64)
+        self.reports_length.then_some(self.bytes.len() as u64)
     }
 
     fn until(&mut self, end: Option<u64>) {

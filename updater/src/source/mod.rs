@@ -1,8 +1,19 @@
-//! The source seam: where the bytes of a bundle come from.
+//! The source seam: the bytes of a bundle, from a file, a pipe or a web server.
 //!
-//! A source is opened at an offset and then read piece by piece. That is all that the updater asks
-//! of it; going on after an error, skipping and limits are the work of the [`Fetcher`], the same
-//! for all.
+//! A [`Source`] is opened at an offset and then read piece by piece. The [`Fetcher`] turns any
+//! source into byte *ranges* in rising order: it retries, skips gaps and merges requests.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `location` | [`Location`]: a source as written on a command line |
+//! | `error` | [`SourceError`] |
+//! | `byte_source` | [`Source`]: the trait |
+//! | `file`, `local_file` | files and pipes; a file that threads read by themselves |
+//! | `http` | requests, and the check of each response |
+//! | `memory` | the simulated source |
+//! | `any` | [`AnySource`]: file or HTTP, chosen at run time |
+//! | `timeouts`, `rate_limit`, `redacted` | limits of waiting, of speed; URLs without secrets |
+//! | `fetch` | [`Fetcher`]: ranges, with retries |
 
 mod any;
 mod byte_source;
@@ -20,7 +31,7 @@ mod timeouts;
 pub use any::AnySource;
 pub use byte_source::Source;
 pub use error::SourceError;
-pub use fetch::{FetchError, Fetcher, Mark, OnRetry, Retries};
+pub use fetch::{FetchError, Fetcher, OnRetry, Position, Retries};
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
 pub use local_file::LocalFile;
@@ -28,4 +39,4 @@ pub use location::Location;
 pub use memory::{Fault, MemorySource};
 pub use rate_limit::Rate;
 pub use redacted::redacted;
-pub use timeouts::{Impatient, Patience};
+pub use timeouts::{TimeoutError, Timeouts};

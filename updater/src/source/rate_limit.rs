@@ -1,15 +1,16 @@
-//! A limit on the speed of a download, so that others on the same line are served too.
+//! A limit on the speed of a download, which leaves room for others on the same line.
 
+use cli::quantity::Size;
 use std::str::FromStr;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes per second: a number, with K, M or G for powers of 1024 (`2M`).
+/// Bytes per second, written as a [`Size`]: `500K`, `2M`. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(u64);
 
 impl Rate {
-    /// This many bytes per second; `None` for zero, which would never end.
+    /// Returns this many bytes per second; `None` for zero, which would never end.
     #[must_use]
     pub const fn new(bytes_per_second: u64) -> Option<Self> {
         if bytes_per_second == 0 {
@@ -19,7 +20,7 @@ impl Rate {
         }
     }
 
-    /// Bytes per second.
+    /// Returns the bytes per second.
     #[must_use]
     pub const fn bytes_per_second(self) -> u64 {
         self.0
@@ -30,32 +31,20 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = || format!("rate {text:?}: expected bytes per second, such as 500K or 2M");
-        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let unit = match &text[digits.len()..] {
-            "" => 1,
-            "K" | "k" => 1 << 10,
-            "M" | "m" => 1 << 20,
-            "G" | "g" => 1 << 30,
-            _ => return Err(expected()),
-        };
-        let number: u64 = digits.parse().map_err(|_| expected())?;
-        number
-            .checked_mul(unit)
-            .and_then(Self::new)
-            .ok_or_else(expected)
+        let Size(bytes) = text.parse()?;
+        Self::new(bytes).ok_or_else(|| "a rate of 0 bytes/s would never end".to_owned())
     }
 }
 
-/// A token bucket that holds a quarter of a second's worth.
+/// A token bucket that holds the bytes of a quarter of a second.
 #[derive(Clone, Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     rate: u64,
-    /// When all that was taken so far may have been taken.
+    /// The time at which the rate allows all bytes taken so far.
     paid_until: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(crate) const fn new(rate: Rate) -> Self {
         Self {
             rate: rate.0,
@@ -63,7 +52,7 @@ impl Bucket {
         }
     }
 
-    /// Waits until `bytes` more may have come.
+    /// Waits until the rate allows `bytes` more.
     pub(crate) async fn take(&mut self, bytes: usize) {
         let now = Instant::now();
         let saved = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
@@ -83,64 +72,52 @@ mod tests {
     use tokio::time::sleep;
 
     #[test]
-    fn rates_are_read() {
+    fn a_rate_is_a_size_other_than_zero() {
         let rate = |text: &str| text.parse::<Rate>().map(Rate::bytes_per_second);
         assert_eq!(rate("2M"), Ok(2 << 20));
         assert_eq!(rate("500k"), Ok(500 << 10));
         assert_eq!(rate("1"), Ok(1));
-        for bad in [
-            "",
-            "0",
-            "M",
-            "-1",
-            "1.5M",
-            "2T",
-            "2MB",
-            "99999999999G",
-            "2M2",
-            "ü",
-        ] {
-            assert!(rate(bad).is_err(), "{bad}");
+        for refused in ["", "0", "M", "-1", "1.5M", "2X", "99999999999G", "2M2", "ü"] {
+            assert!(rate(refused).is_err(), "{refused}");
         }
     }
 
-    /// How long it takes to get `pieces` through a limit, by a clock that only runs while everybody
-    /// waits.
+    /// Returns the simulated time that `pieces` take through a limit.
     fn took(rate: u64, pieces: &[usize], pause: Duration) -> Duration {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build();
         runtime.expect("runtime").block_on(async {
-            let began = Instant::now();
-            let mut bucket = Bucket::new(Rate(rate));
+            let start = Instant::now();
+            let mut bucket = TokenBucket::new(Rate(rate));
             for piece in pieces {
                 bucket.take(*piece).await;
                 sleep(pause).await;
             }
-            began.elapsed()
+            start.elapsed()
         })
     }
 
     #[test]
-    fn ten_megabytes_at_one_a_second_take_ten_seconds() {
+    fn ten_megabytes_at_one_megabyte_per_second_take_ten_seconds() {
         for piece in [1_000, 16_384, 250_000, 1_000_000] {
-            let took =
-                took(1_000_000, &vec![piece; 10_000_000 / piece], Duration::ZERO).as_secs_f64();
+            let pieces = vec![piece; 10_000_000 / piece];
+            let took = took(1_000_000, &pieces, Duration::ZERO).as_secs_f64();
             assert!((9.6..=10.1).contains(&took), "pieces of {piece}: {took} s");
         }
     }
 
     #[test]
-    fn a_reader_slower_than_the_limit_is_not_held_up_and_saves_up_little() {
-        let quick = took(1_000_000, &[1_000; 100], Duration::from_millis(10));
-        assert_eq!(quick.as_millis(), 1_000);
+    fn a_reader_slower_than_the_limit_is_not_delayed_and_saves_little() {
+        let slow_reader = took(1_000_000, &[1_000; 100], Duration::from_millis(10));
+        assert_eq!(slow_reader.as_millis(), 1_000);
         let mut pieces = vec![0; 1];
         pieces.extend([10_000; 100]);
-        let after_a_rest = took(1_000_000, &pieces, Duration::ZERO);
+        let after_idling = took(1_000_000, &pieces, Duration::ZERO);
         assert!(
-            after_a_rest >= Duration::from_millis(740),
-            "{after_a_rest:?}"
+            after_idling >= Duration::from_millis(740),
+            "{after_idling:?}"
         );
     }
 }

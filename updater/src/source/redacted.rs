@@ -1,4 +1,4 @@
-//! URLs as they may be shown: without the secrets that are often in them.
+//! URLs for messages, without the secrets that they often hold.
 
 /// Returns `url` without user information, query and fragment, for messages, logs and JSON. *Pure.*
 ///

@@ -1,108 +1,114 @@
-//! How long a server is waited for. Only time spent waiting counts: a slow disk or a limit that was
-//! asked for is not the server's fault.
+//! Timeouts for a server. Only time spent waiting for it counts: a slow disk or a rate limit is not
+//! the server's fault.
 
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long a server is waited for. There is no limit on the whole time: a large bundle over a thin
+/// Limits of waiting for a server. The total time has no limit, because a large bundle over a slow
 /// line takes long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// Longest time until a connection stands.
+pub struct Timeouts {
+    /// Maximum time to establish a connection.
     pub connect: Duration,
-    /// Longest time from a request to the end of the answer's head, redirects included: stops a
-    /// server that drips header lines.
-    pub answer: Duration,
-    /// Longest time without a byte.
+    /// Maximum time from a request to the end of the response's head, redirects included. Stops a
+    /// server that sends header lines forever.
+    pub response: Duration,
+    /// Maximum time without a byte.
     pub stall: Duration,
-    /// Fewest bytes per second, on the average of a window: stops a server that drips its body.
-    pub slowest: u64,
-    /// The window: this much time of waiting.
+    /// Minimum of the average over a window, in bytes per second. Stops a server that sends its
+    /// body byte by byte.
+    pub min_rate: u64,
+    /// Length of that window, in time spent waiting.
     pub window: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(20),
-            answer: Duration::from_secs(60),
+            response: Duration::from_secs(60),
             stall: Duration::from_secs(30),
-            slowest: 1024,
+            min_rate: 1024,
             window: Duration::from_secs(30),
         }
     }
 }
 
-/// Why the waiting was ended.
+/// A server that was waited for too long.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Impatient {
-    /// Not a byte came.
+pub enum TimeoutError {
+    /// No byte arrived.
     #[error("no data for {} s", .0.as_secs_f32())]
     Stalled(Duration),
-    /// Too few came.
-    #[error("{got} bytes/s over {} s, expected at least {slowest} bytes/s", window.as_secs_f32())]
-    Slow {
-        /// Bytes per second that came.
+    /// Too few bytes arrived.
+    #[error("{got} bytes/s over {} s, expected at least {min_rate} bytes/s", window.as_secs_f32())]
+    TooSlow {
+        /// Bytes per second that arrived.
         got: u64,
-        /// Bytes per second that should have.
-        slowest: u64,
-        /// Over this time.
+        /// Minimum, in bytes per second.
+        min_rate: u64,
+        /// Time spent waiting for them.
         window: Duration,
     },
 }
 
-/// Watches one transfer.
+/// Checks one transfer against the [`Timeouts`].
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
-    patience: Patience,
+pub(crate) struct TransferMonitor {
+    timeouts: Timeouts,
     waited: Duration,
     bytes: u64,
 }
 
-impl Watch {
-    pub(crate) const fn new(patience: Patience) -> Self {
+impl TransferMonitor {
+    pub(crate) const fn new(timeouts: Timeouts) -> Self {
         Self {
-            patience,
+            timeouts,
             waited: Duration::ZERO,
             bytes: 0,
         }
     }
 
-    /// Counts time that was waited for something else than a piece: the head of an answer.
-    pub(crate) fn waited(&mut self, time: Duration) {
+    /// Adds time spent waiting for the head of a response.
+    pub(crate) fn add_wait(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// Waits for the next piece of a transfer; `len` tells how many bytes it has.
-    pub(crate) async fn piece<T>(
+    /// Waits for the next piece of a transfer, whose length `len` returns.
+    ///
+    /// # Errors
+    /// [`TimeoutError`].
+    pub(crate) async fn wait_for<T>(
         &mut self,
         next: impl Future<Output = T>,
         len: impl FnOnce(&T) -> usize,
-    ) -> Result<T, Impatient> {
-        let Patience {
-            stall,
-            slowest,
-            window,
-            ..
-        } = self.patience;
-        let began = Instant::now();
+    ) -> Result<T, TimeoutError> {
+        let stall = self.timeouts.stall;
+        let start = Instant::now();
         let piece = timeout(stall, next)
             .await
-            .map_err(|_| Impatient::Stalled(stall))?;
-        self.waited += began.elapsed();
+            .map_err(|_| TimeoutError::Stalled(stall))?;
+        self.waited += start.elapsed();
         self.bytes += len(&piece) as u64;
-        if self.waited >= window {
-            let got = (u128::from(self.bytes) * 1000 / self.waited.as_millis().max(1)) as u64;
-            if got < slowest {
-                return Err(Impatient::Slow {
-                    got,
-                    slowest,
-                    window: self.waited,
-                });
-            }
-            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        if self.waited >= self.timeouts.window {
+            self.end_window()?;
         }
         Ok(piece)
+    }
+
+    fn end_window(&mut self) -> Result<(), TimeoutError> {
+        let min_rate = self.timeouts.min_rate;
+        let window = std::mem::take(&mut self.waited);
+        let bytes = std::mem::take(&mut self.bytes);
+        let got = (u128::from(bytes) * 1000 / window.as_millis().max(1)) as u64;
+        if got < min_rate {
+            return Err(TimeoutError::TooSlow {
+                got,
+                min_rate,
+                window,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -111,44 +117,45 @@ mod tests {
     use super::*;
     use tokio::time::sleep;
 
-    /// `count` pieces of `len` bytes, one every `pause`, by a clock that only runs while everybody
-    /// waits.
-    fn watch(count: usize, len: usize, pause: Duration) -> (Duration, Result<(), Impatient>) {
+    /// Receives `count` pieces of `len` bytes, one every `pause`, in simulated time.
+    fn transfer(count: usize, len: usize, pause: Duration) -> (Duration, Result<(), TimeoutError>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .start_paused(true)
             .build();
         runtime.expect("runtime").block_on(async {
-            let began = Instant::now();
-            let mut watch = Watch::new(Patience::default());
+            let start = Instant::now();
+            let mut monitor = TransferMonitor::new(Timeouts::default());
             for _ in 0..count {
-                if let Err(impatient) = watch.piece(sleep(pause), |()| len).await {
-                    return (began.elapsed(), Err(impatient));
+                if let Err(error) = monitor.wait_for(sleep(pause), |()| len).await {
+                    return (start.elapsed(), Err(error));
                 }
             }
-            (began.elapsed(), Ok(()))
+            (start.elapsed(), Ok(()))
         })
     }
 
     #[test]
-    fn a_stall_ends_it() {
-        let (took, end) = watch(1, 0, Duration::from_secs(3600));
-        assert_eq!(end.expect_err("stalled").to_string(), "no data for 30 s");
+    fn a_stall_ends_the_transfer() {
+        let (took, result) = transfer(1, 0, Duration::from_secs(3600));
+        assert_eq!(result.expect_err("stalled").to_string(), "no data for 30 s");
         assert_eq!(took, Duration::from_secs(30));
     }
 
     #[test]
-    fn one_byte_a_second_ends_it_within_a_window() {
-        let (took, end) = watch(1000, 1, Duration::from_secs(1));
-        let words = end.expect_err("slow").to_string();
-        assert_eq!(words, "1 bytes/s over 30 s, expected at least 1024 bytes/s");
+    fn one_byte_per_second_ends_the_transfer_within_a_window() {
+        let (took, result) = transfer(1000, 1, Duration::from_secs(1));
+        assert_eq!(
+            result.expect_err("slow").to_string(),
+            "1 bytes/s over 30 s, expected at least 1024 bytes/s"
+        );
         assert_eq!(took, Duration::from_secs(30));
     }
 
     #[test]
-    fn bursts_with_rests_between_them_are_no_drip() {
-        let (took, end) = watch(100, 25 * 1024, Duration::from_secs(25));
-        assert_eq!(end, Ok(()));
+    fn bursts_with_pauses_between_them_are_accepted() {
+        let (took, result) = transfer(100, 25 * 1024, Duration::from_secs(25));
+        assert_eq!(result, Ok(()));
         assert_eq!(took, Duration::from_secs(2500));
     }
 
@@ -159,10 +166,10 @@ mod tests {
             .start_paused(true)
             .build();
         runtime.expect("runtime").block_on(async {
-            let mut watch = Watch::new(Patience::default());
+            let mut monitor = TransferMonitor::new(Timeouts::default());
             for _ in 0..100 {
-                watch
-                    .piece(std::future::ready(1), |len| *len)
+                monitor
+                    .wait_for(std::future::ready(1), |len| *len)
                     .await
                     .expect("quick server");
                 sleep(Duration::from_secs(100)).await;

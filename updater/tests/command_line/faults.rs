@@ -63,7 +63,7 @@ fn a_boot_record_of_a_later_version_is_neither_used_nor_overwritten() {
     drop(state);
     let (code, reason, words) = refused(&bench, &bundle("1.1.0", 2, 1));
     assert_eq!((code, reason.as_str()), (Some(1), "record"), "{words}");
-    let expected = "boot record has version 2, this program reads 1\nNothing was changed.\n";
+    let expected = "boot record: version 2, expected 1\nNothing was changed.\n";
     assert!(words.ends_with(expected), "{words}");
 }
 

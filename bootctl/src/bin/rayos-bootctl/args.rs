@@ -1,101 +1,112 @@
-//! The command line of `rayos-bootctl`: one struct per verb, and nothing done here.
+//! The command line of `rayos-bootctl`: one struct for each verb, and no behaviour.
 
+use crate::output::PROGRAM;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cli::ExitStatus;
+use cli::generate::Generate;
 use record::{Choice, Slot, Text64};
 use std::path::PathBuf;
 
-/// Show and mend how this machine boots: which slot, why, and what comes next.
+/// Show and control how this machine boots: which slot, why, and what comes next
 #[derive(Debug, Parser)]
-#[command(name = "rayos-bootctl", version, after_help = EXIT_CODES)]
+#[command(name = PROGRAM, version, after_help = exit_codes())]
 pub(crate) struct Cli {
-    /// Where the machine is.
+    /// The machine to work on.
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) machine: MachineArgs,
     /// What to do.
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed; 2 usage; 3 signature or compatibility refused; 5 busy or not suitable; \
-7 nothing to do; 77 not started by the boot guard";
+fn exit_codes() -> String {
+    ExitStatus::help(&[
+        ExitStatus::Success,
+        ExitStatus::Failed,
+        ExitStatus::Usage,
+        ExitStatus::Refused,
+        ExitStatus::Unavailable,
+        ExitStatus::NothingToDo,
+        ExitStatus::NotGuarded,
+    ])
+}
 
-/// Where the machine is: the running one, or any disk.
+/// The machine to work on: the running one, or any disk.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// Work on this disk or image instead of the one that is running
+pub(crate) struct MachineArgs {
+    /// Work on this disk or disk image instead of the running machine's disk
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) disk: Option<PathBuf>,
-    /// Directory of EFI variables: efivarfs, or files in its format [default:
-    /// /sys/firmware/efi/efivars; none with --disk]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Folder of EFI variables in the format of efivarfs [default: /sys/firmware/efi/efivars; none
+    /// with --disk]
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) efivars: Option<PathBuf>,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Say in one sentence what runs and why, then show the slots
-    Status(Json),
-    /// Tell the story of the last fallback: which release failed, how far it got, its last words
-    Why(Telling),
+    /// Show what is running and why, in one sentence, and the state of the slots
+    Status(StatusArgs),
+    /// Explain the last fallback: which release failed, how far it came, and its last output
+    Why(EventArgs),
     /// Print which slot was started: a, b or recovery
-    Booted(Booted),
+    Booted(BootedArgs),
     /// Make the verified device over the booted slot's root partition, and print its device node
-    Root(Root),
-    /// Note in the event ring how far this boot has come
-    Milestone(Milestone),
-    /// Run the health checks; commit when all pass
-    Health(Health),
-    /// Move kernel panics from pstore into the event ring, for `why` (`health` does it too)
-    CollectPanics(CollectPanics),
-    /// Declare the running system good
-    Commit(Commit),
-    /// Go back to the other slot at the next boot
+    Root(RootArgs),
+    /// Record in the event ring how far this boot has come
+    Milestone(MilestoneArgs),
+    /// Run the health checks, and commit the running release if all pass
+    Health(HealthArgs),
+    /// Move kernel panics from pstore into the event ring, for `why`; `health` does it, too
+    CollectPanics(PstoreArgs),
+    /// Declare the running release good
+    Commit(CommitArgs),
+    /// Return to the other slot at the next boot
     Rollback,
-    /// Start a slot or recovery at the next boot, and at that alone
+    /// Start a slot or recovery at the next boot only
     BootOnce {
         /// a, b or recovery
         choice: Choice,
     },
-    /// Never start a slot again until it is written anew
+    /// Do not start a slot until an update is written to it
     MarkBad {
         /// a or b
         slot: Slot,
     },
     /// List the boot entries of the firmware
-    Entries(Entries),
-    /// Mend the boot record and the boot entries
-    Repair(Repair),
-    /// Print the event ring, oldest first
-    Log(Telling),
-    /// Write completions or man pages
+    Entries(EntriesArgs),
+    /// Repair the boot record and the boot entries
+    Repair(RepairArgs),
+    /// Print the event ring, oldest event first
+    Log(EventArgs),
+    /// Write man pages or shell completions
     #[command(hide = true)]
     Generate(Generate),
 }
 
-/// How a story is told.
+/// Options of `status`.
 #[derive(Debug, Args)]
-pub(crate) struct Telling {
+pub(crate) struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show every line of what releases said, not the few that tell most
+}
+
+/// Options of `why` and `log`.
+#[derive(Debug, Args)]
+pub(crate) struct EventArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the whole text of each event, not an excerpt
     #[arg(long)]
     pub(crate) full: bool,
 }
 
-/// Output for programs.
+/// Options of `booted`.
 #[derive(Debug, Args)]
-pub(crate) struct Json {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// `booted`.
-#[derive(Debug, Args)]
-pub(crate) struct Booted {
+pub(crate) struct BootedArgs {
     /// Print the device node of the booted slot's root partition instead; exit code 5 if it is not
     /// there yet
     #[arg(long, conflicts_with = "json")]
@@ -105,94 +116,93 @@ pub(crate) struct Booted {
     pub(crate) json: bool,
 }
 
-/// `root`.
+/// Options of `root`.
 #[derive(Debug, Args)]
-pub(crate) struct Root {
-    /// What a block leads to that is not as it was signed
-    #[arg(long, value_enum, default_value_t = Corruption::Restart, value_name = "WHAT")]
+pub(crate) struct RootArgs {
+    /// Reaction to a block that is not as it was signed
+    #[arg(long, value_enum, default_value_t = Corruption::Restart, value_name = "REACTION")]
     pub(crate) on_corruption: Corruption,
 }
 
-/// What a wrong block leads to.
+/// Reactions to a wrong block.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Corruption {
-    /// The machine restarts, and the start has cost a try: by a panic where the kernel restarts
-    /// after one (panic= on its command line), so that `why` can tell the block
+    /// Restart the machine, by a panic if the kernel restarts after one (panic= on its command
+    /// line), so that `why` can name the block; the start has cost a try
     Restart,
-    /// The kernel's log tells of it, and the reader gets the wrong bytes: for finding faults
+    /// Log it, and return the wrong bytes; for finding faults
     Report,
 }
 
-/// `milestone`.
+/// Options of `milestone`.
 #[derive(Debug, Args)]
-pub(crate) struct Milestone {
-    /// How far
-    pub(crate) stage: Stage,
-    /// Words to keep with it
+pub(crate) struct MilestoneArgs {
+    /// How far the boot has come
+    pub(crate) milestone: Milestone,
+    /// Text to record with it
     #[arg(long, default_value = "")]
     pub(crate) text: String,
 }
 
-/// Milestones of a boot that a system notes itself.
+/// Milestones that a system records itself.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Stage {
+pub(crate) enum Milestone {
     /// The first program of the initramfs runs
     Initramfs,
     /// The root file system is mounted
     RootMounted,
     /// Services are started
     Userspace,
-    /// It is not well: what the release is not committed for, told by --text
+    /// The release cannot be committed; --text says why
     Failed,
 }
 
-/// `health`.
+/// Options of `health`.
 #[derive(Debug, Args)]
-pub(crate) struct Health {
-    /// Directory of the checks
-    #[arg(long, default_value = "/etc/rayos/health.d")]
+pub(crate) struct HealthArgs {
+    /// Folder of the health checks
+    #[arg(long, default_value = "/etc/rayos/health.d", value_name = "FOLDER")]
     pub(crate) dir: PathBuf,
-    /// Within how many seconds all must pass
+    /// Time limit for all checks together
     #[arg(long, default_value_t = 300, value_name = "SECONDS")]
     pub(crate) deadline: u64,
-    /// How many seconds a single run of a check gets
+    /// Time limit for a single run of a check
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) time_out: u64,
-    /// Commit without having read every block of the verified root once
+    /// Commit without having read each block of the verified root once
     #[arg(long)]
     pub(crate) skip_root: bool,
-    /// Reboot when they do not pass
+    /// Reboot if the checks do not pass
     #[arg(long)]
     pub(crate) reboot: bool,
-    /// What a commit needs
+    /// What a commit needs.
     #[command(flatten)]
-    pub(crate) commit: Commit,
-    /// Where the kernel shows what the firmware kept of a panic
+    pub(crate) commit: CommitArgs,
+    /// Where the kernel shows panics.
     #[command(flatten)]
-    pub(crate) panics: CollectPanics,
+    pub(crate) pstore: PstoreArgs,
 }
 
-/// `commit`.
+/// Options of `commit`.
 #[derive(Debug, Args)]
-pub(crate) struct Commit {
-    /// What this system says of itself: its compatible goes into a record that was rebuilt, and has
-    /// lost it
+pub(crate) struct CommitArgs {
+    /// File that names this system's compatible, which is missing from a rebuilt boot record
     #[arg(long, default_value = bootctl::system::SYSTEM_FILE, value_name = "FILE")]
     pub(crate) system: PathBuf,
 }
 
-/// `collect-panics`.
+/// Options of `collect-panics`.
 #[derive(Debug, Args)]
-pub(crate) struct CollectPanics {
-    /// Directory of pstore, where the kernel shows what was kept of a panic
-    #[arg(long, default_value = bootctl::pstore::PSTORE_DIR, value_name = "DIR")]
+pub(crate) struct PstoreArgs {
+    /// Folder of pstore, where the kernel shows the logs of panics
+    #[arg(long, default_value = bootctl::pstore::PSTORE_DIR, value_name = "FOLDER")]
     pub(crate) pstore: PathBuf,
 }
 
-/// `entries`.
+/// Options of `entries`.
 #[derive(Debug, Args)]
-pub(crate) struct Entries {
-    /// Show device paths too
+pub(crate) struct EntriesArgs {
+    /// Show the file and the partition of each entry, too
     #[arg(long)]
     pub(crate) verbose: bool,
     /// Print JSON
@@ -200,44 +210,26 @@ pub(crate) struct Entries {
     pub(crate) json: bool,
 }
 
-/// `repair`.
+/// Options of `repair`.
 #[derive(Debug, Args)]
-pub(crate) struct Repair {
-    /// Only say what would be done
+pub(crate) struct RepairArgs {
+    /// Only print what would be done
     #[arg(long)]
     pub(crate) plan: bool,
-    /// Leave the boot record alone
+    /// Leave the boot record as it is
     #[arg(long)]
     pub(crate) entries_only: bool,
-    /// What this machine is, if its record has lost that: a rebuilt one has
+    /// The compatible of this machine, for a rebuilt boot record, from which it is missing
     #[arg(long, value_name = "NAME", value_parser = compatible, conflicts_with = "entries_only")]
     pub(crate) compatible: Option<Text64>,
-    /// Whom to trust when a lost record is rebuilt from sealed slots: a guard program or its trust
-    /// block
+    /// Guard program or trust block whose keys verify the slots from which a lost boot record is
+    /// rebuilt
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
 }
 
 fn compatible(text: &str) -> Result<Text64, String> {
-    let name = Text64::new(text).filter(|name| *name != Text64::EMPTY);
-    name.ok_or_else(|| format!("{text:?} is not a name of 1 to 64 printable characters"))
-}
-
-/// `generate`.
-#[derive(Debug, Args)]
-pub(crate) struct Generate {
-    /// What to write
-    pub(crate) what: Generated,
-    /// Into which directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) out: PathBuf,
-}
-
-/// What `generate` writes.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Generated {
-    /// For bash, zsh and fish
-    Completions,
-    /// Section 8
-    Man,
+    Text64::new(text)
+        .filter(|name| *name != Text64::EMPTY)
+        .ok_or_else(|| format!("{text:?} is not a name of 1 to 64 printable characters"))
 }

@@ -1,10 +1,9 @@
-//! Memory that a disk can read into and write from without the kernel copying it.
+//! Memory that the kernel can read into and write from directly.
 
-/// Alignment of offsets, lengths and memory that every disk takes for direct reads and writes.
+/// Alignment of offsets, lengths and memory that suffices for direct I/O on every disk.
 pub const ALIGNMENT: usize = 4096;
 
-/// A buffer that begins at a multiple of [`ALIGNMENT`] in memory. It is made by taking a little
-/// more than is needed.
+/// A buffer whose address is a multiple of [`ALIGNMENT`]. It allocates a little more than it needs.
 #[derive(Debug, Default)]
 pub struct AlignedBuffer {
     bytes: Vec<u8>,
@@ -13,7 +12,7 @@ pub struct AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// A buffer of `len` bytes; see [`AlignedBuffer::resize`].
+    /// Returns a buffer of `len` bytes; see [`AlignedBuffer::resize`].
     #[must_use]
     pub fn new(len: usize) -> Self {
         let mut buffer = Self::default();
@@ -21,13 +20,12 @@ impl AlignedBuffer {
         buffer
     }
 
-    /// Makes it `len` bytes long. What is in it then is not defined: zeroes, or what was there
-    /// before.
+    /// Makes the buffer `len` bytes long. Its content is then undefined: zeroes or older bytes.
     pub fn resize(&mut self, len: usize) {
         let room = len.saturating_add(ALIGNMENT);
         if self.bytes.len() < room {
-            // A new one rather than a grown one: the old content is not wanted, and fresh zeroes
-            // cost nothing.
+            // Not `Vec::resize`: it would copy bytes that are not needed, and fresh zeroes cost
+            // nothing.
             self.bytes = vec![0; room];
             self.shift = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         }
@@ -54,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_begins_where_disks_want_it_whatever_its_length() {
+    fn a_buffer_of_any_length_is_aligned() {
         let mut buffer = AlignedBuffer::default();
         for len in [0, 1, 4096, 5000, 1 << 20, 3, 1 << 21] {
             buffer.resize(len);

@@ -3,22 +3,22 @@
 use record::ReadAt;
 use std::io;
 
-/// A whole disk, or an image of one. Offsets and lengths are in bytes; callers keep writes of
-/// metadata aligned to [`BlockDevice::sector_size`].
+/// A whole disk, an image of one, or a part of it. Offsets and lengths are in bytes; callers keep
+/// writes of metadata aligned to [`BlockDevice::sector_size`].
 pub trait BlockDevice: Send + Sync {
-    /// Bytes in a logical sector: 512 or 4096.
+    /// Returns the bytes in a logical sector: 512 or 4096.
     fn sector_size(&self) -> u32;
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn len(&self) -> u64;
 
-    /// Whether the device has no bytes at all.
+    /// Returns whether the device has no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether a head has to move from one place of it to another, so that reading here and writing
-    /// there by turns is slow.
+    /// Returns whether the device has to move a head, so that alternating between two places is
+    /// slow.
     fn is_rotating(&self) -> bool {
         false
     }
@@ -26,11 +26,10 @@ pub trait BlockDevice: Send + Sync {
     /// Reads exactly `into.len()` bytes.
     ///
     /// # Errors
-    /// What the device says; `UnexpectedEof` past its end.
+    /// The error of the device; `UnexpectedEof` past its end.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
-    /// Reads as [`BlockDevice::read_at`] does what will not be read again soon, so that the cache
-    /// need not keep it.
+    /// Reads bytes that will not be read again soon, so that the cache need not keep them.
     ///
     /// # Errors
     /// As [`BlockDevice::read_at`].
@@ -38,21 +37,29 @@ pub trait BlockDevice: Send + Sync {
         self.read_at(offset, into)
     }
 
-    /// Writes all of `data`; durable only after [`BlockDevice::flush`].
+    /// Reads from the medium, and not from a cache of what was written.
     ///
     /// # Errors
-    /// What the device says.
+    /// As [`BlockDevice::read_at`].
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data`. *Writes*; durable only after [`BlockDevice::flush`].
+    ///
+    /// # Errors
+    /// The error of the device.
     ///
     /// # Power loss
-    /// Any subset of the sectors written since the last flush may have reached the medium.
+    /// Any subset of the sectors written after the last flush may have reached the medium.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Writes `count` zero bytes, by whatever means is quickest and leaves zeroes for certain;
-    /// durable only after [`BlockDevice::flush`]. An image file gets a hole. That a device was told
-    /// to discard something is never taken for zeroes.
+    /// Writes `count` zero bytes by the fastest means that guarantees zeroes. *Writes*; durable only
+    /// after [`BlockDevice::flush`].
+    ///
+    /// An image file gets a hole. A discard is never used, because a device need not return zeroes
+    /// after it.
     ///
     /// # Errors
-    /// What the device says.
+    /// The error of the device.
     ///
     /// # Power loss
     /// As [`BlockDevice::write_at`].
@@ -63,29 +70,23 @@ pub trait BlockDevice: Send + Sync {
     /// Makes everything written so far durable.
     ///
     /// # Errors
-    /// After an error, all writes since the last flush that succeeded are in doubt.
+    /// The error of the device. All writes after the last successful flush are then in doubt.
     fn flush(&self) -> io::Result<()>;
 
-    /// Keeps all other programs that ask for the same from this device until
-    /// [`BlockDevice::let_others`], and waits for them: for the moment in which the boot record or
-    /// the event ring is read, changed and written. This is another lock than that of
-    /// [`super::Access::Write`], which an update holds from its beginning to its end.
+    /// Waits for an exclusive lock and takes it. It is held while the boot record or the event ring
+    /// is read, changed and written; [`super::DeviceLock`] releases it.
+    ///
+    /// It is not the lock of [`super::Access::Write`], which an update holds from its beginning to
+    /// its end.
     ///
     /// # Errors
-    /// What the kernel says.
-    fn keep_others_out(&self) -> io::Result<()> {
+    /// The error of the kernel.
+    fn lock(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Ends [`BlockDevice::keep_others_out`].
-    fn let_others(&self) {}
-
-    /// Reads as [`BlockDevice::read_at`] does, but from the medium and not from a cache of what was
-    /// written.
-    ///
-    /// # Errors
-    /// As [`BlockDevice::read_at`].
-    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Releases the lock of [`BlockDevice::lock`].
+    fn unlock(&self) {}
 }
 
 impl ReadAt for dyn BlockDevice + '_ {
@@ -100,7 +101,10 @@ impl ReadAt for dyn BlockDevice + '_ {
     }
 }
 
-/// Writes zeroes as any other bytes.
+/// Writes zeroes like any other bytes. *Writes*; durable only after a flush.
+///
+/// # Power loss
+/// As [`BlockDevice::write_at`].
 pub(super) fn write_zeroes(
     device: &(impl BlockDevice + ?Sized),
     offset: u64,
@@ -109,35 +113,30 @@ pub(super) fn write_zeroes(
     let mut at = offset;
     let end = offset.saturating_add(count);
     while at < end {
-        let part = (end - at).min(ZEROES.len() as u64);
-        device.write_at(at, &ZEROES[..part as usize])?;
-        at += part;
+        let len = (end - at).min(ZEROES.len() as u64);
+        device.write_at(at, &ZEROES[..len as usize])?;
+        at += len;
     }
     Ok(())
 }
 
-/// Whether all of `bytes` are zero. *Pure.* As quick as comparing memory.
+/// Returns whether all of `bytes` are zero. *Pure.* As fast as comparing memory.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(ZEROES.len())
-        .all(|part| *part == ZEROES[..part.len()])
+        .all(|piece| *piece == ZEROES[..piece.len()])
 }
 
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Error for a range that is not inside a device of `len` bytes.
-pub(crate) fn outside(offset: u64, count: usize, len: u64) -> io::Error {
-    let kind = io::ErrorKind::UnexpectedEof;
-    io::Error::new(
-        kind,
-        format!("{count} bytes at {offset} are outside of a device of {len} bytes"),
-    )
+/// Returns the error for a range that is not inside a device of `len` bytes.
+pub(crate) fn outside(offset: u64, count: u64, len: u64) -> io::Error {
+    let words = format!("{count} bytes at {offset} are outside of a device of {len} bytes");
+    io::Error::new(io::ErrorKind::UnexpectedEof, words)
 }
 
-/// Whether `count` bytes at `offset` are inside of `len` bytes.
-pub(crate) fn is_inside(offset: u64, count: usize, len: u64) -> bool {
-    offset
-        .checked_add(count as u64)
-        .is_some_and(|end| end <= len)
+/// Returns whether `count` bytes at `offset` are inside of `len` bytes.
+pub(crate) fn is_inside(offset: u64, count: u64, len: u64) -> bool {
+    offset.checked_add(count).is_some_and(|end| end <= len)
 }

@@ -1,7 +1,10 @@
 //! A block device or an image file, through the kernel.
 
-use super::aligned::{ALIGNMENT, AlignedBuffer};
+use super::aligned::ALIGNMENT;
+use super::attributes::{is_rotating, is_write_protected};
 use super::block_device::{BlockDevice, is_inside, outside, write_zeroes};
+use super::direct;
+use super::open::{Access, OpenError, SectorSize};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
@@ -11,74 +14,16 @@ use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOp
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Most bytes that one direct read asks for where memory is not aligned: bounds the second buffer.
-const DIRECT_MAX: usize = 1024 * 1024;
-/// Shortest write that passes the page cache by: below it, the disk's answer takes longer than
-/// copying.
+/// Minimum length of a write that bypasses the page cache. Below it, waiting for the disk takes
+/// longer than copying.
 const DIRECT_WRITE_MIN: usize = 64 * 1024;
-
-/// What a device is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Reading. Takes no lock.
-    Read,
-    /// Reading and writing the boot record and the event ring, and nothing else. Takes no lock, so
-    /// that an update, which holds that of the whole disk, does not stand in the way of a commit;
-    /// each change of the record keeps others out for its moment.
-    Record,
-    /// Reading and writing, under an exclusive advisory lock that is held until the device is
-    /// dropped. It is the lock that udev and systemd honour on whole disks.
-    Write,
-    /// As [`Access::Write`], and nobody else may use the block device: not mounted, no swap, no
-    /// mapping.
-    Claim,
-}
-
-/// Bytes in a logical sector of an image file; a block device always tells its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SectorSize {
-    /// 4096 if a partition table with such sectors is there, else 512.
-    Detect,
-    /// This many: 512 or 4096.
-    Bytes(u32),
-}
-
-/// Why a device could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel refused.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// What was opened.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Another program holds the lock, or uses the device.
-    #[error("{}: busy: in use by another program", .0.display())]
-    Busy(PathBuf),
-    /// The disk takes no writes.
-    #[error("{}: write-protected", .0.display())]
-    ReadOnly(PathBuf),
-    /// Neither a block device nor a regular file.
-    #[error("{}: neither a block device nor a file", .0.display())]
-    NotADevice(PathBuf),
-    /// Sectors of another size than 512 or 4096 bytes.
-    #[error("{}: sector size {found}, expected 512 or 4096", path.display())]
-    SectorSize {
-        /// What was opened.
-        path: PathBuf,
-        /// What it has.
-        found: u32,
-    },
-}
 
 /// A block device or an image file.
 #[derive(Debug)]
 pub struct FileDevice {
     path: PathBuf,
     file: File,
-    /// Second handle that passes the page cache by; `None` where the file system cannot.
+    /// Second handle, which bypasses the page cache; `None` if the file system cannot do that.
     direct: OnceLock<Option<File>>,
     access: Access,
     is_block_device: bool,
@@ -92,44 +37,24 @@ impl FileDevice {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path, access: Access, sector_size: SectorSize) -> Result<Self, OpenError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock => {
-                OpenError::Busy(path.to_owned())
-            }
-            io::ErrorKind::ReadOnlyFilesystem => OpenError::ReadOnly(path.to_owned()),
-            _ => OpenError::Io {
-                path: path.to_owned(),
-                source,
-            },
-        };
+        let failed = |source| OpenError::new(path, source);
         let metadata = std::fs::metadata(path).map_err(failed)?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
+        let is_block_device = metadata.file_type().is_block_device();
+        if !metadata.is_file() && !is_block_device {
             return Err(OpenError::NotADevice(path.to_owned()));
         }
         // The kernel opens a write-protected disk for writing, and refuses the first write.
-        if access != Access::Read && kind.is_block_device() && is_write_protected(metadata.rdev()) {
+        if access.writes() && is_block_device && is_write_protected(metadata.rdev()) {
             return Err(OpenError::ReadOnly(path.to_owned()));
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(access != Access::Read);
-        if access == Access::Claim && kind.is_block_device() {
-            // Without O_CREAT, O_EXCL on a block device asks the kernel for sole use.
-            options.custom_flags(OFlags::EXCL.bits() as i32);
-        }
-        let mut file = options.open(path).map_err(failed)?;
-        if matches!(access, Access::Write | Access::Claim) {
-            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-                .map_err(|errno| failed(errno.into()))?;
-        }
+        let mut file = open_file(path, access, is_block_device).map_err(failed)?;
         let len = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let sector_size = if kind.is_block_device() {
-            rustix::fs::ioctl_blksszget(&file).map_err(|errno| failed(errno.into()))?
-        } else {
-            match sector_size {
-                SectorSize::Bytes(bytes) => bytes,
-                SectorSize::Detect => detect_sector_size(&file),
+        let sector_size = match sector_size {
+            _ if is_block_device => {
+                rustix::fs::ioctl_blksszget(&file).map_err(|errno| failed(errno.into()))?
             }
+            SectorSize::Bytes(bytes) => bytes,
+            SectorSize::Detect => detect_sector_size(&file),
         };
         if !matches!(sector_size, 512 | 4096) {
             return Err(OpenError::SectorSize {
@@ -137,12 +62,10 @@ impl FileDevice {
                 found: sector_size,
             });
         }
-        let is_block_device = kind.is_block_device();
-        let direct = OnceLock::new();
         Ok(Self {
             path: path.to_owned(),
             file,
-            direct,
+            direct: OnceLock::new(),
             access,
             is_block_device,
             sector_size,
@@ -150,7 +73,7 @@ impl FileDevice {
         })
     }
 
-    /// Where it was opened.
+    /// Returns the path at which the device was opened. *Pure.*
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -159,22 +82,17 @@ impl FileDevice {
     fn direct(&self) -> Option<&File> {
         let open = || {
             let mut options = OpenOptions::new();
-            options.read(true).write(self.access != Access::Read);
+            options.read(true).write(self.access.writes());
             options.custom_flags(OFlags::DIRECT.bits() as i32);
-            // The file that is open already, whatever its name stands for by now.
-            options
-                .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
-                .ok()
+            // The file that is open already, even if its name stands for another one by now.
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            options.open(path).ok()
         };
         self.direct.get_or_init(open).as_ref()
     }
 
-    fn takes_direct(&self, offset: u64, data: &[u8]) -> bool {
-        data.len() >= DIRECT_WRITE_MIN && is_aligned(offset, data)
-    }
-
-    /// Writes past the page cache; false where the file system took the flag and then not the
-    /// write.
+    /// Writes without the page cache. Returns false if the file system accepted `O_DIRECT` but not
+    /// the write.
     fn write_direct(&self, offset: u64, data: &[u8]) -> io::Result<bool> {
         let Some(direct) = self.direct() else {
             return Ok(false);
@@ -185,21 +103,15 @@ impl FileDevice {
         }
     }
 
-    /// Drops what the page cache holds of a range that was flushed before, so that it is read anew.
+    /// Drops a range from the page cache, so that the next read comes from the medium.
     fn drop_cached(&self, offset: u64, count: usize) -> io::Result<()> {
         rustix::fs::fdatasync(&self.file)?;
-        rustix::fs::fadvise(
-            &self.file,
-            offset,
-            NonZeroU64::new(count as u64),
-            Advice::DontNeed,
-        )?;
+        let count = NonZeroU64::new(count as u64);
+        rustix::fs::fadvise(&self.file, offset, count, Advice::DontNeed)?;
         Ok(())
     }
-}
 
-impl FileDevice {
-    fn check(&self, offset: u64, count: usize) -> io::Result<()> {
+    fn check(&self, offset: u64, count: u64) -> io::Result<()> {
         if is_inside(offset, count, self.len) {
             Ok(())
         } else {
@@ -207,7 +119,7 @@ impl FileDevice {
         }
     }
 
-    /// What the kernel said, with the device and the place in it.
+    /// Returns a function that adds the device and the range to an error.
     fn failed<'a>(
         &'a self,
         what: &'a str,
@@ -222,10 +134,10 @@ impl FileDevice {
     }
 
     fn read_once(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if is_aligned(offset, into)
-            && let Some(direct) = self.direct()
+        if direct::is_aligned(offset, into)
+            && let Some(file) = self.direct()
         {
-            match read_exact_direct(direct, offset, into) {
+            match direct::read_aligned(file, offset, into) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => return done,
             }
@@ -234,26 +146,22 @@ impl FileDevice {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let whole = data.len() - data.len() % ALIGNMENT;
-        let (aligned, rest) = data.split_at(whole);
-        if self.takes_direct(offset, aligned) && self.write_direct(offset, aligned)? {
+        let (aligned, rest) = data.split_at(data.len() - data.len() % ALIGNMENT);
+        let can_bypass = aligned.len() >= DIRECT_WRITE_MIN && direct::is_aligned(offset, aligned);
+        if can_bypass && self.write_direct(offset, aligned)? {
             return if rest.is_empty() {
                 Ok(())
             } else {
-                self.file.write_all_at(rest, offset + whole as u64)
+                self.file.write_all_at(rest, offset + aligned.len() as u64)
             };
         }
         self.file.write_all_at(data, offset)
     }
 
     fn read_medium(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        if let Some(direct) = self.direct() {
-            let read = match is_aligned(offset, into) {
-                true => read_exact_direct(direct, offset, into),
-                false => read_direct(direct, offset, into),
-            };
-            match read {
-                // The file system took the flag and then not the read, or the image ends inside a
+        if let Some(file) = self.direct() {
+            match direct::read(file, offset, into) {
+                // The file system accepted `O_DIRECT` but not the read, or the image ends inside a
                 // sector.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
                 done => return done,
@@ -262,6 +170,20 @@ impl FileDevice {
         self.drop_cached(offset, into.len())?;
         self.file.read_exact_at(into, offset)
     }
+}
+
+fn open_file(path: &Path, access: Access, is_block_device: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access.writes());
+    if access == Access::Claim && is_block_device {
+        // Without O_CREAT, O_EXCL on a block device asks the kernel for exclusive use.
+        options.custom_flags(OFlags::EXCL.bits() as i32);
+    }
+    let file = options.open(path)?;
+    if access.locks() {
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    }
+    Ok(file)
 }
 
 impl BlockDevice for FileDevice {
@@ -287,30 +209,38 @@ impl BlockDevice for FileDevice {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.check(offset, into.len())?;
-        self.file.read_exact_at(into, offset).map_err(self.failed(
-            "reading",
-            offset,
-            into.len() as u64,
-        ))
+        let count = into.len() as u64;
+        self.check(offset, count)?;
+        self.file
+            .read_exact_at(into, offset)
+            .map_err(self.failed("reading", offset, count))
     }
 
     fn read_once_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.check(offset, into.len())?;
+        let count = into.len() as u64;
+        self.check(offset, count)?;
         self.read_once(offset, into)
-            .map_err(self.failed("reading", offset, into.len() as u64))
+            .map_err(self.failed("reading", offset, count))
+    }
+
+    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let count = into.len() as u64;
+        self.check(offset, count)?;
+        self.read_medium(offset, into)
+            .map_err(self.failed("reading", offset, count))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.check(offset, data.len())?;
+        let count = data.len() as u64;
+        self.check(offset, count)?;
         self.write(offset, data)
-            .map_err(self.failed("writing", offset, data.len() as u64))
+            .map_err(self.failed("writing", offset, count))
     }
 
     fn write_zeroes_at(&self, offset: u64, count: u64) -> io::Result<()> {
-        self.check(offset, usize::try_from(count).unwrap_or(usize::MAX))?;
-        // Both are defined to read as zeroes afterwards; discarding is not. What the kernel refuses
-        // is written out.
+        self.check(offset, count)?;
+        // Both are defined to read as zeroes afterwards; a discard is not. If the kernel refuses,
+        // the zeroes are written.
         let flags = if self.is_block_device {
             FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE
         } else {
@@ -323,15 +253,16 @@ impl BlockDevice for FileDevice {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let path = self.path.display();
-        let failed =
-            |error: io::Error| io::Error::new(error.kind(), format!("{path}: flush: {error}"));
-        rustix::fs::fdatasync(&self.file).map_err(|errno| failed(errno.into()))
+        rustix::fs::fdatasync(&self.file).map_err(|errno| {
+            let error = io::Error::from(errno);
+            let path = self.path.display();
+            io::Error::new(error.kind(), format!("{path}: flush: {error}"))
+        })
     }
 
-    /// By a lock of fcntl(2), which those of flock(2) know nothing of; it goes with a program that
-    /// is killed.
-    fn keep_others_out(&self) -> io::Result<()> {
+    /// By a lock of fcntl(2), which is independent of those of flock(2). The kernel releases it if
+    /// the program is killed.
+    fn lock(&self) -> io::Result<()> {
         loop {
             match rustix::fs::fcntl_lock(&self.file, FlockOperation::LockExclusive) {
                 Err(rustix::io::Errno::INTR) => {}
@@ -340,99 +271,10 @@ impl BlockDevice for FileDevice {
         }
     }
 
-    fn let_others(&self) {
-        // A lock that is there can be given back.
-        if rustix::fs::fcntl_lock(&self.file, FlockOperation::Unlock).is_err() {}
+    fn unlock(&self) {
+        // Releasing a lock that is held does not fail.
+        rustix::fs::fcntl_lock(&self.file, FlockOperation::Unlock).ok();
     }
-
-    fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.check(offset, into.len())?;
-        self.read_medium(offset, into)
-            .map_err(self.failed("reading", offset, into.len() as u64))
-    }
-}
-
-/// Whether offset, length and memory are as a direct handle wants them.
-fn is_aligned(offset: u64, bytes: &[u8]) -> bool {
-    offset.is_multiple_of(ALIGNMENT as u64)
-        && bytes.len().is_multiple_of(ALIGNMENT)
-        && bytes.as_ptr().align_offset(ALIGNMENT) == 0
-}
-
-/// Reads through a handle that wants everything aligned, and gets it. A read that ends short is no
-/// error of the device, but leaves nothing aligned to go on with: `InvalidInput`, so that the
-/// caller takes the other way.
-fn read_exact_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
-    let mut done = 0;
-    while done < into.len() {
-        let got = match file.read_at(&mut into[done..], offset + done as u64) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        if got == 0 || !got.is_multiple_of(ALIGNMENT) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        done += got;
-    }
-    Ok(())
-}
-
-/// Reads through a handle that wants everything aligned.
-fn read_direct(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
-    let align = ALIGNMENT as u64;
-    let room = into
-        .len()
-        .saturating_add(2 * ALIGNMENT)
-        .min(DIRECT_MAX)
-        .next_multiple_of(ALIGNMENT);
-    let mut aligned = AlignedBuffer::new(room);
-    let mut done = 0;
-    while done < into.len() {
-        let from = offset + done as u64;
-        let start = from - from % align;
-        let skip = (from - start) as usize;
-        let wanted = (skip + into.len() - done)
-            .next_multiple_of(ALIGNMENT)
-            .min(room);
-        let got = match file.read_at(&mut aligned[..wanted], start) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        if got <= skip {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let count = (got - skip).min(into.len() - done);
-        into[done..done + count].copy_from_slice(&aligned[skip..skip + count]);
-        done += count;
-    }
-    Ok(())
-}
-
-/// What sysfs says of the block device with this number.
-fn is_write_protected(number: u64) -> bool {
-    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let path = format!("/sys/dev/block/{major}:{minor}/ro");
-    std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
-}
-
-/// What sysfs at `sys` says of the block device with this number, or of the disk that it is a
-/// partition of. A virtio disk calls itself rotating whatever it stands on, and is not believed.
-fn is_rotating(sys: &Path, number: u64) -> bool {
-    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let Ok(device) = sys
-        .join(format!("dev/block/{major}:{minor}"))
-        .canonicalize()
-    else {
-        return false;
-    };
-    let is_virtio = device
-        .iter()
-        .any(|part| part.to_str().is_some_and(|part| part.starts_with("virtio")));
-    let says_so = |folder: &Path| {
-        std::fs::read_to_string(folder.join("queue/rotational"))
-            .is_ok_and(|text| text.trim() == "1")
-    };
-    !is_virtio && (says_so(&device) || device.parent().is_some_and(says_so))
 }
 
 fn detect_sector_size(file: &File) -> u32 {
@@ -450,6 +292,7 @@ fn detect_sector_size(file: &File) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::device::AlignedBuffer;
     use std::io::Write as _;
 
     fn image(bytes: &[u8]) -> tempfile::NamedTempFile {
@@ -459,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back_from_the_medium_at_any_offset() {
+    fn written_bytes_are_read_back_from_the_medium_at_any_offset() {
         let bytes: Vec<u8> = (0..3 * 1024 * 1024 + 700_u32)
             .map(|at| (at % 251) as u8)
             .collect();
@@ -491,49 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_says_so_is_rotating_and_its_partitions_are_unless_it_is_a_virtual_one() {
-        let sys = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(sys.path().join("dev/block")).unwrap();
-        for (minor, folder, queue, rotational) in [
-            (
-                0,
-                "devices/pci0/ata1/block/sda",
-                "devices/pci0/ata1/block/sda",
-                "1\n",
-            ),
-            (
-                1,
-                "devices/pci0/ata1/block/sda/sda1",
-                "devices/pci0/ata1/block/sda",
-                "1\n",
-            ),
-            (
-                2,
-                "devices/pci0/nvme/nvme0n1",
-                "devices/pci0/nvme/nvme0n1",
-                "0\n",
-            ),
-            (
-                3,
-                "devices/pci0/virtio3/block/vda",
-                "devices/pci0/virtio3/block/vda",
-                "1\n",
-            ),
-        ] {
-            let [folder, queue] = [folder, queue].map(|path| sys.path().join(path));
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::create_dir_all(queue.join("queue")).unwrap();
-            std::fs::write(queue.join("queue/rotational"), rotational).unwrap();
-            std::os::unix::fs::symlink(&folder, sys.path().join(format!("dev/block/8:{minor}")))
-                .unwrap();
-        }
-        let says =
-            [0, 1, 2, 3, 4].map(|minor| is_rotating(sys.path(), rustix::fs::makedev(8, minor)));
-        assert_eq!(says, [true, true, false, false, false]);
-    }
-
-    #[test]
-    fn long_aligned_writes_and_reads_are_the_same_bytes_as_any_others() {
+    fn direct_and_cached_access_give_the_same_bytes() {
         let file = image(&vec![1; 1 << 20]);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
         let mut aligned = AlignedBuffer::new(200 * 1024 + 100);
@@ -560,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_are_zeroes_and_a_hole_in_an_image() {
+    fn zeroes_are_a_hole_in_an_image() {
         use std::os::unix::fs::MetadataExt as _;
         let file = image(&vec![7; 1 << 20]);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
@@ -583,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_outside_are_refused_and_nothing_grows() {
+    fn ranges_outside_are_refused_and_the_image_does_not_grow() {
         let file = image(&[7; 4096]);
         let device = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
         for (offset, count) in [(4096, 1), (4095, 2), (u64::MAX, 1)] {
@@ -596,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_device_and_place() {
+    fn an_error_names_the_device_and_the_range() {
         let file = image(&[0; 8192]);
         let device = FileDevice::open(file.path(), Access::Read, SectorSize::Detect).unwrap();
         let error = device.write_at(4096, &[1; 512]).unwrap_err();
@@ -605,7 +406,7 @@ mod tests {
             file.path().display()
         );
         assert!(error.to_string().starts_with(&words), "{error}");
-        // Cut short behind our back.
+        // Another program truncates the image.
         file.as_file().set_len(4096).unwrap();
         let error = device.read_at(4096, &mut [0; 512]).unwrap_err();
         let words = format!(
@@ -617,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_writer_is_told_that_the_device_is_busy() {
+    fn a_second_writer_is_refused_as_busy() {
         let file = image(&[0; 4096]);
         let first = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap();
         let second = FileDevice::open(file.path(), Access::Write, SectorSize::Detect).unwrap_err();
@@ -631,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn sector_size_of_an_image_is_seen_in_its_table_or_told() {
+    fn the_sector_size_of_an_image_is_detected_or_given() {
         let mut bytes = vec![0; 8192];
         bytes[4096..4104].copy_from_slice(b"EFI PART");
         let file = image(&bytes);

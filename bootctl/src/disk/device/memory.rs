@@ -1,10 +1,10 @@
-//! A device in memory: what is written is there at once, and nothing ever fails.
+//! A device in memory: writes take effect at once, and nothing fails.
 
 use super::block_device::{BlockDevice, is_inside, outside};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A device in memory, for tests and for images that are small.
+/// A device in memory, for tests and for small images.
 #[derive(Debug)]
 pub struct MemDevice {
     sector_size: u32,
@@ -12,13 +12,13 @@ pub struct MemDevice {
 }
 
 impl MemDevice {
-    /// A device of `len` zero bytes.
+    /// Returns a device of `len` zero bytes.
     #[must_use]
     pub fn new(len: usize, sector_size: u32) -> Self {
         Self::from_bytes(vec![0; len], sector_size)
     }
 
-    /// A device with this content.
+    /// Returns a device with this content.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>, sector_size: u32) -> Self {
         Self {
@@ -27,13 +27,13 @@ impl MemDevice {
         }
     }
 
-    /// A copy of the content.
+    /// Returns a copy of the content.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        self.lock().clone()
+        self.content().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    fn content(&self) -> MutexGuard<'_, Vec<u8>> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -44,14 +44,14 @@ impl BlockDevice for MemDevice {
     }
 
     fn len(&self) -> u64 {
-        self.lock().len() as u64
+        self.content().len() as u64
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        let bytes = self.lock();
+        let bytes = self.content();
         let len = bytes.len() as u64;
-        if !is_inside(offset, into.len(), len) {
-            return Err(outside(offset, into.len(), len));
+        if !is_inside(offset, into.len() as u64, len) {
+            return Err(outside(offset, into.len() as u64, len));
         }
         let at = offset as usize;
         into.copy_from_slice(&bytes[at..at + into.len()]);
@@ -59,10 +59,10 @@ impl BlockDevice for MemDevice {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut bytes = self.lock();
+        let mut bytes = self.content();
         let len = bytes.len() as u64;
-        if !is_inside(offset, data.len(), len) {
-            return Err(outside(offset, data.len(), len));
+        if !is_inside(offset, data.len() as u64, len) {
+            return Err(outside(offset, data.len() as u64, len));
         }
         let at = offset as usize;
         bytes[at..at + data.len()].copy_from_slice(data);

@@ -1,9 +1,8 @@
-//! Variables in efivarfs, or in a plain directory in its format.
+//! Variables in efivarfs, or in a plain folder in its format.
 //!
-//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is
-//! one `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst), so a value is written whole,
-//! over the old one and never by removing it first: between the two, a power cut would leave no
-//! variable at all.
+//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is one
+//! `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst). A value is therefore written by one
+//! call, over the old one. Removing the old one first would let a power cut leave no variable.
 
 use super::variable::{EfiVars, VarError, VarName, Variable};
 use record::Guid;
@@ -14,20 +13,20 @@ use std::path::{Path, PathBuf};
 
 /// Where Linux mounts efivarfs.
 pub const EFIVARS_DIR: &str = "/sys/firmware/efi/efivars";
-/// Longest variable that is read. Stops a dump with a huge file from filling memory; OVMF's own
-/// limit is 33 KiB.
+/// Maximum length of a variable. Stops a huge file in a folder from filling memory. The limit of OVMF
+/// is 33 KiB.
 const MAX_LEN: usize = 64 * 1024;
-/// Length of a written GUID.
+/// Length of a GUID as text.
 const GUID_LEN: usize = 36;
 
-/// The variables in a directory.
+/// The variables in a folder.
 #[derive(Clone, Debug)]
 pub struct Efivarfs {
     dir: PathBuf,
 }
 
 impl Efivarfs {
-    /// The variables in `dir`. *Pure*: nothing is read yet.
+    /// Returns the variables in `dir`. *Pure*: nothing is read yet.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
         Self {
@@ -39,8 +38,8 @@ impl Efivarfs {
         self.dir.join(format!("{}-{}", name.name, name.vendor))
     }
 
-    /// No directory, or an empty one where efivarfs is not mounted: the machine tells us nothing
-    /// about EFI.
+    /// Fails if the folder is missing, or is the mount point of efivarfs and empty: the machine has no
+    /// EFI variables.
     fn check(&self) -> Result<(), VarError> {
         let is_mount_point = self.dir == Path::new(EFIVARS_DIR);
         match std::fs::read_dir(&self.dir) {
@@ -60,7 +59,7 @@ impl Efivarfs {
     }
 }
 
-/// What an errno of efivarfs means (Linux, `efi_status_to_err`).
+/// Returns the meaning of an errno of efivarfs (Linux, `efi_status_to_err`).
 fn meaning(errno: Errno) -> VarError {
     match errno {
         Errno::NOSPC => VarError::Full,
@@ -70,7 +69,7 @@ fn meaning(errno: Errno) -> VarError {
     }
 }
 
-/// Calls again what a signal interrupted; the kernel limits the rate of reads by a sleep that a
+/// Repeats a call that a signal interrupted. The kernel limits the rate of reads by a sleep, which a
 /// signal ends.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
@@ -81,8 +80,8 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
-/// Clears the immutable flag that efivarfs puts on variables it does not know. Plain directories
-/// have none.
+/// Clears the immutable flag, which efivarfs sets on variables that it does not know. Files in plain
+/// folders have none.
 fn make_mutable(path: &Path) -> Result<(), VarError> {
     let file =
         match retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {
@@ -98,13 +97,13 @@ fn make_mutable(path: &Path) -> Result<(), VarError> {
     Ok(())
 }
 
-/// One write(2) with everything in it.
+/// Writes all bytes by one write(2).
 fn write_whole(file: &OwnedFd, bytes: &[u8]) -> Result<(), VarError> {
     if retry(|| rustix::io::write(file, bytes)).map_err(meaning)? != bytes.len() {
         return Err(VarError::Io);
     }
     let len = bytes.len() as u64;
-    // efivarfs sets the length itself; a plain directory may hold the rest of a longer value.
+    // efivarfs sets the length itself; in a plain folder the end of a longer value may remain.
     if rustix::fs::fstat(file)
         .map_err(meaning)?
         .st_size
@@ -134,7 +133,7 @@ impl EfiVars for Efivarfs {
             }
         }
         bytes.truncate(len);
-        // A file just made and not yet written: for firmware there is no such variable.
+        // A file that was created but not written yet: the firmware has no such variable.
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -169,7 +168,7 @@ impl EfiVars for Efivarfs {
         let is_new = !path.exists();
         let file = retry(|| rustix::fs::open(&path, flags, mode)).map_err(meaning)?;
         if let Err(error) = write_whole(&file, &bytes) {
-            // The file was made by opening it; without a variable behind it, it would be a ghost.
+            // Opening created the file; there is no variable behind it.
             if is_new && rustix::fs::unlink(&path).is_err() {
                 return Err(VarError::Io);
             }
@@ -192,7 +191,7 @@ impl EfiVars for Efivarfs {
     }
 }
 
-/// `Name-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`; the name may have hyphens itself.
+/// Parses `Name-xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`. The name may contain hyphens.
 fn parse_name(file: &str) -> Option<VarName> {
     let at = file.len().checked_sub(GUID_LEN)?;
     let (name, vendor) = (file.get(..at)?, file.get(at..)?);
@@ -209,7 +208,7 @@ mod tests {
     use crate::firmware::efivars::PERSISTENT;
 
     #[test]
-    fn a_variable_is_attributes_then_data_in_one_file() {
+    fn a_file_holds_attributes_then_data() {
         let dir = tempfile::tempdir().unwrap();
         let vars = Efivarfs::new(dir.path());
         let order = VarName::global("BootOrder");
@@ -237,7 +236,7 @@ mod tests {
         assert_eq!(
             std::fs::read(&file).unwrap(),
             [7, 0, 0, 0, 2, 0],
-            "a shorter value leaves no rest"
+            "a shorter value leaves nothing of a longer one"
         );
         assert_eq!(vars.names(), Ok(vec![order.clone()]));
         vars.delete(&order).unwrap();
@@ -246,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_directory_is_no_efi_and_a_short_file_is_no_absent_variable() {
+    fn a_missing_folder_is_unsupported_and_a_short_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let vars = Efivarfs::new(&dir.path().join("none"));
         let order = VarName::global("BootOrder");
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_have_hyphens_and_other_files_are_passed_over() {
+    fn names_may_contain_hyphens_and_other_files_are_skipped() {
         let name = |text: &str| parse_name(text).map(|found| found.name);
         let guid = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
         assert_eq!(
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart() {
+    fn errors_keep_their_meaning() {
         assert_eq!(meaning(Errno::NOSPC), VarError::Full);
         assert_eq!(meaning(Errno::ROFS), VarError::ReadOnly);
         assert_eq!(meaning(Errno::INVAL), VarError::Refused);

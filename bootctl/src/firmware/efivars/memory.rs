@@ -1,4 +1,4 @@
-//! Variables in memory, that count what is written and can fail on command.
+//! Variables in memory that count writes and can be made to fail.
 
 use super::variable::{EfiVars, VarError, VarName, Variable};
 use std::collections::BTreeMap;
@@ -19,29 +19,29 @@ struct Inner {
 }
 
 impl MemVars {
-    /// No variables at all.
+    /// Returns a store without variables.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often `set` and `delete` succeeded: the wear that was caused.
+    /// Returns how often `set` and `delete` succeeded.
     #[must_use]
     pub fn writes(&self) -> u32 {
         self.lock().writes
     }
 
-    /// From now on every read fails with `error`; `None` makes them work again.
+    /// Makes every read fail with `error` from now on, or succeed again with `None`.
     pub fn fail_reads(&self, error: Option<VarError>) {
         self.lock().fail_reads = error;
     }
 
-    /// From now on every write fails with `error`; `None` makes them work again.
+    /// Makes every write fail with `error` from now on, or succeed again with `None`.
     pub fn fail_writes(&self, error: Option<VarError>) {
         self.lock().fail_writes = error;
     }
 
-    /// All variables, as firmware sees them.
+    /// Returns all variables.
     #[must_use]
     pub fn all(&self) -> BTreeMap<VarName, Variable> {
         self.lock().variables.clone()

@@ -2,7 +2,7 @@
 
 use record::{EFI_GLOBAL, Guid};
 
-/// Attributes of a variable that survives a reset and is seen at run time:
+/// Attributes of a variable that survives a reset and is visible at run time:
 /// `NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS` (UEFI 2.10, 8.2).
 pub const PERSISTENT: u32 = 7;
 
@@ -16,7 +16,7 @@ pub struct VarName {
 }
 
 impl VarName {
-    /// A variable of the UEFI specification.
+    /// Returns the name of a variable of the UEFI specification. *Pure.*
     #[must_use]
     pub fn global(name: impl Into<String>) -> Self {
         Self {
@@ -35,50 +35,56 @@ pub struct Variable {
     pub data: Vec<u8>,
 }
 
-/// Why a variable could not be read or written. That it is absent is not among them.
+/// Why a variable could not be read or written. An absent variable is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VarError {
-    /// The machine has no EFI variables: no UEFI boot, a container, an image build.
+    /// The machine has no EFI variables: a machine without UEFI, a container, an image build.
     #[error("this machine has no EFI variables")]
     Unsupported,
-    /// The store is full.
+    /// The variable store is full.
     #[error("the firmware's variable store is full")]
     Full,
-    /// The store may not be written.
+    /// The variables cannot be written.
     #[error("EFI variables are read-only")]
     ReadOnly,
-    /// The firmware gave an error.
-    #[error("the firmware gave an input/output error")]
+    /// The firmware reported an I/O error.
+    #[error("the firmware reported an input/output error")]
     Io,
     /// The firmware refused the value.
     #[error("the firmware refused the value")]
     Refused,
 }
 
-/// The variables of a machine. One `set` is one `SetVariable`, atomic in effect: after a power cut
-/// a variable has the old value or the new one.
+/// The variables of a machine. One `set` is one `SetVariable`, which is atomic: after a power cut the
+/// variable has the old value or the new one.
 pub trait EfiVars {
-    /// The variable, or `None` if it is absent.
+    /// Returns the variable, or `None` if it is absent. *Reads.*
     ///
     /// # Errors
-    /// A failed read is never taken for an absent variable.
+    /// [`VarError`]. A failed read never counts as an absent variable.
     fn get(&self, name: &VarName) -> Result<Option<Variable>, VarError>;
 
-    /// All variables' names.
+    /// Returns the names of all variables. *Reads.*
     ///
     /// # Errors
     /// [`VarError`].
     fn names(&self) -> Result<Vec<VarName>, VarError>;
 
-    /// Writes a variable whole, durable on return.
+    /// Writes a variable. *Writes*; durable on return.
     ///
     /// # Errors
     /// [`VarError`].
+    ///
+    /// # Power loss
+    /// Leaves the old value or the new one.
     fn set(&self, name: &VarName, value: &Variable) -> Result<(), VarError>;
 
-    /// Removes a variable; removing an absent one is no error.
+    /// Removes a variable; removing an absent one is not an error. *Writes*; durable on return.
     ///
     /// # Errors
     /// [`VarError`].
+    ///
+    /// # Power loss
+    /// Leaves the variable or removes it.
     fn delete(&self, name: &VarName) -> Result<(), VarError>;
 }

@@ -1,21 +1,39 @@
 //! The command line: one struct for each verb.
 
 use crate::commands::{create, delta, inspect, sign, trust, verify};
-use crate::examples::{ELSEWHERE, LEAST_RECIPE, RELEASE};
+use crate::examples::{EXTERNAL_SIGNATURE, MINIMAL_RECIPE, RELEASE};
 use crate::files::is_dash;
 use anyhow::Result;
 use bundle::ImageRole;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use bundle::recipe::MAX_LEVEL;
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use cli::ExitStatus;
+use cli::generate::Generate;
+use cli::quantity::Size;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// Make, sign, check and open RayOS releases.
-///
-/// Exit codes: 0 done; 1 failed; 2 usage; 3 refused: signature, digest or format.
+/// Create, sign, check and extract RayOS bundles.
 #[derive(Debug, Parser)]
-#[command(name = "rayos-bundle", version, arg_required_else_help = true, after_long_help = RELEASE)]
+#[command(
+    name = "rayos-bundle",
+    version,
+    arg_required_else_help = true,
+    after_help = exit_codes(),
+    after_long_help = format!("{}\n\n{RELEASE}", exit_codes())
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
+}
+
+fn exit_codes() -> String {
+    ExitStatus::help(&[
+        ExitStatus::Success,
+        ExitStatus::Failed,
+        ExitStatus::Usage,
+        ExitStatus::Refused,
+    ])
 }
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +42,7 @@ enum Verb {
     Create(Create),
     Delta(Delta),
     Sign(Sign),
-    Digest(DigestArgs),
+    Digest(Digest),
     Attach(Attach),
     Verify(Verify),
     Inspect(Inspect),
@@ -41,13 +59,8 @@ enum Verb {
     Generate(Generate),
 }
 
-/// The command line as data, for completions and man pages.
-pub(crate) fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
-}
-
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the verb.
     pub(crate) fn run(self) -> Result<()> {
         match self.verb {
             Verb::Keygen(args) => sign::keygen(&args),
@@ -67,79 +80,76 @@ impl Cli {
             Verb::TrustUpdate(args) => trust::trust_update(&args),
             Verb::TrustBlock(args) => trust::trust_block(&args),
             Verb::EmbedTrust(args) => trust::embed_trust(&args),
-            Verb::Generate(args) => inspect::generate(&args),
+            Verb::Generate(args) => Ok(args.write(&Self::command())?),
         }
     }
 }
 
-/// Make a signing key: NAME.key (PKCS#8 PEM, mode 0600) and NAME.pub (SPKI PEM).
-#[derive(Args, Debug)]
-pub(crate) struct Keygen {
-    /// Where to write, without the endings; existing files are not overwritten
-    #[arg(long, value_name = "NAME")]
-    pub(crate) out: PathBuf,
-}
-
-/// Two results cannot both go to standard output: ends the program like any other misuse of the
-/// command line.
-pub(crate) fn refuse_json(json: bool, output: &Path) {
+/// Ends the program with a usage error if JSON and the bundle would both go to standard output.
+pub(crate) fn check_json(json: bool, output: &Path) {
     if json && is_dash(output) {
-        let what = "--json cannot be used where the bundle goes to standard output";
-        command()
-            .error(clap::error::ErrorKind::ArgumentConflict, what)
+        Cli::command()
+            .error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "--json cannot be used with a bundle on standard output",
+            )
             .exit();
     }
 }
 
-/// Make a bundle of what a bundle.toml describes.
+/// Create a signing key: NAME.key (PKCS#8 PEM, mode 0600) and NAME.pub (SPKI PEM).
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])), after_long_help = LEAST_RECIPE)]
+pub(crate) struct Keygen {
+    /// Name of the two files, without extension; existing files are not overwritten
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) output: PathBuf,
+}
+
+/// Create a bundle from a recipe, bundle.toml.
+#[derive(Args, Debug)]
+#[command(
+    group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])),
+    after_long_help = MINIMAL_RECIPE
+)]
 pub(crate) struct Create {
-    /// The description; paths in it are relative to it, or to the current directory if it is - for
-    /// standard input
+    /// The recipe; - for standard input. Paths in it are relative to it, or to the current
+    /// directory
     #[arg(value_name = "BUNDLE.TOML")]
     pub(crate) recipe: PathBuf,
-    /// Private key to sign with; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
-    #[arg(long)]
-    pub(crate) unsigned: bool,
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
     /// The bundle to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// zstd level, 1 to 19, instead of the description's, which is 9 unless it says otherwise
-    #[arg(long, value_parser = clap::value_parser!(i32).range(1..=i64::from(bundle::recipe::MAX_LEVEL)))]
+    /// zstd level, 1 to 19; overrides the recipe, whose default is 9
+    #[arg(long, value_parser = level_parser())]
     pub(crate) level: Option<i32>,
     #[command(flatten)]
-    pub(crate) work: Work,
-    /// Seconds since 1970 for a description that does not say when the release was made
+    pub(crate) workers: WorkersArg,
+    /// Creation time in seconds since 1970, if the recipe has none
     #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
     pub(crate) source_date_epoch: Option<String>,
-    /// Show what was made as JSON
+    /// Describe the bundle as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Make a delta bundle: what is new in a release against an older one, for machines that run
-/// exactly that older one.
+/// Create a delta bundle: the difference of a release from an older one, for machines that run
+/// exactly the older one.
 ///
-/// It holds the boot and the root image of NEW. Recovery and guard are left out: an update leaves
-/// them as they are. OLD and NEW are verified against --trust, or, without it, must be signed by
-/// one of the keys that sign the delta.
+/// It holds the boot and the root image of NEW. Recovery and guard are left out, because an update
+/// does not write them. OLD and NEW are verified against --trust; without it, each must be signed
+/// by one of the keys that sign the delta.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("signature").required(true).args(["key", "unsigned"])))]
+#[command(mut_arg("unsigned", |arg| arg.requires("trust")))]
 pub(crate) struct Delta {
-    /// The bundle of the release that machines run
+    /// Bundle of the release that the machines run
     pub(crate) old: PathBuf,
-    /// The bundle of the release to update to
+    /// Bundle of the release to update to
     pub(crate) new: PathBuf,
-    /// Private key to sign with; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Vec<PathBuf>,
-    /// Do not sign: nothing accepts the bundle until `sign` or `attach` did
-    #[arg(long, requires = "trust")]
-    pub(crate) unsigned: bool,
+    #[command(flatten)]
+    pub(crate) signature: SignatureArgs,
     /// Public key (PEM) or trust file (TOML) to verify OLD and NEW against, instead of the signing
     /// keys
     #[arg(long, value_name = "FILE")]
@@ -148,40 +158,43 @@ pub(crate) struct Delta {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// zstd level, 1 to 19
-    #[arg(long, default_value_t = bundle::delta::DEFAULT_LEVEL,
-        value_parser = clap::value_parser!(i32).range(1..=i64::from(bundle::recipe::MAX_LEVEL)))]
+    #[arg(long, default_value_t = bundle::delta::DEFAULT_LEVEL, value_parser = level_parser())]
     pub(crate) level: i32,
     #[command(flatten)]
-    pub(crate) work: Work,
-    /// Show what was made as JSON
+    pub(crate) workers: WorkersArg,
+    /// Describe the delta bundle as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Add signatures to a finished bundle; its payload is not written again.
+fn level_parser() -> clap::builder::RangedI64ValueParser<i32> {
+    clap::value_parser!(i32).range(1..=i64::from(MAX_LEVEL))
+}
+
+/// Add signatures to a finished bundle, in place. The payload is not rewritten.
 #[derive(Args, Debug)]
 pub(crate) struct Sign {
     /// The bundle
     pub(crate) bundle: PathBuf,
-    /// Private key to sign with; may be given several times
+    /// Private key to sign with; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) key: Vec<PathBuf>,
 }
 
-/// Write the 512 bytes that are to be signed, for a key that is kept elsewhere.
+/// Write the 512 bytes to be signed, for a key that is kept elsewhere.
 #[derive(Args, Debug)]
-#[command(after_long_help = ELSEWHERE)]
-pub(crate) struct DigestArgs {
+#[command(after_long_help = EXTERNAL_SIGNATURE)]
+pub(crate) struct Digest {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
-    /// Where to write them; - for standard output
+    /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
 }
 
-/// Add a signature made elsewhere, 64 raw bytes over what `digest` wrote.
+/// Add a signature that was made elsewhere: 64 raw bytes, of what `digest` wrote.
 #[derive(Args, Debug)]
-#[command(after_long_help = ELSEWHERE)]
+#[command(after_long_help = EXTERNAL_SIGNATURE)]
 pub(crate) struct Attach {
     /// The bundle
     pub(crate) bundle: PathBuf,
@@ -193,33 +206,32 @@ pub(crate) struct Attach {
     pub(crate) signature: PathBuf,
 }
 
-/// Check signatures and every byte of a bundle.
+/// Verify the signatures and every byte of a bundle.
 ///
-/// Exit code 3 if it is refused. Of a delta bundle the stored bytes are checked, and without --base
-/// not what they decode to.
+/// Without --base, the stored bytes of a delta bundle are verified, but not what they decode to.
 #[derive(Args, Debug)]
 pub(crate) struct Verify {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
-    pub(crate) trust: TrustArgs,
+    pub(crate) trust: RequiredTrust,
     #[command(flatten)]
-    pub(crate) base: BaseOption,
+    pub(crate) base: BaseArg,
     #[command(flatten)]
-    pub(crate) work: Work,
-    /// Show the result as JSON
+    pub(crate) workers: WorkersArg,
+    /// Describe the bundle as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show what a bundle says of itself; without --trust nobody has vouched for it.
+/// Describe a bundle. Without --trust its signatures are not verified.
 #[derive(Args, Debug)]
 pub(crate) struct Inspect {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
-    pub(crate) trust: TrustOption,
-    /// Show it as JSON
+    pub(crate) trust: OptionalTrust,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -230,16 +242,16 @@ pub(crate) struct List {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
-    pub(crate) trust: TrustOption,
+    pub(crate) trust: OptionalTrust,
     /// List every chunk too: offset in the image, length, kind, stored length, SHA-256
     #[arg(long)]
     pub(crate) chunks: bool,
-    /// Show it as JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show what is new in a bundle against an older one, by their indexes.
+/// Show how much of a bundle is new against an older one, by their chunk indexes.
 #[derive(Args, Debug)]
 pub(crate) struct Diff {
     /// The older bundle; - for standard input
@@ -247,28 +259,28 @@ pub(crate) struct Diff {
     /// The newer bundle; - for standard input
     pub(crate) new: PathBuf,
     #[command(flatten)]
-    pub(crate) trust: TrustOption,
-    /// Show it as JSON
+    pub(crate) trust: OptionalTrust,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Write the manifest as it stands in the bundle (CBOR).
+/// Write the manifest of a bundle, unchanged (CBOR).
 #[derive(Args, Debug)]
 pub(crate) struct CatManifest {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     #[command(flatten)]
-    pub(crate) trust: TrustOption,
-    /// Where to write it; - for standard output
+    pub(crate) trust: OptionalTrust,
+    /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
 }
 
-/// Show which chunks of a device or file differ from an image of a bundle: offset and length in the
-/// image, one a line.
+/// List the chunks of an image that differ on a device or in a file: offset in the image and
+/// length.
 ///
-/// Exit code 3 if any does.
+/// The exit code is 3 if any chunk differs.
 #[derive(Args, Debug)]
 pub(crate) struct Compare {
     /// The bundle; - for standard input
@@ -276,61 +288,23 @@ pub(crate) struct Compare {
     /// Device or file to compare with
     #[arg(long, value_name = "DEVICE")]
     pub(crate) against: PathBuf,
-    /// Which image: boot, root, recovery or guard
+    /// Image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE", default_value = "root")]
     pub(crate) image: ImageRole,
-    /// Where the image begins on the device, in bytes; 4096 for boot and recovery partitions, which
-    /// begin with the seal
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    pub(crate) offset: u64,
+    /// Offset of the image on the device; 4096 for boot and recovery partitions, which begin with
+    /// the seal
+    #[arg(long, value_name = "BYTES", default_value = "0")]
+    pub(crate) offset: Size,
     #[command(flatten)]
-    pub(crate) trust: TrustOption,
+    pub(crate) trust: OptionalTrust,
     #[command(flatten)]
-    pub(crate) work: Work,
-    /// Show the result as JSON
+    pub(crate) workers: WorkersArg,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Write completions for bash, fish and zsh, and man pages, into a folder.
-#[derive(Args, Debug)]
-pub(crate) struct Generate {
-    /// The folder
-    pub(crate) folder: PathBuf,
-}
-
-/// Sign a trust file that holds its keys itself, so that it can replace an older one.
-#[derive(Args, Debug)]
-pub(crate) struct TrustSign {
-    /// The trust file; signatures are appended to it as comments
-    pub(crate) file: PathBuf,
-    /// Private key to sign with, one that the older trust names; may be given several times
-    #[arg(long, value_name = "FILE", required = true)]
-    pub(crate) key: Vec<PathBuf>,
-}
-
-/// Replace a trust file by a newer one, if as many keys of the older one signed it as that asks
-/// for.
-#[derive(Args, Debug)]
-pub(crate) struct TrustUpdate {
-    /// The trust file to be replaced
-    #[arg(long, value_name = "FILE")]
-    pub(crate) current: PathBuf,
-    /// The newer trust file, signed by `trust-sign`
-    #[arg(long, value_name = "FILE")]
-    pub(crate) new: PathBuf,
-}
-
-/// Whom to trust, if anybody.
-#[derive(Args, Debug)]
-pub(crate) struct TrustOption {
-    /// Public key (PEM) or trust file (TOML) to verify against; without it nobody has vouched for
-    /// what is shown
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trust: Option<PathBuf>,
-}
-
-/// Write an image of a bundle to a file.
+/// Extract an image of a bundle.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("access").required(true).args(["trust", "insecure_no_verify"])))]
 pub(crate) struct Extract {
@@ -339,34 +313,54 @@ pub(crate) struct Extract {
     /// Public key (PEM) or trust file (TOML) to verify against
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: Option<PathBuf>,
-    /// Accept a bundle whoever made it
+    /// Skip signature verification
     #[arg(long)]
     pub(crate) insecure_no_verify: bool,
     #[command(flatten)]
-    pub(crate) base: BaseOption,
-    /// Which image: boot, root, recovery or guard
+    pub(crate) base: BaseArg,
+    /// Image: boot, root, recovery or guard
     #[arg(long, value_name = "ROLE")]
     pub(crate) image: ImageRole,
-    /// Where to write it: a file that is made or replaced, zeroes becoming holes; - for standard
-    /// output
+    /// File to create or replace, with holes for zeroes; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
-    pub(crate) work: Work,
+    pub(crate) workers: WorkersArg,
 }
 
-/// Write the binary form of a trust file, 2048 bytes, as the guard has it built in.
+/// Sign a trust file that contains its keys, so that it can replace an older one.
+#[derive(Args, Debug)]
+pub(crate) struct TrustSign {
+    /// The trust file; signatures are appended to it as comments
+    pub(crate) file: PathBuf,
+    /// Private key to sign with, one that the older trust file names; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+}
+
+/// Replace a trust file by a newer one, if enough keys of the current one have signed it.
+#[derive(Args, Debug)]
+pub(crate) struct TrustUpdate {
+    /// The trust file to replace
+    #[arg(long, value_name = "FILE")]
+    pub(crate) current: PathBuf,
+    /// The newer trust file, signed by `trust-sign`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new: PathBuf,
+}
+
+/// Write a trust file in binary form, 2048 bytes, as it is embedded in the guard.
 #[derive(Args, Debug)]
 pub(crate) struct TrustBlock {
     /// Public key (PEM) or trust file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: PathBuf,
-    /// Where to write it; - for standard output
+    /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }
 
-/// Build trusted keys into a boot guard: replaces the contents of its section .trust.
+/// Embed trusted keys in a boot guard: replace the content of its section .trust.
 #[derive(Args, Debug)]
 pub(crate) struct EmbedTrust {
     /// The guard as it was built
@@ -375,52 +369,71 @@ pub(crate) struct EmbedTrust {
     /// Public key (PEM) or trust file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: PathBuf,
-    /// Where to write the guard with its keys, a file that is made or replaced
+    /// The guard with embedded keys, a file to create or replace; - for standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 }
 
-/// Whom to trust, for what.
+/// Keys to sign with.
 #[derive(Args, Debug)]
-pub(crate) struct TrustArgs {
+pub(crate) struct SignatureArgs {
+    /// Private key to sign with; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Vec<PathBuf>,
+    /// Do not sign; the bundle is refused until `sign` or `attach` adds a signature
+    #[arg(long)]
+    pub(crate) unsigned: bool,
+}
+
+/// Trust, if signatures are to be verified.
+#[derive(Args, Debug)]
+pub(crate) struct OptionalTrust {
+    /// Public key (PEM) or trust file (TOML) to verify against; without it, signatures are not
+    /// verified
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
+}
+
+/// Trust to verify against.
+#[derive(Args, Debug)]
+pub(crate) struct RequiredTrust {
     /// Public key (PEM) or trust file (TOML) to verify against
     #[arg(long, value_name = "FILE")]
     pub(crate) trust: PathBuf,
-    /// What the bundle is to be good for
+    /// Purpose that the signatures must be valid for
     #[arg(long, value_enum, default_value_t = PurposeName::Release)]
     pub(crate) purpose: PurposeName,
 }
 
-/// What a seal is checked for.
+/// Purpose of a bundle.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PurposeName {
-    /// Installing or starting a release
+    /// Installing or booting a release
     Release,
-    /// Starting a recovery image
+    /// Booting a recovery image
     Recovery,
 }
 
-/// What a delta bundle builds upon.
+/// The base of a delta bundle.
 #[derive(Args, Debug)]
-pub(crate) struct BaseOption {
-    /// For a delta bundle: the bundle of the release that it builds upon, which is verified
-    /// likewise
+pub(crate) struct BaseArg {
+    /// For a delta bundle: bundle of the release that it is based on, verified in the same way
     #[arg(long, value_name = "BUNDLE")]
     pub(crate) base: Option<PathBuf>,
 }
 
-/// How to work.
+/// Number of threads.
 #[derive(Args, Debug)]
-pub(crate) struct Work {
-    /// Threads to work on; default: one for each processor
+pub(crate) struct WorkersArg {
+    /// Number of threads; default: one for each processor
     #[arg(long, value_name = "N")]
-    pub(crate) jobs: Option<std::num::NonZeroUsize>,
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
-impl Work {
-    /// How many threads to work on.
-    pub(crate) fn workers(&self) -> usize {
+impl WorkersArg {
+    /// Returns the number of threads.
+    pub(crate) fn count(&self) -> usize {
         self.jobs
-            .map_or_else(bundle::parallel::default_workers, std::num::NonZero::get)
+            .map_or_else(bundle::parallel::default_workers, NonZeroUsize::get)
     }
 }

@@ -1,21 +1,22 @@
-//! `rayos-bundle`: make, sign, check and open releases.
+//! `rayos-bundle`: creates, signs, checks and extracts bundles.
 
 mod args;
 mod commands;
 mod examples;
-mod exit_code;
+mod exit_status;
 mod files;
 mod output;
 
 use clap::Parser as _;
+use cli::ExitStatus;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match args::Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitStatus::Success.into(),
         Err(error) => {
-            output::error(&error);
-            ExitCode::from(exit_code::exit_code(&error))
+            cli::output::error("rayos-bundle", &error);
+            exit_status::of(&error).into()
         }
     }
 }

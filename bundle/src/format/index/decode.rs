@@ -19,7 +19,7 @@ impl Index {
     /// Decodes an authenticated index and checks it against the manifest. *Pure.*
     ///
     /// # Errors
-    /// The first [`IndexError`], from the front.
+    /// The first [`IndexError`] from the front.
     pub fn decode(bytes: &[u8], manifest: &Manifest) -> Result<Self, IndexError> {
         let expected =
             Self::encoded_len(manifest.index.chunks, manifest.index.ranges).unwrap_or(u64::MAX);
@@ -38,37 +38,44 @@ impl Index {
             .as_ref()
             .map(|base| base.images.as_slice())
             .unwrap_or_default();
-        let mut build = Builder {
+        let mut decoder = IndexDecoder {
             ranges: decode_ranges(ranges, bases)?,
-            ..Builder::default()
+            ..IndexDecoder::default()
         };
         let mut entries = chunks.chunks_exact(CHUNK_ENTRY_LEN);
-        for (place, image) in manifest.images.iter().enumerate() {
+        for (number, image) in manifest.images.iter().enumerate() {
             let count = usize::try_from(image.chunks).unwrap_or(usize::MAX);
-            build.image(place, image, entries.by_ref().take(count))?;
+            decoder.image(number, image, entries.by_ref().take(count))?;
         }
-        build.finish(manifest.payload)
+        decoder.finish(manifest.payload)
     }
 }
 
+/// The index as far as it has been decoded.
 #[derive(Default)]
-struct Builder {
+struct IndexDecoder {
     chunks: Vec<ChunkEntry>,
     ranges: Vec<BaseRange>,
     ranges_used: usize,
+    /// Number of the first chunk of the image.
     image_start: usize,
-    /// Length of the run so far: that of the chunk before and those that it goes on with; 0 where
-    /// none can go on.
+    /// Length of the run that ends with the last chunk; 0 if the next chunk cannot continue it.
     run: u32,
     payload: u64,
-    /// Lengths of the zero chunks that occur, and the first chunk of each length with its digest.
-    zeroes: BTreeMap<u32, (usize, [u8; 32])>,
+    /// The first zero chunk of each length.
+    zeroes: BTreeMap<u32, ZeroChunk>,
 }
 
-impl Builder {
+#[derive(Clone, Copy)]
+struct ZeroChunk {
+    chunk: usize,
+    sha256: [u8; 32],
+}
+
+impl IndexDecoder {
     fn image<'a>(
         &mut self,
-        place: usize,
+        number: usize,
         image: &ImageInfo,
         entries: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), IndexError> {
@@ -86,7 +93,7 @@ impl Builder {
             }
             let decoded = self.chunk(chunk, entry, image.chunk_size)?;
             let decoded = ChunkEntry {
-                image: place,
+                image: number,
                 offset,
                 payload_offset: self.payload,
                 ..decoded
@@ -146,7 +153,7 @@ impl Builder {
                 argument,
             });
         }
-        // Image and offsets are known to the caller.
+        // The caller fills in image and offsets.
         let (image, offset, payload_offset) = (0, 0, 0);
         let entry = ChunkEntry {
             image,
@@ -164,7 +171,7 @@ impl Builder {
         Ok(entry)
     }
 
-    /// Stored length and digests are those of the kind.
+    /// Checks stored length and digests against the kind.
     fn check_stored(&mut self, chunk: usize, entry: &ChunkEntry) -> Result<(), IndexError> {
         let ChunkEntry {
             len,
@@ -187,9 +194,14 @@ impl Builder {
                 len,
             });
         }
-        let known =
-            (kind == ChunkKind::Zero).then(|| *self.zeroes.entry(len).or_insert((chunk, sha256)));
-        if !digests_fit || known.is_some_and(|(_, known)| known != sha256) {
+        let zeroes_fit = kind != ChunkKind::Zero
+            || self
+                .zeroes
+                .entry(len)
+                .or_insert(ZeroChunk { chunk, sha256 })
+                .sha256
+                == sha256;
+        if !digests_fit || !zeroes_fit {
             return Err(IndexError::Digests {
                 chunk,
                 kind: kind.as_str(),
@@ -198,7 +210,7 @@ impl Builder {
         Ok(())
     }
 
-    /// A chunk begins a run, or goes on with that of the chunk before it.
+    /// Checks that a chunk begins a run, or continues that of the chunk before it.
     fn check_run(&self, chunk: usize, entry: &ChunkEntry) -> Result<(), IndexError> {
         let before = entry.before;
         if before == 0 {
@@ -282,10 +294,10 @@ impl Builder {
             });
         }
         let digests = zero_digests(self.zeroes.keys().copied().collect());
-        for (len, (chunk, sha256)) in self.zeroes {
-            if digests.get(&len) != Some(&sha256) {
+        for (len, first) in self.zeroes {
+            if digests.get(&len) != Some(&first.sha256) {
                 return Err(IndexError::Digests {
-                    chunk,
+                    chunk: first.chunk,
                     kind: ChunkKind::Zero.as_str(),
                 });
             }

@@ -1,6 +1,8 @@
-//! Writing the partition table, in the one order that leaves a readable table at every cut: the
-//! entries of one copy, flush, its header, flush, the entries of the other copy, flush, its header,
-//! flush. What is written first is never the only copy that is whole.
+//! A table as bytes, and the order in which they are written.
+//!
+//! At every power cut one copy is readable: the entries of one copy, flush, its header, flush, the
+//! entries of the other copy, flush, its header, flush. The copy that is written first is never the
+//! only one that is intact.
 
 use bootctl::device::BlockDevice;
 use std::io;
@@ -12,11 +14,11 @@ pub enum TableError {
     /// The table could not be built.
     #[error("partition table: {0}")]
     Build(String),
-    /// The disk gave an error.
+    /// The disk failed.
     #[error("partition table: {0}")]
     Io(#[from] io::Error),
-    /// What was read back is not what was written.
-    #[error("partition table: read back other bytes than were written at sector {0}")]
+    /// The disk returned other bytes than were written.
+    #[error("partition table: sector {0} reads back different bytes than were written")]
     ReadBack(u64),
 }
 
@@ -24,13 +26,12 @@ pub enum TableError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     pub(super) sector_size: u64,
-    /// Extents in the order of the commit, each with the sector that it begins at. A flush follows
-    /// each step.
+    /// Extents in the order of the commit, each with its first sector. A flush follows each step.
     pub(super) steps: Vec<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Table {
-    /// The ranges of bytes that [`Table::commit`] writes.
+    /// Returns the byte ranges that [`Table::commit`] writes. *Pure.*
     pub fn extents(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.steps.iter().flatten().map(|(lba, bytes)| {
             let start = lba * self.sector_size;
@@ -38,15 +39,14 @@ impl Table {
         })
     }
 
-    /// Writes the table, and reads back each part of it before the next is begun: a disk that puts
-    /// a write elsewhere, or nowhere, does not get at the other copy. *Writes*, durable on return.
+    /// Writes the table, and reads back each step before the next one: a disk that misplaces or
+    /// drops a write then still has the other copy. *Writes*, durable on return.
     ///
     /// # Errors
-    /// [`TableError`].
+    /// [`TableError::Io`], [`TableError::ReadBack`].
     ///
     /// # Power loss
-    /// Either the old table or the new one is readable, by its primary or its backup copy, at every
-    /// cut.
+    /// Either the old table or the new one is readable, by its primary or its backup copy.
     pub fn commit(&self, device: &dyn BlockDevice) -> Result<(), TableError> {
         for step in &self.steps {
             for (lba, bytes) in step {

@@ -1,5 +1,4 @@
-//! The table that is on a disk already. All of its bytes are somebody else's, and none of them is
-//! trusted.
+//! The table that a disk has. All of its bytes belong to someone else, and none of them is trusted.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -8,28 +7,18 @@
 )]
 
 use bootctl::device::BlockDevice;
-use record::gpt::{self, ENTRY_LEN, GptError, Header};
-use record::{ESP_TYPE, Guid, STATE_TYPE};
+use record::gpt::{CopyError, ENTRY_LEN, GptError, TableCopy, entries};
+use record::{Guid, PartitionName, ReadAt};
 use seal::field::get;
 use std::io;
 
-/// Types of partitions that no other system has.
-const OURS: [Guid; 7] = [
-    STATE_TYPE,
-    record::BOOT_A_TYPE,
-    record::BOOT_B_TYPE,
-    record::ROOT_A_TYPE,
-    record::ROOT_B_TYPE,
-    record::RECOVERY_TYPE,
-    record::DATA_TYPE,
-];
 /// Type of the entry in a protective MBR that stands for the whole GPT (UEFI 2.10, 5.2.3).
 const PROTECTIVE: u8 = 0xee;
 
-/// Why a disk has no table to which partitions can be added.
+/// Why partitions cannot be added to the table of a disk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableTable {
-    /// Neither copy of the table is whole.
+    /// Neither copy of the table is valid.
     #[error("it has no GPT to install beside (primary: {primary}; backup: {backup})")]
     NoTable {
         /// Why not the primary.
@@ -40,13 +29,18 @@ pub enum UnusableTable {
     /// The copies do not name each other, as on a disk that has grown.
     #[error("its partition table names sector {found} for the other copy, expected {expected}")]
     OtherCopy {
-        /// Where the table says that the other copy is.
+        /// Sector that the table names.
         found: u64,
-        /// Where it has to be.
+        /// Sector where it must be.
         expected: u64,
     },
-    /// A copy of the entries lies where partitions may lie, or has no room.
-    #[error("the {copy} entries of its partition table are at sectors {first} to {last}, partitions may use {} to {}", usable.0, usable.1)]
+    /// A copy of the entries is in the range for partitions, or has no room.
+    #[error(
+        "the {copy} entries of its partition table are at sectors {first} to {last}, partitions \
+         may use {} to {}",
+        usable.0,
+        usable.1
+    )]
     Array {
         /// Which copy.
         copy: &'static str,
@@ -57,15 +51,15 @@ pub enum UnusableTable {
         /// First and last sector for partitions.
         usable: (u64, u64),
     },
-    /// There are not enough entries that are unused.
+    /// There are not enough unused entries.
     #[error("its partition table has {free} unused entries, expected 8 or more")]
     Entries {
-        /// How many there are.
+        /// Number of unused entries.
         free: usize,
     },
 }
 
-/// An entry that is used, as it stands there.
+/// A used entry, as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableEntry {
     /// Its number, from 1.
@@ -76,15 +70,15 @@ pub struct TableEntry {
     pub uuid: Guid,
     /// First sector.
     pub first_lba: u64,
-    /// Last sector; may lie before the first, or anywhere.
+    /// Last sector; not checked, may be lower than the first or outside the disk.
     pub last_lba: u64,
-    /// Label; what is not UTF-16 is replaced.
+    /// Label; units that are not UTF-16 are replaced.
     pub name: String,
 }
 
-/// A copy of the table: where it is, and the sectors that its entries take.
+/// Where a copy of the table is, and the sectors of its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TableCopy {
+pub(super) struct CopyLocation {
     /// Sector of the header.
     pub(super) header_lba: u64,
     /// First sector of the entries.
@@ -93,70 +87,59 @@ pub(super) struct TableCopy {
     pub(super) sectors: Vec<u8>,
 }
 
-/// A table as it was read, with both of its copies.
+/// The table of a disk, with the location of both copies.
 #[derive(Clone, Debug)]
 pub struct ExistingTable {
     pub(super) sector_size: u64,
     sectors: u64,
-    pub(super) header: Header,
-    /// The sector of the header that counts.
-    pub(super) head: Vec<u8>,
-    /// The entries that count, and nothing else.
-    pub(super) array: Vec<u8>,
-    /// Whether the backup counts, since the primary is not whole.
+    /// The valid copy; the primary one if both are.
+    pub(super) source: TableCopy,
+    /// Whether the backup is the source, because the primary is not valid.
     pub(super) from_backup: bool,
     /// Primary and backup.
-    pub(super) copies: [TableCopy; 2],
-    /// First and last sectors of what the MBR names besides the GPT.
+    pub(super) copies: [CopyLocation; 2],
+    /// First and last sectors of the partitions in a hybrid MBR.
     legacy: Vec<(u64, u64)>,
 }
 
-/// A header with its entries.
-struct HeaderAndEntries {
-    head: Vec<u8>,
-    header: Header,
-    array: Vec<u8>,
-}
-
 impl ExistingTable {
-    /// Reads the table of `device`: the primary pair of header and entries, else the backup pair.
-    /// *Reads.*
+    /// Reads the table of `device`: the primary copy, or the backup copy if the primary cannot be
+    /// read or is not valid. *Reads.*
     ///
     /// # Errors
-    /// The outer one is what the device says, the inner one [`UnusableTable::NoTable`].
+    /// The outer error is the device's; the inner one is [`UnusableTable::NoTable`].
     pub fn read(device: &dyn BlockDevice) -> io::Result<Result<Self, UnusableTable>> {
-        let sector_size = u64::from(device.sector_size()).max(512);
-        let sectors = device.len().checked_div(sector_size).unwrap_or(0);
+        Self::read_from(device, device.sector_size())
+    }
+
+    /// Reads the table of `disk`, which has sectors of `sector_size` bytes; see [`Self::read`].
+    pub(super) fn read_from<D: ReadAt<Error = io::Error> + ?Sized>(
+        disk: &D,
+        sector_size: u32,
+    ) -> io::Result<Result<Self, UnusableTable>> {
+        let size = u64::from(sector_size).max(512);
+        let sectors = disk.size().checked_div(size).unwrap_or(0);
         let last = sectors.saturating_sub(1);
-        let primary = HeaderAndEntries::read(device, 1, sectors)?;
-        let backup = HeaderAndEntries::read(device, last, sectors)?;
-        // Where a copy is whole, its entries stay where they are. Where it is not, they go to the
-        // usual place.
-        let (mut array_lbas, from_backup) = ([2, 0], primary.is_err());
-        let arrays_len = |pair: &HeaderAndEntries| pair.array.len() as u64;
-        for (pair, at) in [&primary, &backup].into_iter().zip(array_lbas.iter_mut()) {
-            if let Ok(pair) = pair {
-                *at = pair.header.array_lba;
+        let primary = TableCopy::read(disk, sector_size, 1);
+        let backup = TableCopy::read(disk, sector_size, last);
+        let array_lbas = array_lbas(&primary, &backup, last, size);
+        let from_backup = primary.is_err();
+        let source = match (primary, backup) {
+            (Ok(primary), _) => primary,
+            (Err(_), Ok(backup)) => backup,
+            // A copy that cannot be read may be valid: what the disk holds is not known.
+            (Err(CopyError::Io(error)), Err(_)) | (Err(_), Err(CopyError::Io(error))) => {
+                return Err(error);
             }
-        }
-        let (source, other) = match (primary, backup) {
-            (Ok(primary), backup) => (primary, backup),
-            (Err(error), Ok(backup)) => (backup, Err(error)),
-            (Err(primary), Err(backup)) => {
+            (Err(CopyError::Gpt(primary)), Err(CopyError::Gpt(backup))) => {
                 return Ok(Err(UnusableTable::NoTable { primary, backup }));
             }
         };
-        let count = arrays_len(&source).div_ceil(sector_size);
-        let same_len = other
-            .as_ref()
-            .is_ok_and(|other| arrays_len(other) == arrays_len(&source));
-        if !from_backup && !same_len {
-            array_lbas[1] = last.saturating_sub(count);
-        }
-        let place = |header_lba, array_lba: u64| {
-            let mut sectors = vec![0; count.saturating_mul(sector_size) as usize];
-            device.read_at(array_lba.saturating_mul(sector_size), &mut sectors)?;
-            Ok::<_, io::Error>(TableCopy {
+        let len = source.array.len().next_multiple_of(size as usize);
+        let location = |header_lba, array_lba: u64| {
+            let mut sectors = vec![0; len];
+            disk.read_at(array_lba.saturating_mul(size), &mut sectors)?;
+            Ok::<_, io::Error>(CopyLocation {
                 header_lba,
                 array_lba,
                 sectors,
@@ -164,54 +147,53 @@ impl ExistingTable {
         };
         let [primary_lba, backup_lba] = array_lbas;
         Ok(Ok(Self {
-            sector_size,
+            sector_size: size,
             sectors,
-            header: source.header,
-            copies: [place(1, primary_lba)?, place(last, backup_lba)?],
-            head: source.head,
-            array: source.array,
+            copies: [location(1, primary_lba)?, location(last, backup_lba)?],
+            source,
             from_backup,
-            legacy: legacy(device)?,
+            legacy: legacy(disk, size)?,
         }))
     }
 
-    /// Bytes in a sector.
+    /// Returns the number of bytes in a sector. *Pure.*
     #[must_use]
     pub const fn sector_size(&self) -> u64 {
         self.sector_size
     }
 
-    /// GUID of the disk.
+    /// Returns the GUID of the disk. *Pure.*
     #[must_use]
     pub const fn disk_guid(&self) -> Guid {
-        self.header.disk_guid
+        self.source.header.disk_guid
     }
 
-    /// First and last sector that partitions may use.
+    /// Returns the first and last sector that partitions may use. *Pure.*
     #[must_use]
     pub const fn usable(&self) -> (u64, u64) {
-        self.header.usable
+        self.source.header.usable
     }
 
-    /// Why both copies cannot be written where they are. *Pure.*
+    /// Returns the reasons why the copies cannot be written where they are. *Pure.*
     #[must_use]
     pub fn problems(&self) -> Vec<UnusableTable> {
-        let (last, usable) = (self.sectors.saturating_sub(1), self.header.usable);
+        let (last, usable) = (self.sectors.saturating_sub(1), self.usable());
         let mut found = Vec::new();
         let expected = if self.from_backup { 1 } else { last };
-        if self.header.other_lba != expected {
+        let other = self.source.header.other_lba;
+        if other != expected {
             found.push(UnusableTable::OtherCopy {
-                found: self.header.other_lba,
+                found: other,
                 expected,
             });
         }
         let [primary, backup] = &self.copies;
-        for (copy, place, from, to) in [
+        for (copy, location, from, to) in [
             ("primary", primary, 2, usable.0),
             ("backup", backup, usable.1.saturating_add(1), last),
         ] {
-            let first = place.array_lba;
-            let count = (place.sectors.len() as u64)
+            let first = location.array_lba;
+            let count = (location.sectors.len() as u64)
                 .checked_div(self.sector_size)
                 .unwrap_or(0);
             let end = first.saturating_add(count);
@@ -227,9 +209,10 @@ impl ExistingTable {
         found
     }
 
-    /// The entries that are used. *Pure.*
+    /// Returns the used entries. *Pure.*
     pub fn entries(&self) -> impl Iterator<Item = TableEntry> + '_ {
-        let used = gpt::entries(&self.array).zip(self.array.chunks_exact(ENTRY_LEN as usize));
+        let array = &self.source.array;
+        let used = entries(array).zip(array.chunks_exact(ENTRY_LEN as usize));
         used.filter(|((kind, _), _)| *kind != Guid::ZERO)
             .map(|((kind, partition), bytes)| TableEntry {
                 number: partition.number,
@@ -237,39 +220,38 @@ impl ExistingTable {
                 uuid: partition.uuid,
                 first_lba: partition.first_lba,
                 last_lba: partition.last_lba,
-                name: name(bytes.get(56..).unwrap_or_default()),
+                name: label(bytes.get(56..).unwrap_or_default()),
             })
     }
 
-    /// The numbers of the entries that are not used, from the lowest on. *Pure.*
+    /// Returns the numbers of the unused entries, lowest first. *Pure.*
     pub fn unused(&self) -> impl Iterator<Item = u32> + '_ {
-        gpt::entries(&self.array)
+        entries(&self.source.array)
             .filter(|(kind, _)| *kind == Guid::ZERO)
             .map(|(_, partition)| partition.number)
     }
 
-    /// The entries of an installation of ours: those with types of ours, and the EFI system
+    /// Returns the entries of a RayOS installation: those with its types, and the EFI system
     /// partition that ends where `rayos-state` begins. *Pure.*
     #[must_use]
     pub fn ours(&self) -> Vec<TableEntry> {
         let starts: Vec<u64> = self
             .entries()
-            .filter(|entry| entry.kind == STATE_TYPE)
+            .filter(|entry| entry.kind == record::STATE_TYPE)
             .map(|entry| entry.first_lba)
             .collect();
-        let our_esp = |entry: &TableEntry| {
-            entry.kind == ESP_TYPE
-                && entry
-                    .last_lba
-                    .checked_add(1)
-                    .is_some_and(|end| starts.contains(&end))
+        let is_ours = |entry: &TableEntry| match PartitionName::with_type(entry.kind) {
+            Some(PartitionName::Esp) => {
+                let end = entry.last_lba.checked_add(1);
+                end.is_some_and(|end| starts.contains(&end))
+            }
+            Some(_) => true,
+            None => false,
         };
-        self.entries()
-            .filter(|entry| OURS.contains(&entry.kind) || our_esp(entry))
-            .collect()
+        self.entries().filter(is_ours).collect()
     }
 
-    /// The entries of other systems. *Pure.*
+    /// Returns the entries of other systems. *Pure.*
     #[must_use]
     pub fn others(&self) -> Vec<TableEntry> {
         let ours = self.ours();
@@ -278,8 +260,8 @@ impl ExistingTable {
             .collect()
     }
 
-    /// First and last sectors of everything that is not ours: other partitions, and what the MBR
-    /// names. *Pure.* Nothing is too odd to be left alone.
+    /// Returns the first and last sectors of everything that is not ours: partitions of other
+    /// systems, however implausible, and of a hybrid MBR. *Pure.*
     #[must_use]
     pub fn taken(&self) -> Vec<(u64, u64)> {
         let spans = self
@@ -293,50 +275,38 @@ impl ExistingTable {
     }
 }
 
-impl HeaderAndEntries {
-    /// The header in sector `lba`, and its entries; the inner error is a pair that is not whole.
-    fn read(
-        device: &dyn BlockDevice,
-        lba: u64,
-        sectors: u64,
-    ) -> io::Result<Result<Self, GptError>> {
-        let sector_size = u64::from(device.sector_size());
-        if lba == 0 || lba >= sectors {
-            return Ok(Err(GptError::NotAHeader));
-        }
-        let mut head = vec![0; sector_size as usize];
-        device.read_at(lba.saturating_mul(sector_size), &mut head)?;
-        let header = match Header::parse(&head, lba, sectors) {
-            Ok(header) => header,
-            Err(error) => return Ok(Err(error)),
-        };
-        let count = (header.array_len as u64).div_ceil(sector_size.max(1));
-        if header
-            .array_lba
-            .checked_add(count)
-            .is_none_or(|end| end > sectors)
-        {
-            return Ok(Err(GptError::Field("position of the entries")));
-        }
-        let mut array = vec![0; header.array_len];
-        device.read_at(header.array_lba.saturating_mul(sector_size), &mut array)?;
-        let whole = crc32fast::hash(&array) == header.array_crc;
-        Ok(if whole {
-            Ok(Self {
-                head,
-                header,
-                array,
-            })
-        } else {
-            Err(GptError::Damaged)
-        })
+/// Returns the first sector of the entries of each copy: where they are if the copy is valid, at
+/// the usual place otherwise.
+fn array_lbas<E>(
+    primary: &Result<TableCopy, E>,
+    backup: &Result<TableCopy, E>,
+    last: u64,
+    sector_size: u64,
+) -> [u64; 2] {
+    let primary_lba = primary.as_ref().map_or(2, |copy| copy.header.array_lba);
+    let backup_lba = backup.as_ref().map_or(0, |copy| copy.header.array_lba);
+    let Ok(primary) = primary else {
+        return [primary_lba, backup_lba];
+    };
+    let len = primary.array.len();
+    if backup
+        .as_ref()
+        .is_ok_and(|backup| backup.array.len() == len)
+    {
+        return [primary_lba, backup_lba];
     }
+    let count = (len as u64).div_ceil(sector_size.max(1));
+    [primary_lba, last.saturating_sub(count)]
 }
 
-/// What the MBR names besides the GPT: a hybrid one has partitions of its own, for firmware of old.
-fn legacy(device: &dyn BlockDevice) -> io::Result<Vec<(u64, u64)>> {
-    let mut mbr = vec![0; device.sector_size() as usize];
-    device.read_at(0, &mut mbr)?;
+/// Returns the first and last sectors of the partitions that the MBR names besides the GPT: a
+/// hybrid MBR has some, for old firmware.
+fn legacy<D: ReadAt<Error = io::Error> + ?Sized>(
+    disk: &D,
+    sector_size: u64,
+) -> io::Result<Vec<(u64, u64)>> {
+    let mut mbr = vec![0; sector_size as usize];
+    disk.read_at(0, &mut mbr)?;
     if get::<2>(&mbr, 510) != [0x55, 0xaa] {
         return Ok(Vec::new());
     }
@@ -350,8 +320,8 @@ fn legacy(device: &dyn BlockDevice) -> io::Result<Vec<(u64, u64)>> {
     Ok(spans.collect())
 }
 
-/// A label: UTF-16LE up to a zero.
-fn name(bytes: &[u8]) -> String {
+/// Returns a label: UTF-16LE up to a zero.
+fn label(bytes: &[u8]) -> String {
     let units = bytes
         .chunks_exact(2)
         .map(|unit| u16::from_le_bytes(get(unit, 0)));

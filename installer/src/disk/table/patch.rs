@@ -1,5 +1,5 @@
-//! Partitions added to a table that is on a disk already. Everything that is in it kept as it is,
-//! byte for byte: entries with their numbers, names and attributes, GUID of the disk, MBR.
+//! An existing table with partitions removed and added. Everything else in it stays as it is, byte
+//! for byte: entries with their numbers, names and attributes, GUID of the disk, MBR.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -8,27 +8,26 @@
 )]
 
 use super::commit::Table;
-use super::existing::{ExistingTable, TableCopy, TableEntry};
+use super::existing::{CopyLocation, ExistingTable, TableEntry};
 use crate::disk::layout::PlannedPartition;
 use record::gpt::ENTRY_LEN;
 use seal::field::get;
 
-/// Most UTF-16 units of a label (UEFI 2.10, 5.3.3).
-const NAME_UNITS: usize = 36;
+/// Maximum length of a label in UTF-16 units (UEFI 2.10, 5.3.3).
+const MAX_LABEL_UNITS: usize = 36;
 
 impl ExistingTable {
-    /// This table without `taken_out` and with `added`, for both copies. *Pure.*
+    /// Returns this table without `removed` and with `added`. *Pure.*
     ///
-    /// The copy that counts is written last: until the other one is whole and durable, it is the
-    /// table.
+    /// The valid copy is written last: until the other one is durable, it is the table.
     #[must_use]
-    pub fn patched(&self, taken_out: &[TableEntry], added: &[PlannedPartition]) -> Table {
-        let mut array = self.array.clone();
-        for entry in taken_out {
+    pub fn patched(&self, removed: &[TableEntry], added: &[PlannedPartition]) -> Table {
+        let mut array = self.source.array.clone();
+        for entry in removed {
             put_entry(&mut array, entry.number, &[0; ENTRY_LEN as usize]);
         }
         for partition in added {
-            put_entry(&mut array, partition.number, &self.entry(partition));
+            put_entry(&mut array, partition.number, &self.encode(partition));
         }
         let [primary, backup] = &self.copies;
         let order = if self.from_backup {
@@ -36,18 +35,18 @@ impl ExistingTable {
         } else {
             [backup, primary]
         };
-        let steps = order.into_iter().flat_map(|place| {
-            let other = if place.header_lba == 1 {
+        let steps = order.into_iter().flat_map(|copy| {
+            let other = if copy.header_lba == 1 {
                 backup.header_lba
             } else {
                 1
             };
-            let mut sectors = place.sectors.clone();
+            let mut sectors = copy.sectors.clone();
             put(&mut sectors, 0, &array);
-            let header = self.header(place, other, crc32fast::hash(&array));
+            let header = self.header(copy, other, crc32fast::hash(&array));
             [
-                vec![(place.array_lba, sectors)],
-                vec![(place.header_lba, header)],
+                vec![(copy.array_lba, sectors)],
+                vec![(copy.header_lba, header)],
             ]
         });
         Table {
@@ -56,22 +55,22 @@ impl ExistingTable {
         }
     }
 
-    /// The header that counts, made that of a place.
-    fn header(&self, place: &TableCopy, other: u64, array_crc: u32) -> Vec<u8> {
-        let mut head = self.head.clone();
-        for (at, value) in [(24, place.header_lba), (32, other), (72, place.array_lba)] {
-            put(&mut head, at, &value.to_le_bytes());
+    /// Returns the header of the valid copy, changed to that of `copy`.
+    fn header(&self, copy: &CopyLocation, other_lba: u64, array_crc: u32) -> Vec<u8> {
+        let mut header = self.source.sector.clone();
+        for (at, value) in [(24, copy.header_lba), (32, other_lba), (72, copy.array_lba)] {
+            put(&mut header, at, &value.to_le_bytes());
         }
-        put(&mut head, 88, &array_crc.to_le_bytes());
-        put(&mut head, 16, &[0; 4]);
-        let len = u32::from_le_bytes(get(&head, 12)) as usize;
-        let crc = crc32fast::hash(head.get(..len).unwrap_or_default());
-        put(&mut head, 16, &crc.to_le_bytes());
-        head
+        put(&mut header, 88, &array_crc.to_le_bytes());
+        put(&mut header, 16, &[0; 4]);
+        let len = u32::from_le_bytes(get(&header, 12)) as usize;
+        let crc = crc32fast::hash(header.get(..len).unwrap_or_default());
+        put(&mut header, 16, &crc.to_le_bytes());
+        header
     }
 
-    /// A partition as an entry (UEFI 2.10, 5.3.3).
-    fn entry(&self, partition: &PlannedPartition) -> [u8; ENTRY_LEN as usize] {
+    /// Encodes a partition as an entry (UEFI 2.10, 5.3.3).
+    fn encode(&self, partition: &PlannedPartition) -> [u8; ENTRY_LEN as usize] {
         let mut entry = [0; ENTRY_LEN as usize];
         let sector = |byte: u64| byte.checked_div(self.sector_size).unwrap_or(0);
         let last = partition
@@ -82,30 +81,29 @@ impl ExistingTable {
         put(&mut entry, 16, &partition.uuid.0);
         put(&mut entry, 32, &sector(partition.offset).to_le_bytes());
         put(&mut entry, 40, &sector(last).to_le_bytes());
-        let units = partition.purpose.label().encode_utf16().take(NAME_UNITS);
-        let name: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
-        put(&mut entry, 56, &name);
+        let label = partition.purpose.as_str().encode_utf16();
+        let label: Vec<u8> = label
+            .take(MAX_LABEL_UNITS)
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        put(&mut entry, 56, &label);
         entry
     }
 }
 
-/// Puts the entry with this number, from 1. There is one: it was read or counted.
+/// Replaces the entry with this number, counted from 1. A number outside the array has no effect;
+/// callers pass numbers that were read from it.
 fn put_entry(array: &mut [u8], number: u32, entry: &[u8]) {
-    put(
-        array,
-        (number as usize)
-            .saturating_sub(1)
-            .saturating_mul(ENTRY_LEN as usize),
-        entry,
-    );
+    let at = (number as usize)
+        .saturating_sub(1)
+        .saturating_mul(ENTRY_LEN as usize);
+    put(array, at, entry);
 }
 
-/// Puts `bytes` at `at`, if there is room for all of them.
+/// Writes `bytes` at `at`, if all of them fit.
 fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = at
-        .checked_add(bytes.len())
-        .and_then(|end| into.get_mut(at..end))
-    {
-        place.copy_from_slice(bytes);
+    let end = at.checked_add(bytes.len());
+    if let Some(range) = end.and_then(|end| into.get_mut(at..end)) {
+        range.copy_from_slice(bytes);
     }
 }

@@ -1,5 +1,5 @@
-//! `rayos-prove`: cuts the power of simulated machines, and counts what came of it. `scripts/prove`
-//! runs it.
+//! `rayos-prove`: cuts the power of simulated machines and counts the results. `scripts/prove` runs
+//! it.
 
 mod report;
 
@@ -10,13 +10,14 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tests::sim::cut::{Cut, Thoroughness};
-use tests::sim::matrix::{Counts, Effort, Explorer};
-use tests::sim::reduce::Case;
-use tests::sim::scenario::{Lab, SCENARIOS, Scenario, find};
-use tests::sim::trouble::Mishap;
+use tests::sim::explore::Explorer;
+use tests::sim::explore::counts::{Counts, Coverage};
+use tests::sim::explore::minimize::Case;
+use tests::sim::fault::Fault;
+use tests::sim::power_cut::{CutCoverage, PowerCut};
+use tests::sim::scenario::{SCENARIOS, Scenario, Simulator, find};
 
-/// Cuts the power of simulated machines at every write, and counts what came of it.
+/// Cuts the power of simulated machines at every write, and counts the results.
 #[derive(Parser)]
 #[command(name = "rayos-prove", version, about, max_term_width = 100)]
 struct Cli {
@@ -26,11 +27,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Every cut of every scenario, and what follows it cut again
+    /// Run every scenario with every power cut, second power cuts and faults
     Crash(Crash),
-    /// One scenario with the cuts and the mishap that are named
+    /// Run one scenario with the named power cuts and fault
     One(One),
-    /// docs/reliability.md from the figures of runs
+    /// Write docs/reliability.md from the results of runs
     Report(report::Report),
 }
 
@@ -39,22 +40,22 @@ struct Crash {
     /// Only this scenario; may be given more than once
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Seconds after which no second cuts are begun, for each scenario
+    /// Seconds after which no second power cuts are begun, for each scenario
     #[arg(long, default_value_t = 20)]
     seconds: u64,
-    /// Of the first cuts, one in so many is cut again
+    /// One of so many first power cuts is followed by second ones
     #[arg(long, default_value_t = 11)]
     double_every: usize,
-    /// Let no operation of the disk and no request fail
+    /// Run without faults of the disk and of requests
     #[arg(long)]
     no_faults: bool,
-    /// Seed of what is chosen at random
+    /// Seed of random choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Scenarios that are run side by side
+    /// Number of scenarios at a time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
-    /// Write the figures here, as JSON
+    /// Write the results to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -67,12 +68,12 @@ struct One {
     /// Bytes in a sector
     #[arg(long, default_value_t = 512)]
     sector: u32,
-    /// Where the power fails, as a violation names it; a second one is of what follows the first
+    /// Power cut, as a violation names it; a second one is of the run that follows the first
     #[arg(long, value_name = "CUT")]
-    cut: Vec<Cut>,
-    /// What else goes wrong, as a violation names it
-    #[arg(long, value_name = "MISHAP")]
-    mishap: Option<Mishap>,
+    cut: Vec<PowerCut>,
+    /// Fault, as a violation names it
+    #[arg(long, value_name = "FAULT")]
+    fault: Option<Fault>,
 }
 
 fn main() -> ExitCode {
@@ -90,22 +91,22 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "this is the program that tells")]
+#[expect(clippy::print_stderr, reason = "this program reports to the terminal")]
 fn say(line: &str) {
     eprintln!("{line}");
 }
 
 impl Crash {
-    fn effort(&self) -> Effort {
-        Effort {
-            first: Thoroughness {
+    fn coverage(&self) -> Coverage {
+        Coverage {
+            first: CutCoverage {
                 all_subsets: 8,
                 random: 160,
                 tears: 28,
                 faulty: 4,
                 seed: self.seed,
             },
-            second: Thoroughness {
+            second: CutCoverage {
                 all_subsets: 4,
                 random: 4,
                 tears: 2,
@@ -137,14 +138,14 @@ fn crash(options: &Crash) -> Result<()> {
         .collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
-    let effort = options.effort();
+    let coverage = options.coverage();
     say(
         "scenario                       sector    ops  prefix    torn  subset  faulty  unique    double  unique  faults   reads requests  bad    s",
     );
     let share = || -> Result<()> {
-        let lab = Lab::new()?;
+        let simulator = Simulator::new()?;
         while let Some((scenario, sector)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let counts = Explorer::new(&lab, scenario, *sector)?.explore(&effort)?;
+            let counts = Explorer::new(&simulator, scenario, *sector)?.explore(&coverage)?;
             say(&line(&counts));
             done.lock()
                 .map_err(|_| anyhow::anyhow!("a thread panicked"))?
@@ -237,13 +238,16 @@ fn sum(all: &[Counts]) -> Counts {
 fn one(options: &One) -> Result<()> {
     let scenario =
         find(&options.scenario).with_context(|| format!("no scenario {}", options.scenario))?;
-    let lab = Lab::new()?;
-    let explorer = Explorer::new(&lab, scenario, options.sector)?;
-    let (life, violation) = explorer.repeat(&Case {
-        mishap: options.mishap,
+    let simulator = Simulator::new()?;
+    let explorer = Explorer::new(&simulator, scenario, options.sector)?;
+    let (run, violation) = explorer.run_case(&Case {
+        fault: options.fault,
         cuts: options.cut.clone(),
     })?;
-    say(&format!("{} starts, then {:?}", life.starts, life.end));
+    say(&format!(
+        "{} starts, then {:?}",
+        run.starts, run.final_state
+    ));
     match violation {
         Some(words) => bail!("{words}"),
         None => Ok(()),

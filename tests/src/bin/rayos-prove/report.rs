@@ -1,4 +1,4 @@
-//! docs/reliability.md, from the figures of runs.
+//! Writes docs/reliability.md from the figures of runs.
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -7,21 +7,21 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use tests::catalogue::{NOTHING, rows};
-use tests::sim::matrix::Counts;
+use tests::sim::explore::counts::Counts;
 
-/// What the report is made of.
+/// Arguments of the verb `report`.
 #[derive(clap::Args)]
 pub(crate) struct Report {
     /// Folder with the figures
     #[arg(long, value_name = "DIR")]
     figures: PathBuf,
-    /// The commit that was proved
+    /// Commit that was tested
     #[arg(long)]
     commit: String,
-    /// The day
+    /// Date of the report
     #[arg(long)]
     date: String,
-    /// Where the report goes
+    /// File to write the report to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -36,7 +36,7 @@ struct Bundles {
 #[derive(Deserialize)]
 struct Kills {
     seed: u64,
-    /// Runs of an hour are not made anew for each report.
+    /// Commit of the run: runs of an hour are not repeated for each report.
     #[serde(default)]
     commit: String,
     kills: Vec<Kill>,
@@ -59,18 +59,19 @@ struct Recorded {
     booted: usize,
 }
 
-/// What is to be survived, and which test shows it.
+/// The catalogue of faults and attacks, with the tests that cover them.
 const CATALOGUE: &str = include_str!("../../../../docs/threat-model.md");
 
-/// The part that no run changes.
+/// Text of the report that does not depend on the figures.
 const LIMITS: &str = include_str!("limits.md");
 
 impl Report {
     /// Writes the report. *Reads* the figures.
     pub(crate) fn write(&self) -> Result<()> {
         let mut text = format!(
-            "# Reliability: what was tried, and what came of it\n\nMade by `scripts/prove --report` on {} from commit {}. \
-             The command beside a figure repeats it; virtual machines are killed and recorded in runs of their own, of which the last one counts, with the commit it was of.\n\n",
+            "# Reliability: experiments and results\n\nMade by `scripts/prove --report` on {} from commit {}. \
+             The command beside a figure repeats it.\nVirtual machines are killed and recorded in separate runs; \
+             the last run counts, with its commit.\n\n",
             self.date, self.commit
         );
         let crash: Vec<Counts> = self.read("crash.json")?;
@@ -87,7 +88,7 @@ impl Report {
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The figures of a run that need not have been.
+    /// Returns the figures of a run, or `None` if there was no such run. *Reads.*
     fn read_if_there<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Result<Option<T>> {
         self.figures
             .join(name)
@@ -101,7 +102,7 @@ impl Report {
         let violations = sum(|counts| counts.violations.len());
         writeln!(
             text,
-            "| what | how many | gone wrong | command |\n| --- | ---: | ---: | --- |"
+            "| experiment | number | violations | command |\n| --- | ---: | ---: | --- |"
         )?;
         let command = "`scripts/prove crash`";
         for (what, count) in [
@@ -110,7 +111,7 @@ impl Report {
                 sum(|counts| counts.prefix),
             ),
             (
-                "power cuts inside of a write: head, tail, single bytes, a sector of garbage",
+                "power cuts inside a write: head, tail, single bytes, a sector of garbage",
                 sum(|counts| counts.torn),
             ),
             (
@@ -118,15 +119,15 @@ impl Report {
                 sum(|counts| counts.subset),
             ),
             (
-                "flushes that lied, single bits that flipped",
+                "ignored flushes, single flipped bits",
                 sum(|counts| counts.faulty),
             ),
             (
-                "different machines among all of these, each started again until it rested",
+                "different machines among these, each started again until it rested",
                 sum(|counts| counts.unique),
             ),
             (
-                "second cuts, in what followed a first one",
+                "second cuts, after a first one",
                 sum(|counts| counts.double),
             ),
             (
@@ -134,15 +135,15 @@ impl Report {
                 sum(|counts| counts.double_unique),
             ),
             (
-                "runs with one operation (or all from one on) that fails, is lost or misdirected",
+                "runs in which one operation (or each from one on) fails, is lost or is misdirected",
                 sum(|counts| counts.faults),
             ),
             (
-                "runs with one read of the disk (or all from one on) that fails",
+                "runs in which one read of the disk (or each from one on) fails",
                 sum(|counts| counts.reads),
             ),
             (
-                "runs with one request of a download that goes wrong, in seven ways; one in five is cut off at each operation, too",
+                "runs in which one request of a download fails, in seven ways; one in five is also cut at each operation",
                 sum(|counts| counts.requests),
             ),
         ] {
@@ -151,7 +152,7 @@ impl Report {
         let bundles: Bundles = self.read("bundles.json")?;
         writeln!(
             text,
-            "| bundles judged alike by two readers ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
+            "| bundles on which two readers agree ({} valid; seeds from {}) | {} | 0 | `scripts/prove bundles {}` |",
             bundles.accepted, bundles.first_seed, bundles.bundles, bundles.bundles
         )?;
         self.machines(text)?;
@@ -159,7 +160,7 @@ impl Report {
         Ok(())
     }
 
-    /// What was done to virtual machines, if it was.
+    /// Appends the rows about virtual machines, if they were run.
     fn machines(&self, text: &mut String) -> Result<()> {
         if let Some(kills) = self.read_if_there::<Kills>("kills.json")? {
             let mut by: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -203,7 +204,7 @@ impl Report {
         Ok(())
     }
 
-    /// Which commit a figure is of, if it is of another one than the report. *Pure.*
+    /// Returns the commit of a figure as text, empty if it is the commit of the report. *Pure.*
     fn other(&self, commit: &str) -> String {
         if commit.is_empty() || commit == self.commit {
             String::new()
@@ -213,7 +214,7 @@ impl Report {
     }
 }
 
-/// How much of the catalogue a test shows. *Pure.*
+/// Returns a paragraph with the number of covered rows of the catalogue. *Pure.*
 fn covered(catalogue: &str) -> String {
     let rows: Vec<(&str, &str)> = rows(catalogue).collect();
     let saying = |words: &str| -> Vec<&str> {
@@ -224,8 +225,8 @@ fn covered(catalogue: &str) -> String {
     };
     let [open, moot] = NOTHING.map(saying);
     format!(
-        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue: tests show {} of them, which it names. \
-         Not covered: {}. There is nothing to be tested, by the way it is built: {}.\n\n",
+        "[threat-model.md](threat-model.md) has a row for each of the {} faults and attacks of the catalogue.\n\
+         Tests cover {} of them. Not covered: {}.\nNothing to test, by design: {}.\n\n",
         rows.len(),
         rows.len() - open.len() - moot.len(),
         open.join(", "),
@@ -239,7 +240,8 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
     writeln!(text, "\n## The scenarios\n")?;
     writeln!(
         text,
-        "*Ops*: writes, flushes, changes of variables and starts in the run without a cut. *Starts*: most until rest.\n"
+        "*Ops*: writes, flushes, changes of variables and starts in the run without a cut. \
+         *Starts*: maximum until rest.\n"
     )?;
     writeln!(
         text,
@@ -264,12 +266,12 @@ fn scenarios(crash: &[Counts], text: &mut String) -> Result<()> {
             faults,
             reads,
             requests,
-            most_starts,
+            max_starts,
             ..
         } = counts;
         writeln!(
             text,
-            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {most_starts} |"
+            "| {scenario} | {sector_size} | {operations} | {prefix} | {torn} | {subset} | {faulty} | {unique} | {double} | {double_unique} | {faults} | {reads} | {requests} | {max_starts} |"
         )?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 use tests::WebServer;
-use tests::sim::image::Image;
+use tests::sim::hardware::image::Image;
 
 const UP_OLD: &str = "RAYOS:UP version=1.0.0 slot=a";
 const UP_NEW: &str = "RAYOS:UP version=1.1.0 slot=b";

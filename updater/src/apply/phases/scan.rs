@@ -83,7 +83,7 @@ impl Work<'_> {
         let bytes = fetcher
             .range(range.start, (range.end - range.start) as usize)
             .await?;
-        fetcher.go_back(release.payload_range().start);
+        fetcher.seek_back(release.payload_range().start);
         Ok(Some(Hints::check(release, &bytes)?))
     }
 }

@@ -27,7 +27,7 @@ impl Work<'_> {
             .sum();
         let mut progress = self.progress(Phase::Verify, total);
         let mut told = |bytes| progress.add(bytes);
-        let mark = fetcher.mark();
+        let mark = fetcher.position();
         let mut supply = Supply::new(fetcher).await;
         let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
             let hand = Hand::new(&self.sinks, &scanned.survey.composition, false);

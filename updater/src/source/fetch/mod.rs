@@ -1,5 +1,4 @@
-//! Getting byte ranges out of a source, in rising order, whatever the source and the network are
-//! like.
+//! Byte ranges of a source in rising order, whatever the source and the network do.
 
 mod spans;
 
@@ -11,39 +10,39 @@ use spans::Spans;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A gap of at most this many bytes is read and dropped: a new request costs more than that. Of a
-/// bundle of 300 MB an adaptive download fetches 69.6 MB in 728 requests with 12 KiB, 70.8 MB in
-/// 642 with 16 KiB, and with 8 KiB 1 MB less in about 900 (docs/decisions/0201-apply.md).
-const READ_THROUGH: u64 = 12 * 1024;
-/// Bytes after which failures are counted anew. Less would let a server go on for ever that gives a
-/// byte to each request.
-const PROGRESS: u64 = 16 * 1024;
-/// Least that is asked for where nobody has said what will be needed. Each further request asks for
-/// as much again as was read: what is on its way in vain when it turns out that the rest is not
-/// needed is never more than what was.
-const LEAST: u64 = 256 * 1024;
-/// Longest pause that a server may ask for.
-const LONGEST_REST: Duration = Duration::from_secs(600);
-/// First pause before a request is repeated, where nothing else is said.
+/// Maximum gap between two ranges, in bytes, that is fetched and dropped, because a new request
+/// costs more. With 12 KiB an adaptive download of a bundle of 300 MB fetches 69.6 MB in 728
+/// requests; with 16 KiB 70.8 MB in 642; with 8 KiB 1 MB less in about 900
+/// (docs/decisions/0201-apply.md).
+const MAX_GAP: u64 = 12 * 1024;
+/// Bytes after which the retry counter restarts. A smaller value lets a server that returns one
+/// byte per request reset the counter forever.
+const RETRY_RESET: u64 = 16 * 1024;
+/// Minimum length of a request while the needed ranges are not announced. Each further request
+/// doubles what was read, so that no more is requested in vain than was read.
+const MIN_REQUEST: u64 = 256 * 1024;
+/// Maximum pause that a server may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+/// Default pause before the first retry.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Maximum pause before a retry, unless the server asks for more.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often and how patiently a passing failure is met by a new request.
+/// The policy of retries after a transient failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    /// Failures in a row, with less than 16 KiB between them, at which the download is given up.
-    pub in_a_row: u32,
-    /// Seed of the jitter, so that a fleet does not come back all at once.
+    /// Consecutive failures, with less than 16 KiB between them, at which the download fails.
+    pub max_failures: u32,
+    /// Seed of the jitter, so that the machines of a fleet do not retry at the same time.
     pub seed: u64,
-    /// Pause before the first repetition; it doubles with each failure in a row, up to 30 s.
+    /// Pause before the first retry; it doubles with each consecutive failure, up to 30 s.
     pub first_pause: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
         Self {
-            in_a_row: 8,
+            max_failures: 8,
             seed: 0,
             first_pause: FIRST_PAUSE,
         }
@@ -51,14 +50,14 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// The pause before repetition number `failures` (from 1). *Pure.* Between half and the whole
-    /// of the first pause, twice that, four times that, up to 30 s.
+    /// Returns the pause before retry number `failures` (from 1). *Pure.* It is between half and
+    /// the whole of the first pause, then of twice, four times ... the first pause, up to 30 s.
     #[must_use]
     pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self
             .first_pause
             .saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let whole = doubled.min(LONGEST_PAUSE);
+        let whole = doubled.min(MAX_PAUSE);
         // SplitMix64's finaliser: spreads neighbouring seeds and counts over the whole range.
         let mut mixed = self
             .seed
@@ -70,18 +69,18 @@ impl Retries {
     }
 }
 
-/// Why a range could not be had.
+/// A range that could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The source failed, and trying again would not help or has not helped.
+    /// The source failed, and retries are useless or used up.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The source ended early.
     #[error("bundle ends after {got} bytes, expected {expected}")]
     Short {
-        /// Where it ended.
+        /// Offset of its end.
         got: u64,
-        /// Where it should have.
+        /// Expected offset.
         expected: u64,
     },
     /// There are bytes after the end of the bundle.
@@ -92,70 +91,69 @@ pub enum FetchError {
     },
 }
 
-/// Told about each failure that is met by a new request: what failed, and how long the pause is.
+/// Receives each failure that is retried, and the pause before the retry.
 pub type OnRetry<'a> = &'a (dyn Fn(&SourceError, Duration) + Send + Sync);
 
-/// A place in a source, to go back to.
+/// A position in a source, for [`Fetcher::rewind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct Position {
     at: u64,
     fetched: u64,
 }
 
-/// Reads ranges of a source in rising order. Memory is bounded by one range and one piece.
+/// Fetches ranges of a source in rising order. Memory is bounded by one range and one piece.
 pub struct Fetcher<'a, S> {
     source: S,
     retries: Retries,
     on_retry: OnRetry<'a>,
-    /// Offset in the bundle of the first byte of `held`, or of the next piece if nothing is held.
+    /// Offset in the bundle of the first byte of `buffered`, or of the next piece if that is empty.
     at: u64,
-    held: Bytes,
-    open: bool,
+    buffered: Bytes,
+    is_open: bool,
     spans: Spans,
-    /// Where the present request ends, if it was asked to.
-    open_until: Option<u64>,
+    /// End of the current request, if it has one.
+    request_end: Option<u64>,
     fetched: u64,
     failures: u32,
-    /// What had been fetched at the last failure.
-    fetched_then: u64,
+    /// Value of `fetched` at the last failure.
+    fetched_at_failure: u64,
 }
 
 impl<'a, S: Source> Fetcher<'a, S> {
-    /// A fetcher at the beginning of `source`.
+    /// Returns a fetcher at the beginning of `source`.
     pub fn new(source: S, retries: Retries, on_retry: OnRetry<'a>) -> Self {
         Self {
             source,
             retries,
             on_retry,
             at: 0,
-            held: Bytes::new(),
-            open: false,
+            buffered: Bytes::new(),
+            is_open: false,
             spans: Spans::default(),
-            open_until: None,
+            request_end: None,
             fetched: 0,
             failures: 0,
-            fetched_then: 0,
+            fetched_at_failure: 0,
         }
     }
 
-    /// Says which ranges will be asked for, in rising order, so that no more than them (and small
-    /// gaps between them) is requested, and connections can be used again. Others may be asked for
-    /// all the same.
+    /// Announces the ranges that will be fetched, in rising order. Requests then ask for no more
+    /// than these and small gaps between them, which lets connections be reused. Other ranges may
+    /// be fetched, too.
     pub fn expect(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
-        self.spans = Spans::new(ranges, READ_THROUGH);
-        if self.asks_for_parts() {
-            // What was requested before may be more than that.
-            self.open = false;
+        self.spans = Spans::new(ranges, MAX_GAP);
+        if self.requests_have_ends() {
+            // The open request may ask for more than that.
+            self.is_open = false;
         }
     }
 
-    /// Whether it matters how much is asked for.
-    fn asks_for_parts(&self) -> bool {
+    /// Returns whether the length of a request matters.
+    fn requests_have_ends(&self) -> bool {
         self.source.can_seek() && !self.source.is_local()
     }
 
-    /// Checks that the source has the `len` bytes of the bundle and no more, where it tells its
-    /// length.
+    /// Checks that the source has exactly the `len` bytes of the bundle, if it reports its length.
     ///
     /// # Errors
     /// [`FetchError::Short`], [`FetchError::Trailing`].
@@ -167,46 +165,45 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Bytes taken from the source so far, those that came over a network and were dropped
-    /// included; of a file of this machine, those that were asked for.
+    /// Returns the number of bytes taken from the source so far: of a network all that arrived,
+    /// dropped gaps included; of a local file only the requested bytes.
     #[must_use]
     pub fn fetched(&self) -> u64 {
         let ahead = if self.source.is_local() {
-            self.held.len() as u64
+            self.buffered.len() as u64
         } else {
             0
         };
         self.fetched - ahead
     }
 
-    /// What [`Fetcher::fetched`] will be when `ranges`, in rising order, were taken of the `len`
-    /// bytes of the bundle, if nothing fails. *Pure.*
+    /// Returns the value of [`Fetcher::fetched`] after `ranges`, in rising order, of a bundle of
+    /// `len` bytes, if nothing fails. *Pure.*
     #[must_use]
     pub fn will_fetch(&self, ranges: Vec<Range<u64>>, len: u64) -> u64 {
         if !self.can_skip() {
             return len;
         }
-        let gaps = if self.asks_for_parts() {
-            READ_THROUGH
+        let max_gap = if self.requests_have_ends() {
+            MAX_GAP
         } else {
             0
         };
-        self.fetched() + Spans::new(ranges, gaps).total()
+        self.fetched() + Spans::new(ranges, max_gap).total()
     }
 
-    /// Forgets what was read ahead.
-    fn drop_held(&mut self) {
+    fn drop_buffered(&mut self) {
         self.fetched = self.fetched();
-        self.held = Bytes::new();
+        self.buffered = Bytes::new();
     }
 
-    /// Whether only the ranges that are asked for are taken from the source.
+    /// Returns whether the bytes between ranges can be skipped without fetching them.
     #[must_use]
     pub fn can_skip(&self) -> bool {
         self.source.can_seek()
     }
 
-    /// Whether reading everything twice costs next to nothing.
+    /// Returns whether the source is a file of this machine, which is cheap to read twice.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.source.is_local()
@@ -218,95 +215,96 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.source.doubt()
     }
 
-    /// Goes back, in a source that can seek, as if nothing had been read since.
-    pub fn rewind(&mut self, to: &Mark) {
-        self.at = to.at;
-        self.fetched = to.fetched;
-        self.held = Bytes::new();
-        self.open = false;
-    }
-
-    /// Goes back to `offset`, in a source that can seek. What was fetched so far stays counted.
-    pub fn go_back(&mut self, offset: u64) {
-        self.at = offset;
-        self.drop_held();
-        self.open = false;
-    }
-
-    /// The file of this machine that the bundle is in, for whoever reads it without the fetcher's
-    /// help.
-    pub async fn local_file(&mut self) -> Option<LocalFile> {
-        self.source.local_file().await
-    }
-
-    /// Where it stands.
+    /// Returns the current position.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn position(&self) -> Position {
+        Position {
             at: self.at,
             fetched: self.fetched(),
         }
     }
 
-    /// The next piece of the bundle, wherever it ends; `None` at the end. For the head, whose
-    /// length is not known before it is read.
+    /// Returns to `position`, in a source that can seek, and forgets the bytes fetched since.
+    pub fn rewind(&mut self, position: &Position) {
+        self.at = position.at;
+        self.fetched = position.fetched;
+        self.buffered = Bytes::new();
+        self.is_open = false;
+    }
+
+    /// Returns to `offset`, in a source that can seek. Bytes fetched so far stay counted.
+    pub fn seek_back(&mut self, offset: u64) {
+        self.at = offset;
+        self.drop_buffered();
+        self.is_open = false;
+    }
+
+    /// Returns the local file that holds the bundle, for threads that read it by themselves; `None`
+    /// for any other source.
+    pub async fn local_file(&mut self) -> Option<LocalFile> {
+        self.source.local_file().await
+    }
+
+    /// Returns the next piece of the bundle, of any length; `None` at the end. For the head, whose
+    /// length is unknown until it is read. *Reads.*
     ///
     /// # Errors
     /// [`FetchError::Source`].
     pub async fn piece(&mut self) -> Result<Option<Bytes>, FetchError> {
-        if self.held.is_empty() {
+        if self.buffered.is_empty() {
             match self.next_piece().await? {
-                Some(piece) => self.held = piece,
+                Some(piece) => self.buffered = piece,
                 None => return Ok(None),
             }
         }
-        let piece = std::mem::take(&mut self.held);
+        let piece = std::mem::take(&mut self.buffered);
         self.at += piece.len() as u64;
         Ok(Some(piece))
     }
 
-    /// Puts back the end of the piece that was taken last.
+    /// Puts back the end of the piece that was returned last.
     pub fn put_back(&mut self, rest: Bytes) {
         self.at -= rest.len() as u64;
-        self.held = rest;
+        self.buffered = rest;
     }
 
-    /// The `len` bytes at `offset`, which must not be before the end of the last range.
+    /// Returns the `len` bytes at `offset`, which must not be before the end of the last range.
+    /// *Reads.*
     ///
     /// # Errors
-    /// [`FetchError`]. Passing failures are met by new requests that go on at the byte that is
-    /// missing.
+    /// [`FetchError`]. Transient failures are retried by requests that continue at the missing
+    /// byte.
     pub async fn range(&mut self, offset: u64, len: usize) -> Result<Bytes, FetchError> {
-        let expected = offset + len as u64;
+        let end = offset + len as u64;
         self.skip_to(offset).await?;
-        if self.held.len() >= len {
+        if self.buffered.len() >= len {
             self.at += len as u64;
-            return Ok(self.held.split_to(len));
+            return Ok(self.buffered.split_to(len));
         }
         let mut range = BytesMut::with_capacity(len);
         while range.len() < len {
-            if self.held.is_empty() {
-                self.held = self.expected_piece(expected).await?;
+            if self.buffered.is_empty() {
+                self.buffered = self.expected_piece(end).await?;
             }
-            let part = self.held.split_to(self.held.len().min(len - range.len()));
-            self.at += part.len() as u64;
-            range.extend_from_slice(&part);
+            let taken = self.buffered.len().min(len - range.len());
+            self.at += taken as u64;
+            range.extend_from_slice(&self.buffered.split_to(taken));
         }
         Ok(range.freeze())
     }
 
-    /// Checks that the source ends at `len`. Only a source read front to back that does not tell
-    /// its length is asked: for the others, nothing that lies behind the bundle was or will be
-    /// read.
+    /// Checks that the source ends at `len`, and returns [`Fetcher::fetched`]. *Reads* only from a
+    /// source that is read front to back and does not report its length: of any other, no byte
+    /// beyond the bundle was read.
     ///
     /// # Errors
     /// [`FetchError::Trailing`].
     pub async fn finish(mut self, len: u64) -> Result<u64, FetchError> {
         self.check_total(len)?;
-        let ask = self.source.total().is_none() && self.open_until.is_none();
-        if self.at == len && self.open && ask {
-            // All is there: a connection that fails now does no harm.
-            if !self.held.is_empty() || matches!(self.source.piece().await, Ok(Some(_))) {
+        let is_open_ended = self.source.total().is_none() && self.request_end.is_none();
+        if self.at == len && self.is_open && is_open_ended {
+            // All bytes are there: a connection that fails now does no harm.
+            if !self.buffered.is_empty() || matches!(self.source.piece().await, Ok(Some(_))) {
                 return Err(FetchError::Trailing { expected: len });
             }
         }
@@ -315,29 +313,29 @@ impl<'a, S: Source> Fetcher<'a, S> {
 
     async fn skip_to(&mut self, offset: u64) -> Result<(), FetchError> {
         let gap = offset.saturating_sub(self.at);
-        let held = self.held.len() as u64;
-        // Where a request has to be made anyway, it need not begin with the gap.
-        let worth_a_request = !self.open || gap.saturating_sub(held) > READ_THROUGH;
-        if gap > held && worth_a_request && self.source.can_seek() {
-            self.drop_held();
-            self.open = false;
+        let buffered = self.buffered.len() as u64;
+        // A request that is necessary anyway need not begin with the gap.
+        let is_worth_a_request = !self.is_open || gap.saturating_sub(buffered) > MAX_GAP;
+        if gap > buffered && is_worth_a_request && self.source.can_seek() {
+            self.drop_buffered();
+            self.is_open = false;
             self.at = offset;
             return Ok(());
         }
         while self.at < offset {
-            if self.held.is_empty() {
-                self.held = self.expected_piece(offset).await?;
+            if self.buffered.is_empty() {
+                self.buffered = self.expected_piece(offset).await?;
             }
-            let dropped = (offset - self.at).min(self.held.len() as u64);
-            drop(self.held.split_to(dropped as usize));
-            self.at += dropped;
+            let skipped = (offset - self.at).min(self.buffered.len() as u64);
+            drop(self.buffered.split_to(skipped as usize));
+            self.at += skipped;
         }
         Ok(())
     }
 
     /// Returns a piece that begins at `at`, where the signed length says that there are bytes up to
-    /// `expected`. An answer without a length that was cut looks like the end of the file: it is
-    /// asked for again, as after any other passing failure.
+    /// `expected`. A response without a length that was cut looks like the end of the file: it is
+    /// retried like any other transient failure.
     async fn expected_piece(&mut self, expected: u64) -> Result<Bytes, FetchError> {
         loop {
             if let Some(piece) = self.next_piece().await? {
@@ -348,64 +346,71 @@ impl<'a, S: Source> Fetcher<'a, S> {
             if self.source.total().is_some() || !self.source.can_reopen() {
                 return Err(short);
             }
-            let message = format!("answer ended at byte {got}, expected {expected}");
-            let what = "an answer without a length".to_owned();
-            let pause = self.failed(SourceError::Network { what, message });
-            tokio::time::sleep(pause.map_err(|_| short)?).await;
+            let cut = SourceError::Network {
+                what: "an answer without a length".to_owned(),
+                message: format!("answer ended at byte {got}, expected {expected}"),
+            };
+            let pause = self.count_failure(cut).map_err(|_| short)?;
+            tokio::time::sleep(pause).await;
         }
     }
 
-    /// A piece that begins at `at`, by as many requests as it takes.
+    /// Returns a piece that begins at `at`, with as many requests as that takes.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
             match self.try_piece().await {
-                Ok(None) if self.open_until.is_some_and(|until| self.at >= until) => {
-                    self.open = false
+                Ok(None) if self.request_end.is_some_and(|end| self.at >= end) => {
+                    self.is_open = false;
                 }
                 Ok(piece) => {
                     self.fetched += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Ok(piece);
                 }
                 Err(error) => {
-                    let pause = self.failed(error)?;
+                    let pause = self.count_failure(error)?;
                     tokio::time::sleep(pause).await;
                 }
             }
         }
     }
 
-    /// Counts a failure: how long to pause before the next request, or the error if there is to be
-    /// none.
-    fn failed(&mut self, error: SourceError) -> Result<Duration, SourceError> {
-        self.open = false;
-        if self.fetched - self.fetched_then >= PROGRESS {
+    /// Counts a failure. Returns the pause before the next request.
+    ///
+    /// # Errors
+    /// `error`, if it is not to be retried.
+    fn count_failure(&mut self, error: SourceError) -> Result<Duration, SourceError> {
+        self.is_open = false;
+        if self.fetched - self.fetched_at_failure >= RETRY_RESET {
             self.failures = 0;
         }
         self.failures += 1;
-        self.fetched_then = self.fetched;
-        let again = error.is_passing() && self.failures < self.retries.in_a_row;
-        if !again || (self.at > 0 && !self.source.can_reopen()) {
+        self.fetched_at_failure = self.fetched;
+        let is_retried = error.is_transient() && self.failures < self.retries.max_failures;
+        if !is_retried || (self.at > 0 && !self.source.can_reopen()) {
             return Err(error);
         }
-        let asked = error.retry_after().unwrap_or_default().min(LONGEST_REST);
-        let pause = self.retries.pause(self.failures).max(asked);
+        let asked = error.retry_after().unwrap_or_default();
+        let pause = self
+            .retries
+            .pause(self.failures)
+            .max(asked.min(MAX_RETRY_AFTER));
         (self.on_retry)(&error, pause);
         Ok(pause)
     }
 
     async fn try_piece(&mut self) -> Result<Option<Bytes>, SourceError> {
-        if !self.open {
-            let until = self
+        if !self.is_open {
+            let end = self
                 .spans
                 .end_at(self.at)
-                .unwrap_or(self.at.saturating_add(self.at.max(LEAST)));
-            self.open_until = self.asks_for_parts().then_some(until);
-            self.source.until(self.open_until);
+                .unwrap_or(self.at.saturating_add(self.at.max(MIN_REQUEST)));
+            self.request_end = self.requests_have_ends().then_some(end);
+            self.source.until(self.request_end);
             self.source.open(self.at).await?;
-            self.open = true;
+            self.is_open = true;
             if !self.source.can_seek() {
-                // It has turned out that the server knows no ranges: it gives all.
-                self.open_until = None;
+                // The server turned out not to support ranges: it sends the whole file.
+                self.request_end = None;
             }
         }
         self.source.piece().await

@@ -1,46 +1,43 @@
-//! Which stretches of a file are worth a request each.
+//! The spans of a file that are worth one request each. *Pure.*
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Stretches that will be read, in rising order, with more than a small gap between them.
+/// Spans that will be read, in rising order, with more than a small gap between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spans {
     spans: VecDeque<Range<u64>>,
-    read_through: u64,
+    max_gap: u64,
 }
 
 impl Spans {
-    /// The stretches that `ranges`, in rising order, lie in, when gaps of at most `read_through`
-    /// bytes are read too. *Pure.*
-    pub(super) fn new(ranges: impl IntoIterator<Item = Range<u64>>, read_through: u64) -> Self {
+    /// Returns the spans that cover `ranges`, given in rising order, and the gaps between them of
+    /// at most `max_gap` bytes.
+    pub(super) fn new(ranges: impl IntoIterator<Item = Range<u64>>, max_gap: u64) -> Self {
         let mut spans: VecDeque<Range<u64>> = VecDeque::new();
         for range in ranges.into_iter().filter(|range| !range.is_empty()) {
             match spans.back_mut() {
-                Some(last) if range.start <= last.end.saturating_add(read_through) => {
+                Some(last) if range.start <= last.end.saturating_add(max_gap) => {
                     last.end = last.end.max(range.end);
                 }
                 _ => spans.push_back(range),
             }
         }
-        Self {
-            spans,
-            read_through,
-        }
+        Self { spans, max_gap }
     }
 
-    /// Bytes in all stretches. *Pure.*
+    /// Returns the bytes in all spans.
     pub(super) fn total(&self) -> u64 {
         self.spans.iter().map(|span| span.end - span.start).sum()
     }
 
-    /// Where the stretch ends that the byte at `at` lies in, or little before; `None` if there is
-    /// none. Those that lie before it are over.
+    /// Returns the end of the span that the byte at `at` lies in, or shortly before; `None` if there
+    /// is none. Forgets the spans before it.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
         while self.spans.front().is_some_and(|span| span.end <= at) {
             self.spans.pop_front();
         }
-        let reach = at.saturating_add(self.read_through);
+        let reach = at.saturating_add(self.max_gap);
         self.spans
             .front()
             .filter(|span| span.start <= reach)
@@ -54,7 +51,7 @@ mod tests {
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     #[test]
-    fn small_gaps_are_read_through() {
+    fn small_gaps_are_merged() {
         let mut spans = Spans::new([0..10, 15..20, 30..40, 51..60, 60..60, 60..70], 10);
         assert_eq!(spans.spans, [0..40, 51..70]);
         assert_eq!(spans.total(), 59);
@@ -67,9 +64,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_that_is_wanted_lies_in_one(
+        fn every_requested_byte_lies_in_one_span(
             parts in prop::collection::vec((0_u64..50, 0_u64..50), 0..20),
-            read_through in 0_u64..30,
+            max_gap in 0_u64..30,
         ) {
             let mut at = 0;
             let ranges: Vec<Range<u64>> = parts.into_iter().map(|(gap, len)| {
@@ -77,8 +74,8 @@ mod tests {
                 at = start + len;
                 start..at
             }).collect();
-            let mut spans = Spans::new(ranges.clone(), read_through);
-            let wide = spans.spans.iter().zip(spans.spans.iter().skip(1)).all(|(a, b)| b.start > a.end + read_through);
+            let mut spans = Spans::new(ranges.clone(), max_gap);
+            let wide = spans.spans.iter().zip(spans.spans.iter().skip(1)).all(|(a, b)| b.start > a.end + max_gap);
             prop_assert!(wide);
             for range in ranges.iter().filter(|range| !range.is_empty()) {
                 let ends: Vec<_> = range.clone().map(|byte| spans.end_at(byte)).collect();

@@ -1,4 +1,4 @@
-//! The fetcher over sources in memory, by a clock that only runs while everybody waits.
+//! The fetcher over sources in memory, in simulated time.
 
 use super::*;
 use crate::source::{Fault, MemorySource};
@@ -17,7 +17,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn a_lost_connection_goes_on_at_the_missing_byte() {
+fn a_lost_connection_continues_at_the_missing_byte() {
     let source = MemorySource::new(bytes(10_000), 700).with_faults([
         Fault::DropAfter(1_234),
         Fault::Status(503),
@@ -44,9 +44,9 @@ fn a_large_gap_is_not_fetched() {
 }
 
 #[test]
-fn failures_in_a_row_end_it_but_progress_counts_anew() {
+fn consecutive_failures_end_the_download_and_progress_restarts_the_count() {
     let retries = Retries {
-        in_a_row: 3,
+        max_failures: 3,
         seed: 1,
         ..Retries::default()
     };
@@ -68,7 +68,7 @@ fn failures_in_a_row_end_it_but_progress_counts_anew() {
 }
 
 #[test]
-fn a_byte_for_each_request_does_not_go_on_for_ever() {
+fn one_byte_per_request_does_not_go_on_forever() {
     let drops = (0..10_000).map(|_| Fault::DropAfter(1));
     let source = MemorySource::new(bytes(100_000), 10).with_faults(drops);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
@@ -78,7 +78,7 @@ fn a_byte_for_each_request_does_not_go_on_for_ever() {
 }
 
 #[test]
-fn expected_ranges_are_requested_each_to_its_end() {
+fn announced_ranges_are_requested_each_to_its_end() {
     let source = MemorySource::new(bytes(3_000_000), 4096);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
     let ranges = [
@@ -111,10 +111,10 @@ fn expected_ranges_are_requested_each_to_its_end() {
 }
 
 #[test]
-fn a_source_that_tells_its_length_is_refused_at_once() {
+fn a_wrong_total_length_is_refused_at_once() {
     let source = |len| {
         let mut source = MemorySource::new(bytes(len), 10);
-        source.tells_length = true;
+        source.reports_length = true;
         Fetcher::new(source, Retries::default(), &|_, _| {})
     };
     assert!(source(100).check_total(100).is_ok());
@@ -131,7 +131,7 @@ fn a_source_that_tells_its_length_is_refused_at_once() {
 }
 
 #[test]
-fn what_a_server_asks_for_is_heeded_within_reason() {
+fn a_pause_that_the_server_asks_for_is_kept_up_to_a_maximum() {
     let fails = |retry_after| SourceError::Status {
         what: "x".to_owned(),
         status: 503,
@@ -143,17 +143,17 @@ fn what_a_server_asks_for_is_heeded_within_reason() {
         &|_, _| {},
     );
     let pause = fetcher
-        .failed(fails(Some(Duration::from_secs(120))))
+        .count_failure(fails(Some(Duration::from_secs(120))))
         .expect("again");
     assert_eq!(pause, Duration::from_secs(120));
     let pause = fetcher
-        .failed(fails(Some(Duration::from_secs(999_999))))
+        .count_failure(fails(Some(Duration::from_secs(999_999))))
         .expect("again");
-    assert_eq!(pause, LONGEST_REST);
+    assert_eq!(pause, MAX_RETRY_AFTER);
 }
 
 #[test]
-fn a_lasting_failure_is_not_repeated() {
+fn a_permanent_failure_is_not_retried() {
     let source = MemorySource::new(bytes(100), 10).with_faults([Fault::Status(404)]);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
     run(fetcher.range(0, 100)).expect_err("not found");
@@ -161,7 +161,7 @@ fn a_lasting_failure_is_not_repeated() {
 }
 
 #[test]
-fn short_and_trailing_are_told() {
+fn short_and_trailing_data_are_refused() {
     let mut fetcher = Fetcher::new(
         MemorySource::new(bytes(99), 10),
         Retries::default(),
@@ -193,7 +193,7 @@ fn pauses_grow_and_are_bounded() {
         let pause = retries.pause(failures);
         let whole = FIRST_PAUSE
             .saturating_mul(1 << (failures - 1).min(16))
-            .min(LONGEST_PAUSE);
+            .min(MAX_PAUSE);
         assert!(
             pause >= whole / 2 && pause <= whole,
             "{failures}: {pause:?}"
@@ -203,12 +203,12 @@ fn pauses_grow_and_are_bounded() {
 
 proptest! {
     #[test]
-    fn any_rising_ranges_over_any_network_are_the_bytes(
+    fn any_rising_ranges_over_any_network_are_correct(
         piece in 1_usize..5_000,
         seekable in any::<bool>(),
         gaps in prop::collection::vec((0_u64..200_000, 0_usize..20_000), 1..12),
         drops in prop::collection::vec(1_u64..60_000, 0..6),
-        told in any::<bool>(),
+        announced in any::<bool>(),
     ) {
         let all = bytes(3_000_000);
         let faults = drops.into_iter().map(Fault::DropAfter);
@@ -218,7 +218,7 @@ proptest! {
         }
         source.seekable = seekable;
         let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
-        if told {
+        if announced {
             let mut at = 0;
             let ranges = gaps.iter().map(|(gap, len)| {
                 let from = at + gap;

@@ -1,149 +1,111 @@
-//! A bundle on a web server. Any server of static files will do; one with Range makes it resumable.
+//! A bundle on a web server. Any server of static files will do; one that supports `Range` makes
+//! the download resumable.
 
-mod answer;
+mod cause;
+mod client;
+mod response;
 
 use super::byte_source::Source;
 use super::error::SourceError;
-use super::rate_limit::{Bucket, Rate};
+use super::rate_limit::{Rate, TokenBucket};
 use super::redacted::redacted;
-use super::timeouts::{Impatient, Patience, Watch};
-use answer::{Asked, Identity, Wrong, coding, judge};
+use super::timeouts::{TimeoutError, Timeouts, TransferMonitor};
 use bytes::Bytes;
+use cause::{causes, is_untrusted};
 use reqwest::header::{ACCEPT_ENCODING, RANGE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{Client, Response, Url};
+use response::{FileVersion, RangeRequest, ResponseError, check, content_coding};
 use tokio::time::Instant;
 
-/// Redirects that are followed.
-const REDIRECTS: usize = 5;
-
-/// How to speak to the server.
+/// Options of HTTP.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
-    /// PEM certificates that alone are trusted; `None` for those of the system.
+    /// PEM certificates to trust exclusively; `None` for those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// How long it is waited for.
-    pub patience: Patience,
-    /// Most bytes per second; `None` for as many as come.
+    /// Limits of waiting.
+    pub timeouts: Timeouts,
+    /// Maximum speed; `None` for no limit.
     pub limit: Option<Rate>,
 }
-
-/// Variables of the environment that name a proxy, with the schemes of URLs that they are for.
-const PROXY_VARIABLES: [(&str, &[&str]); 6] = [
-    ("http_proxy", &["http"]),
-    ("https_proxy", &["https"]),
-    ("HTTPS_PROXY", &["https"]),
-    ("HTTP_PROXY", &["http"]),
-    ("all_proxy", &["http", "https"]),
-    ("ALL_PROXY", &["http", "https"]),
-];
 
 /// One URL. Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`,
 /// `no_proxy`).
 pub struct HttpSource {
     client: Client,
     url: Url,
-    patience: Patience,
-    /// Over all answers since it was opened, so that a server cannot escape by giving little to
-    /// each request.
-    watch: Watch,
-    limit: Option<Bucket>,
-    /// Which version of the file the download began with.
-    identity: Option<Identity>,
-    /// What the headers of later answers say that may explain wrong bytes.
+    timeouts: Timeouts,
+    /// Covers all responses since it was opened, so that a server cannot evade the limits by
+    /// sending little in each of them.
+    monitor: TransferMonitor,
+    limit: Option<TokenBucket>,
+    /// The version of the file that the download began with.
+    version: Option<FileVersion>,
+    /// Headers of later responses that may explain wrong bytes.
     doubt: Option<Doubt>,
-    /// Whether the server takes ranges; `None` before its first answer.
+    /// Whether the server supports ranges; `None` before its first response.
     ranges: Option<bool>,
-    /// Where it may stop reading.
+    /// The announced end of the bytes that will be read.
     until: Option<u64>,
-    answer: Option<Answer>,
+    body: Option<Body>,
 }
 
-/// What headers say that may explain wrong bytes.
+/// Headers that may explain wrong bytes.
 enum Doubt {
-    /// Validators differ between answers.
+    /// Validators differ between responses.
     Changed,
-    /// An answer names a content coding, though none was accepted.
+    /// A response names a content coding, though the request accepted none.
     Coding(String),
 }
 
-/// Why a request brought no answer to read.
-enum Unanswered {
-    /// The range ends behind the file of this length.
-    EndsBehind { total: u64 },
-    /// Anything else.
+/// A request without a response to read.
+enum RequestError {
+    /// The range ends beyond the end of the file, which is at `total`.
+    EndsBeyond { total: u64 },
+    /// Any other error.
     Failed(SourceError),
 }
 
-impl From<SourceError> for Unanswered {
+impl From<SourceError> for RequestError {
     fn from(error: SourceError) -> Self {
         Self::Failed(error)
     }
 }
 
-/// An answer that is being read.
-struct Answer {
+/// The body of a response that is being read.
+struct Body {
     response: Response,
-    /// Where the next byte lies in the file.
+    /// Offset in the file of the next byte.
     at: u64,
-    /// Bytes before this one were not asked for: the server does not know ranges.
+    /// Offset of the first byte that was requested. A server without ranges sends those before it,
+    /// too.
     wanted: u64,
-    /// Where it ends, if it said so.
-    to: Option<u64>,
+    /// Offset of the end, if the server announced it.
+    end: Option<u64>,
 }
 
 impl HttpSource {
-    /// A source for `url`. Nothing is sent yet.
+    /// Returns a source for `url`. It sends nothing yet.
     ///
     /// # Errors
-    /// [`SourceError::Setup`] for a URL or certificates that cannot be read, or a client that
-    /// cannot be set up.
+    /// [`SourceError::Setup`] for a URL, certificates or a proxy that cannot be used.
     pub fn new(url: &str, options: HttpOptions) -> Result<Self, SourceError> {
-        // An error only says that a provider is installed already, by an earlier source of this
-        // process.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let shown = redacted(url);
-        let setup = |error: reqwest::Error| {
-            SourceError::Setup(format!("{shown}: {}", causes(&error.without_url())))
-        };
-        let parsed = parse(url, &shown)?;
-        refuse_socks(&parsed)?;
         let HttpOptions {
             ca_pem,
-            patience,
+            timeouts,
             limit,
         } = options;
-        let mut builder = client_builder(&patience);
-        if let Some(pem) = &ca_pem {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?;
-            if certificates.is_empty() {
-                return Err(SourceError::Setup(
-                    "no certificate in the file given as CA".to_owned(),
-                ));
-            }
-            builder = builder.tls_certs_only(certificates);
-        }
-        let client = match builder.build() {
-            // Without TLS no certificate is needed, and a small system has none to load. Where it
-            // has some they serve a redirect to https.
-            Err(_) if ca_pem.is_none() && parsed.scheme() == "http" => client_builder(&patience)
-                .tls_certs_only([])
-                .build()
-                .map_err(setup)?,
-            built => built.map_err(setup)?,
-        };
-        let limit = limit.map(Bucket::new);
+        let url = client::parse(url)?;
         Ok(Self {
-            client,
-            url: parsed,
-            patience,
-            watch: Watch::new(patience),
-            limit,
-            identity: None,
+            client: client::build(&url, ca_pem.as_deref(), &timeouts)?,
+            url,
+            timeouts,
+            monitor: TransferMonitor::new(timeouts),
+            limit: limit.map(TokenBucket::new),
+            version: None,
             doubt: None,
             ranges: None,
             until: None,
-            answer: None,
+            body: None,
         })
     }
 
@@ -152,15 +114,17 @@ impl HttpSource {
         redacted(self.url.as_str())
     }
 
-    fn network(&self, error: &reqwest::Error) -> SourceError {
-        let (what, message) = (self.what(), causes(error));
+    fn client_error(&self, error: reqwest::Error) -> SourceError {
+        let error = error.without_url();
+        let (what, message) = (self.what(), causes(&error));
         if error.is_redirect() || error.is_builder() {
             return SourceError::Answer { what, message };
         }
-        if error.is_connect() && is_untrusted(error) {
-            // What webpki says is no more than this name.
+        if error.is_connect() && is_untrusted(&error) {
+            // webpki reports no more than this name.
             let hint = if message.contains("CaUsedAsEndEntity") {
-                " (the server shows an authority's own certificate, CA:TRUE, and not one that was issued by it)"
+                " (the server presents the certificate of an authority, CA:TRUE, instead of one \
+                 that the authority issued)"
             } else {
                 ""
             };
@@ -172,17 +136,21 @@ impl HttpSource {
         SourceError::Network { what, message }
     }
 
-    fn impatient(&self, impatient: &Impatient) -> SourceError {
+    fn timeout_error(&self, error: &TimeoutError) -> SourceError {
+        self.network_error(error.to_string())
+    }
+
+    fn network_error(&self, message: String) -> SourceError {
         SourceError::Network {
             what: self.what(),
-            message: impatient.to_string(),
+            message,
         }
     }
 
-    fn wrong(&self, wrong: Wrong) -> SourceError {
+    fn response_error(&self, error: ResponseError) -> SourceError {
         let what = self.what();
-        match wrong {
-            Wrong::Status {
+        match error {
+            ResponseError::Status {
                 status,
                 retry_after,
             } => SourceError::Status {
@@ -190,111 +158,145 @@ impl HttpSource {
                 status,
                 retry_after,
             },
-            Wrong::EndsBehind { .. } => SourceError::Status {
+            ResponseError::EndsBeyond { .. } => SourceError::Status {
                 what,
                 status: 416,
                 retry_after: None,
             },
-            Wrong::Contradiction(message) => SourceError::Answer { what, message },
-            Wrong::Ended { total, asked } => SourceError::Ended { what, total, asked },
+            ResponseError::Mismatch(message) => SourceError::Answer { what, message },
+            ResponseError::Ended { total, asked } => SourceError::Ended { what, total, asked },
         }
     }
 
-    /// Asks for a range. A server that refuses it only because it ends behind the file is asked
-    /// again, up to the file's end.
-    async fn ask(&mut self, asked: Asked) -> Result<(), SourceError> {
-        match self.ask_once(asked).await {
-            Err(Unanswered::EndsBehind { total }) => {
-                let to = Some(total);
-                self.ask_once(Asked { to, ..asked }).await
+    /// Requests a range. If the server refuses it only because it ends beyond the end of the file,
+    /// requests it up to the end of the file.
+    async fn request(&mut self, range: RangeRequest) -> Result<(), SourceError> {
+        let requested = match self.request_once(range).await {
+            Err(RequestError::EndsBeyond { total }) => {
+                let end = Some(total);
+                self.request_once(RangeRequest { end, ..range }).await
             }
-            answered => answered,
-        }
-        .map_err(|unanswered| match unanswered {
-            Unanswered::Failed(error) => error,
-            Unanswered::EndsBehind { .. } => self.wrong(Wrong::Status {
-                status: 416,
-                retry_after: None,
-            }),
+            requested => requested,
+        };
+        requested.map_err(|error| match error {
+            RequestError::Failed(error) => error,
+            RequestError::EndsBeyond { total } => {
+                self.response_error(ResponseError::EndsBeyond { total })
+            }
         })
     }
 
-    async fn ask_once(&mut self, asked: Asked) -> Result<(), Unanswered> {
-        self.answer = None;
-        // From the first byte on a range is asked for: the answer tells whether the server knows
+    async fn request_once(&mut self, range: RangeRequest) -> Result<(), RequestError> {
+        self.body = None;
+        // Also the first request has a range: the response tells whether the server supports
         // ranges. No `If-Range`: nodes behind one name give the same bytes different validators,
         // and every chunk is verified.
         let request = self
             .client
             .get(self.url.clone())
             .header(ACCEPT_ENCODING, "identity")
-            .header(RANGE, asked.range());
-        let began = Instant::now();
-        let answered = tokio::time::timeout(self.patience.answer, request.send()).await;
-        self.watch.waited(began.elapsed());
-        let answered =
-            answered.map_err(|_| self.impatient(&Impatient::Stalled(self.patience.answer)))?;
-        let response = answered.map_err(|error| self.network(&error.without_url()))?;
-        let promised = match judge(response.status(), response.headers(), asked) {
-            Err(Wrong::EndsBehind { total }) => return Err(Unanswered::EndsBehind { total }),
-            judged => judged.map_err(|wrong| self.wrong(wrong))?,
+            .header(RANGE, range.to_header());
+        let start = Instant::now();
+        let response = tokio::time::timeout(self.timeouts.response, request.send()).await;
+        self.monitor.add_wait(start.elapsed());
+        let response = response
+            .map_err(|_| self.timeout_error(&TimeoutError::Stalled(self.timeouts.response)))?
+            .map_err(|error| self.client_error(error))?;
+        self.accept(response, range)
+    }
+
+    /// Checks the head of a response, and makes its body the one that is read.
+    fn accept(&mut self, response: Response, range: RangeRequest) -> Result<(), RequestError> {
+        let head = match check(response.status(), response.headers(), range) {
+            Err(ResponseError::EndsBeyond { total }) => {
+                return Err(RequestError::EndsBeyond { total });
+            }
+            checked => checked.map_err(|error| self.response_error(error))?,
         };
-        if let Some(coding) = coding(response.headers()) {
+        if let Some(coding) = content_coding(response.headers()) {
             self.doubt = Some(Doubt::Coding(coding));
         }
-        let identity = Identity::new(response.headers(), &promised);
-        match &mut self.identity {
-            Some(first) if !first.has_same_length(&identity) => {
+        let version = FileVersion::new(response.headers(), &head);
+        match &mut self.version {
+            Some(first) if !first.has_same_length(&version) => {
                 return Err(SourceError::Changed { what: self.what() }.into());
             }
             Some(first) => {
-                if !first.fits(&identity) {
+                if !first.may_be(&version) {
                     self.doubt = Some(Doubt::Changed);
                 }
-                first.learn(identity);
+                first.complete_from(version);
             }
-            None => self.identity = Some(identity),
+            None => self.version = Some(version),
         }
-        self.ranges = Some(promised.ranges);
-        self.answer = Some(Answer {
+        self.ranges = Some(head.ranges);
+        self.body = Some(Body {
             response,
-            at: promised.from,
-            wanted: asked.from,
-            to: promised.to,
+            at: head.start,
+            wanted: range.start,
+            end: head.end,
         });
         Ok(())
     }
 
-    /// The next bytes that were asked for out of the present answer; `None` at its end.
+    /// Returns the next requested bytes of the body; `None` at its end.
     async fn read(&mut self) -> Result<Option<Bytes>, SourceError> {
-        while let Some(answer) = &mut self.answer {
-            let len = |piece: &reqwest::Result<Option<Bytes>>| {
-                piece
-                    .as_ref()
-                    .map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
-            };
-            let piece = self.watch.piece(answer.response.chunk(), len).await;
-            let piece = piece.map_err(|impatient| self.impatient(&impatient))?;
-            let Some(mut piece) = piece.map_err(|error| self.network(&error.without_url()))? else {
+        while let Some(body) = &mut self.body {
+            let received = self
+                .monitor
+                .wait_for(body.response.chunk(), received_len)
+                .await
+                .map_err(|error| self.timeout_error(&error))?
+                .map_err(|error| self.client_error(error))?;
+            let Some(mut received) = received else {
                 return Ok(None);
             };
             if let Some(bucket) = &mut self.limit {
-                bucket.take(piece.len()).await;
+                bucket.take(received.len()).await;
             }
-            let Some(answer) = &mut self.answer else {
+            let Some(body) = &mut self.body else {
                 break;
             };
-            let before = answer
-                .wanted
-                .saturating_sub(answer.at)
-                .min(piece.len() as u64);
-            answer.at += piece.len() as u64;
-            let piece = piece.split_off(before as usize);
+            let unwanted = body.wanted.saturating_sub(body.at);
+            body.at += received.len() as u64;
+            let piece = received.split_off(unwanted.min(received.len() as u64) as usize);
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
         }
         Ok(None)
+    }
+
+    /// Handles the end of `body`: requests more if the server sent less than was asked for. Returns
+    /// whether there is more to read.
+    async fn continue_after(&mut self, body: Body) -> Result<bool, SourceError> {
+        let Body {
+            at, end, wanted, ..
+        } = body;
+        if let Some(end) = end.filter(|end| at < *end) {
+            return Err(self.network_error(format!("answer ended at byte {at}, expected {end}")));
+        }
+        let wanted_end = [self.until, self.total()].into_iter().flatten().min();
+        if self.ranges == Some(false) || wanted_end.is_none_or(|end| at >= end) || at < wanted {
+            return Ok(false);
+        }
+        if at == wanted {
+            return Err(self.network_error(format!("empty answer at byte {at}")));
+        }
+        // A server may send less than it was asked for (RFC 9110, 15.3.7).
+        self.request(RangeRequest {
+            start: at,
+            end: self.until,
+        })
+        .await?;
+        Ok(true)
+    }
+}
+
+fn received_len(received: &reqwest::Result<Option<Bytes>>) -> usize {
+    match received {
+        Ok(Some(bytes)) => bytes.len(),
+        Ok(None) | Err(_) => 0,
     }
 }
 
@@ -308,7 +310,7 @@ impl Source for HttpSource {
     }
 
     fn total(&self) -> Option<u64> {
-        self.identity.as_ref().and_then(Identity::total)
+        self.version.as_ref().and_then(FileVersion::total)
     }
 
     fn doubt(&self) -> Option<SourceError> {
@@ -327,15 +329,15 @@ impl Source for HttpSource {
     }
 
     async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
-        self.watch = Watch::new(self.patience);
+        self.monitor = TransferMonitor::new(self.timeouts);
         if self.total() == Some(offset) {
-            // There is nothing to ask for, and a server would answer that there is not.
-            self.answer = None;
+            // A server would refuse a range that begins at the end of the file.
+            self.body = None;
             return Ok(());
         }
-        self.ask(Asked {
-            from: offset,
-            to: self.until.filter(|until| *until > offset),
+        self.request(RangeRequest {
+            start: offset,
+            end: self.until.filter(|until| *until > offset),
         })
         .await
     }
@@ -346,133 +348,16 @@ impl Source for HttpSource {
                 Ok(Some(piece)) => return Ok(Some(piece)),
                 Ok(None) => {}
                 Err(error) => {
-                    self.answer = None;
+                    self.body = None;
                     return Err(error);
                 }
             }
-            let Some(Answer { at, to, wanted, .. }) = self.answer.take() else {
+            let Some(body) = self.body.take() else {
                 return Ok(None);
             };
-            let early = |message: String| SourceError::Network {
-                what: self.what(),
-                message,
-            };
-            if let Some(to) = to.filter(|to| at < *to) {
-                return Err(early(format!("answer ended at byte {at}, expected {to}")));
-            }
-            let end = [self.until, self.total()].into_iter().flatten().min();
-            if self.ranges == Some(false) || end.is_none_or(|end| at >= end) || at < wanted {
+            if !self.continue_after(body).await? {
                 return Ok(None);
             }
-            if at == wanted {
-                return Err(early(format!("empty answer at byte {at}")));
-            }
-            // A server may give less than it was asked for (RFC 9110, 15.3.7).
-            self.ask(Asked {
-                from: at,
-                to: self.until,
-            })
-            .await?;
         }
-    }
-}
-
-fn client_builder(patience: &Patience) -> ClientBuilder {
-    Client::builder()
-        .connect_timeout(patience.connect)
-        .redirect(redirects())
-        .user_agent(concat!("rayos-updater/", env!("CARGO_PKG_VERSION")))
-}
-
-fn parse(url: &str, shown: &str) -> Result<Url, SourceError> {
-    let has_zone = || {
-        let host = shown
-            .split_once("://[")
-            .and_then(|(_, rest)| rest.split_once(']'));
-        host.is_some_and(|(host, _)| host.contains('%'))
-    };
-    Url::parse(url).map_err(|error| {
-        let hint = if has_zone() {
-            " with a zone: give the interface's link a route, or use a name or global address"
-        } else {
-            ""
-        };
-        SourceError::Setup(format!("{shown}: {error}{hint}"))
-    })
-}
-
-/// Refuses a SOCKS proxy by name, before anything is sent: it would be passed over silently.
-fn refuse_socks(url: &Url) -> Result<(), SourceError> {
-    for (variable, schemes) in PROXY_VARIABLES {
-        let value = std::env::var(variable).unwrap_or_default();
-        let is_socks = value
-            .get(..5)
-            .is_some_and(|start| start.eq_ignore_ascii_case("socks"));
-        if is_socks && schemes.contains(&url.scheme()) {
-            return Err(SourceError::Setup(format!(
-                "{variable} names a SOCKS proxy, {}: expected an HTTP proxy",
-                redacted(&value)
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// A few redirects, and none from https to http: who listens on the line would learn what is
-/// fetched.
-fn redirects() -> Policy {
-    Policy::custom(|attempt| {
-        let was_secure = attempt
-            .previous()
-            .last()
-            .is_some_and(|url| url.scheme() == "https");
-        if attempt.previous().len() > REDIRECTS {
-            attempt.error(format!("more than {REDIRECTS} redirects"))
-        } else if was_secure && attempt.url().scheme() != "https" {
-            let url = redacted(attempt.url().as_str());
-            attempt.error(format!("redirect from https to {url}"))
-        } else {
-            attempt.follow()
-        }
-    })
-}
-
-/// Whether TLS failed since the server's certificate is not accepted: trying again would not help.
-fn is_untrusted(error: &reqwest::Error) -> bool {
-    chain(error).any(|cause| {
-        matches!(
-            innermost(cause).downcast_ref(),
-            Some(rustls::Error::InvalidCertificate(_))
-        )
-    })
-}
-
-/// What lies in I/O errors that lie in each other: they do not name it as their source.
-fn innermost<'e>(
-    mut error: &'e (dyn std::error::Error + 'static),
-) -> &'e (dyn std::error::Error + 'static) {
-    while let Some(inner) = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        error = inner;
-    }
-    error
-}
-
-fn chain<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
-/// The whole chain of causes, since the outer one only says that the request failed; each once.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words: Vec<String> = chain(error).skip(1).map(ToString::to_string).collect();
-    words.dedup();
-    if words.is_empty() {
-        error.to_string()
-    } else {
-        words.join(": ")
     }
 }

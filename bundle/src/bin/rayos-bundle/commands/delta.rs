@@ -1,146 +1,119 @@
-//! The verb that makes delta bundles, and the base that opening one needs.
+//! The verb `delta`.
 
-use crate::args::{BaseOption, Delta, Work, refuse_json};
-use crate::files::{is_dash, open_stdout};
+use crate::args::{Delta, check_json};
+use crate::commands::bundles::{access, load_keys, report_created};
+use crate::files::{name_of, open_rereadable, with_output};
 use crate::output;
-use anyhow::{Context as _, Result, ensure};
-use bundle::create::Created;
-use bundle::delta::{self, Options};
+use anyhow::{Context as _, Result};
+use bundle::Release;
+use bundle::create::{BundleOutput, Created};
+use bundle::delta::{self, DeltaOptions};
 use bundle::keys::SecretKey;
-use bundle::open::{Access, Extracted, Opener, SLOT_ROLES};
-use bundle::report::describe;
-use bundle::trust;
+use bundle::open::{Access, Opener, SLOT_ROLES, SlotImages};
 use cli::input::refuse_input_as_output;
-use cli::new_file::{NewFile, unnamed};
-use seal::{Purpose, Role, Trust, TrustedKey};
+use cli::new_file::unnamed;
+use seal::{Role, Trust, TrustedKey};
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(crate) fn delta(args: &Delta) -> Result<()> {
-    refuse_json(args.json, &args.output);
-    let keys = args
-        .key
-        .iter()
-        .map(|path| SecretKey::load(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    check_json(args.json, &args.output);
+    let inputs = [&args.old, &args.new].into_iter();
+    let inputs = inputs.chain(&args.signature.key).chain(&args.trust);
+    refuse_input_as_output(&args.output, inputs.map(PathBuf::as_path))?;
+    let keys = load_keys(&args.signature.key)?;
     let trust = match &args.trust {
-        Some(path) => trust::load(path)?,
-        None => trust_in(&keys)?,
+        Some(path) => bundle::trust::load(path)?,
+        None => trust_any_of(&keys)?,
     };
-    let created = if is_dash(&args.output) {
-        make(
-            args,
-            &keys,
-            &trust,
-            &std::env::temp_dir(),
-            &mut open_stdout()?,
-        )?
+    let old = Input::open(&args.old, access(Some(&trust)))?;
+    let new = Input::open(&args.new, access(Some(&trust)))?;
+    // Refuses a pair of releases before anything is extracted.
+    delta::check(&old.release, &new.release)?;
+    let options = DeltaOptions {
+        keys: &keys,
+        level: args.level,
+        workers: args.workers.count(),
+    };
+    let created = with_output(&args.output, |out, folder| {
+        create(&old, &new, options, out, folder)
+    })?;
+    let what = if keys.is_empty() {
+        "unsigned delta to release"
     } else {
-        let inputs = [&args.old, &args.new].into_iter().chain(&args.key);
-        let inputs = inputs.chain(&args.trust).map(|path| path.as_path());
-        refuse_input_as_output(&args.output, inputs)?;
-        let name = || args.output.display().to_string();
-        let part = NewFile::create(&args.output).with_context(name)?;
-        let mut file = &part.file;
-        let created = make(args, &keys, &trust, part.folder(), &mut file)?;
-        part.publish().with_context(name)?;
-        created
+        "signed delta to release"
     };
-    if args.json {
-        let file = File::open(&args.output)?;
-        output::json(&describe::json(
-            Opener::open(file, Access::WithoutVerifying, 1)?.release(),
-        ))?;
-    }
-    let (version, len) = (
-        created.statement.version,
-        describe::size(created.statement.bundle_len),
-    );
-    let signed = if keys.is_empty() {
-        "unsigned"
-    } else {
-        "signed"
-    };
-    output::note(&format!(
-        "{}: {signed} delta to release {version}, {len}",
-        args.output.display()
-    ));
-    Ok(())
+    report_created(&args.output, what, &created, args.json)
 }
 
-/// Makes the delta with its intermediate files in `folder`.
-fn make(
-    args: &Delta,
-    keys: &[SecretKey],
-    trust: &Trust,
+/// Creates the delta, with temporary files in `folder`.
+fn create(
+    old: &Input<'_>,
+    new: &Input<'_>,
+    options: DeltaOptions<'_>,
+    mut out: &mut dyn Write,
     folder: &Path,
-    out: &mut impl Write,
 ) -> Result<Created> {
-    let access = Access::Verify(trust, Purpose::Release);
-    let (old, new) = (open(&args.old)?, open(&args.new)?);
-    let (old_name, new_name) = (
-        || args.old.display().to_string(),
-        || args.new.display().to_string(),
-    );
-    // What cannot be is said before anything is unpacked.
-    let head =
-        |file: &File| Opener::open(file, access, 1).map(|opener| Arc::clone(opener.release()));
-    let old_head = head(&old).with_context(old_name)?;
-    let new_head = head(&new).with_context(new_name)?;
-    delta::check(&old_head, &new_head)?;
-    let len = |head: &bundle::Release| {
-        let images = SLOT_ROLES.iter().filter_map(|role| head.image(*role));
-        images.map(|image| image.size).sum::<u64>()
-    };
-    // Each side is unpacked, then the old one is looked through and the new one compressed.
-    let bar = output::bar(2 * (len(&old_head) + len(&new_head)), "delta");
+    // Both sides are extracted. Then the old one is sampled and the new one compressed.
+    let bar = output::progress_bar(2 * (old.images_len() + new.images_len()), "delta");
     let mut progress = |bytes| bar.inc(bytes);
-    let workers = args.work.workers();
-    let scratch = || unnamed(folder);
-    let old =
-        Extracted::open(&old, access, workers, scratch, &mut progress).with_context(old_name)?;
-    let new =
-        Extracted::open(&new, access, workers, scratch, &mut progress).with_context(new_name)?;
-    let options = Options {
-        level: args.level,
-        workers,
+    let old = old.extract(options.workers, folder, &mut progress)?;
+    let new = new.extract(options.workers, folder, &mut progress)?;
+    let output = BundleOutput {
+        spool: &mut unnamed(folder)?,
+        out: &mut out,
     };
-    let mut spool = unnamed(folder)?;
-    let created = delta::make(&old, &new, options, keys, &mut spool, out, &mut progress)?;
+    let created = delta::create(&old, &new, options, output, &mut progress)?;
     bar.finish_and_clear();
     Ok(created)
 }
 
-/// The base that was given for a delta bundle, unpacked.
-pub(crate) fn base(
-    option: &BaseOption,
-    access: Access<'_>,
-    work: &Work,
-) -> Result<Option<Arc<Extracted>>> {
-    let Some(path) = &option.base else {
-        return Ok(None);
-    };
-    let file = open(path)?;
-    let scratch = || unnamed(&std::env::temp_dir());
-    let base = Extracted::open(&file, access, work.workers(), scratch, &mut |_| ());
-    Ok(Some(Arc::new(
-        base.with_context(|| path.display().to_string())?,
-    )))
+/// A bundle on one side of the delta.
+struct Input<'a> {
+    path: &'a Path,
+    file: File,
+    access: Access<'a>,
+    release: Arc<Release>,
 }
 
-fn open(path: &Path) -> Result<File> {
-    // It is read several times.
-    ensure!(
-        !is_dash(path),
-        "standard input cannot be read twice: name a file"
-    );
-    File::open(path).with_context(|| path.display().to_string())
+impl<'a> Input<'a> {
+    fn open(path: &'a Path, access: Access<'a>) -> Result<Self> {
+        let file = open_rereadable(path)?;
+        let opener = Opener::open(&file, access, 1).with_context(|| name_of(path))?;
+        let release = Arc::clone(opener.release());
+        Ok(Self {
+            path,
+            file,
+            access,
+            release,
+        })
+    }
+
+    /// Returns the size of the images that the delta is about.
+    fn images_len(&self) -> u64 {
+        let roles = SLOT_ROLES.iter();
+        roles
+            .filter_map(|role| self.release.image(*role))
+            .map(|image| image.size)
+            .sum()
+    }
+
+    fn extract(
+        &self,
+        workers: usize,
+        folder: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<SlotImages> {
+        let new_file = || unnamed(folder);
+        SlotImages::extract(&self.file, self.access, workers, new_file, progress)
+            .with_context(|| name_of(self.path))
+    }
 }
 
-/// Trust in whoever can sign the delta: any one of the keys.
-fn trust_in(keys: &[SecretKey]) -> Result<Trust> {
+/// Returns trust in a signature of any one of the keys, at any key epoch.
+fn trust_any_of(keys: &[SecretKey]) -> Result<Trust> {
     let keys: Result<Vec<_>, _> = keys
         .iter()
         .map(|key| TrustedKey::new(&key.public_key(), &[Role::Release]))

@@ -1,34 +1,36 @@
-//! Verbs that look at bundles without changing anything.
+//! Verbs that read the head of a bundle: `inspect`, `list`, `diff`, `compare`, `cat-manifest`.
 
-use crate::args::{CatManifest, Compare, Diff, Generate, Inspect, List, TrustOption, command};
-use crate::files::{is_dash, name_of, open_input, write_output};
+use crate::args::{CatManifest, Compare, Diff, Inspect, List, OptionalTrust};
+use crate::commands::bundles::{access, read_head};
+use crate::files::{is_dash, name_of, write_output};
 use crate::output;
 use anyhow::{Context as _, Result, ensure};
-use bundle::open::{Access, Opener};
-use bundle::report::{describe, diff};
-use bundle::{Release, cbor, trust};
-use seal::Purpose;
-use serde_json::json;
+use bundle::report::describe;
+use bundle::report::diff::{self, DeviceImage, ImageDiff};
+use bundle::{ChunkEntry, ImageRole, Release, cbor};
+use cli::input::refuse_input_as_output;
+use cli::quantity::{Size, bytes};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A device does not hold what was signed.
+/// Chunks of an image differ on a device.
 #[derive(Debug, thiserror::Error)]
-#[error("image {image}: {chunks} of {all} chunks differ")]
+#[error("image {image}: {differing} of {chunks} chunks differ")]
 pub(crate) struct Differs {
-    image: bundle::ImageRole,
+    image: ImageRole,
+    differing: usize,
     chunks: usize,
-    all: usize,
 }
 
 pub(crate) fn inspect(args: &Inspect) -> Result<()> {
     let release = head(&args.bundle, &args.trust)?;
     if args.json {
-        output::json(&describe::json(&release))?
+        output::json(&describe::json(&release))?;
     } else {
-        output::result(&describe::text(&release))?
+        cli::output::print(&describe::text(&release))?;
     }
     Ok(())
 }
@@ -38,14 +40,16 @@ pub(crate) fn list(args: &List) -> Result<()> {
     if args.json {
         output::json(&describe::chunks_json(&release, args.chunks))?;
     } else {
-        output::result(&describe::chunks_text(&release, args.chunks))?;
+        cli::output::print(&describe::chunks_text(&release, args.chunks))?;
     }
     Ok(())
 }
 
 pub(crate) fn cat_manifest(args: &CatManifest) -> Result<()> {
+    let inputs = [&args.bundle].into_iter().chain(&args.trust.trust);
+    refuse_input_as_output(&args.output, inputs.map(PathBuf::as_path))?;
     let release = head(&args.bundle, &args.trust)?;
-    // The encoding is the only one: these are the bytes of the file.
+    // The encoding is deterministic, so these are the bytes in the bundle.
     write_output(&args.output, &cbor::encode(release.manifest())?)
 }
 
@@ -54,38 +58,52 @@ pub(crate) fn diff(args: &Diff) -> Result<()> {
         !is_dash(&args.old) || !is_dash(&args.new),
         "standard input cannot be both bundles: name a file"
     );
-    let (old, new) = (head(&args.old, &args.trust)?, head(&args.new, &args.trust)?);
+    let old = head(&args.old, &args.trust)?;
+    let new = head(&args.new, &args.trust)?;
     let images = diff::releases(&old, &new);
+    let old = &old.manifest().version;
+    let new = &new.manifest().version;
     if args.json {
-        let images: Vec<_> = images.iter().map(|diff| json!({
-            "role": diff.role.as_str(), "size": diff.size, "zero": diff.zero, "same": diff.same, "moved": diff.moved,
-            "new": diff.new, "new_stored": diff.new_stored,
-        })).collect();
-        let (old, new) = (&old.manifest().version, &new.manifest().version);
-        output::json(
-            &json!({"schema": "rayos-bundle.diff/1", "old": old, "new": new, "images": images}),
-        )?;
-        return Ok(());
+        let images: Vec<Value> = images.iter().map(diff_json).collect();
+        output::json(&json!({
+            "schema": "rayos-bundle.diff/1",
+            "old": old,
+            "new": new,
+            "images": images,
+        }))?;
+    } else {
+        let mut text = format!("{old} -> {new}\n");
+        for image in &images {
+            writeln!(text, "{}", diff_text(image))?;
+        }
+        cli::output::print(&text)?;
     }
-    let mut text = format!("{} -> {}\n", old.manifest().version, new.manifest().version);
-    for diff in images {
-        let [size, zero, same, moved, new, stored] = [
-            diff.size,
-            diff.zero,
-            diff.same,
-            diff.moved,
-            diff.new,
-            diff.new_stored,
-        ]
-        .map(describe::size);
-        writeln!(
-            text,
-            "{:<9}{size}: {zero} zero, {same} same, {moved} moved, {new} new (stored {stored})",
-            diff.role
-        )?;
-    }
-    output::result(&text)?;
     Ok(())
+}
+
+fn diff_json(diff: &ImageDiff) -> Value {
+    json!({
+        "role": diff.role.as_str(),
+        "size": diff.size,
+        "zero": diff.zero,
+        "same": diff.same,
+        "moved": diff.moved,
+        "new": diff.new,
+        "new_stored": diff.new_stored,
+    })
+}
+
+fn diff_text(diff: &ImageDiff) -> String {
+    format!(
+        "{:<9}{}: {} zero, {} same, {} moved, {} new (stored in {})",
+        diff.role,
+        bytes(diff.size),
+        bytes(diff.zero),
+        bytes(diff.same),
+        bytes(diff.moved),
+        bytes(diff.new),
+        bytes(diff.new_stored)
+    )
 }
 
 pub(crate) fn compare(args: &Compare) -> Result<()> {
@@ -93,70 +111,55 @@ pub(crate) fn compare(args: &Compare) -> Result<()> {
     let image = release
         .image(args.image)
         .with_context(|| format!("release has no image {}", args.image))?;
-    let name = || args.against.display().to_string();
-    let device = File::open(&args.against).with_context(name)?;
-    let bar = output::bar(image.size, "compare");
-    let differing = diff::device(
-        &release,
-        image,
-        &device,
-        args.offset,
-        args.work.workers(),
-        &mut |bytes| bar.inc(bytes),
-    );
-    let differing = differing.with_context(name)?;
+    let Size(offset) = args.offset;
+    let file = File::open(&args.against).with_context(|| name_of(&args.against))?;
+    let device = DeviceImage {
+        file: &file,
+        offset,
+    };
+    let bar = output::progress_bar(image.size, "compare");
+    let workers = args.workers.count();
+    let mut progress = |bytes| bar.inc(bytes);
+    let differing = diff::device(&release, image, device, workers, &mut progress)
+        .with_context(|| name_of(&args.against))?;
     bar.finish_and_clear();
-    let chunks: Vec<_> = differing
-        .iter()
-        .filter_map(|number| release.chunk(*number))
-        .collect();
+    let entries = differing.iter().filter_map(|number| release.chunk(*number));
+    let entries: Vec<&ChunkEntry> = entries.collect();
     if args.json {
-        let chunks: Vec<_> = chunks
+        let ranges: Vec<Value> = entries
             .iter()
             .map(|chunk| json!({"offset": chunk.offset, "len": chunk.len}))
             .collect();
-        let all = image.chunks.len();
-        output::json(
-            &json!({"schema": "rayos-bundle.compare/1", "image": args.image.as_str(), "chunks": all, "differing": chunks}),
-        )?;
-    } else {
-        let lines: Vec<String> = chunks
+        output::json(&json!({
+            "schema": "rayos-bundle.compare/1",
+            "image": args.image.as_str(),
+            "chunks": image.chunks.len(),
+            "differing": ranges,
+        }))?;
+    } else if !entries.is_empty() {
+        let lines: Vec<String> = entries
             .iter()
             .map(|chunk| format!("{} + {}", chunk.offset, chunk.len))
             .collect();
-        if !lines.is_empty() {
-            output::result(&lines.join("\n"))?;
-        }
+        cli::output::print(&lines.join("\n"))?;
     }
-    match differing.len() {
-        0 => Ok(()),
-        chunks => Err(Differs {
-            image: args.image,
-            chunks,
-            all: image.chunks.len(),
-        }
-        .into()),
+    if differing.is_empty() {
+        return Ok(());
     }
+    Err(Differs {
+        image: args.image,
+        differing: differing.len(),
+        chunks: image.chunks.len(),
+    }
+    .into())
 }
 
-pub(crate) fn generate(args: &Generate) -> Result<()> {
-    use clap_complete::Shell;
-    fs::create_dir_all(&args.folder).with_context(|| args.folder.display().to_string())?;
-    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut command(), "rayos-bundle", &args.folder)?;
-    }
-    clap_mangen::generate_to(command(), &args.folder)?;
-    Ok(())
-}
-
-/// The head of a bundle, verified if there is trust to verify it against.
-fn head(path: &Path, option: &TrustOption) -> Result<Arc<Release>> {
-    let source = open_input(path)?;
-    let trust = option.trust.as_deref().map(trust::load).transpose()?;
-    let access = match &trust {
-        Some(trust) => Access::Verify(trust, Purpose::Release),
-        None => Access::WithoutVerifying,
-    };
-    let opener = Opener::open(source, access, 1).with_context(|| name_of(path))?;
-    Ok(Arc::clone(opener.release()))
+/// Reads the head of a bundle, and verifies it if there is trust.
+fn head(path: &Path, trust: &OptionalTrust) -> Result<Arc<Release>> {
+    let trust = trust
+        .trust
+        .as_deref()
+        .map(bundle::trust::load)
+        .transpose()?;
+    read_head(path, access(trust.as_ref()))
 }

@@ -1,14 +1,16 @@
-//! The verbs: open the files, call the library, print.
+//! The verbs: each opens files, calls the library and prints.
 //!
 //! | module | verbs |
 //! | --- | --- |
 //! | [`create`] | `create` |
-//! | [`delta`] | `delta`; the base of a delta for other verbs |
-//! | [`inspect`] | `inspect`, `list`, `diff`, `compare`, `cat-manifest`, `generate` |
+//! | [`delta`] | `delta` |
+//! | [`inspect`] | `inspect`, `list`, `diff`, `compare`, `cat-manifest` |
 //! | [`sign`] | `keygen`, `sign`, `digest`, `attach` |
 //! | [`trust`] | `trust-sign`, `trust-update`, `trust-block`, `embed-trust` |
 //! | [`verify`] | `verify`, `extract` |
+//! | [`bundles`] | bundles as several verbs open and report them |
 
+pub(crate) mod bundles;
 pub(crate) mod create;
 pub(crate) mod delta;
 pub(crate) mod inspect;

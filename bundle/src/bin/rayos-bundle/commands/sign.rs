@@ -1,30 +1,28 @@
-//! Verbs that make keys and signatures.
+//! Verbs that create keys and signatures: `keygen`, `sign`, `digest`, `attach`.
 
-use crate::args::{Attach, DigestArgs, Keygen, Sign};
+use crate::args::{Attach, Digest, Keygen, Sign};
+use crate::commands::bundles::load_keys;
 use crate::files::{name_of, open_input, open_to_sign, write_new, write_output};
-use crate::output;
 use anyhow::{Context as _, Result};
 use bundle::keys::{self, SecretKey};
 use bundle::trust::signing;
 use cli::input::refuse_input_as_output;
+use seal::Seal;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     let key = SecretKey::generate()?;
-    let ending = |ending: &str| {
-        let mut path = args.out.clone().into_os_string();
-        path.push(ending);
-        PathBuf::from(path)
-    };
-    let (secret, public) = (ending(".key"), ending(".pub"));
-    if let Some(folder) = args.out.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let secret = with_suffix(&args.output, ".key");
+    let public = with_suffix(&args.output, ".pub");
+    if let Some(folder) = args.output.parent() {
+        fs::create_dir_all(folder).with_context(|| name_of(folder))?;
     }
     write_new(&secret, 0o600, key.to_pem()?.as_bytes())?;
     write_new(&public, 0o644, key.public_pem()?.as_bytes())?;
-    output::note(&format!(
+    cli::output::note(&format!(
         "{} and {}: key {}",
         secret.display(),
         public.display(),
@@ -33,43 +31,44 @@ pub(crate) fn keygen(args: &Keygen) -> Result<()> {
     Ok(())
 }
 
+/// Appends to the name, which may contain dots. *Pure.*
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
 pub(crate) fn sign(args: &Sign) -> Result<()> {
-    let keys = args
-        .key
-        .iter()
-        .map(|path| SecretKey::load(path))
-        .collect::<Result<Vec<_>, _>>()?;
+    let keys = load_keys(&args.key)?;
     let file = open_to_sign(&args.bundle)?;
-    let seal = signing::sign(&file, &keys).with_context(|| args.bundle.display().to_string())?;
-    output::note(&format!(
-        "{}: {} signature(s)",
-        args.bundle.display(),
-        seal.signatures().count()
-    ));
+    let seal = signing::sign(&file, &keys).with_context(|| name_of(&args.bundle))?;
+    note_signatures(&args.bundle, &seal);
     Ok(())
 }
 
-pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
+pub(crate) fn digest(args: &Digest) -> Result<()> {
     refuse_input_as_output(&args.output, [args.bundle.as_path()])?;
-    let seal =
-        signing::read_seal(open_input(&args.bundle)?).with_context(|| name_of(&args.bundle))?;
+    let bundle = open_input(&args.bundle)?;
+    let seal = signing::read_seal(bundle).with_context(|| name_of(&args.bundle))?;
     write_output(&args.output, &seal.to_be_signed())
 }
 
 pub(crate) fn attach(args: &Attach) -> Result<()> {
     let public_key = keys::load_public(&args.public_key)?;
     let mut signature = Vec::new();
-    // One byte more than a signature has, so that a longer one is seen to be longer.
+    // One byte more than a signature has, to detect a longer one.
     open_input(&args.signature)?
         .take(65)
-        .read_to_end(&mut signature)?;
+        .read_to_end(&mut signature)
+        .with_context(|| name_of(&args.signature))?;
     let file = open_to_sign(&args.bundle)?;
-    let seal = signing::attach(&file, &public_key, &signature)
-        .with_context(|| args.bundle.display().to_string())?;
-    output::note(&format!(
-        "{}: {} signature(s)",
-        args.bundle.display(),
-        seal.signatures().count()
-    ));
+    let seal =
+        signing::attach(&file, &public_key, &signature).with_context(|| name_of(&args.bundle))?;
+    note_signatures(&args.bundle, &seal);
     Ok(())
+}
+
+fn note_signatures(bundle: &Path, seal: &Seal) {
+    let count = seal.signatures().count();
+    cli::output::note(&format!("{}: {count} signature(s)", bundle.display()));
 }

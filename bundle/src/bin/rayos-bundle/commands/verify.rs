@@ -1,11 +1,11 @@
-//! Verbs that read a whole bundle.
+//! Verbs that read a whole bundle: `verify` and `extract`.
 
 use crate::args::{Extract, PurposeName, Verify};
-use crate::commands::delta;
-use crate::files::{is_dash, name_of, open_input, open_stdout};
+use crate::commands::bundles::{access, open};
+use crate::files::{is_dash, name_of, open_stdout};
 use crate::output;
 use anyhow::{Context as _, Result};
-use bundle::open::{Access, Opener};
+use bundle::open::Access;
 use bundle::report::describe;
 use bundle::trust;
 use cli::input::refuse_input_as_output;
@@ -13,6 +13,7 @@ use cli::new_file::{NewFile, unnamed};
 use seal::Purpose;
 use std::io::{self, Seek as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) fn verify(args: &Verify) -> Result<()> {
     let trust = trust::load(&args.trust.trust)?;
@@ -20,27 +21,21 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
         PurposeName::Release => Purpose::Release,
         PurposeName::Recovery => Purpose::Recovery,
     };
-    let name = name_of(&args.bundle);
-    let source = open_input(&args.bundle)?;
     let access = Access::Verify(&trust, purpose);
-    let mut opener = Opener::open(source, access, args.work.workers()).context(name.clone())?;
-    if let Some(base) = delta::base(&args.base, access, &args.work)? {
-        opener = opener.with_base(base).context(name.clone())?;
-    }
-    let release = std::sync::Arc::clone(opener.release());
-    let bar = output::bar(
-        release.images().iter().map(|image| image.size).sum(),
-        "verify",
-    );
+    let opener = open(&args.bundle, &args.base, access, &args.workers)?;
+    let release = Arc::clone(opener.release());
+    let len = release.images().iter().map(|image| image.size).sum();
+    let bar = output::progress_bar(len, "verify");
     opener
         .check(&mut |bytes| bar.inc(bytes))
-        .context(name.clone())?;
+        .with_context(|| name_of(&args.bundle))?;
     bar.finish_and_clear();
     if args.json {
         output::json(&describe::json(&release))?;
     } else {
-        output::result(&format!(
-            "{name}: release {} is complete, and signed as asked for",
+        cli::output::print(&format!(
+            "{}: release {}: every byte and the signatures verified",
+            name_of(&args.bundle),
             release.manifest().version
         ))?;
     }
@@ -48,43 +43,31 @@ pub(crate) fn verify(args: &Verify) -> Result<()> {
 }
 
 pub(crate) fn extract(args: &Extract) -> Result<()> {
-    let source = open_input(&args.bundle)?;
+    let inputs = [&args.bundle].into_iter();
+    let inputs = inputs.chain(&args.trust).chain(&args.base.base);
+    refuse_input_as_output(&args.output, inputs.map(PathBuf::as_path))?;
     let trust = args.trust.as_deref().map(trust::load).transpose()?;
-    let access = match &trust {
-        Some(trust) => Access::Verify(trust, Purpose::Release),
-        None => Access::WithoutVerifying,
-    };
-    let name = name_of(&args.bundle);
-    let mut opener = Opener::open(source, access, args.work.workers()).context(name.clone())?;
-    if let Some(base) = delta::base(&args.base, access, &args.work)? {
-        opener = opener.with_base(base).context(name.clone())?;
-    }
-    let size = opener
-        .release()
-        .image(args.image)
-        .map_or(0, |image| image.size);
-    let bar = output::bar(size, "extract");
+    let access = access(trust.as_ref());
+    let opener = open(&args.bundle, &args.base, access, &args.workers)?;
+    let image = opener.release().image(args.image);
+    let bar = output::progress_bar(image.map_or(0, |image| image.size), "extract");
     let mut progress = |bytes| bar.inc(bytes);
     if is_dash(&args.output) {
         let mut out = open_stdout()?;
-        // Nothing is handed on before all of it has been checked.
+        // The whole image is checked before its first byte is written to standard output.
         let mut file = unnamed(&std::env::temp_dir())?;
         opener
             .extract(args.image, &file, &mut progress)
-            .context(name)?;
+            .with_context(|| name_of(&args.bundle))?;
         bar.finish_and_clear();
         file.rewind()?;
         io::copy(&mut file, &mut out)?;
         return Ok(());
     }
-    let inputs = [&args.bundle].into_iter().chain(&args.trust);
-    let inputs = inputs.chain(&args.base.base).map(PathBuf::as_path);
-    refuse_input_as_output(&args.output, inputs)?;
-    let output = || args.output.display().to_string();
-    let part = NewFile::create(&args.output).with_context(output)?;
+    let new = NewFile::create(&args.output).with_context(|| name_of(&args.output))?;
     opener
-        .extract(args.image, &part.file, &mut progress)
-        .context(name)?;
+        .extract(args.image, &new.file, &mut progress)
+        .with_context(|| name_of(&args.bundle))?;
     bar.finish_and_clear();
-    part.publish().with_context(output)
+    new.publish().with_context(|| name_of(&args.output))
 }

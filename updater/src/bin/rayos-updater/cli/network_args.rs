@@ -7,7 +7,7 @@ use seal::Trust;
 use std::path::PathBuf;
 use std::time::Duration;
 use updater::source::Retries;
-use updater::source::{AnySource, HttpOptions, Location, Patience, Rate};
+use updater::source::{AnySource, HttpOptions, Location, Rate, Timeouts};
 
 /// A bundle, and how to reach it.
 #[derive(Args)]
@@ -71,23 +71,23 @@ impl Reaching {
             None => None,
         };
         let time_out = Duration::from_secs(self.time_out);
-        let patience = Patience {
+        let timeouts = Timeouts {
             stall: time_out,
             window: time_out,
-            ..Patience::default()
+            ..Timeouts::default()
         };
         let options = HttpOptions {
             ca_pem,
-            patience,
+            timeouts,
             limit: self.limit_rate,
         };
         Ok(AnySource::new(bundle, options)?)
     }
 
     pub(super) fn retries(&self) -> Retries {
-        let in_a_row = self.retries.saturating_add(1);
+        let max_failures = self.retries.saturating_add(1);
         Retries {
-            in_a_row,
+            max_failures,
             seed: u64::from(std::process::id()) ^ now(),
             ..Retries::default()
         }

@@ -1,0 +1,65 @@
+//! Errors of an installation.
+
+use crate::disk::coexist::Obstacles;
+use crate::disk::layout::LayoutError;
+use crate::disk::table::TableError;
+use bootctl::disk::DiskError;
+use bootctl::store::StoreError;
+use std::io;
+use updater::plan::Refusal;
+use updater::{ApplyError, Failure};
+
+/// Why an installation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The bundle cannot be read or is not acceptable. The disk is unchanged.
+    #[error(transparent)]
+    Bundle(ApplyError),
+    /// The bundle does not fit the layout or the machine. The disk is unchanged.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The layout does not fit the disk. The disk is unchanged.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Partitions cannot be added to the disk. The disk is unchanged.
+    #[error("disk: {0}")]
+    Coexist(#[from] Obstacles),
+    /// The disk cannot be read. The disk is unchanged.
+    #[error("partition table: {0}")]
+    Unreadable(io::Error),
+    /// The partition table cannot be written.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// A write before that of the partition table failed.
+    #[error("{what}: {error}")]
+    Prepare {
+        /// What was being written.
+        what: &'static str,
+        /// Error of the device.
+        error: io::Error,
+    },
+    /// The new partition table cannot be read back.
+    #[error("disk: {0}")]
+    Disk(#[from] DiskError),
+    /// The boot record cannot be read back.
+    #[error("boot record: {0}")]
+    Record(#[from] StoreError),
+    /// The release cannot be written to its slot.
+    #[error(transparent)]
+    Apply(#[from] Failure),
+}
+
+impl InstallError {
+    /// Reports whether the disk is unchanged. *Pure.*
+    #[must_use]
+    pub const fn disk_is_unchanged(&self) -> bool {
+        matches!(
+            self,
+            Self::Bundle(_)
+                | Self::Refused(_)
+                | Self::Layout(_)
+                | Self::Coexist(_)
+                | Self::Unreadable(_)
+        )
+    }
+}

@@ -1,0 +1,103 @@
+//! Preparation of a disk: erases old signatures, writes the boot record, then the partition table.
+
+use super::destination::Destination;
+use super::error::InstallError;
+use super::request::InstallOptions;
+use crate::disk::layout::{ALIGNMENT, PlannedPartition};
+use bootctl::device::BlockDevice;
+use bootctl::disk::Disk;
+use record::{COPY_OFFSETS, PartitionName, RECORD_LEN, Record};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Prepares the disk of `destination` and opens it. *Writes*, durable on return.
+///
+/// The table is written last, so a reader that finds the table also finds the record. The copies
+/// of an existing record are overwritten one after the other and not erased: one of them has the
+/// rollback floor at any time.
+///
+/// # Power loss
+/// Before the commit of the table the disk has its old table, and old partitions have lost their
+/// first and last bytes. After it the disk holds an unfinished installation, which the next run
+/// replaces.
+pub(super) fn prepare(
+    destination: &Destination,
+    options: InstallOptions,
+    record: &Record,
+) -> Result<Disk, InstallError> {
+    let device = destination.device.as_ref();
+    erase_partition_signatures(destination)?;
+    if !options.beside {
+        erase_disk_signatures(destination)?;
+    }
+    if let Some(state) = destination.start(PartitionName::State) {
+        let [first, second] = COPY_OFFSETS.map(|offset| state + offset);
+        zero(device, "rayos-state", first + RECORD_LEN as u64..second)?;
+        if let Some(fingerprint) = options.fingerprint {
+            let written = fingerprint.write(device, state);
+            written.map_err(failed("fingerprint of the medium"))?;
+        }
+        for (copy, offset) in (0..).zip([first, second]) {
+            let written = device.write_at(offset, &record.encode(copy));
+            written.map_err(failed("boot record"))?;
+            device.flush().map_err(failed("flush"))?;
+        }
+    }
+    destination.table.commit(device)?;
+    Ok(Disk::open(Arc::clone(&destination.device))?)
+}
+
+/// Zeroes the first and last MiB of each partition but `rayos-state`. *Writes*; durable after the
+/// next flush.
+///
+/// File systems, RAID and volume managers keep their signatures there. An old signature makes a new
+/// partition ambiguous to programs that probe for one (blkid), or lets a kernel assemble an old
+/// array.
+fn erase_partition_signatures(destination: &Destination) -> Result<(), InstallError> {
+    let device = destination.device.as_ref();
+    let has_signatures = |partition: &&PlannedPartition| partition.purpose != PartitionName::State;
+    for partition in destination.planned.partitions.iter().filter(has_signatures) {
+        let (start, end) = (partition.offset, partition.offset + partition.size);
+        let what = "start and end of a partition";
+        zero(device, what, start..end.min(start + ALIGNMENT))?;
+        zero(device, what, start.max(end - ALIGNMENT)..end)?;
+    }
+    Ok(())
+}
+
+/// Zeroes the ranges between the partition tables and the partitions, where signatures of the whole
+/// disk are. *Writes*; durable after the next flush.
+fn erase_disk_signatures(destination: &Destination) -> Result<(), InstallError> {
+    let device = destination.device.as_ref();
+    let sector = u64::from(destination.planned.sector_size);
+    let len = device.len() / sector * sector;
+    let (mut start, mut end) = (0, len);
+    for extent in destination.table.extents() {
+        if extent.end <= ALIGNMENT {
+            start = start.max(extent.end);
+        } else {
+            end = end.min(extent.start);
+        }
+    }
+    zero(device, "start of the disk", start..ALIGNMENT)?;
+    zero(
+        device,
+        "end of the disk",
+        end.saturating_sub(ALIGNMENT)..end,
+    )
+}
+
+fn zero(
+    device: &dyn BlockDevice,
+    what: &'static str,
+    range: Range<u64>,
+) -> Result<(), InstallError> {
+    let zeroes = vec![0; range.end.saturating_sub(range.start) as usize];
+    let written = device.write_at(range.start, &zeroes);
+    written.map_err(failed(what))
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> InstallError {
+    move |error| InstallError::Prepare { what, error }
+}
