@@ -31,7 +31,7 @@ fn refused(bench: &Bench, bundle: &[u8]) -> (Option<i32>, String, String) {
 
 /// The longest root image whose hash tree still fits behind it: 8 blocks of level 0, one above them,
 /// and the superblock.
-const FITS: u64 = ROOT_LEN - 10 * 4096;
+const FITS: usize = ROOT_LEN - 10 * 4096;
 
 #[test]
 fn a_partition_that_is_one_sector_too_small() {
