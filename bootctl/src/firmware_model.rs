@@ -91,7 +91,7 @@ fn try_one(
 }
 
 /// The variables after the firmware has looked around: entries that it made itself for what is gone
-/// are deleted, and what it finds anew gets an entry at the end of the order. It takes the lowest
+/// are deleted, and what it finds new gets an entry at the end of the order. It takes the lowest
 /// number that the *order* does not have: an entry that is not listed there is written over.
 fn refreshed(vars: &BootVars, found: &[LoadOption]) -> BootVars {
     let mut vars = vars.clone();

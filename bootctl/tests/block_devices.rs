@@ -1,5 +1,5 @@
-//! The enumeration of disks, on a folder laid out like sysfs: real paths from Linux 6.12, with links
-//! from `/sys/block`.
+//! The enumeration of disks, on a folder laid out like sysfs: real paths from Linux 6.12, with
+//! links from `/sys/block`.
 
 use bootctl::sysfs::{BlockDevices, DiskNode, PartitionNode, Transport};
 use std::fs;

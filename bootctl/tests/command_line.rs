@@ -1,4 +1,4 @@
-//! `rayos-bootctl` on a disk image and a directory of variables, as a person uses it.
+//! `rayos-bootctl` on a disk image and a folder of variables, as an operator uses it.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-/// A disk with A 1.0.0 Good and B 1.1.0 on trial, and an empty directory of variables.
+/// A disk with A 1.0.0 Good and B 1.1.0 on trial, and an empty folder of variables.
 struct Bench {
     dir: tempfile::TempDir,
 }
@@ -100,7 +100,7 @@ fn said(output: &Output) -> (i32, String, String) {
 }
 
 #[test]
-fn status_says_it_in_one_sentence_and_in_a_table() {
+fn status_is_one_sentence_and_a_table() {
     let bench = Bench::new();
     let (code, out, err) = bench.run(&["status"]);
     assert_eq!(code, 0, "{err}");
@@ -128,7 +128,7 @@ floor 1, compatible rayos-x86_64, record 1
 }
 
 #[test]
-fn why_tells_the_story_of_a_release_that_used_up_its_tries() {
+fn why_explains_a_release_without_tries_left() {
     let bench = Bench::new();
     assert_eq!(bench.run(&["why"]).0, 7);
     bench.note(Kind::Activated, "1.1.0", "");
@@ -207,7 +207,7 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
         foreign
     );
 
-    // libefivar reads variables from where EFIVARFS_PATH says.
+    // libefivar reads variables from the folder in EFIVARFS_PATH.
     let path = format!("{}/", bench.vars().display());
     let output = Command::new("efibootmgr")
         .arg("-v")
@@ -239,7 +239,7 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
 }
 
 #[test]
-fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_machine() {
+fn an_operator_can_choose_the_next_boot_but_not_leave_the_machine_without_a_slot() {
     let bench = Bench::new();
     let (code, out, _) = bench.run(&["boot-once", "recovery"]);
     assert_eq!(
@@ -279,7 +279,7 @@ fn a_person_can_redirect_the_next_boot_and_is_refused_what_would_strand_the_mach
 }
 
 #[test]
-fn what_was_not_started_by_the_guard_cannot_commit() {
+fn a_system_not_started_by_the_guard_cannot_commit() {
     let bench = Bench::new();
     for verb in [
         ["commit"].as_slice(),

@@ -1,5 +1,5 @@
-//! Fuzzing without the fuzzer: every file of `fuzz/corpus` is tried again, and inputs that are made
-//! from them, the same in each run. Longer runs, led by coverage, are those of `scripts/fuzz`.
+//! Fuzzing without a fuzzer: each file of `fuzz/corpus`, and inputs made from them, the same in
+//! each run. `scripts/fuzz` does longer runs, guided by coverage.
 
 #[path = "../fuzz/checks/boot_variables.rs"]
 mod boot_variables;
@@ -19,7 +19,7 @@ mod record_pair;
 use fixtures::corpus::{Listed, corpus, try_targets};
 use std::path::{Path, PathBuf};
 
-/// Each target, how many inputs are made for it (some seconds' worth), and what is checked.
+/// Each target, the number of inputs made for it (some seconds), and its check.
 const TARGETS: [Listed<'_>; 7] = [
     ("boot_variables", 2_000, boot_variables::check),
     ("device_path", 400_000, device_path::check),
@@ -39,10 +39,10 @@ fn no_input_of_any_target_fails() {
     assert_eq!(try_targets(&fuzz(), &TARGETS), Ok(()));
 }
 
-/// What is never accepted is refused by the first check that it comes to, and leads to no other.
-/// The rest of what a target reads begins with bytes of its own.
+/// An input that is refused by the first check does not lead to the others, so each corpus must
+/// contain accepted ones.
 #[test]
-fn the_corpora_hold_what_is_accepted() {
+fn the_corpora_contain_accepted_inputs() {
     let corpus = |name: &str| corpus(&fuzz(), name).unwrap();
     assert!(
         corpus("event_ring")

@@ -1,4 +1,4 @@
-//! Boot entries against firmware that is full, deaf, forgetful or lying, and the budget of writes
+//! Boot entries with firmware that is full, refuses writes or drops them, and the budget of writes
 //! to NVRAM.
 
 use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
@@ -92,7 +92,7 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
     let trial = activate(&disarm(&record, target), target, release, false, 3).unwrap();
     settled(&vars, &trial, A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(1));
-    // Firmware takes BootNext and removes it: its write, not ours.
+    // The firmware removes BootNext when it uses it; that write is not ours.
     let firmware = BootVars::read(&vars).unwrap().next;
     assert_eq!(firmware, Some(1));
     vars.delete(&VarName::global("BootNext")).unwrap();
@@ -102,9 +102,9 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
     assert_eq!(vars.writes() - before - 1, 2, "BootNext and BootOrder");
 }
 
-/// The budget of docs/boot.md, operation by operation: most writes to NVRAM that each may cost.
+/// The budget of docs/boot.md: the maximum number of writes to NVRAM for each operation.
 #[test]
-fn every_operation_keeps_its_budget_of_writes() {
+fn each_operation_keeps_its_budget_of_writes() {
     let vars = MemVars::new();
     let mut spent = Vec::new();
     let mut settle = |what: &'static str, record: &Record, booted: Choice| {
@@ -162,7 +162,7 @@ fn every_operation_keeps_its_budget_of_writes() {
 }
 
 #[test]
-fn a_purged_store_is_written_anew_around_what_others_own() {
+fn a_purged_store_gets_our_entries_again_beside_foreign_ones() {
     let vars = MemVars::new();
     for (name, data) in [
         ("Boot0000", foreign(b'w')),
@@ -182,7 +182,7 @@ fn a_purged_store_is_written_anew_around_what_others_own() {
 }
 
 #[test]
-fn a_number_that_firmware_took_is_left_to_it() {
+fn a_number_that_the_firmware_reused_stays_its_own() {
     let vars = MemVars::new();
     settled(&vars, &record(), A);
     set(&vars, "Boot0000", &foreign(b'U'));
@@ -193,7 +193,7 @@ fn a_number_that_firmware_took_is_left_to_it() {
 }
 
 #[test]
-fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
+fn stale_duplicate_moved_and_inactive_entries_of_ours_are_repaired() {
     let vars = MemVars::new();
     let moved = Partition {
         first_lba: 4096,
@@ -257,21 +257,21 @@ fn stale_duplicate_moved_and_inactive_entries_of_ours_are_mended() {
 }
 
 #[test]
-fn what_someone_else_put_into_bootnext_is_theirs() {
+fn a_bootnext_set_by_another_program_is_not_changed() {
     let vars = MemVars::new();
     settled(&vars, &record(), A);
     set(&vars, "Boot0009", &foreign(b'f'));
     set(&vars, "BootNext", &[9, 0]);
     settled(&vars, &record(), A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(9));
-    // One of ours with no trial pending is stale.
+    // One of ours without a pending trial is stale.
     set(&vars, "BootNext", &[1, 0]);
     settled(&vars, &record(), A);
     assert_eq!(BootVars::read(&vars).unwrap().next, None);
 }
 
 #[test]
-fn full_or_read_only_or_unreadable_is_a_warning_in_words() {
+fn a_full_read_only_or_unreadable_store_is_a_warning() {
     for (error, words) in [
         (VarError::Full, "the firmware's variable store is full"),
         (VarError::ReadOnly, "EFI variables are read-only"),
@@ -295,7 +295,7 @@ fn full_or_read_only_or_unreadable_is_a_warning_in_words() {
     );
 }
 
-/// Firmware that says yes and does nothing.
+/// Firmware that accepts writes and drops them.
 struct Yes;
 
 impl EfiVars for Yes {
@@ -314,7 +314,7 @@ impl EfiVars for Yes {
 }
 
 #[test]
-fn firmware_that_drops_what_it_took_is_found_out_after_one_write() {
+fn firmware_that_drops_a_change_is_detected_after_one_write() {
     let report = run(&record(), &Yes, &facts(), Some(A));
     assert_eq!(report.done.len(), 1);
     let words = "boot entries not repaired: the firmware accepted but did not make the change: write Boot0000, RayOS A";
@@ -322,7 +322,7 @@ fn firmware_that_drops_what_it_took_is_found_out_after_one_write() {
 }
 
 proptest! {
-    /// Whatever variables there are: it ends, what is foreign stays, and ours are first.
+    /// With any variables the run ends, foreign entries stay, and ours are first.
     #[test]
     fn any_variables_are_brought_in_line(
         entries in proptest::collection::btree_map(0_u16..8, proptest::collection::vec(any::<u8>(), 0..40), 0..6),

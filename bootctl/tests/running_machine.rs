@@ -1,5 +1,5 @@
 //! A running machine: its disk found through sysfs and the guard's variable, committed, lost and
-//! rebuilt. The block devices are image files under a directory laid out like sysfs.
+//! rebuilt. The block devices are image files in a folder laid out like sysfs.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-/// Directories that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
+/// Folders that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
 struct Host {
     dir: tempfile::TempDir,
 }
@@ -109,7 +109,7 @@ fn open(path: &Path) -> Disk {
     Disk::open(Arc::new(device)).unwrap()
 }
 
-/// The guard's word on having started slot B on trial.
+/// Returns the handoff after the guard started slot B on trial.
 fn handoff(disk: &Disk) -> Handoff {
     let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
     Handoff {
@@ -176,7 +176,7 @@ fn a_partition_is_found_by_its_number_and_place_without_any_partuuid_in_sysfs() 
 }
 
 #[test]
-fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
+fn a_running_trial_commits_logs_it_and_orders_its_entries() {
     let host = Host::new();
     let disk = host.disk();
     let before = fixture::unused(&disk);
@@ -211,7 +211,7 @@ fn a_running_trial_commits_tells_of_it_and_orders_its_entries() {
     );
 }
 
-/// A boot partition's content: a seal and an image.
+/// Returns the content of a boot partition: a seal and an image.
 fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) -> Vec<u8> {
     let digest = |bytes: &[u8]| ImageDigest {
         len: bytes.len() as u64,
@@ -242,7 +242,7 @@ fn trust(key: &SigningKey) -> Trust {
 }
 
 #[test]
-fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
+fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
@@ -276,7 +276,7 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
     assert!(matches!(store.read(), Err(StoreError::Lost(_))));
     assert_eq!(store.initialise(&record).unwrap(), record);
 
-    // A flipped byte of the image, a header that is gone, a key that nobody trusts.
+    // A changed byte of the image, an erased seal, an untrusted key.
     disk.boot(Slot::B)
         .unwrap()
         .write_at(SEAL_LEN as u64 + 100, &[1])
@@ -309,7 +309,7 @@ fn a_lost_record_is_rebuilt_from_what_verifies_and_from_nothing_else() {
 }
 
 #[test]
-fn repair_wants_trust_and_then_rebuilds() {
+fn repair_requires_trust_to_rebuild_a_record() {
     let host = Host::new();
     let disk = host.disk();
     let key = SigningKey::from_bytes(&[3; 32]);
@@ -381,7 +381,7 @@ fn repair_wants_trust_and_then_rebuilds() {
     );
     assert!(out.contains("compatible unknown"), "{out}");
 
-    // What no seal tells, a person does: once.
+    // The compatible is in no seal: an operator names it, once.
     let (code, out, _) = run(&["repair", "--plan", "--compatible", "rayos-x86_64"]);
     assert_eq!(
         (code, out.as_str()),

@@ -1,4 +1,4 @@
-//! What a running system says of itself and of the boots before it: the sentence of a trial, and a
+//! What a running system reports about itself and earlier boots: the sentence of a trial, and a
 //! panic of the release that ran before.
 
 #[allow(dead_code, reason = "shared")]
@@ -66,7 +66,7 @@ fn on_trial(tries_left: u8, watch: Option<Watch>) -> MachineStatus {
 }
 
 #[test]
-fn a_trial_says_what_it_waits_for_how_long_and_what_comes_then() {
+fn the_sentence_of_a_trial_says_when_it_commits_and_what_else_happens() {
     let watch = |seconds| {
         Some(Watch {
             checks: 4,
@@ -124,15 +124,15 @@ fn without_a_slot_to_return_to_it_is_recovery() {
     );
 }
 
-/// An event of a release, at a time.
-fn told(log: &EventLog, kind: Kind, subject: Choice, version: &str, time: u64) {
+/// Appends an event of a release, with a time.
+fn append(log: &EventLog, kind: Kind, subject: Choice, version: &str, time: u64) {
     let mut event = Event::new(kind, Some(subject));
     event.version = Text64::new(version).unwrap();
     event.time = time;
     log.append(&event).unwrap();
 }
 
-/// A file as efi-pstore shows it, with its time.
+/// Writes a file as efi-pstore shows it, with its time.
 fn dump(dir: &Path, time: u64, text: &str) {
     let path = dir.join(format!("dmesg-efi-{time}01001"));
     fs::write(&path, text).unwrap();
@@ -146,18 +146,18 @@ fn dump(dir: &Path, time: u64, text: &str) {
 }
 
 #[test]
-fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
+fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     let disk = disk();
     let log = EventLog::open(&disk).unwrap();
-    told(&log, Kind::Launched, A, "1.4.1", 100);
-    told(&log, Kind::Activated, B, "1.4.2", 150);
+    append(&log, Kind::Launched, A, "1.4.1", 100);
+    append(&log, Kind::Activated, B, "1.4.2", 150);
     for time in [200, 300] {
-        told(&log, Kind::Launched, B, "1.4.2", time);
+        append(&log, Kind::Launched, B, "1.4.2", time);
     }
-    // Returned to the guard: no panic of its own.
-    told(&log, Kind::Launched, B, "1.4.2", 400);
-    told(&log, Kind::PassedOver, B, "1.4.2", 400);
-    told(&log, Kind::Launched, A, "1.4.1", 401);
+    // It returned to the guard, so the panic is not its own.
+    append(&log, Kind::Launched, B, "1.4.2", 400);
+    append(&log, Kind::PassedOver, B, "1.4.2", 400);
+    append(&log, Kind::Launched, A, "1.4.1", 401);
     let pstore = tempfile::tempdir().unwrap();
     dump(
         pstore.path(),
@@ -166,7 +166,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
     );
     fs::write(
         pstore.path().join("dmesg-efi-1"),
-        "Oops#1 Part1\nit went on\n",
+        "Oops#1 Part1\nit continued\n",
     )
     .unwrap();
 
@@ -204,7 +204,7 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
         Some("[    1.0] Kernel panic - not syncing: no root")
     );
 
-    // Cut off between the ring and pstore: the same panic is not told twice.
+    // A power cut between ring and pstore: the same panic is not appended twice.
     dump(
         pstore.path(),
         310,
@@ -216,16 +216,16 @@ fn a_panic_becomes_the_last_words_of_the_release_that_ran_before() {
 }
 
 #[test]
-fn the_clock_tells_which_start_a_panic_ended() {
+fn the_time_of_a_panic_selects_the_launch_that_it_ended() {
     let disk = disk();
     let log = EventLog::open(&disk).unwrap();
     for (choice, time) in [(A, 100), (B, 200), (Choice::Recovery, 300)] {
-        told(&log, Kind::Launched, choice, "1", time);
+        append(&log, Kind::Launched, choice, "1", time);
     }
     let events = log.events().unwrap();
     let subject = |time| launched_before(&events, time).unwrap().subject;
-    // 250 and 0: the last one before the present; 150: that one was not started yet; 50: no start
-    // fits, so the last.
+    // 250 and 0: the last launch before the present one; 150: that one was not started yet; 50: no
+    // launch fits, so it is the last one.
     assert_eq!(
         [250, 0, 150, 50].map(subject),
         [Some(B), Some(B), Some(A), Some(B)]
@@ -238,7 +238,7 @@ fn the_clock_tells_which_start_a_panic_ended() {
 }
 
 #[test]
-fn a_record_that_was_rebuilt_is_told_what_the_machine_is_and_no_other() {
+fn only_a_record_without_a_compatible_receives_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("disk.img");
     fixture::partitioned(&path);

@@ -1,4 +1,4 @@
-//! What the program prints as JSON is what `docs/schemas` says.
+//! The JSON output of the program fits the schemas in `docs/schemas`.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A disk with A Good and B on trial, and a directory of variables with a foreign entry, a damaged
+/// A disk with A Good and B on trial, and a folder of variables with a foreign entry, a damaged
 /// one and ours.
 fn machine(dir: &Path) -> Disk {
     let image = dir.join("disk.img");
@@ -114,7 +114,7 @@ fn fits(verb: &str, value: &Value) {
 }
 
 #[test]
-fn every_verb_prints_what_its_schema_says() {
+fn each_verb_prints_json_that_fits_its_schema() {
     let dir = tempfile::tempdir().unwrap();
     let disk = machine(dir.path());
     let verbs = ["status", "why", "log", "entries", "booted"];
@@ -137,7 +137,7 @@ fn every_verb_prints_what_its_schema_says() {
         );
     }
 
-    // Every kind of event, and a release that failed.
+    // Each kind of event, and a release that failed.
     let log = EventLog::open(&disk).unwrap();
     let words =
         schema_of("log")["properties"]["events"]["items"]["properties"]["kind"]["enum"].clone();
@@ -171,7 +171,7 @@ fn every_verb_prints_what_its_schema_says() {
 }
 
 #[test]
-fn a_machine_of_which_nothing_is_known_fits_too_and_so_does_one_that_waits() {
+fn the_status_of_an_unknown_machine_and_of_a_trial_fits_its_schema() {
     let nothing = MachineStatus {
         warnings: vec!["the disk is gone".to_owned()],
         ..MachineStatus::default()
@@ -188,7 +188,7 @@ fn a_machine_of_which_nothing_is_known_fits_too_and_so_does_one_that_waits() {
 }
 
 #[test]
-fn a_schema_refuses_what_is_not_so() {
+fn a_schema_refuses_an_unknown_word() {
     let dir = tempfile::tempdir().unwrap();
     machine(dir.path());
     let mut status = printed(dir.path(), "status");

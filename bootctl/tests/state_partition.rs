@@ -63,7 +63,7 @@ fn a_window_ends_where_its_partition_ends() {
 }
 
 #[test]
-fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
+fn a_write_goes_to_the_older_copy_and_either_copy_is_enough() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
@@ -75,7 +75,10 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
     assert_eq!((second.seq, store.read().unwrap()), (first.seq + 1, second));
     let before = image.bytes();
     assert_eq!(store.write(&second).unwrap(), second);
-    assert!(image.bytes() == before, "nothing new is not written");
+    assert!(
+        image.bytes() == before,
+        "an unchanged record is not written"
+    );
     let stale = store.write(&Record { floor: 9, ..first }).unwrap_err();
     assert_eq!(
         stale.to_string(),
@@ -88,14 +91,14 @@ fn a_write_goes_to_the_copy_not_in_use_and_either_copy_is_enough() {
         store.write(&store.read().unwrap()).unwrap();
         assert!(
             matches!(store.pair(), Pair::Valid { both: true, .. }),
-            "the damaged copy is mended"
+            "the damaged copy is repaired"
         );
         assert_eq!(store.read().unwrap().compatible.as_str(), "rayos-x86_64");
     }
 }
 
 #[test]
-fn a_record_of_a_later_version_or_of_another_disk_is_left_alone() {
+fn a_record_of_a_later_version_or_of_another_disk_is_not_changed() {
     let image = image();
     let disk = Disk::open(image.clone()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
@@ -163,7 +166,7 @@ fn the_ring_keeps_the_last_224_events_in_order() {
 }
 
 #[test]
-fn every_status_survives_the_disk_and_leaves_the_other_slot_alone() {
+fn each_status_is_read_back_and_does_not_change_the_other_slot() {
     let disk = Disk::open(image()).unwrap();
     let store = RecordStore::open(&disk).unwrap();
     let first = store.initialise(&unused(&disk)).unwrap();

@@ -1,4 +1,4 @@
-//! What may be done to the record, what is refused, and in which words.
+//! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
     Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback,
@@ -55,7 +55,7 @@ fn the_target_is_never_the_booted_slot() {
         ..both
     };
     assert_eq!(TargetSlot::choose(&other_way, B).unwrap().slot(), Slot::A);
-    // What the next boot takes is no target either, though another slot runs.
+    // The slot that the next boot starts is not a target either, although another one runs.
     assert_eq!(
         TargetSlot::choose(&both, B),
         Err(Refusal::IsDefault(Slot::A))
@@ -68,7 +68,7 @@ fn the_target_is_never_the_booted_slot() {
         Refusal::Booted(Slot::A).to_string(),
         "slot A is the booted slot"
     );
-    // From recovery: the one that is of no use, else the one that is not the default.
+    // From recovery: a slot that cannot be started, else the one that is not the default.
     assert_eq!(
         TargetSlot::choose(&both, Choice::Recovery).unwrap().slot(),
         Slot::B
@@ -83,7 +83,7 @@ fn the_target_is_never_the_booted_slot() {
 }
 
 #[test]
-fn the_only_fallback_of_what_has_not_committed_is_no_target() {
+fn the_only_fallback_of_an_uncommitted_slot_is_not_a_target() {
     let refusal = Refusal::OnlyFallback {
         booted: Slot::B,
         fallback: Slot::A,
@@ -101,7 +101,7 @@ fn the_only_fallback_of_what_has_not_committed_is_no_target() {
     assert_eq!(TargetSlot::choose(&record(good(1), worn), B), Err(refusal));
     let words = "slot B has not committed in this boot: slot A is its only fallback";
     assert_eq!(refusal.to_string(), words);
-    // A slot that is not Good is nobody's fallback.
+    // A slot that is not Good is not a fallback.
     let default_b = Record {
         default: Slot::B,
         ..record(pending(1), worn)
@@ -110,7 +110,7 @@ fn the_only_fallback_of_what_has_not_committed_is_no_target() {
 }
 
 #[test]
-fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
+fn disarming_removes_the_default_and_the_request_for_the_slot() {
     let before = Record {
         default: Slot::B,
         one_shot: Some(B),
@@ -128,7 +128,7 @@ fn disarming_lets_go_of_whatever_pointed_to_the_slot() {
 }
 
 #[test]
-fn activating_wants_a_disarmed_slot_a_new_enough_release_and_tries() {
+fn activation_requires_a_disarmed_slot_an_index_above_the_floor_and_tries() {
     let armed = record(good(1), good(2));
     let target = TargetSlot::choose(&armed, A).unwrap();
     assert_eq!(
@@ -187,7 +187,7 @@ fn the_first_commit_moves_default_and_floor_and_later_ones_only_the_budget() {
         Ok(after),
         "a single boot does not move the default"
     );
-    // Alone, a release sets the floor; if it revokes, older ones are ruled out.
+    // A single release sets the floor; if it revokes, older ones become Unbootable.
     let alone = commit(&record(pending(7), good(3).unbootable(Reason::Empty)), A).unwrap();
     assert_eq!(alone.floor, 7);
     let revoking = commit(
@@ -222,7 +222,7 @@ fn a_fallback_that_commits_becomes_the_default() {
 }
 
 #[test]
-fn rolling_back_gives_a_trial_up_and_keeps_a_good_slot_as_the_fallback() {
+fn a_rollback_makes_a_trial_unbootable_and_keeps_a_good_slot_as_the_fallback() {
     let given_up = rollback(&record(good(1), pending(2)), B).unwrap();
     assert_eq!(
         (given_up.default, given_up.slot(Slot::B).reason),
@@ -247,7 +247,7 @@ fn rolling_back_gives_a_trial_up_and_keeps_a_good_slot_as_the_fallback() {
 }
 
 #[test]
-fn single_boots_and_marking_bad_never_strand_the_machine() {
+fn one_shots_and_marking_bad_always_leave_a_bootable_slot() {
     let both = record(good(1), good(2));
     assert_eq!(
         boot_once(&both, Choice::Recovery).unwrap().one_shot,

@@ -1,5 +1,5 @@
-//! What was decided outlives the loss of either copy of the record; and every cut on the way there
-//! is legal.
+//! A decision survives the loss of either copy of the record, and each power cut before that leaves
+//! a valid state.
 
 #[allow(dead_code, reason = "shared")]
 mod fixture;
@@ -24,11 +24,11 @@ const GOOD: Status = Status::Good { budget_left: 8 };
 #[derive(Debug)]
 struct Fragile {
     memory: MemDevice,
-    /// Writes that still reach the medium; the next one reaches it in half.
+    /// Number of writes that still reach the medium; of the next one a half does.
     left: AtomicUsize,
-    /// Offset that cannot be written to.
+    /// Offset that cannot be written.
     bad: Option<u64>,
-    /// Writes into copies of the record.
+    /// Number of writes to copies of the record.
     records: AtomicUsize,
 }
 
@@ -90,7 +90,7 @@ fn store(image: &[u8]) -> RecordStore {
     RecordStore::open(&disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512)))).unwrap()
 }
 
-/// A Good, and B started from its last try but `left`, as the guard leaves the record.
+/// Returns the record with A Good and B started with `left` tries left, as the guard leaves it.
 fn on_trial(left: u8) -> (Vec<u8>, Record) {
     let device = Arc::new(MemDevice::from_bytes(fixture::image(), 512));
     let disk = disk(device.clone());
@@ -149,7 +149,7 @@ fn machine(device: Arc<Fragile>, booted: Slot) -> Machine {
     }
 }
 
-/// The image with one copy of the record overwritten.
+/// Returns the image with one copy of the record overwritten.
 fn without(image: &[u8], copy: usize) -> Vec<u8> {
     let start = disk(Arc::new(MemDevice::from_bytes(image.to_vec(), 512)))
         .state()
@@ -161,7 +161,7 @@ fn without(image: &[u8], copy: usize) -> Vec<u8> {
     image
 }
 
-/// What the next boot starts.
+/// Returns what the next boot starts.
 fn next(record: &Record) -> Choice {
     match decide(record, Request::Plain, Tried::default()) {
         record::Decision::Launch { choice, .. } => choice,
@@ -170,7 +170,7 @@ fn next(record: &Record) -> Choice {
 }
 
 #[test]
-fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
+fn a_commit_survives_the_loss_of_either_copy_even_after_the_last_try() {
     let (image, _) = on_trial(0);
     let device = Fragile::new(image, usize::MAX, None);
     let change = machine(device.clone(), Slot::B).commit(0).unwrap();
@@ -193,7 +193,7 @@ fn a_commit_outlives_the_loss_of_either_copy_even_after_the_last_try() {
 }
 
 #[test]
-fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
+fn a_commit_that_is_cut_leaves_a_trial_or_a_commit_and_the_next_one_completes_it() {
     let (image, trial) = on_trial(1);
     let mut writes = 0;
     loop {
@@ -207,7 +207,11 @@ fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
             status == GOOD || found == trial,
             "cut in write {writes}: {status:?}"
         );
-        assert_eq!(outcome.is_ok(), status == GOOD, "a commit is told as it is");
+        assert_eq!(
+            outcome.is_ok(),
+            status == GOOD,
+            "a failed commit is reported as failed"
+        );
         // The same boot again, as after a restart of the service.
         let again = Fragile::new(cut, usize::MAX, None);
         machine(again.clone(), Slot::B).commit(0).unwrap();
@@ -223,11 +227,14 @@ fn a_commit_cut_anywhere_is_a_trial_or_a_commit_and_the_next_one_ends_it() {
             break;
         }
     }
-    assert_eq!(writes, 4, "two copies and an event, and once uncut");
+    assert_eq!(
+        writes, 4,
+        "two copies and an event, and one run without a cut"
+    );
 }
 
 #[test]
-fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_commit() {
+fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_does_not_fail_a_commit() {
     let (image, _) = on_trial(2);
     let device = Fragile::new(image.clone(), usize::MAX, None);
     machine(device.clone(), Slot::B).commit(0).unwrap();
@@ -272,7 +279,7 @@ fn a_plain_boot_writes_one_copy_and_a_bad_sector_under_the_other_is_no_failed_co
 }
 
 #[test]
-fn what_a_person_ruled_out_stays_so_without_the_newest_copy() {
+fn a_slot_ruled_out_by_an_operator_stays_so_without_the_newer_copy() {
     let (image, _) = on_trial(1);
     let device = Fragile::new(image, usize::MAX, None);
     machine(device.clone(), Slot::A)

@@ -1,5 +1,5 @@
-//! What is in `dist` is sound: the systemd units by the word of systemd, the scripts by that of
-//! their shell, and all of them name only verbs and options that there are.
+//! The files in `dist` are valid: systemd accepts the units, the shell accepts the scripts, and all
+//! of them use only existing verbs and options.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn systemd_accepts_the_units() {
     let dir = tempfile::tempdir().unwrap();
     let mut units = Vec::new();
     for file in files("systemd") {
-        // It looks for the program.
+        // systemd looks for the program.
         let text = std::fs::read_to_string(&file)
             .unwrap()
             .replace("/usr/bin/rayos-bootctl", PROGRAM);
@@ -36,14 +36,13 @@ fn systemd_accepts_the_units() {
         .args(&units)
         .output()
     {
-        // A machine without systemd has no use for the units either; the public continuous
-        // integration has it.
+        // Without systemd the units cannot be checked; the public continuous integration has it.
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => panic!("systemd-analyze: {error}"),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            // It judges all that the units lean on, too; what the distribution's own units do is
-            // not ours to mend.
+            // It also checks units of the distribution that ours depend on; their errors are
+            // ignored.
             let ours: Vec<&str> = said
                 .lines()
                 .filter(|line| line.contains("rayos-health"))
@@ -54,7 +53,7 @@ fn systemd_accepts_the_units() {
 }
 
 #[test]
-fn scripts_are_shell_and_name_verbs_that_there_are() {
+fn scripts_are_valid_shell_and_use_existing_verbs() {
     let mut seen = Vec::new();
     for file in files("init").into_iter().chain(files("systemd")) {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -69,8 +68,7 @@ fn scripts_are_shell_and_name_verbs_that_there_are() {
             let Some((_, rest)) = line.split_once("rayos-bootctl ") else {
                 continue;
             };
-            // Up to whatever the shell does with the rest of the line; what it fills in is a word,
-            // whatever it is.
+            // The command ends where the shell takes over; a substitution counts as a word.
             let (rest, filled) = rest
                 .split_once("\"$")
                 .map_or((rest, false), |(rest, _)| (rest, true));
@@ -80,7 +78,7 @@ fn scripts_are_shell_and_name_verbs_that_there_are() {
                 .map(|word| word.trim_end_matches([')', '"']))
                 .chain(filled.then_some("word"));
             let words: Vec<&str> = words.collect();
-            // Its help is refused for a verb or an option that there is not.
+            // The program refuses to print help for an unknown verb or option.
             let output = Command::new(PROGRAM)
                 .args(&words)
                 .arg("--help")

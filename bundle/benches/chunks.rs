@@ -1,4 +1,4 @@
-//! Speed of the parts: compressing, checking and decompressing chunks, and reading a head.
+//! Speed of compressing, checking and decompressing chunks, and of reading a head.
 #![allow(missing_docs, reason = "criterion's macros")]
 
 use bundle::create::{BundleOutput, CreateOptions};
@@ -14,7 +14,7 @@ use std::io::Cursor;
 
 const IMAGE_LEN: usize = 16 << 20;
 
-/// Text of words in no order: compresses by about three, like programs do.
+/// Returns text of words in random order. It compresses to about a third, as programs do.
 fn image() -> Vec<u8> {
     let mut image = Vec::new();
     let mut state = [0; 32];
@@ -78,7 +78,7 @@ fn benches(criterion: &mut Criterion) {
     });
     group.finish();
 
-    // What `create` does of an image: small chunks that build upon the bytes before them.
+    // As `create` compresses images: small chunks that refer to the bytes before them.
     let mut group = criterion.benchmark_group("run");
     let run = &image[..512 << 10];
     group.throughput(Throughput::Bytes(run.len() as u64));

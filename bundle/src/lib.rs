@@ -18,7 +18,7 @@
 //! | `read` | head parser, reader, decoder |
 //! | [`trust`] | keys, trust files, signing |
 //! | [`open`] | checks and extracts whole bundles |
-//! | [`create`] | creates a bundle from a recipe |
+//! | [`mod@create`] | creates a bundle from a recipe |
 //! | [`delta`] | creates a delta bundle from two bundles |
 //! | [`report`] | describes and compares releases |
 //!

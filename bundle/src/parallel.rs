@@ -11,10 +11,10 @@ const PIECES_PER_WORKER: usize = 4;
 
 /// Calls `consume` with the result of `work` for every piece that `produce` returns, in that order.
 ///
-/// `produce` and `consume` run on the calling thread. `work` runs on `workers` threads, one of which
-/// is the calling thread; each has its own value of `state`. Maximum four pieces for each worker are
-/// in progress, so memory does not depend on the number of pieces. The result does not depend on
-/// `workers`.
+/// `produce` and `consume` run on the calling thread. `work` runs on `workers` threads, one of
+/// which is the calling thread; each has its own value of `state`. Maximum four pieces for each
+/// worker are in progress, so memory does not depend on the number of pieces. The result does not
+/// depend on `workers`.
 ///
 /// # Errors
 /// The first error of `produce` or `consume`; pieces in progress are then dropped.

@@ -1,6 +1,6 @@
 //! More forgeries that a reader must refuse: signatures that are almost valid, weak keys, lengths
-//! that overflow, and parts of one release in another. Each is signed with the trusted key, unless it
-//! is about the signature.
+//! that overflow, and parts of one release in another. Each is signed with the trusted key, unless
+//! it is about the signature.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -70,8 +70,8 @@ fn a_signature_changed_without_the_key() {
 
 #[test]
 fn a_signature_with_a_point_of_small_order() {
-    // R is the identity and S is zero: valid for any message, for a key of small order and a verifier
-    // that is not strict.
+    // R is the identity and S is zero: valid for any message, for a key of small order and a
+    // verifier that is not strict.
     let said = refusal(&with_seal(|seal| {
         seal[SIGNATURE..SIGNATURE + 64].fill(0);
         seal[SIGNATURE] = 1;

@@ -160,7 +160,7 @@ fn a_signature_made_by_openssl_is_attached() {
             3,
             "attach y.bundle --public-key keys/release.pub --signature y.sig"
         )
-        .contains("has signed this seal already")
+        .contains("has already signed this seal")
     );
     for wrong in [0, 63, 65] {
         fs::write(path.join("short"), vec![1; wrong]).unwrap();

@@ -1,5 +1,5 @@
-//! Documentation of input and output: JSON schemas, the example of a `bundle.toml`, and the examples
-//! of the help.
+//! Documentation of input and output: JSON schemas, the example of a `bundle.toml`, and the
+//! examples of the help.
 
 mod sample;
 
@@ -129,11 +129,11 @@ fn json_output_matches_its_schema() {
 
 /// Returns the keys of a table of the example, with those that are commented out.
 fn keys(example: &str, table: &str) -> Vec<String> {
-    let stands = example
+    let section = example
         .split(&format!("\n{table}\n"))
         .nth(1)
         .unwrap_or_else(|| panic!("{table}"));
-    let lines = stands.lines().take_while(|line| !line.starts_with('['));
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
     let keys = lines.filter_map(|line| line.trim_start_matches("# ").split_once(" = "));
     keys.map(|(key, _)| key.to_owned())
         .filter(|key| !key.contains(' '))

@@ -10,8 +10,8 @@ use std::path::Path;
 
 const BLOCK: u64 = 4096;
 
-/// Returns a release of one root image with the maximum number of chunks, all of this kind, and with
-/// base ranges.
+/// Returns a release of one root image with the maximum number of chunks, all of this kind, and
+/// with base ranges.
 fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
     let mut parts = Parts::sample();
     let mut chunk = [0; 64];

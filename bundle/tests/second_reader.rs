@@ -1,8 +1,8 @@
-//! Valid and broken bundles, checked by this reader and by `second_reader.py`, which was written from
-//! docs/format.md alone, with other libraries. Both must agree on each.
+//! Valid and broken bundles, checked by this reader and by `second_reader.py`, which was written
+//! from docs/format.md alone, with other libraries. Both must agree on each.
 //!
-//! `RAYOS_BUNDLES` is the number of bundles (`scripts/prove bundles` sets a higher one), `RAYOS_SEED`
-//! the first seed, and `RAYOS_FIGURES` the file for the results.
+//! `RAYOS_BUNDLES` is the number of bundles (`scripts/prove bundles` sets a higher one),
+//! `RAYOS_SEED` the first seed, and `RAYOS_FIGURES` the file for the results.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod sample;

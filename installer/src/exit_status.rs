@@ -7,7 +7,8 @@ use bootctl::device::OpenError;
 use cli::ExitStatus;
 use std::error::Error;
 
-/// Returns the exit status for an error, given with its causes: that of the first known one. *Pure.*
+/// Returns the exit status for an error, given with its causes: that of the first known one.
+/// *Pure.*
 pub fn exit_status<'e>(chain: impl IntoIterator<Item = &'e (dyn Error + 'static)>) -> ExitStatus {
     chain
         .into_iter()
@@ -71,7 +72,8 @@ mod tests {
 
     #[test]
     fn the_first_known_cause_decides() {
-        let refused = || InstallError::from(Refusal::PartitionMissing("boot-b"));
+        let refused =
+            || InstallError::from(Refusal::PartitionMissing(record::PartitionName::BootB));
         let prepare = || InstallError::Prepare {
             what: "x",
             error: io::ErrorKind::Other.into(),

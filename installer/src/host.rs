@@ -1,4 +1,4 @@
-//! Randomness, threads and restart: what the programs take from their machine and pass on as values.
+//! Randomness, threads and restart: what the programs take from their machine.
 
 use record::Guid;
 use rustix::system::{RebootCommand, reboot};

@@ -55,7 +55,10 @@ pub enum MediaError {
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
     /// The bundle is longer than a file on a FAT file system may be.
-    #[error("bundle {path}: {len} bytes, and a file on a FAT file system has at most {MAX_FAT_FILE}", path = path.display())]
+    #[error(
+        "bundle {}: {len} bytes, maximum on a FAT file system {MAX_FAT_FILE}",
+        path.display()
+    )]
     TooLong {
         /// The bundle.
         path: PathBuf,
@@ -64,7 +67,7 @@ pub enum MediaError {
     },
     /// The file name of the bundle is not possible on a FAT file system.
     #[error(
-        "bundle {0:?}: its name cannot stand on a FAT file system: expected 1 to 200 printable ASCII \
+        "bundle {0:?}: name not possible on a FAT file system: expected 1 to 200 printable ASCII \
          characters without \" * / : < > ? \\ |, no space or dot at the end"
     )]
     Name(String),
@@ -103,7 +106,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let incoming = Incoming::open(source, trust, Retries::default(), &|_, _| {}).await?;
     let release = Arc::clone(incoming.release());
     let mut taken = incoming
-        .take(&[ImageRole::Guard, ImageRole::Recovery])
+        .into_images(&[ImageRole::Guard, ImageRole::Recovery])
         .await?;
     let mut take = |role| taken.remove(&role).ok_or(MediaError::Missing(role));
     let (guard, image) = (take(ImageRole::Guard)?, take(ImageRole::Recovery)?);
@@ -146,8 +149,8 @@ impl MediaContent<'_> {
         Ok(needed.max(36 * ALIGNMENT).next_multiple_of(ALIGNMENT))
     }
 
-    /// Creates the file system at `offset` of `device`. *Writes*, durable on return. The same content
-    /// gives the same bytes.
+    /// Creates the file system at `offset` of `device`. *Writes*, durable on return. The same
+    /// content gives the same bytes.
     ///
     /// # Errors
     /// [`MediaError`].
@@ -201,7 +204,8 @@ impl MediaContent<'_> {
     }
 }
 
-/// Returns the length of a stick with a file system of `esp_len` bytes: a table at each end. *Pure.*
+/// Returns the length of a stick with a file system of `esp_len` bytes and a table at each end.
+/// *Pure.*
 #[must_use]
 pub const fn stick_len(esp_len: u64) -> u64 {
     esp_len + 2 * ALIGNMENT

@@ -54,8 +54,8 @@ pub fn only_installation(candidates: &[Candidate]) -> Option<&Candidate> {
 /// `read_fingerprint`, which reads the chosen disk.
 ///
 /// There is one if no disk can be installed to and exactly one contains an installation, or if the
-/// chosen disk was installed from this medium: answers with `erase` would otherwise install again at
-/// each boot.
+/// chosen disk was installed from this medium: answers with `erase` would otherwise install again
+/// at each boot.
 #[must_use]
 pub fn existing_installation<'a>(
     candidates: &'a [Candidate],
@@ -70,7 +70,8 @@ pub fn existing_installation<'a>(
             let path = chosen.disk.path.display();
             let reason = || {
                 format!(
-                    "{path} was installed from this medium. To install again, change its install.toml."
+                    "{path} was installed from this medium. \
+                     To install again, change its install.toml."
                 )
             };
             (is_installed && read_fingerprint(chosen) == Some(fingerprint))

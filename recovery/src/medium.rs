@@ -45,8 +45,8 @@ pub enum MediumError {
 }
 
 impl Medium {
-    /// Searches every block device for a medium and mounts it at `at`, read-only; `None` if there is
-    /// none. *Reads.*
+    /// Searches every block device for a medium and mounts it at `at`, read-only; `None` if there
+    /// is none. *Reads.*
     ///
     /// # Errors
     /// The block devices cannot be listed. A device that cannot be mounted is skipped.
@@ -98,8 +98,8 @@ impl Medium {
         }
     }
 
-    /// Returns the fingerprint of this medium with `bundle`. *Reads* its answers file and the seal of
-    /// the bundle.
+    /// Returns the fingerprint of this medium with `bundle`. *Reads* its answers file and the seal
+    /// of the bundle.
     ///
     /// # Errors
     /// [`MediumError::Io`].

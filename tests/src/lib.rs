@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `catalogue` | the rows of docs/threat-model.md |
 //! | `image` | partition tables and FAT file systems, read by other tools |
+//! | `memory_machine` | a machine in memory for the real installer and updater |
 //! | `project` | the files of the project, for tests that read documents and sources |
 //! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
@@ -13,6 +14,7 @@
 
 pub mod catalogue;
 mod image;
+pub mod memory_machine;
 pub mod project;
 pub mod recording;
 mod sample;

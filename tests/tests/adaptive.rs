@@ -1,14 +1,12 @@
-//! What the disk has is not fetched, what it seems to have is not believed, and what is right is
-//! not written again.
-
-mod lab;
+//! Chunks that the disk has are not fetched, every reused block is verified, and chunks that are in
+//! place are not written again.
 
 use bootctl::device::{BlockDevice, MemDevice};
-use lab::{FIRST, Lab, SECOND, image, installed, options, trust};
 use record::{Choice, Slot};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image, installed, options, trust};
 use updater::Amounts;
 use updater::source::MemorySource;
 use updater::{Outcome, Report};
@@ -17,14 +15,14 @@ const BLOCK: usize = 4096;
 /// The booted slot; the other one is written.
 const A: Choice = Choice::Slot(Slot::A);
 
-/// The second release's root: that of the first with its blocks in another order, every `new`th
-/// replaced, and an odd end.
+/// Returns the root of the second release: the first one's blocks in another order, every `new`th
+/// replaced, and an end that is not a whole block.
 fn moved(new: usize) -> Vec<u8> {
     let old = image(11, 3_000_000);
     let fresh = image(77, 3_000_000);
     let blocks = old.len() / BLOCK;
     let mut root = Vec::new();
-    // Pieces of 80 KiB, back to front: no chunk of 16, 32 or 64 KiB is where it was.
+    // Pieces of 80 KiB in reverse order: no chunk of 16, 32 or 64 KiB is in its place.
     for first in (0..blocks).step_by(20).rev() {
         for block in first..blocks.min(first + 20) {
             let from = if block % new == 0 { &fresh } else { &old };
@@ -35,7 +33,7 @@ fn moved(new: usize) -> Vec<u8> {
     root
 }
 
-/// The second release with this root.
+/// Returns the second release with this root.
 fn second(root: &[u8]) -> Vec<u8> {
     let images = [
         ("boot", image(20, 700_000)),
@@ -53,25 +51,25 @@ fn report(outcome: Outcome) -> Report {
     }
 }
 
-fn slot_b_holds(lab: &Lab, root: &[u8]) {
-    let [boot, held] = lab.bytes(Slot::B);
+fn slot_b_holds(machine: &MemoryMachine, root: &[u8]) {
+    let [boot, held] = machine.bytes(Slot::B);
     assert!(boot[BLOCK..][..700_000] == image(20, 700_000), "boot image");
     assert!(held[..root.len()] == *root, "root image");
 }
 
-/// What a plan says, and that making it changed nothing.
-async fn planned(lab: &Lab, bundle: Vec<u8>) -> Amounts {
-    let before = lab.device.bytes();
+/// Returns the amounts of a plan and checks that planning writes nothing.
+async fn planned(machine: &MemoryMachine, bundle: Vec<u8>) -> Amounts {
+    let before = machine.device.bytes();
     let trust = trust();
     let options = updater::Options {
         plan_only: true,
         ..options(&trust)
     };
-    let device = Arc::clone(&lab.device) as Arc<dyn BlockDevice>;
-    let planned = lab
+    let device = Arc::clone(&machine.device) as Arc<dyn BlockDevice>;
+    let planned = machine
         .update_on(device, MemorySource::new(bundle, 10_000), A, &options)
         .await;
-    assert!(lab.device.bytes() == before, "planning changes nothing");
+    assert!(machine.device.bytes() == before, "planning changes nothing");
     match planned {
         Ok(Outcome::Planned(_, amounts)) => amounts,
         other => panic!("not planned: {other:?}"),
@@ -79,14 +77,19 @@ async fn planned(lab: &Lab, bundle: Vec<u8>) -> Amounts {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_of_the_booted_slot_are_not_fetched_wherever_they_lie() {
+async fn blocks_of_the_booted_slot_are_not_fetched_whatever_their_place() {
     for sector_size in [512, 4096] {
-        let lab = installed(sector_size).await;
+        let machine = installed(sector_size).await;
         let root = moved(64);
         let bundle = second(&root);
-        let amounts = planned(&lab, bundle.clone()).await;
-        let report = report(lab.update(bundle.clone(), Slot::A).await.expect("updated"));
-        slot_b_holds(&lab, &root);
+        let amounts = planned(&machine, bundle.clone()).await;
+        let report = report(
+            machine
+                .update(bundle.clone(), Slot::A)
+                .await
+                .expect("updated"),
+        );
+        slot_b_holds(&machine, &root);
         assert!(report.composed_bytes > 1_000_000, "{report:?}");
         assert_eq!(report.composed_bytes, amounts.composed_bytes);
         // Boot image and new blocks, not the root image.
@@ -107,16 +110,16 @@ async fn blocks_of_the_booted_slot_are_not_fetched_wherever_they_lie() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn asked_not_to_look_it_fetches_everything() {
-    let lab = installed(512).await;
+async fn without_adaptive_everything_is_fetched() {
+    let machine = installed(512).await;
     let root = moved(64);
     let trust = trust();
     let options = updater::Options {
         adaptive: false,
         ..options(&trust)
     };
-    let device = Arc::clone(&lab.device) as Arc<dyn BlockDevice>;
-    let done = lab
+    let device = Arc::clone(&machine.device) as Arc<dyn BlockDevice>;
+    let done = machine
         .update_on(
             device,
             MemorySource::new(second(&root), 10_000),
@@ -125,22 +128,22 @@ async fn asked_not_to_look_it_fetches_everything() {
         )
         .await;
     let report = report(done.expect("updated"));
-    slot_b_holds(&lab, &root);
+    slot_b_holds(&machine, &root);
     assert_eq!(report.composed_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_cannot_tell_what_is_behind_it_but_is_applied() {
-    let lab = installed(512).await;
+async fn a_pipe_is_applied_without_hints() {
+    let machine = installed(512).await;
     let root = moved(64);
     let mut pipe = MemorySource::new(second(&root), 10_000);
     pipe.seekable = false;
-    let report = report(lab.update_from(pipe, A).await.expect("updated"));
-    slot_b_holds(&lab, &root);
+    let report = report(machine.update_from(pipe, A).await.expect("updated"));
+    slot_b_holds(&machine, &root);
     assert_eq!(report.composed_bytes, 0);
 }
 
-/// A disk on which one range changes once it has been read as often as said.
+/// A disk with a range that changes after a number of bytes of it were read.
 struct Changing {
     inner: Arc<MemDevice>,
     range: std::ops::Range<u64>,
@@ -150,10 +153,11 @@ struct Changing {
 }
 
 impl Changing {
-    /// The disk of `lab`, of which `range` changes after `reads_until` bytes of it were read.
-    fn of(lab: &Lab, range: std::ops::Range<u64>, reads_until: u64) -> Arc<Self> {
+    /// Returns the disk of `machine`, whose `range` changes after `reads_until` bytes of it were
+    /// read.
+    fn of(machine: &MemoryMachine, range: std::ops::Range<u64>, reads_until: u64) -> Arc<Self> {
         let (inner, reads, changed) = (
-            Arc::clone(&lab.device),
+            Arc::clone(&machine.device),
             AtomicU64::new(0),
             AtomicBool::new(false),
         );
@@ -201,22 +205,21 @@ impl BlockDevice for Changing {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
-    let lab = installed(512).await;
+async fn blocks_that_change_after_the_scan_are_fetched() {
+    let machine = installed(512).await;
     let root = moved(64);
-    let window = lab.disk().root(Slot::A).expect("root");
-    // Its image is read once to look for blocks; whatever is read of it after that is something
-    // else.
+    let window = machine.disk().root(Slot::A).expect("root");
+    // The scan reads the image once; later reads return other bytes.
     let image_len = 3_000_000_u64.next_multiple_of(BLOCK as u64);
     let changing = Changing::of(
-        &lab,
+        &machine,
         window.start()..window.start() + window.len(),
         image_len,
     );
     let trust = trust();
     let device = Arc::clone(&changing) as Arc<dyn BlockDevice>;
     let bundle = second(&root);
-    let done = lab
+    let done = machine
         .update_on(
             device,
             MemorySource::new(bundle.clone(), 10_000),
@@ -225,8 +228,11 @@ async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
         )
         .await;
     let report = report(done.expect("updated"));
-    assert!(changing.changed.load(Ordering::SeqCst), "the disk has lied");
-    slot_b_holds(&lab, &root);
+    assert!(
+        changing.changed.load(Ordering::SeqCst),
+        "the range has not changed"
+    );
+    slot_b_holds(&machine, &root);
     assert!(
         report.fetched_bytes > bundle.len() as u64 * 6 / 10,
         "{report:?}"
@@ -234,14 +240,14 @@ async fn what_the_booted_slot_seemed_to_have_is_fetched_after_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
-    let lab = installed(512).await;
-    let window = lab.disk().root(Slot::A).expect("root");
+async fn the_scan_reads_only_the_images_of_the_booted_slot() {
+    let machine = installed(512).await;
+    let window = machine.disk().root(Slot::A).expect("root");
     let behind = window.start() + 3_000_000_u64.next_multiple_of(BLOCK as u64);
-    let counted = Changing::of(&lab, behind..window.start() + window.len(), u64::MAX);
+    let counted = Changing::of(&machine, behind..window.start() + window.len(), u64::MAX);
     let (trust, root) = (trust(), moved(64));
     let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-    let done = lab
+    let done = machine
         .update_on(
             device,
             MemorySource::new(second(&root), 10_000),
@@ -250,22 +256,22 @@ async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
         )
         .await;
     assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
-    slot_b_holds(&lab, &root);
+    slot_b_holds(&machine, &root);
     assert_eq!(counted.reads.load(Ordering::SeqCst), 0);
 
-    // A slot that does not tell how long its root image is may have something anywhere.
-    let lab = installed(512).await;
-    let boot = lab.disk().boot(Slot::A).expect("boot");
+    // Without the length of the root image, the whole partition is scanned.
+    let machine = installed(512).await;
+    let boot = machine.disk().boot(Slot::A).expect("boot");
     let kept = 4096 + 700_000_u64.next_multiple_of(4096);
     boot.write_at(kept, &vec![0; (boot.len() - kept) as usize])
         .expect("written");
     let counted = Changing {
-        inner: Arc::clone(&lab.device),
+        inner: Arc::clone(&machine.device),
         ..Arc::into_inner(counted).expect("alone")
     };
     let counted = Arc::new(counted);
     let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-    let done = lab
+    let done = machine
         .update_on(
             device,
             MemorySource::new(second(&root), 10_000),
@@ -274,30 +280,30 @@ async fn of_the_other_slot_no_more_is_read_than_its_images_take() {
         )
         .await;
     assert!(report(done.expect("updated")).composed_bytes > 1_000_000);
-    slot_b_holds(&lab, &root);
+    slot_b_holds(&machine, &root);
     assert!(counted.reads.load(Ordering::SeqCst) > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
+async fn a_range_that_should_be_zero_is_read_only_until_it_differs() {
     let mut root = image(21, 3_000_000);
     let zeroes = 65_536..65_536 + 2_097_152;
     root[zeroes.clone()].fill(0);
     for (filling, most) in [(0x5a, 64 * 1024), (0, 2_097_152 + 64 * 1024)] {
-        let lab = installed(512).await;
-        let window = lab.disk().root(Slot::B).expect("root");
+        let machine = installed(512).await;
+        let window = machine.disk().root(Slot::B).expect("root");
         window
             .write_at(0, &vec![filling; window.len() as usize])
             .expect("written");
         let range = window.start() + zeroes.start as u64..window.start() + zeroes.end as u64;
-        let counted = Changing::of(&lab, range, u64::MAX);
+        let counted = Changing::of(&machine, range, u64::MAX);
         let trust = trust();
         let planning = updater::Options {
             plan_only: true,
             ..options(&trust)
         };
         let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
-        let planned = lab
+        let planned = machine
             .update_on(
                 device,
                 MemorySource::new(second(&root), 10_000),
@@ -308,7 +314,7 @@ async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
         let Ok(Outcome::Planned(_, amounts)) = planned else {
             panic!("{planned:?}")
         };
-        // All of what is there, and next to nothing of what is not.
+        // All of a range with zeroes, and a small part of a range without.
         let read = counted.reads.load(Ordering::SeqCst);
         assert!(read > 0 && read <= most, "{filling}: {read}");
         assert_eq!(
@@ -316,34 +322,40 @@ async fn of_what_should_be_zero_a_slot_with_something_else_is_hardly_read() {
             filling == 0,
             "{amounts:?}"
         );
-        // What was there does not show through.
-        lab.update(second(&root), Slot::A).await.expect("updated");
-        slot_b_holds(&lab, &root);
+        // The old content is overwritten.
+        machine
+            .update(second(&root), Slot::A)
+            .await
+            .expect("updated");
+        slot_b_holds(&machine, &root);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_with_damaged_hints_is_refused_without_a_trace() {
-    let lab = installed(512).await;
-    let before = lab.device.bytes();
+async fn a_bundle_with_damaged_hints_is_refused_and_nothing_is_written() {
+    let machine = installed(512).await;
+    let before = machine.device.bytes();
     let mut bundle = second(&moved(64));
     let last = bundle.len() - 1;
     bundle[last] ^= 1;
-    let failure = lab.update(bundle, Slot::A).await.expect_err("refused");
+    let failure = machine.update(bundle, Slot::A).await.expect_err("refused");
     assert!(
         failure
             .to_string()
             .starts_with("block hints: digest mismatch"),
         "{failure}"
     );
-    assert!(lab.device.bytes() == before);
+    assert!(machine.device.bytes() == before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_that_stay_where_they_are_are_neither_fetched_nor_written() {
-    let lab = installed(512).await;
-    lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
-    // The same release but for a few bytes of its root.
+async fn chunks_in_place_are_neither_fetched_nor_written() {
+    let machine = installed(512).await;
+    machine
+        .update(SECOND.bundle(), Slot::A)
+        .await
+        .expect("updated");
+    // The same release except for a few bytes of its root.
     let mut root = image(21, 3_000_000);
     root[1_500_000..1_500_010].fill(1);
     let images = [
@@ -352,24 +364,24 @@ async fn chunks_that_stay_where_they_are_are_neither_fetched_nor_written() {
         ("recovery", image(22, 500_000)),
         ("guard", image(23, 100_000)),
     ];
-    let third = lab::Sample {
+    let third = tests::memory_machine::Sample {
         version: "1.2.0",
         index: 3,
         seed: 0,
     }
     .bundle_of(&images, "test-machine", 1);
-    let report = report(lab.update(third, Slot::A).await.expect("updated"));
-    slot_b_holds(&lab, &root);
+    let report = report(machine.update(third, Slot::A).await.expect("updated"));
+    slot_b_holds(&machine, &root);
     assert!(report.written_bytes <= 64 * 1024, "{report:?}");
     assert_eq!(report.reused_bytes + report.written_bytes, 3_700_000);
 }
 
-/// Applies `bundle` to slot B, fetching what is not in its place; and how many bytes of its root
-/// partition were read for that.
-async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
-    let window = lab.disk().root(Slot::B).expect("root");
+/// Applies `bundle` to slot B, reusing only chunks in place. Returns the report and the number of
+/// bytes read from its root partition.
+async fn counted(machine: &MemoryMachine, bundle: &[u8]) -> (Report, u64) {
+    let window = machine.disk().root(Slot::B).expect("root");
     let counting = Arc::new(Changing {
-        inner: Arc::clone(&lab.device),
+        inner: Arc::clone(&machine.device),
         range: window.start()..window.start() + window.len(),
         reads: AtomicU64::new(0),
         reads_until: u64::MAX,
@@ -382,7 +394,7 @@ async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
         ..options(&trust)
     };
     let device = Arc::clone(&counting) as Arc<dyn BlockDevice>;
-    let done = lab
+    let done = machine
         .update_on(
             device,
             MemorySource::new(bundle.to_vec(), 10_000),
@@ -397,35 +409,34 @@ async fn counted(lab: &Lab, bundle: &[u8]) -> (Report, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_with_something_quite_different_is_not_read_in_vain_and_one_that_was_cut_off_is() {
+async fn a_different_slot_is_hardly_read_and_an_interrupted_one_is_reused() {
     const MIB: usize = 1 << 20;
-    let lab = Lab::with_root(512, 24);
-    lab.install(FIRST.bundle()).await.expect("installed");
-    lab.commit(Slot::A);
+    let machine = MemoryMachine::with_root(512, 24);
+    machine.install(FIRST.bundle()).await.expect("installed");
+    machine.commit(Slot::A);
     let root = image(21, 24 * MIB);
     let bundle = second(&root);
     let mut noise = image(99, 24 * MIB);
     noise.iter_mut().for_each(|byte| *byte |= 1);
     let spoil = |from: usize, to: usize| {
-        let window = lab.disk().root(Slot::B).expect("root");
+        let window = machine.disk().root(Slot::B).expect("root");
         window
             .write_at(from as u64, &noise[from..to])
             .expect("write");
     };
     spoil(0, 24 * MIB);
-    // The first 8 MiB, of which 2 are zero; 4 more of zeroes; and one chunk in each of the 4 MiB
-    // behind them.
-    let (report, read) = counted(&lab, &bundle).await;
-    slot_b_holds(&lab, &root);
+    // The first 8 MiB, 2 of them zero; 4 more MiB of zeroes; one chunk in each of the next 4 MiB.
+    let (report, read) = counted(&machine, &bundle).await;
+    slot_b_holds(&machine, &root);
     assert!(read < 12 * MIB as u64 + 4 * 65_536, "{read}");
-    // The zeroes of the boot image are there.
+    // The zeroes of the boot image are in place.
     assert_eq!(report.reused_bytes, 131_072, "{report:?}");
-    // Cut off near the beginning, in the middle, and with nothing but the end left: what is there
-    // is found.
+    // Interrupted near the beginning, in the middle, and with only the end left: the chunks in place
+    // are found.
     for (from, to) in [(MIB, 24 * MIB), (13 * MIB, 24 * MIB), (0, 15 * MIB)] {
         spoil(from, to);
-        let (report, _) = counted(&lab, &bundle).await;
-        slot_b_holds(&lab, &root);
+        let (report, _) = counted(&machine, &bundle).await;
+        slot_b_holds(&machine, &root);
         let right = (24 * MIB - (to - from)) as u64;
         assert!(
             report.reused_bytes + 131_072 >= right,

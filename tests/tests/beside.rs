@@ -1,7 +1,5 @@
-//! Installing beside another system, whose table sgdisk made: of the disk nothing is written but
-//! what is ours.
-
-mod lab;
+//! Installation beside another system, whose partition table sgdisk has made: only our ranges of the
+//! disk are written.
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::efivars::MemVars;
@@ -13,19 +11,19 @@ use installer::esp::guards::Guard;
 use installer::install::answers::Answers;
 use installer::install::unattended::{self, Environment};
 use installer::install::{InstallError, InstallOptions};
-use lab::{FIRST, Lab, SECOND, image};
 use record::{Guid, Slot, Text64};
 use std::io;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image};
 use updater::Outcome;
 use updater::events::Silent;
 use updater::source::{Fault, Location, MemorySource};
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 128 * MIB;
-/// The other system's partitions; between the last two there is room for ours.
+/// The other system's partitions. The free range for ours is between the last two.
 const THEIRS: [Range<u64>; 3] = [MIB..20 * MIB, 20 * MIB..30 * MIB, 120 * MIB..124 * MIB];
 const BESIDE: InstallOptions = InstallOptions {
     beside: true,
@@ -36,8 +34,8 @@ const BESIDE: InstallOptions = InstallOptions {
 const ANSWERS: &str = "version = 1\nunattended = true\nbeside = true\n[layout]\nesp = \"34M\"\nboot = \"2M\"\nroot = \"8M\"\n\
                        recovery = \"2M\"\n";
 
-/// A disk with another system, all of its partitions full.
-fn another_system() -> Lab {
+/// Returns a machine with another system whose partitions are full.
+fn another_system() -> MemoryMachine {
     let file = tempfile::NamedTempFile::new().expect("file");
     file.as_file().set_len(LEN).expect("length");
     let path = format!(
@@ -69,13 +67,13 @@ fn another_system() -> Lab {
         let place = &mut bytes[range.start as usize..range.end as usize];
         place.copy_from_slice(&image(seed, (range.end - range.start) as usize));
     }
-    Lab::of(MemDevice::from_bytes(bytes, 512), 8)
+    MemoryMachine::of(MemDevice::from_bytes(bytes, 512), 8)
 }
 
-/// Everything that has to stay: the other partitions, the MBR, and their entries in both copies of
+/// Returns what must not change: the other partitions, the MBR, and their entries in both copies of
 /// the table.
-fn theirs(lab: &Lab) -> Vec<Vec<u8>> {
-    let bytes = lab.device.bytes();
+fn theirs(machine: &MemoryMachine) -> Vec<Vec<u8>> {
+    let bytes = machine.device.bytes();
     let arrays = [1024, LEN - 512 - 128 * 128].map(|array| {
         let entry = |number: u64| array + (number - 1) * 128..array + number * 128;
         [entry(1), entry(3), entry(4)]
@@ -89,7 +87,7 @@ fn theirs(lab: &Lab) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A device that tells where it was written to.
+/// A device that records the ranges of writes.
 struct Recorder {
     device: Arc<MemDevice>,
     writes: Mutex<Vec<Range<u64>>>,
@@ -120,23 +118,28 @@ impl BlockDevice for Recorder {
     }
 }
 
-/// Installs, and gives all places that were written.
-async fn install(lab: &Lab, source: MemorySource) -> (Result<(), InstallError>, Vec<Range<u64>>) {
+/// Installs and returns the result and the written ranges.
+async fn install(
+    machine: &MemoryMachine,
+    source: MemorySource,
+) -> (Result<(), InstallError>, Vec<Range<u64>>) {
     let recorder = Arc::new(Recorder {
-        device: Arc::clone(&lab.device),
+        device: Arc::clone(&machine.device),
         writes: Mutex::default(),
     });
     let device = Arc::clone(&recorder) as Arc<dyn BlockDevice>;
-    let done = lab.install_on(device, source, "test-machine", BESIDE).await;
+    let done = machine
+        .install_on(device, source, "test-machine", BESIDE)
+        .await;
     let writes = std::mem::take(&mut *recorder.writes.lock().expect("writes"));
     (done.map(drop), writes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_write_is_to_what_is_ours() {
-    let lab = another_system();
-    let before = theirs(&lab);
-    let (done, writes) = install(&lab, MemorySource::new(FIRST.bundle(), 10_000)).await;
+async fn only_our_ranges_are_written() {
+    let machine = another_system();
+    let before = theirs(&machine);
+    let (done, writes) = install(&machine, MemorySource::new(FIRST.bundle(), 10_000)).await;
     done.expect("installed");
     let ours = 30 * MIB..120 * MIB;
     let array = 128 * 128;
@@ -160,9 +163,9 @@ async fn every_write_is_to_what_is_ours() {
             "{table:?}"
         );
     }
-    assert!(theirs(&lab) == before);
+    assert!(theirs(&machine) == before);
 
-    let disk = lab.disk();
+    let disk = machine.disk();
     let (esp, state) = (disk.esp().expect("esp"), disk.state().expect("state"));
     assert_eq!(
         (esp.start(), state.start()),
@@ -175,52 +178,55 @@ async fn every_write_is_to_what_is_ours() {
         disk.guid().to_string(),
         "11111111-2222-3333-4444-555555555555"
     );
-    assert_eq!(lab.record().disk_guid, disk.guid());
+    assert_eq!(machine.record().disk_guid, disk.guid());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_beside_another_system_is_as_any_other() {
-    let lab = another_system();
-    let before = theirs(&lab);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+async fn an_update_beside_another_system_equals_any_other() {
+    let machine = another_system();
+    let before = theirs(&machine);
+    install(&machine, MemorySource::new(FIRST.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    lab.commit(Slot::A);
-    let outcome = lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
+    machine.commit(Slot::A);
+    let outcome = machine
+        .update(SECOND.bundle(), Slot::A)
+        .await
+        .expect("updated");
     assert!(matches!(outcome, Outcome::Activated(_)));
-    assert!(theirs(&lab) == before);
-    let alone = Lab::new(512);
+    assert!(theirs(&machine) == before);
+    let alone = MemoryMachine::new(512);
     alone.install(FIRST.bundle()).await.expect("installed");
     alone.commit(Slot::A);
     alone
         .update(SECOND.bundle(), Slot::A)
         .await
         .expect("updated");
-    assert!(lab.bytes(Slot::B) == alone.bytes(Slot::B));
+    assert!(machine.bytes(Slot::B) == alone.bytes(Slot::B));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_cut_off_is_begun_anew_without_a_question() {
-    let lab = another_system();
-    let before = theirs(&lab);
+async fn an_interrupted_installation_is_repeated_without_a_question() {
+    let machine = another_system();
+    let before = theirs(&machine);
     let mut pipe =
         MemorySource::new(FIRST.bundle(), 10_000).with_faults([Fault::DropAfter(2_000_000)]);
     pipe.seekable = false;
-    install(&lab, pipe).await.0.expect_err("cut off");
-    let found = inspect(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
+    install(&machine, pipe).await.0.expect_err("cut off");
+    let found = inspect(&(Arc::clone(&machine.device) as Arc<dyn BlockDevice>)).expect("read");
     assert_eq!(found.content, DiskContent::UnfinishedBeside);
     assert_eq!(found.table.expect("table").others().len(), 3);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+    install(&machine, MemorySource::new(FIRST.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    let table = ExistingTable::read(lab.device.as_ref())
+    let table = ExistingTable::read(machine.device.as_ref())
         .expect("read")
         .expect("table");
     assert_eq!((table.ours().len(), table.entries().count()), (8, 11));
-    assert!(theirs(&lab) == before);
-    let found = inspect(&(Arc::clone(&lab.device) as Arc<dyn BlockDevice>)).expect("read");
+    assert!(theirs(&machine) == before);
+    let found = inspect(&(Arc::clone(&machine.device) as Arc<dyn BlockDevice>)).expect("read");
     assert_eq!(
         found.content,
         DiskContent::Installed {
@@ -230,65 +236,69 @@ async fn what_was_cut_off_is_begun_anew_without_a_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ours_is_replaced_with_its_floor_and_nothing_else_is() {
-    let lab = another_system();
-    let before = theirs(&lab);
-    install(&lab, MemorySource::new(SECOND.bundle(), 10_000))
+async fn a_reinstallation_keeps_the_floor_and_the_other_system() {
+    let machine = another_system();
+    let before = theirs(&machine);
+    install(&machine, MemorySource::new(SECOND.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    lab.commit(Slot::A);
-    assert_eq!(lab.record().floor, 2);
-    let error = install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+    machine.commit(Slot::A);
+    assert_eq!(machine.record().floor, 2);
+    let error = install(&machine, MemorySource::new(FIRST.bundle(), 10_000))
         .await
         .0
         .expect_err("below the floor");
     assert!(error.disk_is_unchanged(), "{error}");
-    install(&lab, MemorySource::new(SECOND.bundle(), 10_000))
+    install(&machine, MemorySource::new(SECOND.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    assert_eq!(lab.record().floor, 2);
-    assert!(theirs(&lab) == before);
+    assert_eq!(machine.record().floor, 2);
+    assert!(theirs(&machine) == before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_leaves_no_trace() {
-    let lab = another_system();
-    let before = lab.device.bytes();
+async fn a_refused_installation_writes_nothing() {
+    let machine = another_system();
+    let before = machine.device.bytes();
     for bundle in [
         SECOND.bundle_for("test-machine", 9),
         SECOND.bundle_for("other-machine", 1),
         b"x".to_vec(),
     ] {
-        let (done, writes) = install(&lab, MemorySource::new(bundle, 10_000)).await;
+        let (done, writes) = install(&machine, MemorySource::new(bundle, 10_000)).await;
         assert!(done.expect_err("refused").disk_is_unchanged());
         assert_eq!(writes, []);
     }
-    let small = Lab::of(MemDevice::from_bytes(lab.device.bytes(), 512), 24);
+    let small = MemoryMachine::of(MemDevice::from_bytes(machine.device.bytes(), 512), 24);
     let (done, writes) = install(&small, MemorySource::new(FIRST.bundle(), 10_000)).await;
-    let words = "disk: its largest free range has 94371840 bytes: the layout needs 110100480";
+    let words = "disk: its largest free range has 94371840 bytes, the layout needs 110100480";
     assert_eq!(done.expect_err("no room").to_string(), words);
     assert_eq!(writes, []);
-    let (done, writes) = install(&Lab::new(512), MemorySource::new(FIRST.bundle(), 10_000)).await;
+    let (done, writes) = install(
+        &MemoryMachine::new(512),
+        MemorySource::new(FIRST.bundle(), 10_000),
+    )
+    .await;
     assert!(
         done.expect_err("blank")
             .to_string()
             .starts_with("disk: it has no GPT to install beside")
     );
     assert_eq!(writes, []);
-    assert!(lab.device.bytes() == before);
+    assert!(machine.device.bytes() == before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
-    let (lab, program) = (another_system(), image(13, 100_000));
-    let before = theirs(&lab);
-    install(&lab, MemorySource::new(FIRST.bundle(), 10_000))
+async fn our_lost_esp_is_made_again_and_theirs_is_never_changed() {
+    let (machine, program) = (another_system(), image(13, 100_000));
+    let before = theirs(&machine);
+    install(&machine, MemorySource::new(FIRST.bundle(), 10_000))
         .await
         .0
         .expect("installed");
-    let esp = lab.disk().esp().expect("esp");
+    let esp = machine.disk().esp().expect("esp");
     esp.write_at(0, &vec![0; esp.len() as usize])
         .expect("zeroed");
     let guard = Guard {
@@ -296,12 +306,14 @@ async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
         rollback_index: 1,
     };
     assert_eq!(
-        guard.repair(&lab.disk(), false, false).expect("mended"),
+        guard
+            .repair(&machine.disk(), false, false)
+            .expect("repaired"),
         GUARD_PATHS
     );
-    assert!(theirs(&lab) == before);
-    // Ours is not even in the table any more: the first one is found, and it is not ours.
-    let table = ExistingTable::read(lab.device.as_ref())
+    assert!(theirs(&machine) == before);
+    // Ours is not in the table: the first ESP is found, and it is not ours.
+    let table = ExistingTable::read(machine.device.as_ref())
         .expect("read")
         .expect("table");
     let ours: Vec<_> = table
@@ -311,18 +323,22 @@ async fn a_lost_esp_of_ours_is_made_anew_and_theirs_never_is() {
         .collect();
     table
         .patched(&ours, &[])
-        .commit(lab.device.as_ref())
+        .commit(machine.device.as_ref())
         .expect("commit");
-    let refused = guard.repair(&lab.disk(), false, true).expect_err("refused");
+    let refused = guard
+        .repair(&machine.disk(), false, true)
+        .expect_err("refused");
     assert!(
-        refused.to_string().contains("none on this disk is ours"),
+        refused
+            .to_string()
+            .ends_with("none on this disk ends where rayos-state starts"),
         "{refused}"
     );
-    assert!(theirs(&lab) == before);
+    assert!(theirs(&machine) == before);
 }
 
-/// A machine in files: one disk with the content of `lab`, and the kernel's views of it.
-fn machine(lab: &Lab) -> (tempfile::TempDir, Roots) {
+/// Returns a folder with the disk of `machine` and the kernel's views of it.
+fn files_of(machine: &MemoryMachine) -> (tempfile::TempDir, Roots) {
     let dir = tempfile::tempdir().expect("directory");
     let put = |path: &str, bytes: &[u8]| {
         let path = dir.path().join(path);
@@ -340,16 +356,16 @@ fn machine(lab: &Lab) -> (tempfile::TempDir, Roots) {
     ] {
         put(&format!("sys/block/sda/{file}"), text.as_bytes());
     }
-    put("dev/sda", &lab.device.bytes());
+    put("dev/sda", &machine.device.bytes());
     put("first.bundle", &FIRST.bundle());
     put("proc/self/mountinfo", b"");
     let [sys, proc, dev] = ["sys", "proc", "dev"].map(|name| dir.path().join(name));
     (dir, Roots { sys, proc, dev })
 }
 
-/// What `rayos-installer apply` and a medium do with these answers.
+/// Installs with these answers, as `rayos-installer apply` and a medium do.
 async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Result<(), String> {
-    let (vars, trust) = (MemVars::default(), lab::trust());
+    let (vars, trust) = (MemVars::default(), tests::memory_machine::trust());
     let environment = Environment {
         roots: roots.clone(),
         media_disks: Vec::new(),
@@ -368,12 +384,12 @@ async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_use() {
-    let lab = another_system();
-    let (dir, roots) = machine(&lab);
+async fn answers_take_the_only_disk_with_free_space_unless_it_is_in_use() {
+    let machine = another_system();
+    let (dir, roots) = files_of(&machine);
     let mounts = roots.proc.join("self/mountinfo");
     let read = || {
-        Lab::of(
+        MemoryMachine::of(
             MemDevice::from_bytes(std::fs::read(roots.dev.join("sda")).expect("disk"), 512),
             8,
         )
@@ -386,10 +402,10 @@ async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_u
         .await
         .expect_err("not blank");
     assert!(whole.contains("it is not empty (it has a GPT)"), "{whole}");
-    assert!(read().device.bytes() == lab.device.bytes());
+    assert!(read().device.bytes() == machine.device.bytes());
 
     unattended(&dir, &roots, ANSWERS).await.expect("installed");
-    assert!(theirs(&read()) == theirs(&lab));
+    assert!(theirs(&read()) == theirs(&machine));
     let first = read().disk().esp().expect("esp").start();
     assert_eq!(first, 30 * MIB);
     let again = unattended(&dir, &roots, ANSWERS)
@@ -400,7 +416,7 @@ async fn by_answers_the_only_disk_with_room_is_taken_unless_a_part_of_it_is_in_u
     let erase = ANSWERS.replace("beside = true", "beside = true\nerase = \"S-1\"");
     unattended(&dir, &roots, &erase)
         .await
-        .expect("installed anew");
+        .expect("installed again");
     assert_ne!(read().record().install_id, before.install_id);
-    assert!(theirs(&read()) == theirs(&lab));
+    assert!(theirs(&read()) == theirs(&machine));
 }

@@ -1,5 +1,5 @@
-//! The catalogue of faults and attacks (docs/threat-model.md) names the tests that cover each: they
-//! are there.
+//! The catalogue of faults and attacks (docs/threat-model.md) names the tests that cover each row.
+//! These tests exist.
 
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tests::catalogue::{NOTHING, rows as catalogue};
 
-/// Rows of each part of the catalogue.
+/// Number of rows of each part of the catalogue.
 const PARTS: [(char, usize); 6] = [
     ('A', 26),
     ('B', 20),
@@ -16,7 +16,7 @@ const PARTS: [(char, usize); 6] = [
     ('E', 25),
     ('F', 26),
 ];
-/// Words of a test's name, at least, where it stands without its file.
+/// Minimum number of words of a test's name without its file.
 const WORDS: usize = 4;
 
 fn project() -> &'static Path {
@@ -25,7 +25,7 @@ fn project() -> &'static Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Every Rust source of the project, and what is in it.
+/// Every Rust source of the project, with its text.
 fn sources() -> Result<Vec<(PathBuf, String)>> {
     let mut found = Vec::new();
     let packages = [
@@ -54,9 +54,9 @@ fn sources() -> Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
-/// Whether `name` is a file, a function, or a function in a file: `again.rs`,
+/// True if `name` is a file, a function, or a function in a file: `reinstall.rs`,
 /// `guard/tests/machine.rs::one_test`, `firmware::firmware_whose_store_is_full`.
-fn is_there(name: &str, sources: &[(PathBuf, String)]) -> bool {
+fn exists(name: &str, sources: &[(PathBuf, String)]) -> bool {
     let (place, function) = match name.rsplit_once("::") {
         Some((place, function)) => (Some(place), Some(function)),
         None if name.ends_with(".rs") => (Some(name), None),
@@ -72,13 +72,12 @@ fn is_there(name: &str, sources: &[(PathBuf, String)]) -> bool {
     })
 }
 
-/// Whether `path` is a file of the folder `place`, such as `refused`.
+/// True if `path` is a file of the folder `place`, such as `refused`.
 fn in_folder(path: &Path, place: &str) -> bool {
     path.parent().is_some_and(|folder| folder.ends_with(place))
 }
 
-/// Whether what stands between backticks is to be a test: everything else there is a word of the
-/// field.
+/// True if a word between backticks should be a test. *Pure.*
 fn is_test(name: &str) -> bool {
     let plain = name
         .chars()
@@ -86,8 +85,8 @@ fn is_test(name: &str) -> bool {
     plain && (name.contains("::") || name.ends_with(".rs") || name.split('_').count() >= WORDS)
 }
 
-/// Whether the last cell of a row names something that shows it, or says that nothing does.
-fn is_honest(cells: &str) -> bool {
+/// True if the last cell of a row either names a test or has one of the words for no test. *Pure.*
+fn is_complete(cells: &str) -> bool {
     let shown = [
         "Model",
         "Lab",
@@ -107,13 +106,16 @@ fn is_honest(cells: &str) -> bool {
 }
 
 #[test]
-fn every_row_of_the_catalogue_is_there_once_and_names_tests_that_exist() -> Result<()> {
+fn every_row_exists_once_and_names_tests_that_exist() -> Result<()> {
     let text = fs::read_to_string(project().join("docs/threat-model.md"))?;
     let rows: Vec<(&str, &str)> = catalogue(&text).collect();
-    let dishonest: Vec<_> = rows.iter().filter(|(_, cells)| !is_honest(cells)).collect();
+    let incomplete: Vec<_> = rows
+        .iter()
+        .filter(|(_, cells)| !is_complete(cells))
+        .collect();
     ensure!(
-        dishonest.is_empty(),
-        "rows that name no test, or one that is not to be there: {dishonest:?}"
+        incomplete.is_empty(),
+        "rows without a test, or with a test and words for no test: {incomplete:?}"
     );
     let ids: Vec<String> = rows.iter().map(|(id, _)| (*id).to_owned()).collect();
     let all: Vec<String> = PARTS
@@ -132,28 +134,25 @@ fn every_row_of_the_catalogue_is_there_once_and_names_tests_that_exist() -> Resu
     assert!(named.len() > 80, "only {} tests are named", named.len());
     let missing: Vec<&&str> = named
         .iter()
-        .filter(|name| !is_there(name, &sources))
+        .filter(|name| !exists(name, &sources))
         .collect();
     ensure!(
         missing.is_empty(),
-        "docs/threat-model.md names tests that are not there: {missing:?}"
+        "docs/threat-model.md names tests that do not exist: {missing:?}"
     );
     Ok(())
 }
 
 #[test]
-fn what_is_not_there_is_noticed() -> Result<()> {
+fn missing_tests_are_detected() -> Result<()> {
     let sources = sources()?;
-    assert!(is_there(
-        "catalogue.rs::what_is_not_there_is_noticed",
-        &sources
-    ));
+    assert!(exists("catalogue.rs::missing_tests_are_detected", &sources));
     for name in [
-        "catalogue.rs::what_is_there",
+        "catalogue.rs::what_exists",
         "no_such.rs",
-        "nowhere::what_is_not_there_is_noticed",
+        "nowhere::missing_tests_are_detected",
     ] {
-        assert!(is_test(name) && !is_there(name, &sources), "{name}");
+        assert!(is_test(name) && !exists(name, &sources), "{name}");
     }
     assert!(!is_test("BootOrder") && !is_test("update-revokes"));
     Ok(())

@@ -1,34 +1,32 @@
-//! Disks that fail under an update, on the real engine: each fault is told in words with partition
-//! and place, costs neither the running slot nor the boot record, and the same command goes on once
-//! the disk is mended. What can be shown with the program itself and a file is in
-//! `updater/tests/command_line/faults.rs`; every write, flush, read and request of whole lives of a
-//! machine fails in `rayos-prove crash`.
-
-mod lab;
+//! Disks that fail during an update by the real updater. Each error names partition and offset; the
+//! running slot and the boot record do not change; the same command completes the update when the
+//! disk works again. Faults that the program shows with a file are in
+//! `updater/tests/command_line/faults.rs`; `rayos-prove crash` makes every write, flush, read and
+//! request of a scenario fail.
 
 use bootctl::device::{BlockDevice, MemDevice};
-use lab::{FIRST, Lab, SECOND, installed, options, trust};
 use record::{Choice, Reason, Slot, Status};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, installed, options, trust};
 use updater::source::MemorySource;
-use updater::{ApplyError, Failure, Outcome};
+use updater::{ApplyError, ApplyFailure, Outcome};
 
 const A: Choice = Choice::Slot(Slot::A);
 
-/// What is wrong with a disk.
+/// A fault of a disk.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// Writes give this error, from so many on: full, broken, or write-protected.
+    /// Writes return this error after so many writes.
     Write { after: usize, kind: io::ErrorKind },
-    /// Reads that touch this byte of the disk give an error.
+    /// Reads of this byte of the disk return an error.
     Unreadable(u64),
-    /// A write to this byte of the disk is taken and not done.
-    Forgets(u64),
-    /// Nothing is answered any more, from so many writes on.
+    /// A write to this byte of the disk returns success and has no effect.
+    LostWrite(u64),
+    /// All operations return an error after so many writes.
     Gone { after: usize },
-    /// Flushes give an error.
+    /// Flushes return an error.
     Flush,
 }
 
@@ -40,9 +38,9 @@ struct Faulty {
 }
 
 impl Faulty {
-    fn over(lab: &Lab, fault: Fault) -> Arc<dyn BlockDevice> {
+    fn over(machine: &MemoryMachine, fault: Fault) -> Arc<dyn BlockDevice> {
         Arc::new(Self {
-            disk: Arc::clone(&lab.device),
+            disk: Arc::clone(&machine.device),
             fault,
             writes: AtomicUsize::new(0),
         })
@@ -53,8 +51,8 @@ impl Faulty {
     }
 }
 
-fn broken() -> io::Error {
-    io::Error::other("the disk gave an error")
+fn disk_error() -> io::Error {
+    io::Error::other("the disk returned an error")
 }
 
 impl BlockDevice for Faulty {
@@ -69,8 +67,8 @@ impl BlockDevice for Faulty {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let touched = |at: u64| (offset..offset + into.len() as u64).contains(&at);
         match self.fault {
-            Fault::Unreadable(at) if touched(at) => Err(broken()),
-            Fault::Gone { .. } if self.is_gone() => Err(broken()),
+            Fault::Unreadable(at) if touched(at) => Err(disk_error()),
+            Fault::Gone { .. } if self.is_gone() => Err(disk_error()),
             _ => self.disk.read_at(offset, into),
         }
     }
@@ -80,15 +78,15 @@ impl BlockDevice for Faulty {
         let touched = |at: u64| (offset..offset + data.len() as u64).contains(&at);
         match self.fault {
             Fault::Write { after, kind } if number >= after => Err(kind.into()),
-            Fault::Gone { .. } if self.is_gone() => Err(broken()),
-            Fault::Forgets(at) if touched(at) => Ok(()),
+            Fault::Gone { .. } if self.is_gone() => Err(disk_error()),
+            Fault::LostWrite(at) if touched(at) => Ok(()),
             _ => self.disk.write_at(offset, data),
         }
     }
 
     fn flush(&self) -> io::Result<()> {
         if matches!(self.fault, Fault::Flush) || self.is_gone() {
-            Err(broken())
+            Err(disk_error())
         } else {
             self.disk.flush()
         }
@@ -99,17 +97,20 @@ impl BlockDevice for Faulty {
     }
 }
 
-/// An update that `fault` ends. The running slot is as it was, and the same command goes on without
-/// the fault.
-async fn stopped_by(lab: &Lab, fault: Fault) -> Failure {
-    let booted = lab.bytes(Slot::A);
+/// Returns the failure of an update on a disk with `fault`. Checks that the running slot is unchanged
+/// and that the same command completes the update without the fault.
+async fn stopped_by(machine: &MemoryMachine, fault: Fault) -> ApplyFailure {
+    let booted = machine.bytes(Slot::A);
     let source = MemorySource::new(SECOND.bundle(), 10_000);
-    let failure = lab
-        .update_on(Faulty::over(lab, fault), source, A, &options(&trust()))
+    let failure = machine
+        .update_on(Faulty::over(machine, fault), source, A, &options(&trust()))
         .await;
     let failure = failure.expect_err("the disk is faulty");
-    assert!(lab.bytes(Slot::A) == booted, "{fault:?}: the running slot");
-    let record = lab.record();
+    assert!(
+        machine.bytes(Slot::A) == booted,
+        "{fault:?}: the running slot"
+    );
+    let record = machine.record();
     assert_eq!(
         (record.default, record.slot(Slot::A).is_good()),
         (Slot::A, true),
@@ -117,36 +118,36 @@ async fn stopped_by(lab: &Lab, fault: Fault) -> Failure {
     );
     assert!(
         !record.slot(Slot::B).is_bootable(),
-        "{fault:?}: a slot that is not whole"
+        "{fault:?}: an incomplete slot is bootable"
     );
-    goes_on(lab).await;
+    completes(machine).await;
     failure
 }
 
-async fn goes_on(lab: &Lab) {
-    let again = lab.update(SECOND.bundle(), Slot::A).await;
+async fn completes(machine: &MemoryMachine) {
+    let again = machine.update(SECOND.bundle(), Slot::A).await;
     assert!(matches!(again, Ok(Outcome::Activated(_))), "{again:?}");
     assert_eq!(
-        lab.record().slot(Slot::B).status,
+        machine.record().slot(Slot::B).status,
         Status::Pending { tries_left: 3 }
     );
 }
 
-/// Where byte `at` of the root partition of slot B lies on the disk.
-fn in_root_b(lab: &Lab, at: u64) -> u64 {
-    lab.disk().root(Slot::B).expect("root").start() + at
+/// Returns the offset on the disk of byte `at` of the root partition of slot B.
+fn in_root_b(machine: &MemoryMachine, at: u64) -> u64 {
+    machine.disk().root(Slot::B).expect("root").start() + at
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_is_full_or_broken_half_way_is_told_with_the_partition() {
+async fn a_full_or_failing_disk_is_reported_with_the_partition() {
     for sector_size in [512, 4096] {
         for (kind, words) in [
             (io::ErrorKind::StorageFull, "no storage space"),
             (io::ErrorKind::QuotaExceeded, "quota exceeded"),
             (io::ErrorKind::Other, "other error"),
         ] {
-            let lab = installed(sector_size).await;
-            let failure = stopped_by(&lab, Fault::Write { after: 8, kind }).await;
+            let machine = installed(sector_size).await;
+            let failure = stopped_by(&machine, Fault::Write { after: 8, kind }).await;
             assert_eq!(failure.disarmed, Some(Slot::B), "{failure}");
             assert!(
                 matches!(failure.error, ApplyError::Write { .. }),
@@ -165,16 +166,19 @@ async fn a_disk_that_is_full_or_broken_half_way_is_told_with_the_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_takes_no_write_leaves_the_slot_as_it_was() {
-    // Slot B holds a release that one could go back to.
-    let lab = installed(512).await;
-    lab.update(SECOND.bundle(), Slot::A).await.expect("updated");
-    lab.commit(Slot::B);
-    let before = lab.device.bytes();
+async fn a_read_only_disk_leaves_the_slot_unchanged() {
+    // Slot A has a release that a rollback could boot.
+    let machine = installed(512).await;
+    machine
+        .update(SECOND.bundle(), Slot::A)
+        .await
+        .expect("updated");
+    machine.commit(Slot::B);
+    let before = machine.device.bytes();
     let kind = io::ErrorKind::ReadOnlyFilesystem;
-    let device = Faulty::over(&lab, Fault::Write { after: 0, kind });
+    let device = Faulty::over(&machine, Fault::Write { after: 0, kind });
     let source = MemorySource::new(
-        lab::Sample {
+        tests::memory_machine::Sample {
             version: "1.2.0",
             index: 3,
             seed: 4,
@@ -182,7 +186,7 @@ async fn a_disk_that_takes_no_write_leaves_the_slot_as_it_was() {
         .bundle(),
         10_000,
     );
-    let failure = lab
+    let failure = machine
         .update_on(device, source, Choice::Slot(Slot::B), &options(&trust()))
         .await;
     let failure = failure.expect_err("write-protected");
@@ -191,38 +195,42 @@ async fn a_disk_that_takes_no_write_leaves_the_slot_as_it_was() {
         "boot record: read-only filesystem or storage medium"
     );
     assert_eq!(failure.disarmed, None, "slot A can be started as before");
-    assert!(lab.device.bytes() == before);
+    assert!(machine.device.bytes() == before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_goes_away_half_way_leaves_the_running_slot() {
-    let lab = installed(512).await;
+async fn a_disk_that_disappears_leaves_the_running_slot() {
+    let machine = installed(512).await;
     for after in [0, 1, 3, 6, 9] {
-        let failure = stopped_by(&lab, Fault::Gone { after }).await;
+        let failure = stopped_by(&machine, Fault::Gone { after }).await;
         assert!(
-            failure.to_string().ends_with("the disk gave an error"),
+            failure.to_string().ends_with("the disk returned an error"),
             "{failure}"
         );
-        // Back to where slot B is free.
-        lab.commit(Slot::B);
+        // Restore the state in which slot B is free.
+        machine.commit(Slot::B);
         let fresh = installed(512).await;
-        lab.device
+        machine
+            .device
             .write_at(0, &fresh.device.bytes())
             .expect("memory");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flush_that_fails_is_believed() {
-    let lab = installed(512).await;
-    let failure = stopped_by(&lab, Fault::Flush).await;
-    assert_eq!(failure.to_string(), "boot record: the disk gave an error");
+async fn a_failed_flush_is_an_error() {
+    let machine = installed(512).await;
+    let failure = stopped_by(&machine, Fault::Flush).await;
+    assert_eq!(
+        failure.to_string(),
+        "boot record: the disk returned an error"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_written_is_found_before_the_slot_can_be_started() {
-    let lab = installed(512).await;
-    let failure = stopped_by(&lab, Fault::Forgets(in_root_b(&lab, 2_500_000))).await;
+async fn a_lost_write_is_found_before_the_slot_can_be_started() {
+    let machine = installed(512).await;
+    let failure = stopped_by(&machine, Fault::LostWrite(in_root_b(&machine, 2_500_000))).await;
     assert_eq!(failure.disarmed, Some(Slot::B));
     let text = failure.to_string();
     assert!(
@@ -234,7 +242,7 @@ async fn what_was_not_written_is_found_before_the_slot_can_be_started() {
         .split(' ')
         .nth(2)
         .and_then(|word| word.trim_end_matches(':').parse::<u64>().ok());
-    // The whole write was forgotten; where it began is told.
+    // The error has the offset of the lost write.
     assert!(
         offset.is_some_and(|offset| (offset..offset + (1 << 20)).contains(&2_500_000)),
         "{text}"
@@ -242,35 +250,37 @@ async fn what_was_not_written_is_found_before_the_slot_can_be_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_back_is_told_with_its_place() {
-    let lab = installed(512).await;
-    let failure = stopped_by(&lab, Fault::Unreadable(in_root_b(&lab, 2_500_000))).await;
+async fn an_unreadable_byte_is_reported_with_its_offset() {
+    let machine = installed(512).await;
+    let failure = stopped_by(&machine, Fault::Unreadable(in_root_b(&machine, 2_500_000))).await;
     assert_eq!(failure.disarmed, Some(Slot::B));
     let text = failure.to_string();
     assert!(
-        text.starts_with("root-b: offset ") && text.ends_with("the disk gave an error"),
+        text.starts_with("root-b: offset ") && text.ends_with("the disk returned an error"),
         "{text}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_cannot_be_read_stops_it_before_anything_is_changed() {
-    let lab = installed(512).await;
-    let before = lab.device.bytes();
-    let state = lab.disk().state().expect("state").start();
+async fn an_unreadable_record_stops_the_update_before_the_first_write() {
+    let machine = installed(512).await;
+    let before = machine.device.bytes();
+    let state = machine.disk().state().expect("state").start();
     // One copy is enough.
     let source = || MemorySource::new(FIRST.bundle(), 10_000);
-    let one = Faulty::over(&lab, Fault::Unreadable(state));
-    let outcome = lab.update_on(one, source(), A, &options(&trust())).await;
+    let one = Faulty::over(&machine, Fault::Unreadable(state));
+    let outcome = machine
+        .update_on(one, source(), A, &options(&trust()))
+        .await;
     assert!(matches!(outcome, Ok(Outcome::UpToDate(_))), "{outcome:?}");
-    // The medium lost the other one.
-    let other = lab.disk().state().expect("state");
+    // The other copy is damaged.
+    let other = machine.disk().state().expect("state");
     other
         .write_at(1020 * 1024 + 100, &[0xff; 8])
         .expect("memory");
-    let damaged = lab.device.bytes();
-    let none = Faulty::over(&lab, Fault::Unreadable(state));
-    let failure = lab
+    let damaged = machine.device.bytes();
+    let none = Faulty::over(&machine, Fault::Unreadable(state));
+    let failure = machine
         .update_on(none, source(), A, &options(&trust()))
         .await
         .expect_err("no record");
@@ -280,18 +290,17 @@ async fn a_record_that_cannot_be_read_stops_it_before_anything_is_changed() {
         text.starts_with("boot record is lost: copy 0: cannot be read; copy 1: "),
         "{text}"
     );
-    assert!(lab.device.bytes() == damaged && damaged != before);
+    assert!(machine.device.bytes() == damaged && damaged != before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_places_of_the_other_slot_are_fetched_instead() {
-    let lab = installed(512).await;
-    let root_a = lab.disk().root(Slot::A).expect("root").start();
-    // The same release again from recovery: all of it lies in slot A, but for what cannot be read
-    // there.
+async fn unreadable_ranges_of_the_other_slot_are_fetched() {
+    let machine = installed(512).await;
+    let root_a = machine.disk().root(Slot::A).expect("root").start();
+    // The same release again from recovery: slot A has all of it, except for the unreadable byte.
     let source = MemorySource::new(FIRST.bundle(), 10_000);
-    let device = Faulty::over(&lab, Fault::Unreadable(root_a + 2_000_000));
-    let outcome = lab
+    let device = Faulty::over(&machine, Fault::Unreadable(root_a + 2_000_000));
+    let outcome = machine
         .update_on(device, source, Choice::Recovery, &options(&trust()))
         .await;
     let Ok(Outcome::Activated(report)) = outcome else {
@@ -302,6 +311,6 @@ async fn bad_places_of_the_other_slot_are_fetched_instead() {
         report.composed_bytes > 2_000_000 && report.fetched_bytes > 100_000,
         "{report:?}"
     );
-    assert_eq!(lab.record().slot(Slot::B).reason, Reason::None);
-    assert!(lab.bytes(Slot::B) == lab.bytes(Slot::A));
+    assert_eq!(machine.record().slot(Slot::B).reason, Reason::None);
+    assert!(machine.bytes(Slot::B) == machine.bytes(Slot::A));
 }

@@ -1,17 +1,14 @@
-//! A firmware that starts only what is signed: what it would not start is refused before anybody
-//! restarts into it.
-
-mod lab;
+//! Firmware with Secure Boot on: a release that it would not start is refused before the restart.
 
 use bootctl::efivars::{EfiVars as _, VarName, Variable};
 use installer::install::InstallError;
-use lab::{FIRST, Lab, SECOND, image, installed};
 use record::{Choice, Slot, Status};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image, installed};
 use updater::plan::Refusal;
 use updater::source::MemorySource;
 use updater::{ApplyError, Outcome};
 
-/// Bytes with the headers of an EFI program, signed or not; more than a chunk of them.
+/// Returns more than a chunk of bytes with the headers of an EFI program, signed or not.
 fn program(seed: u64, signed: bool) -> Vec<u8> {
     let mut bytes = image(seed, 700_000);
     bytes[..0x200].fill(0);
@@ -43,22 +40,23 @@ fn bundle(boot: bool, guard: bool) -> Vec<u8> {
     SECOND.bundle_of(&images, "test-machine", 1)
 }
 
-fn secure(lab: &Lab) {
+fn secure(machine: &MemoryMachine) {
     let value = Variable {
         attributes: 6,
         data: vec![1],
     };
-    lab.vars
+    machine
+        .vars
         .set(&VarName::global("SecureBoot"), &value)
         .expect("variable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unsigned_release_is_refused_without_a_trace() {
-    let lab = installed(512).await;
-    secure(&lab);
-    let (disk, writes) = (lab.device.bytes(), lab.vars.writes());
-    let failure = lab
+async fn an_unsigned_release_is_refused_and_nothing_is_written() {
+    let machine = installed(512).await;
+    secure(&machine);
+    let (disk, writes) = (machine.device.bytes(), machine.vars.writes());
+    let failure = machine
         .update(bundle(false, true), Slot::A)
         .await
         .expect_err("refused");
@@ -72,28 +70,27 @@ async fn an_unsigned_release_is_refused_without_a_trace() {
         (failure.to_string().as_str(), failure.disarmed),
         (words, None)
     );
-    assert!(lab.device.bytes() == disk);
-    assert_eq!(lab.vars.writes(), writes);
-    let done = lab
+    assert!(machine.device.bytes() == disk);
+    assert_eq!(machine.vars.writes(), writes);
+    let done = machine
         .update(bundle(true, true), Slot::A)
         .await
         .expect("signed");
     assert!(matches!(done, Outcome::Activated(_)));
 }
 
-/// Nothing can be looked at ahead in a pipe: there it is seen in the slot, which is not put on
-/// trial.
+/// A pipe cannot be read ahead: the image is checked in the slot, which is not put on trial.
 #[tokio::test(flavor = "multi_thread")]
-async fn from_a_pipe_it_is_written_and_not_put_on_trial() {
-    let lab = installed(512).await;
-    secure(&lab);
-    let booted = lab.bytes(Slot::A);
+async fn an_unsigned_release_from_a_pipe_is_not_put_on_trial() {
+    let machine = installed(512).await;
+    secure(&machine);
+    let booted = machine.bytes(Slot::A);
     let pipe = |bundle| {
         let mut source = MemorySource::new(bundle, 10_000);
         source.seekable = false;
         source
     };
-    let failure = lab
+    let failure = machine
         .update_from(pipe(bundle(false, true)), Choice::Slot(Slot::A))
         .await
         .expect_err("refused");
@@ -102,13 +99,15 @@ async fn from_a_pipe_it_is_written_and_not_put_on_trial() {
         "{failure}"
     );
     assert_eq!(failure.disarmed, Some(Slot::B));
-    assert_eq!(lab.record().slot(Slot::B).status, Status::Unbootable);
+    assert_eq!(machine.record().slot(Slot::B).status, Status::Unbootable);
     assert!(
-        lab.bytes(Slot::B)[0][..4096].iter().all(|byte| *byte == 0),
-        "no header: nothing to start"
+        machine.bytes(Slot::B)[0][..4096]
+            .iter()
+            .all(|byte| *byte == 0),
+        "the slot has a header"
     );
-    assert!(lab.bytes(Slot::A) == booted);
-    let done = lab
+    assert!(machine.bytes(Slot::A) == booted);
+    let done = machine
         .update_from(pipe(bundle(true, true)), Choice::Slot(Slot::A))
         .await
         .expect("signed");
@@ -116,10 +115,13 @@ async fn from_a_pipe_it_is_written_and_not_put_on_trial() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_installation_wants_a_signed_guard_too() {
-    let lab = Lab::new(512);
-    secure(&lab);
-    let error = lab.install(bundle(true, false)).await.expect_err("refused");
+async fn an_installation_needs_a_signed_guard() {
+    let machine = MemoryMachine::new(512);
+    secure(&machine);
+    let error = machine
+        .install(bundle(true, false))
+        .await
+        .expect_err("refused");
     assert!(matches!(error, InstallError::Apply(_)), "{error}");
     assert!(
         error
@@ -127,9 +129,12 @@ async fn an_installation_wants_a_signed_guard_too() {
             .contains("the guard is not signed for Secure Boot"),
         "{error}"
     );
-    assert_eq!(lab.record().slot(Slot::A).status, Status::Unbootable);
-    lab.install(bundle(true, true)).await.expect("installed");
-    // Where Secure Boot is off, nobody asks.
-    let lab = Lab::new(512);
-    lab.install(FIRST.bundle()).await.expect("installed");
+    assert_eq!(machine.record().slot(Slot::A).status, Status::Unbootable);
+    machine
+        .install(bundle(true, true))
+        .await
+        .expect("installed");
+    // With Secure Boot off, nothing needs a signature for the firmware.
+    let machine = MemoryMachine::new(512);
+    machine.install(FIRST.bundle()).await.expect("installed");
 }

@@ -20,8 +20,11 @@ const CHECKED: &[&str] = &[
     "docs",
     "scripts",
     "cli",
+    "installer",
+    "recovery",
+    "bootctl",
+    "docs/schemas/rayos-installer.plan-1.json",
     "bundle/fuzz/README.md",
-    "bootctl/fuzz/README.md",
     "tests/sample/README.md",
     "tests/src/bin/rayos-prove/limits.md",
     "tests/src/bin/rayos-prove/report.rs",
@@ -30,15 +33,7 @@ const CHECKED: &[&str] = &[
 ];
 
 /// Folders that are not rewritten completely. One that has no listed phrase moves to [`CHECKED`].
-const UNFINISHED: &[&str] = &[
-    "docs/schemas",
-    "bundle",
-    "bootctl",
-    "updater",
-    "installer",
-    "recovery",
-    "tests",
-];
+const UNFINISHED: &[&str] = &["docs/schemas", "bundle", "updater", "tests"];
 
 /// Maximum number of listed phrases in all of [`UNFINISHED`]. It only falls.
 const UNFINISHED_MAX: usize = 629;

@@ -1,19 +1,20 @@
-//! Speed of an apply onto a disk in memory, beside verifying the bundle without any disk, which
-//! decompresses as much and hashes whole images besides.
+//! Speed of an apply to a disk in memory, beside that of verifying the bundle without a disk, which
+//! decompresses as much and also hashes whole images.
 #![allow(missing_docs, reason = "criterion's macros")]
+
+#[path = "../tests/installed/mod.rs"]
+mod installed;
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
-use bootctl::transition;
 use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, Opener};
 use bundle::recipe::Recipe;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use installer::disk::layout::{Layout, Size};
-use installer::install::{InstallOptions, InstallRequest, install};
-use record::{Choice, Guid, Slot, Text64};
+use installed::{Sizes, install};
+use record::{Choice, Slot};
 use seal::{Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::Cursor;
@@ -23,19 +24,19 @@ use tokio::runtime::Runtime;
 use updater::events::Silent;
 use updater::source::Retries;
 use updater::source::{AnySource, HttpOptions, Location};
-use updater::{Incoming, Machine, Options, Outcome, Report};
+use updater::{Incoming, Options, Outcome, Report, TargetMachine};
 
 const MIB: u64 = 1 << 20;
 const ROOT_LEN: usize = 64 << 20;
-/// As many as the machine of the figures in docs/decisions has cores.
+/// The number of cores of the machine that the figures in docs/decisions were measured on.
 const JOBS: usize = 2;
 
 fn key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
 }
 
-/// Text of words in no order: compresses by about three, as programs do. Every eighth MiB is zero,
-/// and one in ten differs between seeds.
+/// Returns words in random order, which compress to a third, as programs do. Every eighth MiB is
+/// zero, and one in ten differs between seeds.
 fn root(seed: u8) -> Vec<u8> {
     let mut root = Vec::with_capacity(ROOT_LEN);
     for piece in 0..ROOT_LEN >> 20 {
@@ -93,36 +94,16 @@ fn bundle_of(version: &str, index: u64, root: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A disk on which slot A holds and runs what `bundle` has.
+/// Returns a disk in memory on which slot A holds and runs the release of `bundle`.
 async fn installed(bundle: &Path, trust: &Trust) -> Vec<u8> {
-    let device = Arc::new(MemDevice::new(
-        (60 * MIB) as usize + 2 * (ROOT_LEN + (4 << 20)),
-        512,
-    ));
-    let mib = |mib| Size(mib * MIB);
-    let layout = Layout {
-        esp: mib(34),
-        boot: mib(2),
-        root: Size(ROOT_LEN as u64),
-        recovery: mib(2),
-        data: None,
+    let sizes = Sizes {
+        boot: 2 * MIB,
+        root: ROOT_LEN as u64,
+        recovery: 2 * MIB,
     };
-    let job = InstallRequest {
-        device: Arc::clone(&device) as Arc<dyn BlockDevice>,
-        layout: &layout,
-        install_id: Guid([0x5a; 16]),
-        compatible: Text64::new("x"),
-        trust,
-        vars: None,
-        jobs: JOBS,
-        now: 0,
-        options: InstallOptions::default(),
-    };
-    install(source(bundle), &job, &Silent).await.unwrap();
-    let disk = Disk::open(Arc::clone(&device) as Arc<dyn BlockDevice>).unwrap();
-    let store = RecordStore::open(&disk).unwrap();
-    let committed = transition::commit(&store.read().unwrap(), Choice::Slot(Slot::A)).unwrap();
-    store.write(&committed).unwrap();
+    let device = Arc::new(MemDevice::new(sizes.disk_len() as usize, 512));
+    let disk = Arc::clone(&device) as Arc<dyn BlockDevice>;
+    install(disk, &sizes, "x", source(bundle), trust).await;
     device.bytes()
 }
 
@@ -139,7 +120,7 @@ async fn apply(
 ) -> Report {
     let disk = Disk::open(Arc::clone(device) as Arc<dyn BlockDevice>).unwrap();
     let store = RecordStore::open(&disk).unwrap();
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: None,

@@ -5,95 +5,75 @@ use crate::source::{FetchError, SourceError};
 use bootctl::disk::DiskError;
 use bootctl::store::StoreError;
 use bundle::{DecodeError, ReadError};
+use record::{PartitionName, Slot};
 use std::io;
 
-/// Why a bundle was not applied.
+/// A bundle that was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// It is not fit for this machine. Nothing was changed.
+    /// The release is refused on this machine. Nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It is not acceptable: damaged, or not signed by those who must.
+    /// The head of the bundle is damaged, or its signatures are not sufficient.
     #[error("{0}")]
     Bundle(#[from] ReadError),
-    /// A chunk of it does not become what was signed.
+    /// A chunk does not have its signed digest.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// It could not be read.
+    /// The bundle could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// The boot record could not be read or written.
     #[error(transparent)]
     Record(#[from] StoreError),
-    /// The disk lacks something.
+    /// The disk has no usable partition table, or lacks a partition.
     #[error("disk: {0}")]
     Disk(#[from] DiskError),
     /// The disk could not be written.
     #[error("{what}: {error}")]
     Write {
-        /// What was written.
+        /// The object that was written.
         what: &'static str,
-        /// What the device said.
+        /// The error of the device.
         error: io::Error,
     },
-    /// What was written reads back as something else.
+    /// The bytes on the medium differ from the bytes that were written.
     #[error(transparent)]
     ReadBack(#[from] ReadBackError),
-    /// The boot image on the disk is not the one that the guard will ask for.
-    #[error("{0} image: the chunks are as signed, but the whole does not have the signed SHA-256")]
-    Whole(&'static str),
-    /// The hash tree over the written root image is not the signed one: the bundle is wrong.
+    /// An image does not have its signed digest, though each of its chunks does.
+    #[error("{0} image: each chunk has its signed digest, but the whole image does not")]
+    ImageDigest(&'static str),
+    /// The hash tree of the written root image is not the signed one: the bundle is wrong.
     #[error(
-        "root image: the chunks are as signed, but the root hash is {}, expected {}",
+        "root image: each chunk has its signed digest, but the root hash is {}, expected {}",
         bundle::hex(found),
         bundle::hex(expected)
     )]
     RootHash {
-        /// What is signed.
+        /// The signed root hash.
         expected: [u8; 32],
-        /// What the image has.
+        /// The root hash of the image.
         found: [u8; 32],
     },
-    /// The slot that a delta builds upon is damaged, and there is no whole bundle to turn to.
+    /// The slot that a delta builds upon is damaged, and no full bundle was given.
     #[error(transparent)]
     DamagedBase(#[from] Box<DamagedBase>),
-    /// The whole bundle that was given beside a delta is another one.
-    #[error(
-        "release {version} comes with the whole bundle of release {found}, which has other images"
-    )]
-    OtherFull {
-        /// The delta's release.
+    /// The full bundle that was given with a delta has other images.
+    #[error("the full bundle of release {found} does not hold the images of release {version}")]
+    FullBundleMismatch {
+        /// The release of the delta.
         version: String,
-        /// The whole bundle's.
+        /// The release of the full bundle.
         found: String,
     },
-    /// The work was stopped.
+    /// The caller stopped the work.
     #[error("stopped")]
     Stopped,
 }
 
-/// An error, and whether the target slot had been disarmed by then.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct Failure {
-    /// What happened.
-    pub error: ApplyError,
-    /// The slot that can no longer be started; `None` if nothing was changed.
-    pub disarmed: Option<record::Slot>,
-}
-
-impl From<ApplyError> for Failure {
-    fn from(error: ApplyError) -> Self {
-        Self {
-            error,
-            disarmed: None,
-        }
-    }
-}
-
 impl ApplyError {
-    /// Returns the server's headers as the reason for wrong bytes, where they gave one; else
-    /// `self`. *Pure.*
+    /// Returns `doubt`, the server's headers as an explanation, if this error is about wrong bytes;
+    /// else `self`. *Pure.*
     #[must_use]
     pub(crate) fn explained_by(self, doubt: Option<SourceError>) -> Self {
         let is_about_bytes = matches!(
@@ -109,46 +89,66 @@ impl ApplyError {
     }
 }
 
-/// A chunk on the disk is not what was written.
+/// A failed apply, and whether the target slot had been disarmed before.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct ApplyFailure {
+    /// The error.
+    pub error: ApplyError,
+    /// The slot that is Unbootable now; `None` if nothing was changed.
+    pub disarmed: Option<Slot>,
+}
+
+impl From<ApplyError> for ApplyFailure {
+    fn from(error: ApplyError) -> Self {
+        Self {
+            error,
+            disarmed: None,
+        }
+    }
+}
+
+/// A chunk that did not read back as it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackError {
-    /// It could not be read.
+    /// The medium could not be read.
     #[error("{partition}: offset {offset}: {error}")]
     Io {
         /// Partition.
-        partition: &'static str,
+        partition: PartitionName,
         /// Byte offset in it.
         offset: u64,
-        /// What the device said.
+        /// The error of the device.
         error: io::Error,
     },
-    /// It reads back as something else: the device is faulty.
+    /// The bytes differ: the device is faulty.
     #[error("{partition}: offset {offset}: read back other bytes than were written")]
     Differs {
         /// Partition.
-        partition: &'static str,
+        partition: PartitionName,
         /// Byte offset in it.
         offset: u64,
     },
 }
 
-/// The base is damaged.
+/// Damage in the slot that a delta builds upon.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{partition}: bytes {start} to {} are not as release {base} was signed ({error}): the whole bundle of release {version} has what is missing (--full)",
+    "{partition}: bytes {start} to {} differ from release {base} as signed ({error}): \
+     --full takes them from the full bundle of release {version}",
     start + len.saturating_sub(1)
 )]
 pub struct DamagedBase {
     /// The partition.
-    pub partition: &'static str,
-    /// Where the damage begins in it, in bytes, or the bytes that it must be among.
+    pub partition: PartitionName,
+    /// Byte offset in it of the range that contains the damage.
     pub start: u64,
-    /// How many bytes it is among.
+    /// Length of that range in bytes.
     pub len: u64,
-    /// The release that the slot holds.
+    /// The release in the slot.
     pub base: String,
     /// The release that was to be applied.
     pub version: String,
-    /// What was found.
+    /// The error of decoding the first chunk.
     pub error: DecodeError,
 }

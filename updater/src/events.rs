@@ -1,24 +1,24 @@
-//! The event seam: what an apply tells while it works. The library never prints.
+//! The event seam: an apply reports its progress as events. The library never prints.
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// A part of an apply, in the order in which they happen.
+/// A phase of an apply, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Looking at what already lies on the disk.
+    /// Comparing the disk with the release.
     Scan,
-    /// Verifying the whole of a local file before anything is changed.
+    /// Verifying a local file before anything is changed; comparing a slot with its release.
     Verify,
     /// Fetching, verifying and writing.
     Write,
-    /// Reading everything back from the medium.
+    /// Comparing the medium with the bytes that were written.
     ReadBack,
 }
 
 impl Phase {
-    /// The word for a progress line.
+    /// Returns the word for a progress line. *Pure.*
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -30,81 +30,80 @@ impl Phase {
     }
 }
 
-/// How many bytes come from where. Those of the images add up.
+/// The origins of the bytes of a release. The first amount is the sum of the next four.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Amounts {
-    /// Bytes of the images that are wanted.
+    /// Bytes of the images that belong into the slot.
     pub image_bytes: u64,
-    /// Of them: lie in their place already.
+    /// Of them: in place already.
     pub in_place_bytes: u64,
-    /// Of them: put together from blocks of the other slot.
+    /// Of them: to be put together from blocks of the other slot.
     pub composed_bytes: u64,
-    /// Of them: zeroes, and repeats of other chunks, that are to be written.
+    /// Of them: zeroes and repeats of other chunks.
     pub filled_bytes: u64,
-    /// Of them: become of what is fetched.
+    /// Of them: to be decoded from fetched bytes.
     pub decoded_bytes: u64,
-    /// Bytes that will have been taken from the source in all: the head and the block hints, which
-    /// were by the time of planning, the compressed bytes of chunks, and the gaps between them that
-    /// are not worth a request of their own.
+    /// Total bytes taken from the source: head and block hints, which were fetched before the plan,
+    /// the stored bytes of chunks, and the gaps between them that are not worth a request.
     pub fetch_bytes: u64,
 }
 
-/// Something that happened.
+/// An event of an apply or repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
-    /// The signature holds: what the bundle is.
+    /// The signatures are accepted: the release in the bundle.
     Release {
         /// Version.
         version: String,
         /// Rollback index.
         rollback_index: u64,
     },
-    /// The plan stands; nothing was written so far.
+    /// The plan is made. Nothing was written yet.
     Planned {
-        /// Slot that will be written: `a` or `b`.
+        /// The target slot: `a` or `b`.
         slot: char,
-        /// How many bytes will come from where.
+        /// The origins of its bytes.
         #[serde(flatten)]
         amounts: Amounts,
     },
-    /// The target slot can no longer be started, durably.
+    /// The target slot is Unbootable, durably.
     Disarmed {
         /// The slot.
         slot: char,
     },
-    /// How much of a phase is done, in bytes of the images.
+    /// Progress of a phase, in bytes of the images.
     Progress {
         /// The phase.
         phase: Phase,
         /// Bytes done.
         done: u64,
-        /// Bytes in all.
+        /// Total bytes.
         total: u64,
     },
-    /// The network failed in a way that may pass.
+    /// A transient failure of the network.
     Retry {
-        /// What failed.
+        /// The failure.
         error: String,
         /// Pause before the next request, in milliseconds.
         pause_ms: u64,
     },
-    /// Something is not as it should be, but does not stop the apply.
+    /// A problem that does not stop the apply.
     Warning {
         /// In words.
         message: String,
     },
-    /// The slot will be tried at the next boot, durably.
+    /// The slot is Pending, durably: the next boot tries it.
     Activated {
         /// The slot.
         slot: char,
-        /// Tries that it has.
+        /// Trial boots granted to it.
         tries: u8,
     },
 }
 
 impl Event {
-    /// A retry after `error`.
+    /// Returns the event of a retry after `error`. *Pure.*
     #[must_use]
     pub fn retry(error: &dyn std::fmt::Display, pause: Duration) -> Self {
         Self::Retry {
@@ -114,25 +113,25 @@ impl Event {
     }
 }
 
-/// Whoever wants to know.
+/// Receives events.
 pub trait EventSink: Send + Sync {
-    /// Takes note of `event`; must not block for long.
+    /// Handles `event`; must not block for long.
     fn event(&self, event: Event);
 }
 
-/// Takes note of nothing.
+/// Ignores all events.
 pub struct Silent;
 
 impl EventSink for Silent {
     fn event(&self, _: Event) {}
 }
 
-/// Keeps everything, for tests to look at.
+/// Keeps all events, for tests.
 #[derive(Default)]
 pub struct Recorded(std::sync::Mutex<Vec<Event>>);
 
 impl Recorded {
-    /// The events so far.
+    /// Returns the events so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.0.lock().map_or_else(

@@ -41,8 +41,9 @@ pub mod terminal;
 pub mod verify_slot;
 mod worker_pool;
 
-pub use apply::{Incoming, Repaired};
-pub use error::{ApplyError, DamagedBase, Failure, ReadBackError};
+pub use apply::{Incoming, RepairOutcome};
+pub use error::{ApplyError, ApplyFailure, DamagedBase, ReadBackError};
 pub use events::Amounts;
-pub use options::{Machine, Options, Outcome, PhaseMs, PlaceGuard, Report};
-pub use slot::equivalence::as_seen_by;
+pub use options::{Options, Outcome, PhaseMs, PlaceGuard, Report, TargetMachine};
+pub use slot::equivalence::rebased_on;
+pub use slot::stored_metadata::SealedSlot;

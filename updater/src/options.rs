@@ -12,87 +12,87 @@ use serde::Serialize;
 use std::io;
 
 /// The machine that a bundle is applied to.
-pub struct Machine<'a> {
+pub struct TargetMachine<'a> {
     /// Its disk.
     pub disk: Disk,
     /// Its boot record.
     pub store: RecordStore,
-    /// Its EFI variables, or none: an image of a disk, or a machine that lost them.
+    /// Its EFI variables; `None` for a disk image, and for a machine without them.
     pub vars: Option<&'a dyn EfiVars>,
-    /// What runs; recovery too where nothing of this disk does.
+    /// The running system; recovery if it is not a slot of this disk.
     pub booted: Choice,
     /// Seconds since 1970, for the event ring.
     pub now: u64,
 }
 
-/// What the installer does between the last read-back and the activation: it gets the guard.
+/// The installer's part: writes the guard image to the EFI system partition, after the last read
+/// back and before the activation.
 pub type PlaceGuard<'a> = &'a (dyn Fn(&[u8]) -> io::Result<()> + Sync);
 
-/// How to apply.
+/// The options of an apply or repair.
 pub struct Options<'a> {
-    /// Who is trusted.
+    /// The trusted keys.
     pub trust: &'a Trust,
-    /// `Some` to install: recovery and guard are written too.
+    /// `Some` for an installation: recovery and guard are written, too.
     pub place_guard: Option<PlaceGuard<'a>>,
-    /// Tries that the release gets.
+    /// Trial boots granted to the release.
     pub tries: u8,
-    /// Whether everything is read back from the medium before the slot is activated.
+    /// Compare all images on the medium before the slot is activated.
     pub read_back: bool,
-    /// Whether blocks of the other slot are used instead of fetching them.
+    /// Use blocks of the other slot instead of fetching them.
     pub adaptive: bool,
-    /// Threads that decompress, hash and write.
+    /// Number of threads that decompress, hash and write.
     pub jobs: usize,
-    /// Patience with the network.
+    /// Retries of the network.
     pub retries: Retries,
-    /// Only plan.
+    /// Plan, and change nothing.
     pub plan_only: bool,
 }
 
-/// What came of it.
+/// Result of an apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This would be done, and that much of it fetched.
+    /// The plan, and the amounts that it would take. Nothing was changed.
     Planned(Plan, Amounts),
-    /// Nothing had to be done.
+    /// The release runs already.
     UpToDate(UpToDate),
-    /// The slot will be tried at the next boot.
+    /// The next boot tries the slot.
     Activated(Report),
 }
 
-/// What an apply did.
+/// Report of an apply or repair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The slot: `a` or `b`.
     pub slot: char,
     /// The release in it.
     pub version: String,
-    /// Tries that it has.
+    /// Trial boots granted to it.
     pub tries: u8,
-    /// Bytes of the images that were wanted.
+    /// Bytes of the images that belong into the slot.
     pub image_bytes: u64,
     /// Bytes taken from the source.
     pub fetched_bytes: u64,
-    /// Bytes that lay in the slot already.
+    /// Bytes that the slot held already.
     pub reused_bytes: u64,
     /// Bytes put together from blocks of the other slot.
     pub composed_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
-    /// How long each phase took.
+    /// Duration of each phase.
     pub phase_ms: PhaseMs,
-    /// What did not go as it should, without harm to the update.
+    /// Problems that do not affect the update.
     pub warnings: Vec<String>,
 }
 
-/// Milliseconds that each phase took.
+/// Duration of each phase in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PhaseMs {
-    /// Looking at what the disk has.
+    /// Comparing the disk with the release.
     pub scan: u64,
-    /// Verifying a file of this machine before anything is changed; 0 for what comes over a network
-    /// or through a pipe.
+    /// Verifying a local file before anything is changed; 0 for any other source.
     pub verify: u64,
-    /// Fetching, verifying and writing, and reading back what was written first.
+    /// Fetching, verifying and writing, and reading back the first parts meanwhile.
     pub write: u64,
     /// Reading back the rest.
     pub read_back: u64,

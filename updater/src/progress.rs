@@ -1,15 +1,15 @@
-//! How far a phase is.
+//! The progress of a phase.
 
 use crate::events::{Event, EventSink, Phase};
 
-/// Counts bytes and tells about it, at most a hundred times a phase.
+/// Counts bytes and reports them, at most a hundred times per phase.
 pub(crate) struct Progress<'a> {
     events: &'a dyn EventSink,
     phase: Phase,
     total: u64,
     done: u64,
-    /// The bytes done when it was last told.
-    told: u64,
+    /// Value of `done` in the last report.
+    reported: u64,
 }
 
 impl<'a> Progress<'a> {
@@ -19,14 +19,14 @@ impl<'a> Progress<'a> {
             phase,
             total,
             done: 0,
-            told: 0,
+            reported: 0,
         }
     }
 
     pub(crate) fn add(&mut self, bytes: u64) {
         self.done += bytes;
-        if self.done == self.total || self.done - self.told >= self.total / 100 {
-            self.told = self.done;
+        if self.done == self.total || self.done - self.reported >= self.total / 100 {
+            self.reported = self.done;
             self.events.event(Event::Progress {
                 phase: self.phase,
                 done: self.done,

@@ -1,44 +1,43 @@
-//! What the last update was, and what came of it: `bootctl`'s status of the machine, seen by
-//! whoever updates it. Pure.
+//! The last update and its result, added to the status of the machine that `bootctl` reads. *Pure.*
 
 use bootctl::status::{MachineStatus, StatusJson as MachineJson};
-use record::event::{Event, Kind};
+use record::event::{self, Kind};
 use record::{Choice, Record, Slot, SlotState, Status as SlotStatus};
 use serde::Serialize;
 
 /// Name of the JSON format.
 pub const SCHEMA: &str = "rayos-updater.status/1";
 
-/// The last time that a release was put into a slot, the installation included.
+/// The last update or installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastUpdate {
     /// The slot.
     pub slot: Slot,
     /// The release.
     pub version: String,
-    /// When it began or was armed, in seconds since 1970 by the machine's clock; 0 if unknown.
+    /// Time of its start or activation, in seconds since 1970 by the machine's clock; 0 if unknown.
     pub time: u64,
-    /// What came of it.
+    /// Its result.
     pub result: UpdateResult,
 }
 
-/// What came of an update.
+/// Result of an update.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpdateResult {
-    /// It is under way, or was cut off.
+    /// It is running, or was interrupted.
     Unfinished,
-    /// It is in its slot, and was not started yet.
+    /// The release waits for its first boot.
     Waiting,
-    /// It was started so many times, and has not committed.
+    /// The release was started this many times, and has not committed.
     OnTrial(u8),
-    /// It was declared good.
+    /// The release committed.
     Committed,
-    /// It is not started any more, for this reason.
+    /// The release is Unbootable, for this reason.
     Failed(record::Reason),
 }
 
 impl UpdateResult {
-    /// The word in JSON.
+    /// Returns the word in JSON.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -50,12 +49,11 @@ impl UpdateResult {
         }
     }
 
-    /// What was done, and what is to be done now.
+    /// Returns the state and the next step, in words.
     fn words(&self) -> String {
         match self {
             Self::Unfinished => {
-                "is being written, or was cut off: apply it again, and it goes on where it stopped"
-                    .to_owned()
+                "running or interrupted: apply it again to continue where it stopped".to_owned()
             }
             Self::Waiting => "waits for its first boot: restart to try it".to_owned(),
             Self::OnTrial(starts) => {
@@ -68,30 +66,31 @@ impl UpdateResult {
             }
             Self::Committed => "committed".to_owned(),
             Self::Failed(reason) => {
-                format!("failed, {}: `rayos-bootctl why` tells more", reason.words())
+                format!("failed, {}: see `rayos-bootctl why`", reason.words())
             }
         }
     }
 }
 
-/// The machine, and its last update.
+/// The status of a machine, and its last update.
 #[derive(Clone, Debug)]
-pub struct Status {
+pub struct UpdateStatus {
     machine: MachineStatus,
 }
 
-impl Status {
-    /// The status of a machine that `bootctl` has looked at.
+impl UpdateStatus {
+    /// Returns the update status for a status that `bootctl` read.
     #[must_use]
     pub const fn new(machine: MachineStatus) -> Self {
         Self { machine }
     }
 
-    /// The last update that the event ring and the record tell of. *Pure.*
+    /// Returns the last update, by the event ring and the boot record; `None` if unknown.
     #[must_use]
     pub fn last_update(&self) -> Option<LastUpdate> {
         let record = self.machine.record.as_ref()?;
-        let is_update = |event: &&Event| matches!(event.kind, Kind::Disarmed | Kind::Activated);
+        let is_update =
+            |event: &&event::Event| matches!(event.kind, Kind::Disarmed | Kind::Activated);
         let event = self.machine.events.iter().rev().find(is_update)?;
         let Some(Choice::Slot(slot)) = event.subject else {
             return None;
@@ -105,16 +104,15 @@ impl Status {
         })
     }
 
-    /// The record is the authority; the ring tells what the record does not keep.
-    fn result(&self, record: &Record, slot: Slot, event: &Event) -> Option<UpdateResult> {
+    /// The boot record decides; the event ring adds what the record does not hold.
+    fn result(&self, record: &Record, slot: Slot, event: &event::Event) -> Option<UpdateResult> {
         let state: &SlotState = record.slot(slot);
         let same = state.release.version == event.version;
         match state.status {
             SlotStatus::Unbootable if event.kind == Kind::Disarmed => {
                 Some(UpdateResult::Unfinished)
             }
-            // The ring's last word and the record speak of different things: the ring lost some of
-            // its events.
+            // The last event and the record are about different releases: the ring lost events.
             _ if !same => None,
             SlotStatus::Unbootable => Some(UpdateResult::Failed(state.reason)),
             SlotStatus::Good { .. } => Some(UpdateResult::Committed),
@@ -127,20 +125,23 @@ impl Status {
         }
     }
 
-    /// Whether a release waits for its first boot. *Pure.*
+    /// Returns whether a release waits for its first boot.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        let waits = |state: &SlotState| matches!(state.status, SlotStatus::Pending { tries_left } if tries_left == state.tries_granted);
+        let waits = |state: &SlotState| {
+            let tries_left = state.tries_granted;
+            state.status == SlotStatus::Pending { tries_left }
+        };
         self.machine
             .record
             .is_some_and(|record| record.slots.iter().any(waits))
     }
 
-    /// The machine in words, as `rayos-bootctl status` has it, then the last update. *Pure.*
+    /// Returns the text of `rayos-bootctl status`, then a line about the last update.
     #[must_use]
     pub fn text(&self) -> String {
         let last = self.last_update().map_or_else(
-            || "last update: none is known\n".to_owned(),
+            || "last update: none known\n".to_owned(),
             |last| {
                 format!(
                     "last update: {} in slot {}, {}\n",
@@ -153,10 +154,10 @@ impl Status {
         self.machine.text() + &last
     }
 
-    /// The same for programs: one JSON object, described by `docs/schemas`. *Pure.*
+    /// Returns the same as one JSON object, described by `docs/schemas`.
     #[must_use]
-    pub fn json(&self) -> Json {
-        Json {
+    pub fn json(&self) -> StatusJson {
+        StatusJson {
             schema: SCHEMA,
             sentence: self.machine.sentence(),
             last_update: self.last_update().map(|last| LastUpdateJson {
@@ -174,16 +175,16 @@ impl Status {
         }
     }
 
-    /// What stands in the way of knowing more.
+    /// Returns the problems that kept parts of the status from being read.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.machine.warnings
     }
 }
 
-/// The JSON object of [`Status::json`].
+/// The JSON object of [`UpdateStatus::json`].
 #[derive(Clone, Debug, Serialize)]
-pub struct Json {
+pub struct StatusJson {
     schema: &'static str,
     sentence: String,
     last_update: Option<LastUpdateJson>,

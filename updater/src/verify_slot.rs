@@ -1,355 +1,309 @@
 //! Comparing a slot with what was signed.
 
-use crate::batch::Origin;
+use crate::batch::{Origin, total_len};
 use crate::error::ApplyError;
 use crate::events::{EventSink, Phase};
 use crate::progress::Progress;
-use crate::scan::Survey;
-use crate::slot::equivalence::signs_the_same;
-use crate::slot::image_location::{Place, Places, Reading};
-use crate::slot::root_tree::{check_tree, matches_root_hash};
-use crate::slot::stored_metadata as kept;
-use crate::worker_pool::{StopOnDrop, Workers};
-use bootctl::device::{AlignedBuffer, BlockDevice};
-use bootctl::disk::{Disk, DiskError};
+use crate::scan::{InPlaceScan, Scan};
+use crate::slot::equivalence::signs_images_of;
+use crate::slot::hash::image_digest;
+use crate::slot::image_location::{ImageLocation, ImageLocations, ReadFrom};
+use crate::slot::root_tree::{check_tree, has_root_hash};
+use crate::slot::stored_metadata::{MetadataError, SealedSlot, StoredMetadata};
+use crate::worker_pool::{StopGuard, join};
+use bootctl::disk::DiskError;
 use bundle::verity::BLOCK;
 use bundle::{ImageRole, ReadError, Release};
-use record::{Slot, SlotState};
-use seal::{ImageDigest, Statement, Trust};
+use record::{PartitionName, Slot, SlotState};
+use seal::{ImageDigest, Statement};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
-/// Bytes that are hashed at a time.
-const PIECE: u64 = 1 << 20;
-/// Most damaged places that are named; more are only counted.
-const MAX_NAMED: usize = 100;
+/// Maximum number of damaged ranges in a report; further ones are only counted.
+const MAX_RANGES: usize = 100;
 
-/// What to compare.
-pub struct Question<'a> {
-    /// The disk.
-    pub disk: &'a Disk,
-    /// What the boot record says about the slot.
-    pub state: &'a SlotState,
+/// The parameters of a comparison.
+pub struct Comparison<'a> {
     /// The slot.
-    pub slot: Slot,
-    /// Who is trusted.
-    pub trust: &'a Trust,
-    /// The head of the bundle that the slot should hold; without it, what the slot keeps of its own
-    /// bundle serves.
+    pub sealed: SealedSlot<'a>,
+    /// The state of the slot in the boot record.
+    pub state: &'a SlotState,
+    /// The head of the bundle to compare with; `None` for the metadata that the slot stores.
     pub release: Option<Arc<Release>>,
-    /// Threads that read and hash.
+    /// Number of threads that read and hash.
     pub jobs: usize,
 }
 
-/// What came of comparing a slot.
+/// Result of comparing a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SlotReport {
     /// The slot: `a` or `b`.
     pub slot: char,
     /// The release that its seal signs.
     pub version: String,
-    /// Its rollback index.
+    /// The rollback index of that release.
     pub rollback_index: u64,
-    /// Whether the boot record names the same release.
-    pub as_in_record: bool,
-    /// By what chunks were known: `slot`, `bundle`, or `nothing`.
-    pub known_by: &'static str,
-    /// Its images.
+    /// The boot record names the same release.
+    pub matches_record: bool,
+    /// The origin of the index that chunks were compared with: `slot`, `bundle` or `nothing`.
+    pub compared_with: &'static str,
+    /// The images.
     pub images: Vec<ImageReport>,
 }
 
-/// What came of comparing one image.
+/// Result of comparing one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImageReport {
     /// `boot` or `root`.
     pub role: &'static str,
     /// Its partition.
     pub partition: &'static str,
-    /// Whether it is as it was signed; `None` if that could not be told.
-    pub whole: Option<bool>,
-    /// Number of damaged chunks, where chunks are known.
+    /// It is as it was signed; `None` if it was not compared.
+    pub intact: Option<bool>,
+    /// Number of damaged chunks, if compared by chunks.
     pub damaged_chunks: usize,
     /// Bytes of damaged chunks.
     pub damaged_bytes: u64,
-    /// The first of them.
+    /// The damaged ranges, at most 100.
     pub damaged: Vec<Damage>,
 }
 
-/// A damaged chunk.
+/// A damaged range: adjacent damaged chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Damage {
     /// Byte offset in the partition.
     pub offset: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub len: u64,
 }
 
 impl SlotReport {
-    /// Whether everything was compared and is as it was signed.
+    /// Returns whether all images were compared, and are as they were signed. *Pure.*
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.as_in_record && self.images.iter().all(|image| image.whole == Some(true))
+    pub fn is_intact(&self) -> bool {
+        self.matches_record && self.images.iter().all(|image| image.intact == Some(true))
     }
 
-    /// Whether anything is not as it was signed.
+    /// Returns whether an image is damaged, or the boot record names another release. *Pure.*
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        !self.as_in_record || self.images.iter().any(|image| image.whole == Some(false))
+        !self.matches_record || self.images.iter().any(|image| image.intact == Some(false))
     }
 }
 
-/// Why a slot could not be compared.
+/// A slot that could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifySlotError {
-    /// Nothing was ever written to it, or it is being written to.
+    /// It is empty, or being written.
     #[error("slot {slot} holds no release: {}", reason.words())]
     Empty {
         /// The slot.
         slot: Slot,
-        /// Why.
+        /// The reason in the boot record.
         reason: record::Reason,
     },
     /// The seal in its boot partition is damaged, or not accepted.
     #[error("{partition}: {error}")]
     Seal {
         /// The boot partition.
-        partition: &'static str,
-        /// Why.
+        partition: PartitionName,
+        /// The cause.
         error: ReadError,
     },
-    /// The bundle is another release than the slot holds.
+    /// The bundle is of another release.
     #[error("slot {slot} holds release {holds}: the bundle is release {offered}")]
     OtherRelease {
         /// The slot.
         slot: Slot,
         /// Its release.
         holds: String,
-        /// The bundle's.
+        /// The release of the bundle.
         offered: String,
     },
-    /// The disk lacks something.
+    /// The disk lacks a partition.
     #[error("disk: {0}")]
     Disk(#[from] DiskError),
-    /// The work was stopped.
+    /// The caller stopped the work.
     #[error(transparent)]
-    Work(#[from] ApplyError),
+    Stopped(#[from] ApplyError),
 }
 
 /// Compares a slot with what was signed, reading from the medium. *Reads.*
 ///
 /// # Errors
-/// [`VerifySlotError`] if there is nothing to compare with. Damage is no error, but in the report.
+/// [`VerifySlotError`] if there is nothing to compare with. Damage is part of the report.
 pub async fn verify_slot(
-    question: &Question<'_>,
+    comparison: &Comparison<'_>,
     events: &dyn EventSink,
 ) -> Result<SlotReport, VerifySlotError> {
-    let Question {
-        disk, state, slot, ..
-    } = *question;
-    let boot = Place::boot(disk, slot)?;
-    let (statement, kept) = match kept::read(&boot.window, question.trust) {
-        Ok(read) => read,
-        // Only a slot that may be started is expected to have a seal.
-        Err(_) if !state.is_bootable() => {
-            return Err(VerifySlotError::Empty {
-                slot,
-                reason: state.reason,
-            });
+    let Comparison { sealed, state, .. } = *comparison;
+    let metadata = comparison.metadata()?;
+    let (release, compared_with) = match (&comparison.release, &metadata.release) {
+        (Some(release), _) => {
+            check_release(sealed.slot, &metadata, release)?;
+            (Some(release), "bundle")
         }
-        Err(error) => {
-            return Err(VerifySlotError::Seal {
-                partition: boot.name,
-                error,
-            });
-        }
-    };
-    let (release, known_by) = match (&question.release, kept) {
-        (Some(release), kept) => {
-            same_release(slot, &statement, kept.as_deref(), release)?;
-            (Some(Arc::clone(release)), "bundle")
-        }
-        (None, Some(kept)) => (Some(kept), "slot"),
+        (None, Some(stored)) => (Some(stored), "slot"),
         (None, None) => (None, "nothing"),
     };
     let images = match release {
-        Some(release) => compare(question, release, events).await?,
-        None => compare_wholes(question, boot, &statement).await?,
+        Some(release) => comparison.compare_chunks(release, events).await?,
+        None => comparison.compare_images(&metadata.statement).await?,
     };
+    let statement = &metadata.statement;
     Ok(SlotReport {
-        slot: slot.letter(),
+        slot: sealed.slot.letter(),
         version: statement.version.to_string(),
         rollback_index: statement.rollback_index,
-        as_in_record: state.release.manifest_sha256 == statement.manifest.sha256,
-        known_by,
+        matches_record: state.release.manifest_sha256 == statement.manifest.sha256,
+        compared_with,
         images,
     })
 }
 
-fn same_release(
+/// Checks that the slot holds the release of the bundle.
+fn check_release(
     slot: Slot,
-    holds: &seal::Statement,
-    kept: Option<&Release>,
+    metadata: &StoredMetadata,
     offered: &Release,
 ) -> Result<(), VerifySlotError> {
-    if holds.manifest.sha256 == offered.statement().manifest.sha256
-        || signs_the_same(holds, kept, offered)
+    let held = &metadata.statement;
+    if held.manifest.sha256 == offered.statement().manifest.sha256
+        || signs_images_of(metadata, offered)
     {
         return Ok(());
     }
-    let (holds, offered) = (
-        holds.version.to_string(),
-        offered.statement().version.to_string(),
-    );
     Err(VerifySlotError::OtherRelease {
         slot,
-        holds,
-        offered,
+        holds: held.version.to_string(),
+        offered: offered.statement().version.to_string(),
     })
 }
 
-/// Compares chunk by chunk.
-async fn compare(
-    question: &Question<'_>,
-    release: Arc<Release>,
-    events: &dyn EventSink,
-) -> Result<Vec<ImageReport>, VerifySlotError> {
-    let places = Arc::new(Places::of_slot(
-        question.disk,
-        question.slot,
-        Arc::clone(&release),
-    )?);
-    let wanted = |chunk: usize| places.of(release.chunks()[chunk].image).is_some();
-    let chunks = release
-        .chunks()
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| wanted(*number));
-    let total = chunks.map(|(_, chunk)| u64::from(chunk.len)).sum();
-    let guard = StopOnDrop::default();
-    let mut progress = Progress::new(events, Phase::Verify, total);
-    let workers = (question.jobs, &guard.0);
-    let survey = Survey::in_place(
-        (&places, Reading::Medium),
-        wanted,
-        None,
-        workers,
-        &mut progress,
-    )
-    .await?;
-    let mut reports = damages(&places, &survey);
-    let check = move || tree_damage(&places);
-    let tree = tokio::task::spawn_blocking(check).await;
-    let tree = tree.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    for report in reports
-        .iter_mut()
-        .filter(|report| report.role == ImageRole::Root.as_str())
-    {
-        if let Some(damage) = tree {
-            report.add(damage);
-            report.whole = Some(false);
-        }
+impl Comparison<'_> {
+    fn metadata(&self) -> Result<StoredMetadata, VerifySlotError> {
+        let slot = self.sealed.slot;
+        self.sealed.metadata().map_err(|error| match error {
+            MetadataError::Disk(error) => error.into(),
+            // Only a bootable slot is expected to have a seal.
+            MetadataError::Seal(_) if !self.state.is_bootable() => VerifySlotError::Empty {
+                slot,
+                reason: self.state.reason,
+            },
+            MetadataError::Seal(error) => VerifySlotError::Seal {
+                partition: PartitionName::boot(slot),
+                error,
+            },
+        })
     }
-    Ok(reports)
+
+    async fn compare_chunks(
+        &self,
+        release: &Arc<Release>,
+        events: &dyn EventSink,
+    ) -> Result<Vec<ImageReport>, VerifySlotError> {
+        let SealedSlot { disk, slot, .. } = self.sealed;
+        let stop = StopGuard::default();
+        let scan = InPlaceScan {
+            locations: Arc::new(ImageLocations::in_slot(disk, slot, Arc::clone(release))?),
+            read_from: ReadFrom::Medium,
+            hints: None,
+            pool: stop.pool(self.jobs),
+        };
+        let wanted = |chunk: usize| scan.locations.get(release.chunks()[chunk].image).is_some();
+        let chunks = (0..release.chunks().len()).filter(|chunk| wanted(*chunk));
+        let mut progress = Progress::new(events, Phase::Verify, total_len(release, chunks));
+        let found = scan.run(wanted, &mut progress).await?;
+        let mut reports = image_reports(&scan.locations, &found);
+        let locations = Arc::clone(&scan.locations);
+        let tree = join(tokio::task::spawn_blocking(move || tree_damage(&locations))).await;
+        let root = |report: &&mut ImageReport| report.role == ImageRole::Root.as_str();
+        if let (Some(damage), Some(root)) = (tree, reports.iter_mut().find(root)) {
+            root.add(damage);
+            root.intact = Some(false);
+        }
+        Ok(reports)
+    }
+
+    /// Compares the boot image with the digest in the seal, and the root image with the root hash,
+    /// if the seal has one.
+    async fn compare_images(
+        &self,
+        statement: &Statement,
+    ) -> Result<Vec<ImageReport>, VerifySlotError> {
+        let SealedSlot { disk, slot, .. } = self.sealed;
+        let boot = ImageLocation::boot(disk, slot)?;
+        let root = ImageLocation::root(disk, slot)?;
+        let mut reports = vec![
+            ImageReport::new(ImageRole::Boot, boot.partition),
+            ImageReport::new(ImageRole::Root, root.partition),
+        ];
+        let (image, verified_root) = (statement.boot, statement.root);
+        let stop = StopGuard::default();
+        let make_worker = || {
+            let (boot, root) = (boot.clone(), root.clone());
+            move |number: usize| {
+                let intact = match number {
+                    0 => Some(has_digest(&boot, image)),
+                    _ => verified_root.map(|verified| has_root_hash(&root, &verified)),
+                };
+                Ok((number, intact))
+            }
+        };
+        let on_result = |(number, intact): (usize, Option<bool>)| reports[number].intact = intact;
+        stop.pool(2).run_all([0, 1], make_worker, on_result).await?;
+        Ok(reports)
+    }
 }
 
-/// The first place where the hash tree over a root image is not as it was signed. *Reads.*
-fn tree_damage(places: &Places) -> Option<Damage> {
-    let release = places.release();
+/// Returns the first place where the hash tree of a root image is not as it was signed. *Reads.*
+fn tree_damage(locations: &ImageLocations) -> Option<Damage> {
+    let release = locations.release();
     let root = release.statement().root?;
-    let number = release
-        .images()
-        .iter()
-        .position(|image| image.role == ImageRole::Root)?;
-    let error = check_tree(places.of(number)?, &root).err()?;
-    let offset = error.offset();
-    Some(Damage { offset, len: BLOCK })
+    let mut images = release.images().iter();
+    let number = images.position(|image| image.role == ImageRole::Root)?;
+    let error = check_tree(locations.get(number)?, &root).err()?;
+    let (offset, len) = (error.offset(), BLOCK);
+    Some(Damage { offset, len })
 }
 
-/// What is not in its place. *Pure.*
-pub(crate) fn damages(places: &Places, survey: &Survey) -> Vec<ImageReport> {
-    let release = places.release();
+/// Returns the report of each image. *Pure.*
+fn image_reports(locations: &ImageLocations, scan: &Scan) -> Vec<ImageReport> {
+    let release = locations.release();
     let mut reports = Vec::new();
     for (number, image) in release.images().iter().enumerate() {
-        let Some(place) = places.of(number) else {
+        let Some(location) = locations.get(number) else {
             continue;
         };
-        let mut report = ImageReport::new(image.role, place.name);
-        for (chunk, origin) in release
-            .chunks()
-            .iter()
-            .zip(&survey.origins)
-            .filter(|(chunk, _)| chunk.image == number)
-        {
-            if *origin != Origin::Held {
+        let mut report = ImageReport::new(image.role, location.partition);
+        for chunk in image.chunks.clone() {
+            if scan.origins[chunk] != Origin::InPlace {
+                let chunk = &release.chunks()[chunk];
                 report.add(Damage {
-                    offset: place.offset(chunk.offset),
+                    offset: location.offset(chunk.offset),
                     len: u64::from(chunk.len),
                 });
             }
         }
-        report.whole = Some(report.damaged_chunks == 0);
+        report.intact = Some(report.damaged_chunks == 0);
         reports.push(report);
     }
     reports
 }
 
-/// Compares the boot image by its SHA-256 in the seal, and the root image by its root hash, if the
-/// seal has one; else nothing is known of it.
-async fn compare_wholes(
-    question: &Question<'_>,
-    boot: Place,
-    statement: &Statement,
-) -> Result<Vec<ImageReport>, VerifySlotError> {
-    let root = Place::root(question.disk, question.slot)?;
-    let mut reports = vec![
-        ImageReport::new(ImageRole::Boot, boot.name),
-        ImageReport::new(ImageRole::Root, root.name),
-    ];
-    let guard = StopOnDrop::default();
-    let (image, verified) = (statement.boot, statement.root);
-    let hash = || {
-        let (boot, root) = (boot.clone(), root.clone());
-        move |number| {
-            let root_is_whole = |verified| matches_root_hash(&root, &verified).unwrap_or(false);
-            Ok(match number {
-                0 => (number, Some(whole(&boot, image))),
-                _ => (number, verified.map(root_is_whole)),
-            })
-        }
-    };
-    Workers::start(2, &guard.0, hash)
-        .all([0, 1], |(number, whole): (usize, _)| {
-            reports[number].whole = whole;
-        })
-        .await?;
-    Ok(reports)
-}
-
-/// Whether an image has its SHA-256 as a whole. One that cannot be read has not.
-fn whole(place: &Place, image: ImageDigest) -> bool {
-    let (mut hasher, mut buffer, mut at) = (Sha256::new(), AlignedBuffer::default(), 0);
-    if place.window.len() < place.offset(image.len) {
-        return false;
-    }
-    while at < image.len {
-        buffer.resize((image.len - at).min(PIECE) as usize);
-        if place.read(Reading::Medium, at, &mut buffer).is_err() {
-            return false;
-        }
-        hasher.update(&*buffer);
-        at += buffer.len() as u64;
-    }
-    hasher.finalize()[..] == image.sha256
+/// Returns whether an image has its digest; false if it cannot be read. *Reads.*
+fn has_digest(location: &ImageLocation, image: ImageDigest) -> bool {
+    location.has_room_for(image.len)
+        && image_digest(location, image.len, ReadFrom::Medium)
+            .is_ok_and(|digest| digest == image.sha256)
 }
 
 impl ImageReport {
-    const fn new(role: ImageRole, partition: &'static str) -> Self {
-        let role = role.as_str();
+    const fn new(role: ImageRole, partition: PartitionName) -> Self {
         Self {
-            role,
-            partition,
-            whole: None,
+            role: role.as_str(),
+            partition: partition.as_str(),
+            intact: None,
             damaged_chunks: 0,
             damaged_bytes: 0,
             damaged: Vec::new(),
@@ -359,10 +313,10 @@ impl ImageReport {
     fn add(&mut self, damage: Damage) {
         self.damaged_chunks += 1;
         self.damaged_bytes += damage.len;
-        let named = self.damaged.len();
+        let ranges = self.damaged.len();
         match self.damaged.last_mut() {
             Some(last) if last.offset + last.len == damage.offset => last.len += damage.len,
-            _ if named < MAX_NAMED => self.damaged.push(damage),
+            _ if ranges < MAX_RANGES => self.damaged.push(damage),
             _ => {}
         }
     }

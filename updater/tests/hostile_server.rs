@@ -1,11 +1,9 @@
-//! Downloads from a server that misbehaves: either the bytes come all the same, or the error says
-//! what the server did. Whatever it does, the fetcher ends, and takes no more memory than a piece
-//! and a range.
+//! Downloads from a server that misbehaves: the fetcher either returns the right bytes, or an error
+//! that names the misbehaviour. It always ends.
 
 use fixtures::hostile::{Asked, HostileServer, Step, cut, head, honest, honestly};
 use std::time::Duration;
-use updater::source::{Fetcher, Retries};
-use updater::source::{HttpOptions, HttpSource, Rate, Timeouts};
+use updater::source::{Fetcher, HttpOptions, HttpSource, Rate, Retries, Timeouts};
 
 const LEN: usize = 300_000;
 
@@ -13,9 +11,8 @@ fn file() -> Vec<u8> {
     (0..LEN).map(|at| (at * 7 + at / 251) as u8).collect()
 }
 
-/// Little timeouts, so that a test of it takes a moment; no server that is meant to succeed comes
-/// near it.
-fn impatient() -> HttpOptions {
+/// Returns timeouts that are short enough for a test, and far longer than a sound server needs.
+fn short_timeouts() -> HttpOptions {
     let timeouts = Timeouts {
         response: Duration::from_millis(200),
         stall: Duration::from_millis(200),
@@ -35,7 +32,7 @@ const RETRIES: Retries = Retries {
     first_pause: Duration::from_millis(1),
 };
 
-/// Fetches the whole file, with `options`, from a server that does as `script` says.
+/// Fetches the whole file from a server that follows `script`.
 fn fetch_with(
     options: HttpOptions,
     script: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
@@ -56,7 +53,7 @@ fn fetch_with(
         Ok::<_, updater::source::FetchError>(got)
     });
     let url = server.url("x.bundle");
-    // The URL holds the port, which is another one each time.
+    // The port in the URL changes with each run.
     let got = got.map_err(|error| error.to_string().replace(&url, "URL"));
     (server, got)
 }
@@ -67,11 +64,11 @@ fn fetch(
     fetch_with(HttpOptions::default(), script)
 }
 
-/// The bytes come, by these requests: where each began.
+/// Asserts that the file was fetched by requests from these offsets on.
 #[track_caller]
-fn overcome(outcome: (HostileServer, Result<Vec<u8>, String>), began: &[u64]) -> HostileServer {
+fn succeeds(outcome: (HostileServer, Result<Vec<u8>, String>), began: &[u64]) -> HostileServer {
     let (server, got) = outcome;
-    assert!(got.expect("overcome") == file(), "other bytes");
+    assert!(got.expect("success") == file(), "other bytes");
     let asked: Vec<u64> = server
         .asked()
         .iter()
@@ -87,7 +84,7 @@ fn refused(outcome: (HostileServer, Result<Vec<u8>, String>), words: &str) -> Ho
     outcome.0
 }
 
-/// The first request goes wrong, the others are answered well.
+/// Returns a script that answers the first request wrongly and the others correctly.
 fn first(
     wrong: impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static,
 ) -> impl Fn(&Asked) -> Vec<Step> + Send + Sync + 'static {
@@ -101,8 +98,8 @@ fn first(
 }
 
 #[test]
-fn a_sound_server_is_asked_in_growing_parts_by_one_connection() {
-    let server = overcome(fetch(|asked| honestly(&file(), asked)), &[0, 262_144]);
+fn a_sound_server_gets_growing_requests_over_one_connection() {
+    let server = succeeds(fetch(|asked| honestly(&file(), asked)), &[0, 262_144]);
     assert!(
         server.asked().iter().all(|asked| asked.connection == 0),
         "{:?}",
@@ -111,25 +108,25 @@ fn a_sound_server_is_asked_in_growing_parts_by_one_connection() {
 }
 
 #[test]
-fn a_connection_lost_in_the_middle_of_a_range_goes_on_at_the_missing_byte() {
+fn a_connection_lost_within_a_range_continues_at_the_missing_byte() {
     for end in [Step::Close, Step::Reset] {
         let script = first(move |asked| cut(&file(), asked, 123_456, end.clone()));
         let (server, got) = fetch(script);
-        assert!(got.expect("overcome") == file(), "other bytes");
+        assert!(got.expect("success") == file(), "other bytes");
         let asked = server.asked();
-        // A reset may take bytes with it that were under way.
+        // A reset may lose bytes that were sent.
         let resumed = asked[1].range.expect("range").0;
         assert!(resumed <= 123_456, "{asked:?}");
     }
     let script = first(|asked| cut(&file(), asked, 123_456, Step::Close));
-    overcome(fetch(script), &[0, 123_456]);
+    succeeds(fetch(script), &[0, 123_456]);
 }
 
 #[test]
-fn a_stall_is_overcome_by_a_new_request() {
-    overcome(
+fn a_stall_is_retried() {
+    succeeds(
         fetch_with(
-            impatient(),
+            short_timeouts(),
             first(|asked| cut(&file(), asked, 100_000, Step::Stall)),
         ),
         &[0, 100_000],
@@ -137,23 +134,25 @@ fn a_stall_is_overcome_by_a_new_request() {
 }
 
 #[test]
-fn a_server_that_always_stalls_is_given_up() {
+fn a_server_that_always_stalls_fails_the_download() {
     let server = refused(
-        fetch_with(impatient(), |asked| cut(&file(), asked, 0, Step::Stall)),
+        fetch_with(short_timeouts(), |asked| {
+            cut(&file(), asked, 0, Step::Stall)
+        }),
         "URL: no data for 0.2 s",
     );
     assert_eq!(server.asked().len(), 4);
 }
 
 #[test]
-fn an_answer_whose_head_never_ends_is_given_up() {
+fn a_response_whose_head_never_ends_fails_the_download() {
     let slow = |_: &Asked| {
         vec![
             Step::Send(b"HTTP/1.1 200 OK\r\nX-A: b".to_vec()),
             Step::Stall,
         ]
     };
-    refused(fetch_with(impatient(), slow), "URL: no data for 0.2 s");
+    refused(fetch_with(short_timeouts(), slow), "URL: no data for 0.2 s");
     let (_, got) = fetch(|_| {
         vec![
             Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec()),
@@ -164,7 +163,7 @@ fn an_answer_whose_head_never_ends_is_given_up() {
 }
 
 #[test]
-fn a_drip_is_given_up() {
+fn a_body_sent_byte_by_byte_fails_the_download() {
     let drip = |asked: &Asked| {
         let (head, body) = honest(&file(), asked);
         vec![
@@ -172,14 +171,14 @@ fn a_drip_is_given_up() {
             Step::Drip(body, Duration::from_millis(20)),
         ]
     };
-    let (server, got) = fetch_with(impatient(), drip);
-    let words = got.expect_err("given up");
+    let (server, got) = fetch_with(short_timeouts(), drip);
+    let words = got.expect_err("too slow");
     assert!(words.ends_with("expected at least 2000 bytes/s"), "{words}");
     assert_eq!(server.asked().len(), 4);
 }
 
 #[test]
-fn little_to_each_request_is_a_drip_too() {
+fn one_byte_per_request_fails_the_download() {
     let little = |asked: &Asked| {
         let (from, _) = asked.range.expect("range");
         let one = Asked {
@@ -193,13 +192,13 @@ fn little_to_each_request_is_a_drip_too() {
             Step::Send(body),
         ]
     };
-    let (_, got) = fetch_with(impatient(), little);
-    let words = got.expect_err("given up");
+    let (_, got) = fetch_with(short_timeouts(), little);
+    let words = got.expect_err("too slow");
     assert!(words.ends_with("expected at least 2000 bytes/s"), "{words}");
 }
 
 #[test]
-fn a_server_that_gives_less_than_asked_for_is_asked_again() {
+fn a_server_that_sends_less_than_requested_gets_another_request() {
     let parts = |asked: &Asked| {
         let (from, to) = asked.range.expect("range");
         let to = to.unwrap_or(u64::MAX).min(from + 100_000);
@@ -211,7 +210,7 @@ fn a_server_that_gives_less_than_asked_for_is_asked_again() {
             },
         )
     };
-    let server = overcome(fetch(parts), &[0, 100_000, 200_000, 262_144]);
+    let server = succeeds(fetch(parts), &[0, 100_000, 200_000, 262_144]);
     assert!(server.asked().iter().all(|asked| asked.connection == 0));
 }
 
@@ -224,20 +223,20 @@ fn without_range(asked: &Asked) -> Asked {
 
 #[test]
 fn a_server_without_ranges_is_read_from_the_front() {
-    overcome(
+    succeeds(
         fetch(|asked| honestly(&file(), &without_range(asked))),
         &[0],
     );
-    // After a lost connection everything comes again, and what is there already is dropped.
+    // After a lost connection it sends the whole file again; bytes received before are dropped.
     let script = |asked: &Asked| match asked.number {
         0 => cut(&file(), &without_range(asked), 123_456, Step::Close),
         _ => honestly(&file(), &without_range(asked)),
     };
-    overcome(fetch(script), &[0, 123_456]);
+    succeeds(fetch(script), &[0, 123_456]);
 }
 
 #[test]
-fn a_server_without_ranges_is_not_asked_for_each_range() {
+fn a_server_without_ranges_gets_one_request() {
     let server =
         HostileServer::start(|asked| honestly(&file(), &without_range(asked))).expect("server");
     let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
@@ -255,12 +254,12 @@ fn a_server_without_ranges_is_not_asked_for_each_range() {
         }
         assert!(!fetcher.can_skip());
     });
-    // One for the head, and one since the first was open for more than was expected then.
+    // One for the head, and one because the first was open for more than the announced ranges.
     assert!(server.asked().len() <= 2, "{:?}", server.asked());
 }
 
 #[test]
-fn expected_ranges_are_asked_for_by_one_connection_and_nothing_else_is_sent() {
+fn announced_ranges_are_requested_over_one_connection_and_nothing_else_is_sent() {
     let server =
         HostileServer::start(|asked| honestly(&vec![7; 9_000_000], asked)).expect("server");
     let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
@@ -328,7 +327,7 @@ fn wrong_ranges_are_refused() {
 }
 
 #[test]
-fn a_length_that_is_a_lie_is_noticed() {
+fn a_wrong_length_is_detected() {
     let whole = |len: usize, end: Step| {
         move |_: &Asked| {
             let head = head("200 OK", &[("Content-Length", &len.to_string())]);
@@ -339,14 +338,14 @@ fn a_length_that_is_a_lie_is_noticed() {
         fetch(whole(200_000, Step::Close)),
         "bundle ends after 200000 bytes, expected 250000",
     );
-    // Too long: the rest is asked for, and nobody ever gives it.
+    // Too long: the server announces bytes that it never sends.
     let (server, got) = fetch(whole(400_000, Step::Close));
     assert_eq!(
         got.expect_err("longer than the bundle"),
         "there is data after the 300000 bytes of the bundle"
     );
     assert_eq!(server.asked().len(), 1);
-    // More is sent than the length says: it is not read.
+    // Bytes beyond the announced length are not read.
     let more = |asked: &Asked| {
         let (head, body) = honest(&file(), asked);
         vec![
@@ -356,11 +355,11 @@ fn a_length_that_is_a_lie_is_noticed() {
             Step::Close,
         ]
     };
-    overcome(fetch(more), &[0, 262_144]);
+    succeeds(fetch(more), &[0, 262_144]);
 }
 
 #[test]
-fn an_endless_body_is_not_read_to_its_end() {
+fn an_endless_body_is_refused() {
     let endless = |_: &Asked| {
         let head = head("200 OK", &[("Transfer-Encoding", "chunked")]);
         let mut chunk = b"186a0\r\n".to_vec();
@@ -374,10 +373,10 @@ fn an_endless_body_is_not_read_to_its_end() {
     );
 }
 
-/// Nodes behind one name give the same bytes other validators: the signed digests decide.
+/// Nodes behind one name may give the same bytes different validators: the signed digests decide.
 #[test]
-fn validators_that_differ_stop_nothing() {
-    let marks: [(&str, &str, &str); 3] = [
+fn different_validators_do_not_stop_a_download() {
+    let validators: [(&str, &str, &str); 3] = [
         ("ETag", "\"one\"", "\"two\""),
         ("ETag", "W/\"one\"", "\"one\""),
         (
@@ -386,20 +385,20 @@ fn validators_that_differ_stop_nothing() {
             "Mon, 23 Nov 2026 11:00:00 GMT",
         ),
     ];
-    for (name, one, other) in marks {
+    for (name, one, other) in validators {
         let script = move |asked: &Asked| {
             assert_eq!(
                 asked.if_range, None,
-                "a node that has another one sends all"
+                "a node with another validator would send the whole file"
             );
-            let mark = if asked.number.is_multiple_of(2) {
+            let validator = if asked.number.is_multiple_of(2) {
                 one
             } else {
                 other
             };
             let (from, _) = asked.range.expect("range");
             let range = format!("bytes {from}-{}/{LEN}", LEN - 1);
-            let headers = [(name, mark), ("Content-Range", range.as_str())];
+            let headers = [(name, validator), ("Content-Range", range.as_str())];
             let from = from as usize;
             vec![
                 Step::Send(head("206 Partial Content", &headers)),
@@ -407,7 +406,7 @@ fn validators_that_differ_stop_nothing() {
                 Step::Close,
             ]
         };
-        overcome(fetch(script), &[0, 120_000, 240_000]);
+        succeeds(fetch(script), &[0, 120_000, 240_000]);
     }
 }
 
@@ -431,20 +430,20 @@ fn a_file_that_changes_its_length_is_refused() {
     );
 }
 
-/// Stores keep codings that changed nothing.
+/// Object stores keep codings that changed nothing.
 #[test]
-fn a_content_coding_alone_stops_nothing() {
+fn a_content_coding_alone_does_not_stop_a_download() {
     for coding in ["aws-chunked", "none", "", "gzip"] {
         let coded = move |_: &Asked| {
             let headers = [("Content-Encoding", coding), ("Content-Length", "300000")];
             vec![Step::Send(head("200 OK", &headers)), Step::Send(file())]
         };
-        overcome(fetch(coded), &[0]);
+        succeeds(fetch(coded), &[0]);
     }
 }
 
 #[test]
-fn an_answer_without_length_that_is_cut_is_asked_for_again() {
+fn a_cut_response_without_length_is_retried() {
     let cut_three_times = |asked: &Asked| {
         let len = if asked.number < 3 { LEN / 2 } else { LEN };
         let body = file()[..len].to_vec();
@@ -454,7 +453,7 @@ fn an_answer_without_length_that_is_cut_is_asked_for_again() {
             Step::Close,
         ]
     };
-    overcome(fetch(cut_three_times), &[0, 150_000, 150_000, 150_000]);
+    succeeds(fetch(cut_three_times), &[0, 150_000, 150_000, 150_000]);
     let always_cut = |_: &Asked| {
         let body = file()[..LEN / 2].to_vec();
         vec![
@@ -469,9 +468,9 @@ fn an_answer_without_length_that_is_cut_is_asked_for_again() {
     );
 }
 
-/// Some servers refuse a range that ends behind the file, instead of cutting it.
+/// Some servers refuse a range that ends beyond the file, instead of shortening it.
 #[test]
-fn a_range_that_ends_behind_the_file_is_asked_for_again_up_to_its_end() {
+fn a_refused_range_beyond_the_file_is_requested_up_to_its_end() {
     let strict = |asked: &Asked| {
         let (_, to) = asked.range.expect("range");
         if to.is_some_and(|to| to > LEN as u64) {
@@ -480,17 +479,17 @@ fn a_range_that_ends_behind_the_file_is_asked_for_again_up_to_its_end() {
         }
         honestly(&file(), asked)
     };
-    overcome(fetch(strict), &[0, 262_144, 262_144]);
+    succeeds(fetch(strict), &[0, 262_144, 262_144]);
 }
 
 #[test]
-fn a_file_without_the_byte_is_told() {
+fn a_file_that_ends_before_the_requested_byte_is_refused() {
     let empty = |asked: &Asked| honestly(&[], asked);
     refused(fetch(empty), "URL: the file has 0 bytes, requested byte 0");
 }
 
 #[test]
-fn statuses_are_told_and_repeated_only_where_that_may_help() {
+fn only_transient_statuses_are_retried() {
     let status = |status: &'static str| {
         move |_: &Asked| {
             vec![Step::Send(head(
@@ -506,14 +505,14 @@ fn statuses_are_told_and_repeated_only_where_that_may_help() {
         "URL: server answered 503",
     );
     assert_eq!(server.asked().len(), 4);
-    overcome(
+    succeeds(
         fetch(first(status("429 Too Many Requests"))),
         &[0, 0, 262_144],
     );
 }
 
 #[test]
-fn redirects_are_followed_but_not_in_a_circle() {
+fn redirects_are_followed_up_to_a_maximum() {
     let to = |path: &str| {
         vec![Step::Send(head(
             "302 Found",
@@ -536,11 +535,11 @@ fn redirects_are_followed_but_not_in_a_circle() {
             honestly(&file(), asked)
         }
     });
-    assert!(server.1.expect("overcome") == file());
+    assert!(server.1.expect("success") == file());
 }
 
 #[test]
-fn what_is_no_http_is_told() {
+fn a_response_that_is_not_http_fails_the_download() {
     let (server, got) =
         fetch(|_| vec![Step::Send(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), Step::Close]);
     got.expect_err("no HTTP");
@@ -548,12 +547,12 @@ fn what_is_no_http_is_told() {
 }
 
 #[test]
-fn a_limit_does_not_change_the_bytes() {
+fn a_rate_limit_does_not_change_the_bytes() {
     let options = HttpOptions {
         limit: Rate::new(200_000_000),
         ..HttpOptions::default()
     };
-    overcome(
+    succeeds(
         fetch_with(options, |asked| honestly(&file(), asked)),
         &[0, 262_144],
     );

@@ -10,17 +10,16 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use updater::source::{Fetcher, Retries};
-use updater::source::{HttpOptions, HttpSource, SourceError};
+use updater::source::{Fetcher, HttpOptions, HttpSource, Retries, SourceError};
 
-const FILE: &[u8] = b"what came over TLS";
+const FILE: &[u8] = b"fetched over TLS";
 const RETRIES: Retries = Retries {
     max_failures: 3,
     seed: 0,
     first_pause: Duration::from_millis(1),
 };
 
-/// A connection under TLS.
+/// A TLS connection.
 struct Tls(StreamOwned<ServerConnection, TcpStream>);
 
 impl Read for Tls {
@@ -58,7 +57,8 @@ fn openssl(dir: &Path, arguments: &str) {
     );
 }
 
-/// An authority `NAME.pem`, and a certificate of it for `address`, `NAME-server.pem`.
+/// Creates an authority, `NAME.pem`, and a certificate that it issues for `address`,
+/// `NAME-server.pem`.
 fn authority(dir: &Path, name: &str, address: &str) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(
@@ -77,12 +77,13 @@ fn authority(dir: &Path, name: &str, address: &str) {
     openssl(
         dir,
         &format!(
-            "x509 -req -in {name}.csr -CA {name}.pem -CAkey {name}.key -CAcreateserial -days 30 -out {name}-server.pem -extfile extensions"
+            "x509 -req -in {name}.csr -CA {name}.pem -CAkey {name}.key -CAcreateserial -days 30 \
+             -out {name}-server.pem -extfile extensions"
         ),
     );
 }
 
-/// A server with the certificate that authority `name` made.
+/// Starts a server with the certificate that authority `name` issued.
 fn serve(
     dir: &Path,
     name: &str,
@@ -114,12 +115,11 @@ fn options(dir: &Path, ca: &str) -> HttpOptions {
     }
 }
 
-/// What comes from `server` if only the certificates in `ca` are trusted. A certificate is accepted
-/// or not: it is never asked for again.
+/// Fetches the file from `server`. A refused certificate must not be retried.
 fn fetch(server: &HostileServer, options: HttpOptions) -> Result<Vec<u8>, String> {
     let url = format!("https://{}/x", server.address());
     let source = HttpSource::new(&url, options).expect("source");
-    let never = |error: &SourceError, _| panic!("asked again: {error}");
+    let never = |error: &SourceError, _| panic!("retried: {error}");
     let mut fetcher = Fetcher::new(source, RETRIES, &never);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -131,7 +131,7 @@ fn fetch(server: &HostileServer, options: HttpOptions) -> Result<Vec<u8>, String
 }
 
 #[test]
-fn the_authority_that_is_given_is_trusted_and_no_other() {
+fn only_the_given_authority_is_trusted() {
     let dir = tempfile::tempdir().expect("directory");
     authority(dir.path(), "ours", "127.0.0.1");
     authority(dir.path(), "other", "127.0.0.1");
@@ -148,18 +148,21 @@ fn the_authority_that_is_given_is_trusted_and_no_other() {
 }
 
 #[test]
-fn an_authority_that_serves_its_own_certificate_is_told_what_is_wrong() {
+fn an_authority_that_serves_its_own_certificate_is_named() {
     let dir = tempfile::tempdir().expect("directory");
-    // What `openssl req -x509` makes without more words: signed by itself, and CA:TRUE.
+    // The default of `openssl req -x509`: self-signed, and CA:TRUE.
     openssl(
         dir.path(),
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout self-server.key -out self-server.pem -days 30 -subj /CN=self -addext subjectAltName=IP:127.0.0.1",
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+         -keyout self-server.key -out self-server.pem -days 30 -subj /CN=self \
+         -addext subjectAltName=IP:127.0.0.1",
     );
     let server = serve(dir.path(), "self", |asked| honestly(FILE, asked));
     let words = fetch(&server, options(dir.path(), "self-server.pem")).expect_err("not accepted");
     assert!(
         words.ends_with(
-            "(the server shows an authority's own certificate, CA:TRUE, and not one that was issued by it)"
+            "(the server presents the certificate of an authority, CA:TRUE, instead of one that \
+             the authority issued)"
         ),
         "{words}"
     );
@@ -178,7 +181,7 @@ fn a_certificate_for_another_address_is_refused() {
 }
 
 #[test]
-fn no_redirect_leads_out_of_tls() {
+fn a_redirect_from_https_to_http_is_refused() {
     let dir = tempfile::tempdir().expect("directory");
     authority(dir.path(), "ours", "127.0.0.1");
     let plain = HostileServer::start(|asked| honestly(FILE, asked)).expect("server");
@@ -195,7 +198,7 @@ fn no_redirect_leads_out_of_tls() {
 }
 
 #[test]
-fn a_file_without_certificates_is_no_authority() {
+fn a_ca_file_without_certificates_is_refused() {
     let options = HttpOptions {
         ca_pem: Some(b"nothing in here".to_vec()),
         ..HttpOptions::default()

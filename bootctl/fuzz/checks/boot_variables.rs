@@ -1,5 +1,5 @@
-//! Any entries, `BootOrder` and `BootNext`: reconciling settles within its bound, keeps what is
-//! foreign, and a firmware that boots by what came of it starts ours first.
+//! Any entries, `BootOrder` and `BootNext`: reconciling ends within its bound and keeps foreign
+//! entries, and a firmware then starts ours first.
 #![allow(clippy::indexing_slicing, reason = "a check")]
 
 use bootctl::entry::LoadOption;
@@ -35,7 +35,7 @@ fn variables(data: &[u8]) -> Option<BootVars> {
     for _ in 0..orders & 15 {
         vars.order.push(u16::from(bytes.next()?));
     }
-    // More entries take longer, and find nothing that fewer do not.
+    // More entries take longer without testing more.
     while vars.entries.len() < 40
         && let (Some(number), Some(kind)) = (bytes.next(), bytes.next())
     {

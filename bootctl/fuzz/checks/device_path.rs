@@ -1,4 +1,4 @@
-//! Any bytes as a device path list: its nodes are walked to an end, and what is read lies within
+//! Any bytes as a device path list: the walk over its nodes ends, and all that is read is within
 //! them.
 
 use bootctl::entry::LoadOption;
@@ -14,7 +14,7 @@ pub(crate) fn check(data: &[u8]) {
     if let Some(drive) = option.hard_drive() {
         assert!(
             data.windows(16).any(|bytes| bytes == drive.uuid.0),
-            "its PARTUUID stands in the path"
+            "its PARTUUID is in the path"
         );
     }
     if let Some(file) = option.file() {

@@ -1,9 +1,9 @@
-//! Any bytes as an event ring: what is read is written back to the same meaning.
+//! Any bytes as an event ring: a decoded event encodes to an equal one.
 #![allow(clippy::indexing_slicing, reason = "a check")]
 
 use record::event::{EVENT_LEN, Event, events, next_seq};
 
-/// Blocks, each with a checksum that is right.
+/// Blocks, each with a valid checksum.
 pub(crate) fn check(data: &[u8]) {
     let mut ring = data.to_vec();
     ring.resize(ring.len().next_multiple_of(EVENT_LEN), 0);

@@ -9,7 +9,7 @@ pub(crate) fn check(data: &[u8]) {
     };
     assert!(option.hard_drive().is_none() || option.device_path.len() >= 42);
     assert!(option.starts().is_none() || option.file().is_some());
-    // A description that is not UTF-16 is replaced; anything else comes back as it was.
+    // Invalid UTF-16 in a description is replaced; everything else is encoded to the same bytes.
     if !option.description.contains(char::REPLACEMENT_CHARACTER) {
         assert_eq!(LoadOption::parse(&option.encode()).as_ref(), Ok(&option));
     }

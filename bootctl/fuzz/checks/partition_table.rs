@@ -1,11 +1,11 @@
-//! Any bytes as a disk: the table is read or refused, and every window lies on the disk.
+//! Any bytes as a disk: the table is read or refused, and each window is inside the disk.
 #![allow(clippy::indexing_slicing, reason = "a check")]
 
 use bootctl::device::{BlockDevice as _, MemDevice};
 use bootctl::disk::Disk;
 use std::sync::Arc;
 
-/// A byte for the length of sectors, then the disk.
+/// The input is a byte for the sector size, then the disk.
 pub(crate) fn check(data: &[u8]) {
     let Some((large, rest)) = data.split_first() else {
         return;
@@ -13,7 +13,7 @@ pub(crate) fn check(data: &[u8]) {
     let size = if large & 1 == 1 { 4096 } else { 512 };
     let mut bytes = rest.to_vec();
     bytes.resize(bytes.len().next_multiple_of(size).max(40 * size), 0);
-    // Right checksums, or nothing would ever come past them.
+    // Valid checksums, because other inputs are refused early.
     let array = crc32fast::hash(&bytes[2 * size..2 * size + 16384]);
     let header = &mut bytes[size..size + 92];
     header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");

@@ -1,10 +1,10 @@
-//! Any bytes in both copies of the record: the pair is read and decided by, never panics, and runs
-//! out of candidates.
+//! Any bytes in both copies of the record: reading and deciding never panic, and the candidates
+//! end.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a check")]
 
 use record::{Copies, Decision, Pair, RECORD_LEN, Record, Request, Tried, decide};
 
-/// The bytes as a block, with a checksum that is right: else nothing would ever come past it.
+/// Returns the bytes as a block with a valid checksum, because other blocks are refused early.
 fn block(bytes: &[u8]) -> [u8; RECORD_LEN] {
     let mut block = [0; RECORD_LEN];
     for (to, from) in block.iter_mut().zip(bytes) {
@@ -15,7 +15,7 @@ fn block(bytes: &[u8]) -> [u8; RECORD_LEN] {
     block
 }
 
-/// A byte for what is asked for, then the two copies, half of the rest each.
+/// The input is a byte for the request, then the two copies, half of the rest each.
 pub(crate) fn check(data: &[u8]) {
     let Some((asked, rest)) = data.split_first() else {
         return;
@@ -45,5 +45,5 @@ pub(crate) fn check(data: &[u8]) {
             Decision::GiveUp { .. } => return,
         }
     }
-    panic!("three candidates, and a fourth launch");
+    panic!("there are three candidates, but a fourth launch");
 }

@@ -1,7 +1,7 @@
 //! The firmware's calendar as seconds.
 
-/// Seconds since 1970-01-01 of a date in the Gregorian calendar, without regard to its time zone; 0
-/// for a date before that or with a field out of its range. *Pure.*
+/// Returns the seconds from 1970-01-01 to a date of the Gregorian calendar, ignoring its time zone;
+/// 0 for an earlier date and for one with a field out of range. *Pure.*
 #[must_use]
 pub fn seconds_of(date: (u16, u8, u8), time: (u8, u8, u8)) -> u64 {
     let ((year, month, day), (hour, minute, second)) = (date, time);
@@ -14,7 +14,7 @@ pub fn seconds_of(date: (u16, u8, u8), time: (u8, u8, u8)) -> u64 {
     if !in_range {
         return 0;
     }
-    // Years from March to February, so that the day of leap years comes last.
+    // Years from March to February, so that a leap day is the last day of a year.
     let (year, month, day) = (u64::from(year), u64::from(month), u64::from(day));
     let year = year.saturating_sub(u64::from(month <= 2));
     let month = if month > 2 {
@@ -47,7 +47,7 @@ mod tests {
 
     /// Values by `date -u -d ... +%s`.
     #[test]
-    fn agrees_with_date() {
+    fn seconds_agree_with_date() {
         assert_eq!(seconds_of((1970, 1, 1), (0, 0, 0)), 0);
         assert_eq!(seconds_of((1970, 1, 2), (0, 0, 1)), 86_401);
         assert_eq!(seconds_of((2000, 2, 29), (12, 34, 56)), 951_827_696);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_unknown() {
+    fn invalid_dates_are_unknown() {
         for (date, time) in [
             ((1969, 12, 31), (0, 0, 0)),
             ((2024, 0, 1), (0, 0, 0)),

@@ -1,21 +1,22 @@
-//! Disks by sector, and finding our partitions on them.
+//! Disks by sector, and our partitions on them.
 
 use crate::image::Source;
 use record::ReadAt;
 use record::gpt::{self, NoTable, Partition, Partitions};
 
-/// Everything that is read or written is made of blocks of this length; a sector must divide it.
+/// Length of the blocks in which everything is read and written. It is a multiple of the sector
+/// length.
 pub const BLOCK: usize = 4096;
 
-/// The medium gave an error, or the place asked for is outside of it.
+/// The medium returned an error, or the range is outside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoError;
 
 /// A whole disk.
 pub trait Disk {
-    /// Bytes in a sector.
+    /// Returns the bytes in a sector.
     fn sector_len(&self) -> usize;
-    /// Number of sectors.
+    /// Returns the number of sectors.
     fn sectors(&self) -> u64;
     /// Reads whole sectors from `lba` on.
     ///
@@ -26,43 +27,50 @@ pub trait Disk {
     ///
     /// # Errors
     /// [`IoError`].
+    ///
+    /// # Power loss
+    /// Any subset of the sectors written after the last flush may have reached the medium.
     fn write(&mut self, lba: u64, from: &[u8]) -> Result<(), IoError>;
-    /// Makes what was written durable.
+    /// Makes everything written so far durable.
     ///
     /// # Errors
-    /// [`IoError`]; everything since the last flush is then in doubt.
+    /// [`IoError`]; all writes after the last flush are then in doubt.
     fn flush(&mut self) -> Result<(), IoError>;
 }
 
 /// Reads `into.len()` bytes, a multiple of [`BLOCK`], from byte `offset` of `partition`.
 ///
 /// # Errors
-/// [`IoError`], also for a place outside the partition or not aligned.
+/// [`IoError`], also for a range outside the partition or not aligned to sectors.
 pub fn read_at<D: Disk>(
     disk: &D,
     partition: &Partition,
     offset: u64,
     into: &mut [u8],
 ) -> Result<(), IoError> {
-    let lba = place(disk, partition, offset, into.len())?;
+    let lba = sector_of(disk, partition, offset, into.len())?;
     disk.read(lba, into)
 }
 
-/// Writes `from`, a multiple of [`BLOCK`] long, to byte `offset` of `partition`. Not flushed.
+/// Writes `from`, a multiple of [`BLOCK`] long, to byte `offset` of `partition`. *Writes*; durable
+/// only after [`Disk::flush`].
 ///
 /// # Errors
-/// [`IoError`], also for a place outside the partition or not aligned.
+/// [`IoError`], also for a range outside the partition or not aligned to sectors.
+///
+/// # Power loss
+/// As [`Disk::write`].
 pub fn write_at<D: Disk>(
     disk: &mut D,
     partition: &Partition,
     offset: u64,
     from: &[u8],
 ) -> Result<(), IoError> {
-    let lba = place(disk, partition, offset, from.len())?;
+    let lba = sector_of(disk, partition, offset, from.len())?;
     disk.write(lba, from)
 }
 
-fn place<D: Disk>(
+fn sector_of<D: Disk>(
     disk: &D,
     partition: &Partition,
     offset: u64,
@@ -86,9 +94,9 @@ fn place<D: Disk>(
 /// A boot or recovery partition as the source of an image.
 #[derive(Debug)]
 pub struct PartitionSource<'a, D> {
-    /// The disk it is on.
+    /// The disk.
     pub disk: &'a D,
-    /// Where.
+    /// The partition on it.
     pub partition: Partition,
 }
 

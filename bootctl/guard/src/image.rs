@@ -1,4 +1,4 @@
-//! A seal and the EFI program that it vouches for.
+//! A seal and the image that it signs.
 
 use crate::disk::{BLOCK, IoError};
 use alloc::vec::Vec;
@@ -6,32 +6,32 @@ use record::{Reason, Release};
 use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
 use sha2::{Digest as _, Sha256};
 
-/// Longest boot or recovery image in bytes. Stops a signed but absurd length from asking for all
-/// memory.
+/// Maximum length of a boot or recovery image in bytes. Stops a signed but absurd length from
+/// requesting all memory.
 pub const IMAGE_MAX: u64 = 512 * 1024 * 1024;
-/// Bytes that are read at once.
+/// Bytes of one read.
 const STEP: usize = 1024 * 1024;
 
-/// Where a seal and the image behind it stand.
+/// A seal and the image behind it, in a partition or a file.
 pub trait Source {
-    /// Length in bytes, seal included.
+    /// Returns the length in bytes, including the seal.
     fn len(&self) -> u64;
-    /// Whether it holds nothing at all.
+    /// Returns whether it is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Reads `into.len()` bytes from `offset`, both multiples of [`BLOCK`]; behind the end of a
-    /// file there are zeroes up to the next multiple.
+    /// Reads `into.len()` bytes from `offset` on, both multiples of [`BLOCK`]. The last block of a
+    /// file is filled up with zeroes.
     ///
     /// # Errors
     /// [`IoError`].
     fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), IoError>;
 }
 
-/// An image whose bytes are the ones that enough trusted keys have signed.
+/// An image whose bytes are signed by enough trusted keys.
 #[derive(Debug)]
 pub struct Verified {
-    /// What is signed.
+    /// The signed statement.
     pub statement: Statement,
     /// Exactly the signed bytes of the EFI program.
     pub bytes: Vec<u8>,
@@ -40,19 +40,19 @@ pub struct Verified {
 /// Why an image is not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The partition is not there, or is not the one that the record names.
+    /// The partition is missing, or is not the one that the record names.
     Missing,
-    /// The medium gave an error.
+    /// The medium returned an error.
     Read,
     /// The first 4 KiB are not a seal.
     Header(SealError),
-    /// The seal is not accepted.
+    /// The signatures of the seal are not accepted.
     Signature(VerifyError),
-    /// The statement names no image of this kind.
+    /// The statement has no image of this kind.
     NoImage,
-    /// The signed length does not fit where the image is said to be: length, then room.
+    /// The signed length is longer than the partition or file: length, then maximum.
     TooLong(u64, u64),
-    /// There is not so much memory: bytes asked for.
+    /// There is not enough memory for this number of bytes.
     Memory(u64),
     /// The bytes do not have the signed SHA-256.
     Damaged,
@@ -63,7 +63,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The reason that goes into the record and the event ring.
+    /// Returns the reason for the record and the event ring. *Pure.*
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -88,7 +88,7 @@ impl core::fmt::Display for Refusal {
             Self::Signature(error) => write!(f, " ({error})"),
             Self::NoImage => f.write_str(" (its release has none)"),
             Self::TooLong(len, room) => {
-                write!(f, " ({len} bytes are signed, there is room for {room})")
+                write!(f, " (signed length {len}, maximum {room})")
             }
             Self::Memory(len) => write!(f, " (no memory for {len} bytes)"),
             Self::OtherRelease(found) => write!(f, " (it holds {found})"),
@@ -98,7 +98,7 @@ impl core::fmt::Display for Refusal {
 }
 impl core::error::Error for Refusal {}
 
-/// Reads and verifies the seal alone. *Reads.*
+/// Reads and verifies only the seal. *Reads.*
 ///
 /// # Errors
 /// [`Refusal::Read`], [`Refusal::Header`] or [`Refusal::Signature`].
@@ -115,11 +115,11 @@ pub(crate) fn statement<S: Source>(
     seal.verify(trust, purpose).map_err(Refusal::Signature)
 }
 
-/// Reads the bytes of `image`, which stand behind the seal, and compares their SHA-256. *Reads*;
-/// the bytes that are hashed are the bytes that are returned, and the medium is read once.
+/// Reads the bytes of `image` behind the seal and compares their SHA-256. *Reads* the medium once:
+/// the bytes that are hashed are the bytes that are returned.
 ///
 /// # Errors
-/// [`Refusal`]; the length is checked before memory is asked for.
+/// [`Refusal`]; the length is checked before memory is allocated.
 pub(crate) fn load<S: Source>(source: &mut S, image: &ImageDigest) -> Result<Vec<u8>, Refusal> {
     if image.len == 0 {
         return Err(Refusal::NoImage);
@@ -175,8 +175,8 @@ pub(crate) fn slot<S: Source>(
     Ok(Verified { statement, bytes })
 }
 
-/// Reads and verifies a recovery image. *Reads.* Neither floor nor release is asked for: recovery
-/// is the last resort, and writes nothing that is below the floor.
+/// Reads and verifies a recovery image. *Reads.* Floor and release are not checked: recovery is the
+/// last resort, and never writes a release below the floor.
 ///
 /// # Errors
 /// [`Refusal`].

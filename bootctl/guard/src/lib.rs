@@ -1,19 +1,20 @@
-//! The boot guard: starts a slot whose boot image it has verified, counts, and comes back with
-//! another when that fails.
+//! The boot guard: verifies the boot image of a slot, counts the try and starts it; if that fails,
+//! it starts another one.
 //!
-//! Everything that decides is in this library and runs on any machine; the program (`main.rs`)
-//! brings the firmware in as a [`Machine`]. What is started next is not decided here but by
-//! [`record::decide`], which the running system calls too.
+//! All decisions are in this library and run on any machine. The program (`main.rs`) implements
+//! [`Machine`] for the firmware. [`record::decide`] chooses what to start next; the running system
+//! uses it, too.
 //!
-//! ```text
-//! run       the loop: decide, spend the try, load, verify, start, go on
-//! system    the disk with the record on it: find, read, write, tell
-//! image     a seal and the bytes it vouches for, from a partition or a file
-//! disk      sectors, and the partition table
-//! clock     the firmware's calendar as seconds
-//! request   what the boot entry asks for
-//! watchdog  hardware watchdogs, armed before the hand-over
-//! ```
+//! | module | holds |
+//! | --- | --- |
+//! | `clock` | the firmware's calendar as seconds |
+//! | [`disk`] | disks by sector, and the partition table |
+//! | `image` | a seal and the image that it signs, from a partition or a file |
+//! | `machine` | [`Machine`]: what the guard needs of the firmware |
+//! | `request` | the request by the boot entry |
+//! | `run` | the loop: decide, spend the try, load, verify, start, repeat |
+//! | `system` | the disk with the boot record: find it, read it, write it |
+//! | [`watchdog`] | hardware watchdogs, armed before a slot is started |
 #![no_std]
 #![deny(
     clippy::indexing_slicing,

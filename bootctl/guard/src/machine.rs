@@ -1,4 +1,4 @@
-//! What the guard needs of the machine it runs on.
+//! What the guard needs of the firmware.
 
 use crate::disk::Disk;
 use crate::image::{Source, Verified};
@@ -13,34 +13,34 @@ pub trait Machine {
     /// A file on the volume that the guard was loaded from.
     type File: Source;
 
-    /// Shows one line to whoever is there, on screen and serial line.
-    fn say(&mut self, line: &str);
-    /// Seconds since 1970 by a clock that may be wrong; 0 if unknown.
+    /// Prints one line on screen and serial line.
+    fn print(&mut self, line: &str);
+    /// Returns the seconds since 1970 by a clock that may be wrong; 0 if unknown.
     fn seconds(&mut self) -> u64;
-    /// The disk that the guard was loaded from, if it is one.
+    /// Returns the disk that the guard was loaded from, if it was loaded from one.
     fn own_disk(&mut self) -> Option<Self::Disk>;
-    /// All other disks.
+    /// Returns all other disks.
     fn other_disks(&mut self) -> Vec<Self::Disk>;
-    /// `\EFI\RAYOS\RECOVERY.IMG` of the volume that the guard was loaded from.
+    /// Returns `\EFI\RAYOS\RECOVERY.IMG` of the volume that the guard was loaded from.
     fn recovery_file(&mut self) -> Option<Self::File>;
-    /// Publishes what is started, arms the watchdogs, loads the image and starts it. Returns only
-    /// if that fails or the image comes back; a model also returns when the image took over.
+    /// Publishes the handoff, loads the image, arms the watchdogs and starts the image. Returns
+    /// only if that fails or the image returns; a model also returns when the image took over.
     fn start(&mut self, launch: &Launch) -> Ended;
 }
 
-/// Something to be started.
+/// An image to start.
 #[derive(Debug)]
 pub struct Launch {
-    /// What the started system is told.
+    /// The report to the started system.
     pub handoff: Handoff,
     /// The image.
     pub image: Verified,
-    /// Where it was read from.
+    /// Where the image was read from.
     pub origin: Origin,
 }
 
 impl Launch {
-    /// The name of the boot entry for the Boot Loader Interface.
+    /// Returns the name of the boot entry for the Boot Loader Interface. *Pure.*
     #[must_use]
     pub const fn entry(&self) -> &'static str {
         match self.handoff.choice {
@@ -51,7 +51,7 @@ impl Launch {
     }
 }
 
-/// Where an image was read from; the firmware tells the image.
+/// Where an image was read from. The firmware passes it on to the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The partition with this PARTUUID.
@@ -63,16 +63,16 @@ pub enum Origin {
 /// How a start ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The image has the machine now. Real firmware never says so.
+    /// The image controls the machine now. Only a model returns this.
     TookOver,
-    /// The firmware did not take the variable by which the started system learns what it is, in its
-    /// own words. Without it a system could take another system's word for the guard's.
+    /// The firmware did not set the variable by which the started system learns what it is; its
+    /// status. Without it the system could take another system's variable for the guard's.
     NotAnnounced(String),
-    /// The firmware did not load the image, in its own words.
+    /// The firmware did not load the image; its status.
     NotLoaded(String),
-    /// The firmware did not load the image since Secure Boot is on and does not accept it, in its
-    /// own words.
+    /// The firmware did not load the image because Secure Boot is on and does not accept it; its
+    /// status.
     NotTrusted(String),
-    /// The image was started and came back, with the status in the firmware's words.
+    /// The image was started and returned; its status.
     Returned(String),
 }

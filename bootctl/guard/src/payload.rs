@@ -1,5 +1,5 @@
-//! What the tests let the guard start: says what it was told, then does what its own argument says.
-//! On any other target it only says that it is a UEFI program.
+//! The program that tests let the guard start: it prints the handoff, then does what its argument
+//! says. On any other target it only prints that it is a UEFI program.
 #![cfg_attr(target_os = "uefi", no_main, no_std)]
 
 #[cfg(target_os = "uefi")]
@@ -14,8 +14,8 @@ mod program {
     use uefi::runtime::{self, ResetType, VariableVendor};
     use uefi::{CString16, Guid, Status, boot, cstr16, println};
 
-    /// What to do, a word padded with zeroes behind the marker; tests write it into the finished
-    /// program.
+    /// A marker, then a word that says what to do, padded with zeroes. Tests write it into the
+    /// finished program.
     #[used]
     #[unsafe(link_section = ".orders")]
     static ORDERS: [u8; 32] = *b"guard-payload orders\0\0\0\0return\0\0";
@@ -23,8 +23,8 @@ mod program {
 
     #[uefi::entry]
     fn main() -> Status {
-        // SAFETY: `ORDERS` is a live, aligned and initialized static; volatile because it is
-        // changed later.
+        // SAFETY: `ORDERS` is a live, aligned and initialized static. The read is volatile because
+        // the bytes are changed after compilation.
         let orders = unsafe { core::ptr::read_volatile(&raw const ORDERS) };
         let word: alloc::string::String = orders
             .iter()
@@ -32,19 +32,19 @@ mod program {
             .take_while(|byte| **byte != 0)
             .map(|byte| char::from(*byte))
             .collect();
-        tell();
+        print_variables();
         println!("guard-payload: orders: {word}");
         match word.as_str() {
             "reset" => runtime::reset(ResetType::COLD, Status::SUCCESS, None),
             "off" => runtime::reset(ResetType::SHUTDOWN, Status::SUCCESS, None),
             "hang" => loop {
-                // SAFETY: waits for the next interrupt; the firmware's timer goes on, as in a wait
-                // for a key.
+                // SAFETY: waits for the next interrupt. The firmware's timer continues, as while
+                // waiting for a key.
                 unsafe { core::arch::asm!("hlt", options(nomem, nostack)) };
             },
-            // As a kernel that hangs: the firmware's own watchdog is off from here on.
+            // Like a kernel that hangs: the firmware's own watchdog is off from here on.
             "dead" => {
-                // SAFETY: nothing of the firmware's boot services is used after this.
+                // SAFETY: no boot service is used after this.
                 let _map = unsafe { boot::exit_boot_services(None) };
                 loop {
                     // SAFETY: stops the CPU with interrupts off; no memory is touched.
@@ -56,7 +56,7 @@ mod program {
         }
     }
 
-    fn tell() {
+    fn print_variables() {
         let name = CString16::try_from(Handoff::VARIABLE).unwrap_or_default();
         let ours = VariableVendor(Guid::from_bytes(VENDOR.0));
         match runtime::get_variable_boxed(&name, &ours) {
@@ -98,7 +98,7 @@ mod program {
 }
 
 #[cfg(not(target_os = "uefi"))]
-#[expect(clippy::print_stderr, reason = "there is no one else to say it")]
+#[expect(clippy::print_stderr, reason = "there is no other output")]
 fn main() {
     eprintln!("guard-payload is a UEFI program: scripts/build-guard builds it");
     std::process::exit(2);

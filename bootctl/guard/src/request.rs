@@ -1,11 +1,11 @@
-//! What the boot entry that the guard was started by asks for.
+//! The request by the boot entry that started the guard.
 
 use record::{Choice, ENTRY_TAG, Request};
 
-/// Reads the optional data of the boot entry (UEFI 2.10, 3.1.3). *Pure.*
+/// Returns the request in the optional data of the boot entry (UEFI 2.10, 3.1.3). *Pure.*
 ///
-/// Only recovery can be asked for in this way. An entry for a slot says nothing: which slot is
-/// started is for the record to say, and firmware is known to reorder entries.
+/// Only recovery can be requested in this way. An entry for a slot requests nothing: the record
+/// decides which slot is started, because some firmware reorders entries.
 #[must_use]
 pub fn parse_options(data: &[u8]) -> Request {
     let wants_recovery = data
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_recovery_entry_asks_for_anything() {
+    fn only_our_recovery_entry_is_a_request() {
         assert_eq!(parse_options(&options(3)), Request::Recovery);
         for code in [0, 1, 2, 4, 255] {
             assert_eq!(parse_options(&options(code)), Request::Plain, "{code}");

@@ -1,8 +1,8 @@
-//! The loop: decide, spend the try, load, verify, start; whatever fails, go on with the next.
+//! The loop: decide, spend the try, load, verify, start; after a failure the next candidate.
 
 use crate::image::{self, Refusal, Source, Verified};
 use crate::machine::{Ended, Launch, Machine, Origin};
-use crate::system::{Authority, Place, System, event, find};
+use crate::system::{BootSource, LoadedRecord, System, event, find};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use record::event::Kind;
@@ -12,23 +12,27 @@ use record::{
 };
 use seal::{TRUST_BLOCK_LEN, Trust};
 
+const NOT_WRITABLE: &str = "the boot record cannot be written";
+const NOTHING_LEFT: &str = "nothing can be started: returning to the firmware";
+
 /// How a run of the guard ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The started image has the machine; only a model of a machine comes to this.
+    /// The started image controls the machine. Only a model of a machine returns this.
     TookOver(Choice),
-    /// Nothing could be started: return an error to the firmware, so that it goes on to the next
-    /// entry.
+    /// Nothing could be started. The program returns an error to the firmware, which then tries the
+    /// next entry.
     GaveUp,
 }
 
-/// Runs the guard on `machine`. *Reads and writes the state partition.*
+/// Runs the guard on `machine`. *Writes* the state partition.
 ///
-/// Without usable trust in `trust_block` nothing is started and nothing is written, since every
+/// Without usable trust in `trust_block` nothing is started and nothing is written, because each
 /// slot would be refused for a fault that is not its own.
 ///
 /// # Power loss
-/// The record is written before anything is loaded: a cut later costs the try, never a count.
+/// The record is written before anything is loaded, so a later cut costs the try, and each try is
+/// counted.
 pub fn run<M: Machine>(
     machine: &mut M,
     trust_block: &[u8; TRUST_BLOCK_LEN],
@@ -37,15 +41,15 @@ pub fn run<M: Machine>(
     let trust = match Trust::from_block(trust_block) {
         Ok(trust) => trust,
         Err(error) => {
-            machine.say(&format!("{error}"));
+            machine.print(&format!("{error}"));
             return Outcome::GaveUp;
         }
     };
     match find(machine) {
-        Place::Disk(found) => {
+        BootSource::Disk(found) => {
             let (system, authority, lost) = System::load(found, &trust);
             if let Some(lost) = lost {
-                machine.say(&format!("{lost}"));
+                machine.print(&format!("{lost}"));
             }
             let mut run = Run {
                 machine,
@@ -53,28 +57,28 @@ pub fn run<M: Machine>(
                 trust,
             };
             match authority {
-                Authority::Record(record) => {
+                LoadedRecord::Record(record) => {
                     run.slots(record, request, lost.map(|lost| lost.to_string()))
                 }
-                Authority::Newer(major) => {
-                    run.machine.say(&format!(
-                        "the boot record is of version {major}, this program reads 1"
-                    ));
+                LoadedRecord::Newer(major) => {
+                    run.machine
+                        .print(&format!("boot record: version {major}, expected 1"));
                     run.recovery_alone()
                 }
-                Authority::Nothing => run.recovery_alone(),
+                LoadedRecord::Nothing => run.recovery_alone(),
             }
         }
-        Place::Media(file) => media(machine, file, &trust),
-        Place::Nowhere => {
-            machine
-                .say("no disk holds a system, and there is no recovery image beside this program");
+        BootSource::Media(file) => media(machine, file, &trust),
+        BootSource::None => {
+            machine.print(
+                "no disk holds an installation, and there is no recovery image beside this program",
+            );
             Outcome::GaveUp
         }
     }
 }
 
-/// Tries (on trial) or budget (committed) left.
+/// Returns the tries (on trial) or the budget (committed) left. *Pure.*
 pub(crate) const fn left(status: &Status) -> u8 {
     match *status {
         Status::Unbootable => 0,
@@ -88,115 +92,140 @@ struct Run<'a, M: Machine> {
     trust: Trust,
 }
 
+/// Why an image was not started, or that it returned.
+struct StartFailure {
+    reason: Reason,
+    words: String,
+}
+
+impl StartFailure {
+    fn new(reason: Reason, status: &str) -> Self {
+        Self {
+            reason,
+            words: format!("{} ({status})", reason.words()),
+        }
+    }
+}
+
+impl From<Refusal> for StartFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            reason: refusal.reason(),
+            words: refusal.to_string(),
+        }
+    }
+}
+
 impl<M: Machine> Run<'_, M> {
-    fn slots(&mut self, mut record: Record, request: Request, rebuilt: Option<String>) -> Outcome {
-        let mut tried = Tried::default();
+    /// Starts candidates until one takes over or none is left. `rebuilt` says why the record was
+    /// rebuilt, if it was.
+    fn slots(&mut self, record: Record, request: Request, rebuilt: Option<String>) -> Outcome {
+        let mut record = record;
         let mut rebuilt = rebuilt;
+        let mut tried = Tried::default();
         loop {
-            match decide(&record, request, tried) {
+            let (choice, why, next) = match decide(&record, request, tried) {
                 Decision::Launch {
                     choice,
                     why,
-                    record: next,
-                } => {
-                    let counted = self.system.write(&next);
-                    record = counted.unwrap_or(next);
-                    if let (Some(story), Ok(_)) = (rebuilt.take(), counted) {
-                        let time = self.machine.seconds();
-                        let event =
-                            event(Kind::Repaired, choice, Some(&record), Reason::None, time);
-                        self.system.tell(event.with_text(&story));
-                    }
-                    if counted.is_err() && !self.may_start_uncounted(choice, &record) {
-                        tried = tried.with(choice);
-                        continue;
-                    }
-                    match self.launch(choice, why, &record) {
-                        Ok(outcome) => return outcome,
-                        Err(reason) => record = self.after(choice, reason, &record),
-                    }
-                    tried = tried.with(choice);
-                }
-                Decision::GiveUp { record: next } => {
-                    if self.system.write(&next).is_err() {
-                        self.machine.say("the boot record cannot be written");
-                    }
-                    self.machine
-                        .say("nothing can be started: going back to the firmware");
-                    return Outcome::GaveUp;
-                }
+                    record,
+                } => (choice, why, record),
+                Decision::GiveUp { record } => return self.give_up(&record),
+            };
+            tried = tried.with(choice);
+            let written = self.system.write(&next);
+            record = written.unwrap_or(next);
+            match (written, rebuilt.take()) {
+                (Ok(_), Some(loss)) => self.append_rebuilt(choice, &record, &loss),
+                (Err(_), _) if !self.may_start_uncounted(choice, &record) => continue,
+                _ => {}
+            }
+            match self.launch(choice, why, &record) {
+                Ok(outcome) => return outcome,
+                Err(reason) => record = self.after(choice, reason, &record),
             }
         }
     }
 
-    /// A release on trial is never started without its try on the disk; a committed one and
-    /// recovery are.
+    fn give_up(&mut self, record: &Record) -> Outcome {
+        if self.system.write(record).is_err() {
+            self.machine.print(NOT_WRITABLE);
+        }
+        self.machine.print(NOTHING_LEFT);
+        Outcome::GaveUp
+    }
+
+    fn append_rebuilt(&mut self, choice: Choice, record: &Record, loss: &str) {
+        let time = self.machine.seconds();
+        let event = event(Kind::Repaired, choice, Some(record), Reason::None, time);
+        self.system.append_event(event.with_text(loss));
+    }
+
+    /// Returns whether `choice` may be started although the record could not be written. A release
+    /// on trial must not, because its try would not be counted.
     fn may_start_uncounted(&mut self, choice: Choice, record: &Record) -> bool {
         let trial = |slot: Slot| matches!(record.slot(slot).status, Status::Pending { .. });
         match choice {
             Choice::Slot(slot) if trial(slot) => {
                 let line = format!(
-                    "passed over slot {slot}: its try cannot be counted, the record is not writable"
+                    "passed over slot {slot}: its try cannot be counted, because the boot record \
+                     cannot be written"
                 );
-                self.machine.say(&line);
+                self.machine.print(&line);
                 false
             }
             Choice::Slot(_) | Choice::Recovery => {
-                self.machine.say("the boot record cannot be written");
+                self.machine.print(NOT_WRITABLE);
                 true
             }
         }
     }
 
-    /// The record after `choice` failed. A signature refused by a guard from elsewhere says as much
-    /// of that guard's keys as of the slot, and does not count against it.
+    /// Returns the record after `choice` failed. A signature that a guard from another disk refuses
+    /// does not count against the slot, because that guard may have other keys.
     fn after(&self, choice: Choice, reason: Reason, record: &Record) -> Record {
-        let foreign = reason == Reason::SignatureRefused && !self.system.found.own;
+        let is_foreign_guard = reason == Reason::SignatureRefused && !self.system.found.own;
         match choice {
-            Choice::Slot(slot) if !foreign => passed_over(record, slot, reason),
+            Choice::Slot(slot) if !is_foreign_guard => passed_over(record, slot, reason),
             Choice::Slot(_) | Choice::Recovery => *record,
         }
     }
 
-    /// Recovery from the disk, without a record to go by; nothing is written.
+    /// Starts recovery from the disk without a record, and writes nothing.
     fn recovery_alone(&mut self) -> Outcome {
-        match self.load(Choice::Recovery, None) {
-            Ok((image, uuid)) => {
+        let started = self
+            .load(Choice::Recovery, None)
+            .map_err(StartFailure::from)
+            .and_then(|(image, uuid)| {
                 let handoff = self.handoff(Choice::Recovery, Why::NothingBootable, None, uuid);
-                match start(self.machine, image, handoff, Origin::Partition(uuid)) {
-                    Ok(outcome) => return outcome,
-                    Err((_, words)) => self.machine.say(&passed_line(Choice::Recovery, &words)),
-                }
-            }
-            Err(refusal) => self
-                .machine
-                .say(&passed_line(Choice::Recovery, &refusal.to_string())),
-        }
-        self.machine
-            .say("nothing can be started: going back to the firmware");
-        Outcome::GaveUp
+                start(self.machine, image, handoff, Origin::Partition(uuid))
+            });
+        started.unwrap_or_else(|failure| give_up_recovery(self.machine, &failure))
     }
 
     fn launch(&mut self, choice: Choice, why: Why, record: &Record) -> Result<Outcome, Reason> {
-        let (image, uuid) = match self.load(choice, Some(record)) {
-            Ok(loaded) => loaded,
-            Err(refusal) => {
-                self.pass_over(choice, refusal.reason(), &refusal.to_string(), record);
-                return Err(refusal.reason());
-            }
-        };
+        self.try_launch(choice, why, record).map_err(|failure| {
+            self.pass_over(choice, &failure, record);
+            failure.reason
+        })
+    }
+
+    fn try_launch(
+        &mut self,
+        choice: Choice,
+        why: Why,
+        record: &Record,
+    ) -> Result<Outcome, StartFailure> {
+        let (image, uuid) = self.load(choice, Some(record))?;
         let time = self.machine.seconds();
         let mut launched = event(Kind::Launched, choice, Some(record), Reason::None, time);
         launched.version = image.statement.version;
-        self.system.tell(launched);
+        self.system.append_event(launched);
         let mut handoff = self.handoff(choice, why, Some(record), uuid);
         if let Choice::Slot(_) = choice {
             handoff.verified_root = image.statement.root;
         }
-        start(self.machine, image, handoff, Origin::Partition(uuid)).map_err(|(reason, words)| {
-            self.pass_over(choice, reason, &words, record);
-            reason
-        })
+        start(self.machine, image, handoff, Origin::Partition(uuid))
     }
 
     fn load(
@@ -245,49 +274,47 @@ impl<M: Machine> Run<'_, M> {
         }
     }
 
-    fn pass_over(&mut self, choice: Choice, reason: Reason, words: &str, record: &Record) {
-        self.machine.say(&passed_line(choice, words));
+    fn pass_over(&mut self, choice: Choice, failure: &StartFailure, record: &Record) {
+        self.machine.print(&passed_line(choice, &failure.words));
         let time = self.machine.seconds();
-        self.system
-            .tell(event(Kind::PassedOver, choice, Some(record), reason, time).with_text(words));
+        let event = event(Kind::PassedOver, choice, Some(record), failure.reason, time);
+        self.system.append_event(event.with_text(&failure.words));
     }
 }
 
-/// Recovery from installation media.
+/// Starts recovery from an installation medium.
 fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, trust: &Trust) -> Outcome {
-    let failed = match image::recovery(&mut file, trust) {
-        Ok(image) => {
-            let handoff = Handoff {
-                choice: Choice::Recovery,
-                why: Why::Requested,
-                left: 0,
-                seq: 0,
-                disk_guid: Guid::ZERO,
-                boot_uuid: Guid::ZERO,
-                root_uuid: Guid::ZERO,
-                state_uuid: Guid::ZERO,
-                verified_root: None,
-            };
-            match start(machine, image, handoff, Origin::File) {
-                Ok(outcome) => return outcome,
-                Err((_, words)) => words,
-            }
-        }
-        Err(refusal) => refusal.to_string(),
+    let handoff = Handoff {
+        choice: Choice::Recovery,
+        why: Why::Requested,
+        left: 0,
+        seq: 0,
+        disk_guid: Guid::ZERO,
+        boot_uuid: Guid::ZERO,
+        root_uuid: Guid::ZERO,
+        state_uuid: Guid::ZERO,
+        verified_root: None,
     };
-    machine.say(&passed_line(Choice::Recovery, &failed));
-    machine.say("nothing can be started: going back to the firmware");
+    image::recovery(&mut file, trust)
+        .map_err(StartFailure::from)
+        .and_then(|image| start(machine, image, handoff, Origin::File))
+        .unwrap_or_else(|failure| give_up_recovery(machine, &failure))
+}
+
+fn give_up_recovery<M: Machine>(machine: &mut M, failure: &StartFailure) -> Outcome {
+    machine.print(&passed_line(Choice::Recovery, &failure.words));
+    machine.print(NOTHING_LEFT);
     Outcome::GaveUp
 }
 
-/// Says what is started and starts it; the reason and words for it if that fails.
+/// Prints what is started and starts it.
 fn start<M: Machine>(
     machine: &mut M,
     image: Verified,
     handoff: Handoff,
     origin: Origin,
-) -> Result<Outcome, (Reason, String)> {
-    machine.say(&starting_line(&handoff, &image));
+) -> Result<Outcome, StartFailure> {
+    machine.print(&starting_line(&handoff, &image));
     let launch = Launch {
         handoff,
         image,
@@ -295,18 +322,14 @@ fn start<M: Machine>(
     };
     match machine.start(&launch) {
         Ended::TookOver => Ok(Outcome::TookOver(handoff.choice)),
-        Ended::NotAnnounced(status) => Err((
-            Reason::LoadFailed,
-            format!("variable {} was not set ({status})", Handoff::VARIABLE),
-        )),
-        Ended::NotLoaded(status) => Err(failed(Reason::LoadFailed, &status)),
-        Ended::NotTrusted(status) => Err(failed(Reason::SecureBoot, &status)),
-        Ended::Returned(status) => Err(failed(Reason::Returned, &status)),
+        Ended::NotAnnounced(status) => {
+            let status = format!("variable {} was not set: {status}", Handoff::VARIABLE);
+            Err(StartFailure::new(Reason::LoadFailed, &status))
+        }
+        Ended::NotLoaded(status) => Err(StartFailure::new(Reason::LoadFailed, &status)),
+        Ended::NotTrusted(status) => Err(StartFailure::new(Reason::SecureBoot, &status)),
+        Ended::Returned(status) => Err(StartFailure::new(Reason::Returned, &status)),
     }
-}
-
-fn failed(reason: Reason, status: &str) -> (Reason, String) {
-    (reason, format!("{} ({status})", reason.words()))
 }
 
 fn name(choice: Choice) -> String {
@@ -329,8 +352,8 @@ fn starting_line(handoff: &Handoff, image: &Verified) -> String {
         (_, Why::Trial) => format!("trial, {left} {tries} left"),
         (_, Why::Default) => format!("default, boot budget {left}"),
         (_, Why::Fallback) => format!("fallback, boot budget {left}"),
-        (_, Why::OneShot) => String::from("asked for, this boot alone"),
-        (_, Why::Requested) => String::from("asked for"),
+        (_, Why::OneShot) => String::from("requested for this boot only"),
+        (_, Why::Requested) => String::from("requested"),
         (_, Why::NothingBootable) => String::from("no slot can be started"),
     };
     format!(

@@ -1,4 +1,4 @@
-//! The disk with the boot record: finding it, reading it, writing it.
+//! The disk with the boot record: how to find, read and write it.
 
 use crate::disk::{self, BLOCK, Disk, IoError, PartitionSource};
 use crate::image::{self, Refusal};
@@ -14,7 +14,7 @@ use seal::{Purpose, Statement, Trust};
 
 /// A disk with a state partition.
 #[derive(Debug)]
-pub(crate) struct Found<D> {
+pub(crate) struct SystemDisk<D> {
     pub(crate) disk: D,
     pub(crate) partitions: Partitions,
     pub(crate) state: Partition,
@@ -22,27 +22,28 @@ pub(crate) struct Found<D> {
     pub(crate) own: bool,
 }
 
-/// Where to start from.
+/// What the guard can start from.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one")]
-pub(crate) enum Place<D, F> {
+pub(crate) enum BootSource<D, F> {
     /// A disk with a system on it.
-    Disk(Found<D>),
-    /// Installation media: recovery from a file, whatever is on other disks.
+    Disk(SystemDisk<D>),
+    /// An installation medium: recovery from a file, whatever is on other disks.
     Media(F),
-    /// Nothing at all.
-    Nowhere,
+    /// Neither of them.
+    None,
 }
 
-/// Looks for a state partition: on the guard's own disk; else, if the guard's volume is no
-/// installation medium, on the others, where one with a readable record of its own goes first.
-/// *Reads.*
-pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
+/// Finds a disk with a state partition. *Reads.*
+///
+/// It is the disk of the guard; or else, unless the guard is on an installation medium, another
+/// disk: the first one with a record of its own, or otherwise the first one with a state partition.
+pub(crate) fn find<M: Machine>(machine: &mut M) -> BootSource<M::Disk, M::File> {
     if let Some(found) = machine.own_disk().and_then(|disk| open(disk, true)) {
-        return Place::Disk(found);
+        return BootSource::Disk(found);
     }
     if let Some(file) = machine.recovery_file() {
-        return Place::Media(file);
+        return BootSource::Media(file);
     }
     let mut best = None;
     for found in machine
@@ -50,22 +51,22 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> Place<M::Disk, M::File> {
         .into_iter()
         .filter_map(|disk| open(disk, false))
     {
-        let belongs = matches!(
+        let has_own_record = matches!(
             found.read_record(),
             Pair::Valid { record, .. } if record.disk_guid == found.partitions.disk_guid
         );
-        if belongs {
-            return Place::Disk(found);
+        if has_own_record {
+            return BootSource::Disk(found);
         }
         best = best.or(Some(found));
     }
-    best.map_or(Place::Nowhere, Place::Disk)
+    best.map_or(BootSource::None, BootSource::Disk)
 }
 
-fn open<D: Disk>(disk: D, own: bool) -> Option<Found<D>> {
+fn open<D: Disk>(disk: D, own: bool) -> Option<SystemDisk<D>> {
     let partitions = disk::partitions(&disk).ok()?;
     let state = partitions.state?;
-    Some(Found {
+    Some(SystemDisk {
         disk,
         partitions,
         state,
@@ -73,7 +74,7 @@ fn open<D: Disk>(disk: D, own: bool) -> Option<Found<D>> {
     })
 }
 
-impl<D: Disk> Found<D> {
+impl<D: Disk> SystemDisk<D> {
     fn read_record(&self) -> Pair {
         let copies = COPY_OFFSETS.map(|offset| {
             let mut block = [0; RECORD_LEN];
@@ -84,7 +85,8 @@ impl<D: Disk> Found<D> {
         Pair::read(Copies(copies.each_ref().map(Option::as_ref)))
     }
 
-    /// The seal of a slot's boot partition, if it is accepted and the slot has both partitions.
+    /// Returns the statement in the seal of a slot, if its signatures are accepted and the slot has
+    /// both partitions.
     fn seal(&self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
         let boot = self.partitions.boot(slot).ok_or(Refusal::Missing)?;
         self.partitions.root(slot).ok_or(Refusal::Missing)?;
@@ -96,28 +98,28 @@ impl<D: Disk> Found<D> {
     }
 }
 
-/// What stands in the state partition.
+/// The record by which the guard decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one")]
-pub(crate) enum Authority {
-    /// The record.
+pub(crate) enum LoadedRecord {
+    /// A record, from the disk or from evidence.
     Record(Record),
-    /// A record of a later major version: recovery, and nothing is written.
+    /// A record of a later major version: start recovery and write nothing.
     Newer(u16),
-    /// No record, and no evidence to make one from: recovery, and nothing is written.
+    /// Neither a record nor evidence for one: start recovery and write nothing.
     Nothing,
 }
 
-/// Why a record that was read does not count.
+/// Why there is no usable record on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
-    /// Neither copy is readable.
+pub(crate) enum RecordLoss {
+    /// Neither copy is valid.
     Copies([Option<RecordError>; 2]),
-    /// It was written for another disk: found, then expected.
+    /// The record was written for another disk: found, then expected.
     OtherDisk(Guid, Guid),
 }
 
-impl core::fmt::Display for Lost {
+impl core::fmt::Display for RecordLoss {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Copies(errors) => {
@@ -132,7 +134,7 @@ impl core::fmt::Display for Lost {
                 Ok(())
             }
             Self::OtherDisk(found, expected) => {
-                write!(f, "the boot record is of disk {found}, this is {expected}")
+                write!(f, "boot record: disk {found}, expected {expected}")
             }
         }
     }
@@ -141,17 +143,20 @@ impl core::fmt::Display for Lost {
 /// The disk, the record on it, and the event ring.
 #[derive(Debug)]
 pub(crate) struct System<D> {
-    pub(crate) found: Found<D>,
-    /// The record as it stands on the disk, and the copy that the next write goes to.
+    pub(crate) found: SystemDisk<D>,
+    /// The record on the disk, and the number of the copy that the next write goes to.
     on_disk: Option<Record>,
     next_copy: u32,
     next_event: u64,
 }
 
 impl<D: Disk> System<D> {
-    /// Reads the record; makes it anew from evidence if it is lost. *Reads*: what was made anew is
+    /// Reads the record, or rebuilds it from evidence if it is lost. *Reads*; a rebuilt record is
     /// on the disk only after [`System::write`].
-    pub(crate) fn load(found: Found<D>, trust: &Trust) -> (Self, Authority, Option<Lost>) {
+    pub(crate) fn load(
+        found: SystemDisk<D>,
+        trust: &Trust,
+    ) -> (Self, LoadedRecord, Option<RecordLoss>) {
         let pair = found.read_record();
         let disk_guid = found.partitions.disk_guid;
         let (next_event, last_seq) = read_ring(&found);
@@ -162,28 +167,28 @@ impl<D: Disk> System<D> {
             next_event,
         };
         let lost = match pair {
-            Pair::Newer(major) => return (system, Authority::Newer(major), None),
+            Pair::Newer(major) => return (system, LoadedRecord::Newer(major), None),
             Pair::Valid {
                 record, next_copy, ..
             } if record.disk_guid == disk_guid => {
                 system.on_disk = Some(record);
                 system.next_copy = next_copy;
-                return (system, Authority::Record(record), None);
+                return (system, LoadedRecord::Record(record), None);
             }
             Pair::Valid {
                 record, next_copy, ..
             } => {
                 system.next_copy = next_copy;
-                Lost::OtherDisk(record.disk_guid, disk_guid)
+                RecordLoss::OtherDisk(record.disk_guid, disk_guid)
             }
-            Pair::Lost(errors) => Lost::Copies(errors),
+            Pair::Lost(errors) => RecordLoss::Copies(errors),
         };
-        // A record of another disk still outnumbers a new one with a lower sequence number.
+        // A new record must have a higher sequence number than the record of another disk.
         let last_seq = match pair {
             Pair::Valid { record, .. } => last_seq.max(record.seq),
             _ => last_seq,
         };
-        // The images are hashed when they are loaded: a slot that is not whole is passed over then.
+        // The images are hashed when they are loaded; a damaged one is passed over then.
         let sealed = Slot::ALL.map(|slot| {
             system
                 .found
@@ -195,19 +200,19 @@ impl<D: Disk> System<D> {
             seq_seen: last_seq,
         };
         let authority = rebuild(&system.found.partitions, &evidence)
-            .map_or(Authority::Nothing, Authority::Record);
+            .map_or(LoadedRecord::Nothing, LoadedRecord::Record);
         (system, authority, Some(lost))
     }
 
-    /// Writes `record` with the next sequence number into the copy not in use, flushes and reads it
-    /// back; nothing if it already stands there. *Writes (durable on return).* Returns it as it
-    /// then stands.
+    /// Writes `record` with the next sequence number to the older copy, flushes and reads it back,
+    /// and returns the record as written. Writes nothing if the record is on the disk already.
+    /// *Writes*; durable on return.
     ///
     /// # Errors
-    /// [`IoError`], also if what is read back is not what was written.
+    /// [`IoError`], also if other bytes are read back.
     ///
     /// # Power loss
-    /// In the middle of the write the copy in use still counts.
+    /// Leaves the old record, whose copy is not touched, or the new one.
     pub(crate) fn write(&mut self, record: &Record) -> Result<Record, IoError> {
         if self.on_disk == Some(*record) {
             return Ok(*record);
@@ -222,7 +227,7 @@ impl<D: Disk> System<D> {
         } else {
             COPY_OFFSETS[1]
         };
-        let Found { disk, state, .. } = &mut self.found;
+        let SystemDisk { disk, state, .. } = &mut self.found;
         disk::write_at(disk, state, offset, &block)?;
         disk.flush()?;
         let mut back = [0; RECORD_LEN];
@@ -235,12 +240,15 @@ impl<D: Disk> System<D> {
         Ok(record)
     }
 
-    /// Appends an event to the ring. *Writes (durable on return)* one block; a failure is let pass,
-    /// since the ring is a story and no authority.
-    pub(crate) fn tell(&mut self, mut event: Event) {
+    /// Appends an event to the ring. *Writes* one block; durable on return. A failure is ignored,
+    /// because no decision depends on the ring.
+    ///
+    /// # Power loss
+    /// Leaves the ring with the event; or without it, and without the oldest event.
+    pub(crate) fn append_event(&mut self, mut event: Event) {
         event.seq = self.next_event;
         let offset = RING_OFFSET.saturating_add(Event::offset(event.seq));
-        let Found { disk, state, .. } = &mut self.found;
+        let SystemDisk { disk, state, .. } = &mut self.found;
         if disk::write_at(disk, state, offset, &event.encode())
             .and_then(|()| disk.flush())
             .is_ok()
@@ -249,7 +257,8 @@ impl<D: Disk> System<D> {
         }
     }
 
-    /// The partitions of `slot`, if they are the ones that the record names.
+    /// Returns the boot partition of `slot`, if both of its partitions are those that the record
+    /// names.
     pub(crate) fn slot_source(
         &self,
         slot: Slot,
@@ -267,8 +276,8 @@ impl<D: Disk> System<D> {
         })
     }
 
-    /// The recovery partition. It is found by its type alone: recovery is the last resort, and its
-    /// seal says whether it is ours.
+    /// Returns the recovery partition. It is found by its type only: recovery is the last resort,
+    /// and its seal shows that it is ours.
     pub(crate) fn recovery_source(&self) -> Result<PartitionSource<'_, D>, Refusal> {
         let partition = self.found.partitions.recovery.ok_or(Refusal::Missing)?;
         Ok(PartitionSource {
@@ -278,8 +287,9 @@ impl<D: Disk> System<D> {
     }
 }
 
-/// The next free sequence number of the event ring, and the highest record that it tells of.
-fn read_ring<D: Disk>(found: &Found<D>) -> (u64, u64) {
+/// Returns the next sequence number of the event ring, and the highest sequence number of a record
+/// in it.
+fn read_ring<D: Disk>(found: &SystemDisk<D>) -> (u64, u64) {
     let mut ring = vec![0; (RING_LEN as usize).next_multiple_of(BLOCK)];
     if disk::read_at(&found.disk, &found.state, RING_OFFSET, &mut ring).is_err() {
         return (1, 0);
@@ -293,7 +303,7 @@ fn read_ring<D: Disk>(found: &Found<D>) -> (u64, u64) {
     )
 }
 
-/// An event about `choice`, with what the record says of it. *Pure.*
+/// Returns an event about `choice`, with its state in the record. *Pure.*
 pub(crate) fn event(
     kind: record::event::Kind,
     choice: Choice,

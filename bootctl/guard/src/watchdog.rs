@@ -1,9 +1,9 @@
-//! Hardware watchdogs, armed before a slot is started: a release that hangs before its own watchdog
-//! service feeds one is a reset and a spent try. Two kinds are known here.
+//! Hardware watchdogs, armed before a slot is started. If a release hangs before its own watchdog
+//! service runs, the machine is reset and the try is spent. Two kinds are supported.
 
-/// Seconds from the hand-over until the reset, unless the started system feeds or stops the
-/// watchdog. Linux's drivers stop it when they load; a system without such a driver does not commit
-/// within its trial.
+/// Seconds from the start of the image until the reset, unless the started system feeds or stops
+/// the watchdog. The drivers of Linux stop it when they load. A system without such a driver is
+/// reset before it can commit.
 pub const SECONDS: u16 = 180;
 
 /// A PCI function: bus, device, function.
@@ -17,10 +17,10 @@ pub struct Address {
     pub function: u8,
 }
 
-/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` where the firmware
-/// refuses.
+/// Access to PCI configuration, I/O ports and memory-mapped registers. `None` means that the
+/// firmware refused.
 pub trait Bus {
-    /// Reads 32 bits of configuration space; all ones where there is no such function.
+    /// Reads 32 bits of configuration space; all ones if there is no such function.
     fn config(&mut self, at: Address, register: u8) -> Option<u32>;
     /// Writes 8 bits of configuration space.
     fn set_config8(&mut self, at: Address, register: u8, value: u8) -> Option<()>;
@@ -42,8 +42,8 @@ pub trait Bus {
 const I6300ESB: u32 = 0x25ab_8086;
 const ICH9_LPC: u32 = 0x2918_8086;
 
-/// Arms every watchdog that is known, to reset the machine after [`SECONDS`]. *Writes registers.*
-/// Returns how many there were.
+/// Arms each supported watchdog to reset the machine after [`SECONDS`]. *Writes registers.* Returns
+/// their number.
 pub fn arm<B: Bus>(bus: &mut B) -> usize {
     each(bus, |bus, at, id| match id {
         I6300ESB => i6300esb::arm(bus, at),
@@ -52,7 +52,7 @@ pub fn arm<B: Bus>(bus: &mut B) -> usize {
     })
 }
 
-/// Stops every watchdog that is known. *Writes registers.* Returns how many there were.
+/// Stops each supported watchdog. *Writes registers.* Returns their number.
 pub fn disarm<B: Bus>(bus: &mut B) -> usize {
     each(bus, |bus, at, id| match id {
         I6300ESB => i6300esb::disarm(bus, at),
@@ -61,8 +61,8 @@ pub fn disarm<B: Bus>(bus: &mut B) -> usize {
     })
 }
 
-/// Calls `act` with every function of every bus, as far as the identity is one that it may know;
-/// the number of those for which it did something.
+/// Calls `act` with each PCI function that is a supported watchdog. Returns the number of calls
+/// that succeeded.
 fn each<B: Bus>(bus: &mut B, mut act: impl FnMut(&mut B, Address, u32) -> Option<()>) -> usize {
     let mut done: usize = 0;
     for (number, device) in (0..=u8::MAX).flat_map(|bus| (0..32).map(move |device| (bus, device))) {
@@ -84,7 +84,7 @@ fn each<B: Bus>(bus: &mut B, mut act: impl FnMut(&mut B, Address, u32) -> Option
     done
 }
 
-/// How many functions the device may have: 0 if it is not there.
+/// Returns the maximum number of functions of the device: 0 if it is missing.
 fn functions<B: Bus>(bus: &mut B, first: Address) -> u8 {
     const HEADER_TYPE: u8 = 0x0c;
     const MULTIFUNCTION: u32 = 1 << 23;
@@ -102,7 +102,7 @@ fn functions<B: Bus>(bus: &mut B, first: Address) -> u8 {
 }
 
 /// Intel 6300ESB, a PCI device of its own (datasheet 300641, chapter 16; QEMU's `i6300esb`). Two
-/// timers run one after the other; the second one's end resets the machine.
+/// timers run one after the other; the end of the second one resets the machine.
 mod i6300esb {
     use super::{Address, Bus, SECONDS};
 
@@ -170,7 +170,7 @@ mod tco {
     const CNT1_HALT: u16 = 1 << 11;
     const TMR: u16 = 0x12;
     const TMR_MASK: u16 = 0x03ff;
-    /// Written to clear: first time-out; second time-out and the note that it reset the machine.
+    /// Written to clear: first time-out; second time-out and its flag for a reset.
     const CLEAR: [(u16, u16); 2] = [(STS1, 1 << 3), (STS2, 1 << 1 | 1 << 2)];
     /// 0.6 s each, twice.
     const TICKS: u16 = SECONDS * 5 / 6;
@@ -214,7 +214,7 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    /// One function; registers are remembered, and every write is noted in order.
+    /// One function. Registers keep their values, and each write is recorded in order.
     struct Model {
         id: u32,
         registers: BTreeMap<(char, u64), u32>,
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn tco_may_reset_and_runs_for_the_whole_time() {
+    fn tco_is_allowed_to_reset_and_runs_for_the_whole_time() {
         let registers = [
             (('c', 0x40), 0x601),
             (('c', 0x44), 0x80),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_or_not_set_up_is_left_alone() {
+    fn unknown_and_unconfigured_devices_are_not_changed() {
         for (id, registers) in [
             (0x1111_1111, vec![]),
             (ICH9_LPC, vec![]),

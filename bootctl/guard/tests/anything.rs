@@ -1,10 +1,9 @@
-//! Whatever stands in the record, the variables and the slots: the guard starts only what verifies
-//! and what the record names, each at most once in a run and no more often than it has tries, and
-//! never panics.
+//! With any record, variables and slots the guard starts only verified images that the record
+//! names, each at most once in a run and at most as often as it has tries, and it never panics.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../examples/lab/disk.rs"]
-#[allow(dead_code, reason = "shared with the laboratory")]
+#[allow(dead_code, reason = "shared with the lab")]
 mod disk;
 #[allow(dead_code, reason = "shared with the other tests")]
 mod model;
@@ -18,21 +17,21 @@ use record::{
     SlotState, Status,
 };
 
-/// Boots in a row that nothing commits in.
+/// Number of boots in a row without a commit.
 const BOOTS: usize = 6;
 
-/// What a boot partition really holds.
+/// Content of a boot partition.
 #[derive(Clone, Debug)]
 enum Held {
-    /// A release, whole and signed.
+    /// A complete and signed release.
     Whole(u8),
-    /// A release that somebody else signed.
+    /// A release signed by an unknown key.
     Stranger(u8),
     /// A release with this byte of its image flipped, from its end.
     TornImage(u8, usize),
     /// A release with this byte of its seal flipped.
     TornSeal(u8, usize),
-    /// Anything.
+    /// Any bytes.
     Bytes(Vec<u8>),
 }
 
@@ -69,7 +68,8 @@ fn bytes(held: &Held) -> Vec<u8> {
         }
         Held::TornSeal(number, place) => {
             let mut bytes = sealed(*number, &disk::key());
-            // Behind statement and signature the seal is zero: that must count, too.
+            // The seal is zero behind statement and signatures; a change there must be refused,
+            // too.
             bytes[place % 4096] ^= 0x10;
             bytes
         }
@@ -87,8 +87,7 @@ fn any_held() -> impl Strategy<Value = Held> {
     ]
 }
 
-/// What the record says of a slot: status, release, and whether it names the partitions that are
-/// there.
+/// A slot in the record: status, release, and whether it names the existing partitions.
 fn any_state() -> impl Strategy<Value = (Status, u8, bool)> {
     let status = prop_oneof![
         Just(Status::Unbootable),
@@ -98,12 +97,12 @@ fn any_state() -> impl Strategy<Value = (Status, u8, bool)> {
     (status, 1..4_u8, prop::bool::weighted(0.9))
 }
 
-/// What a copy of the record holds.
+/// Content of a copy of the record.
 #[derive(Clone, Debug)]
 enum Copy {
     Whole,
     Bytes(Vec<u8>),
-    /// The record with bytes changed, under a checksum that is right.
+    /// The record with changed bytes and a valid checksum.
     Forged(Vec<(usize, u8)>),
 }
 
@@ -146,7 +145,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn only_what_verifies_is_started_and_each_at_most_once(
+    fn only_verified_images_are_started_and_each_at_most_once(
         held in [any_held(), any_held(), any_held()],
         states in [any_state(), any_state()],
         copies in [any_copy(), any_copy()],
@@ -186,7 +185,7 @@ proptest! {
                 if let Choice::Slot(slot) = choice {
                     starts[part] += 1;
                     let state = record.slot(*slot);
-                    // Where the record can be read as it was written, it is what it says.
+                    // If the record is intact, the started release is the one that it names.
                     prop_assert!(!plain || state.release == release(*number));
                     prop_assert!(!plain || u64::from(*number) >= floor);
                     prop_assert!(!plain || state.boot_uuid == machine.own().uuid(BOOT[part]));
@@ -198,7 +197,7 @@ proptest! {
             let granted = left(record.slot(slot).status);
             prop_assert!(!plain || starts <= granted, "slot {slot} was started {starts} times, of {granted}");
         }
-        // With no copy that can be read, evidence alone grants what a rebuilt record grants.
+        // Without a valid copy, the evidence grants the tries of a rebuilt record.
         if copies.iter().all(|copy| matches!(copy, Copy::Bytes(_))) {
             prop_assert!(starts.iter().all(|starts| *starts <= usize::from(REBUILT_TRIES)), "{starts:?}");
         }

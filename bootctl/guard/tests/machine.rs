@@ -1,9 +1,9 @@
-//! The guard on a model of a machine: disks that lose what was not flushed, that tear, fail and
-//! lie, and images that start, return or are refused.
+//! The guard on a model of a machine: disks that lose unflushed writes, tear writes, fail and
+//! corrupt silently, and images that start, return or are refused.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 #[path = "../examples/lab/disk.rs"]
-#[allow(dead_code, reason = "shared with the laboratory")]
+#[allow(dead_code, reason = "shared with the lab")]
 mod disk;
 mod model;
 
@@ -95,7 +95,7 @@ fn the_try_is_on_the_disk_before_the_image_is_loaded() {
 }
 
 #[test]
-fn nothing_is_written_where_the_record_is_not_changed_but_the_story() {
+fn an_unchanged_record_is_not_written_and_only_events_are() {
     let mut machine = Machine::with(installed(512, Status::Unbootable, Status::Unbootable));
     let before = machine.own();
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(R));
@@ -105,7 +105,7 @@ fn nothing_is_written_where_the_record_is_not_changed_but_the_story() {
 }
 
 #[test]
-fn everything_returns_once_and_then_the_guard_gives_up() {
+fn each_candidate_is_tried_once_and_then_the_guard_gives_up() {
     let mut machine = Machine::with(installed(512, GOOD, TRIAL)).behaving(does::return_);
     assert_eq!(machine.run(Request::Plain), Outcome::GaveUp);
     let choices: Vec<Choice> = machine.started.iter().map(|(choice, _)| *choice).collect();
@@ -119,7 +119,7 @@ fn everything_returns_once_and_then_the_guard_gives_up() {
 }
 
 #[test]
-fn recovery_that_is_asked_for_costs_no_try() {
+fn requested_recovery_costs_no_try() {
     let mut machine = Machine::with(installed(512, GOOD, TRIAL));
     let before = record_of(&machine.own());
     assert_eq!(machine.run(Request::Recovery), Outcome::TookOver(R));
@@ -139,14 +139,14 @@ fn a_trial_that_cannot_be_counted_is_not_started() {
 }
 
 #[test]
-fn a_write_that_does_not_stick_counts_as_failed() {
+fn a_write_that_is_not_read_back_counts_as_failed() {
     let mut machine = Machine::with(installed(512, GOOD, TRIAL));
     machine.disks[0].drop_writes = true;
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
 }
 
 #[test]
-fn without_keys_nothing_is_started_and_nothing_written() {
+fn without_keys_the_guard_starts_and_writes_nothing() {
     let mut machine = Machine::with(installed(512, GOOD, TRIAL));
     let before = machine.own().bytes;
     let mut empty = [0; seal::TRUST_BLOCK_LEN];
@@ -163,7 +163,7 @@ fn without_keys_nothing_is_started_and_nothing_written() {
 }
 
 #[test]
-fn a_slot_whose_partitions_are_not_the_named_ones_is_missing() {
+fn a_slot_with_other_partitions_than_the_record_names_is_missing() {
     for part in [BOOT[1], 5] {
         let mut disk = installed(512, GOOD, TRIAL);
         let mut record = record_of(&disk).unwrap();
@@ -186,7 +186,7 @@ fn a_slot_whose_partitions_are_not_the_named_ones_is_missing() {
 }
 
 #[test]
-fn an_unreadable_image_costs_the_try_and_no_more() {
+fn an_unreadable_image_costs_only_the_try() {
     let mut machine = Machine::with(installed(512, GOOD, TRIAL));
     machine.disks[0].unreadable = Some(BOOT[1]);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
@@ -202,7 +202,7 @@ fn an_unreadable_image_costs_the_try_and_no_more() {
 }
 
 #[test]
-fn a_signed_length_that_does_not_fit_is_not_read() {
+fn an_image_longer_than_its_partition_is_not_read() {
     let mut disk = installed(512, GOOD, TRIAL);
     let (seal, release) = disk::release("1.1.0", 2, &vec![1; 1 << 20], &disk::key()).unwrap();
     disk.write(BOOT[1], 0, seal.as_bytes());
@@ -210,12 +210,12 @@ fn a_signed_length_that_does_not_fit_is_not_read() {
     disk.put_record(&record);
     let mut machine = Machine::with(disk);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(A));
-    let words = "(1048576 bytes are signed, there is room for 1044480)";
+    let words = "(signed length 1048576, maximum 1044480)";
     assert!(machine.lines[0].ends_with(words), "{:?}", machine.lines);
 }
 
 #[test]
-fn a_record_of_another_disk_is_not_believed() {
+fn a_record_of_another_disk_is_not_used() {
     let mut disk = installed(512, GOOD, GOOD);
     let mut record = record_of(&disk).unwrap();
     record.disk_guid.0[0] ^= 1;
@@ -224,7 +224,7 @@ fn a_record_of_another_disk_is_not_believed() {
     let mut machine = Machine::with(disk);
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(B));
     assert!(
-        machine.lines[0].starts_with("the boot record is of disk "),
+        machine.lines[0].starts_with("boot record: disk "),
         "{:?}",
         machine.lines
     );
@@ -235,7 +235,7 @@ fn a_record_of_another_disk_is_not_believed() {
 }
 
 #[test]
-fn a_lost_record_is_rebuilt_from_seals_alone() {
+fn a_lost_record_is_rebuilt_from_seals() {
     let lost = |damage: &[usize]| {
         let mut disk = installed(512, GOOD, GOOD);
         for part in damage {
@@ -273,7 +273,7 @@ fn a_lost_record_is_rebuilt_from_seals_alone() {
 }
 
 #[test]
-fn a_rebuilt_record_outnumbers_the_one_that_was_lost() {
+fn a_rebuilt_record_has_a_higher_number_than_the_lost_one() {
     let mut disk = installed(512, GOOD, TRIAL);
     let mut record = record_of(&disk).unwrap();
     record.seq = 77;
@@ -291,7 +291,7 @@ fn a_rebuilt_record_outnumbers_the_one_that_was_lost() {
 }
 
 #[test]
-fn a_foreign_guard_does_not_hold_its_own_keys_against_a_slot() {
+fn a_signature_refused_by_a_foreign_guard_does_not_count_against_a_slot() {
     let mut disk = installed(512, GOOD, TRIAL);
     let stranger = ed25519_dalek::SigningKey::from_bytes(&[8; 32]);
     let (seal, _) = disk::release("1.1.0", 2, b"image b", &stranger).unwrap();
@@ -312,7 +312,7 @@ fn a_foreign_guard_does_not_hold_its_own_keys_against_a_slot() {
 }
 
 #[test]
-fn among_other_disks_one_with_its_own_record_goes_first() {
+fn among_other_disks_one_with_its_own_record_is_first() {
     let mut lost = installed(512, GOOD, TRIAL);
     lost.write(STATE, 0, &[0; 1 << 20]);
     let mut machine = Machine::with(lost);
@@ -338,7 +338,7 @@ fn the_guards_own_disk_wins_over_media_and_media_over_other_disks() {
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(R));
     assert_eq!(
         machine.lines,
-        ["starting recovery, release 2.0.0 (asked for)"]
+        ["starting recovery, release 2.0.0 (requested)"]
     );
     assert!(machine.own().bytes == before);
     machine.file = None;
@@ -346,8 +346,9 @@ fn the_guards_own_disk_wins_over_media_and_media_over_other_disks() {
     assert_eq!(machine.run(Request::Plain), Outcome::GaveUp);
 }
 
-/// Cuts the power at every operation, whole and torn, and boots on until nothing of the trial is
-/// left: it is never started more often than it has tries, and A or recovery is always reached.
+/// Cuts the power at each operation, before it and within it, and boots until the trial has no
+/// tries left. It is never started more often than it has tries, and A or recovery is always
+/// reached.
 #[test]
 fn no_cut_gives_a_trial_more_starts_than_tries() {
     let operations = {
@@ -404,7 +405,7 @@ fn any_status() -> impl Strategy<Value = Status> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The guard starts what `decide` says, in its order, each at most once, and nothing else.
+    /// The guard starts the candidates of `decide` in order, each at most once, and nothing else.
     #[test]
     fn starts_follow_the_decision(
         a in any_status(), b in any_status(), b_is_default: bool, shot in 0..4_u8, recovery: bool,
@@ -427,7 +428,7 @@ proptest! {
         prop_assert_eq!(choices, expected);
     }
 
-    /// Whatever stands on the disk: no panic, every candidate at most once, only signed bytes.
+    /// With any damage of the disk: no panic, each candidate at most once, only signed bytes.
     #[test]
     fn damage_never_starts_anything_unsigned(
         sector in prop_oneof![Just(512_usize), Just(4096)],

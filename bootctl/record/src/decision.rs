@@ -1,18 +1,21 @@
-//! The decision of the boot guard: from a record to what is started next, and to the record that
-//! must be on the disk before that.
+//! The decision of the boot guard: what to start next, and which record must be on the disk before
+//! that.
 
-use crate::record::{Choice, Reason, Record, Slot, SlotState, Status};
+use crate::reason::Reason;
+use crate::record::Record;
+use crate::slot::{Choice, Slot};
+use crate::slot_state::{SlotState, Status};
 
-/// What the way in which the guard was started asks for.
+/// Request by the boot entry or the key by which the guard was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Nothing in particular: the record decides.
+    /// None: the record decides.
     Plain,
     /// Recovery, by its boot entry or by a key held at start.
     Recovery,
 }
 
-/// Candidates that were started in this run of the guard and came back.
+/// Candidates that failed in this run of the guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tried {
     slots: [bool; 2],
@@ -20,7 +23,7 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// The same with `choice` added. *Pure.*
+    /// Returns the candidates with `choice` added. *Pure.*
     #[must_use]
     pub const fn with(self, choice: Choice) -> Self {
         let [a, b] = self.slots;
@@ -40,7 +43,7 @@ impl Tried {
         }
     }
 
-    /// Whether `choice` was started already.
+    /// Returns whether `choice` has failed. *Pure.*
     #[must_use]
     pub const fn has(&self, choice: Choice) -> bool {
         let [a, b] = self.slots;
@@ -52,26 +55,26 @@ impl Tried {
     }
 }
 
-/// Why this candidate is started.
+/// Why a candidate is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Why {
     /// It is the default slot.
     Default = 1,
-    /// It is a release on trial.
+    /// Its release is on trial.
     Trial = 2,
-    /// Someone asked for this one boot.
+    /// It was requested for this boot only.
     OneShot = 3,
     /// The default slot cannot be started, and this is the other one.
     Fallback = 4,
-    /// Recovery was asked for.
+    /// Recovery was requested.
     Requested = 5,
-    /// No slot can be started: recovery.
+    /// No slot can be started.
     NothingBootable = 6,
 }
 
 impl Why {
-    /// The reason with this number.
+    /// Returns the reason with this number. *Pure.*
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -89,28 +92,28 @@ impl Why {
 /// What the guard does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Write `record` if it differs from the one on disk, flush, then load `choice`.
+    /// Write `record` if it differs from the one on the disk, flush, then load `choice`.
     Launch {
         /// What to start.
         choice: Choice,
-        /// Why.
+        /// Why it is started.
         why: Why,
-        /// What must be on the disk before anything is loaded: the try is spent in it.
+        /// The record that must be on the disk before anything is loaded. The try is spent in it.
         record: Record,
     },
-    /// Nothing is left to try: write `record` if it differs, and return an error to the firmware,
-    /// so that it goes on to the next entry or medium.
+    /// No candidate is left: write `record` if it differs, and return an error to the firmware,
+    /// which then tries the next entry or medium.
     GiveUp {
-        /// What must be on the disk.
+        /// The record that must be on the disk.
         record: Record,
     },
 }
 
-/// Decides what to start. *Pure.*
+/// Returns what to start next. *Pure.*
 ///
-/// In this order: the one-shot request, recovery if it was asked for, a slot on trial, the default
-/// slot, the other slot, recovery. A slot without tries or budget left becomes Unbootable on the
-/// way. `tried` are those that came back in this run; none of them is chosen again.
+/// The order is: the one-shot request, recovery if it was requested, a slot on trial, the default
+/// slot, the other slot, recovery. A slot without tries or budget left becomes Unbootable. The
+/// candidates in `tried` failed in this run and are not chosen again.
 #[must_use]
 pub fn decide(record: &Record, request: Request, tried: Tried) -> Decision {
     let mut record = exhaust(*record);
@@ -141,14 +144,14 @@ pub fn decide(record: &Record, request: Request, tried: Tried) -> Decision {
     }
 }
 
-/// The record after the guard failed to load or start `slot`. *Pure.*
+/// Returns the record after the guard failed to load or start `slot`. *Pure.*
 ///
-/// What a retry cannot mend (a damaged header or image, a signature that is not accepted) makes the
-/// slot Unbootable at once; a read error, a refusal by the firmware or a return may be passing, and
-/// cost only the try that was spent.
+/// A permanent failure, such as a damaged header or image or a refused signature, makes the slot
+/// Unbootable at once. A failure that may be temporary, such as a read error, a refusal by the
+/// firmware or a return, costs only the try.
 #[must_use]
 pub fn passed_over(record: &Record, slot: Slot, reason: Reason) -> Record {
-    let lasting = matches!(
+    let is_permanent = matches!(
         reason,
         Reason::HeaderDamaged
             | Reason::SignatureRefused
@@ -156,7 +159,7 @@ pub fn passed_over(record: &Record, slot: Slot, reason: Reason) -> Record {
             | Reason::OtherRelease
             | Reason::BelowFloor
     );
-    if lasting {
+    if is_permanent {
         record.with_slot(slot, record.slot(slot).unbootable(reason))
     } else {
         *record
@@ -195,7 +198,7 @@ fn spend(slot: &SlotState) -> SlotState {
     SlotState { status, ..*slot }
 }
 
-/// Makes Unbootable whatever has nothing left to spend.
+/// Makes each slot Unbootable that has no try or budget left.
 fn exhaust(record: Record) -> Record {
     Slot::ALL.into_iter().fold(record, |record, slot| {
         let state = record.slot(slot);

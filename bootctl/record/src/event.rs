@@ -1,11 +1,12 @@
-//! The event ring: what happened, for the slot that survives and for the person who asks why.
+//! The event ring: a log of boots and updates that survives a failed release.
 //!
-//! 224 blocks of 4 KiB. An event fills one block, so that a torn write damages that event alone;
-//! the next event goes where the sequence number says, over the oldest. It is a story, never an
-//! authority.
+//! It has 224 blocks of 4 KiB. Each event fills one block, so that a torn write damages only that
+//! event. The sequence number gives the block, so the next event overwrites the oldest one. The
+//! ring is for people; no decision depends on it.
 
-use crate::pair::RING_LEN;
-use crate::record::{Choice, Reason};
+use crate::layout::RING_LEN;
+use crate::reason::Reason;
+use crate::slot::Choice;
 use seal::Text64;
 use seal::field::{get, put};
 
@@ -13,46 +14,46 @@ use seal::field::{get, put};
 pub const EVENT_LEN: usize = 4096;
 /// Number of events that the ring holds.
 pub const EVENTS: u64 = RING_LEN / EVENT_LEN as u64;
-/// Most bytes of text in an event.
+/// Maximum length of the text of an event in bytes.
 pub const TEXT_MAX: usize = 3900;
 
 const MAGIC: [u8; 8] = *b"RAYOSEVT";
 const TEXT_AT: usize = 128;
 const CRC_AT: usize = 4092;
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Kind {
     /// A release was written to the slot and activated.
     Activated = 1,
-    /// The slot was made Unbootable, to be written to.
+    /// The slot was made Unbootable, so that it can be written to.
     Disarmed = 2,
     /// The guard started the slot or recovery.
     Launched = 3,
     /// The guard passed over the slot; the reason says why.
     PassedOver = 4,
-    /// The started system came up to its first program.
+    /// The first program of the started system ran.
     Initramfs = 5,
-    /// It found and mounted its root file system.
+    /// The root file system was mounted.
     RootMounted = 6,
-    /// Its services were started.
+    /// Services were started.
     Userspace = 7,
-    /// A health check failed; the text names it and carries its last lines.
+    /// A health check failed; the text is its name and its last lines.
     HealthFailed = 8,
     /// The slot was committed.
     Committed = 9,
     /// The deadline for committing passed.
     DeadlinePassed = 10,
-    /// Someone rolled back from the slot.
+    /// An operator rolled back from the slot.
     RolledBack = 11,
-    /// Someone marked the slot bad.
+    /// An operator marked the slot bad.
     MarkedBad = 12,
-    /// The record was rebuilt or an entry repaired.
+    /// The record was rebuilt, or an entry was repaired.
     Repaired = 13,
     /// The last lines of a kernel that panicked.
     Panic = 14,
-    /// Anything else, told by the text.
+    /// Anything else; the text says what.
     Note = 15,
 }
 
@@ -76,7 +77,7 @@ impl Kind {
         Self::Note,
     ];
 
-    /// The word for it on the command line and in JSON.
+    /// Returns the word on the command line and in JSON. *Pure.*
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -98,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// The kind with this word.
+    /// Returns the kind with this word. *Pure.*
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
@@ -120,28 +121,28 @@ impl Kind {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// Place in the story, from 1.
+    /// Sequence number, from 1.
     pub seq: u64,
-    /// What happened.
+    /// Kind of the event.
     pub kind: Kind,
-    /// To what.
+    /// What it is about.
     pub subject: Option<Choice>,
-    /// Why, where that is known.
+    /// The reason, if there is one.
     pub reason: Reason,
-    /// Tries or budget left, where that says something.
+    /// Tries or budget left, if that applies.
     pub left: u8,
     /// Sequence number of the boot record at the time.
     pub record_seq: u64,
     /// Seconds since 1970 by a clock that may be wrong; 0 if unknown.
     pub time: u64,
-    /// Release it is about.
+    /// Version of the release that it is about.
     pub version: Text64,
     text: [u8; TEXT_MAX],
     text_len: u16,
 }
 
 impl Event {
-    /// An event without text, sequence number or time.
+    /// Returns an event without text, sequence number and time. *Pure.*
     #[must_use]
     pub const fn new(kind: Kind, subject: Option<Choice>) -> Self {
         Self {
@@ -158,8 +159,8 @@ impl Event {
         }
     }
 
-    /// The same with `text`; what is longer than [`TEXT_MAX`] loses its beginning, since the end of
-    /// a log says most. *Pure.*
+    /// Returns the event with `text`. *Pure.* Of a text longer than [`TEXT_MAX`] the end is kept,
+    /// because the end of a log matters most.
     #[must_use]
     pub fn with_text(mut self, text: &str) -> Self {
         let mut from = text.len().saturating_sub(TEXT_MAX);
@@ -173,7 +174,7 @@ impl Event {
         self
     }
 
-    /// The text.
+    /// Returns the text. *Pure.*
     #[must_use]
     pub fn text(&self) -> &str {
         core::str::from_utf8(
@@ -184,13 +185,13 @@ impl Event {
         .unwrap_or_default()
     }
 
-    /// Byte offset in the ring at which the event with this sequence number stands.
+    /// Returns the byte offset in the ring of the event with this sequence number. *Pure.*
     #[must_use]
     pub const fn offset(seq: u64) -> u64 {
         (seq % EVENTS).saturating_mul(EVENT_LEN as u64)
     }
 
-    /// The block. *Pure.*
+    /// Returns the block. *Pure.*
     #[must_use]
     pub fn encode(&self) -> [u8; EVENT_LEN] {
         let mut bytes = [0; EVENT_LEN];
@@ -212,16 +213,16 @@ impl Event {
         bytes
     }
 
-    /// Reads a block; `None` if it is empty, torn, damaged or of an unknown kind. *Pure.*
+    /// Decodes a block; `None` if it is empty, torn, damaged or of an unknown kind. *Pure.*
     #[must_use]
     pub fn decode(bytes: &[u8; EVENT_LEN]) -> Option<Self> {
-        // The magic first: most of a young ring is empty, and its checksums would be most of the
-        // work.
-        let is_whole = || {
+        // The magic number first: most blocks of a new ring are empty, and their checksums would be
+        // most of the work.
+        let is_intact = || {
             let crc = crc32fast::hash(bytes.get(..CRC_AT).unwrap_or_default());
             u32::from_le_bytes(get(bytes, CRC_AT)) == crc
         };
-        if get::<8>(bytes, 0) != MAGIC || !is_whole() {
+        if get::<8>(bytes, 0) != MAGIC || !is_intact() {
             return None;
         }
         let [kind, subject, reason, left] = get(bytes, 16);
@@ -257,7 +258,7 @@ impl core::fmt::Debug for Event {
     }
 }
 
-/// The sequence number for the next event of a ring read whole. *Pure*; 1 for an empty ring.
+/// Returns the sequence number for the next event of a ring; 1 for an empty ring. *Pure.*
 #[must_use]
 pub fn next_seq(ring: &[u8]) -> u64 {
     events(ring)
@@ -267,13 +268,13 @@ pub fn next_seq(ring: &[u8]) -> u64 {
         .saturating_add(1)
 }
 
-/// The readable events of a ring read whole, in the order of their places. An event that does not
-/// stand where its number belongs is passed over: a misdirected write.
+/// Returns the valid events of a ring, in the order of their blocks. *Pure.* An event in a block
+/// that does not belong to its sequence number is skipped: a misdirected write.
 pub fn events(ring: &[u8]) -> impl Iterator<Item = Event> + '_ {
     ring.chunks_exact(EVENT_LEN)
         .zip(0_u64..)
-        .filter_map(|(block, place)| {
+        .filter_map(|(block, position)| {
             let event = Event::decode(block.try_into().ok()?)?;
-            (event.seq != 0 && event.seq % EVENTS == place).then_some(event)
+            (event.seq != 0 && event.seq % EVENTS == position).then_some(event)
         })
 }

@@ -1,14 +1,14 @@
-//! GUIDs as they stand on disks and in variables.
+//! GUIDs in partition tables, variables and records.
 
 /// A GUID in its on-disk form: the first three fields little-endian (UEFI 2.10, appendix A).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// The GUID of all zeroes: an unused partition entry.
+    /// The GUID zero: an unused partition entry.
     pub const ZERO: Self = Self([0; 16]);
 
-    /// From the five fields of the written form, the last two of them as one number.
+    /// Returns the GUID with the five fields of its text form, the last two as one number. *Pure.*
     #[must_use]
     pub const fn from_fields(a: u32, b: u16, c: u16, rest: u64) -> Self {
         let [a0, a1, a2, a3] = a.to_le_bytes();
@@ -69,7 +69,7 @@ mod tests {
     use std::string::ToString as _;
 
     #[test]
-    fn written_form_is_that_of_sgdisk() {
+    fn the_text_form_is_that_of_sgdisk() {
         let text = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
         assert_eq!(crate::ESP_TYPE.to_string(), text);
         assert_eq!(Guid::parse(text), Some(crate::ESP_TYPE));

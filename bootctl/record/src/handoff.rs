@@ -1,16 +1,16 @@
-//! What the guard tells the system it starts: the volatile variable `RayosBoot`.
+//! The volatile variable `RayosBoot`, by which the guard reports to the system that it starts.
 
-use crate::Guid;
 use crate::decision::Why;
-use crate::record::Choice;
+use crate::guid::Guid;
+use crate::slot::Choice;
 use seal::VerifiedRoot;
 use seal::field::{get, put};
 
 /// Length of the variable's data in bytes.
 pub const HANDOFF_LEN: usize = 120;
 
-/// The guard's word on what it started. It stands in a volatile variable, so it is always of this
-/// boot.
+/// The guard's report on what it started. The variable is volatile, so it is always about the
+/// present boot.
 ///
 /// ```text
 /// offset  bytes  what
@@ -25,19 +25,19 @@ pub const HANDOFF_LEN: usize = 120;
 pub struct Handoff {
     /// What was started.
     pub choice: Choice,
-    /// Why.
+    /// Why it was started.
     pub why: Why,
     /// Tries (on trial) or budget (committed) left after this launch.
     pub left: u8,
-    /// Sequence number of the record that the decision was taken by.
+    /// Sequence number of the record from which the guard decided.
     pub seq: u64,
-    /// GUID of the disk it was started from.
+    /// GUID of its disk.
     pub disk_guid: Guid,
-    /// PARTUUID of its boot partition; zero for recovery from a stick.
+    /// PARTUUID of its boot partition; zero for recovery from an installation medium.
     pub boot_uuid: Guid,
     /// PARTUUID of its root partition; zero for recovery.
     pub root_uuid: Guid,
-    /// PARTUUID of the state partition; zero where there is none.
+    /// PARTUUID of the state partition; zero if there is none.
     pub state_uuid: Guid,
     /// Length and root hash of the root image, as the seal of the started slot signs them; `None` for
     /// recovery, and for a release whose root is not verified while it is read.
@@ -51,7 +51,7 @@ impl Handoff {
     /// Name of the variable, under [`crate::VENDOR`].
     pub const VARIABLE: &'static str = "RayosBoot";
 
-    /// The variable's data. *Pure.*
+    /// Returns the variable's data. *Pure.*
     #[must_use]
     pub fn encode(&self) -> [u8; HANDOFF_LEN] {
         let mut bytes = [0; HANDOFF_LEN];
@@ -76,7 +76,7 @@ impl Handoff {
         bytes
     }
 
-    /// Reads the variable's data; `None` for another version or an unknown value. *Pure.*
+    /// Decodes the variable's data; `None` for another version or an unknown value. *Pure.*
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HANDOFF_LEN] = bytes.try_into().ok()?;

@@ -1,7 +1,21 @@
-//! Our partitions: their names and type GUIDs. Slots differ by type, so that they can be found even
-//! when both copies of the boot record are lost.
+//! Our partitions, by name and type GUID, and the layout of the state partition.
+//!
+//! The partitions of slots differ by type, so that they can be found even when both copies of the
+//! boot record are lost.
 
-use crate::{Guid, Slot};
+use crate::guid::Guid;
+use crate::record::RECORD_LEN;
+use crate::slot::Slot;
+
+/// Minimum length of the state partition in bytes.
+pub const STATE_LEN: u64 = 1024 * 1024;
+/// Byte offsets of the two copies of the boot record in the state partition. They are far apart, so
+/// that one defect of the medium does not damage both.
+pub const COPY_OFFSETS: [u64; 2] = [0, STATE_LEN - RECORD_LEN as u64];
+/// Byte offset of the event ring in the state partition.
+pub const RING_OFFSET: u64 = 64 * 1024;
+/// Length of the event ring in bytes.
+pub const RING_LEN: u64 = 896 * 1024;
 
 /// Type of the EFI system partition (UEFI 2.10, 5.3.3).
 pub const ESP_TYPE: Guid = Guid::from_fields(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);

@@ -1,10 +1,28 @@
-//! The boot record, the event ring, and the decision of the boot guard, as pure functions.
+//! The boot record, the event ring, and the decision of the boot guard.
 //!
-//! The boot guard (a UEFI program) and `bootctl` (on Linux) both call this crate, so that one truth
-//! table decides on both sides. Almost everything is pure; [`gpt::read`] and [`hash_range`] read
-//! through [`ReadAt`], and nothing writes. Only the reader of partition tables allocates.
+//! The boot guard (a UEFI program) and `bootctl` (on Linux) both use this crate, so that the same
+//! code decides on both sides. Almost everything is pure. [`gpt::read`] and [`hash_range`] read
+//! through [`ReadAt`]; nothing writes. Only the reader of partition tables allocates.
 //!
-//! Layout of the `rayos-state` partition (1 MiB, raw):
+//! | module | holds |
+//! | --- | --- |
+//! | `decision` | [`decide`]: what the guard starts next |
+//! | [`event`] | the event ring |
+//! | [`gpt`] | the reader of partition tables |
+//! | `guid` | [`Guid`] |
+//! | `handoff` | [`Handoff`]: the report of the guard to the started system |
+//! | `layout` | [`PartitionName`], the type GUIDs, and the layout of the state partition |
+//! | `pair` | [`Pair`]: the two copies of the record |
+//! | `read_at` | [`ReadAt`] and [`hash_range`] |
+//! | `reason` | [`Reason`]: why a slot is not started |
+//! | `rebuild` | [`rebuild()`]: a new record when both copies are lost |
+//! | `record` | [`Record`]: the boot record |
+//! | `record_error` | [`RecordError`] |
+//! | `slot` | [`Slot`] and [`Choice`] |
+//! | `slot_state` | [`SlotState`]: the part of the record about one slot |
+//! | `variables` | GUIDs in EFI variables |
+//!
+//! Layout of the `rayos-state` partition (1 MiB, without a file system):
 //!
 //! ```text
 //! offset   bytes  what
@@ -32,23 +50,28 @@ mod handoff;
 mod layout;
 mod pair;
 mod read_at;
+mod reason;
 mod rebuild;
 mod record;
+mod record_error;
+mod slot;
+mod slot_state;
 mod variables;
 
 pub use decision::{Decision, Request, Tried, Why, decide, passed_over};
 pub use guid::Guid;
 pub use handoff::{HANDOFF_LEN, Handoff};
 pub use layout::{
-    BOOT_A_TYPE, BOOT_B_TYPE, DATA_TYPE, ESP_TYPE, PartitionName, RECOVERY_TYPE, ROOT_A_TYPE,
-    ROOT_B_TYPE, STATE_TYPE,
+    BOOT_A_TYPE, BOOT_B_TYPE, COPY_OFFSETS, DATA_TYPE, ESP_TYPE, PartitionName, RECOVERY_TYPE,
+    RING_LEN, RING_OFFSET, ROOT_A_TYPE, ROOT_B_TYPE, STATE_LEN, STATE_TYPE,
 };
-pub use pair::{COPY_OFFSETS, Copies, Pair, RING_LEN, RING_OFFSET, STATE_LEN};
+pub use pair::{Copies, Pair};
 pub use read_at::{HashError, ReadAt, hash_range};
+pub use reason::Reason;
 pub use rebuild::{Evidence, REBUILT_TRIES, rebuild};
-pub use record::{
-    Choice, GOOD_BUDGET, RECORD_LEN, Reason, Record, RecordError, Release, Slot, SlotState, Status,
-    TRIAL_TRIES,
-};
+pub use record::{RECORD_LEN, Record};
+pub use record_error::RecordError;
 pub use seal::Text64;
+pub use slot::{Choice, Slot};
+pub use slot_state::{GOOD_BUDGET, Release, SlotState, Status, TRIAL_TRIES};
 pub use variables::{EFI_GLOBAL, ENTRY_TAG, LOADER_INTERFACE, VENDOR};

@@ -1,43 +1,35 @@
-//! The two copies of the boot record: which one counts, and which one is written next.
+//! The two copies of the boot record: which one is current, and which one is written next.
 
-use crate::record::{RECORD_LEN, Record, RecordError};
+use crate::record::{RECORD_LEN, Record};
+use crate::record_error::RecordError;
 
-/// Least length of the state partition in bytes.
-pub const STATE_LEN: u64 = 1024 * 1024;
-/// Byte offsets of the two copies in the state partition, far apart.
-pub const COPY_OFFSETS: [u64; 2] = [0, STATE_LEN - RECORD_LEN as u64];
-/// Byte offset of the event ring in the state partition.
-pub const RING_OFFSET: u64 = 64 * 1024;
-/// Length of the event ring in bytes.
-pub const RING_LEN: u64 = 896 * 1024;
-
-/// The two blocks as they were read; `None` where the medium gave an error.
+/// The two blocks; `None` if the medium returned an error.
 #[derive(Clone, Copy, Debug)]
 pub struct Copies<'a>(pub [Option<&'a [u8; RECORD_LEN]>; 2]);
 
-/// What the two copies say together.
+/// What the two copies hold together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "nothing here allocates")]
 pub enum Pair {
-    /// The record that counts, and the copy that the next write goes to.
+    /// There is a current record.
     Valid {
-        /// The record with the highest sequence number.
+        /// The current record: the one with the higher sequence number.
         record: Record,
-        /// Copy not in use: 0 or 1.
+        /// Number of the copy that the next write goes to: 0 or 1.
         next_copy: u32,
-        /// Whether the other copy is readable too.
+        /// Whether the other copy is valid, too.
         both: bool,
     },
-    /// A copy was written by a later major version: neither decide by it nor overwrite it.
+    /// A later major version wrote a copy. It must be neither used nor overwritten.
     Newer(u16),
-    /// No copy is readable: it must be rebuilt from evidence. The errors by copy, `None` for a read
-    /// error.
+    /// No copy is valid: the record must be rebuilt from evidence. The errors are in the order of
+    /// the copies, `None` for a read error.
     Lost([Option<RecordError>; 2]),
 }
 
 impl Pair {
-    /// Chooses between the copies. *Pure.* The highest valid sequence number wins; of two equal
-    /// ones, copy 0.
+    /// Returns the current record of two copies. *Pure.* The valid copy with the higher sequence
+    /// number wins; of two equal ones, copy 0.
     #[must_use]
     pub fn read(copies: Copies<'_>) -> Self {
         let Copies([first, second]) = copies;

@@ -1,34 +1,36 @@
-//! A record made anew from evidence, when both copies are lost.
+//! A new record from evidence, for a machine on which both copies are lost.
 
-use crate::Guid;
 use crate::gpt::{Partition, Partitions};
-use crate::record::{Reason, Record, Release, Slot, SlotState, Status};
+use crate::guid::Guid;
+use crate::reason::Reason;
+use crate::record::Record;
+use crate::slot::Slot;
+use crate::slot_state::{Release, SlotState, Status};
 use seal::{Statement, Text64};
 
-/// Launches that a slot gets by evidence alone.
+/// Number of launches that a slot gets from evidence.
 pub const REBUILT_TRIES: u8 = 1;
-/// How far the sequence number is set ahead of the highest one that any evidence speaks of, so that
-/// a copy that was unreadable for a while can never win over the rebuilt record.
+/// Distance of the new sequence number from the highest known one. A copy that was unreadable for a
+/// while can thus never replace the rebuilt record.
 const SEQ_MARGIN: u64 = 1 << 16;
 
-/// What remains when both copies of the record are lost.
+/// Evidence that remains when both copies of the record are lost.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
-    /// The signed statement in each slot's boot partition, where it **verifies** and the boot image
-    /// has the signed SHA-256; else the reason why the slot is not to be started.
+    /// For each slot the signed statement in its boot partition, if it **verifies** and the boot
+    /// image has the signed SHA-256; otherwise the reason for not starting the slot.
     pub sealed: [Result<Statement, Reason>; 2],
-    /// Highest record sequence number that an event in the ring speaks of; 0 for none.
+    /// Highest sequence number of a record in the event ring; 0 for none.
     pub seq_seen: u64,
 }
 
-/// The record that evidence allows, or `None` if no slot holds a verified seal. *Pure.*
+/// Returns the record that the evidence allows, or `None` if no slot has a verified seal. *Pure.*
 ///
-/// A seal is written last and zeroed first, so a verified one vouches that its slot was complete,
-/// and for nothing more: not that the release ever committed. The release with the highest rollback
-/// index (of two equal ones, slot A) is therefore on trial; the other one was running when it was
-/// written, and is the Good default to fall back to. Each gets [`REBUILT_TRIES`]. The floor becomes
-/// the lowest index found. Lost for good are the install id and the compatible: both are empty in
-/// the rebuilt record.
+/// A seal is written last and erased first, so a verified one shows that its slot was complete, but
+/// not that the release ever committed. The release with the higher rollback index (of two equal
+/// ones, slot A) is therefore on trial. The other release was running when that one was written; it
+/// is Good and the default. Each gets [`REBUILT_TRIES`]. The floor becomes the lowest index found.
+/// The install id and the compatible are lost: both are empty in the new record.
 #[must_use]
 pub fn rebuild(partitions: &Partitions, evidence: &Evidence) -> Option<Record> {
     let indexes = evidence
@@ -55,9 +57,8 @@ pub fn rebuild(partitions: &Partitions, evidence: &Evidence) -> Option<Record> {
 }
 
 impl Record {
-    /// The record of a disk on which nothing is installed yet: both slots empty, no identity, no
-    /// compatible, floor
-    /// 0. *Pure.* A partition that is not there has the GUID zero.
+    /// Returns the record of a disk without a release. *Pure.* Both slots are empty, the floor is
+    /// 0, and there is no install id and no compatible. A missing partition has the GUID zero.
     #[must_use]
     pub fn unused(partitions: &Partitions) -> Self {
         let uuid = |found: Option<Partition>| found.map_or(Guid::ZERO, |found| found.uuid);

@@ -1,6 +1,6 @@
 //! GUIDs in EFI variables. The guard and Linux must agree on them, so each is written once.
 
-use crate::Guid;
+use crate::guid::Guid;
 
 /// Vendor GUID of our own EFI variables.
 pub const VENDOR: Guid = Guid::from_fields(0xb269_79f1, 0x9f36, 0x4d93, 0x800d_db99_4868_7231);

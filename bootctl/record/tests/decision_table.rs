@@ -1,4 +1,4 @@
-//! The decision of the guard: its whole truth table against a plain reading of the rules, and exact
+//! The decision of the guard: its truth table compared with a plain reading of the rules, and exact
 //! counts.
 
 use record::gpt::Partitions;
@@ -42,7 +42,7 @@ fn launched(decision: Decision) -> Option<(Choice, Why, Record)> {
     }
 }
 
-/// The rules, read again and written down as a list of candidates.
+/// The rules as a list of candidates, independent of the implementation.
 fn expected(record: &Record, request: Request, tried: Tried) -> Option<(Choice, Why)> {
     let left = |slot: Slot| match record.slot(slot).status {
         Status::Unbootable => 0,
@@ -167,7 +167,7 @@ fn a_release_that_never_commits_is_started_exactly_as_often_as_it_has_tries() {
 }
 
 #[test]
-fn a_good_slot_that_stops_reaching_commit_gives_way_to_the_other_and_then_to_recovery() {
+fn a_good_slot_that_fails_to_commit_falls_back_to_the_other_and_then_to_recovery() {
     let mut record = record(good(8), good(8));
     let mut starts = Vec::new();
     for _ in 0..18 {
@@ -182,7 +182,7 @@ fn a_good_slot_that_stops_reaching_commit_gives_way_to_the_other_and_then_to_rec
 }
 
 #[test]
-fn what_came_back_is_not_started_again_in_this_run_and_the_guard_gives_up_last() {
+fn a_failed_candidate_is_not_started_again_in_the_same_run() {
     let mut record = Record {
         one_shot: Some(B),
         ..record(good(8), good(8))
@@ -198,7 +198,7 @@ fn what_came_back_is_not_started_again_in_this_run_and_the_guard_gives_up_last()
 }
 
 #[test]
-fn lasting_damage_rules_a_slot_out_and_passing_trouble_does_not() {
+fn permanent_failures_make_a_slot_unbootable_and_temporary_ones_do_not() {
     let record = record(good(8), pending(2));
     for reason in [
         Reason::HeaderDamaged,

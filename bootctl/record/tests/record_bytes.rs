@@ -76,10 +76,10 @@ fn sample() -> Record {
     }
 }
 
-/// Offsets as documented, written out here a second time; the CRC is the one of zip and
+/// The documented offsets, written here a second time; the CRC is the one of zip and
 /// `cksum -o 3`.
 #[test]
-fn every_field_stands_where_the_document_says() {
+fn each_field_is_at_its_documented_offset() {
     let mut expected = vec![0_u8; RECORD_LEN];
     let mut put = |at: usize, bytes: &[u8]| expected[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"RAYOSREC");
@@ -118,7 +118,7 @@ fn every_field_stands_where_the_document_says() {
 }
 
 #[test]
-fn every_single_bit_flip_is_refused() {
+fn each_single_bit_flip_is_refused() {
     let good = sample().encode(0);
     for bit in 0..RECORD_LEN * 8 {
         let mut bytes = good;
@@ -151,7 +151,7 @@ fn a_torn_write_leaves_the_other_copy() {
 }
 
 #[test]
-fn copies_are_told_apart() {
+fn a_copy_in_the_place_of_the_other_is_refused() {
     let record = sample();
     assert_eq!(
         Record::decode(&record.encode(0), 1),
@@ -185,7 +185,7 @@ fn copies_are_told_apart() {
         }
     );
     assert_eq!(Pair::read(Copies([None, None])), Pair::Lost([None, None]));
-    // A later version wins over everything, so that it is never overwritten.
+    // A later version takes precedence, so that it is never overwritten.
     let mut later = old;
     later[8] = 9;
     let crc = crc32fast::hash(&later[..4092]);
@@ -206,7 +206,7 @@ fn a_later_minor_version_is_read() {
 }
 
 #[test]
-fn an_event_keeps_the_end_of_a_long_text_and_stands_where_its_number_says() {
+fn an_event_keeps_the_end_of_a_long_text_and_its_number_gives_its_block() {
     let long = format!("{}é{}", "x".repeat(2000), "y".repeat(TEXT_MAX - 1));
     let mut event = Event::new(Kind::HealthFailed, Some(Choice::Slot(Slot::B))).with_text(&long);
     assert_eq!(
@@ -222,23 +222,23 @@ fn an_event_keeps_the_end_of_a_long_text_and_stands_where_its_number_says() {
     ring[at..at + EVENT_LEN].copy_from_slice(&event.encode());
     assert!(event::events(&ring).eq([event]));
     assert_eq!(event::next_seq(&ring), EVENTS + 4);
-    // The same block elsewhere is a misdirected write.
+    // The same block in another place is a misdirected write.
     ring.rotate_right(EVENT_LEN);
     assert_eq!(event::events(&ring).count(), 0);
 }
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(record in any_record(), copy in 0_u32..2) {
+    fn a_written_record_is_read_back(record in any_record(), copy in 0_u32..2) {
         let bytes = record.encode(copy);
         let read = Record::decode(&bytes, copy).unwrap();
-        // An Unbootable slot has nothing left, whatever it had.
+        // An Unbootable slot has no tries left.
         prop_assert_eq!(read, record);
         prop_assert_eq!(read.encode(copy), bytes);
     }
 
     #[test]
-    fn any_bytes_with_a_right_checksum_are_read_or_refused(
+    fn any_bytes_with_a_valid_checksum_are_decoded_or_refused(
         mut bytes in proptest::collection::vec(any::<u8>(), RECORD_LEN..=RECORD_LEN),
         magic in any::<bool>(),
     ) {
@@ -255,7 +255,7 @@ proptest! {
     }
 
     #[test]
-    fn events_come_back(
+    fn written_events_are_read_back(
         seq in 1_u64.., text in "\\PC{0,1200}", time in any::<u64>(), left in any::<u8>(), reason in 0_u8..17,
         subject in proptest::option::of(any_choice()), version in any_text(),
     ) {
@@ -266,12 +266,12 @@ proptest! {
     }
 
     #[test]
-    fn any_ring_is_read(blocks in proptest::collection::vec(any::<u8>(), 0..3 * EVENT_LEN)) {
+    fn any_bytes_as_a_ring_are_read(blocks in proptest::collection::vec(any::<u8>(), 0..3 * EVENT_LEN)) {
         prop_assert_eq!(event::events(&blocks).count(), 0);
     }
 
     #[test]
-    fn the_handoff_comes_back_and_nothing_else_is_taken_for_one(
+    fn a_handoff_is_read_back_and_other_bytes_are_refused(
         choice in any_choice(), why in 1_u8..7, left in any::<u8>(), seq in any::<u64>(), guids in any::<[[u8; 16]; 4]>(),
         root_len in 0_u64..3, root_hash in 1_u8..,
         junk in proptest::collection::vec(any::<u8>(), 0..130),

@@ -65,7 +65,8 @@ pub struct HardDrive {
     pub uuid: Guid,
 }
 
-/// Returns the description of our entry for `choice`, and the path of its copy of the guard. *Pure.*
+/// Returns the description of our entry for `choice`, and the path of its copy of the guard.
+/// *Pure.*
 #[must_use]
 pub const fn label_and_file(choice: Choice) -> (&'static str, &'static str) {
     match choice {

@@ -1,9 +1,10 @@
 //! Brings the boot entries in line with the boot record, of which they are a cache.
 //!
-//! [`next_action`] is pure: it takes the record, the present variables and the EFI system partition,
-//! and returns the next change of one variable, or none. [`run`] makes such changes until none is
-//! due. No progress is stored, so a run after a power cut simply continues. Nothing here can fail an
-//! update or a commit: the guard needs no entry, so a problem with the firmware is a [`Warning`].
+//! [`next_action`] is pure: it takes the record, the present variables and the EFI system
+//! partition, and returns the next change of one variable, or none. [`run`] makes such changes
+//! until none is due. No progress is stored, so a run after a power cut simply continues. Nothing
+//! here can fail an update or a commit: the guard needs no entry, so a problem with the firmware is
+//! a [`Warning`].
 
 use crate::boot::entry::{LoadOption, label_and_file};
 use crate::firmware::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
@@ -110,7 +111,8 @@ impl BootVars {
     }
 }
 
-/// Returns the number in `Boot####`: exactly four hexadecimal digits in capitals (UEFI 2.10, 3.1.3).
+/// Returns the number in `Boot####`: exactly four hexadecimal digits in capitals (UEFI 2.10,
+/// 3.1.3).
 fn entry_number(name: &VarName) -> Option<u16> {
     let digits = name
         .name
@@ -149,8 +151,8 @@ pub enum Action {
         /// The variable's data.
         data: Vec<u8>,
     },
-    /// Remove `Boot####`: a second entry of ours for the same choice, or one of an installation that
-    /// no longer exists.
+    /// Remove `Boot####`: a second entry of ours for the same choice, or one of an installation
+    /// that no longer exists.
     DeleteEntry {
         /// Its number.
         number: u16,
@@ -203,8 +205,8 @@ impl std::fmt::Display for Action {
 
 /// Returns the next change that is due, or none. *Pure.*
 ///
-/// `booted` is what is running; `None` if that is unknown (offline), in which case `BootNext` is not
-/// changed.
+/// `booted` is what is running; `None` if that is unknown (offline), in which case `BootNext` is
+/// not changed.
 #[must_use]
 pub fn next_action(
     record: &Record,
@@ -380,8 +382,8 @@ pub struct Report {
     pub warning: Option<Warning>,
 }
 
-/// Brings the boot entries in line with the record. *Writes* one variable at a time; each is durable
-/// when it returns.
+/// Brings the boot entries in line with the record. *Writes* one variable at a time; each is
+/// durable when it returns.
 ///
 /// # Power loss
 /// Leaves the first few of the changes; the next run makes the rest.
@@ -413,8 +415,8 @@ pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Ch
 /// [`run`] does, then sets `BootNext`. *Writes* one variable at a time; each is durable when it
 /// returns.
 ///
-/// It is for a system that the guard did not start from this disk, such as an installation medium. A
-/// running installation uses the one-shot request of its record instead.
+/// It is for a system that the guard did not start from this disk, such as an installation medium.
+/// A running installation uses the one-shot request of its record instead.
 ///
 /// # Errors
 /// [`Warning`]: the firmware may then start any entry.

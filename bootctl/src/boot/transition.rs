@@ -1,5 +1,5 @@
-//! Pure state transitions of the boot record, and the reasons to refuse one. Each takes a record and
-//! returns the new one, which [`crate::state::store::RecordStore::write`] puts on the disk.
+//! Pure state transitions of the boot record, and the reasons to refuse one. Each takes a record
+//! and returns the new one, which [`crate::state::store::RecordStore::write`] puts on the disk.
 
 use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Status};
 
@@ -61,8 +61,8 @@ pub enum Refusal {
     LastBootable(Slot),
 }
 
-/// The slot that an update writes to. It is never the booted slot, nor the only fallback of a booted
-/// slot that has not committed in this boot.
+/// The slot that an update writes to. It is never the booted slot, nor the only fallback of a
+/// booted slot that has not committed in this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TargetSlot(Slot);
 
@@ -238,8 +238,8 @@ fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
     }
 }
 
-/// Returns the record in which `target`, which is Good, is Unbootable while damaged chunks of it are
-/// written again. *Pure.* If its repair has begun already, the record does not change.
+/// Returns the record in which `target`, which is Good, is Unbootable while damaged chunks of it
+/// are written again. *Pure.* If its repair has begun already, the record does not change.
 ///
 /// # Errors
 /// [`Refusal::NotGood`].
@@ -284,8 +284,8 @@ pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal
 }
 
 /// Returns the record after an operator rolled back from `booted` to the other slot. *Pure.* A
-/// release on trial becomes Unbootable; a Good one stays as the fallback. In recovery, the other slot
-/// replaces the default.
+/// release on trial becomes Unbootable; a Good one stays as the fallback. In recovery, the other
+/// slot replaces the default.
 ///
 /// # Errors
 /// [`Refusal::NotBootable`] if the other slot cannot be started, [`Refusal::NotCommitted`] if it is

@@ -1,5 +1,5 @@
-//! The watch file, by which a running `rayos-bootctl health` publishes how many checks must pass and
-//! until when.
+//! The watch file, by which a running `rayos-bootctl health` publishes how many checks must pass
+//! and until when.
 //!
 //! The file is in `/run` and is locked while the checks run. A file without a lock was left by a
 //! killed program and is ignored.

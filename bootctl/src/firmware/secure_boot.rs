@@ -1,7 +1,7 @@
 //! Secure Boot: its state, and whether an EFI program carries a signature.
 //!
-//! Only the firmware knows all of its keys, so this module does not decide whether it would accept a
-//! signature. But with Secure Boot on it refuses a program without any signature, and that can be
+//! Only the firmware knows all of its keys, so this module does not decide whether it would accept
+//! a signature. But with Secure Boot on it refuses a program without any signature, and that can be
 //! reported before a restart. A program that the firmware allows by its SHA-256 alone counts as
 //! unsigned here.
 
@@ -27,8 +27,8 @@ pub enum SecureBoot {
 }
 
 impl SecureBoot {
-    /// Returns the state from the variables `SecureBoot` and `SetupMode` (UEFI 2.10, 3.3); `None` if
-    /// the firmware does not have them, or the machine has no variables. *Reads.*
+    /// Returns the state from the variables `SecureBoot` and `SetupMode` (UEFI 2.10, 3.3); `None`
+    /// if the firmware does not have them, or the machine has no variables. *Reads.*
     ///
     /// # Errors
     /// [`VarError`] if a variable exists but cannot be read.
@@ -109,8 +109,8 @@ pub fn is_signed(bytes: &[u8]) -> Result<bool, PeError> {
     Ok(whole && head.is_some_and(|head| table.is_authenticode(*head)))
 }
 
-/// Returns whether the boot image in a boot or recovery partition carries an Authenticode signature;
-/// false if it is not an EFI program. *Reads* behind the seal.
+/// Returns whether the boot image in a boot or recovery partition carries an Authenticode
+/// signature; false if it is not an EFI program. *Reads* behind the seal.
 ///
 /// # Errors
 /// The error of the device.
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_a_table_that_is_there_and_of_the_right_kind() {
+    fn a_signature_is_a_complete_table_of_the_right_kind() {
         let right = [16, 0, 0, 0, 0, 2, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(is_signed(&program(16, Some(&right))), Ok(true));
         assert_eq!(is_signed(&program(16, None)), Ok(false));

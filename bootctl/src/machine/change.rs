@@ -75,8 +75,9 @@ impl Machine {
         })
     }
 
-    /// Writes this machine's compatible into a record without one, such as a rebuilt record. A record
-    /// with a compatible does not change. *Writes*; durable on return. Returns whether it wrote.
+    /// Writes this machine's compatible into a record without one, such as a rebuilt record. A
+    /// record with a compatible does not change. *Writes*; durable on return. Returns whether it
+    /// wrote.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -49,8 +49,9 @@ pub enum MachineError {
     Refused(#[from] Refusal),
 }
 
-/// Returns what the guard reported about this boot; `None` if it did not start this system, or there
-/// are no EFI variables. A variable with other attributes than the guard sets is not the guard's. *Reads.*
+/// Returns what the guard reported about this boot; `None` if it did not start this system, or
+/// there are no EFI variables. *Reads.* A variable with other attributes than the guard sets is not
+/// the guard's.
 ///
 /// # Errors
 /// [`VarError`] if the variable cannot be read.

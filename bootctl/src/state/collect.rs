@@ -64,9 +64,9 @@ pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
 
 /// Returns the launch that a panic at `time` (seconds since 1970, 0 if unknown) ended. *Pure.*
 ///
-/// `events` are oldest first; the last launch among them is the running one. The result is the latest
-/// launch before that which is not later than the panic. A launch whose image returned to the guard
-/// does not count.
+/// `events` are oldest first; the last launch among them is the running one. The result is the
+/// latest launch before that which is not later than the panic. A launch whose image returned to
+/// the guard does not count.
 #[must_use]
 pub fn launched_before(events: &[Event], time: u64) -> Option<&Event> {
     let returned = |at: usize, launch: &Event| {

@@ -33,8 +33,8 @@ struct Part {
     file: PathBuf,
 }
 
-/// Returns all panics in `dir`, oldest first; none if the folder is missing. *Reads.* An oops that the
-/// kernel survived is not a panic.
+/// Returns all panics in `dir`, oldest first; none if the folder is missing. *Reads.* An oops that
+/// the kernel survived is not a panic.
 ///
 /// # Errors
 /// The error of reading the folder. A part that cannot be read is skipped.
@@ -153,7 +153,7 @@ mod tests {
                 "Panic#1 Part2\n<6>[    1.0] begin\n",
             ),
             ("dmesg-efi-176399900001001", "Panic#1 Part1\nanother day\n"),
-            ("dmesg-efi-176398000001001", "Oops#1 Part1\nit went on\n"),
+            ("dmesg-efi-176398000001001", "Oops#1 Part1\nit continued\n"),
             ("console-ramoops-0", "Panic#1 Part1\nnot a dump\n"),
         ]);
         let found = panics(dir.path()).unwrap();

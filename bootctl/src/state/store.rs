@@ -111,13 +111,13 @@ impl RecordStore {
     }
 
     /// Writes `record`, which must be based on the current one, with the next sequence number, and
-    /// returns it as written. *Writes*; durable on return. A record without a change is written only
-    /// if that repairs an unreadable copy.
+    /// returns it as written. *Writes*; durable on return. A record without a change is written
+    /// only if that repairs an unreadable copy.
     ///
     /// # Errors
     /// As [`RecordStore::read`]; [`StoreError::Changed`] for a record that is based on another one.
-    /// After [`StoreError::Io`] and [`StoreError::ReadBack`] the record on the disk is the old one or
-    /// the new one.
+    /// After [`StoreError::Io`] and [`StoreError::ReadBack`] the record on the disk is the old one
+    /// or the new one.
     ///
     /// # Power loss
     /// Leaves the old record or the new one: the copy that holds the current record is not touched.
@@ -126,8 +126,8 @@ impl RecordStore {
         self.write_locked(record)
     }
 
-    /// Reads the record, applies `to` to it and writes the result, with no change by another program
-    /// in between. Returns the record before and after. *Writes*; otherwise as
+    /// Reads the record, applies `to` to it and writes the result, with no change by another
+    /// program in between. Returns the record before and after. *Writes*; otherwise as
     /// [`RecordStore::write`].
     ///
     /// # Errors

@@ -95,8 +95,8 @@ impl BlockDevices {
         Ok(disks)
     }
 
-    /// Returns the disk that the guard started this system from. *Reads* the partition table of each
-    /// disk.
+    /// Returns the disk that the guard started this system from. *Reads* the partition table of
+    /// each disk.
     ///
     /// # Errors
     /// [`FindError::NoRecord`] for an installation medium, [`FindError::NotFound`], and

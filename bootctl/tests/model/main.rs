@@ -1,93 +1,98 @@
-//! The protocol, explored whole: every state that updates, commits, rollbacks, fallbacks, recovery,
-//! power cuts at every step, releases that work, fail or return, and hostile firmware can lead to.
-//! Then the same with single barriers taken away, each of which a check must notice.
+//! The protocol, explored completely: all states that updates, commits, rollbacks, fallbacks,
+//! recovery, power cuts at each step, releases that work, fail or return, and faulty firmware can
+//! lead to. Then the same with single barriers taken away; a check must detect each of them.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `checks` | the invariants |
+//! | `events` | what may happen to the machine |
+//! | `explore` | the exploration of all states |
+//! | `guard` | firmware and guard, around the real decision |
+//! | `mutants` | barriers that can be taken away |
+//! | `releases` | the releases on offer |
+//! | `system` | the running system, around the real transitions |
+//! | `world` | the state of the machine |
 
+mod checks;
+mod events;
 mod explore;
+mod guard;
+mod mutants;
+mod releases;
+mod system;
 mod world;
 
-use explore::{Fate, explore};
+use events::Scenario;
+use explore::explore;
+use mutants::{Mutant, Rules};
 use std::io::Write as _;
-use world::{Mutant, Rules};
 
-const PROTOCOL: Fate = Fate {
+/// A scenario without any fault but power cuts.
+const CALM: Scenario = Scenario {
+    releases: &[],
+    operator: false,
+    release_wears_out: false,
+    record_lost: false,
+    copy_lost: false,
+    firmware_faults: 0,
+};
+const UPDATES: Scenario = Scenario {
     releases: &[0, 1, 2],
-    person: false,
-    wear: true,
-    loss: false,
-    rot: false,
-    misdeeds: 0,
+    release_wears_out: true,
+    ..CALM
 };
-const PERSON: Fate = Fate {
+const OPERATOR: Scenario = Scenario {
     releases: &[0, 2],
-    person: true,
-    wear: false,
-    loss: false,
-    rot: false,
-    misdeeds: 0,
+    operator: true,
+    ..CALM
 };
-const REVOKING: Fate = Fate {
+const REVOKING: Scenario = Scenario {
     releases: &[1, 3, 4],
-    person: false,
-    wear: false,
-    loss: false,
-    rot: false,
-    misdeeds: 0,
+    ..CALM
 };
-const LOSS: Fate = Fate {
+const RECORD_LOST: Scenario = Scenario {
     releases: &[0, 1],
-    person: false,
-    wear: false,
-    loss: true,
-    rot: false,
-    misdeeds: 0,
+    record_lost: true,
+    ..CALM
 };
-const ROT: Fate = Fate {
+const COPY_LOST: Scenario = Scenario {
     releases: &[0, 1, 2],
-    person: false,
-    wear: false,
-    loss: false,
-    rot: true,
-    misdeeds: 0,
+    copy_lost: true,
+    ..CALM
 };
-const TWICE_HOSTILE: Fate = Fate {
-    releases: &[0],
-    person: false,
-    wear: false,
-    loss: false,
-    rot: false,
-    misdeeds: 2,
-};
-const HOSTILE: Fate = Fate {
+const FIRMWARE_FAULT: Scenario = Scenario {
     releases: &[0, 2],
-    person: false,
-    wear: false,
-    loss: false,
-    rot: false,
-    misdeeds: 1,
+    firmware_faults: 1,
+    ..CALM
+};
+const TWO_FIRMWARE_FAULTS: Scenario = Scenario {
+    releases: &[0],
+    firmware_faults: 2,
+    ..CALM
 };
 
-fn say(text: &str) {
+fn print(text: &str) {
     let mut stderr = std::io::stderr().lock();
     writeln!(stderr, "{text}").unwrap();
 }
 
-fn holds(name: &str, fate: Fate) {
-    let found = explore(&Rules::default(), fate);
-    say(&format!(
+fn holds(name: &str, scenario: Scenario) {
+    let found = explore(&Rules::default(), scenario);
+    print(&format!(
         "{name}: {} states, {} steps, violation: {:?}",
         found.states, found.steps, found.violation
     ));
-    assert_eq!(found.violation, None, "{name}:\n{}", found.story);
+    assert_eq!(found.violation, None, "{name}:\n{}", found.path);
 }
 
 #[test]
-fn updates_cuts_and_worn_releases() {
-    holds("protocol", PROTOCOL);
+fn updates_power_cuts_and_releases_that_begin_to_fail() {
+    holds("updates", UPDATES);
 }
 
 #[test]
-fn a_person_who_rolls_back_and_redirects() {
-    holds("person", PERSON);
+fn an_operator_who_rolls_back_and_requests_boots() {
+    holds("operator", OPERATOR);
 }
 
 #[test]
@@ -96,55 +101,55 @@ fn releases_that_return_or_revoke() {
 }
 
 #[test]
-fn the_record_is_lost_once() {
-    holds("loss", LOSS);
+fn both_copies_of_the_record_are_lost_once() {
+    holds("record lost", RECORD_LOST);
 }
 
 #[test]
-fn the_newest_copy_of_the_record_is_lost_once() {
-    holds("rot", ROT);
+fn the_newer_copy_of_the_record_is_lost_once() {
+    holds("copy lost", COPY_LOST);
 }
 
 #[test]
-fn firmware_that_works_against_us() {
-    holds("hostile", HOSTILE);
+fn firmware_with_one_fault() {
+    holds("firmware fault", FIRMWARE_FAULT);
 }
 
 #[test]
-fn firmware_that_works_against_us_twice() {
-    holds("twice hostile", TWICE_HOSTILE);
+fn firmware_with_two_faults() {
+    holds("two firmware faults", TWO_FIRMWARE_FAULTS);
 }
 
-/// Each barrier, or two that mask each other, with what notices that it is gone.
+/// Each barrier, or several that mask each other, with the scenario that detects its absence.
 #[test]
-fn every_missing_barrier_is_noticed() {
+fn each_missing_barrier_is_detected() {
     use Mutant::*;
-    let mutants: [(&[Mutant], Fate); 20] = [
-        (&[NoSpend], PROTOCOL),
-        (&[NoDisarm, NoVerify], PROTOCOL),
-        (&[ActivateFirst, NoVerify], PROTOCOL),
-        (&[HeaderFirst, NoDisarm, HeaderOnlyVerified], PROTOCOL),
-        (&[ActivateFirst, HeaderFirst, HeaderOnlyVerified], PROTOCOL),
-        (&[CommitAtLaunch], PROTOCOL),
-        (&[FloorAtActivate], PROTOCOL),
-        (&[FloorAtOwnIndex], PROTOCOL),
-        (&[DefaultAtActivate], PROTOCOL),
-        (&[FallbackOverwritten], PROTOCOL),
-        (&[BudgetNeverSpent], PROTOCOL),
-        (&[BudgetNeverRefilled], PROTOCOL),
-        (&[OneShotSticks], PERSON),
-        (&[TriesRefilled], PROTOCOL),
-        (&[LostRecordMeansGood], LOSS),
-        (&[DefaultNotMended], PROTOCOL),
-        (&[EntriesNotRepaired], HOSTILE),
-        (&[BootNextKept], PERSON),
-        (&[ForeignDropped], HOSTILE),
-        (&[CommitInOneCopy], ROT),
+    let mutants: [(&[Mutant], Scenario); 20] = [
+        (&[NoSpend], UPDATES),
+        (&[NoDisarm, NoVerify], UPDATES),
+        (&[ActivateFirst, NoVerify], UPDATES),
+        (&[HeaderFirst, NoDisarm, HeaderOnlyVerified], UPDATES),
+        (&[ActivateFirst, HeaderFirst, HeaderOnlyVerified], UPDATES),
+        (&[CommitAtLaunch], UPDATES),
+        (&[FloorAtActivate], UPDATES),
+        (&[FloorAtOwnIndex], UPDATES),
+        (&[DefaultAtActivate], UPDATES),
+        (&[FallbackOverwritten], UPDATES),
+        (&[BudgetNeverSpent], UPDATES),
+        (&[BudgetNeverRefilled], UPDATES),
+        (&[OneShotSticks], OPERATOR),
+        (&[TriesRefilled], UPDATES),
+        (&[LostRecordMeansGood], RECORD_LOST),
+        (&[DefaultNotRepaired], UPDATES),
+        (&[EntriesNotRepaired], FIRMWARE_FAULT),
+        (&[BootNextKept], OPERATOR),
+        (&[ForeignDropped], FIRMWARE_FAULT),
+        (&[CommitInOneCopy], COPY_LOST),
     ];
     let mut survivors = Vec::new();
-    for (mutants, fate) in mutants {
-        let found = explore(&Rules(mutants.to_vec()), fate);
-        say(&format!(
+    for (mutants, scenario) in mutants {
+        let found = explore(&Rules(mutants.to_vec()), scenario);
+        print(&format!(
             "without {mutants:?}: {:?} after {} states",
             found.violation, found.states
         ));
@@ -155,6 +160,6 @@ fn every_missing_barrier_is_noticed() {
     assert_eq!(
         survivors,
         Vec::<&[Mutant]>::new(),
-        "nothing noticed that these are gone"
+        "no check detected that these are missing"
     );
 }

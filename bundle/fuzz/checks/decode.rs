@@ -1,5 +1,6 @@
-//! Decoding of one chunk with whatever stored bytes, upon bytes of its run and of a base: never
-//! other bytes than another way of calling zstd gives, and nothing that the header check refuses.
+//! Decoding of one chunk with any stored bytes, which refer to bytes of its run and of a base. The
+//! result equals that of another way of calling zstd, and no frame that the header check refuses is
+//! decoded.
 
 use bundle::cbor::Blob;
 use bundle::limits::MAX_MANIFEST_LEN;
@@ -50,7 +51,7 @@ pub(crate) fn check(data: &[u8]) {
     let decoded = Decoder::default().decode_slice(&release, &chunk, &head, &mut into, fetch);
     match (decoded, expected) {
         (Ok(()), Some(expected)) => assert_eq!(into, expected),
-        (Ok(()), None) => panic!("decoded what zstd does not"),
+        (Ok(()), None) => panic!("decoded a frame that zstd refuses"),
         (Err(_), Some(_)) => assert!(check_header(stored, u64::from(len)).is_err()),
         (Err(_), None) => {}
     }
@@ -62,7 +63,7 @@ const RANGE: BaseRange = BaseRange {
     len: BASE_LEN as u32,
 };
 
-/// What zstd makes of it when it is called in another way than by the decoder.
+/// Decompresses with zstd in another way than the decoder does.
 fn plain(prefix: &[u8], stored: &[u8], len: usize) -> Option<Vec<u8>> {
     let mut into = vec![0; len];
     let mut context = DCtx::create();
@@ -71,7 +72,7 @@ fn plain(prefix: &[u8], stored: &[u8], len: usize) -> Option<Vec<u8>> {
     (found == len).then_some(into)
 }
 
-/// Bytes to refer to; they may begin like a dictionary of zstd.
+/// Returns bytes to refer to; they may begin like a dictionary of zstd.
 fn text(len: usize, dictionary: bool) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..len).map(|at| (at * 7 + at / 251) as u8).collect();
     if dictionary && len > 0 {
@@ -84,7 +85,7 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// A release of one image: `head` as raw chunks, and behind them the chunk in question.
+/// Returns a release of one image: `head` as raw chunks, and the chunk to decode after them.
 fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) -> Arc<Release> {
     let entry = |len, kind, before, stored: &[u8], sha256| ChunkEntry {
         image: 0,

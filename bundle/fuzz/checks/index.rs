@@ -1,4 +1,4 @@
-//! Chunk index: what is accepted covers the images without gaps and stays within the payload.
+//! Chunk index: an accepted index covers the images without gaps and stays within the payload.
 
 use bundle::cbor::Blob;
 use bundle::limits::MAX_RUN_LEN;
@@ -6,8 +6,8 @@ use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifes
 use bundle::{BASE_RANGE_LEN, CHUNK_ENTRY_LEN, Index, IndexError};
 use std::collections::BTreeMap;
 
-/// Numbers of chunks, of base ranges and of chunks of the boot image, a sixteenth of the length of
-/// both images, and the index: as bytes, for a manifest that fits it, and as it is read.
+/// Reads numbers of chunks, base ranges and chunks of the boot image, the size of both images, and
+/// an index. Returns its bytes, a manifest that fits it, and the decoded index.
 pub(crate) fn read(data: &[u8]) -> Option<(Vec<u8>, Manifest, Result<Index, IndexError>)> {
     let [chunks, ranges, boot, size_low, size_high, rest @ ..] = data else {
         return None;

@@ -1,4 +1,5 @@
-//! Manifest: what is accepted has one encoding, and a maintained CBOR crate reads the same in it.
+//! Manifest: an accepted manifest has one encoding, and a second CBOR crate decodes it to the same
+//! value.
 
 use bundle::Manifest;
 

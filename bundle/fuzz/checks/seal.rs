@@ -1,4 +1,4 @@
-//! Seal and signature block: what is read is written the same, and nothing unsigned is believed.
+//! Seal: an accepted seal encodes to the same bytes, and one without a valid signature is refused.
 
 use seal::{Purpose, Role, SEAL_LEN, Seal, Trust, TrustedKey};
 
@@ -8,7 +8,7 @@ pub(crate) fn check(data: &[u8]) {
     for (to, from) in bytes.iter_mut().zip(data) {
         *to = *from;
     }
-    // A right checksum, so that the fuzzer gets past it.
+    // A valid checksum, so that the fuzzer reaches the checks after it.
     let crc = crc(&bytes);
     bytes[SEAL_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
     if let Ok(seal) = Seal::from_bytes(&bytes) {
@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
         let trust = Trust::new(0, [1, 0, 0], &[key]).unwrap();
         assert!(seal.verify(&trust, Purpose::Release).is_err());
         if let Ok(statement) = seal.unverified_statement() {
-            // Later minor versions may hold more than is understood.
+            // Later minor versions may have more fields.
             if bytes[34..36] == [0, 0] {
                 assert_eq!(statement.encode(), seal.to_be_signed());
             }

@@ -1,4 +1,4 @@
-//! Trust files and signed trust updates: nothing is replaced that the old keys did not sign.
+//! Trust files: one that the current keys have not signed is refused as an update.
 
 use bundle::keys::SecretKey;
 use bundle::trust::update;

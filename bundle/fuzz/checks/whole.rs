@@ -1,5 +1,5 @@
-//! The whole reader over a bundle that is changed and then signed again, so that deep code is
-//! reached.
+//! The whole reader, with a bundle that is changed and then signed again, so that code after the
+//! signature check is reached.
 
 use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
@@ -49,7 +49,7 @@ fn key() -> SecretKey {
 /// Panics if the property does not hold.
 pub(crate) fn check(data: &[u8]) {
     let mut bytes = SAMPLE.clone();
-    // Each 4 bytes of input: where (3 bytes) and what.
+    // Each 4 bytes of input are an offset (3 bytes) and a value.
     for change in data.chunks_exact(4) {
         let at = SEAL_LEN
             + u32::from_le_bytes([change[0], change[1], change[2], 0]) as usize
@@ -61,7 +61,7 @@ pub(crate) fn check(data: &[u8]) {
         .unverified_statement()
         .unwrap();
     let manifest_end = SEAL_LEN + old.manifest.len as usize;
-    // Right digests from the outside in, as far as the manifest can still be read.
+    // Correct digests, as far as the manifest can be decoded.
     if let Ok(mut manifest) = Manifest::decode(&bytes[SEAL_LEN..manifest_end]) {
         let index_end = manifest_end + manifest.index.chunks as usize * bundle::CHUNK_ENTRY_LEN;
         if let Some(index) = bytes.get(manifest_end..index_end) {

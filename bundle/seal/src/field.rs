@@ -1,7 +1,6 @@
-//! Fixed fields in fixed blocks, without indexing that could panic.
+//! Fields at fixed offsets in blocks of fixed length, without indexing that could panic.
 
-/// `N` bytes of `block` from offset `at`. Offsets are constants inside the block; outside of it is
-/// zero.
+/// Returns `N` bytes of `block` from offset `at`; bytes after its end are zero. *Pure.*
 #[must_use]
 pub fn get<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
@@ -11,14 +10,15 @@ pub fn get<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
     field
 }
 
-/// Copies `field` into `block` at offset `at`; what would fall outside is dropped.
+/// Copies `field` into `block` at offset `at`; bytes after its end are dropped. *Pure.*
 pub fn put(block: &mut [u8], at: usize, field: &[u8]) {
     for (to, from) in block.iter_mut().skip(at).zip(field) {
         *to = *from;
     }
 }
 
-/// Up to 64 bytes of printable ASCII without spaces, such as a version; zero-padded in a block.
+/// Up to 64 bytes of printable ASCII without spaces, such as a version. Padded with zeroes in a
+/// block.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text64([u8; 64]);
 
@@ -26,8 +26,8 @@ impl Text64 {
     /// The empty text.
     pub const EMPTY: Self = Self([0; 64]);
 
-    /// `text`, or `None` if it is longer than 64 bytes or has a character outside `!` to `~`.
-    /// *Pure.*
+    /// Returns `text`, or `None` if it is longer than 64 bytes or has a character outside `!` to
+    /// `~`. *Pure.*
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let mut bytes = [0; 64];
@@ -38,8 +38,7 @@ impl Text64 {
         Some(Self(bytes))
     }
 
-    /// Decodes the zero-padded form; `None` if anything follows the padding or is not printable.
-    /// *Pure.*
+    /// Decodes the padded form; `None` if a character is not printable or follows a zero. *Pure.*
     #[must_use]
     pub fn decode(bytes: [u8; 64]) -> Option<Self> {
         let len = bytes
@@ -47,17 +46,17 @@ impl Text64 {
             .position(|byte| *byte == 0)
             .unwrap_or(bytes.len());
         let (text, padding) = bytes.split_at_checked(len)?;
-        let sound = text.iter().all(u8::is_ascii_graphic) && padding.iter().all(|byte| *byte == 0);
-        sound.then_some(Self(bytes))
+        let valid = text.iter().all(u8::is_ascii_graphic) && padding.iter().all(|byte| *byte == 0);
+        valid.then_some(Self(bytes))
     }
 
-    /// The zero-padded form.
+    /// Returns the padded form.
     #[must_use]
     pub const fn encode(&self) -> [u8; 64] {
         self.0
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let len = self

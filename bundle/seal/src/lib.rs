@@ -1,18 +1,17 @@
-//! The seal of a release: one 4 KiB block that says what a release is and who vouches for it.
+//! The seal of a release: one 4 KiB block with a statement about the release and its signatures.
 //!
-//! The same block, byte for byte, is the first 4 KiB of a bundle file and the first 4 KiB of a boot
-//! partition. A bundle is thus trusted by the updater, and a boot image by the boot guard, through
-//! one statement and one set of signatures; signing happens once. The layout is fixed binary so
-//! that the guard needs no parser for CBOR, and every byte of it is either checked or must be zero.
+//! The same block is the first 4 KiB of a bundle file and of a boot partition: the updater verifies
+//! a bundle, and the boot guard a boot image, with one set of signatures. The layout is binary and
+//! fixed, so that the guard needs no CBOR parser. Every byte is either checked or must be zero.
 //!
 //! ```text
-//! offset  bytes  what
+//! offset  bytes  content
 //!      0    512  statement, the bytes that are signed (see [`Statement`])
 //!    512      4  number of signatures, 0 to 16
 //!    516     12  zero
 //!    528   1536  16 signature entries of 96 bytes (see [`SignatureEntry`]), unused ones zero
 //!   2064   2028  zero
-//!   4092      4  CRC-32 (IEEE) of the bytes before it: tells damage from forgery, protects nothing
+//!   4092      4  CRC-32 (IEEE) of the bytes before it: detects damage, does not stop forgery
 //! ```
 //! All integers are little-endian.
 #![no_std]
@@ -43,9 +42,9 @@ pub use trust::{
 use ed25519_dalek::Signature;
 use field::{get, put};
 
-/// Length of a seal in bytes; a boot image's EFI program starts this far into its partition.
+/// Length of a seal in bytes; the EFI program in a boot partition begins at this offset.
 pub const SEAL_LEN: usize = 4096;
-/// Most signatures a seal carries.
+/// Maximum number of signatures of a seal.
 pub const MAX_SIGNATURES: usize = 16;
 
 const COUNT_AT: usize = 512;
@@ -55,106 +54,100 @@ const ENTRIES_END: usize = 2064;
 const CRC_AT: usize = 4092;
 const ALGORITHM_ED25519: u32 = 1;
 
-/// A structurally sound seal. That it exists says nothing about who made it: [`Seal::verify`] does.
+/// A seal with a valid structure. Its signatures are not verified: see [`Seal::verify`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seal {
     bytes: [u8; SEAL_LEN],
 }
 
-/// One signature as it stands in a seal: key id (16 bytes), algorithm (`u32`, 1 is Ed25519), 12
-/// zero bytes, signature (64 bytes).
+/// One signature of a seal, encoded as key id (16 bytes), algorithm (`u32`, 1 is Ed25519), 12 zero
+/// bytes, signature (64 bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignatureEntry {
-    /// Which key made it: the first 16 bytes of the SHA-256 of the public key.
+    /// Id of the key: the first 16 bytes of the SHA-256 of the public key.
     pub key_id: KeyId,
     /// The raw Ed25519 signature over the statement's 512 bytes.
     pub signature: [u8; 64],
 }
 
-/// Why 4 KiB are not a seal, found before any signature is looked at.
+/// Reasons why 4 KiB are not a seal. No signature is verified before this is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// The block is all zero: an empty or disarmed boot partition.
+    /// All bytes are zero: an empty or disarmed boot partition.
     Empty,
     /// The first bytes are not those of a seal.
     NotASeal,
     /// A seal of another major version.
     UnknownMajor(u16),
-    /// The CRC does not match: the block is damaged. Stored value, then computed value.
+    /// The CRC does not match: the block is damaged.
     Damaged {
         /// CRC found in the block.
         stored: u32,
         /// CRC of the block's bytes.
         computed: u32,
     },
-    /// More signatures than a seal can hold.
+    /// More signatures than the maximum.
     TooManySignatures(u32),
     /// A signature of an algorithm other than Ed25519.
     UnknownAlgorithm(u32),
-    /// Bytes that must be zero are not, the first of them at this offset.
+    /// Reserved bytes are not zero, the first of them at this offset.
     NotZero(usize),
     /// The seal already holds 16 signatures.
     Full,
-    /// This key has signed the seal already.
+    /// This key has already signed the seal.
     AlreadySigned(KeyId),
 }
 
 impl core::fmt::Display for SealError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Empty => f.write_str("empty: no release is sealed here"),
+            Self::Empty => f.write_str("empty: no seal"),
             Self::NotASeal => f.write_str("not a RayOS bundle or boot image"),
             Self::UnknownMajor(found) => {
-                write!(
-                    f,
-                    "format version {found} is not known: this program reads 1"
-                )
+                write!(f, "unknown format version {found}, expected 1")
             }
             Self::Damaged { stored, computed } => {
                 write!(
                     f,
-                    "seal is damaged: checksum {computed:08x}, expected {stored:08x}"
+                    "seal damaged: checksum {computed:08x}, expected {stored:08x}"
                 )
             }
             Self::TooManySignatures(found) => {
-                write!(
-                    f,
-                    "seal claims {found} signatures: at most {MAX_SIGNATURES} fit"
-                )
+                write!(f, "seal with {found} signatures, maximum {MAX_SIGNATURES}")
             }
-            Self::UnknownAlgorithm(found) => write!(f, "signature algorithm {found} is not known"),
-            Self::NotZero(at) => write!(f, "seal has data at offset {at}, where it must be zero"),
-            Self::Full => write!(f, "seal already holds {MAX_SIGNATURES} signatures"),
-            Self::AlreadySigned(key) => write!(f, "key {key} has signed this seal already"),
+            Self::UnknownAlgorithm(found) => write!(f, "unknown signature algorithm {found}"),
+            Self::NotZero(at) => write!(f, "seal: reserved byte at offset {at} is not zero"),
+            Self::Full => write!(f, "seal already has {MAX_SIGNATURES} signatures"),
+            Self::AlreadySigned(key) => write!(f, "key {key} has already signed this seal"),
         }
     }
 }
 impl core::error::Error for SealError {}
 
-/// Why a seal is not accepted.
+/// Reasons why a seal is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerifyError {
-    /// It carries no signature at all.
+    /// It has no signature.
     Unsigned,
     /// A trusted key's signature does not match the statement.
     BadSignature(KeyId),
-    /// Fewer distinct trusted keys than the role asks for have signed.
+    /// It is signed by fewer distinct trusted keys than the threshold of a role.
     ThresholdNotMet {
-        /// Role that is short of signatures.
+        /// The role.
         role: Role,
-        /// Distinct trusted keys of that role that signed.
+        /// Number of distinct trusted keys of the role that signed.
         have: u8,
-        /// How many the trust file asks for.
+        /// Threshold of the role.
         need: u8,
     },
-    /// Signed under a later generation of trust than the one at hand.
+    /// Signed under a higher key epoch than that of the trust.
     TrustTooOld {
-        /// Epoch the release was signed under.
+        /// Key epoch of the release.
         release: u64,
-        /// Epoch of the trust at hand.
+        /// Key epoch of the trust.
         trust: u64,
     },
-    /// The signed statement itself is malformed.
+    /// The signed statement is malformed.
     Statement(StatementError),
 }
 
@@ -169,7 +162,7 @@ impl core::fmt::Display for VerifyError {
             Self::TrustTooOld { release, trust } => {
                 write!(
                     f,
-                    "signed under key epoch {release}, the trust at hand is of epoch {trust}"
+                    "signed under key epoch {release}, trust has key epoch {trust}"
                 )
             }
             Self::Statement(error) => write!(f, "{error}"),
@@ -179,7 +172,7 @@ impl core::fmt::Display for VerifyError {
 impl core::error::Error for VerifyError {}
 
 impl Seal {
-    /// An unsigned seal around `statement`. *Pure.*
+    /// Returns an unsigned seal with `statement`. *Pure.*
     #[must_use]
     pub fn new(statement: &Statement) -> Self {
         let mut bytes = [0; SEAL_LEN];
@@ -189,12 +182,12 @@ impl Seal {
         seal
     }
 
-    /// Checks the structure of 4 KiB read from a bundle or a boot partition. *Pure.* Every byte is
-    /// either meaningful or must be zero, so that a seal has exactly one encoding.
+    /// Checks the structure of the first 4 KiB of a bundle or a boot partition. *Pure.* Reserved
+    /// bytes must be zero, so that a seal has exactly one encoding.
     ///
     /// # Errors
-    /// A [`SealError`] in this order: empty, magic, major version, CRC, signature count, zero
-    /// bytes, algorithm.
+    /// [`SealError`], in this order: empty, magic, major version, CRC, number of signatures,
+    /// reserved bytes, algorithm.
     pub fn from_bytes(bytes: &[u8; SEAL_LEN]) -> Result<Self, SealError> {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(SealError::Empty);
@@ -230,20 +223,20 @@ impl Seal {
         Ok(seal)
     }
 
-    /// The block as it stands in a file or a partition.
+    /// Returns the bytes of the seal, as in a file or a partition.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; SEAL_LEN] {
         &self.bytes
     }
 
-    /// The 512 bytes to be signed: the statement, which begins with its own domain separation
+    /// Returns the 512 bytes to be signed: the statement, which begins with a domain separation
     /// string.
     #[must_use]
     pub fn to_be_signed(&self) -> [u8; STATEMENT_LEN] {
         get(&self.bytes, 0)
     }
 
-    /// The signatures, in the order in which they were added.
+    /// Returns the signatures, in the order in which they were added.
     pub fn signatures(&self) -> impl Iterator<Item = SignatureEntry> + '_ {
         (0..self.count()).map(|entry| {
             let at = entry_at(entry);
@@ -254,11 +247,11 @@ impl Seal {
         })
     }
 
-    /// Adds a signature made elsewhere. *Pure.* It is not checked here: [`Seal::verify`] does that.
+    /// Adds a signature. *Pure.* It is not verified here, but by [`Seal::verify`].
     ///
     /// # Errors
-    /// [`SealError::Full`] after 16 signatures, [`SealError::AlreadySigned`] for a key that has
-    /// signed.
+    /// [`SealError::Full`] after 16 signatures, [`SealError::AlreadySigned`] for a second signature
+    /// of a key.
     pub fn add_signature(&mut self, key_id: KeyId, signature: &[u8; 64]) -> Result<(), SealError> {
         if self.signatures().any(|entry| entry.key_id == key_id) {
             return Err(SealError::AlreadySigned(key_id));
@@ -284,23 +277,22 @@ impl Seal {
         Ok(())
     }
 
-    /// The statement as it stands, for showing an unverified bundle to a person. Decisions take
-    /// [`Seal::verify`].
+    /// Returns the statement without verifying a signature, to show it to a person. For decisions
+    /// use [`Seal::verify`].
     ///
     /// # Errors
-    /// A [`StatementError`] if a field of it is out of its range.
+    /// [`StatementError`] if a field is invalid.
     pub fn unverified_statement(&self) -> Result<Statement, StatementError> {
         Statement::decode(&self.to_be_signed())
     }
 
-    /// The statement, if enough distinct trusted keys have signed it for `purpose`. *Pure.*
+    /// Returns the statement if enough distinct trusted keys have signed it for `purpose`. *Pure.*
     ///
-    /// Signatures by keys that the trust does not name are passed over. A signature by a trusted
-    /// key that does not match is refused, whatever else is there. A key counts once, however often
-    /// it signed.
+    /// Signatures of keys outside the trust are ignored. One signature of a trusted key that does
+    /// not match refuses the seal. A key counts once.
     ///
     /// # Errors
-    /// [`VerifyError`]; the statement is not decoded before the signatures hold.
+    /// [`VerifyError`]. The statement is decoded only after its signatures are verified.
     pub fn verify(&self, trust: &Trust, purpose: Purpose) -> Result<Statement, VerifyError> {
         if self.count() == 0 {
             return Err(VerifyError::Unsigned);

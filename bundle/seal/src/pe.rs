@@ -96,13 +96,13 @@ impl<'a> PeHeaders<'a> {
         })
     }
 
-    /// Returns the table of certificates that the headers announce; `None` if there is none. *Pure.*
-    /// What the table holds is not looked at.
+    /// Returns the table of certificates that the headers announce; `None` if there is none.
+    /// *Pure.* Its content is not read.
     ///
     /// # Errors
     /// [`PeError::Truncated`].
     pub fn certificate_table(&self) -> Result<Option<CertificateTable>, PeError> {
-        // NumberOfRvaAndSizes stands directly before the directories.
+        // NumberOfRvaAndSizes is directly before the directories.
         if self.u32(self.directories.saturating_sub(4))? <= CERTIFICATE_DIRECTORY {
             return Ok(None);
         }
@@ -116,7 +116,7 @@ impl<'a> PeHeaders<'a> {
         Ok((table.offset != 0 && table.len != 0).then_some(table))
     }
 
-    /// Returns where the data of the section `name` (padded with zeroes) lie in the file; `None` if
+    /// Returns the range of the section `name` (padded with zeroes) in the file; `None` if
     /// there is no such section. *Pure.*
     ///
     /// # Errors

@@ -1,17 +1,17 @@
-//! The statement: what the signatures of a release vouch for.
+//! The statement: the signed bytes of a release.
 
 use crate::field::{Text64, get, put};
 
 /// Length of a statement in bytes.
 pub const STATEMENT_LEN: usize = 512;
-/// The first 32 bytes of a statement: file magic, and the domain that keeps a signature over a
-/// release from being taken for a signature over anything else.
+/// The first 32 bytes of a statement: magic number of the file, and domain separation string. A
+/// signature of a release is not one of anything else.
 pub const DOMAIN: [u8; 32] = *b"RayOS Update release statement\0\0";
 /// Major version that this program reads and writes.
 pub(crate) const MAJOR: u16 = 1;
 
-/// Flags in the low half of the word change meaning and must be known; those in the high half may
-/// be ignored.
+/// A reader must know the flags in the low half of the word; it ignores unknown ones in the high
+/// half.
 const FLAG_REVOKE: u32 = 1;
 const FLAG_WATCHDOG: u32 = 2;
 const KNOWN_CRITICAL: u32 = FLAG_REVOKE | FLAG_WATCHDOG;
@@ -22,11 +22,10 @@ const RESERVED_AT: usize = 288;
 /// Bytes of a block that is verified by itself: a data block and a hash block of dm-verity.
 pub const VERITY_BLOCK: u64 = 4096;
 
-/// Length and SHA-256 of an image as it stands in a partition; a length of 0 means that there is
-/// none.
+/// Length and SHA-256 of an image as in a partition; a length of 0 means that there is no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageDigest {
-    /// Bytes.
+    /// Length in bytes.
     pub len: u64,
     /// SHA-256 of exactly these bytes.
     pub sha256: [u8; 32],
@@ -83,13 +82,14 @@ impl VerifiedRoot {
     }
 }
 
-/// What is signed: 512 bytes, little-endian.
+/// The signed bytes: 512, little-endian.
 ///
 /// ```text
-/// offset  bytes  what
+/// offset  bytes  content
 ///      0     32  domain, "RayOS Update release statement" and zeroes
 ///     32      2  major version, 1        34  2  minor version, readers accept any
-///     36      4  flags: bit 0 revoke, bit 1 watchdog; unknown bits up to 15 are refused, 16 to 31 ignored
+///     36      4  flags: bit 0 revoke, bit 1 watchdog; unknown bits 0 to 15 are refused,
+///                16 to 31 ignored
 ///     40      8  rollback index          48  8  key epoch
 ///     56      8  manifest length         64 32  SHA-256 of the manifest
 ///     96      8  boot image length      104 32  SHA-256 of the boot image (without this seal)
@@ -102,16 +102,16 @@ impl VerifiedRoot {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The release's name for people.
+    /// Name of the release, for people.
     pub version: Text64,
-    /// The release's number for decisions; a machine refuses one below its floor.
+    /// Rollback index, for decisions. A machine refuses one below its floor.
     pub rollback_index: u64,
-    /// The generation of the trust file under which the release was signed.
+    /// Key epoch of the trust file under which the release was signed.
     pub key_epoch: u64,
-    /// Whether committing this release makes every older one unbootable.
+    /// True if committing this release makes every older one unbootable.
     pub revoke: bool,
-    /// Whether the release feeds a hardware watchdog, so that the guard may arm one before it
-    /// starts it. Armed for a release that does not, it would reset a healthy machine.
+    /// True if the release feeds a hardware watchdog, so that the guard may start one before the
+    /// release. For a release that does not feed it, it would reset a healthy machine.
     pub watchdog: bool,
     /// Length and hash of the manifest that follows the seal in a bundle.
     pub manifest: ImageDigest,
@@ -125,14 +125,14 @@ pub struct Statement {
     pub bundle_len: u64,
 }
 
-/// Why a statement is malformed although its signatures may hold.
+/// Reasons why a statement is malformed. Its signatures may be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatementError {
-    /// The first 32 bytes are another domain's.
+    /// The domain separation string is another one.
     Domain,
-    /// Another major version.
+    /// An unknown major version.
     UnknownMajor(u16),
-    /// Flags that change the meaning and are not known here.
+    /// Unknown flags that a reader must know.
     UnknownFlags(u32),
     /// The version is empty, too long or not printable ASCII.
     Version,
@@ -145,30 +145,23 @@ pub enum StatementError {
 impl core::fmt::Display for StatementError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Domain => f.write_str("signed statement is not one of a release"),
+            Self::Domain => f.write_str("signed statement is not of a release"),
             Self::UnknownMajor(found) => {
-                write!(
-                    f,
-                    "statement version {found} is not known: this program reads 1"
-                )
+                write!(f, "unknown statement version {found}, expected 1")
             }
             Self::UnknownFlags(found) => {
-                write!(f, "statement has flags {found:#x} that are not known")
+                write!(f, "statement has unknown flags {found:#x}")
             }
-            Self::Version => {
-                f.write_str("version in the statement is not 1 to 64 printable characters")
-            }
-            Self::NotZero => f.write_str("statement has data where it must be zero"),
-            Self::Image => {
-                f.write_str("statement has an image with a length or a digest, but not both")
-            }
+            Self::Version => f.write_str("statement: version is not 1 to 64 printable characters"),
+            Self::NotZero => f.write_str("statement: reserved bytes are not zero"),
+            Self::Image => f.write_str("statement: an image has only one of length and digest"),
         }
     }
 }
 impl core::error::Error for StatementError {}
 
 impl Statement {
-    /// The 512 bytes that are signed. *Pure*; one statement has exactly one encoding.
+    /// Encodes the statement. *Pure.* A statement has exactly one encoding.
     #[must_use]
     pub fn encode(&self) -> [u8; STATEMENT_LEN] {
         let mut bytes = [0; STATEMENT_LEN];
@@ -188,11 +181,11 @@ impl Statement {
         bytes
     }
 
-    /// Decodes a statement whose signatures have been checked. *Pure.*
+    /// Decodes a statement whose signatures have been verified. *Pure.*
     ///
     /// # Errors
-    /// A [`StatementError`] for every value that `encode` would not produce, save later minor
-    /// versions.
+    /// [`StatementError`] for each value that `encode` does not produce, except those of later
+    /// minor versions.
     pub fn decode(bytes: &[u8; STATEMENT_LEN]) -> Result<Self, StatementError> {
         if get::<32>(bytes, 0) != DOMAIN {
             return Err(StatementError::Domain);

@@ -1,28 +1,28 @@
-//! Trust: which keys may vouch for what, and how many of them must.
+//! Trust: the keys that may sign, their roles, and how many of them must sign.
 
 use crate::field::{get, put};
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-/// Most keys that one trust names.
+/// Maximum number of keys of a trust.
 pub const MAX_TRUSTED_KEYS: usize = 32;
-/// Length of the binary form that is put into the guard's own section.
+/// Length of the binary form that is embedded in the guard.
 pub const TRUST_BLOCK_LEN: usize = 2048;
-/// First 16 bytes of the binary form; an empty section of the guard starts with them too.
+/// First 16 bytes of the binary form, and of the guard's section before keys are embedded.
 pub const TRUST_BLOCK_MAGIC: [u8; 16] = *b"RayOS trust v1\0\0";
 
 const KEYS_AT: usize = 32;
 const KEY_LEN: usize = 40;
 const CRC_AT: usize = 2044;
 
-/// What a key may vouch for.
+/// Purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Releases. Its threshold is at least 1.
+    /// Signs releases. Its threshold is at least 1.
     Release,
-    /// A second party that must also sign, if its threshold is not 0.
+    /// A second party, which must sign too if its threshold is not 0.
     Vendor,
-    /// Recovery images, if its threshold is not 0; else the release role decides over them too.
+    /// Signs recovery images if its threshold is not 0; otherwise the release role signs them.
     Recovery,
 }
 
@@ -49,21 +49,21 @@ impl core::fmt::Display for Role {
     }
 }
 
-/// What a seal is checked for.
+/// Purpose for which a seal is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Installing, updating to or starting a release.
+    /// Installing, updating to or booting a release.
     Release,
-    /// Starting a recovery image.
+    /// Booting a recovery image.
     Recovery,
 }
 
-/// The first 16 bytes of the SHA-256 of a public key's 32 bytes; shown in hex.
+/// Id of a key: the first 16 bytes of the SHA-256 of its public key; printed in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub [u8; 16]);
 
 impl KeyId {
-    /// The id of `public_key`. *Pure.*
+    /// Returns the id of `public_key`. *Pure.*
     #[must_use]
     pub fn of(public_key: &[u8; 32]) -> Self {
         Self(get(&Sha256::digest(public_key), 0))
@@ -81,12 +81,12 @@ impl core::fmt::Debug for KeyId {
     }
 }
 
-/// Why 32 bytes are not taken as a public key.
+/// Reasons to refuse 32 bytes as a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
     /// They are not a point of the curve.
     NotAKey,
-    /// They are a point of small order, under which anyone can sign anything.
+    /// They are a point of small order, for which anyone can forge signatures.
     Weak,
 }
 
@@ -100,7 +100,7 @@ impl core::fmt::Display for KeyError {
 }
 impl core::error::Error for KeyError {}
 
-/// A public key that verification can use: a point of the curve, not of small order. *Pure.*
+/// Parses a public key: a point of the curve, not of small order. *Pure.*
 ///
 /// # Errors
 /// [`KeyError`].
@@ -122,10 +122,10 @@ pub struct TrustedKey {
 }
 
 impl TrustedKey {
-    /// A key that may sign for `roles`. *Pure.*
+    /// Returns a key that may sign for `roles`. *Pure.*
     ///
     /// # Errors
-    /// [`KeyError`] for a weak key or none at all.
+    /// [`KeyError`].
     pub fn new(public_key: &[u8; 32], roles: &[Role]) -> Result<Self, KeyError> {
         let roles = roles.iter().fold(0, |bits, role| bits | role.bit());
         Ok(Self {
@@ -135,19 +135,19 @@ impl TrustedKey {
         })
     }
 
-    /// The key's id.
+    /// Returns the key's id.
     #[must_use]
     pub const fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The public key.
+    /// Returns the public key.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
         self.key.to_bytes()
     }
 
-    /// Whether the key may sign for `role`.
+    /// Returns true if the key may sign for `role`.
     #[must_use]
     pub const fn has_role(&self, role: Role) -> bool {
         self.roles & role.bit() != 0
@@ -158,7 +158,7 @@ impl TrustedKey {
     }
 }
 
-/// Who is trusted: keys, their roles, the thresholds, and the generation of the whole.
+/// Trusted keys, their roles, the thresholds, and the key epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     epoch: u64,
@@ -166,38 +166,38 @@ pub struct Trust {
     keys: [Option<TrustedKey>; MAX_TRUSTED_KEYS],
 }
 
-/// Why a set of keys and thresholds cannot be trust.
+/// Reasons to refuse a set of keys and thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustError {
-    /// No key at all.
+    /// No key.
     NoKeys,
     /// More than 32 keys.
     TooManyKeys,
-    /// The same key twice, which would let one signature count twice.
+    /// The same key twice: one signature would count twice.
     DuplicateKey(KeyId),
     /// The release role needs a threshold of at least 1.
     NoThreshold,
-    /// A role asks for more signatures than it has keys.
+    /// A role has a threshold above its number of keys.
     Unreachable {
         /// The role.
         role: Role,
-        /// Its keys.
+        /// Number of its keys.
         keys: u8,
         /// Its threshold.
         threshold: u8,
     },
-    /// A key in the binary form is not usable.
+    /// A key of the binary form is refused.
     Key(KeyError),
-    /// The binary form is damaged, of another version, or not there.
+    /// The binary form is damaged, empty or of another version.
     Block,
 }
 
 impl core::fmt::Display for TrustError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::NoKeys => f.write_str("trust names no key"),
-            Self::TooManyKeys => write!(f, "trust names more than {MAX_TRUSTED_KEYS} keys"),
-            Self::DuplicateKey(key) => write!(f, "trust names key {key} twice"),
+            Self::NoKeys => f.write_str("trust has no key"),
+            Self::TooManyKeys => write!(f, "trust has more than {MAX_TRUSTED_KEYS} keys"),
+            Self::DuplicateKey(key) => write!(f, "trust has key {key} twice"),
             Self::NoThreshold => {
                 f.write_str("threshold of the release role is 0, expected at least 1")
             }
@@ -219,12 +219,11 @@ impl core::fmt::Display for TrustError {
 impl core::error::Error for TrustError {}
 
 impl Trust {
-    /// Trust of generation `epoch` in `keys`, asking for `thresholds` signatures by role (in the
-    /// order of [`Role::ALL`]). *Pure.*
+    /// Returns trust of key epoch `epoch` in `keys`, with the thresholds of the roles in the order
+    /// of [`Role::ALL`]. *Pure.*
     ///
     /// # Errors
-    /// [`TrustError`]: keys that are missing, too many or repeated, thresholds that are 0 or out of
-    /// reach.
+    /// [`TrustError`].
     pub fn new(epoch: u64, thresholds: [u8; 3], keys: &[TrustedKey]) -> Result<Self, TrustError> {
         if keys.is_empty() {
             return Err(TrustError::NoKeys);
@@ -237,14 +236,14 @@ impl Trust {
             thresholds,
             keys: [None; MAX_TRUSTED_KEYS],
         };
-        for (key, place) in keys.iter().zip(0..) {
+        for (key, number) in keys.iter().zip(0..) {
             if trust
                 .keys()
                 .any(|known| known.public_key() == key.public_key())
             {
                 return Err(TrustError::DuplicateKey(key.id()));
             }
-            if let Some(free) = trust.keys.get_mut::<usize>(place) {
+            if let Some(free) = trust.keys.get_mut::<usize>(number) {
                 *free = Some(*key);
             }
         }
@@ -268,13 +267,13 @@ impl Trust {
         Ok(trust)
     }
 
-    /// The generation; it only ever rises.
+    /// Returns the key epoch. A newer trust file has a higher one.
     #[must_use]
     pub const fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// How many distinct keys of `role` must sign.
+    /// Returns how many distinct keys of `role` must sign.
     #[must_use]
     pub fn threshold(&self, role: Role) -> u8 {
         let [release, vendor, recovery] = self.thresholds;
@@ -285,12 +284,12 @@ impl Trust {
         }
     }
 
-    /// The keys, in their order.
+    /// Returns the keys, in their order.
     pub fn keys(&self) -> impl Iterator<Item = &TrustedKey> {
         self.keys.iter().flatten()
     }
 
-    /// The roles whose thresholds a seal must meet for `purpose`.
+    /// Returns the roles whose thresholds a seal must meet for `purpose`.
     pub(crate) fn roles_for(&self, purpose: Purpose) -> [Option<Role>; 2] {
         let vendor = (self.threshold(Role::Vendor) > 0).then_some(Role::Vendor);
         match purpose {
@@ -299,9 +298,9 @@ impl Trust {
         }
     }
 
-    /// The binary form for the guard: magic (16), epoch (`u64`), thresholds (3), number of keys
-    /// (1), zero (4), then 40 bytes a key (public key 32, roles 1, zero 7), zero, CRC-32 in the
-    /// last 4 of 2048 bytes. *Pure.*
+    /// Returns the binary form for the guard, 2048 bytes: magic (16), key epoch (`u64`), thresholds
+    /// (3), number of keys (1), zero (4), then 40 bytes for each key (public key 32, roles 1, zero
+    /// 7), zero, CRC-32 in the last 4. *Pure.*
     #[must_use]
     pub fn to_block(&self) -> [u8; TRUST_BLOCK_LEN] {
         let mut block = [0; TRUST_BLOCK_LEN];
@@ -320,10 +319,10 @@ impl Trust {
         block
     }
 
-    /// Reads the binary form. *Pure.*
+    /// Decodes the binary form. *Pure.*
     ///
     /// # Errors
-    /// [`TrustError::Block`] for a damaged or empty block, else what [`Trust::new`] finds.
+    /// [`TrustError::Block`] for a damaged or empty block, or an error of [`Trust::new`].
     pub fn from_block(block: &[u8; TRUST_BLOCK_LEN]) -> Result<Self, TrustError> {
         let crc = crc32fast::hash(block.get(..CRC_AT).unwrap_or_default());
         if get::<16>(block, 0) != TRUST_BLOCK_MAGIC || u32::from_le_bytes(get(block, CRC_AT)) != crc
@@ -352,8 +351,8 @@ impl Trust {
             *place = Some(key);
             found = Some(key);
         }
-        // `new` takes a slice of keys: fill the places after the last one with it, then cut to the
-        // count.
+        // `new` takes a slice of keys: fill the rest of the array with the last key, then cut it to
+        // the count.
         let filler = found.ok_or(TrustError::NoKeys)?;
         let keys = keys.map(|key| key.unwrap_or(filler));
         Self::new(

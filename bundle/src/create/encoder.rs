@@ -1,5 +1,5 @@
-//! Compression of chunks. The result is the same on every machine, with any number of threads and at
-//! any address in memory.
+//! Compression of chunks. The result is the same on every machine, with any number of threads and
+//! at any address in memory.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -36,8 +36,8 @@ impl Encoder {
         })
     }
 
-    /// Returns one zstd frame of `bytes`, or `None` if it would not be shorter. *Pure.* Depends only
-    /// on `bytes` and the level.
+    /// Returns one zstd frame of `bytes`, or `None` if it would not be shorter. *Pure.* Depends
+    /// only on `bytes` and the level.
     ///
     /// # Errors
     /// The error of the zstd library.
@@ -45,9 +45,9 @@ impl Encoder {
         compress_into(&mut self.single, &mut self.buffer, bytes)
     }
 
-    /// Returns one zstd frame for each `chunk_size` bytes of `run`, which may refer to up to `window`
-    /// bytes of the run before it; `None` for chunks that would not be shorter. *Pure.* Depends only
-    /// on the arguments and the level.
+    /// Returns one zstd frame for each `chunk_size` bytes of `run`, which may refer to up to
+    /// `window` bytes of the run before it; `None` for chunks that would not be shorter. *Pure.*
+    /// Depends only on the arguments and the level.
     ///
     /// # Errors
     /// The error of the zstd library.
@@ -86,8 +86,8 @@ impl Encoder {
     }
 
     /// As [`Encoder::compress`], of the bytes after the first `prefix_len` bytes of `buffer`; the
-    /// frame may refer to the prefix. *Pure.* Both are in one buffer because zstd is slower, and its
-    /// result differs, if the prefix is not directly before the bytes to compress.
+    /// frame may refer to the prefix. *Pure.* Both are in one buffer because zstd is slower, and
+    /// its result differs, if the prefix is not directly before the bytes to compress.
     ///
     /// # Errors
     /// The error of the zstd library.
@@ -110,9 +110,9 @@ impl Encoder {
 const SMALL: usize = 128 << 10;
 
 /// Returns search parameters for chunks of a run, at the levels that spend most time on filling
-/// tables with the bytes before a chunk. The row-based match finder of zstd is made for long inputs:
-/// for short ones a table of hash chains is filled in half the time, and the result is as short. The
-/// first chunk of a run uses the same. Figures: docs/decisions/0102-runs.md.
+/// tables with the bytes before a chunk. The row-based match finder of zstd is made for long
+/// inputs: for short ones a table of hash chains is filled in half the time, and the result is as
+/// short. The first chunk of a run uses the same. Figures: docs/decisions/0102-runs.md.
 fn small_search(level: i32) -> Option<[CParameter; 5]> {
     let (strategy, search_log) = match level {
         5 => (Strategy::ZSTD_greedy, 4),

@@ -3,12 +3,12 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`chunker`] | splits an image into segments: zeroes and runs |
-//! | [`encoder`] | compresses chunks and runs |
-//! | [`error`] | [`CreateError`] |
-//! | [`image_file`] | reads an image chunk by chunk |
-//! | [`new_image`] | encodes an image on several threads |
-//! | [`payload`] | payload and index as they grow |
+//! | `chunker` | splits an image into segments: zeroes and runs |
+//! | `encoder` | compresses chunks and runs |
+//! | `error` | [`CreateError`] |
+//! | `image_file` | reads an image chunk by chunk |
+//! | `new_image` | encodes an image on several threads |
+//! | `payload` | payload and index as they grow |
 //! | [`recipe`] | `bundle.toml` |
 
 pub(crate) mod chunker;

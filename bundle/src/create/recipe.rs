@@ -20,7 +20,8 @@ use toml::Spanned;
 
 /// Default level of zstd. Figures: docs/decisions/0102-runs.md.
 pub const DEFAULT_LEVEL: i32 = 9;
-/// Default chunk size in bytes; larger for images of many GiB. Figures: docs/decisions/0102-runs.md.
+/// Default chunk size in bytes; larger for images of many GiB. Figures:
+/// docs/decisions/0102-runs.md.
 pub const DEFAULT_CHUNK_SIZE: u32 = 16 << 10;
 /// Default maximum number of bytes before a chunk that it refers to. Figures:
 /// docs/decisions/0102-runs.md.

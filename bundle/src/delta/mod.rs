@@ -1,13 +1,13 @@
 //! Delta bundles: the difference of a release from an older one.
 //!
 //! Each MiB of the new images is compressed with those ranges of the old images as prefix that it
-//! resembles. They are found by samples ([`samples`]), at any offset in the old images.
+//! resembles. They are found by samples, at any offset in the old images.
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`error`] | [`DeltaError`] |
-//! | [`samples`] | content-defined samples of bytes |
-//! | [`similarity`] | finds the ranges of the old images that resemble new bytes |
+//! | `error` | [`DeltaError`] |
+//! | `samples` | content-defined samples of bytes |
+//! | `similarity` | finds the ranges of the old images that resemble new bytes |
 
 pub(crate) mod error;
 mod samples;

@@ -27,8 +27,8 @@ const fn gear() -> [u32; 256] {
 }
 
 /// Calls `found` with tag and position of every sample in `bytes` from `from` on: about one of
-/// 2^`rarity` positions. The tag is a hash of the [`WINDOW`] bytes that end there. Consecutive equal
-/// samples, as in a sequence of one byte, are reported once. *Pure.*
+/// 2^`rarity` positions. The tag is a hash of the [`WINDOW`] bytes that end there. Consecutive
+/// equal samples, as in a sequence of one byte, are reported once. *Pure.*
 pub(crate) fn samples(bytes: &[u8], from: usize, rarity: u32, mut found: impl FnMut(u32, usize)) {
     let (mut hash, mut last) = (0_u32, None);
     let from = from.max(WINDOW - 1);

@@ -204,7 +204,7 @@ impl SimilarityIndex {
             if expected < MIN_VALUE || (chosen.len() as u64 + 1) * CELL > BUDGET {
                 break;
             }
-            // Cells that were chosen meanwhile may have lowered the value.
+            // Cells that were chosen since may have lowered the value.
             let value = value_of(cell, &values);
             if value < expected {
                 best.push((value, cell));

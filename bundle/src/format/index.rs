@@ -5,7 +5,7 @@
 //! offset  bytes  content
 //!      0      1  kind: 0 zero, 1 raw, 2 zstd, 3 repeat, 4 delta
 //!      1      3  length, uncompressed: 1 byte to 4 MiB
-//!      4      4  stored length: 0 for zero and repeat, the length for raw, else less than the length
+//!      4      4  stored length: 0 for zero and repeat, the length for raw, else less than that
 //!      8      4  bytes directly before it that it refers to: a multiple of 4096 within its run;
 //!                0 for zero, repeat and the first of a run
 //!     12      4  argument: for repeat the number of the earlier chunk, counted over the bundle;

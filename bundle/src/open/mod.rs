@@ -2,10 +2,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`error`] | [`OpenError`], [`BaseError`] |
-//! | [`image_digests`] | digests of whole images |
-//! | [`opener`] | [`Opener`]: checks and extracts |
-//! | [`slot_images`] | [`SlotImages`]: what a delta is made from and based on |
+//! | `error` | [`OpenError`], [`BaseError`] |
+//! | `image_digests` | digests of whole images |
+//! | `opener` | [`Opener`]: checks and extracts |
+//! | `slot_images` | [`SlotImages`]: a delta is made from them and based on them |
 
 pub(crate) mod error;
 pub(crate) mod image_digests;

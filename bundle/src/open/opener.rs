@@ -154,7 +154,7 @@ impl<R: Read> Opener<R> {
     fn for_each_run(
         &mut self,
         wanted: impl Fn(usize) -> bool,
-        work: impl Fn(&mut Decoder, Vec<UncheckedChunk>, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
+        work: impl Fn(&mut Decoder, Run, &mut Vec<u8>) -> Result<(), OpenError> + Sync,
         mut done: impl FnMut(usize, Option<&[u8]>) -> Result<(), OpenError>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), OpenError> {
@@ -170,7 +170,7 @@ impl<R: Read> Opener<R> {
                 }
             },
             Decoder::default,
-            |decoder, run: Vec<UncheckedChunk>| {
+            |decoder, run: Run| {
                 let chunks = run
                     .first()
                     .map_or(0..0, |chunk| release.run_of(chunk.number()));
@@ -238,6 +238,9 @@ impl SlotImages {
     }
 }
 
+/// The chunks of a run, as they were read.
+type Run = Vec<UncheckedChunk>;
+
 /// The chunks of a run, and their bytes as far as they were decoded.
 struct DecodedRun {
     chunks: Range<usize>,
@@ -262,9 +265,7 @@ impl Buffers {
 }
 
 /// Reads the chunks of the next run.
-fn next_run<R: Read>(
-    reader: &mut BundleReader<R>,
-) -> Result<Option<Vec<UncheckedChunk>>, ReadError> {
+fn next_run<R: Read>(reader: &mut BundleReader<R>) -> Result<Option<Run>, ReadError> {
     let Some(first) = reader.next_unchecked()? else {
         return Ok(None);
     };
@@ -286,12 +287,7 @@ impl RunDecoder<'_> {
     /// Checks the chunks of `run` and leaves their bytes in `into`, one after the other. Bytes of
     /// zeroes and repeats are left out; without the base, those of deltas and of the rest of their
     /// run too.
-    fn decode(
-        &self,
-        decoder: &mut Decoder,
-        run: Vec<UncheckedChunk>,
-        into: &mut Vec<u8>,
-    ) -> Result<(), OpenError> {
+    fn decode(&self, decoder: &mut Decoder, run: Run, into: &mut Vec<u8>) -> Result<(), OpenError> {
         let stored = run
             .iter()
             .filter_map(|chunk| self.release.chunk(chunk.number()))

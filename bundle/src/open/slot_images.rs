@@ -1,5 +1,4 @@
-//! The slot images of a release, in files: what a delta is made from, and what its chunks are based
-//! on.
+//! The slot images of a release, in files: a delta is made from them, and is based on them.
 
 use crate::format::cbor::Blob;
 use crate::format::index::BaseRange;

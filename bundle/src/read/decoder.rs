@@ -51,8 +51,8 @@ impl Default for Decoder {
 
 impl Decoder {
     /// Decodes `chunk` into `into`, which is resized to its length, and checks the result against
-    /// the SHA-256 of the index. *Pure* except for `fetch`, which fills a buffer with bytes that the
-    /// chunk refers to. [`Decoder::decode_slice`] is faster for a whole run.
+    /// the SHA-256 of the index. *Pure* except for `fetch`, which fills a buffer with bytes that
+    /// the chunk refers to. [`Decoder::decode_slice`] is faster for a whole run.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.
@@ -93,8 +93,8 @@ impl Decoder {
 
     /// As [`Decoder::decode`], into a buffer of exactly the chunk's length. `before` are the bytes
     /// of the image directly before the chunk, as many as the index says
-    /// ([`ChunkEntry::before`](crate::ChunkEntry::before)). Fastest if `before` ends in memory where
-    /// `into` begins, as when all chunks of a run are decoded into one buffer.
+    /// ([`ChunkEntry::before`](crate::ChunkEntry::before)). Fastest if `before` ends in memory
+    /// where `into` begins, as when all chunks of a run are decoded into one buffer.
     ///
     /// # Errors
     /// [`DecodeError`]; the contents of `into` are then undefined.

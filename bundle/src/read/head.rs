@@ -67,8 +67,8 @@ impl HeadParser {
         Self::with(Signatures::Verify(Box::new(trust.clone()), purpose))
     }
 
-    /// Returns a parser that checks everything but the signatures: for showing a bundle to a person,
-    /// and for signing it.
+    /// Returns a parser that checks everything but the signatures: for showing a bundle to a
+    /// person, and for signing it.
     #[must_use]
     pub fn without_verifying() -> Self {
         Self::with(Signatures::Ignore)
@@ -97,8 +97,8 @@ impl HeadParser {
         }
     }
 
-    /// Parses the next bytes of the file and returns how many of them belong to the head: fewer than
-    /// given only if the release is known then. *Pure.*
+    /// Parses the next bytes of the file and returns how many of them belong to the head: fewer
+    /// than given only if the release is known then. *Pure.*
     ///
     /// # Errors
     /// The first [`ReadError`]. The parser must not be used after it.

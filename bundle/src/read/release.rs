@@ -145,10 +145,10 @@ impl Release {
         self.index.chunks.get(number)
     }
 
-    /// Returns the numbers of the chunks of the run that chunk `number` belongs to. *Pure.* They are
-    /// decoded in order, as one unit, because each refers to those before it. Often a single chunk;
-    /// empty if there is no such chunk. Maximum [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN) bytes,
-    /// uncompressed.
+    /// Returns the numbers of the chunks of the run that chunk `number` belongs to. *Pure.* They
+    /// are decoded in order, as one unit, because each refers to those before it. Often a single
+    /// chunk; empty if there is no such chunk. Maximum [`MAX_RUN_LEN`](crate::limits::MAX_RUN_LEN)
+    /// bytes, uncompressed.
     #[must_use]
     pub fn run_of(&self, number: usize) -> Range<usize> {
         let chunks = self.chunks();
@@ -194,8 +194,8 @@ impl Release {
     /// Returns the range of the block hints in the bundle file; empty if there are none.
     ///
     /// They hold a [`block_hint`](crate::block_hint) for each 4096 bytes of each chunk that has
-    /// stored bytes, in order; a last block may be shorter. They only help to find blocks on a disk:
-    /// a chunk that is made of these blocks is checked against its SHA-256.
+    /// stored bytes, in order; a last block may be shorter. They only help to find blocks on a
+    /// disk: a chunk that is made of these blocks is checked against its SHA-256.
     #[must_use]
     pub const fn hints_range(&self) -> &Range<u64> {
         &self.hints

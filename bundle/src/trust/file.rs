@@ -38,7 +38,10 @@ pub enum TrustFileError {
     KeySource { path: PathBuf, name: String },
     #[error("{}: revoked: {text:?}, expected a key id of 32 hexadecimal digits", path.display())]
     KeyId { path: PathBuf, text: String },
-    #[error("{}: key {name:?} is in another file: a signed trust file must contain its keys", path.display())]
+    #[error(
+        "{}: key {name:?} is in another file: a signed trust file must contain its keys",
+        path.display()
+    )]
     NotSelfContained { path: PathBuf, name: String },
 }
 
@@ -99,8 +102,8 @@ impl From<RoleName> for Role {
     }
 }
 
-/// Loads trust from a file. *Reads* it and the keys that it names. A public key alone is trusted for
-/// releases, with threshold 1 and key epoch 0.
+/// Loads trust from a file. *Reads* it and the keys that it names. A public key alone is trusted
+/// for releases, with threshold 1 and key epoch 0.
 ///
 /// # Errors
 /// [`TrustFileError`].

@@ -83,8 +83,8 @@ impl SecretKey {
             .map_err(|error| KeyFileError::Private { origin, error })
     }
 
-    /// Returns the key as PKCS#8 PEM. *Pure.* Version 1, without the public key, because OpenSSL 3.0
-    /// does not read version 2.
+    /// Returns the key as PKCS#8 PEM. *Pure.* Version 1, without the public key, because OpenSSL
+    /// 3.0 does not read version 2.
     ///
     /// # Errors
     /// [`KeyFileError::Private`] if the encoder fails; no such key is known.

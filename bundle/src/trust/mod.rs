@@ -2,10 +2,10 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`file`] | trust files |
+//! | `file` | trust files |
 //! | [`keys`] | keys and key files |
 //! | [`pe`] | trusted keys embedded in a boot guard |
-//! | [`pem`] | PEM texts with white space around them, and keys of other kinds |
+//! | `pem` | PEM texts with white space around them, and keys of other kinds |
 //! | [`signing`] | signing a finished bundle |
 //! | [`update`] | replacement of a trust file by a newer one |
 

@@ -189,7 +189,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_program_is_read_or_refused(at in 0_usize..TRUST, with in proptest::collection::vec(proptest::num::u8::ANY, 1..9)) {
+        fn any_program_is_read_or_refused(
+            at in 0_usize..TRUST,
+            with in proptest::collection::vec(proptest::num::u8::ANY, 1..9),
+        ) {
             let mut bytes = program(4096);
             let end = (at + with.len()).min(bytes.len());
             bytes[at..end].copy_from_slice(&with[..end - at]);

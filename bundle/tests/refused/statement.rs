@@ -18,7 +18,7 @@ fn crc(seal: &mut [u8]) {
 #[test]
 fn an_empty_file_and_an_empty_block() {
     assert_eq!(refusal(b""), "seal ends after 0 of 4096 bytes");
-    assert_eq!(refusal(&[0; SEAL_LEN]), "empty: no release is sealed here");
+    assert_eq!(refusal(&[0; SEAL_LEN]), "empty: no seal");
 }
 
 #[test]
@@ -33,10 +33,7 @@ fn an_unknown_major_version() {
     let mut bytes = sample();
     bytes[32] = 2;
     crc(&mut bytes);
-    assert_eq!(
-        refusal(&bytes),
-        "format version 2 is not known: this program reads 1"
-    );
+    assert_eq!(refusal(&bytes), "unknown format version 2, expected 1");
 }
 
 /// Returns the sample with changed bytes in its statement, signed again.
@@ -65,10 +62,7 @@ fn unknown_flags_and_fields() {
         }));
         assert_eq!(
             said,
-            format!(
-                "statement has flags {:#x} that are not known",
-                flags & 0xfffc
-            )
+            format!("statement has unknown flags {:#x}", flags & 0xfffc)
         );
     }
     // Bits 16 to 31, and the bytes after the fields, belong to later minor versions.
@@ -79,10 +73,7 @@ fn unknown_flags_and_fields() {
                 statement[at] = byte;
             })
         };
-        assert_eq!(
-            refusal(&with(0)),
-            "statement has data where it must be zero"
-        );
+        assert_eq!(refusal(&with(0)), "statement: reserved bytes are not zero");
         check(&with(1), &trust()).unwrap();
     }
     check(&signed(|statement| statement[36] = 3), &trust()).unwrap();
@@ -106,7 +97,7 @@ fn invalid_versions_and_images() {
     ] {
         assert_eq!(
             version(bad),
-            "version in the statement is not 1 to 64 printable characters",
+            "statement: version is not 1 to 64 printable characters",
             "{bad:?}"
         );
     }
@@ -124,7 +115,7 @@ fn invalid_versions_and_images() {
             }));
             assert_eq!(
                 half,
-                "statement has an image with a length or a digest, but not both"
+                "statement: an image has only one of length and digest"
             );
         }
     }
@@ -134,7 +125,7 @@ fn invalid_versions_and_images() {
 fn damage_and_forgery_have_different_errors() {
     let mut bytes = sample();
     bytes[600] ^= 1;
-    assert!(refusal(&bytes).starts_with("seal is damaged: checksum"));
+    assert!(refusal(&bytes).starts_with("seal damaged: checksum"));
     crc(&mut bytes);
     assert_eq!(
         refusal(&bytes),
@@ -169,7 +160,7 @@ fn more_signatures_than_the_maximum() {
     let mut bytes = sample();
     bytes[512] = 17;
     crc(&mut bytes);
-    assert_eq!(refusal(&bytes), "seal claims 17 signatures: at most 16 fit");
+    assert_eq!(refusal(&bytes), "seal with 17 signatures, maximum 16");
     // Sixteen fit: one of the trusted key and fifteen of unknown keys.
     let mut keys = vec![key()];
     keys.extend((8..23).map(|seed| SecretKey::from_seed(&[seed; 32])));
@@ -208,7 +199,7 @@ fn a_signature_of_another_domain() {
 fn a_key_epoch_above_that_of_the_trust() {
     assert_eq!(
         resealed(|statement| statement.key_epoch = 1),
-        "signed under key epoch 1, the trust at hand is of epoch 0"
+        "signed under key epoch 1, trust has key epoch 0"
     );
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
 }
 
 /// A root image with a chunk of each kind: text, noise, zeroes, a repeat, text, and a short last
-/// chunk that builds upon it.
+/// chunk that refers to it.
 pub(crate) fn root_image() -> Vec<u8> {
     let mut root = b"the same words, again and again; ".repeat(300)[..4096].to_vec();
     root.extend(noise(1, 4096));

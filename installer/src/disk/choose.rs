@@ -234,7 +234,8 @@ mod tests {
         .expect_err("none");
         assert_eq!(
             error.to_string(),
-            "no disk has the id sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), SAMPLE-USB-0002 (/dev/sda)"
+            "no disk has the id sdz: there are SAMPLE-NVME-0001 (/dev/nvme0n1), \
+             SAMPLE-USB-0002 (/dev/sda)"
         );
     }
 

@@ -179,8 +179,8 @@ fn text(folder: &Path, file: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Returns the serial number of a SATA or SAS disk: the unit serial number page of its vital product data
-/// (SPC-4, 7.8.18), which the kernel passes on unchanged.
+/// Returns the serial number of a SATA or SAS disk: a page of its vital product data (SPC-4,
+/// 7.8.18), which the kernel passes on unchanged. *Reads.*
 fn unit_serial(dir: &Path) -> Option<String> {
     let page = fs::read(dir.join("device/vpd_pg80")).ok()?;
     let [_, 0x80, high, low] = *page.first_chunk()? else {

@@ -356,7 +356,10 @@ mod tests {
     proptest! {
         #[test]
         fn partitions_never_overlap_and_stay_on_the_disk(
-            size in any::<u64>(), id in any::<[u8; 16]>(), big in any::<bool>(), root in 1_u64..100_000,
+            size in any::<u64>(),
+            id in any::<[u8; 16]>(),
+            big in any::<bool>(),
+            root in 1_u64..100_000,
         ) {
             let sector_size = if big { 4096 } else { 512 };
             let layout = Layout { root: Size(root << 20), ..Layout::default() };
@@ -367,7 +370,8 @@ mod tests {
                 free = partition.offset + partition.size;
             }
             prop_assert!(free <= size - TABLE_ROOM);
-            let mut uuids: Vec<_> = disk.partitions.iter().map(|partition| partition.uuid).collect();
+            let uuids = disk.partitions.iter().map(|partition| partition.uuid);
+            let mut uuids: Vec<_> = uuids.collect();
             uuids.sort_unstable();
             uuids.dedup();
             prop_assert!(uuids.len() == 8);

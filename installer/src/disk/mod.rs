@@ -2,9 +2,9 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`layout`] | sizes of the partitions, and where they lie on a blank disk |
+//! | [`layout`] | sizes of the partitions, and their positions on a blank disk |
 //! | [`table`] | the GUID partition table: read, changed and written |
-//! | [`coexist`] | where the partitions lie on a disk that holds another system |
+//! | [`coexist`] | their positions on a disk with other systems |
 //! | `usage` | what a disk is in use for, from procfs |
 //! | [`disks`] | the disks of this machine, from sysfs |
 //! | [`safety`] | every reason against writing a disk |

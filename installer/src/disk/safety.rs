@@ -103,7 +103,7 @@ pub enum Problem {
 /// Content and partition table of a disk.
 #[derive(Clone, Debug)]
 pub struct DiskFindings {
-    /// What lies on it.
+    /// Its content.
     pub content: DiskContent,
     /// Its partition table.
     pub table: Result<ExistingTable, UnusableTable>,

@@ -44,7 +44,9 @@ pub enum RepairError {
     #[error("EFI system partition: none on this disk ends where rayos-state starts")]
     NotOurEsp,
     /// Secure Boot is on, and the guard is not signed.
-    #[error("guard: not signed, and Secure Boot is on: the firmware would not start it")]
+    #[error(
+        "the guard is not signed for Secure Boot, which is on: the firmware would not start it"
+    )]
     Unsigned,
     /// The EFI system partition cannot be written, or reads back different bytes.
     #[error("EFI system partition: {0}")]

@@ -32,8 +32,8 @@ pub struct Answers {
     /// Install into free space of the disk: partitions of other systems stay unchanged.
     #[serde(default)]
     pub beside: bool,
-    /// Accept releases below the rollback floor of the previous installation. Otherwise the floor in
-    /// a readable boot record with the same hardware name is kept.
+    /// Accept releases below the rollback floor of the previous installation. Otherwise the floor
+    /// in a readable boot record with the same hardware name is kept.
     #[serde(default)]
     pub forget_floor: bool,
     /// Sizes of the partitions.
@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn every_key_of_a_file_is_read() {
-        let text = "version = 1\nunattended = true\nbundle = \"x.bundle\"\nerase = \"S-1\"\nthen = \"power-off\"\n\
+        let text = "version = 1\nunattended = true\nbundle = \"x.bundle\"\nerase = \"S-1\"\n\
+                    then = \"power-off\"\n\
                     [target]\ndisk = \"S-1\"\n[layout]\nroot = \"512M\"\n";
         let answers = Answers::parse(text).expect("answers");
         assert_eq!(answers.target, Target::Disk("S-1".to_owned()));

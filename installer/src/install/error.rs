@@ -7,7 +7,7 @@ use bootctl::disk::DiskError;
 use bootctl::store::StoreError;
 use std::io;
 use updater::plan::Refusal;
-use updater::{ApplyError, Failure};
+use updater::{ApplyError, ApplyFailure};
 
 /// Why an installation failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum InstallError {
     Record(#[from] StoreError),
     /// The release cannot be written to its slot.
     #[error(transparent)]
-    Apply(#[from] Failure),
+    Apply(#[from] ApplyFailure),
 }
 
 impl InstallError {

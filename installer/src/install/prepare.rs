@@ -7,6 +7,7 @@ use crate::disk::layout::{ALIGNMENT, PlannedPartition};
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use record::{COPY_OFFSETS, PartitionName, RECORD_LEN, Record};
+use seal::SEAL_LEN;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 ///
 /// # Power loss
 /// Before the commit of the table the disk has its old table, and old partitions have lost their
-/// first and last bytes. After it the disk holds an unfinished installation, which the next run
+/// first and last bytes; a boot image loses its seal before any other byte. After it the disk holds an unfinished installation, which the next run
 /// replaces.
 pub(super) fn prepare(
     destination: &Destination,
@@ -27,6 +28,7 @@ pub(super) fn prepare(
     record: &Record,
 ) -> Result<Disk, InstallError> {
     let device = destination.device.as_ref();
+    make_unbootable(destination)?;
     erase_partition_signatures(destination)?;
     if !options.beside {
         erase_disk_signatures(destination)?;
@@ -46,6 +48,30 @@ pub(super) fn prepare(
     }
     destination.table.commit(device)?;
     Ok(Disk::open(Arc::clone(&destination.device))?)
+}
+
+/// Zeroes the seals of the boot images and the boot sector of the ESP. *Writes*, durable on return.
+///
+/// A later power cut may leave any part of the erased ranges. Without this barrier, the guard of an
+/// earlier installation could start a slot whose root image is partly erased, or the firmware could
+/// load a partly erased guard.
+fn make_unbootable(destination: &Destination) -> Result<(), InstallError> {
+    let device = destination.device.as_ref();
+    for name in [
+        PartitionName::BootA,
+        PartitionName::BootB,
+        PartitionName::Recovery,
+        PartitionName::Esp,
+    ] {
+        if let Some(start) = destination.start(name) {
+            zero(
+                device,
+                "seal or boot sector",
+                start..start + SEAL_LEN as u64,
+            )?;
+        }
+    }
+    device.flush().map_err(failed("flush"))
 }
 
 /// Zeroes the first and last MiB of each partition but `rayos-state`. *Writes*; durable after the

@@ -15,7 +15,7 @@ use std::io;
 use updater::events::{Event, EventSink};
 use updater::plan::{Facts, Scope, plan};
 use updater::source::{Retries, Source, SourceError};
-use updater::{ApplyError, Incoming, Machine, Options, Outcome, Report};
+use updater::{ApplyError, Incoming, Options, Outcome, Report, TargetMachine};
 
 /// Installs the bundle from `source`. *Writes*, durable on return.
 ///
@@ -122,7 +122,7 @@ async fn apply<S: Source>(
         plan_only: false,
     };
     let store = RecordStore::open(&disk)?;
-    let machine = Machine {
+    let machine = TargetMachine {
         disk,
         store,
         vars: request.vars,

@@ -117,7 +117,7 @@ pub(crate) fn added(
             ours.offset / theirs.sector,
             (ours.offset + ours.size) / theirs.sector,
         );
-        assert!(to <= first || from > last, "{ours:?} lies in {taken:?}");
+        assert!(to <= first || from > last, "{ours:?} overlaps {taken:?}");
         assert!(
             from >= new.usable().0 && to - 1 <= new.usable().1 && ours.offset % MIB == 0,
             "{ours:?}"
@@ -127,8 +127,8 @@ pub(crate) fn added(
     Ok((device, beside))
 }
 
-/// Asserts that the table is the old or the new one after each prefix of `writes`, and in the middle
-/// of each write.
+/// Asserts that the table is the old or the new one after each prefix of `writes`, and in the
+/// middle of each write.
 pub(crate) fn cuts(
     before: &[u8],
     writes: &[(u64, Vec<u8>)],

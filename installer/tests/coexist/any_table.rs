@@ -12,7 +12,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn other_partitions_stay_and_other_tools_report_no_problem(table in tables(), how in 0_usize..5) {
+    fn other_partitions_stay_and_other_tools_report_no_problem(
+        table in tables(),
+        how in 0_usize..5,
+    ) {
         let device = table.disk();
         damage(&device, &table, DAMAGES[how]);
         match added(device, &table, &layout()) {
@@ -41,13 +44,16 @@ proptest! {
 
     #[test]
     fn implausible_entries_stay_and_are_not_overwritten(
-        table in tables(), wild in proptest::collection::vec((0_usize..20, any::<[u64; 2]>(), 0_u32..64), 0..6)
+        table in tables(),
+        wild in proptest::collection::vec((0_usize..20, any::<[u64; 2]>(), 0_u32..64), 0..6),
     ) {
         let mut table = table;
         for (at, [first, last], shift) in wild {
             table.entries.retain(|entry| entry.at != at);
             let (first, last) = (first >> shift, last >> shift);
-            table.entries.push(ForeignEntry { at, kind: [9; 16], first, last, attributes: 0, name: Vec::new() });
+            let kind = [9; 16];
+            let (attributes, name) = (0, Vec::new());
+            table.entries.push(ForeignEntry { at, kind, first, last, attributes, name });
         }
         if let Ok((device, beside)) = added(table.disk(), &table, &layout()) {
             found_by_bootctl(device, &beside, table.sector);
@@ -55,7 +61,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 92), count in any::<u32>(), len in 1_usize..80) {
+    fn any_bytes_are_read_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 92),
+        count in any::<u32>(),
+        len in 1_usize..80,
+    ) {
         let mut disk = vec![0; len * 512];
         let mut header = bytes;
         header[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");

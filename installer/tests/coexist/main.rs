@@ -1,5 +1,5 @@
-//! Installation beside other systems, on tables that other tools have made: what was there stays, and
-//! those tools report no problem.
+//! Installation beside other systems, on tables that other tools have written: what was there
+//! stays, and those tools report no problem.
 
 mod added;
 mod any_table;

@@ -1,4 +1,4 @@
-//! What the operator is told about a disk that contains another system.
+//! Assessment of a disk that contains another system.
 
 use super::added::{added, layout};
 use super::foreign_table::{ESP, ForeignTable, LEN, MIB};

@@ -32,7 +32,7 @@ fn a_lost_esp_is_restored_from_the_stick() -> Result<()> {
             .disk(Disk::usb(stick).read_only().bootindex(0));
         let mut machine = scenario.start(machine, "lost")?;
         machine.step("the firmware starts the stick, because the disk has no loader");
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine.expect("/dev/vda has lost its boot guard: rewriting the EFI system partition.")?;
         machine.expect("The boot guard is restored.")?;
         machine.step("the installed release starts");

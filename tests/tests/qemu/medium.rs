@@ -21,7 +21,7 @@ fn a_stick_that_stays_in_starts_the_installed_release() -> Result<()> {
             .network();
         let mut machine = scenario.start(machine, "stays")?;
         machine.step("the firmware starts the stick");
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine.expect("RAYOS_INSTALLER:ALREADY_INSTALLED disk=/dev/vda")?;
         machine.step("the installed release starts while the stick is in");
         machine.expect_start("a", "1.0.0", "")?;
@@ -60,7 +60,7 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
             .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
             .step("the firmware starts the stick again");
         machine.send_line("reboot")?;
-        machine.expect("rayos-guard: starting recovery, release 1.0.0 (asked for)")?;
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
         machine
             .step("the installer recognizes the disk")
             .expect("/dev/vda was installed from this medium.")?;

@@ -88,7 +88,7 @@ fn a_commit_does_not_wait_for_an_update() -> Result<()> {
         ))?;
         machine.step("the update has disarmed slot B");
         machine.check(
-            "until rayos-bootctl status | grep -q 'was begun and not finished'; do usleep 100000; done",
+            "until rayos-bootctl status | grep -q 'was not finished'; do usleep 100000; done",
         )?;
         let said = machine
             .check("rayos-bootctl milestone userspace --text beside && rayos-bootctl commit")?;

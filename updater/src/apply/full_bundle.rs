@@ -1,113 +1,106 @@
-//! What a damaged base cannot give is taken from the whole bundle of the same release.
+//! The full bundle that serves a delta: chunks that a damaged base cannot give are taken from it.
 
-use super::incoming::{Incoming, Unopened};
-use super::work::Work;
-use crate::batch::{Origin, original};
+use super::incoming::{Incoming, LazyBundle};
+use crate::batch::{original, total_len};
 use crate::error::ApplyError;
-use crate::pipeline::verify_written::Proving;
-use crate::progress::Progress;
-use crate::scan::Survey;
-use crate::slot::delta_base::Lost;
-use crate::slot::hash::checksum;
-use crate::slot::hash::matches_digest;
-use crate::source::Fetcher;
-use crate::source::Source;
+use crate::options::Options;
+use crate::source::{Fetcher, Source};
 use bundle::{ChunkKind, Decoder, ImageRole, Release, StoredChunk};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The whole bundle, read where it is needed.
-struct Full<'a, S> {
+/// A full bundle, read in any order.
+pub(crate) struct FullBundle<'a, S> {
     fetcher: Fetcher<'a, S>,
     release: Arc<Release>,
     decoder: Decoder,
-    /// The run that was decoded last.
+    /// The run that was decoded last, and its bytes.
     run: Range<usize>,
     bytes: Vec<u8>,
-    /// Where the last range that was taken ends.
+    /// End of the last range that was fetched.
     at: u64,
 }
 
-impl<'a, S: Source> Full<'a, S> {
-    /// Takes the bundle, if it holds the boot and root image that `delta` leads to.
-    fn of(incoming: Incoming<'a, S>, delta: &Release) -> Result<Self, ApplyError> {
-        let Incoming {
-            fetcher, release, ..
-        } = incoming;
+impl<'a, S: Source> FullBundle<'a, S> {
+    /// Opens the full bundle of the release that `delta` leads to. *Reads* its head.
+    ///
+    /// # Errors
+    /// [`ApplyError::FullBundleMismatch`] if it has other images; as [`Incoming::open`].
+    pub(crate) async fn open(
+        lazy: LazyBundle<'a, S>,
+        options: &Options<'_>,
+        delta: &Release,
+    ) -> Result<Self, ApplyError> {
+        let LazyBundle { source, on_retry } = lazy;
+        let opened = Incoming::open(source, options.trust, options.retries, on_retry).await?;
+        let release = opened.release;
         let images = |release: &Release| {
             [ImageRole::Boot, ImageRole::Root]
                 .map(|role| release.image(role).map(|image| image.sha256))
         };
         if release.manifest().base.is_some() || images(&release) != images(delta) {
-            let (version, found) = (
-                delta.manifest().version.clone(),
-                release.manifest().version.clone(),
-            );
-            return Err(ApplyError::OtherFull { version, found });
+            return Err(ApplyError::FullBundleMismatch {
+                version: delta.manifest().version.clone(),
+                found: release.manifest().version.clone(),
+            });
         }
-        let (run, bytes, at) = (0..0, Vec::new(), release.payload_range().start);
         Ok(Self {
-            fetcher,
+            fetcher: opened.fetcher,
+            at: release.payload_range().start,
             release,
             decoder: Decoder::default(),
-            run,
-            bytes,
-            at,
+            run: 0..0,
+            bytes: Vec::new(),
         })
     }
 
     /// Fills `into` with the bytes of an image from `offset` on. *Reads*; every chunk is verified.
-    async fn read(
+    ///
+    /// # Errors
+    /// [`ApplyError::Fetch`], [`ApplyError::Decode`].
+    pub(crate) async fn read(
         &mut self,
         role: ImageRole,
         offset: u64,
         into: &mut [u8],
     ) -> Result<(), ApplyError> {
         let release = Arc::clone(&self.release);
-        let numbers = release
-            .image(role)
-            .map(|image| image.chunks.clone())
-            .unwrap_or_default();
-        let end = offset + into.len() as u64;
+        let image = release.image(role);
+        let numbers = image.map_or(0..0, |image| image.chunks.clone());
+        let wanted = offset..offset + into.len() as u64;
         for number in numbers {
             let chunk = &release.chunks()[number];
-            let (from, to) = (
-                offset.max(chunk.offset),
-                end.min(chunk.offset + u64::from(chunk.len)),
-            );
-            if from >= to {
+            let chunk_range = chunk.offset..chunk.offset + u64::from(chunk.len);
+            let common = wanted.start.max(chunk_range.start)..wanted.end.min(chunk_range.end);
+            if common.is_empty() {
                 continue;
             }
-            let piece = &mut into[(from - offset) as usize..(to - offset) as usize];
-            match chunk.kind {
-                ChunkKind::Zero => piece.fill(0),
-                _ => {
-                    let bytes = self.chunk(original(&release, number)).await?;
-                    piece.copy_from_slice(
-                        &bytes[(from - chunk.offset) as usize..][..(to - from) as usize],
-                    );
-                }
+            let into = &mut into[within(&common, wanted.start)];
+            if chunk.kind == ChunkKind::Zero {
+                into.fill(0);
+            } else {
+                let bytes = self.chunk(original(&release, number)).await?;
+                into.copy_from_slice(&bytes[within(&common, chunk_range.start)]);
             }
         }
         Ok(())
     }
 
-    /// The bytes of a chunk with stored bytes.
+    /// Returns the number of bytes fetched so far, those of the head included.
+    pub(crate) fn fetched(&self) -> u64 {
+        self.fetcher.fetched()
+    }
+
+    /// Returns the bytes of a chunk that has stored bytes.
     async fn chunk(&mut self, number: usize) -> Result<&[u8], ApplyError> {
-        let release = Arc::clone(&self.release);
-        let run = release.run_of(number);
+        let run = self.release.run_of(number);
         if self.run != run {
             self.decode(run).await?;
         }
-        let len = |chunks: Range<usize>| -> usize {
-            release.chunks()[chunks]
-                .iter()
-                .map(|chunk| chunk.len as usize)
-                .sum()
-        };
-        let start = len(self.run.start..number);
-        Ok(&self.bytes[start..start + len(number..number + 1)])
+        let start = total_len(&self.release, self.run.start..number) as usize;
+        let len = self.release.chunks()[number].len as usize;
+        Ok(&self.bytes[start..start + len])
     }
 
     /// Fetches and decodes a run.
@@ -122,16 +115,14 @@ impl<'a, S: Source> Full<'a, S> {
             self.fetcher.seek_back(range.start);
         }
         self.fetcher.expect([range.clone()]);
-        let mut stored = self
-            .fetcher
-            .range(range.start, (range.end - range.start) as usize)
-            .await?;
+        let len = (range.end - range.start) as usize;
+        let mut stored = self.fetcher.range(range.start, len).await?;
         self.at = range.end;
         self.run = 0..0;
         self.bytes.clear();
         for (number, chunk) in run.clone().zip(chunks) {
-            let own =
-                StoredChunk::check(&release, number, stored.split_to(chunk.stored_len as usize))?;
+            let own = stored.split_to(chunk.stored_len as usize);
+            let own = StoredChunk::check(&release, number, own)?;
             let at = self.bytes.len();
             self.bytes.resize(at + chunk.len as usize, 0);
             let (before, into) = self.bytes.split_at_mut(at);
@@ -145,63 +136,7 @@ impl<'a, S: Source> Full<'a, S> {
     }
 }
 
-impl Work<'_> {
-    /// Brings to their places the chunks that the base could not give, from the whole bundle.
-    /// *Writes*. Returns how many bytes were fetched.
-    ///
-    /// # Errors
-    /// [`ApplyError::DamagedBase`] if there is no whole bundle.
-    pub(crate) async fn make_up<S: Source>(
-        &self,
-        mut lost: Vec<Lost>,
-        full: &mut Unopened<'_, S>,
-        (survey, proving): (&mut Survey, &Proving),
-        progress: &mut Progress<'_>,
-    ) -> Result<u64, ApplyError> {
-        let release = Arc::clone(self.sinks.release());
-        lost.sort_unstable_by_key(|lost| lost.chunk);
-        let numbers: Vec<usize> = lost.iter().map(|lost| lost.chunk).collect();
-        let Some(first) = lost.into_iter().next() else {
-            return Ok(0);
-        };
-        let damage = match self.sinks.basis() {
-            Some(basis) => basis.damage(&release, first),
-            None => return Err(first.error.into()),
-        };
-        let Some((source, on_retry)) = full.take() else {
-            return Err(Box::new(damage).into());
-        };
-        self.warn(damage.to_string());
-        let incoming =
-            Incoming::open(source, self.options.trust, self.options.retries, on_retry).await?;
-        let mut full = Full::of(incoming, &release)?;
-        let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
-        for number in numbers {
-            let chunk = &release.chunks()[number];
-            bytes.resize(chunk.len as usize, 0);
-            full.read(release.images()[chunk.image].role, chunk.offset, &mut bytes)
-                .await?;
-            if !matches_digest(chunk, &bytes, &mut blocks) {
-                return Err(ApplyError::Whole(self.sinks.name(chunk.image)));
-            }
-            let repeats = survey.origins.iter().enumerate();
-            let repeats = repeats.filter(|(_, origin)| **origin == Origin::Repeat(number));
-            let places: Vec<usize> = repeats.map(|(repeat, _)| repeat).chain([number]).collect();
-            for place in places {
-                let at = release.chunks()[place].offset;
-                let written = self.sinks.write(chunk.image, at, &bytes);
-                written.map_err(|error| ApplyError::Write {
-                    what: self.sinks.name(chunk.image),
-                    error,
-                })?;
-                if let Some(tree) = self.sinks.places().tree() {
-                    tree.learn(&release.chunks()[place], &blocks);
-                }
-                survey.origins[place] = Origin::Held;
-                proving.wrote(vec![(place, checksum(&bytes))]);
-                progress.add(u64::from(chunk.len));
-            }
-        }
-        Ok(full.fetcher.fetched())
-    }
+/// Returns `range` relative to `start`.
+fn within(range: &Range<u64>, start: u64) -> Range<usize> {
+    (range.start - start) as usize..(range.end - start) as usize
 }

@@ -1,17 +1,27 @@
 //! The one apply, behind factory image, installation from a stick, update over the air and
-//! re-install.
+//! re-installation; and the repair of a slot, which has the same phases.
 //!
-//! Its phases are types: what disarms gives what can write, what writes gives what can be read
-//! back, and only what was read back can be activated.
+//! The phases are types: disarming returns what can write, writing returns what can be read back,
+//! and only what was read back can be activated.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `incoming` | [`Incoming`]: a bundle whose head is verified |
+//! | `images` | its images in memory, for media |
+//! | `full_bundle` | the full bundle that serves a delta when its base is damaged |
+//! | `operation` | the context of all phases |
+//! | `secure_boot` | the check of the boot image's signature |
+//! | `phases` | scan, verify, disarm, write, read back, activate |
+//! | `update`, `repair` | the two verbs: plan, then the phases |
 
 mod full_bundle;
+mod images;
 mod incoming;
+mod operation;
 mod phases;
 mod repair;
 mod secure_boot;
-mod take;
-mod work;
-mod write_slot;
+mod update;
 
 pub use incoming::Incoming;
-pub use repair::Repaired;
+pub use repair::RepairOutcome;

@@ -1,111 +1,78 @@
-//! Writing the damaged chunks of a slot anew, and no others.
+//! Repairing a slot: only its damaged chunks are fetched and written.
 
 use super::incoming::Incoming;
-use super::work::{Intent, Work};
-use crate::error::{ApplyError, Failure};
-use crate::events::{Event, EventSink};
-use crate::options::{Machine, Options, Report};
+use super::operation::{Context, Intent, Operation};
+use crate::error::{ApplyError, ApplyFailure};
+use crate::events::EventSink;
+use crate::options::{Options, Report, TargetMachine};
+use crate::pipeline::read_back::compare_tree;
 use crate::plan::{Facts, Scope, plan_repair};
-use crate::slot::delta_base::Basis;
-use crate::slot::equivalence::as_seen_by;
-use crate::slot::writer::Sinks;
+use crate::slot::equivalence::rebased_on;
+use crate::slot::writer::SlotWriter;
 use crate::source::Source;
-use crate::worker_pool::StopOnDrop;
 use bootctl::device::BlockDevice;
 use record::Slot;
 use seal::SEAL_LEN;
-use std::sync::Arc;
 
-/// What came of a repair.
+/// Result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Repaired {
-    /// Nothing was damaged.
-    Whole(Slot),
-    /// Damaged chunks were written anew; the slot is Good again.
-    Mended(Report),
+pub enum RepairOutcome {
+    /// The slot is not damaged.
+    Intact(Slot),
+    /// Damaged chunks were written again, and the slot is Good.
+    Repaired(Report),
 }
 
 impl<S: Source> Incoming<'_, S> {
-    /// Mends `slot` with the bundle of the release that it holds: what is damaged on the medium is
-    /// fetched and written anew, and read back. *Writes*: durable on return. The slot must be Good,
-    /// and is Good again afterwards; it does not become the default. The booted slot cannot be
-    /// mended while it runs.
+    /// Repairs `slot` with the bundle of the release that it holds. *Writes*: durable on return.
+    /// Damaged chunks are fetched, written and read back. The slot must be Good and not booted; it
+    /// is Good afterwards, and the default slot stays the same.
     ///
     /// # Errors
-    /// A [`Failure`], which says whether the slot was disarmed.
+    /// An [`ApplyFailure`], which says whether the slot was disarmed.
     ///
     /// # Power loss
-    /// The slot is Unbootable until it is whole. Doing it again goes on, and makes it Good again.
+    /// The slot is unchanged, Unbootable, or repaired and Good. The same call continues.
     pub async fn repair(
         self,
         slot: Slot,
-        machine: &Machine<'_>,
+        machine: &TargetMachine<'_>,
         options: &Options<'_>,
         events: &dyn EventSink,
-    ) -> Result<Repaired, Failure> {
+    ) -> Result<RepairOutcome, ApplyFailure> {
         let Self {
             mut fetcher,
             release,
             full,
         } = self;
-        let statement = release.statement();
-        events.event(Event::Release {
-            version: statement.version.to_string(),
-            rollback_index: statement.rollback_index,
-        });
-        let record = machine.store.read().map_err(ApplyError::from)?;
-        // A slot that was made by a delta to the same images is one that this bundle can mend.
-        let record = as_seen_by(&record, slot, &machine.disk, options.trust, &release).await;
-        let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
-        let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
-        let basis = Basis::find(&machine.disk, slot.other(), options.trust, &release).await?;
-        let sinks = Sinks::new(&machine.disk, &plan, release)
-            .map_err(ApplyError::from)?
-            .with_basis(basis);
-        let (sinks, guard) = (Arc::new(sinks), StopOnDrop::default());
-        let work = Work {
-            intent: Intent::Repair,
+        let context = Context {
             machine,
             options,
             events,
-            plan,
-            sinks,
-            guard,
         };
-        let scanned = work.scan(&mut fetcher).await?;
-        events.event(Event::Planned {
-            slot: slot.letter(),
-            amounts: scanned.amounts,
-        });
-        let is_whole = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes;
-        if is_whole
-            && has_seal(&work.sinks)
-            && has_tree(&work.sinks).await
-            && record.slot(slot).is_good()
-        {
-            return Ok(Repaired::Whole(slot));
+        context.report_release(&release);
+        let record = machine.store.read().map_err(ApplyError::from)?;
+        // A full bundle can repair a slot that was written by a delta to the same images.
+        let record = rebased_on(&release, &record, context.sealed(slot)).await;
+        let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
+        let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
+        let operation = Operation::new(context, Intent::Repair, plan, release).await?;
+        let scanned = operation.scan(&mut fetcher).await?;
+        let is_intact = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes
+            && has_seal(&operation.writer)
+            && compare_tree(&operation.writer).await.is_ok()
+            && record.slot(slot).is_good();
+        if is_intact {
+            return Ok(RepairOutcome::Intact(slot));
         }
-        work.carry_out(scanned, fetcher, full)
-            .await
-            .map(Repaired::Mended)
+        let report = operation.carry_out(scanned, fetcher, full).await?;
+        Ok(RepairOutcome::Repaired(report))
     }
 }
 
-/// Whether the hash tree over the root image is where it should be, if there should be one.
-async fn has_tree(sinks: &Arc<Sinks>) -> bool {
-    let sinks = Arc::clone(sinks);
-    let check = move || {
-        sinks
-            .places()
-            .tree()
-            .is_none_or(|tree| tree.read_back().is_ok())
-    };
-    tokio::task::spawn_blocking(check).await.unwrap_or(false)
-}
-
-/// Whether the seal is where it should be.
-fn has_seal(sinks: &Sinks) -> bool {
+/// Returns whether the boot partition has the seal of the release. *Reads.*
+fn has_seal(writer: &SlotWriter) -> bool {
     let mut found = [0; SEAL_LEN];
-    sinks.boot().read_medium_at(0, &mut found).is_ok()
-        && found == *sinks.release().seal().as_bytes()
+    let read = writer.boot().window.read_medium_at(0, &mut found);
+    read.is_ok() && found == *writer.release().seal().as_bytes()
 }

@@ -1,14 +1,13 @@
-//! Secure Boot: a release whose boot image carries no signature is refused where the firmware would
+//! Secure Boot: a release whose boot image has no signature is refused, because the firmware would
 //! not start it.
 
 use crate::error::ApplyError;
 use crate::plan::Refusal;
-use crate::source::Fetcher;
-use crate::source::Source;
+use crate::source::{Fetcher, Source};
 use bootctl::disk::Window;
 use bootctl::efivars::EfiVars;
 use bootctl::secure_boot::{SecureBoot, Signature, partition_is_signed, signature};
-use bundle::{ChunkEntry, ChunkKind, Decoder, ImageRole, Release, StoredChunk};
+use bundle::{ChunkKind, Decoder, ImageRole, Release, StoredChunk};
 use std::io;
 
 fn is_on(vars: Option<&dyn EfiVars>) -> bool {
@@ -22,12 +21,12 @@ fn refusal(release: &Release) -> ApplyError {
     .into()
 }
 
-/// Looks at the beginning of the boot image before anything is changed. *Reads.* Where that would
-/// cost more than a chunk (a pipe, a chunk that builds upon others) nothing is said yet:
-/// [`check_written`] has the last word.
+/// Checks the beginning of the boot image before anything is changed, if Secure Boot is on.
+/// *Reads.* If that takes more than one chunk (a pipe, a chunk that builds upon others), it is left
+/// to [`check_written`].
 ///
 /// # Errors
-/// [`Refusal::Unsigned`]; what fetching and verifying that chunk says.
+/// [`Refusal::Unsigned`], [`ApplyError::Fetch`], [`ApplyError::Decode`].
 pub(crate) async fn check_offered<S: Source>(
     vars: Option<&dyn EfiVars>,
     release: &Release,
@@ -36,18 +35,14 @@ pub(crate) async fn check_offered<S: Source>(
     if !is_on(vars) || !fetcher.can_skip() {
         return Ok(());
     }
-    let of_boot = |chunk: &ChunkEntry| release.images()[chunk.image].role == ImageRole::Boot;
-    let first = release
-        .chunks()
-        .iter()
-        .enumerate()
-        .find(|(_, chunk)| of_boot(chunk));
-    let Some((number, chunk)) =
-        first.filter(|(_, chunk)| chunk.before == 0 && chunk.stored_len > 0)
+    let Some(number) = release
+        .image(ImageRole::Boot)
+        .map(|image| image.chunks.start)
     else {
         return Ok(());
     };
-    if !matches!(chunk.kind, ChunkKind::Zstd | ChunkKind::Raw) {
+    let chunk = &release.chunks()[number];
+    if !matches!(chunk.kind, ChunkKind::Zstd | ChunkKind::Raw) || chunk.before != 0 {
         return Ok(());
     }
     let range = release.file_range(chunk);
@@ -56,19 +51,19 @@ pub(crate) async fn check_offered<S: Source>(
         .range(range.start, chunk.stored_len as usize)
         .await?;
     fetcher.seek_back(release.payload_range().start);
-    let mut plain = Vec::new();
     let stored = StoredChunk::check(release, number, stored)?;
-    Decoder::default().decode(release, &stored, &mut plain, |_, _| {
+    let mut bytes = Vec::new();
+    Decoder::default().decode(release, &stored, &mut bytes, |_, _| {
         Err(io::ErrorKind::Unsupported.into())
     })?;
-    if signature(&plain) == Ok(Signature::None) {
+    if signature(&bytes) == Ok(Signature::None) {
         Err(refusal(release))
     } else {
         Ok(())
     }
 }
 
-/// Looks at the boot image that was written, before it is put on trial. *Reads.*
+/// Checks the boot image that was written, if Secure Boot is on. *Reads.*
 ///
 /// # Errors
 /// [`Refusal::Unsigned`]; [`ApplyError::Write`] if the disk cannot be read.

@@ -1,4 +1,7 @@
-//! What is written, in which portions: neighbouring chunks go to the disk in one piece. Pure.
+//! Batches: neighbouring chunks that one worker fetches, decodes and writes together. *Pure.*
+//!
+//! The unit of the network is a *range* of bytes, that of the index a *chunk*, that of a worker a
+//! *batch*. [`hints`] has the block hints of a bundle.
 
 pub(crate) mod hints;
 
@@ -6,95 +9,99 @@ use bundle::{ChunkKind, Release};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Bytes of an image that one job aims at: long enough for a disk to be at its best, short enough
-/// for a few of them for each thread.
+/// Length of a batch in bytes of the image: long enough for the best speed of a disk, short enough
+/// to keep a few per thread in memory.
 pub(crate) const BATCH_LEN: u64 = 1 << 20;
-/// The same for what comes over a network or through a pipe: what was fetched of a job is lost in a
-/// power cut.
+/// Length of a batch from a network or pipe: a power cut loses the fetched part of a batch.
 pub(crate) const STREAMED_BATCH_LEN: u64 = 256 << 10;
 
-/// Where the bytes of a chunk come from.
+/// The origin of the bytes of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Nobody wants it.
+    /// The chunk has no destination.
     Unwanted,
-    /// It lies in its place already.
-    Held,
+    /// It is in place already.
+    InPlace,
     /// It is zero.
     Zero,
-    /// It is the same as another chunk, wherever that one comes from.
+    /// It equals another chunk.
     Repeat(usize),
-    /// It can be put together from blocks that the disk has: the first of its entries in the list
-    /// of places.
+    /// It can be put together from blocks of the other slot. The number is the index of its first
+    /// block in the composition.
     Composed(usize),
-    /// It has to be taken from the source.
+    /// Its stored bytes are taken from the source.
     Stored,
-    /// The source has it only as a difference to what turned out to be damaged.
-    Lost,
+    /// Its stored bytes are a delta to a range that turned out to be damaged.
+    FailedDelta,
 }
 
-/// What one worker does at a time.
+/// The chunks that one worker works on at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// Neighbouring chunks of one image, which become one piece of memory.
-    Chunks(Vec<Part>),
+    /// Neighbouring chunks of one image, decoded into one buffer.
+    Chunks(Vec<BatchChunk>),
     /// Neighbouring chunks of one image that become zero.
     Zeroes(Range<usize>),
 }
 
 /// A chunk of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Part {
+pub(crate) struct BatchChunk {
     /// Its number.
-    pub(crate) chunk: usize,
-    /// Where its bytes come from.
+    pub(crate) number: usize,
+    /// The origin of its bytes.
     pub(crate) origin: Origin,
-    /// Whether it is written to its own place; else it is only needed for others.
-    pub(crate) own: bool,
-    /// Chunks that are the same, and are written too.
-    pub(crate) also: Vec<usize>,
+    /// It is written; otherwise it is only decoded because others build upon it.
+    pub(crate) is_written: bool,
+    /// Chunks with the same bytes, which are written, too.
+    pub(crate) repeats: Vec<usize>,
 }
 
-impl Part {
-    /// All places that it is written to.
-    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
-        self.own
-            .then_some(self.chunk)
+impl BatchChunk {
+    /// Returns the numbers of all chunks that are written with its bytes.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = usize> + '_ {
+        self.is_written
+            .then_some(self.number)
             .into_iter()
-            .chain(self.also.iter().copied())
+            .chain(self.repeats.iter().copied())
     }
 }
 
-/// The chunks with stored bytes that a batch takes from the source, in order.
-pub(crate) fn stored(batch: &Batch) -> impl Iterator<Item = usize> + '_ {
-    let parts = match batch {
-        Batch::Chunks(parts) => parts.as_slice(),
-        Batch::Zeroes(_) => &[],
-    };
-    parts
-        .iter()
-        .filter(|part| part.origin == Origin::Stored)
-        .map(|part| part.chunk)
+impl Batch {
+    /// Returns the chunks whose stored bytes are taken from the source, in order.
+    pub(crate) fn stored_chunks(&self) -> impl Iterator<Item = usize> + '_ {
+        let chunks = match self {
+            Self::Chunks(chunks) => chunks.as_slice(),
+            Self::Zeroes(_) => &[],
+        };
+        chunks
+            .iter()
+            .filter(|chunk| chunk.origin == Origin::Stored)
+            .map(|chunk| chunk.number)
+    }
 }
 
-/// Joins the stored bytes of `chunks` where they lie next to each other: ranges of the bundle file.
-/// *Pure.*
-pub(crate) fn joined(release: &Release, chunks: impl Iterator<Item = usize>) -> Vec<Range<u64>> {
-    let mut joined: Vec<Range<u64>> = Vec::new();
+/// Returns the ranges of the bundle file that hold the stored bytes of `chunks`. Adjacent ones are
+/// joined.
+pub(crate) fn stored_ranges(
+    release: &Release,
+    chunks: impl Iterator<Item = usize>,
+) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = Vec::new();
     for chunk in chunks {
         let range = release.file_range(&release.chunks()[chunk]);
-        match joined.last_mut() {
+        match ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
-            _ => joined.push(range),
+            _ => ranges.push(range),
         }
     }
-    joined
+    ranges
 }
 
-/// The jobs that bring everything to its place that is not there, by number of the chunk. *Pure.*
+/// Returns the batches that write all missing chunks, in the order of their numbers.
 ///
-/// With a chunk that builds upon the bytes before it come the chunks in which those lie, even if
-/// they are in their place already.
+/// A batch with a chunk that builds upon the bytes before it also has the chunks with those bytes,
+/// even if they are in place already.
 pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> Vec<Batch> {
     let mut repeats: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (chunk, origin) in origins.iter().enumerate() {
@@ -102,7 +109,7 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
             repeats.entry(*of).or_default().push(chunk);
         }
     }
-    let mut build = Builder {
+    let mut builder = Builder {
         release,
         batch_len,
         batches: Vec::new(),
@@ -113,56 +120,52 @@ pub(crate) fn batches(release: &Release, origins: &[Origin], batch_len: u64) -> 
     let mut chunk = 0;
     while chunk < origins.len() {
         let run = release.run_of(chunk);
-        for parts in needed(release, origins, run.clone(), &mut repeats) {
-            build.add(parts);
+        for chunks in needed_of_run(release, origins, run.clone(), &mut repeats) {
+            builder.add(chunks);
         }
         chunk = run.end.max(chunk + 1);
     }
-    build.batches
+    builder.batches
 }
 
-/// The parts of a run that have to be written, or that those build upon: stretches of neighbours.
-fn needed(
+/// Returns the chunks of a run that are written or that those build upon, as groups of neighbours.
+fn needed_of_run(
     release: &Release,
     origins: &[Origin],
     run: Range<usize>,
     repeats: &mut BTreeMap<usize, Vec<usize>>,
-) -> Vec<Vec<Part>> {
-    let mut stretches: Vec<Vec<Part>> = Vec::new();
-    let mut after = None;
-    // From this byte of the image on, what lies before the last part is built upon.
-    let mut upon = u64::MAX;
+) -> Vec<Vec<BatchChunk>> {
+    let mut groups: Vec<Vec<BatchChunk>> = Vec::new();
+    let mut previous = None;
+    // The chunks seen so far build upon the bytes of the image from here on.
+    let mut needed_from = u64::MAX;
     for number in run.rev() {
-        let (chunk, origin) = (&release.chunks()[number], origins[number]);
-        let (own, also) = (
-            is_missing(origin),
-            repeats.remove(&number).unwrap_or_default(),
-        );
-        if !own && also.is_empty() && chunk.offset + u64::from(chunk.len) <= upon {
+        let chunk = &release.chunks()[number];
+        let needed = BatchChunk {
+            number,
+            origin: origins[number],
+            is_written: is_missing(origins[number]),
+            repeats: repeats.remove(&number).unwrap_or_default(),
+        };
+        let end = chunk.offset + u64::from(chunk.len);
+        if needed.destinations().next().is_none() && end <= needed_from {
             continue;
         }
-        if origin == Origin::Stored {
-            upon = upon.min(chunk.offset - u64::from(chunk.before));
+        if needed.origin == Origin::Stored {
+            needed_from = needed_from.min(chunk.offset - u64::from(chunk.before));
         }
-        let part = Part {
-            chunk: number,
-            origin,
-            own,
-            also,
-        };
-        match stretches.last_mut() {
-            Some(last) if after == Some(number + 1) => last.push(part),
-            _ => stretches.push(vec![part]),
+        match groups.last_mut() {
+            Some(group) if previous == Some(number + 1) => group.push(needed),
+            _ => groups.push(vec![needed]),
         }
-        after = Some(number);
+        previous = Some(number);
     }
-    stretches.iter_mut().for_each(|stretch| stretch.reverse());
-    stretches.reverse();
-    stretches
+    groups.iter_mut().for_each(|group| group.reverse());
+    groups.reverse();
+    groups
 }
 
-/// Whether a chunk has to be written from its own bytes; a repeat is written together with what it
-/// repeats.
+/// Returns whether a chunk is written from its own bytes; a repeat is written with its original.
 fn is_missing(origin: Origin) -> bool {
     matches!(origin, Origin::Zero | Origin::Composed(_) | Origin::Stored)
 }
@@ -171,78 +174,86 @@ struct Builder<'a> {
     release: &'a Release,
     batch_len: u64,
     batches: Vec<Batch>,
-    /// Image and length of the last batch, and the chunk that would follow it.
+    /// Image and length of the last batch, and the number of the chunk that would follow it.
     image: usize,
     len: u64,
     next: usize,
 }
 
 impl Builder<'_> {
-    fn add(&mut self, run: Vec<Part>) {
-        let chunks = self.release.chunks();
-        let (Some(first), Some(last)) = (run.first().map(|part| part.chunk), run.last()) else {
+    /// Adds neighbouring chunks to the last batch, or begins a new one.
+    fn add(&mut self, group: Vec<BatchChunk>) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
             return;
         };
-        let end = last.chunk + 1;
-        let len: u64 = run
+        let chunks = self.release.chunks();
+        let numbers = first.number..last.number + 1;
+        let len: u64 = group
             .iter()
-            .map(|part| u64::from(chunks[part.chunk].len))
+            .map(|chunk| u64::from(chunks[chunk.number].len))
             .sum();
-        let image = chunks[first].image;
-        let follows = !self.batches.is_empty() && first == self.next && image == self.image;
-        let is_zero = run.len() == 1 && run[0].origin == Origin::Zero && run[0].also.is_empty();
+        let image = chunks[numbers.start].image;
+        let follows = !self.batches.is_empty() && numbers.start == self.next && image == self.image;
+        let is_zero = group.len() == 1 && first.origin == Origin::Zero && first.repeats.is_empty();
+        self.next = numbers.end;
+        self.image = image;
         match self.batches.last_mut() {
-            Some(Batch::Zeroes(range)) if is_zero && follows => range.end = end,
-            Some(Batch::Chunks(parts))
+            Some(Batch::Zeroes(range)) if is_zero && follows => range.end = numbers.end,
+            Some(Batch::Chunks(batch))
                 if !is_zero && follows && self.len + len <= self.batch_len =>
             {
-                parts.extend(run);
+                batch.extend(group);
                 self.len += len;
             }
             _ => {
                 self.batches.push(if is_zero {
-                    Batch::Zeroes(first..end)
+                    Batch::Zeroes(numbers)
                 } else {
-                    Batch::Chunks(run)
+                    Batch::Chunks(group)
                 });
                 self.len = len;
             }
         }
-        (self.next, self.image) = (end, image);
     }
 }
 
-/// Neighbouring chunks of one image, up to [`BATCH_LEN`] at a time, among those that are `wanted`.
-/// *Pure.*
-pub(crate) fn stretches(release: &Release, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+/// Returns the chunks that are `wanted`, as groups of neighbours in one image of at most
+/// [`BATCH_LEN`].
+pub(crate) fn neighbours(release: &Release, wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
     let chunks = release.chunks();
-    let mut stretches: Vec<Range<usize>> = Vec::new();
+    let mut groups: Vec<Range<usize>> = Vec::new();
     let mut len = 0;
-    for (number, chunk) in chunks
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| wanted(*number))
-    {
-        match stretches.last_mut() {
-            Some(last)
-                if last.end == number
-                    && chunks[last.start].image == chunk.image
+    for (number, chunk) in chunks.iter().enumerate() {
+        if !wanted(number) {
+            continue;
+        }
+        match groups.last_mut() {
+            Some(group)
+                if group.end == number
+                    && chunks[group.start].image == chunk.image
                     && len + u64::from(chunk.len) <= BATCH_LEN =>
             {
-                last.end = number + 1;
+                group.end = number + 1;
                 len += u64::from(chunk.len);
             }
             _ => {
-                stretches.push(number..number + 1);
+                groups.push(number..number + 1);
                 len = u64::from(chunk.len);
             }
         }
     }
-    stretches
+    groups
 }
 
-/// The chunk whose stored bytes or blocks stand for `chunk`: itself, or the one that it repeats.
-/// *Pure.*
+/// Returns the total length of chunks in their images, in bytes.
+pub(crate) fn total_len(release: &Release, chunks: impl IntoIterator<Item = usize>) -> u64 {
+    chunks
+        .into_iter()
+        .map(|chunk| u64::from(release.chunks()[chunk].len))
+        .sum()
+}
+
+/// Returns the chunk whose stored bytes and hints `chunk` has: itself, or the one that it repeats.
 pub(crate) fn original(release: &Release, chunk: usize) -> usize {
     match release.chunks()[chunk].kind {
         ChunkKind::Repeat { chunk } => chunk,

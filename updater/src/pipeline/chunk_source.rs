@@ -1,59 +1,58 @@
-//! How the stored bytes of a batch come to the worker that needs them: fetched for it, or read by
-//! itself.
+//! The stored bytes of batches: fetched in order, or read from a local file by the workers.
 
-use crate::batch::{BATCH_LEN, Batch, STREAMED_BATCH_LEN, joined, stored};
+use crate::batch::{BATCH_LEN, Batch, STREAMED_BATCH_LEN, stored_ranges};
 use crate::error::ApplyError;
-use crate::source::{FetchError, Fetcher};
-use crate::source::{LocalFile, Source};
+use crate::source::{FetchError, Fetcher, LocalFile, Source};
 use bundle::Release;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where stored bytes are taken from.
-pub(crate) struct Supply<'f, 'a, S> {
+/// The source of stored bytes.
+pub(crate) struct ChunkSource<'f, 'a, S> {
+    release: Arc<Release>,
     fetcher: &'f mut Fetcher<'a, S>,
     local: Option<Arc<LocalFile>>,
-    /// Bytes that workers will read by themselves.
+    /// Bytes that workers read by themselves.
     read_locally: u64,
 }
 
-/// A batch with what is needed for it.
-pub(crate) struct Order {
+/// A batch with its stored bytes.
+pub(crate) struct FetchedBatch {
     pub(crate) batch: Batch,
-    stored: Stored,
+    stored: StoredBytes,
 }
 
-enum Stored {
+enum StoredBytes {
+    /// One element per range.
     Fetched(Vec<Bytes>),
     Local(Arc<LocalFile>),
 }
 
-impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
-    /// A file of this machine is read by the workers, each what it needs; everything else is
-    /// fetched in order.
-    pub(crate) async fn new(fetcher: &'f mut Fetcher<'a, S>) -> Self {
+impl<'f, 'a, S: Source> ChunkSource<'f, 'a, S> {
+    /// Returns the source of the stored bytes of `release`.
+    pub(crate) async fn new(release: &Arc<Release>, fetcher: &'f mut Fetcher<'a, S>) -> Self {
         let local = fetcher.local_file().await.map(Arc::new);
         Self {
+            release: Arc::clone(release),
             fetcher,
             local,
             read_locally: 0,
         }
     }
 
-    /// Returns the server's headers as the reason for wrong bytes, where they gave one; else
-    /// `error`.
-    pub(crate) fn explained(&self, error: ApplyError) -> ApplyError {
+    /// Returns `error`, or the server's headers if they explain it.
+    pub(crate) fn explain(&self, error: ApplyError) -> ApplyError {
         error.explained_by(self.fetcher.doubt())
     }
 
-    /// Says which batches will be ordered.
-    pub(crate) fn expect(&mut self, release: &Release, batches: &[Batch]) {
-        self.fetcher
-            .expect(joined(release, batches.iter().flat_map(stored)));
+    /// Announces the batches that will be fetched.
+    pub(crate) fn expect(&mut self, batches: &[Batch]) {
+        let chunks = batches.iter().flat_map(Batch::stored_chunks);
+        self.fetcher.expect(stored_ranges(&self.release, chunks));
     }
 
-    /// Bytes of an image that one order aims at.
+    /// Returns the length of a batch, in bytes of the image.
     pub(crate) const fn batch_len(&self) -> u64 {
         if self.local.is_some() {
             BATCH_LEN
@@ -62,78 +61,67 @@ impl<'f, 'a, S: Source> Supply<'f, 'a, S> {
         }
     }
 
-    /// The batch, with its stored bytes or the file that they are in. They are not checked yet.
-    pub(crate) async fn order(
-        &mut self,
-        release: &Release,
-        batch: Batch,
-    ) -> Result<Order, FetchError> {
-        let ranges = joined(release, stored(&batch));
-        if let Some(file) = &self.local {
-            self.read_locally += ranges
-                .iter()
-                .map(|range| range.end - range.start)
-                .sum::<u64>();
-            return Ok(Order {
-                batch,
-                stored: Stored::Local(Arc::clone(file)),
-            });
-        }
-        let mut fetched = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            fetched.push(
-                self.fetcher
-                    .range(range.start, (range.end - range.start) as usize)
-                    .await?,
-            );
-        }
-        Ok(Order {
-            batch,
-            stored: Stored::Fetched(fetched),
-        })
+    /// Returns the batch with its stored bytes, which are not verified yet. *Reads*, unless the
+    /// worker will read a local file.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub(crate) async fn fetch(&mut self, batch: Batch) -> Result<FetchedBatch, FetchError> {
+        let ranges = stored_ranges(&self.release, batch.stored_chunks());
+        let stored = if let Some(file) = &self.local {
+            self.read_locally += ranges.iter().map(len).sum::<u64>();
+            StoredBytes::Local(Arc::clone(file))
+        } else {
+            let mut fetched = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                let bytes = self.fetcher.range(range.start, len(&range) as usize);
+                fetched.push(bytes.await?);
+            }
+            StoredBytes::Fetched(fetched)
+        };
+        Ok(FetchedBatch { batch, stored })
     }
 
-    /// Goes back to the beginning of the payload, in a source that can.
-    pub(crate) fn again(&mut self, release: &Release) {
-        self.fetcher.seek_back(release.payload_range().start);
+    /// Returns to the beginning of the payload, in a source that can seek.
+    pub(crate) fn restart(&mut self) {
+        self.fetcher.seek_back(self.release.payload_range().start);
     }
 
-    /// Bytes taken from the source for orders that workers read by themselves.
+    /// Returns the number of bytes that workers read by themselves.
     pub(crate) const fn read_locally(&self) -> u64 {
         self.read_locally
     }
 }
 
-impl Order {
-    /// The stored bytes of each chunk that has to be taken from the source, in order, not checked
-    /// yet.
+impl FetchedBatch {
+    /// Takes the stored bytes of each of [`Batch::stored_chunks`], which are not verified yet.
+    /// *Reads* a local file.
     ///
     /// # Errors
     /// [`ApplyError::Fetch`].
-    pub(crate) fn take(&mut self, release: &Release) -> Result<Vec<Bytes>, ApplyError> {
-        let ranges = joined(release, stored(&self.batch));
-        let pieces = match &mut self.stored {
-            Stored::Fetched(pieces) => std::mem::take(pieces),
-            Stored::Local(file) => {
-                let read =
-                    |range: &Range<u64>| file.read(range.start, (range.end - range.start) as usize);
-                ranges
-                    .iter()
-                    .map(read)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(FetchError::from)?
-            }
+    pub(crate) fn take_stored(&mut self, release: &Release) -> Result<Vec<Bytes>, ApplyError> {
+        let ranges = match &mut self.stored {
+            StoredBytes::Fetched(ranges) => std::mem::take(ranges),
+            StoredBytes::Local(file) => stored_ranges(release, self.batch.stored_chunks())
+                .iter()
+                .map(|range| file.read(range.start, len(range) as usize))
+                .collect::<Result<_, _>>()
+                .map_err(FetchError::from)?,
         };
-        let mut pieces = pieces.into_iter();
+        let mut ranges = ranges.into_iter();
         let mut rest = Bytes::new();
-        let chunks = stored(&self.batch).map(|chunk| {
+        let split = |chunk: usize| {
             if rest.is_empty() {
-                rest = pieces.next().unwrap_or_default();
+                rest = ranges.next().unwrap_or_default();
             }
-            // A piece that is too short gives a chunk that is too short, which the check refuses.
+            // A range that is too short gives a chunk that is too short, which is then refused.
             let len = release.chunks()[chunk].stored_len as usize;
             rest.split_to(len.min(rest.len()))
-        });
-        Ok(chunks.collect())
+        };
+        Ok(self.batch.stored_chunks().map(split).collect())
     }
+}
+
+fn len(range: &Range<u64>) -> u64 {
+    range.end - range.start
 }

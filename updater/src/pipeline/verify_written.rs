@@ -1,263 +1,284 @@
-//! What was written is read back while more is written: part by part, each after a flush that
-//! followed its last write.
+//! Reading back while more is written: part by part, each after a flush that followed its last
+//! write.
 
-use crate::batch::{Origin, stretches};
+use super::read_back::{ChunkChecksums, compare_chunks};
+use crate::batch::{Origin, neighbours, total_len};
 use crate::error::ApplyError;
-use crate::pipeline::read_back::{Stretch, compare_all};
-use crate::scan::Survey;
-use crate::slot::writer::Sinks;
-use crate::worker_pool::Stop;
+use crate::scan::Scan;
+use crate::slot::writer::SlotWriter;
+use crate::worker_pool::{WorkerPool, join};
 use bundle::Release;
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Least bytes that are flushed and read back at a time: a disk may take dozens of milliseconds for
-/// each flush, and what is shorter than this is read back in one piece at the end.
-const PART_MIN: u64 = 64 << 20;
-/// Parts in which a release is read back, if they are not shorter than that.
-const PARTS: u64 = 16;
+/// Minimum length of a part: a disk may take dozens of milliseconds per flush. A shorter release is
+/// read back as a whole at the end.
+const MIN_PART_LEN: u64 = 64 << 20;
+/// Maximum number of parts.
+const MAX_PARTS: u64 = 16;
 
-/// Bytes that are flushed and read back at a time, of so many in all. *Pure.* On a disk with a head
-/// that would move to and fro nothing is read before all is written.
-pub(crate) fn part_len(all: u64, is_rotating: bool) -> u64 {
+/// Returns the length of a part, for a release of `total` bytes. *Pure.* On a rotating disk, whose
+/// head would move to and fro, the whole is one part.
+pub(crate) fn part_len(total: u64, is_rotating: bool) -> u64 {
     if is_rotating {
         u64::MAX
     } else {
-        (all / PARTS).max(PART_MIN)
+        (total / MAX_PARTS).max(MIN_PART_LEN)
     }
 }
 
-/// A chunk that was written, or lies in its place already, and the checksum of its verified bytes.
-pub(crate) type Note = (usize, u64);
-
-/// What has to read back as it was verified, and what of it did. Pure bookkeeping.
-pub(crate) struct Ledger {
-    release: Arc<Release>,
-    /// For each chunk, unless nobody asks for it.
-    entries: Vec<Option<Entry>>,
-    /// Flushes that have begun.
-    flushes: u32,
-    /// Bytes that were written, or found, since the last of them began.
-    waiting: u64,
+/// A chunk that was written or is in place, and the checksum of its verified bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenChunk {
+    pub(crate) number: usize,
+    pub(crate) checksum: u64,
 }
 
-/// A chunk.
+/// The chunks to read back, and those that were. *Pure.*
+pub(crate) struct ReadBackLedger {
+    release: Arc<Release>,
+    /// For each chunk; `None` if it is not to be read back.
+    entries: Vec<Option<Entry>>,
+    /// Number of flushes begun.
+    flushes: u32,
+    /// Bytes written since the last of them began.
+    unflushed: u64,
+}
+
+/// The state of a chunk.
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
-    sum: u64,
-    /// Flushes that had begun when it was known to be written; `None` if it is not.
+    checksum: u64,
+    /// Number of flushes begun when it was known to be written; `None` if it is not.
     written: Option<u32>,
-    /// The flush after which it read back, counted from 1.
-    proven: Option<u32>,
+    /// The flush after which it was read back, counted from 1.
+    verified: Option<u32>,
 }
 
 impl Entry {
-    /// Whether it read back after a flush that followed its last write.
-    fn is_proven(&self) -> bool {
-        matches!((self.written, self.proven), (Some(written), Some(proven)) if proven > written)
+    /// Returns whether it was read back after a flush that followed its last write.
+    fn is_verified(&self) -> bool {
+        self.written
+            .zip(self.verified)
+            .is_some_and(|(written, verified)| verified > written)
     }
 
-    /// Whether it has to be read back, and can be after flush `number`.
+    /// Returns whether it is to be read back after flush `number`.
     fn is_due(&self, number: u32) -> bool {
-        self.written.is_some_and(|written| written < number) && !self.is_proven()
+        self.written.is_some_and(|written| written < number) && !self.is_verified()
     }
 }
 
-impl Ledger {
-    /// Of all chunks that the survey wants, or of none; those that lie in their place already are
-    /// to be read back as well.
-    pub(crate) fn new(release: &Arc<Release>, survey: &Survey, is_asked_for: bool) -> Self {
-        let wanted = |origin: &Origin| is_asked_for && *origin != Origin::Unwanted;
-        let entries = survey
-            .origins
-            .iter()
-            .map(|origin| wanted(origin).then(Entry::default))
-            .collect();
+impl ReadBackLedger {
+    /// Returns a ledger of all chunks with a destination, those in place included; of none if
+    /// `read_back` is false.
+    pub(crate) fn new(release: &Arc<Release>, scan: &Scan, read_back: bool) -> Self {
+        let entry = |origin: &Origin| {
+            let is_read_back = read_back && *origin != Origin::Unwanted;
+            is_read_back.then(Entry::default)
+        };
         let mut ledger = Self {
             release: Arc::clone(release),
-            entries,
+            entries: scan.origins.iter().map(entry).collect(),
             flushes: 0,
-            waiting: 0,
+            unflushed: 0,
         };
-        let held = survey
-            .origins
-            .iter()
-            .enumerate()
-            .filter(|(_, origin)| **origin == Origin::Held);
-        for (chunk, _) in held {
-            ledger.wrote((chunk, survey.sums[chunk]));
+        for (number, origin) in scan.origins.iter().enumerate() {
+            if *origin == Origin::InPlace {
+                let checksum = scan.checksums[number];
+                ledger.add_written(WrittenChunk { number, checksum });
+            }
         }
         ledger
     }
 
-    /// A chunk was written; whatever was read of it before counts no more.
-    pub(crate) fn wrote(&mut self, (chunk, sum): Note) {
-        if let Some(Some(entry)) = self.entries.get_mut(chunk) {
-            (entry.sum, entry.written) = (sum, Some(self.flushes));
-            self.waiting += u64::from(self.release.chunks()[chunk].len);
+    /// Notes a write. An earlier read back of the chunk does not count any more.
+    fn add_written(&mut self, chunk: WrittenChunk) {
+        if let Some(Some(entry)) = self.entries.get_mut(chunk.number) {
+            entry.checksum = chunk.checksum;
+            entry.written = Some(self.flushes);
+            self.unflushed += u64::from(self.release.chunks()[chunk.number].len);
         }
     }
 
-    /// Says that a flush begins now. Returns its number.
-    pub(crate) const fn begin_flush(&mut self) -> u32 {
+    /// Notes the beginning of a flush. Returns its number.
+    const fn begin_flush(&mut self) -> u32 {
         self.flushes += 1;
-        self.waiting = 0;
+        self.unflushed = 0;
         self.flushes
     }
 
-    /// What can be read back after flush `number`, and was not.
-    pub(crate) fn due(&self, number: u32) -> Vec<Stretch> {
+    /// Returns the chunks to read back after flush `number`.
+    fn due(&self, number: u32) -> Vec<ChunkChecksums> {
         let is_due = |chunk: usize| self.entries[chunk].is_some_and(|entry| entry.is_due(number));
-        let sums =
-            |chunks: Range<usize>| self.entries[chunks].iter().flatten().map(|entry| entry.sum);
-        let stretches = stretches(&self.release, is_due).into_iter();
-        stretches
-            .map(|chunks| Stretch {
-                sums: sums(chunks.clone()).collect(),
+        neighbours(&self.release, is_due)
+            .into_iter()
+            .map(|chunks| ChunkChecksums {
+                checksums: self.checksums(chunks.clone()),
                 chunks,
             })
             .collect()
     }
 
-    /// These chunks read back after flush `number`. Returns how many bytes they have.
-    pub(crate) fn prove(&mut self, chunks: Range<usize>, number: u32) -> u64 {
+    fn checksums(&self, chunks: Range<usize>) -> Vec<u64> {
+        let entries = self.entries[chunks].iter().flatten();
+        entries.map(|entry| entry.checksum).collect()
+    }
+
+    /// Notes that chunks were read back after flush `number`. Returns their length in bytes.
+    fn add_verified(&mut self, chunks: Range<usize>, number: u32) -> u64 {
         for entry in self.entries[chunks.clone()].iter_mut().flatten() {
-            entry.proven = Some(number);
+            entry.verified = Some(number);
         }
-        self.release.chunks()[chunks]
-            .iter()
-            .map(|chunk| u64::from(chunk.len))
-            .sum()
+        total_len(&self.release, chunks)
     }
 
-    /// Bytes that read back.
-    pub(crate) fn proven_bytes(&self) -> u64 {
-        let chunks = self.entries.iter().zip(self.release.chunks());
-        let proven = chunks.filter(|(entry, _)| entry.is_some_and(|entry| entry.is_proven()));
-        proven.map(|(_, chunk)| u64::from(chunk.len)).sum()
+    /// Returns the number of bytes that were read back.
+    pub(crate) fn verified_bytes(&self) -> u64 {
+        let is_verified =
+            |chunk: &usize| self.entries[*chunk].is_some_and(|entry| entry.is_verified());
+        total_len(&self.release, (0..self.entries.len()).filter(is_verified))
     }
 }
 
-/// Reads back at the same time as others write. What it finds out by the end is a [`Ledger`].
-pub(crate) struct Proving {
-    notes: mpsc::UnboundedSender<Vec<Note>>,
+/// Reads back in a task of its own while chunks are written.
+pub(crate) struct ReadBackTracker {
+    written: mpsc::UnboundedSender<Vec<WrittenChunk>>,
     failed: watch::Receiver<bool>,
-    task: JoinHandle<Result<Ledger, ApplyError>>,
+    task: JoinHandle<Result<ReadBackLedger, ApplyError>>,
 }
 
-impl Proving {
-    /// Begins: from now on each `part_len` bytes that were written are flushed, and read back by
-    /// half as many threads as write, since those need the processors.
+impl ReadBackTracker {
+    /// Starts the task. Whenever `part_len` bytes were written, it flushes them and reads them back
+    /// with half of the threads of `pool`, because writing needs the processors.
     pub(crate) fn start(
-        sinks: &Arc<Sinks>,
-        ledger: Ledger,
+        writer: &Arc<SlotWriter>,
+        ledger: ReadBackLedger,
         part_len: u64,
-        (jobs, stop): (usize, &Stop),
+        pool: &WorkerPool,
     ) -> Self {
-        let (notes, written) = mpsc::unbounded_channel();
-        let (fail, failed) = watch::channel(false);
-        let (sinks, stop, jobs) = (Arc::clone(sinks), stop.clone(), jobs.div_ceil(2));
+        let (written, receiver) = mpsc::unbounded_channel();
+        let (failed_sender, failed) = watch::channel(false);
+        let task = PartVerifier {
+            writer: Arc::clone(writer),
+            ledger,
+            written: receiver,
+            part_len,
+            pool: pool.half(),
+        };
         let task = tokio::spawn(async move {
-            let ended = prove_parts(&sinks, ledger, written, part_len, (jobs, &stop)).await;
+            let ended = task.verify_parts().await;
             if ended.is_err() {
-                fail.send_replace(true);
+                failed_sender.send_replace(true);
             }
             ended
         });
         Self {
-            notes,
+            written,
             failed,
             task,
         }
     }
 
-    /// Takes note of chunks that were written.
-    pub(crate) fn wrote(&self, notes: Vec<Note>) {
-        // Who does not listen any more has failed, which `failed` and `end` tell.
-        drop(self.notes.send(notes));
+    /// Notes chunks that were written.
+    pub(crate) fn add_written(&self, chunks: Vec<WrittenChunk>) {
+        // A closed channel means that the task failed, which `failed` and `finish` report.
+        drop(self.written.send(chunks));
     }
 
-    /// Waits until something did not read back, or could not be flushed: nothing more need be
-    /// written.
+    /// Waits until reading back or a flush failed, so that no more needs to be written.
     pub(crate) fn failed(&self) -> impl Future<Output = ()> + use<> {
         let mut failed = self.failed.clone();
         async move {
-            // An end without a word is a panic, which `end` passes on.
+            // A closed channel means a panic, which continues in `finish`.
             if failed.wait_for(|failed| *failed).await.is_err() {}
         }
     }
 
-    /// Waits until the part that is being read back is done; what was written since then is left to
-    /// be.
+    /// Waits for the part that is being read back. Chunks written after it are left for the end.
     ///
     /// # Errors
     /// [`ApplyError::ReadBack`], [`ApplyError::Write`] of a flush, [`ApplyError::Stopped`].
-    pub(crate) async fn end(self) -> Result<Ledger, ApplyError> {
-        let Self { notes, task, .. } = self;
-        drop(notes);
-        task.await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    pub(crate) async fn finish(self) -> Result<ReadBackLedger, ApplyError> {
+        let Self { written, task, .. } = self;
+        drop(written);
+        join(task).await
     }
 }
 
-async fn prove_parts(
-    sinks: &Arc<Sinks>,
-    mut ledger: Ledger,
-    mut written: mpsc::UnboundedReceiver<Vec<Note>>,
+struct PartVerifier {
+    writer: Arc<SlotWriter>,
+    ledger: ReadBackLedger,
+    written: mpsc::UnboundedReceiver<Vec<WrittenChunk>>,
     part_len: u64,
-    workers: (usize, &Stop),
-) -> Result<Ledger, ApplyError> {
-    loop {
-        // All that is known to be written before a flush begins is of its part.
-        while let Ok(notes) = written.try_recv() {
-            notes.into_iter().for_each(|note| ledger.wrote(note));
+    pool: WorkerPool,
+}
+
+impl PartVerifier {
+    async fn verify_parts(mut self) -> Result<ReadBackLedger, ApplyError> {
+        loop {
+            // All chunks that are known to be written before a flush begins belong to its part.
+            while let Ok(chunks) = self.written.try_recv() {
+                self.add_written(chunks);
+            }
+            if self.written.is_closed() && self.written.is_empty() {
+                return Ok(self.ledger);
+            }
+            if self.ledger.unflushed >= self.part_len {
+                let number = flush(&self.writer, &mut self.ledger).await?;
+                compare_due(&self.writer, &mut self.ledger, number, &self.pool, |_| ()).await?;
+            } else if let Some(chunks) = self.written.recv().await {
+                self.add_written(chunks);
+            }
         }
-        if written.is_closed() && written.is_empty() {
-            return Ok(ledger);
-        }
-        if ledger.waiting >= part_len {
-            let number = flush(sinks, &mut ledger).await?;
-            compare_due(sinks, &mut ledger, number, workers, |_| ()).await?;
-        } else if let Some(notes) = written.recv().await {
-            notes.into_iter().for_each(|note| ledger.wrote(note));
+    }
+
+    fn add_written(&mut self, chunks: Vec<WrittenChunk>) {
+        for chunk in chunks {
+            self.ledger.add_written(chunk);
         }
     }
 }
 
-/// Makes everything written so far durable. Returns the number of the flush. *Writes* nothing
-/// itself.
+/// Makes everything written so far durable. Returns the number of the flush.
 ///
 /// # Errors
 /// [`ApplyError::Write`].
-pub(crate) async fn flush(sinks: &Arc<Sinks>, ledger: &mut Ledger) -> Result<u32, ApplyError> {
-    let (number, sinks) = (ledger.begin_flush(), Arc::clone(sinks));
-    let flushed = tokio::task::spawn_blocking(move || sinks.flush()).await;
-    let flushed = flushed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    flushed.map_err(|error| ApplyError::Write {
-        what: "flush",
-        error,
-    })?;
+///
+/// # Power loss
+/// Before it returns, any of the bytes since the last flush may be missing.
+pub(crate) async fn flush(
+    writer: &Arc<SlotWriter>,
+    ledger: &mut ReadBackLedger,
+) -> Result<u32, ApplyError> {
+    let number = ledger.begin_flush();
+    let writer = Arc::clone(writer);
+    join(tokio::task::spawn_blocking(move || writer.flush()))
+        .await
+        .map_err(|error| ApplyError::Write {
+            what: "flush",
+            error,
+        })?;
     Ok(number)
 }
 
-/// Reads back what can be after flush `number`, and was not. *Reads.*
+/// Reads back the chunks that are due after flush `number`, and calls `on_bytes` with the number of
+/// bytes that are equal. *Reads.*
 ///
 /// # Errors
 /// [`ApplyError::ReadBack`], [`ApplyError::Stopped`].
 pub(crate) async fn compare_due(
-    sinks: &Arc<Sinks>,
-    ledger: &mut Ledger,
+    writer: &Arc<SlotWriter>,
+    ledger: &mut ReadBackLedger,
     number: u32,
-    workers: (usize, &Stop),
-    mut told: impl FnMut(u64),
+    pool: &WorkerPool,
+    mut on_bytes: impl FnMut(u64),
 ) -> Result<(), ApplyError> {
     let due = ledger.due(number);
-    compare_all(sinks, due, workers, |chunks| {
-        told(ledger.prove(chunks, number))
-    })
-    .await
+    let on_equal = |chunks| on_bytes(ledger.add_verified(chunks, number));
+    compare_chunks(writer, due, pool, on_equal).await
 }
 
 #[cfg(test)]
@@ -267,7 +288,7 @@ mod tests {
     #[test]
     fn a_chunk_is_due_after_a_flush_that_began_after_its_last_write() {
         let never = Entry::default();
-        assert!(!never.is_due(7) && !never.is_proven());
+        assert!(!never.is_due(7) && !never.is_verified());
         // The second flush had begun by the time of the write.
         let written = Entry {
             written: Some(2),
@@ -277,29 +298,32 @@ mod tests {
             [1, 2, 3].map(|number| written.is_due(number)),
             [false, false, true]
         );
-        assert!(!written.is_proven());
-        let proven = Entry {
-            proven: Some(3),
+        assert!(!written.is_verified());
+        let verified = Entry {
+            verified: Some(3),
             ..written
         };
-        assert!(proven.is_proven() && !proven.is_due(4));
-        let again = Entry {
+        assert!(verified.is_verified() && !verified.is_due(4));
+        let written_again = Entry {
             written: Some(3),
-            ..proven
+            ..verified
         };
         assert!(
-            !again.is_proven(),
-            "what was read before it was written again counts no more"
+            !written_again.is_verified(),
+            "a read back before the last write does not count"
         );
-        assert_eq!([3, 4].map(|number| again.is_due(number)), [false, true]);
+        assert_eq!(
+            [3, 4].map(|number| written_again.is_due(number)),
+            [false, true]
+        );
     }
 
     #[test]
-    fn what_is_short_is_read_back_at_the_end_and_so_is_everything_on_a_disk_with_a_head() {
+    fn a_short_release_and_a_rotating_disk_are_read_back_at_the_end() {
         let (mib, gib) = (1 << 20, 1 << 30);
         assert!(part_len(60 * mib, false) > 60 * mib);
         assert_eq!(
-            [gib, 4 * gib].map(|all| part_len(all, false)),
+            [gib, 4 * gib].map(|total| part_len(total, false)),
             [64 * mib, 256 * mib]
         );
         assert!(part_len(4 * gib, true) > 4 * gib);

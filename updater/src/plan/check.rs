@@ -1,23 +1,22 @@
-//! Whether a bundle is worth applying: the question of whoever updates by itself. Pure.
+//! The decision of unattended updates whether a bundle is worth applying. *Pure.*
 
 use super::{Facts, Refusal, identity, plan};
 use bundle::Release;
 use record::{Choice, Reason, Slot, Status};
 
-/// What a bundle is to a machine.
+/// A bundle compared with the releases of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its rollback index is higher than that of the running release, or it is another release with
-    /// the same one.
+    /// It is another release than the running one, and its rollback index is not lower.
     Newer,
-    /// It runs.
+    /// It is the running release.
     Same,
-    /// It waits in a slot for its trial.
+    /// It is in a slot and waits for its first boot.
     Waiting(Slot),
-    /// It was tried in a slot, and failed.
+    /// It is in a slot and failed there.
     Failed(Slot, Reason),
-    /// It lies in a slot that is not run, since somebody went back from it or marked it bad.
-    Left(Slot),
+    /// It is in a slot, but an operator rolled it back or marked it bad.
+    RolledBack(Slot),
     /// Its rollback index is lower than that of the running release.
     Older,
     /// It cannot be applied.
@@ -25,7 +24,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word in JSON.
+    /// Returns the word in JSON.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -33,14 +32,14 @@ impl Verdict {
             Self::Same => "same",
             Self::Waiting(_) => "waiting",
             Self::Failed(..) => "failed",
-            Self::Left(_) => "left",
+            Self::RolledBack(_) => "rolled-back",
             Self::Older => "older",
             Self::Refused(_) => "refused",
         }
     }
 }
 
-/// What runs, or would if the machine were started: a slot, or nothing where neither can be.
+/// Returns the running slot; if none runs, the default slot.
 #[must_use]
 pub fn running(facts: &Facts<'_>) -> Slot {
     match facts.booted {
@@ -49,27 +48,26 @@ pub fn running(facts: &Facts<'_>) -> Slot {
     }
 }
 
-/// What `release` is to the machine. *Pure.*
+/// Compares `release` with the releases of the machine.
 #[must_use]
 pub fn verdict(facts: &Facts<'_>, release: &Release) -> Verdict {
     let offered = identity(release);
     let slot = running(facts);
     let [runs, other] = [slot, slot.other()].map(|slot| facts.record.slot(slot));
-    let runs_now = runs.release == offered && runs.status != Status::Unbootable;
-    if runs_now {
+    if runs.release == offered && runs.status != Status::Unbootable {
         return Verdict::Same;
     }
     if other.release == offered {
         match (other.status, other.reason) {
             (Status::Pending { .. }, _) => return Verdict::Waiting(slot.other()),
             (Status::Good { .. }, _) if offered.rollback_index >= runs.release.rollback_index => {
-                return Verdict::Left(slot.other());
+                return Verdict::RolledBack(slot.other());
             }
             (Status::Unbootable, Reason::MarkedBad | Reason::RolledBack) => {
-                return Verdict::Left(slot.other());
+                return Verdict::RolledBack(slot.other());
             }
-            // Nothing was tried: the writing was cut off, or it is too old by now, which the plan
-            // finds out.
+            // It was never tried: the apply was interrupted, or it is too old by now, which the
+            // plan finds.
             (
                 Status::Unbootable,
                 Reason::None

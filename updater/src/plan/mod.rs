@@ -1,4 +1,6 @@
-//! The plan: from facts to what would be written, or to the reason why nothing will be. Pure.
+//! The plan: from facts to the destinations of all images, or to a refusal. *Pure.*
+//!
+//! [`check`] tells unattended updates whether a bundle is worth applying.
 
 pub mod check;
 
@@ -6,30 +8,31 @@ use bootctl::disk::Disk;
 use bootctl::transition::{self, TargetSlot};
 use bundle::verity::Layout;
 use bundle::{ImageRole, Release, UpdaterVersion};
-use record::gpt::{Partition, Partitions};
-use record::{Choice, Record, Slot};
+use record::gpt::Partitions;
+use record::{Choice, Guid, PartitionName, Record, Slot};
 use seal::SEAL_LEN;
 
-/// Largest guard that is taken into memory: a signed bundle could otherwise ask for any amount.
+/// Maximum length of a guard image, which is kept in memory: a signed bundle could otherwise demand
+/// any amount.
 pub const MAX_GUARD: u64 = 4 * 1024 * 1024;
 
-/// What is known of the machine when the plan is made.
+/// The facts of a machine that a plan depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The boot record.
     pub record: &'a Record,
     /// The partitions of the disk.
     pub partitions: &'a Partitions,
-    /// Bytes in a sector.
+    /// Bytes per sector.
     pub sector_size: u32,
-    /// What runs; recovery too where nothing of this disk does.
+    /// The running system; recovery if it is not a slot of this disk.
     pub booted: Choice,
-    /// What the bundle is applied for.
+    /// The images to write.
     pub scope: Scope,
 }
 
 impl<'a> Facts<'a> {
-    /// The facts of `disk`, with `record` as its boot record. *Pure.*
+    /// Returns the facts of `disk`, with `record` as its boot record.
     #[must_use]
     pub fn of(disk: &'a Disk, record: &'a Record, booted: Choice, scope: Scope) -> Self {
         Self {
@@ -42,60 +45,60 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// What a bundle is applied for.
+/// The images to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Boot and root image into the target slot.
+    /// Boot and root image, into the target slot.
     Update,
-    /// The same, and the recovery partition and the guard on the EFI system partition with it.
+    /// All images: also recovery, and the guard on the EFI system partition.
     Install,
 }
 
-/// Where an image goes.
+/// The destination of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// The target slot's boot partition, behind the seal.
+    /// The boot partition of the target slot, behind the seal.
     Boot,
-    /// The target slot's root partition.
+    /// The root partition of the target slot.
     Root,
     /// The recovery partition, behind the seal.
     Recovery,
-    /// Into memory, for the installer to put on the EFI system partition.
+    /// Memory, from where the installer writes it to the EFI system partition.
     Memory,
-    /// Nowhere: this machine keeps what it has.
+    /// None: an update does not write this image.
     Nowhere,
 }
 
-/// What an apply will do.
+/// The plan of an apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The slot that is written.
+    /// The slot to write.
     pub target: TargetSlot,
-    /// The release, as the record will name it.
+    /// The release, as the boot record will name it.
     pub release: record::Release,
-    /// Whether committing it makes older releases unbootable.
+    /// Its commit makes older releases unbootable.
     pub revoke: bool,
-    /// Destination of each image of the bundle, in the bundle's order.
+    /// The destination of each image, in the order of the bundle.
     pub destinations: Vec<Destination>,
 }
 
-/// Why a bundle is not applied. Nothing was changed.
+/// A bundle that must not be applied. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No slot may be written.
+    /// No slot can be the target.
     #[error(transparent)]
     NoTarget(#[from] transition::Refusal),
     /// The release is for other hardware.
-    #[error("release {version} is for {offered}: this machine is {machine}")]
+    #[error("release {version} is compatible with {offered}: this machine is {machine}")]
     Incompatible {
         /// The release.
         version: String,
-        /// What it is compatible with.
+        /// Hardware that it is compatible with.
         offered: String,
-        /// What the machine is.
+        /// Hardware of this machine.
         machine: String,
     },
-    /// The release is older than the machine accepts.
+    /// The rollback index of the release is below the floor of the machine.
     #[error(
         "release {version} has rollback index {offered}: this machine accepts {floor} or higher"
     )]
@@ -107,76 +110,79 @@ pub enum Refusal {
         /// The floor.
         floor: u64,
     },
-    /// The release asks for a later updater.
+    /// The release requires a later updater.
     #[error("release {version} needs updater {needed} or later: this is {have}")]
     UpdaterTooOld {
         /// The release.
         version: String,
-        /// What it needs.
+        /// Version that it needs.
         needed: UpdaterVersion,
-        /// What this is.
+        /// Version of this updater.
         have: UpdaterVersion,
     },
-    /// The firmware starts only what is signed for Secure Boot, and the boot image is not.
+    /// Secure Boot is on, and the boot image is not signed for it.
     #[error(
-        "release {version} is not signed for Secure Boot, which is on: the firmware would not start it"
+        "release {version} is not signed for Secure Boot, which is on: \
+         the firmware would not start it"
     )]
     Unsigned {
         /// The release.
         version: String,
     },
-    /// The bundle holds only what changed since another release, and there is none to start from.
-    #[error("release {version} comes as a delta to {base}: an installation needs a whole bundle")]
+    /// The bundle is a delta, and an installation has no base for it.
+    #[error("release {version} is a delta to {base}: an installation needs a full bundle")]
     Delta {
         /// The release.
         version: String,
-        /// What it builds upon.
+        /// Its base.
         base: String,
     },
-    /// The slot that does not become the target holds another release than the delta builds upon.
-    #[error("release {version} comes as a delta to {base}: slot {slot} holds {holds}")]
+    /// The other slot holds another release than the base of the delta.
+    #[error("release {version} is a delta to {base}: slot {slot} holds {holds}")]
     OtherBase {
         /// The release.
         version: String,
-        /// What it builds upon.
+        /// Its base.
         base: String,
         /// The slot.
         slot: Slot,
-        /// What it holds.
+        /// Release in it.
         holds: String,
     },
-    /// It holds a release of that name, but not those images.
+    /// The other slot holds the base by version, but with other images.
     #[error(
-        "release {version} comes as a delta to {base}: the {role} image in slot {slot} is another one"
+        "release {version} is a delta to {base}: \
+         slot {slot} holds another {role} image of that version"
     )]
     OtherBuild {
         /// The release.
         version: String,
-        /// What it builds upon.
+        /// Its base.
         base: String,
         /// The slot.
         slot: Slot,
         /// The image.
         role: ImageRole,
     },
-    /// It cannot be told what it holds.
+    /// The content of the other slot cannot be determined.
     #[error(
-        "release {version} comes as a delta to {base}: what slot {slot} holds cannot be told: {error}"
+        "release {version} is a delta to {base}: the content of slot {slot} is unknown: {error}"
     )]
     BaseUnknown {
         /// The release.
         version: String,
-        /// What it builds upon.
+        /// Its base.
         base: String,
         /// The slot.
         slot: Slot,
-        /// Why.
+        /// The cause.
         error: String,
     },
-    /// The slot is to be repaired with another bundle of its release, and it cannot be told that
-    /// the images are the same.
+    /// The slot is to be repaired with another bundle of its release, which has other images as far
+    /// as can be determined.
     #[error(
-        "slot {slot} holds release {version}, but not by this bundle, and it cannot be told that the images are the same: the bundle it was made of can repair it, or this one can be applied"
+        "slot {slot} holds release {version} from another bundle, and its images are not known to \
+         be the same: repair it with that bundle, or apply this one"
     )]
     OtherBundle {
         /// The slot.
@@ -184,7 +190,7 @@ pub enum Refusal {
         /// The release.
         version: String,
     },
-    /// The slot is to be repaired with another release than it holds.
+    /// The slot is to be repaired with the bundle of another release.
     #[error("slot {slot} holds release {holds}: the bundle is release {offered}")]
     OtherRelease {
         /// The slot.
@@ -197,47 +203,47 @@ pub enum Refusal {
     /// The bundle lacks an image.
     #[error("bundle has no {0} image")]
     ImageMissing(ImageRole),
-    /// An image does not fit.
+    /// An image does not fit into its partition.
     #[error("{role} image needs {needed} bytes: partition {partition} has {have}")]
     TooLarge {
         /// The image.
         role: ImageRole,
         /// The partition.
-        partition: &'static str,
-        /// Bytes that the partition must have.
+        partition: PartitionName,
+        /// Bytes needed.
         needed: u64,
-        /// Bytes that it has.
+        /// Bytes in the partition.
         have: u64,
     },
     /// The disk lacks a partition.
     #[error("disk has no {0} partition")]
-    PartitionMissing(&'static str),
-    /// A partition is not the one that the boot record names.
+    PartitionMissing(PartitionName),
+    /// A partition has another GUID than in the boot record.
     #[error("partition {0} is not the one in the boot record")]
-    PartitionReplaced(&'static str),
+    PartitionReplaced(PartitionName),
 }
 
-/// The same release runs already and is committed: nothing needs to be done.
+/// The release runs already, and is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpToDate {
-    /// The slot that holds it.
+    /// Its slot.
     pub slot: Slot,
 }
 
-/// What comes of planning.
+/// Result of planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Planned {
-    /// There is something to do.
+    /// The release is to be applied.
     Apply(Plan),
-    /// There is not.
+    /// There is nothing to do.
     UpToDate(UpToDate),
 }
 
-/// Plans the application of `release`. *Pure.*
+/// Returns the plan of applying `release`.
 ///
 /// # Errors
-/// A [`Refusal`], in this order: hardware, floor, updater, target slot, base, images, partitions,
-/// sizes.
+/// The first [`Refusal`] in this order: hardware, floor, updater, target slot, base, images,
+/// partitions, sizes.
 pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     let identity = identity(release);
     check_release(facts.record, release, &identity)?;
@@ -257,10 +263,11 @@ pub fn plan(facts: &Facts<'_>, release: &Release) -> Result<Planned, Refusal> {
     }))
 }
 
-/// Plans the repair of `slot` with the bundle of the release that it holds. *Pure.*
+/// Returns the plan of repairing `slot` with the bundle of the release that it holds.
 ///
 /// # Errors
-/// A [`Refusal`]: hardware, floor, updater, target slot, release, base, images, partitions, sizes.
+/// The first [`Refusal`] in this order: hardware, floor, updater, target slot, release, base,
+/// images, partitions, sizes.
 pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<Plan, Refusal> {
     let identity = identity(release);
     check_release(facts.record, release, &identity)?;
@@ -291,7 +298,7 @@ pub fn plan_repair(facts: &Facts<'_>, release: &Release, slot: Slot) -> Result<P
     })
 }
 
-/// Where each image goes, if all that is required is there and fits.
+/// Returns the destination of each image.
 fn destinations(
     facts: &Facts<'_>,
     release: &Release,
@@ -316,7 +323,7 @@ fn destinations(
     Ok(destinations)
 }
 
-/// What the boot record will call the release.
+/// Returns the release as the boot record names it.
 pub(crate) fn identity(release: &Release) -> record::Release {
     let statement = release.statement();
     record::Release {
@@ -363,8 +370,8 @@ fn check_release(
             floor: record.floor,
         });
     }
-    // The package's own version always parses; were it not to, nothing newer than 0.0.0 would be
-    // applied.
+    // The version of the package always parses. If it did not, every release with a minimum would
+    // be refused.
     let have: UpdaterVersion = env!("CARGO_PKG_VERSION").parse().unwrap_or_default();
     match release.manifest().min_updater {
         Some(needed) if needed > have => Err(Refusal::UpdaterTooOld {
@@ -376,8 +383,8 @@ fn check_release(
     }
 }
 
-/// Whether a delta can build upon the slot beside the target, as far as the record tells; the slot
-/// itself is asked later.
+/// Checks by the boot record that the other slot holds the base of a delta. The slot itself is read
+/// later.
 fn check_base(facts: &Facts<'_>, release: &Release, target: Slot) -> Result<(), Refusal> {
     let Some(base) = &release.manifest().base else {
         return Ok(());
@@ -421,65 +428,63 @@ fn destination(role: ImageRole, scope: Scope) -> Destination {
     }
 }
 
-/// Bytes that each partition has for an image.
+/// The sizes of the partitions that images go to, in bytes.
 struct Room {
-    boot: (&'static str, u64),
-    root: (&'static str, u64),
-    recovery: (&'static str, u64),
+    boot: PartitionSize,
+    root: PartitionSize,
+    recovery: PartitionSize,
+}
+
+#[derive(Clone, Copy)]
+struct PartitionSize {
+    partition: PartitionName,
+    bytes: u64,
 }
 
 impl Room {
     fn find(facts: &Facts<'_>, slot: Slot) -> Result<Self, Refusal> {
-        let (boot, root) = match slot {
-            Slot::A => ("boot-a", "root-a"),
-            Slot::B => ("boot-b", "root-b"),
-        };
         let state = facts.record.slot(slot);
-        let bytes = |partition: Option<Partition>, uuid, name| {
-            let partition = partition.ok_or(Refusal::PartitionMissing(name))?;
-            if partition.uuid != uuid {
-                return Err(Refusal::PartitionReplaced(name));
+        let size = |partition: PartitionName, uuid: Guid| {
+            let found = facts
+                .partitions
+                .get(partition)
+                .ok_or(Refusal::PartitionMissing(partition))?;
+            if found.uuid != uuid {
+                return Err(Refusal::PartitionReplaced(partition));
             }
-            Ok((
-                name,
-                partition
-                    .sectors()
-                    .saturating_mul(u64::from(facts.sector_size)),
-            ))
+            let bytes = found.sectors().saturating_mul(facts.sector_size.into());
+            Ok(PartitionSize { partition, bytes })
         };
-        let partitions = facts.partitions;
         Ok(Self {
-            boot: bytes(partitions.boot(slot), state.boot_uuid, boot)?,
-            root: bytes(partitions.root(slot), state.root_uuid, root)?,
-            recovery: bytes(partitions.recovery, facts.record.recovery_uuid, "recovery")?,
+            boot: size(PartitionName::boot(slot), state.boot_uuid)?,
+            root: size(PartitionName::root(slot), state.root_uuid)?,
+            recovery: size(PartitionName::Recovery, facts.record.recovery_uuid)?,
         })
     }
 
     fn check(&self, role: ImageRole, size: u64, destination: Destination) -> Result<(), Refusal> {
-        let ((partition, have), header) = match destination {
+        let (room, header) = match destination {
             Destination::Boot => (self.boot, SEAL_LEN as u64),
             Destination::Root => (self.root, 0),
             Destination::Recovery => (self.recovery, SEAL_LEN as u64),
-            Destination::Memory if size > MAX_GUARD => {
-                return Err(Refusal::TooLarge {
-                    role,
-                    partition: "esp",
-                    needed: size,
-                    have: MAX_GUARD,
-                });
-            }
-            Destination::Memory | Destination::Nowhere => return Ok(()),
+            Destination::Memory => (
+                PartitionSize {
+                    partition: PartitionName::Esp,
+                    bytes: MAX_GUARD,
+                },
+                0,
+            ),
+            Destination::Nowhere => return Ok(()),
         };
         let needed = size.saturating_add(header);
-        if needed > have {
-            Err(Refusal::TooLarge {
+        if needed > room.bytes {
+            return Err(Refusal::TooLarge {
                 role,
-                partition,
+                partition: room.partition,
                 needed,
-                have,
-            })
-        } else {
-            Ok(())
+                have: room.bytes,
+            });
         }
+        Ok(())
     }
 }

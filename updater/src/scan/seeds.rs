@@ -1,245 +1,181 @@
-//! What the other slot holds: blocks that chunks can be put together from, instead of being
-//! fetched.
+//! Seeds: blocks of the other slot, from which chunks are put together instead of being fetched.
 //!
-//! Nothing in it is trusted, not even that it stays as it is: what was put together must have the
-//! chunk's SHA-256.
+//! Their content is not trusted, not even that it stays the same: a chunk that was put together
+//! must have its signed digest.
 
 use crate::batch::Origin;
 use crate::batch::hints::Hints;
 use crate::error::ApplyError;
-use crate::slot::stored_metadata as kept;
-use crate::worker_pool::{Stop, Workers};
+use crate::slot::stored_metadata::{SealedSlot, StoredMetadata};
+use crate::worker_pool::WorkerPool;
 use bootctl::device::{AlignedBuffer, BlockDevice};
-use bootctl::disk::{Disk, Window};
+use bootctl::disk::Window;
 use bundle::limits::{BLOCK_LEN, HINT_LEN};
 use bundle::{ImageRole, Release, block_hint};
-use record::Slot;
-use seal::{SEAL_LEN, Statement, Trust};
+use record::PartitionName;
+use seal::SEAL_LEN;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Blocks that are read at a time.
+/// Blocks per read.
 const READ_BLOCKS: u32 = 256;
-/// Below this many blocks everything is looked at; above it a sample is looked at first.
-const SAMPLE_FROM: u32 = 16 * 1024;
-/// Places of the sample, and blocks of each. If not even one block of them is wanted, less than
-/// about one in three hundred is, and looking at all of them is not worth it.
-const SAMPLE: (u32, u32) = (256, 4);
-/// Stands for a block of zeroes, which needs no place.
+/// Number of blocks from which on a sample is read before all blocks are.
+const MIN_BLOCKS_TO_SAMPLE: u32 = 16 * 1024;
+/// Number of places in the sample.
+const SAMPLE_PLACES: u32 = 256;
+/// Blocks at each place of the sample. If none of the 1024 blocks is needed, fewer than about one
+/// in three hundred of all blocks is, and reading them is not worth it.
+const SAMPLE_BLOCKS: u32 = 4;
+/// Stands for a block of zeroes, which needs no seed.
 const ZERO: u32 = u32::MAX;
 
-/// The partitions of the slot that is not written to, as one row of blocks.
+/// The boot and root partition of the other slot, as one sequence of numbered blocks.
 #[derive(Default)]
 pub(crate) struct Seeds {
-    windows: Vec<(Window, Range<u32>)>,
+    partitions: Vec<SeedPartition>,
+}
+
+struct SeedPartition {
+    window: Window,
+    blocks: Range<u32>,
 }
 
 impl Seeds {
-    /// Boot and root partition of `slot`, as far as they are there, and as far as they hold
-    /// anything: how long its images are stands in its seal and in what it keeps of its bundle.
-    /// Where that cannot be told, all of a partition. *Reads* these.
-    pub(crate) fn of(disk: &Disk, slot: Slot, trust: &Trust) -> Self {
-        let partitions = [
-            (disk.boot(slot), ImageRole::Boot),
-            (disk.root(slot), ImageRole::Root),
-        ];
-        let known = disk
-            .boot(slot)
-            .ok()
-            .and_then(|boot| kept::read(&boot, trust).ok());
-        let mut windows = Vec::new();
+    /// Returns the blocks of a slot that its images occupy, by its metadata; all blocks of a
+    /// partition if the length of its image is unknown. *Reads* the metadata.
+    pub(crate) fn of(slot: SealedSlot<'_>) -> Self {
+        let metadata = slot.metadata().ok();
+        let mut partitions = Vec::new();
         let mut first = 0_u32;
-        for (window, role) in partitions {
-            let Ok(window) = window else { continue };
-            let len = known
+        for (name, role) in [
+            (PartitionName::boot(slot.slot), ImageRole::Boot),
+            (PartitionName::root(slot.slot), ImageRole::Root),
+        ] {
+            let Ok(window) = slot.disk.partition(name) else {
+                continue;
+            };
+            let len = metadata
                 .as_ref()
-                .and_then(|known| held_len(known, role))
-                .unwrap_or(u64::MAX);
-            // 16 TiB in all; of what goes beyond nothing is looked at.
-            let len = len
+                .and_then(|metadata| occupied_len(metadata, role))
+                .unwrap_or(u64::MAX)
                 .div_ceil(u64::from(BLOCK_LEN))
                 .min(window.len() / u64::from(BLOCK_LEN));
+            // Block numbers reach up to 16 TiB; blocks beyond that are not used.
             let blocks = u32::try_from(len).unwrap_or(ZERO);
             let end = first.saturating_add(blocks);
-            windows.push((window, first..end));
-            // One number is left out, so that nothing seems to go on from one partition to the
-            // next.
+            partitions.push(SeedPartition {
+                window,
+                blocks: first..end,
+            });
+            // One number is left out, so that the partitions do not seem to be adjacent.
             first = end.saturating_add(1);
         }
-        Self { windows }
+        Self { partitions }
     }
 
-    /// Reads blocks that lie next to each other.
-    fn read(&self, first: u32, into: &mut [u8]) -> io::Result<()> {
-        let holds = |(_, blocks): &&(Window, Range<u32>)| blocks.contains(&first);
-        let (window, blocks) = self
-            .windows
+    fn partition_of(&self, block: u32) -> Option<&SeedPartition> {
+        self.partitions
             .iter()
-            .find(holds)
-            .ok_or(io::ErrorKind::NotFound)?;
-        window.read_once_at(u64::from(first - blocks.start) * u64::from(BLOCK_LEN), into)
+            .find(|partition| partition.blocks.contains(&block))
+    }
+
+    /// Reads adjacent blocks.
+    fn read(&self, first: u32, into: &mut [u8]) -> io::Result<()> {
+        let partition = self.partition_of(first).ok_or(io::ErrorKind::NotFound)?;
+        let offset = u64::from(first - partition.blocks.start) * u64::from(BLOCK_LEN);
+        partition.window.read_once_at(offset, into)
     }
 
     fn len(&self) -> u32 {
-        self.windows.last().map_or(0, |(_, blocks)| blocks.end)
+        self.partitions
+            .last()
+            .map_or(0, |partition| partition.blocks.end)
     }
 
-    /// Pieces of at most [`READ_BLOCKS`], none across two partitions.
-    fn pieces(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        self.windows.iter().flat_map(|(_, blocks)| {
-            let end = blocks.end;
-            blocks
-                .clone()
+    /// Returns all blocks in reads of at most [`READ_BLOCKS`], none across partitions.
+    fn reads(&self) -> Vec<Range<u32>> {
+        let reads = self.partitions.iter().flat_map(|partition| {
+            let Range { start, end } = partition.blocks;
+            (start..end)
                 .step_by(READ_BLOCKS as usize)
                 .map(move |at| at..end.min(at.saturating_add(READ_BLOCKS)))
-        })
+        });
+        reads.collect()
     }
 
-    /// Places of the sample, spread evenly.
-    fn sample(&self) -> impl Iterator<Item = Range<u32>> + '_ {
-        let (places, blocks) = SAMPLE;
-        let step = (self.len() / places).max(1);
-        (0..places)
-            .map(move |place| place * step)
-            .filter_map(move |at| {
-                let end = self
-                    .windows
-                    .iter()
-                    .find(|(_, held)| held.contains(&at))
-                    .map(|(_, held)| held.end)?;
-                Some(at..end.min(at + blocks))
+    /// Returns the blocks of the sample, at regular distances.
+    fn sample(&self) -> Vec<Range<u32>> {
+        let distance = (self.len() / SAMPLE_PLACES).max(1);
+        let places = (0..SAMPLE_PLACES).map(|place| place * distance);
+        places
+            .filter_map(|at| {
+                let end = self.partition_of(at)?.blocks.end;
+                Some(at..end.min(at + SAMPLE_BLOCKS))
             })
+            .collect()
     }
-}
 
-/// How much of a slot partition holds the image with this role, in bytes, by what the slot says of
-/// itself. *Pure.*
-fn held_len((statement, kept): &(Statement, Option<Arc<Release>>), role: ImageRole) -> Option<u64> {
-    match role {
-        ImageRole::Boot => Some(statement.boot.len.saturating_add(SEAL_LEN as u64)),
-        _ => kept
-            .as_ref()
-            .and_then(|kept| kept.image(role))
-            .map(|image| image.size),
-    }
-}
-
-/// Where the blocks of composed chunks lie: for each of them one number for each of its blocks.
-#[derive(Default)]
-pub(crate) struct Composition {
-    seeds: Arc<Seeds>,
-    blocks: Vec<u32>,
-}
-
-impl Composition {
-    /// Puts chunks together in `buffer`: `parts` are the first of each chunk's blocks in the list,
-    /// and where it goes. What cannot be read leaves bytes there that do not have the chunk's
-    /// SHA-256.
-    pub(crate) fn compose(&self, parts: &[(usize, Range<usize>)], buffer: &mut [u8]) {
-        let block = BLOCK_LEN as usize;
-        let mut pieces: Vec<(u32, Range<usize>)> = Vec::new();
-        for (first, place) in parts {
-            let places = place
-                .clone()
-                .step_by(block)
-                .map(|at| at..place.end.min(at + block));
-            for (number, place) in self.blocks[*first..].iter().zip(places) {
-                match pieces.last_mut() {
-                    Some((start, last))
-                        if last.end == place.start && follows(*start, last.len(), *number) =>
-                    {
-                        last.end = place.end;
-                    }
-                    _ => pieces.push((*number, place)),
-                }
-            }
-        }
-        for (first, place) in pieces {
-            let into = &mut buffer[place];
-            if first == ZERO {
-                into.fill(0);
-            } else if self.seeds.read(first, into).is_err() {
-                into.fill(0xff);
-            }
-        }
-    }
-}
-
-/// Whether block `number` goes on where a piece of `len` bytes from block `first` ends.
-fn follows(first: u32, len: usize, number: u32) -> bool {
-    match first {
-        ZERO => number == ZERO,
-        _ => number != ZERO && Some(number) == first.checked_add(len as u32 / BLOCK_LEN),
-    }
-}
-
-/// Looks in `seeds` for the blocks of chunks that would have to be fetched, and makes those
-/// composed of which every block is there. *Reads.*
-pub(crate) async fn find(
-    seeds: Seeds,
-    hints: &Hints,
-    release: &Release,
-    origins: &mut [Origin],
-    (jobs, stop): (usize, &Stop),
-) -> Result<Composition, ApplyError> {
-    let seeds = Arc::new(seeds);
-    let stored = |origin: &Origin| *origin == Origin::Stored;
-    let missing: Vec<usize> = (0..origins.len())
-        .filter(|chunk| stored(&origins[*chunk]))
-        .collect();
-    let table = Arc::new(Table::new(
-        missing
+    /// Looks for the blocks of all chunks that would be fetched, and makes those chunks composed of
+    /// which every block is found. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::Stopped`]. A block that cannot be read is not found.
+    pub(crate) async fn compose_missing(
+        self,
+        hints: &Hints,
+        release: &Release,
+        origins: &mut [Origin],
+        pool: &WorkerPool,
+    ) -> Result<Composition, ApplyError> {
+        let missing: Vec<usize> = (0..origins.len())
+            .filter(|chunk| origins[*chunk] == Origin::Stored)
+            .collect();
+        let wanted = missing
             .iter()
-            .flat_map(|chunk| full_blocks(hints, release, *chunk)),
-    ));
-    let mut places = vec![ZERO; table.hashes.len()];
-    if !table.hashes.is_empty() && seeds.len() > 0 {
-        let look = || {
-            let (seeds, table, mut buffer) = (
-                Arc::clone(&seeds),
-                Arc::clone(&table),
-                AlignedBuffer::default(),
-            );
-            move |piece: Range<u32>| Ok(table.look(&seeds, piece, &mut buffer))
+            .flat_map(|chunk| full_block_hints(hints, release, *chunk));
+        let table = Arc::new(HintTable::new(wanted));
+        let seeds = Arc::new(self);
+        let found = find_blocks(&seeds, &table, pool).await?;
+        let mut composition = Composition {
+            seeds,
+            blocks: Vec::new(),
         };
-        let mut found = 0;
-        if seeds.len() >= SAMPLE_FROM {
-            let sample: Vec<_> = seeds.sample().collect();
-            Workers::start(jobs, stop, look)
-                .all(sample, |hits| found += hits.len())
-                .await?;
+        for chunk in missing {
+            // The last block of an image may be shorter, and then has no seed.
+            if !release.chunks()[chunk].len.is_multiple_of(BLOCK_LEN) {
+                continue;
+            }
+            let blocks: Option<Vec<u32>> = hints
+                .of(release, chunk)
+                .iter()
+                .map(|hint| table.block_with(*hint, &found))
+                .collect();
+            if let Some(blocks) = blocks {
+                origins[chunk] = Origin::Composed(composition.blocks.len());
+                composition.blocks.extend(blocks);
+            }
         }
-        if found > 0 || seeds.len() < SAMPLE_FROM {
-            let pieces: Vec<_> = seeds.pieces().collect();
-            let told = |hits: Vec<(u32, u32)>| {
-                for (place, block) in hits {
-                    places[place as usize] = places[place as usize].min(block);
-                }
-            };
-            Workers::start(jobs, stop, look).all(pieces, told).await?;
-        }
+        Ok(composition)
     }
-    let mut blocks = Vec::new();
-    for chunk in missing {
-        let first = blocks.len();
-        let whole = release.chunks()[chunk].len.is_multiple_of(BLOCK_LEN);
-        let known = hints
-            .of(release, chunk)
-            .iter()
-            .map(|hint| table.place(*hint, &places));
-        blocks.extend(known.map_while(|place| place));
-        if whole && blocks.len() - first == hints.of(release, chunk).len() {
-            origins[chunk] = Origin::Composed(first);
-        } else {
-            blocks.truncate(first);
-        }
-    }
-    Ok(Composition { seeds, blocks })
 }
 
-/// The hints of those blocks of a chunk that are not cut short by the end of the image.
-fn full_blocks<'a>(
+/// Returns the length that the image with this role occupies in its partition, in bytes. *Pure.*
+fn occupied_len(metadata: &StoredMetadata, role: ImageRole) -> Option<u64> {
+    match role {
+        ImageRole::Boot => {
+            let len = metadata.statement.boot.len;
+            Some(len.saturating_add(SEAL_LEN as u64))
+        }
+        _ => {
+            let image = metadata.release.as_ref()?.image(role)?;
+            Some(image.size)
+        }
+    }
+}
+
+/// Returns the hints of those blocks of a chunk that have the full length.
+fn full_block_hints<'a>(
     hints: &'a Hints,
     release: &Release,
     chunk: usize,
@@ -248,17 +184,116 @@ fn full_blocks<'a>(
     hints.of(release, chunk).iter().take(full).copied()
 }
 
-/// Hashes that are looked for. 16 bytes for each, with its place.
-struct Table {
+/// Reads the seeds, and returns for each hash of `table` the first block that has it, or [`ZERO`].
+/// If there are many seeds, it reads a sample first, and the rest only if the sample has a match.
+async fn find_blocks(
+    seeds: &Arc<Seeds>,
+    table: &Arc<HintTable>,
+    pool: &WorkerPool,
+) -> Result<Vec<u32>, ApplyError> {
+    let mut found = vec![ZERO; table.hashes.len()];
+    if table.hashes.is_empty() || seeds.len() == 0 {
+        return Ok(found);
+    }
+    let make_worker = || {
+        let (seeds, table) = (Arc::clone(seeds), Arc::clone(table));
+        let mut buffer = AlignedBuffer::default();
+        move |blocks: Range<u32>| Ok(table.matches_in(&seeds, blocks, &mut buffer))
+    };
+    if seeds.len() >= MIN_BLOCKS_TO_SAMPLE {
+        let mut matches = 0;
+        let count = |found: Vec<Match>| matches += found.len();
+        pool.run_all(seeds.sample(), make_worker, count).await?;
+        if matches == 0 {
+            return Ok(found);
+        }
+    }
+    let note = |matches: Vec<Match>| {
+        for Match { index, block } in matches {
+            found[index] = found[index].min(block);
+        }
+    };
+    pool.run_all(seeds.reads(), make_worker, note).await?;
+    Ok(found)
+}
+
+/// The blocks that composed chunks are put together from.
+#[derive(Default)]
+pub(crate) struct Composition {
+    seeds: Arc<Seeds>,
+    /// The block numbers of all composed chunks, one after the other.
+    blocks: Vec<u32>,
+}
+
+/// A composed chunk, and its range in a buffer.
+pub(crate) struct ComposedChunk {
+    /// The number in its [`Origin::Composed`].
+    pub(crate) first_block: usize,
+    pub(crate) range: Range<usize>,
+}
+
+impl Composition {
+    /// Puts chunks together in `buffer`. *Reads.* A block that cannot be read is filled with bytes
+    /// that do not have the digest.
+    pub(crate) fn compose(&self, chunks: &[ComposedChunk], buffer: &mut [u8]) {
+        for (first, range) in self.joined_reads(chunks) {
+            let into = &mut buffer[range];
+            if first == ZERO {
+                into.fill(0);
+            } else if self.seeds.read(first, into).is_err() {
+                into.fill(0xff);
+            }
+        }
+    }
+
+    /// Returns the reads that put `chunks` together, as first block and range in the buffer.
+    /// Adjacent blocks are read together.
+    fn joined_reads(&self, chunks: &[ComposedChunk]) -> Vec<(u32, Range<usize>)> {
+        let mut reads: Vec<(u32, Range<usize>)> = Vec::new();
+        for ComposedChunk { first_block, range } in chunks {
+            let starts = range.clone().step_by(BLOCK_LEN as usize);
+            for (block, start) in self.blocks[*first_block..].iter().zip(starts) {
+                let end = range.end.min(start + BLOCK_LEN as usize);
+                match reads.last_mut() {
+                    Some((first, last))
+                        if last.end == start && follows(*first, last.len(), *block) =>
+                    {
+                        last.end = end;
+                    }
+                    _ => reads.push((*block, start..end)),
+                }
+            }
+        }
+        reads
+    }
+}
+
+/// Returns whether `block` follows `len` bytes that begin with block `first`.
+fn follows(first: u32, len: usize, block: u32) -> bool {
+    match first {
+        ZERO => block == ZERO,
+        _ => block != ZERO && Some(block) == first.checked_add(len as u32 / BLOCK_LEN),
+    }
+}
+
+/// A block that has a wanted hash.
+struct Match {
+    /// Index of the hash in the table.
+    index: usize,
+    block: u32,
+}
+
+/// The hashes that are looked for. Takes 16 bytes per hash, its block included.
+struct HintTable {
     /// In rising order, each once, without that of zeroes.
     hashes: Vec<u64>,
-    /// For each value of the highest bits, where its hashes begin; and the end.
+    /// For each value of the highest bits the index of its first hash; and the end.
     starts: Vec<u32>,
     shift: u32,
     zero: u64,
 }
 
-impl Table {
+impl HintTable {
     fn new(hashes: impl Iterator<Item = u64>) -> Self {
         let zero = block_hint(&[0; BLOCK_LEN as usize]);
         let mut hashes: Vec<u64> = hashes.filter(|hash| *hash != zero).collect();
@@ -283,38 +318,41 @@ impl Table {
         }
     }
 
-    fn find(&self, hash: u64) -> Option<usize> {
+    fn index_of(&self, hash: u64) -> Option<usize> {
         let bucket = (hash >> self.shift) as usize;
         let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-        let place = self.hashes[range.clone()]
+        let index = self.hashes[range.clone()]
             .iter()
-            .position(|held| *held == hash)?;
-        Some(range.start + place)
+            .position(|wanted| *wanted == hash)?;
+        Some(range.start + index)
     }
 
-    /// Which wanted hashes the blocks of a piece have: place in the table, and block.
-    fn look(
+    /// Reads blocks, and returns those that have a wanted hash.
+    fn matches_in(
         &self,
         seeds: &Seeds,
-        piece: Range<u32>,
+        blocks: Range<u32>,
         buffer: &mut AlignedBuffer,
-    ) -> Vec<(u32, u32)> {
-        let block = BLOCK_LEN as usize;
-        buffer.resize((piece.end - piece.start) as usize * block);
-        if seeds.read(piece.start, buffer).is_err() {
+    ) -> Vec<Match> {
+        buffer.resize((blocks.end - blocks.start) as usize * BLOCK_LEN as usize);
+        if seeds.read(blocks.start, buffer).is_err() {
             return Vec::new();
         }
-        let hits = buffer.chunks(block).zip(piece);
-        hits.filter_map(|(bytes, number)| Some((self.find(block_hint(bytes))? as u32, number)))
+        let blocks = buffer.chunks(BLOCK_LEN as usize).zip(blocks);
+        blocks
+            .filter_map(|(bytes, block)| {
+                let index = self.index_of(block_hint(bytes))?;
+                Some(Match { index, block })
+            })
             .collect()
     }
 
-    /// Where the block with this hash is; `None` if it is nowhere.
-    fn place(&self, hash: u64, places: &[u32]) -> Option<u32> {
+    /// Returns the block with this hash, by the blocks that were `found`.
+    fn block_with(&self, hash: u64, found: &[u32]) -> Option<u32> {
         if hash == self.zero {
             return Some(ZERO);
         }
-        let place = places[self.find(hash)?];
-        (place != ZERO).then_some(place)
+        let block = found[self.index_of(hash)?];
+        (block != ZERO).then_some(block)
     }
 }

@@ -1,37 +1,31 @@
-//! One release in two bundles: the whole one and a delta that leads to it have the same images, and
-//! manifests of their own.
+//! One release in two bundles: a full bundle and a delta that leads to it have the same images, but
+//! different manifests.
 
+use super::hash::image_digest;
+use super::image_location::{ImageLocation, ReadFrom};
+use super::stored_metadata::{SealedSlot, StoredMetadata};
 use crate::plan::identity;
-use crate::slot::hash::digest;
-use crate::slot::image_location::Place;
-use crate::slot::stored_metadata as kept;
-use bootctl::device::BlockDevice as _;
-use bootctl::disk::Disk;
 use bundle::{ImageRole, Release};
-use record::{Record, Slot, SlotState};
-use seal::{Statement, Trust};
+use record::{Record, Release as RecordRelease, SlotState};
+use seal::Statement;
 use std::io;
 
-/// The record as it looks to `release`: if `slot` was signed to hold the very images of it, under
-/// the same version and rollback index but another manifest, then the slot holds `release`. *Reads*
-/// the slot's seal and what it keeps of its bundle; its root image only where it keeps nothing.
-/// Nothing of that is a reason to fail: what cannot be told leaves the record as it is.
-pub async fn as_seen_by(
-    record: &Record,
-    slot: Slot,
-    disk: &Disk,
-    trust: &Trust,
-    release: &Release,
-) -> Record {
-    let (state, offered) = (*record.slot(slot), identity(release));
-    let same = (state.release.version, state.release.rollback_index)
-        == (offered.version, offered.rollback_index);
-    if !same || state.release.manifest_sha256 == offered.manifest_sha256 {
+/// Returns `record` as it would be if the slot had been written from the bundle of `release`.
+///
+/// The slot must be signed for the images, version and rollback index of `release`, but by another
+/// manifest. In any other case, and if that cannot be determined, `record` is returned unchanged.
+/// *Reads* the slot's metadata, and its root image only if the slot stores no manifest.
+pub async fn rebased_on(release: &Release, record: &Record, sealed: SealedSlot<'_>) -> Record {
+    let state = *record.slot(sealed.slot);
+    let offered = identity(release);
+    let has_same_name = state.release.version == offered.version
+        && state.release.rollback_index == offered.rollback_index;
+    if !has_same_name || state.release.manifest_sha256 == offered.manifest_sha256 {
         return *record;
     }
-    match holds(disk, slot, trust, &state, release).await {
+    match holds_images_of(release, &state.release, sealed).await {
         Ok(true) => record.with_slot(
-            slot,
+            sealed.slot,
             SlotState {
                 release: offered,
                 ..state
@@ -41,55 +35,58 @@ pub async fn as_seen_by(
     }
 }
 
-/// Whether the seal of `slot` is the one that the record names, and what it signs are the images of
-/// `release`.
-async fn holds(
-    disk: &Disk,
-    slot: Slot,
-    trust: &Trust,
-    state: &SlotState,
+/// Returns whether the seal is that of `recorded`, and signs the images of `release`.
+async fn holds_images_of(
     release: &Release,
+    recorded: &RecordRelease,
+    sealed: SealedSlot<'_>,
 ) -> io::Result<bool> {
-    let boot = Place::boot(disk, slot).map_err(io::Error::other)?;
-    let (statement, kept) = kept::read(&boot.window, trust).map_err(io::Error::other)?;
-    if statement.manifest.sha256 != state.release.manifest_sha256 {
+    let metadata = sealed.metadata().map_err(io::Error::other)?;
+    if metadata.statement.manifest.sha256 != recorded.manifest_sha256 {
         return Ok(false);
     }
-    if kept.is_some() {
-        return Ok(signs_the_same(&statement, kept.as_deref(), release));
+    if metadata.release.is_some() {
+        return Ok(signs_images_of(&metadata, release));
     }
+    let signed = |statement: &Statement| (statement.boot.sha256, statement.root);
+    if signed(&metadata.statement) != signed(release.statement()) {
+        return Ok(false);
+    }
+    holds_root_of(release, sealed).await
+}
+
+async fn holds_root_of(release: &Release, sealed: SealedSlot<'_>) -> io::Result<bool> {
     let Some(image) = release.image(ImageRole::Root) else {
         return Ok(false);
     };
-    let (root, size) = (
-        Place::root(disk, slot).map_err(io::Error::other)?,
-        image.size,
-    );
-    let offered = release.statement();
-    if (statement.boot.sha256, statement.root) != (offered.boot.sha256, offered.root)
-        || size > root.window.len()
-    {
+    let root = ImageLocation::root(sealed.disk, sealed.slot).map_err(io::Error::other)?;
+    let size = image.size;
+    if !root.has_room_for(size) {
         return Ok(false);
     }
-    let hashed = tokio::task::spawn_blocking(move || digest(&root, size));
-    Ok(hashed.await.map_err(io::Error::other)?? == image.sha256)
+    let hashed = tokio::task::spawn_blocking(move || image_digest(&root, size, ReadFrom::Cache));
+    let digest = hashed.await.map_err(io::Error::other)?;
+    Ok(digest.map_err(|error| error.source)? == image.sha256)
 }
 
-/// Whether a slot's own seal, and the manifest that it keeps, sign the version, the rollback index
+/// Returns whether the seal and the stored manifest of a slot sign the version, the rollback index
 /// and the images of `release`. *Pure.*
-pub(crate) fn signs_the_same(
-    statement: &Statement,
-    kept: Option<&Release>,
-    release: &Release,
-) -> bool {
-    let offered = release.statement();
+pub(crate) fn signs_images_of(metadata: &StoredMetadata, release: &Release) -> bool {
+    let name = |statement: &Statement| {
+        let root_hash = statement.root;
+        (statement.version, statement.rollback_index, root_hash)
+    };
+    let boot = |statement: &Statement| (statement.boot.len, statement.boot.sha256);
     let root = |release: &Release| {
         release
             .image(ImageRole::Root)
             .map(|image| (image.size, image.sha256))
     };
-    (statement.version, statement.rollback_index) == (offered.version, offered.rollback_index)
-        && statement.root == offered.root
-        && (statement.boot.len, statement.boot.sha256) == (offered.boot.len, offered.boot.sha256)
-        && kept.is_some_and(|kept| root(kept).is_some() && root(kept) == root(release))
+    let (signed, offered) = (&metadata.statement, release.statement());
+    name(signed) == name(offered)
+        && boot(signed) == boot(offered)
+        && metadata
+            .release
+            .as_ref()
+            .is_some_and(|stored| root(stored).is_some() && root(stored) == root(release))
 }

@@ -1,42 +1,60 @@
-//! Digests and checksums of what lies on a disk.
+//! Digests and checksums of chunks and images.
 
-use super::image_location::Place;
-use bootctl::device::{BlockDevice, is_zero};
-use bundle::{ChunkEntry, ChunkKind, verity};
-use sha2::{Digest as _, Sha256};
+use super::image_location::{ImageLocation, ReadFrom};
+use bootctl::device::{AlignedBuffer, is_zero};
+use bundle::verity::Hash;
+use bundle::verity::digest::digest_into;
+use bundle::{ChunkEntry, ChunkKind};
+use record::{HashError, ReadAt, hash_range};
 use std::io;
 use twox_hash::XxHash3_64;
 
-/// Bytes that are hashed at a time.
-const PIECE: usize = 1 << 20;
+/// Bytes per read.
+const READ_LEN: u64 = 1 << 20;
 
-/// A checksum of bytes that were verified, to recognise them by on a device that may be faulty.
+/// Returns a checksum of verified bytes, to recognise them on a device that may be faulty. *Pure.*
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// Whether `bytes` are the chunk's. A chunk of zeroes is told without hashing. The hashes of its
-/// blocks are put into `blocks`, but not those of zeroes.
-pub(crate) fn matches_digest(
-    chunk: &ChunkEntry,
-    bytes: &[u8],
-    blocks: &mut Vec<verity::Hash>,
-) -> bool {
+/// Returns whether `bytes` have the signed digest of `chunk`. *Pure.* Zeroes are compared without
+/// hashing. Otherwise the hashes of the blocks are left in `blocks`.
+pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8], blocks: &mut Vec<Hash>) -> bool {
     if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
     } else {
-        verity::digest::digest_into(bytes, blocks) == chunk.sha256
+        digest_into(bytes, blocks) == chunk.sha256
     }
 }
 
-/// SHA-256 of the first `size` bytes of an image. *Reads.*
-pub(crate) fn digest(place: &Place, size: u64) -> io::Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; PIECE];
-    for at in (0..size).step_by(PIECE) {
-        let piece = &mut buffer[..(size - at).min(PIECE as u64) as usize];
-        place.window.read_at(place.offset(at), piece)?;
-        hash.update(piece);
+/// Returns the SHA-256 of the first `len` bytes of an image. *Reads.*
+///
+/// # Errors
+/// [`HashError`], whose offset counts from the beginning of the image.
+pub(crate) fn image_digest(
+    location: &ImageLocation,
+    len: u64,
+    from: ReadFrom,
+) -> Result<[u8; 32], HashError<io::Error>> {
+    let mut buffer = AlignedBuffer::default();
+    buffer.resize(len.min(READ_LEN) as usize);
+    hash_range(&ImageBytes { location, from }, 0, len, &mut buffer)
+}
+
+struct ImageBytes<'a> {
+    location: &'a ImageLocation,
+    from: ReadFrom,
+}
+
+impl ReadAt for ImageBytes<'_> {
+    type Error = io::Error;
+
+    fn size(&self) -> u64 {
+        let ImageLocation { window, base, .. } = self.location;
+        bootctl::device::BlockDevice::len(window).saturating_sub(*base)
     }
-    Ok(hash.finalize().into())
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.location.read(self.from, offset, into)
+    }
 }

@@ -1,145 +1,147 @@
-//! Where the images of a release lie on a disk, to be looked at.
+//! The locations of images on a disk.
 
 use super::root_tree::RootTree;
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError, Window};
 use bundle::{ImageRole, Release};
-use record::Slot;
+use record::{PartitionName, Slot};
 use seal::SEAL_LEN;
 use std::io;
 use std::sync::Arc;
 
-/// The bytes of a partition that an image lies in, from `base` on.
+/// The location of one image: a partition, from byte `base` on.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ImageLocation {
+    pub(crate) partition: PartitionName,
     pub(crate) window: Window,
     pub(crate) base: u64,
-    /// Name of the partition, for people.
-    pub(crate) name: &'static str,
 }
 
-/// From where a device is to read.
+/// The way of reading a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// From wherever it is quickest.
+pub(crate) enum ReadFrom {
+    /// Through the page cache, which keeps the bytes for the next read.
+    Cache,
+    /// From the cache or the medium, for bytes that will not be read again soon.
     Anywhere,
-    /// From the medium, not from a cache of what was written.
+    /// From the medium, bypassing the cache of written bytes.
     Medium,
 }
 
-impl Place {
-    /// The boot partition of `slot`, behind the seal.
+impl ImageLocation {
+    /// Returns the location of the boot image of `slot`, behind the seal.
     pub(crate) fn boot(disk: &Disk, slot: Slot) -> Result<Self, DiskError> {
-        let name = match slot {
-            Slot::A => "boot-a",
-            Slot::B => "boot-b",
-        };
-        Ok(Self {
-            window: disk.boot(slot)?,
-            base: SEAL_LEN as u64,
-            name,
-        })
+        Self::behind_seal(disk, PartitionName::boot(slot))
     }
 
-    /// The root partition of `slot`.
-    pub(crate) fn root(disk: &Disk, slot: Slot) -> Result<Self, DiskError> {
-        let name = match slot {
-            Slot::A => "root-a",
-            Slot::B => "root-b",
-        };
-        Ok(Self {
-            window: disk.root(slot)?,
-            base: 0,
-            name,
-        })
-    }
-
-    /// The recovery partition, behind the seal.
+    /// Returns the location of the recovery image, behind the seal.
     pub(crate) fn recovery(disk: &Disk) -> Result<Self, DiskError> {
+        Self::behind_seal(disk, PartitionName::Recovery)
+    }
+
+    /// Returns the location of the root image of `slot`.
+    pub(crate) fn root(disk: &Disk, slot: Slot) -> Result<Self, DiskError> {
+        let partition = PartitionName::root(slot);
         Ok(Self {
-            window: disk.recovery()?,
-            base: SEAL_LEN as u64,
-            name: "recovery",
+            partition,
+            window: disk.partition(partition)?,
+            base: 0,
         })
     }
 
-    /// Where byte `offset` of the image lies in the partition.
+    fn behind_seal(disk: &Disk, partition: PartitionName) -> Result<Self, DiskError> {
+        Ok(Self {
+            partition,
+            window: disk.partition(partition)?,
+            base: SEAL_LEN as u64,
+        })
+    }
+
+    /// Returns the offset in the partition of byte `offset` of the image.
     pub(crate) const fn offset(&self, offset: u64) -> u64 {
         self.base + offset
     }
 
-    /// Reads bytes of the image that will not be read again soon.
-    pub(crate) fn read(&self, reading: Reading, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match reading {
-            Reading::Anywhere => self.window.read_once_at(self.base + offset, into),
-            Reading::Medium => self.window.read_medium_at(self.base + offset, into),
+    /// Returns whether the partition has room for an image of `len` bytes.
+    pub(crate) fn has_room_for(&self, len: u64) -> bool {
+        let end = self.base.checked_add(len);
+        end.is_some_and(|end| end <= self.window.len())
+    }
+
+    /// Reads bytes of the image.
+    pub(crate) fn read(&self, from: ReadFrom, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let offset = self.offset(offset);
+        match from {
+            ReadFrom::Cache => self.window.read_at(offset, into),
+            ReadFrom::Anywhere => self.window.read_once_at(offset, into),
+            ReadFrom::Medium => self.window.read_medium_at(offset, into),
         }
     }
 }
 
-/// A release, and where each of its images lies, if it does.
-pub(crate) struct Places {
+/// The locations of the images of a release.
+pub(crate) struct ImageLocations {
     release: Arc<Release>,
-    places: Vec<Option<Place>>,
-    /// The hash tree over the root image, if it is to be written.
+    /// In the order of the images; `None` for an image that is not on the disk.
+    locations: Vec<Option<ImageLocation>>,
+    /// The hash tree of the root image, if it is to be written.
     tree: Option<RootTree>,
 }
 
-impl Places {
-    /// `places` in the order of the release's images, which are to be written: the root image with
-    /// its hash tree.
-    pub(crate) fn new(release: Arc<Release>, places: Vec<Option<Place>>) -> Self {
-        let images = release.images().iter().zip(&places).enumerate();
+impl ImageLocations {
+    /// Returns `locations`, which are in the order of the images of `release` and to be written: the
+    /// root image with its hash tree.
+    pub(crate) fn new(release: Arc<Release>, locations: Vec<Option<ImageLocation>>) -> Self {
+        let images = release.images().iter().zip(&locations).enumerate();
         let mut roots = images.filter(|(_, (image, _))| image.role == ImageRole::Root);
         let tree = release.statement().root.and_then(|root| {
-            let (number, (_, place)) = roots.next()?;
-            Some(RootTree::new(number, root, place.clone()?))
+            let (number, (_, location)) = roots.next()?;
+            Some(RootTree::new(number, root, location.clone()?))
         });
         Self {
             release,
-            places,
+            locations,
             tree,
         }
     }
 
-    /// Boot and root image of `release` in `slot`, to be looked at.
+    /// Returns the locations of the boot and root image of `release` in `slot`.
     ///
     /// # Errors
-    /// [`DiskError`] if a partition is not there.
-    pub(crate) fn of_slot(
+    /// [`DiskError`] for a missing partition.
+    pub(crate) fn in_slot(
         disk: &Disk,
         slot: Slot,
         release: Arc<Release>,
     ) -> Result<Self, DiskError> {
-        let place = |role| match role {
-            ImageRole::Boot => Place::boot(disk, slot).map(Some),
-            ImageRole::Root => Place::root(disk, slot).map(Some),
+        let location = |role| match role {
+            ImageRole::Boot => ImageLocation::boot(disk, slot).map(Some),
+            ImageRole::Root => ImageLocation::root(disk, slot).map(Some),
             ImageRole::Recovery | ImageRole::Guard => Ok(None),
         };
-        let places = release
+        let locations = release
             .images()
             .iter()
-            .map(|image| place(image.role))
+            .map(|image| location(image.role))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             release,
-            places,
+            locations,
             tree: None,
         })
     }
 
-    /// The release.
     pub(crate) const fn release(&self) -> &Arc<Release> {
         &self.release
     }
 
-    /// The hash tree over the root image, if it is to be written.
+    /// Returns the hash tree of the root image, if it is to be written.
     pub(crate) const fn tree(&self) -> Option<&RootTree> {
         self.tree.as_ref()
     }
 
-    /// Where an image lies on the disk, if it does.
-    pub(crate) fn of(&self, image: usize) -> Option<&Place> {
-        self.places.get(image).and_then(Option::as_ref)
+    /// Returns the location of an image; `None` if it is not on the disk.
+    pub(crate) fn get(&self, image: usize) -> Option<&ImageLocation> {
+        self.locations.get(image).and_then(Option::as_ref)
     }
 }

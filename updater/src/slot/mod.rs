@@ -1,4 +1,13 @@
-//! The partitions of a slot: reading, writing and recognising what lies in them.
+//! The partitions of a slot: where images are, what they hold, and how they are written.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `image_location` | the partition and offset of each image |
+//! | `hash` | digests of images and chunks |
+//! | `stored_metadata` | the seal, manifest and index that a slot stores about its release |
+//! | `equivalence` | whether two bundles hold the same release |
+//! | `delta_base` | the slot that a delta builds upon |
+//! | `writer` | the only way to write images |
 
 pub(crate) mod delta_base;
 pub(crate) mod equivalence;

@@ -1,46 +1,50 @@
-//! The hash tree over a root image while the image is written: block hashes come in, pieces of the
-//! tree go out behind the image.
+//! The hash tree of a root image while the image is written: block hashes come in, pieces of the
+//! tree are written behind the image.
 
-use super::image_location::{Place, Reading};
+use super::image_location::{ImageLocation, ReadFrom};
 use crate::error::{ApplyError, ReadBackError};
-use bootctl::device::BlockDevice;
+use bootctl::device::{AlignedBuffer, BlockDevice};
 use bundle::verity::{self, BLOCK, Hash, Layout, TreeBuilder, TreeError, TreePiece};
 use bundle::{ChunkEntry, ChunkKind};
 use seal::VerifiedRoot;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-/// The tree of a root image in a slot that is written.
+/// Bytes per read.
+const READ_LEN: u64 = 1 << 20;
+
+/// The hash tree of the root image of a slot that is written.
 pub(crate) struct RootTree {
     image: usize,
     root: VerifiedRoot,
-    place: Place,
+    location: ImageLocation,
     growing: Mutex<Growing>,
 }
 
 struct Growing {
-    /// `None` once it was finished.
+    /// `None` after the tree was finished.
     builder: Option<TreeBuilder>,
-    /// Pieces that are complete and not written.
+    /// Complete pieces that are not written yet.
     complete: Vec<TreePiece>,
 }
 
 impl RootTree {
-    /// A tree of which nothing is known yet. `image` is the number of the root image, `place` where
-    /// it lies.
-    pub(crate) fn new(image: usize, root: VerifiedRoot, place: Place) -> Self {
-        let builder = Some(TreeBuilder::new(Layout::new(root.len)));
-        let complete = Vec::new();
+    /// Returns a tree without any block. `image` is the number of the root image.
+    pub(crate) fn new(image: usize, root: VerifiedRoot, location: ImageLocation) -> Self {
+        let growing = Growing {
+            builder: Some(TreeBuilder::new(Layout::new(root.len))),
+            complete: Vec::new(),
+        };
         Self {
             image,
             root,
-            place,
-            growing: Mutex::new(Growing { builder, complete }),
+            location,
+            growing: Mutex::new(growing),
         }
     }
 
-    /// Takes the block hashes of a chunk that was verified; those of zeroes need not be given.
-    pub(crate) fn learn(&self, chunk: &ChunkEntry, hashes: &[Hash]) {
+    /// Adds the block hashes of a verified chunk. Those of a zero chunk are known.
+    pub(crate) fn add(&self, chunk: &ChunkEntry, hashes: &[Hash]) {
         if chunk.image != self.image {
             return;
         }
@@ -56,10 +60,13 @@ impl RootTree {
         growing.complete.extend(pieces);
     }
 
-    /// Writes the pieces that are complete. *Writes*; durable after a flush.
+    /// Writes the complete pieces. *Writes*; durable after a flush.
     ///
     /// # Errors
     /// [`ApplyError::Write`].
+    ///
+    /// # Power loss
+    /// Any piece may be missing. The slot is Unbootable at this time.
     pub(crate) fn write_complete(&self) -> Result<(), ApplyError> {
         let complete = {
             let mut growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,11 +75,14 @@ impl RootTree {
         complete.iter().try_for_each(|piece| self.write(piece))
     }
 
-    /// Writes what is left of the tree, if its root hash is the signed one. *Writes*; durable after
-    /// a flush.
+    /// Compares the root hash with the signed one, and writes the rest of the tree. *Writes*; durable
+    /// after a flush.
     ///
     /// # Errors
     /// [`ApplyError::RootHash`], [`ApplyError::Write`].
+    ///
+    /// # Power loss
+    /// As [`RootTree::write_complete`].
     pub(crate) fn finish(&self) -> Result<(), ApplyError> {
         self.write_complete()?;
         let builder = {
@@ -83,17 +93,13 @@ impl RootTree {
             return Ok(());
         };
         let padding = builder.layout().superblock_offset() - self.root.len;
-        // Every chunk of the image is verified by now; a tree that lacks a block has no root hash.
-        let finished = builder.finish().ok();
-        let (piece, found) = finished.unwrap_or_else(|| {
-            let (offset, bytes) = (0, Vec::new());
-            (TreePiece { offset, bytes }, [0; 32])
-        });
+        let Ok((piece, found)) = builder.finish() else {
+            // Each chunk of the image is verified by now: a tree that lacks a block is of another
+            // image.
+            return Err(self.root_hash_error([0; 32]));
+        };
         if found != self.root.root_hash {
-            return Err(ApplyError::RootHash {
-                expected: self.root.root_hash,
-                found,
-            });
+            return Err(self.root_hash_error(found));
         }
         self.write(&TreePiece {
             offset: self.root.len,
@@ -102,12 +108,21 @@ impl RootTree {
         self.write(&piece)
     }
 
+    const fn root_hash_error(&self, found: Hash) -> ApplyError {
+        ApplyError::RootHash {
+            expected: self.root.root_hash,
+            found,
+        }
+    }
+
     fn write(&self, piece: &TreePiece) -> Result<(), ApplyError> {
-        let written = self.place.window.write_at(piece.offset, &piece.bytes);
-        written.map_err(|error| ApplyError::Write {
-            what: self.place.name,
-            error,
-        })
+        self.location
+            .window
+            .write_at(piece.offset, &piece.bytes)
+            .map_err(|error| ApplyError::Write {
+                what: self.location.partition.as_str(),
+                error,
+            })
     }
 
     /// Compares the tree on the medium with the signed root hash. *Reads.*
@@ -115,17 +130,18 @@ impl RootTree {
     /// # Errors
     /// [`ApplyError::ReadBack`].
     pub(crate) fn read_back(&self) -> Result<(), ApplyError> {
-        let partition = self.place.name;
-        check_tree(&self.place, &self.root).map_err(|error| match error {
-            TreeError::Io { offset, error } => ApplyError::from(ReadBackError::Io {
-                partition,
-                offset,
-                error,
-            }),
-            wrong => {
-                let offset = wrong.offset();
-                ReadBackError::Differs { partition, offset }.into()
-            }
+        let partition = self.location.partition;
+        check_tree(&self.location, &self.root).map_err(|error| {
+            let offset = error.offset();
+            let error = match error {
+                TreeError::Io { error, .. } => ReadBackError::Io {
+                    partition,
+                    offset,
+                    error,
+                },
+                _ => ReadBackError::Differs { partition, offset },
+            };
+            error.into()
         })
     }
 }
@@ -134,35 +150,36 @@ impl RootTree {
 ///
 /// # Errors
 /// The first place that is wrong, or cannot be read.
-pub(crate) fn check_tree(place: &Place, root: &VerifiedRoot) -> Result<(), TreeError> {
+pub(crate) fn check_tree(location: &ImageLocation, root: &VerifiedRoot) -> Result<(), TreeError> {
     let layout = Layout::new(root.len);
     verity::check(&layout, &root.root_hash, |offset, bytes| {
-        if offset.saturating_add(bytes.len() as u64) > place.window.len() {
+        if offset.saturating_add(bytes.len() as u64) > location.window.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        place.read(Reading::Medium, offset, bytes)
+        location.read(ReadFrom::Medium, offset, bytes)
     })
 }
 
-/// Compares a root image and its hash tree on the medium with a root hash. *Reads* all of it.
-///
-/// # Errors
-/// What the device says of the image.
-pub(crate) fn matches_root_hash(place: &Place, root: &VerifiedRoot) -> io::Result<bool> {
-    let mut builder = TreeBuilder::new(Layout::new(root.len));
+/// Returns whether a root image and its hash tree on the medium have a root hash; false if they
+/// cannot be read. *Reads* all of both.
+pub(crate) fn has_root_hash(location: &ImageLocation, root: &VerifiedRoot) -> bool {
+    let layout = Layout::new(root.len);
+    if !location.has_room_for(layout.total_len()) {
+        return false;
+    }
+    let mut builder = TreeBuilder::new(layout);
     let mut hashes = Vec::new();
-    let mut buffer = bootctl::device::AlignedBuffer::default();
-    for at in (0..root.len).step_by(PIECE as usize) {
-        buffer.resize((root.len - at).min(PIECE) as usize);
-        place.read(Reading::Medium, at, &mut buffer)?;
+    let mut buffer = AlignedBuffer::default();
+    for at in (0..root.len).step_by(READ_LEN as usize) {
+        buffer.resize((root.len - at).min(READ_LEN) as usize);
+        if location.read(ReadFrom::Medium, at, &mut buffer).is_err() {
+            return false;
+        }
         verity::digest::digest_into(&buffer, &mut hashes);
         drop(builder.insert(at / BLOCK, &hashes));
     }
-    let is_right = builder
+    builder
         .finish()
-        .is_ok_and(|(_, found)| found == root.root_hash);
-    Ok(is_right && check_tree(place, root).is_ok())
+        .is_ok_and(|(_, found)| found == root.root_hash)
+        && check_tree(location, root).is_ok()
 }
-
-/// Bytes that are hashed at a time.
-const PIECE: u64 = 1 << 20;

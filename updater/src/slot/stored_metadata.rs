@@ -1,21 +1,61 @@
-//! What a slot keeps of the bundle that it was made of: manifest and index, in the spare room of
-//! the boot partition behind the boot image. With them the slot can be checked, and it is known
-//! which chunks to fetch to mend it, without the bundle.
+//! The metadata that a slot stores about its release: the seal, and manifest and index of its
+//! bundle in the free room behind the boot image. With them a slot can be compared, and repaired
+//! chunk by chunk, without the bundle.
 //!
-//! They are authenticated by the slot's own seal, as in the bundle. A slot without them is none the
-//! worse for it.
+//! The seal authenticates manifest and index, as in the bundle. They are optional.
 
 use bootctl::device::BlockDevice;
-use bootctl::disk::Window;
+use bootctl::disk::{Disk, DiskError, Window};
 use bundle::{HeadParser, Index, ReadError, Release};
-use seal::{Purpose, SEAL_LEN, Statement, Trust};
+use record::Slot;
+use seal::{Purpose, SEAL_LEN, Seal, Statement, Trust};
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that are read at a time.
-const PIECE: usize = 1 << 20;
+/// Bytes per read.
+const READ_LEN: usize = 1 << 20;
 
-/// Where they begin in a boot partition.
+/// A slot on a disk, and the keys that its seal must verify with.
+#[derive(Clone, Copy)]
+pub struct SealedSlot<'a> {
+    /// The disk.
+    pub disk: &'a Disk,
+    /// The slot.
+    pub slot: Slot,
+    /// The trusted keys.
+    pub trust: &'a Trust,
+}
+
+/// The metadata of a slot.
+pub(crate) struct StoredMetadata {
+    /// The statement of its seal.
+    pub(crate) statement: Statement,
+    /// The release with its index; `None` if the slot stores none that is authentic.
+    pub(crate) release: Option<Arc<Release>>,
+}
+
+/// A slot whose seal could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MetadataError {
+    /// The boot partition is missing.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The seal is damaged, or the trusted keys do not accept it.
+    #[error(transparent)]
+    Seal(#[from] ReadError),
+}
+
+impl SealedSlot<'_> {
+    /// Returns the metadata of the slot. *Reads.*
+    ///
+    /// # Errors
+    /// [`MetadataError`].
+    pub(crate) fn metadata(&self) -> Result<StoredMetadata, MetadataError> {
+        Ok(read(&self.disk.boot(self.slot)?, self.trust)?)
+    }
+}
+
+/// Returns the offset of the manifest in a boot partition.
 fn offset(statement: &Statement) -> Option<u64> {
     statement
         .boot
@@ -24,13 +64,14 @@ fn offset(statement: &Statement) -> Option<u64> {
         .checked_add(SEAL_LEN as u64)
 }
 
-/// Writes them behind the boot image, if they fit. *Writes*; durable after a flush.
+/// Writes manifest and index behind the boot image. *Writes*; durable after a flush. Returns false
+/// if there is not enough room.
 ///
 /// # Errors
-/// What the device says.
+/// The error of the device.
 ///
 /// # Power loss
-/// What is torn is not authentic, and is taken for nothing.
+/// A torn write is not authentic, and counts as no metadata.
 pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
     let Ok(manifest) = release.manifest().encode() else {
         return Ok(false);
@@ -56,32 +97,23 @@ pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The release that `boot` holds, by its seal and what is kept behind the image; the inner option
-/// is empty where nothing authentic is kept. *Reads.*
-///
-/// # Errors
-/// [`ReadError`] about the seal: damaged, or not accepted by `trust`.
-pub(crate) fn read(
-    boot: &Window,
-    trust: &Trust,
-) -> Result<(Statement, Option<Arc<Release>>), ReadError> {
+fn read(boot: &Window, trust: &Trust) -> Result<StoredMetadata, ReadError> {
     let mut bytes = [0; SEAL_LEN];
     boot.read_medium_at(0, &mut bytes)?;
-    let seal = seal::Seal::from_bytes(&bytes)?;
-    let statement = seal.verify(trust, Purpose::Release)?;
+    let statement = Seal::from_bytes(&bytes)?.verify(trust, Purpose::Release)?;
     let mut parser = HeadParser::new(trust, Purpose::Release);
     parser.feed(&bytes)?;
-    let kept = offset(&statement).and_then(|at| feed(boot, at, parser));
-    Ok((statement, kept))
+    let release = offset(&statement).and_then(|at| read_release(boot, at, parser));
+    Ok(StoredMetadata { statement, release })
 }
 
-/// Feeds what lies at `at` until the release is known, or it turns out not to be one.
-fn feed(boot: &Window, mut at: u64, mut parser: HeadParser) -> Option<Arc<Release>> {
-    let mut buffer = vec![0; PIECE];
+/// Feeds the bytes from `at` on to `parser`; `None` as soon as they are not authentic.
+fn read_release(boot: &Window, mut at: u64, mut parser: HeadParser) -> Option<Arc<Release>> {
+    let mut buffer = vec![0; READ_LEN];
     while parser.release().is_none() {
-        let piece = &mut buffer[..parser.missing().min(PIECE)];
-        boot.read_at(at, piece).ok()?;
-        at += parser.feed(piece).ok()? as u64;
+        let bytes = &mut buffer[..parser.missing().min(READ_LEN)];
+        boot.read_at(at, bytes).ok()?;
+        at += parser.feed(bytes).ok()? as u64;
     }
     parser.release().cloned()
 }

@@ -1,159 +1,189 @@
-//! The one way to write the images of a release.
+//! The only way to write the images of a release.
 
+use super::delta_base::DeltaBase;
+use super::image_location::{ImageLocation, ImageLocations};
+use super::root_tree::RootTree;
 use crate::plan::{Destination, MAX_GUARD, Plan};
-use crate::slot::delta_base::Basis;
-use crate::slot::image_location::{Place, Places};
 use bootctl::device::BlockDevice;
-use bootctl::disk::{Disk, DiskError, Window};
+use bootctl::disk::{Disk, DiskError};
 use bundle::Release;
+use seal::ImageDigest;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The places of all images of a release, as a [`Plan`] assigned them. Nothing else can be written
-/// through it.
-pub(crate) struct Sinks {
-    places: Arc<Places>,
-    /// The image that goes to memory, and its bytes.
-    memory: Option<(usize, Mutex<Vec<u8>>)>,
-    boot: Window,
-    recovery: Option<Window>,
-    /// What delta chunks build upon.
-    basis: Option<Basis>,
+/// Writes images to the destinations that a [`Plan`] assigned, and nothing else.
+pub(crate) struct SlotWriter {
+    locations: Arc<ImageLocations>,
+    memory: Option<MemoryImage>,
+    boot: ImageLocation,
+    recovery: Option<ImageLocation>,
+    delta_base: Option<DeltaBase>,
 }
 
-impl Sinks {
-    /// The places that `plan` names on `disk`.
+/// An image in memory.
+struct MemoryImage {
+    image: usize,
+    bytes: Mutex<Vec<u8>>,
+}
+
+impl SlotWriter {
+    /// Returns a writer to the destinations of `plan` on `disk`. Delta chunks are decoded from
+    /// `delta_base`.
     ///
     /// # Errors
-    /// [`DiskError`] if a partition is not there; the plan has checked that it is.
-    pub(crate) fn new(disk: &Disk, plan: &Plan, release: Arc<Release>) -> Result<Self, DiskError> {
+    /// [`DiskError`] for a missing partition; the plan has checked that there is none.
+    pub(crate) fn new(
+        disk: &Disk,
+        plan: &Plan,
+        release: Arc<Release>,
+        delta_base: Option<DeltaBase>,
+    ) -> Result<Self, DiskError> {
         let slot = plan.target.slot();
         let (mut recovery, mut memory) = (None, None);
-        let mut places = Vec::new();
-        for ((number, image), destination) in
-            release.images().iter().enumerate().zip(&plan.destinations)
-        {
-            places.push(match destination {
-                Destination::Boot => Some(Place::boot(disk, slot)?),
-                Destination::Root => Some(Place::root(disk, slot)?),
+        let mut locations = Vec::new();
+        let images = release.images().iter().enumerate();
+        for ((number, image), destination) in images.zip(&plan.destinations) {
+            locations.push(match destination {
+                Destination::Boot => Some(ImageLocation::boot(disk, slot)?),
+                Destination::Root => Some(ImageLocation::root(disk, slot)?),
                 Destination::Recovery => {
-                    recovery = Some(disk.recovery()?);
-                    Some(Place::recovery(disk)?)
+                    recovery = Some(ImageLocation::recovery(disk)?);
+                    recovery.clone()
                 }
                 Destination::Memory => {
-                    memory = Some((
-                        number,
-                        Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize]),
-                    ));
+                    memory = Some(MemoryImage {
+                        image: number,
+                        bytes: Mutex::new(vec![0; image.size.min(MAX_GUARD) as usize]),
+                    });
                     None
                 }
                 Destination::Nowhere => None,
             });
         }
-        let places = Arc::new(Places::new(release, places));
         Ok(Self {
-            boot: disk.boot(slot)?,
-            recovery,
+            locations: Arc::new(ImageLocations::new(release, locations)),
             memory,
-            places,
-            basis: None,
+            boot: ImageLocation::boot(disk, slot)?,
+            recovery,
+            delta_base,
         })
     }
 
-    /// Gives what delta chunks build upon.
-    pub(crate) fn with_basis(self, basis: Option<Basis>) -> Self {
-        Self { basis, ..self }
+    pub(crate) const fn delta_base(&self) -> Option<&DeltaBase> {
+        self.delta_base.as_ref()
     }
 
-    /// What delta chunks build upon.
-    pub(crate) const fn basis(&self) -> Option<&Basis> {
-        self.basis.as_ref()
+    /// Returns the hash tree of the root image, if the release has a root hash.
+    pub(crate) fn tree(&self) -> Option<&RootTree> {
+        self.locations.tree()
     }
 
-    /// The places on the disk, to be looked at.
-    pub(crate) const fn places(&self) -> &Arc<Places> {
-        &self.places
+    pub(crate) const fn locations(&self) -> &Arc<ImageLocations> {
+        &self.locations
     }
 
-    /// The partitions that begin with a seal and are written.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = &Window> {
+    /// Returns the locations of the images that have a seal before them: boot, and recovery if it
+    /// is written.
+    pub(crate) fn sealed_images(&self) -> impl Iterator<Item = &ImageLocation> {
         std::iter::once(&self.boot).chain(&self.recovery)
     }
 
-    /// The boot partition of the target slot.
-    pub(crate) const fn boot(&self) -> &Window {
+    /// Returns the same locations, each with the digest that the guard will check.
+    pub(crate) fn guarded_images(&self) -> Vec<(ImageLocation, ImageDigest)> {
+        let statement = self.release().statement();
+        let digests = [statement.boot, statement.recovery];
+        self.sealed_images().cloned().zip(digests).collect()
+    }
+
+    /// Returns the location of the boot image of the target slot.
+    pub(crate) const fn boot(&self) -> &ImageLocation {
         &self.boot
     }
 
-    /// The release.
     pub(crate) fn release(&self) -> &Arc<Release> {
-        self.places.release()
+        self.locations.release()
     }
 
-    /// Whether chunk `number` goes anywhere at all.
-    pub(crate) fn wants(&self, number: usize) -> bool {
-        let image = self.release().chunks()[number].image;
-        self.place(image).is_some()
-            || self
-                .memory
-                .as_ref()
-                .is_some_and(|(to_memory, _)| *to_memory == image)
+    /// Returns whether a chunk has a destination.
+    pub(crate) fn wants(&self, chunk: usize) -> bool {
+        let image = self.release().chunks()[chunk].image;
+        self.location(image).is_some() || self.memory_image(image).is_some()
     }
 
-    /// Where an image lies on the disk, if it does.
-    pub(crate) fn place(&self, image: usize) -> Option<&Place> {
-        self.places.of(image)
+    /// Returns the location of an image; `None` if it is not on the disk.
+    pub(crate) fn location(&self, image: usize) -> Option<&ImageLocation> {
+        self.locations.get(image)
     }
 
-    /// Writes bytes of an image to their place; durable only after [`Sinks::flush`].
+    fn memory_image(&self, image: usize) -> Option<&MemoryImage> {
+        self.memory.as_ref().filter(|memory| memory.image == image)
+    }
+
+    /// Writes bytes of an image. *Writes*; durable after [`SlotWriter::flush`].
+    ///
+    /// # Errors
+    /// The error of the device.
+    ///
+    /// # Power loss
+    /// Any of the bytes since the last flush may be missing.
     pub(crate) fn write(&self, image: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if let Some(place) = self.place(image) {
-            return place.window.write_at(place.offset(offset), bytes);
+        if let Some(location) = self.location(image) {
+            return location.window.write_at(location.offset(offset), bytes);
         }
-        if let Some((_, memory)) = self
-            .memory
-            .as_ref()
-            .filter(|(to_memory, _)| *to_memory == image)
-        {
-            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = self.memory_image(image) {
+            let mut held = memory.bytes.lock().unwrap_or_else(PoisonError::into_inner);
             let at = offset as usize;
-            let place = memory.get_mut(at..at + bytes.len());
-            place
+            held.get_mut(at..at + bytes.len())
                 .ok_or(io::ErrorKind::InvalidInput)?
                 .copy_from_slice(bytes);
         }
         Ok(())
     }
 
-    /// Writes zeroes of an image to their place; durable only after [`Sinks::flush`].
+    /// Writes zeroes of an image. *Writes*; durable after [`SlotWriter::flush`].
+    ///
+    /// # Errors
+    /// The error of the device.
+    ///
+    /// # Power loss
+    /// As [`SlotWriter::write`].
     pub(crate) fn write_zeroes(&self, image: usize, offset: u64, count: u64) -> io::Result<()> {
-        match self.place(image) {
-            Some(place) => place.window.write_zeroes_at(place.offset(offset), count),
-            // Memory was made of zeroes.
+        match self.location(image) {
+            Some(location) => {
+                let offset = location.offset(offset);
+                location.window.write_zeroes_at(offset, count)
+            }
+            // An image in memory is zero from the beginning.
             None => Ok(()),
         }
     }
 
     /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// The error of the device.
+    ///
+    /// # Power loss
+    /// Before it returns, any of the bytes since the last flush may be missing.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        self.boot.flush()
+        self.boot.window.flush()
     }
 
-    /// Whether reading and writing by turns is slow.
+    /// Returns whether the disk is slow at alternating between reads and writes.
     pub(crate) fn is_rotating(&self) -> bool {
-        self.boot.is_rotating()
+        self.boot.window.is_rotating()
     }
 
-    /// Name of the partition that an image goes to, for people.
+    /// Returns the destination of an image, for messages.
     pub(crate) fn name(&self, image: usize) -> &'static str {
-        self.place(image).map_or("memory", |place| place.name)
+        self.location(image)
+            .map_or("memory", |location| location.partition.as_str())
     }
 
-    /// The image that was written to memory.
+    /// Takes the image that was written to memory.
     pub(crate) fn take_memory(&self) -> Option<Vec<u8>> {
-        let (_, memory) = self.memory.as_ref()?;
-        Some(std::mem::take(
-            &mut *memory.lock().unwrap_or_else(PoisonError::into_inner),
-        ))
+        let memory = self.memory.as_ref()?;
+        let mut bytes = memory.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut *bytes))
     }
 }

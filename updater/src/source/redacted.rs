@@ -51,7 +51,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_secret_is_shown(user in "[a-z:@]{0,8}", path in "[a-z/]{0,8}", query in "[a-z=&?#]{0,8}") {
+        fn no_secret_is_shown(
+            user in "[a-z:@]{0,8}",
+            path in "[a-z/]{0,8}",
+            query in "[a-z=&?#]{0,8}",
+        ) {
             let url = format!("http://{user}SECRET@example.org/{path}?{query}SECRET#SECRET");
             prop_assert!(!redacted(&url).contains("SECRET"), "{url}");
         }

@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: the same command goes on, and neither fetches nor writes again what is
-//! right already. The moments are told by the program's own progress lines.
+//! `kill -9` at any moment: the same command continues, and neither fetches nor writes correct
+//! chunks again. The progress lines of the program tell when to kill it.
 
 use crate::fixture::{Bench, bundle};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
@@ -8,22 +8,22 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-/// Bytes of the payload that the server gives to a run before it falls silent: at least two
-/// portions of 256 KiB are whole by then.
+/// Bytes of the payload that the server sends in each run before it stalls: at least two batches of
+/// 256 KiB.
 const GIVEN: usize = 700_000;
 
-/// How far a run came.
+/// Progress of a run that was killed.
 #[derive(Debug, Default)]
 struct Killed {
-    /// Bytes that the plan found in their place.
+    /// Bytes in place, by its plan.
     in_place: u64,
-    /// Bytes that were written, as it said.
+    /// Bytes written, by its last progress line.
     written: u64,
-    /// Whether the signal ended it, and not its own end.
+    /// It was ended by the signal.
     by_signal: bool,
 }
 
-/// Starts `apply source`, and kills it when `now` says so of an event that it told.
+/// Starts `apply source`, and kills it at the first event for which `now` is true.
 fn kill_when(bench: &Bench, source: &str, now: impl Fn(&Value) -> bool) -> Killed {
     let mut child = bench
         .command("apply")
@@ -36,7 +36,7 @@ fn kill_when(bench: &Bench, source: &str, now: impl Fn(&Value) -> bool) -> Kille
     let mut is_killed = false;
     for line in BufReader::new(child.stderr.take().expect("stderr")).lines() {
         let line = line.expect("line");
-        // The last words of a run that came to its end are no JSON.
+        // The last lines of a run that ended by itself are not JSON.
         let Ok(event) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
@@ -51,7 +51,7 @@ fn kill_when(bench: &Bench, source: &str, now: impl Fn(&Value) -> bool) -> Kille
             is_killed = true;
         }
     }
-    assert!(is_killed, "it never came to that: {killed:?}");
+    assert!(is_killed, "no such event: {killed:?}");
     killed.by_signal = child.wait().expect("end").code().is_none();
     killed
 }
@@ -60,7 +60,8 @@ fn is_progress(event: &Value, phase: &str) -> bool {
     event["event"] == "progress" && event["phase"] == phase
 }
 
-/// Slot A is as it was, and slot B cannot be started unless it is whole. Returns whether it can.
+/// Asserts that slot A is unchanged, and that slot B is Unbootable or intact. Returns whether it is
+/// intact.
 fn is_safe(bench: &Bench, slot_a: &[Vec<u8>; 2]) -> bool {
     let record = bench.record();
     assert!(
@@ -74,18 +75,17 @@ fn is_safe(bench: &Bench, slot_a: &[Vec<u8>; 2]) -> bool {
             assert_eq!(bench.run("verify-slot", &["b"]).code, Some(0));
             true
         }
-        Status::Good { .. } => panic!("nobody has committed it: {record:?}"),
+        Status::Good { .. } => panic!("it was never committed: {record:?}"),
     }
 }
 
 #[test]
-fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
+fn chunks_written_before_a_kill_are_neither_fetched_nor_written_again() {
     let bench = Bench::new();
     let slot_a = bench.slot(Slot::A);
     let file = bundle("1.1.0", 2, 1);
     let len = file.len() as u64;
-    // The head and the hints at the end come as they should; of the payload a part, and then
-    // nothing.
+    // Sends the head and the hints at the end, and of the payload only a part.
     let script = move |asked: &Asked| match asked.range {
         Some((from, to)) if from > 0 && to != Some(file.len() as u64) => {
             cut(&file, asked, GIVEN, Step::Stall)
@@ -99,7 +99,7 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
             is_progress(event, "write")
                 && event["done"].as_u64().is_some_and(|done| done >= 300_000)
         });
-        assert!(killed.by_signal, "the server keeps it waiting");
+        assert!(killed.by_signal, "the server stalls");
         assert!(
             killed.in_place >= in_place,
             "round {round}: {killed:?}, and {in_place} were in place"
@@ -108,12 +108,12 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
         assert!(!is_safe(&bench, &slot_a));
     }
     assert!(in_place > 1_200_000, "{in_place}");
-    let said = bench.run(
+    let finished = bench.run(
         "apply",
         &[bench.file("1.1.0.bundle").to_str().expect("path"), "--json"],
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let report = said.json()["report"].clone();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let report = finished.json()["report"].clone();
     let number = |name: &str| report[name].as_u64().expect("number");
     assert!(
         number("reused_bytes") >= in_place,
@@ -123,13 +123,13 @@ fn what_was_written_before_a_kill_is_neither_fetched_nor_written_again() {
         number("written_bytes"),
         number("image_bytes") - number("reused_bytes")
     );
-    // Nothing in these images can be compressed: what was not fetched is what was in place.
+    // These images do not compress: the bytes that were not fetched were in place.
     assert!(number("fetched_bytes") <= len - in_place, "{report}");
     assert!(is_safe(&bench, &slot_a));
 }
 
 #[test]
-fn a_kill_in_any_phase_is_made_good_by_the_same_command() {
+fn the_same_command_continues_after_a_kill_in_any_phase() {
     for name in [
         "release",
         "scan",
@@ -143,13 +143,13 @@ fn a_kill_in_any_phase_is_made_good_by_the_same_command() {
         let slot_a = bench.slot(Slot::A);
         let path = bench.file("1.1.0.bundle");
         let path = path.to_str().expect("path");
-        // A run that was killed late may have come to its end.
+        // A run that is killed late may end by itself.
         kill_when(&bench, path, |event| {
             event["event"] == name || is_progress(event, name)
         });
         is_safe(&bench, &slot_a);
-        let said = bench.run("apply", &[path]);
-        assert_eq!(said.code, Some(0), "killed at {name}: {said:?}");
+        let finished = bench.run("apply", &[path]);
+        assert_eq!(finished.code, Some(0), "killed at {name}: {finished:?}");
         assert!(is_safe(&bench, &slot_a), "killed at {name}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the program prints as JSON is what `docs/schemas` says.
+//! The JSON output of the program matches `docs/schemas`.
 
 use crate::fixture::{Bench, bundle, server_that};
 use bootctl::device::BlockDevice as _;
@@ -51,7 +51,7 @@ fn apply_and_its_progress() {
     let path = path.to_str().expect("path");
     let mut results = BTreeSet::new();
     let mut apply = |arguments: &[&str]| {
-        let said = bench.run(
+        let finished = bench.run(
             "apply",
             &[
                 arguments,
@@ -59,17 +59,17 @@ fn apply_and_its_progress() {
             ]
             .concat(),
         );
-        let json = said.json();
+        let json = finished.json();
         fits(&result, &json);
         results.insert(json["result"].as_str().expect("result").to_owned());
-        said
+        finished
     };
     let server = server_that(Step::Close, bundle("1.1.0", 2, 1), channel().0);
     let interrupted = apply(&[&server.url("x")]);
-    assert_eq!(interrupted.json()["invalid_slot"], "b");
+    assert_eq!(interrupted.json()["disarmed_slot"], "b");
     apply(&["missing"]);
     apply(&[path, "--plan"]);
-    let said = apply(&[path]);
+    let finished = apply(&[path]);
     std::fs::write(bench.file("same"), bundle("1.0.0", 1, 1)).expect("bundle");
     apply(&[bench.file("same").to_str().expect("path")]);
     assert_eq!(
@@ -82,7 +82,7 @@ fn apply_and_its_progress() {
     for line in interrupted
         .err
         .lines()
-        .chain(said.err.lines())
+        .chain(finished.err.lines())
         .filter(|line| line.starts_with('{'))
     {
         let line: Value = serde_json::from_str(line).expect("JSON");
@@ -138,14 +138,14 @@ fn verify_slot_and_repair() {
     };
     assert_eq!(
         (verified("a"), verified("b")),
-        ("whole".into(), "failed".into())
+        ("intact".into(), "failed".into())
     );
     bench.run("apply", &[path]);
-    assert_eq!(verified("b"), "whole");
+    assert_eq!(verified("b"), "intact");
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
     fits(&result, &repaired);
     assert_eq!(repaired["result"], "failed");
-    // As if B had committed, and then gone back to A.
+    // As if B had committed and was rolled back to A.
     bench.commit(Slot::B);
     bench.change(|record| record::Record {
         default: Slot::A,
@@ -153,7 +153,7 @@ fn verify_slot_and_repair() {
     });
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
     fits(&result, &repaired);
-    assert_eq!(repaired["result"], "whole");
+    assert_eq!(repaired["result"], "intact");
     bench
         .disk()
         .root(Slot::B)
@@ -163,5 +163,5 @@ fn verify_slot_and_repair() {
     assert_eq!(verified("b"), "damaged");
     let repaired = bench.run("repair", &["b", "--from", path, "--json"]).json();
     fits(&result, &repaired);
-    assert_eq!(repaired["result"], "mended");
+    assert_eq!(repaired["result"], "repaired");
 }

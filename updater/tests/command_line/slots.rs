@@ -1,7 +1,6 @@
-//! `verify-slot` and `repair`: what is damaged is found and named, and mended at the cost of what
-//! was damaged.
+//! `verify-slot` and `repair`: damage is found and named, and only damaged chunks are fetched.
 
-use crate::fixture::{Bench, Said, bundle, server_that};
+use crate::fixture::{Bench, Finished, bundle, server_that};
 use bootctl::device::BlockDevice as _;
 use bootctl::transition::{self, TargetSlot};
 use fixtures::hostile::{HostileServer, Step, honestly};
@@ -12,7 +11,7 @@ const GOOD: Status = Status::Good {
     budget_left: record::GOOD_BUDGET,
 };
 
-/// Slot B runs 1.1.0 and has committed; A holds 1.0.0 as the fallback.
+/// Returns a machine on which slot B runs 1.1.0, committed, and slot A holds 1.0.0 as the fallback.
 fn updated() -> Bench {
     let bench = Bench::new();
     let applied = bench.run(
@@ -24,8 +23,8 @@ fn updated() -> Bench {
     bench
 }
 
-fn run(bench: &Bench, verb: &str, arguments: &[&str]) -> Said {
-    Said::new(
+fn run(bench: &Bench, verb: &str, arguments: &[&str]) -> Finished {
+    Finished::new(
         &bench
             .command_as('b', verb)
             .args(arguments)
@@ -54,114 +53,120 @@ fn server() -> HostileServer {
 }
 
 #[test]
-fn a_slot_is_compared_by_what_it_keeps_itself() {
+fn a_slot_is_compared_with_its_stored_metadata() {
     let bench = updated();
     for slot in ["a", "b"] {
-        let said = run(&bench, "verify-slot", &[slot, "--json"]);
-        assert_eq!(said.code, Some(0), "{said:?}");
-        let json = said.json();
+        let finished = run(&bench, "verify-slot", &[slot, "--json"]);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let json = finished.json();
         assert_eq!(
-            (&json["result"], &json["report"]["known_by"]),
-            (&"whole".into(), &"slot".into())
+            (&json["result"], &json["report"]["compared_with"]),
+            (&"intact".into(), &"slot".into())
         );
     }
     let before = bench.bytes();
     damage_root(&bench, Slot::A, 1_000_000);
     damage_root(&bench, Slot::A, 2_999_999);
-    let said = run(&bench, "verify-slot", &["a", "--json"]);
-    assert_eq!(said.code, Some(6), "{said:?}");
-    let [boot, root] = [0, 1].map(|image| said.json()["report"]["images"][image].clone());
+    let finished = run(&bench, "verify-slot", &["a", "--json"]);
+    assert_eq!(finished.code, Some(6), "{finished:?}");
+    let [boot, root] = [0, 1].map(|image| finished.json()["report"]["images"][image].clone());
     assert_eq!(
-        (&boot["partition"], &boot["whole"]),
+        (&boot["partition"], &boot["intact"]),
         (&"boot-a".into(), &true.into())
     );
     assert_eq!(
-        (&root["partition"], &root["whole"]),
+        (&root["partition"], &root["intact"]),
         (&"root-a".into(), &false.into())
     );
     assert_eq!(root["damaged_chunks"], 2);
-    let place = |damage: usize| {
+    let range = |damage: usize| {
         let offset = root["damaged"][damage]["offset"].as_u64().expect("offset");
         offset..offset + root["damaged"][damage]["len"].as_u64().expect("len")
     };
     assert!(
-        place(0).contains(&1_000_000) && place(1).contains(&2_999_999),
+        range(0).contains(&1_000_000) && range(1).contains(&2_999_999),
         "{root}"
     );
-    let said = run(&bench, "verify-slot", &["a"]);
+    let finished = run(&bench, "verify-slot", &["a"]);
     assert!(
-        said.out
+        finished
+            .out
             .contains("root-a: root image is damaged: 2 chunks, "),
-        "{said:?}"
+        "{finished:?}"
     );
     assert!(
-        said.out
+        finished
+            .out
             .ends_with("Slot A does not hold 1.0.0 as it was signed.\n"),
-        "{said:?}"
+        "{finished:?}"
     );
     assert_ne!(bench.bytes(), before, "the damage");
 }
 
 #[test]
-fn without_a_list_of_chunks_the_images_are_compared_as_a_whole() {
+fn without_stored_metadata_the_images_are_compared_as_a_whole() {
     let bench = updated();
-    // What is kept begins at the first multiple of 4096 behind the image.
+    // The stored metadata begins at the first multiple of 4096 behind the image.
     write_boot(&bench, Slot::A, 4096 + 102_400, &[0; 4096]);
-    let said = run(&bench, "verify-slot", &["a", "--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let json = said.json();
-    assert_eq!(json["report"]["known_by"], "nothing");
-    let whole = |json: serde_json::Value| {
-        [0, 1].map(|image| json["report"]["images"][image]["whole"].as_bool())
-    };
-    assert_eq!(whole(json), [Some(true), Some(true)]);
+    let finished = run(&bench, "verify-slot", &["a", "--json"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let json = finished.json();
+    assert_eq!(json["report"]["compared_with"], "nothing");
+    let intact = [0, 1].map(|image| json["report"]["images"][image]["intact"].as_bool());
+    assert_eq!(intact, [Some(true), Some(true)]);
     let server = server();
-    let said = run(
+    let finished = run(
         &bench,
         "verify-slot",
         &["a", "--bundle", &server.url("1.0.0")],
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
     let other = bench.file("1.1.0.bundle");
-    let said = run(
+    let finished = run(
         &bench,
         "verify-slot",
         &["a", "--bundle", other.to_str().expect("path")],
     );
-    assert_eq!(said.code, Some(3), "{said:?}");
+    assert_eq!(finished.code, Some(3), "{finished:?}");
     assert_eq!(
-        said.err,
+        finished.err,
         "rayos-updater: slot A holds release 1.0.0: the bundle is release 1.1.0\n"
     );
 }
 
 #[test]
-fn a_forged_or_missing_seal_is_told() {
+fn a_damaged_or_missing_seal_is_reported() {
     let bench = updated();
     write_boot(&bench, Slot::A, 300, &[1]);
-    let said = run(&bench, "verify-slot", &["a"]);
-    assert_eq!(said.code, Some(6), "{said:?}");
-    assert!(said.err.starts_with("rayos-updater: boot-a: "), "{said:?}");
+    let finished = run(&bench, "verify-slot", &["a"]);
+    assert_eq!(finished.code, Some(6), "{finished:?}");
+    assert!(
+        finished.err.starts_with("rayos-updater: boot-a: "),
+        "{finished:?}"
+    );
     let empty = Bench::new();
-    let said = empty.run("verify-slot", &["b"]);
+    let finished = empty.run("verify-slot", &["b"]);
     assert_eq!(
-        (said.code, said.err.contains("slot B holds no release")),
+        (
+            finished.code,
+            finished.err.contains("slot B holds no release")
+        ),
         (Some(6), true),
-        "{said:?}"
+        "{finished:?}"
     );
 }
 
 #[test]
-fn a_repair_fetches_what_is_damaged_and_changes_nothing_else() {
+fn a_repair_fetches_damaged_chunks_and_changes_nothing_else() {
     let bench = updated();
     let before = bench.bytes();
     damage_root(&bench, Slot::A, 1_000_000);
     let server = server();
     let from = ["a", "--from", &server.url("1.0.0"), "--json"];
-    let said = run(&bench, "repair", &from);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let json = said.json();
-    assert_eq!(json["result"], "mended");
+    let finished = run(&bench, "repair", &from);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let json = finished.json();
+    assert_eq!(json["result"], "repaired");
     let written = json["report"]["written_bytes"].as_u64().expect("bytes");
     assert!((1..=64 * 1024).contains(&written), "{json}");
     assert!(
@@ -173,8 +178,8 @@ fn a_repair_fetches_what_is_damaged_and_changes_nothing_else() {
         (record.slot(Slot::A).status, record.slot(Slot::A).reason),
         (GOOD, Reason::None)
     );
-    assert_eq!(record.default, Slot::B, "what boots next is as before");
-    // The state partition has a longer story, and nothing else is different.
+    assert_eq!(record.default, Slot::B, "the default slot is unchanged");
+    // The event ring has new events; nothing else differs.
     let state = {
         let state = bench.disk().state().expect("state");
         state.start() as usize..(state.start() + state.len()) as usize
@@ -182,41 +187,41 @@ fn a_repair_fetches_what_is_damaged_and_changes_nothing_else() {
     let mut after = bench.bytes();
     after[state.clone()].copy_from_slice(&before[state]);
     assert!(after == before);
-    let said = run(&bench, "repair", &from);
+    let finished = run(&bench, "repair", &from);
     assert_eq!(
-        (said.code, &said.json()["result"]),
-        (Some(7), &"whole".into()),
-        "{said:?}"
+        (finished.code, &finished.json()["result"]),
+        (Some(7), &"intact".into()),
+        "{finished:?}"
     );
 }
 
 #[test]
-fn a_repair_that_was_cut_off_is_not_started_and_can_be_finished() {
+fn an_interrupted_repair_leaves_the_slot_unbootable_and_can_be_continued() {
     let bench = updated();
     damage_root(&bench, Slot::A, 1_000_000);
     let (sent, stalled) = channel();
     let broken = server_that(Step::Close, bundle("1.0.0", 1, 1), sent);
-    let said = run(
+    let finished = run(
         &bench,
         "repair",
         &["a", "--from", &broken.url("x"), "--retries", "0"],
     );
-    stalled.recv().expect("the damaged chunk was asked for");
-    assert_eq!(said.code, Some(8), "{said:?}");
+    stalled.recv().expect("a request for the damaged chunk");
+    assert_eq!(finished.code, Some(8), "{finished:?}");
     let cut = bench.record();
     assert_eq!(
         (cut.slot(Slot::A).status, cut.slot(Slot::A).reason),
         (Status::Unbootable, Reason::Repairing)
     );
     let server = server();
-    let said = run(&bench, "repair", &["a", "--from", &server.url("x")]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let finished = run(&bench, "repair", &["a", "--from", &server.url("x")]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(
         (bench.record().slot(Slot::A).status, bench.record().default),
         (GOOD, Slot::B)
     );
     assert_eq!(run(&bench, "verify-slot", &["a"]).code, Some(0));
-    // Cut off after everything was written, with the header still missing.
+    // As if interrupted after all chunks were written, before the seal.
     bench.change(|record| {
         let target = TargetSlot::of(record, Choice::Slot(Slot::B), Slot::A).expect("target");
         transition::begin_repair(record, target).expect("begun")
@@ -231,7 +236,7 @@ fn a_repair_that_was_cut_off_is_not_started_and_can_be_finished() {
 }
 
 #[test]
-fn what_must_not_be_repaired_is_not() {
+fn booted_slots_other_releases_and_trials_are_not_repaired() {
     let bench = updated();
     let bundle = bench.file("1.1.0.bundle");
     let bundle = bundle.to_str().expect("path");
@@ -243,20 +248,20 @@ fn what_must_not_be_repaired_is_not() {
             "slot A holds release 1.0.0: the bundle is release 1.1.0",
         ),
     ] {
-        let said = run(&bench, "repair", &[slot, "--from", bundle]);
+        let finished = run(&bench, "repair", &[slot, "--from", bundle]);
         assert_eq!(
-            (said.code, said.err.contains(words)),
+            (finished.code, finished.err.contains(words)),
             (Some(3), true),
-            "{said:?}"
+            "{finished:?}"
         );
     }
-    assert!(bench.bytes() == before, "a refusal leaves no trace");
+    assert!(bench.bytes() == before, "a refusal changed the disk");
     let trial = Bench::new();
     trial.run(
         "apply",
         &[trial.file("1.1.0.bundle").to_str().expect("path")],
     );
-    let said = trial.run(
+    let finished = trial.run(
         "repair",
         &[
             "b",
@@ -264,10 +269,11 @@ fn what_must_not_be_repaired_is_not() {
             trial.file("1.1.0.bundle").to_str().expect("path"),
         ],
     );
-    assert_eq!(said.code, Some(3));
+    assert_eq!(finished.code, Some(3));
     assert!(
-        said.err
+        finished
+            .err
             .contains("slot B is not Good: apply the bundle to it"),
-        "{said:?}"
+        "{finished:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! The units in `dist/systemd` are sound, judged by systemd, and name verbs that there are.
+//! systemd accepts the units in `dist/systemd`.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,7 +10,7 @@ fn systemd_accepts_the_units() {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/systemd");
     let mut units = Vec::new();
     for entry in std::fs::read_dir(from).expect("units").flatten() {
-        // It looks for the programs.
+        // systemd checks that the programs exist.
         let text = std::fs::read_to_string(entry.path()).expect("unit");
         let text = text.replace(
             "/usr/bin/rayos-updater",
@@ -27,14 +27,14 @@ fn systemd_accepts_the_units() {
         .output()
     {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // A machine without systemd has no use for the units either; the public continuous
-            // integration has it.
+            // A machine without systemd does not use the units, either; the continuous integration
+            // has systemd.
         }
         Err(error) => panic!("systemd-analyze: {error}"),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            // It judges all that the units lean on, too; what the distribution's own units do is
-            // not ours to mend.
+            // systemd also checks the units that ours depend on; those of the distribution do not
+            // matter here.
             let ours: Vec<_> = said
                 .lines()
                 .filter(|line| line.contains("rayos-update"))

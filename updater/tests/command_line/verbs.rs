@@ -1,6 +1,6 @@
-//! `rayos-updater` as a person or a timer uses it, on a machine in an image file.
+//! The verbs of `rayos-updater`, on a machine in an image file.
 
-use crate::fixture::{Bench, Said, bundle, bundle_for, server_that};
+use crate::fixture::{Bench, Finished, bundle, bundle_for, server_that};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
 use record::{Reason, Slot, Status};
 use std::io::Read as _;
@@ -14,7 +14,7 @@ fn text(path: &std::path::Path) -> &str {
 }
 
 #[test]
-fn check_says_what_a_bundle_is_and_changes_nothing() {
+fn check_compares_a_bundle_with_the_running_release_and_changes_nothing() {
     let bench = Bench::new();
     let before = bench.bytes();
     let ask = |name: &str, bytes: Vec<u8>| {
@@ -22,11 +22,11 @@ fn check_says_what_a_bundle_is_and_changes_nothing() {
         std::fs::write(&path, bytes).expect("bundle");
         bench.run("check", &[text(&path)])
     };
-    let expect = |said: Said, code: i32, words: &str| {
+    let expect = |finished: Finished, code: i32, words: &str| {
         assert_eq!(
-            (said.code, said.out.as_str()),
+            (finished.code, finished.out.as_str()),
             (Some(code), format!("{words}\n").as_str()),
-            "{said:?}"
+            "{finished:?}"
         );
     };
     expect(
@@ -43,7 +43,8 @@ fn check_says_what_a_bundle_is_and_changes_nothing() {
     expect(
         ask("refused", bundle_for("toaster", "1.1.0", 2, 1)),
         3,
-        "1.1.0 cannot be applied: release 1.1.0 is for toaster: this machine is test-machine",
+        "1.1.0 cannot be applied: release 1.1.0 is compatible with toaster: \
+         this machine is test-machine",
     );
     let stranger = ask("stranger", bundle("1.1.0", 2, 9));
     assert_eq!(stranger.code, Some(3));
@@ -55,14 +56,14 @@ fn check_says_what_a_bundle_is_and_changes_nothing() {
 }
 
 #[test]
-fn check_does_not_offer_again_what_waits_or_has_failed() {
+fn check_does_not_offer_a_release_that_waits_or_failed() {
     let bench = Bench::new();
     let newer = bench.file("1.1.0.bundle");
     assert_eq!(bench.run("apply", &[text(&newer)]).code, Some(0));
     let waits = bench.run("check", &[text(&newer)]);
     assert_eq!(
         (waits.code, waits.out.as_str()),
-        (Some(7), "1.1.0 waits in slot B for the next boot\n")
+        (Some(7), "1.1.0 waits in slot B for its first boot\n")
     );
     bench.change(|record| {
         let mut record = *record;
@@ -77,7 +78,7 @@ fn check_does_not_offer_again_what_waits_or_has_failed() {
         (json["verdict"].as_str(), json["slot"].as_str()),
         (Some("failed"), Some("b"))
     );
-    // A person may try it again all the same.
+    // An operator may apply it again.
     assert_eq!(bench.run("apply", &[text(&newer)]).code, Some(0));
 }
 
@@ -86,8 +87,8 @@ fn check_reads_only_the_head() {
     let bench = Bench::new();
     let bytes = bundle("1.1.0", 2, 1);
     let server = HostileServer::start(move |asked| honestly(&bytes, asked)).expect("server");
-    let said = bench.run("check", &[&server.url("x")]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let finished = bench.run("check", &[&server.url("x")]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
     let asked = server.asked();
     assert_eq!(
         asked.iter().map(|asked| asked.range).collect::<Vec<_>>(),
@@ -96,9 +97,9 @@ fn check_reads_only_the_head() {
 }
 
 #[test]
-fn status_follows_an_update_from_its_start_to_its_end() {
+fn status_follows_an_update_from_start_to_end() {
     let bench = Bench::new();
-    let last = |said: &Said| said.out.lines().last().unwrap_or_default().to_owned();
+    let last = |finished: &Finished| finished.out.lines().last().unwrap_or_default().to_owned();
     assert_eq!(
         last(&bench.run("status", &[])),
         "last update: 1.0.0 in slot A, committed"
@@ -106,24 +107,26 @@ fn status_follows_an_update_from_its_start_to_its_end() {
     let waiting = || bench.run("status", &["--waiting"]).code;
     assert_eq!(waiting(), Some(7));
 
-    let whole = bundle("1.1.0", 2, 1);
-    let server = HostileServer::start(move |asked| cut(&whole, asked, 200_000, Step::Close))
-        .expect("server");
-    let said = bench.run("apply", &[&server.url("x"), "--retries", "0"]);
-    assert_eq!(said.code, Some(8), "{said:?}");
+    let file = bundle("1.1.0", 2, 1);
+    let server =
+        HostileServer::start(move |asked| cut(&file, asked, 200_000, Step::Close)).expect("server");
+    let finished = bench.run("apply", &[&server.url("x"), "--retries", "0"]);
+    assert_eq!(finished.code, Some(8), "{finished:?}");
     assert!(
-        said.err
-            .ends_with("The same command goes on where it stopped.\n"),
-        "{said:?}"
+        finished
+            .err
+            .ends_with("The same command continues where it stopped.\n"),
+        "{finished:?}"
     );
     assert_eq!(
         last(&bench.run("status", &[])),
-        "last update: 1.1.0 in slot B, is being written, or was cut off: apply it again, and it goes on where it stopped"
+        "last update: 1.1.0 in slot B, running or interrupted: apply it again to continue where \
+         it stopped"
     );
 
-    let said = bench.run("apply", &[text(&bench.file("1.1.0.bundle")), "--json"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert_eq!(said.json()["result"], "activated");
+    let finished = bench.run("apply", &[text(&bench.file("1.1.0.bundle")), "--json"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(finished.json()["result"], "activated");
     assert_eq!(
         last(&bench.run("status", &[])),
         "last update: 1.1.0 in slot B, waits for its first boot: restart to try it"
@@ -163,42 +166,45 @@ fn a_bundle_of_another_length_is_refused_before_anything_is_changed() {
     bytes.truncate(len - 1);
     let short = bytes.clone();
     let server = HostileServer::start(move |asked| honestly(&short, asked)).expect("server");
-    let said = bench.run("apply", &[&server.url("x")]);
-    assert_eq!(said.code, Some(3), "{said:?}");
+    let finished = bench.run("apply", &[&server.url("x")]);
+    assert_eq!(finished.code, Some(3), "{finished:?}");
     let words = format!(
         "rayos-updater: bundle ends after {} bytes, expected {len}\nNothing was changed.\n",
         len - 1
     );
-    assert_eq!(said.err, words);
+    assert_eq!(finished.err, words);
     bytes.extend([0, 0]);
     let path = bench.file("long.bundle");
     std::fs::write(&path, bytes).expect("bundle");
-    let said = bench.run("apply", &[text(&path), "--json"]);
+    let finished = bench.run("apply", &[text(&path), "--json"]);
     assert_eq!(
-        (said.code, said.json()["reason"].as_str()),
+        (finished.code, finished.json()["reason"].as_str()),
         (Some(3), Some("length"))
     );
     assert!(bench.bytes() == before, "the disk changed");
 }
 
 #[test]
-fn a_second_apply_is_told_who_is_at_work() {
+fn a_second_apply_names_the_program_that_uses_the_disk() {
     let bench = Bench::new();
     let image = std::fs::File::open(bench.file("disk.img")).expect("image");
     image.lock().expect("lock");
-    let said = bench.run("apply", &[text(&bench.file("1.1.0.bundle"))]);
-    assert_eq!(said.code, Some(5), "{said:?}");
+    let finished = bench.run("apply", &[text(&bench.file("1.1.0.bundle"))]);
+    assert_eq!(finished.code, Some(5), "{finished:?}");
     let own = std::process::id();
     assert!(
-        said.err.contains("busy: in use by another program: "),
-        "{said:?}"
+        finished.err.contains("busy: in use by another program: "),
+        "{finished:?}"
     );
-    assert!(said.err.contains(&format!("(process {own})")), "{said:?}");
+    assert!(
+        finished.err.contains(&format!("(process {own})")),
+        "{finished:?}"
+    );
 }
 
-/// Starts an apply from a server that stalls, at once or at the payload, sends `signal` when that
-/// has begun, and returns how it ended.
-fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Said, Option<i32>, Duration) {
+/// Starts an apply from a server that stalls, at once or at the payload; sends `signal` when it
+/// stalls. Returns the result, the signal that killed the process, and the time from signal to end.
+fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Finished, Option<i32>, Duration) {
     let (sent, is_sent) = channel();
     let server = if stall_in_head {
         HostileServer::start(move |_: &Asked| {
@@ -238,7 +244,7 @@ fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Said, Option<i3
         .read_to_string(&mut err)
         .expect("text");
     (
-        Said {
+        Finished {
             code: status.code(),
             out,
             err,
@@ -249,31 +255,40 @@ fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Said, Option<i3
 }
 
 #[test]
-fn a_signal_ends_it_with_a_sentence_and_the_same_command_goes_on() {
+fn a_signal_ends_the_run_with_a_message_and_the_same_command_continues() {
     let bench = Bench::new();
-    let (said, killed_by, took) = stop_by(&bench, "INT", true);
-    assert_eq!((said.code, killed_by), (Some(130), None), "{said:?}");
+    let (finished, killed_by, took) = stop_by(&bench, "INT", true);
+    assert_eq!(
+        (finished.code, killed_by),
+        (Some(130), None),
+        "{finished:?}"
+    );
     assert!(
-        said.err.ends_with(
-            "stopped by a signal\nNothing was changed. The same command begins again.\n"
+        finished.err.ends_with(
+            "stopped by a signal\nNothing was changed. The same command starts again.\n"
         )
     );
-    // The server would have been waited for much longer.
+    // Waiting for the server would take much longer.
     assert!(took < Duration::from_secs(20), "{took:?}");
 
-    let (said, killed_by, took) = stop_by(&bench, "TERM", false);
-    assert_eq!((said.code, killed_by), (Some(143), None), "{said:?}");
-    let words = "stopped by a signal\nSlot B holds no release now; the running system is as it was. \
-                 The same command goes on where it stopped.\n";
-    assert!(said.err.ends_with(words), "{said:?}");
+    let (finished, killed_by, took) = stop_by(&bench, "TERM", false);
+    assert_eq!(
+        (finished.code, killed_by),
+        (Some(143), None),
+        "{finished:?}"
+    );
+    let words = "stopped by a signal\n\
+                 Slot B holds no release now; the running system is unchanged. \
+                 The same command continues where it stopped.\n";
+    assert!(finished.err.ends_with(words), "{finished:?}");
     assert!(took < Duration::from_secs(20), "{took:?}");
 
-    let said = bench.run("apply", &[text(&bench.file("1.1.0.bundle"))]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let finished = bench.run("apply", &[text(&bench.file("1.1.0.bundle"))]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
 }
 
 #[test]
-fn progress_goes_to_a_descriptor_as_json_lines() {
+fn progress_is_written_to_a_descriptor_as_json_lines() {
     let bench = Bench::new();
     let lines = bench.file("lines");
     let line = format!(
@@ -287,8 +302,12 @@ fn progress_goes_to_a_descriptor_as_json_lines() {
         .arg(command.get_program())
         .args(command.get_args())
         .arg(bench.file("1.1.0.bundle"));
-    let said = Said::new(&shell.output().expect("sh"));
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let finished = Finished::new(&shell.output().expect("sh"));
+    assert_eq!(
+        (finished.code, finished.err.as_str()),
+        (Some(0), ""),
+        "{finished:?}"
+    );
     let lines = std::fs::read_to_string(&lines).expect("lines");
     let events: Vec<serde_json::Value> = lines
         .lines()
@@ -296,20 +315,21 @@ fn progress_goes_to_a_descriptor_as_json_lines() {
         .collect();
     assert_eq!(events.first().expect("event")["event"], "release");
     assert_eq!(events.last().expect("event")["event"], "activated");
-    let said = bench.run(
+    let finished = bench.run(
         "apply",
         &[text(&bench.file("1.1.0.bundle")), "--progress-fd", "77"],
     );
-    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(
-        said.err
+        finished
+            .err
             .starts_with("rayos-updater: progress file descriptor 77: "),
-        "{said:?}"
+        "{finished:?}"
     );
 }
 
 #[test]
-fn nice_is_taken_over_by_every_thread() {
+fn every_thread_has_the_niceness() {
     let bench = Bench::new();
     let (sent, is_sent) = channel();
     let server = server_that(Step::Stall, bundle("1.1.0", 2, 1), sent);
@@ -324,7 +344,8 @@ fn nice_is_taken_over_by_every_thread() {
     let nice: Vec<String> = tasks
         .flatten()
         .map(|task| std::fs::read_to_string(task.path().join("stat")).expect("stat"))
-        // The name in brackets may hold spaces (proc(5)): nice is the 17th field after it.
+        // The name in brackets may contain spaces (proc(5)); the niceness is the 17th field after
+        // it.
         .map(|stat| {
             stat.rsplit(')')
                 .next()
@@ -342,7 +363,7 @@ fn nice_is_taken_over_by_every_thread() {
 }
 
 #[test]
-fn proxies_of_the_environment_are_used_and_their_exceptions_kept() {
+fn proxies_of_the_environment_and_their_exceptions_are_used() {
     let bench = Bench::new();
     let bytes = bundle("1.1.0", 2, 1);
     let proxied = bytes.clone();
@@ -354,25 +375,25 @@ fn proxies_of_the_environment_are_used_and_their_exceptions_kept() {
             .arg(url)
             .envs(environment.iter().copied())
             .output();
-        Said::new(&output.expect("rayos-updater"))
+        Finished::new(&output.expect("rayos-updater"))
     };
     let at = format!("http://{}", proxy.address());
-    let said = check("http://updates.invalid/x", &[("http_proxy", &at)]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let finished = check("http://updates.invalid/x", &[("http_proxy", &at)]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(
         proxy.asked()[0].line,
         "GET http://updates.invalid/x HTTP/1.1"
     );
-    let said = check(
+    let finished = check(
         &server.url("x"),
         &[("http_proxy", &at), ("no_proxy", "127.0.0.1")],
     );
-    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!((proxy.asked().len(), server.asked().len()), (1, 1));
 }
 
 #[test]
-fn usage_is_told_with_its_own_code() {
+fn wrong_usage_has_its_own_code() {
     let bench = Bench::new();
     for wrong in [
         &["ftp://x/y"][..],
@@ -382,20 +403,20 @@ fn usage_is_told_with_its_own_code() {
     ] {
         assert_eq!(bench.run("apply", wrong).code, Some(2), "{wrong:?}");
     }
-    let said = bench.run("apply", &[text(&bench.file("missing.bundle"))]);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let finished = bench.run("apply", &[text(&bench.file("missing.bundle"))]);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
     assert!(
-        said.err.contains("missing.bundle: No such file"),
-        "{said:?}"
+        finished.err.contains("missing.bundle: No such file"),
+        "{finished:?}"
     );
 }
 
 #[test]
-fn man_pages_and_completions_are_made_from_the_program() {
+fn man_pages_and_completions_are_generated() {
     let dir = tempfile::tempdir().expect("directory");
     for what in ["man", "completions"] {
         let done = Command::new(env!("CARGO_BIN_EXE_rayos-updater"))
-            .args(["generate", what, "--out"])
+            .args(["generate", what, "--output"])
             .arg(dir.path())
             .status();
         assert!(done.expect("rayos-updater").success());

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 
 const MIB: usize = 1024 * 1024;
-/// Type GUID and length in MiB of every partition, in their order on the disk; the ESP may be
+/// Type GUID and length in MiB of each partition, in their order on the disk. The ESP may be
 /// larger.
 const PARTS: [(Guid, usize); 7] = [
     (ESP_TYPE, 1),
@@ -23,7 +23,7 @@ const PARTS: [(Guid, usize); 7] = [
     (RECOVERY_TYPE, 1),
 ];
 
-/// Places in [`PARTS`].
+/// Indexes into [`PARTS`].
 pub(crate) const ESP: usize = 0;
 pub(crate) const STATE: usize = 1;
 pub(crate) const BOOT: [usize; 2] = [2, 3];
@@ -39,7 +39,7 @@ pub(crate) fn trust() -> Result<Trust> {
     Ok(Trust::new(1, [1, 0, 0], &[key])?)
 }
 
-/// A release with `image` as both boot and recovery image.
+/// Returns a release with `image` as both boot and recovery image.
 pub(crate) fn release(
     version: &str,
     rollback_index: u64,
@@ -83,7 +83,7 @@ pub(crate) fn sealed(seal: &Seal, image: &[u8]) -> Vec<u8> {
     [seal.as_bytes(), image].concat()
 }
 
-/// A FAT file system with these files.
+/// Returns a FAT file system with these files.
 pub(crate) fn fat(len: usize, sector: u16, files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let options = fatfs::FormatVolumeOptions::new().bytes_per_sector(sector);
@@ -136,7 +136,7 @@ impl Disk {
         }
     }
 
-    /// An empty disk with a partition table; `seed` makes its GUIDs its own.
+    /// Returns an empty disk with a partition table, whose GUIDs depend on `seed`.
     pub(crate) fn new(sector: usize, seed: u8, esp_mib: usize) -> Self {
         let len = (PARTS.iter().map(|(_, mib)| mib).sum::<usize>() + esp_mib + 1) * MIB;
         let mut disk = Self {
@@ -203,7 +203,7 @@ impl Disk {
         &self.bytes[at..at + len]
     }
 
-    /// The HD() node of a partition's device path (UEFI 2.10, 10.3.5.1).
+    /// Returns the `HD()` node of a partition's device path (UEFI 2.10, 10.3.5.1).
     pub(crate) fn hd(&self, part: usize) -> Vec<u8> {
         let mut node = vec![4, 1, 42, 0];
         node.extend((part as u32 + 1).to_le_bytes());
@@ -246,7 +246,7 @@ impl Disk {
         }
     }
 
-    /// Writes `record` into both copies.
+    /// Writes `record` to both copies.
     pub(crate) fn put_record(&mut self, record: &Record) {
         for (copy, offset) in (0..).zip(COPY_OFFSETS) {
             self.write(STATE, offset as usize, &record.encode(copy));
@@ -254,7 +254,8 @@ impl Disk {
     }
 }
 
-/// EFI_LOAD_OPTION (UEFI 2.10, 3.1.3) of a file on the partition with this HD() node.
+/// Returns the `EFI_LOAD_OPTION` (UEFI 2.10, 3.1.3) of a file on the partition with this `HD()`
+/// node.
 pub(crate) fn load_option(label: &str, hd: &[u8], file: &str, data: &[u8]) -> Vec<u8> {
     let file = utf16(file);
     let node = [&[4, 4][..], &(file.len() as u16 + 4).to_le_bytes(), &file].concat();

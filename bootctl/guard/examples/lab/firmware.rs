@@ -1,5 +1,6 @@
-//! The simulated firmware against OVMF: one script of changed variables and reboots, and both must
-//! start the same programs in the same order and leave the same boot entries behind.
+//! Compares the simulated firmware with OVMF: after the same script of changed variables and
+//! reboots both must have started the same programs in the same order and have the same boot
+//! entries.
 
 use crate::Lab;
 use crate::disk::{self, Disk, ESP};
@@ -23,13 +24,13 @@ enum Kind {
     Fail,
     /// A program that returns success.
     Park,
-    /// A file that is not there.
+    /// A missing file.
     Gone,
     /// The right PARTUUID and the wrong partition number.
     WrongNumber,
     /// A PARTUUID that no disk has.
     WrongUuid,
-    /// An entry that is cut off.
+    /// A truncated entry.
     Cut,
 }
 
@@ -41,7 +42,7 @@ enum Change {
     Order(&'static [u16]),
     NoOrder,
     Next(u16),
-    /// Bytes that are no number.
+    /// Bytes that are not a number.
     RawNext(&'static [u8]),
 }
 
@@ -49,19 +50,19 @@ use Change::{Delete, Next, NoOrder, Order, Put, RawNext};
 
 /// Each line is one boot.
 const SCRIPT: &[&[Change]] = &[
-    // Nothing is known: the removable path.
+    // There are no variables: the removable path.
     &[],
     &[Put(0x10, Kind::Take), Order(&[0x10])],
-    // BootNext to an entry that no order lists; it is taken once.
+    // BootNext names an entry that is not in the order; it is started once.
     &[Put(0x11, Kind::Take), Next(0x11)],
     &[],
-    // An inactive entry is passed over in the order, and taken by BootNext.
+    // An inactive entry is skipped in the order, and started by BootNext.
     &[Put(0x12, Kind::Inactive), Order(&[0x12, 0x10])],
     &[Next(0x12)],
-    // What fails gives way to the next one, in BootNext as well.
+    // After an entry that fails, also one in BootNext, the next one is started.
     &[Put(0x13, Kind::Fail), Next(0x13)],
     &[Order(&[0x13, 0x11, 0x10])],
-    // Dangling: BootNext to nothing, an order of nothings, a file that is not there.
+    // BootNext and order name missing entries; a file is missing.
     &[Next(0x99)],
     &[Put(0x14, Kind::Gone), Order(&[0x77, 0x14, 0x10])],
     &[Next(0x14)],
@@ -70,14 +71,14 @@ const SCRIPT: &[&[Change]] = &[
         Put(0x16, Kind::WrongUuid),
         Order(&[0x15, 0x16, 0x13, 0x11]),
     ],
-    // Cut off, in the order and in BootNext.
+    // Truncated entries, in the order and in BootNext.
     &[Put(0x17, Kind::Cut), Order(&[0x17, 0x10]), Next(0x17)],
-    // An order that is lost, and then one that names an entry twice. (One that ends in half a
-    // number is not among these: OVMF then writes behind its own list, and loses its own entries.)
+    // A missing order, then one that names an entry twice. (An order that ends in half a number is
+    // not tried: OVMF then writes behind its own list, and loses its own entries.)
     &[NoOrder],
     &[Order(&[0x10, 0x10])],
     &[RawNext(&[0x11])],
-    // Numbers that are not listed are taken for the firmware's own entries.
+    // The firmware reuses numbers that are not in the order for its own entries.
     &[
         Put(0, Kind::Take),
         Put(1, Kind::Take),
@@ -86,21 +87,21 @@ const SCRIPT: &[&[Change]] = &[
     ],
     &[Put(1, Kind::Cut), Order(&[1, 0x11])],
     &[Delete(0x11)],
-    // Success parks the machine in the firmware's menu.
+    // After a success the firmware waits in its menu.
     &[Put(0x18, Kind::Park), Order(&[0x18, 0x10])],
     &[Next(0x18)],
 ];
 
-/// What the firmware says when it starts its menu.
+/// Text on the console when the firmware starts its menu.
 const MENU: &str = "\"UiApp\"";
 
-/// Both firmwares and what they start.
+/// Both firmwares and the programs that they start.
 struct Both {
     disk: Disk,
     machine: Machine,
-    /// The simulated one's variables.
+    /// Variables of the simulated firmware.
     vars: BootVars,
-    /// What OVMF made for itself at its first boot: entries for its menu, its shell and the disk.
+    /// Entries that OVMF made at its first boot: for its menu, its shell and the disk.
     found: Vec<LoadOption>,
 }
 
@@ -141,7 +142,8 @@ pub(crate) fn same_boots(lab: &Lab) -> Result<()> {
 }
 
 impl Both {
-    /// Where the two differ after one boot. The simulated one goes on from what OVMF left.
+    /// Returns the differences after one boot. The simulated firmware continues with the variables
+    /// of OVMF.
     fn step(&mut self, changes: &[Change]) -> Result<Vec<String>> {
         for change in changes {
             let (name, data) = self.variable(change);
@@ -164,7 +166,7 @@ impl Both {
         let simulated = boot(&self.vars, &self.found, |_, option| starts(disk, option));
         let ovmf = Boot {
             started: started(&console),
-            // The model says which entry has the machine; of OVMF it is known whether any has.
+            // The model returns which entry took over; of OVMF it is only known whether one did.
             taken: simulated.taken.filter(|_| !console.contains(MENU)),
             vars: after,
         };
@@ -203,7 +205,7 @@ impl Both {
         Ok(differ)
     }
 
-    /// Name and data of the variable that a change is about.
+    /// Returns name and data of the variable that a change is about.
     fn variable(&self, change: &Change) -> (String, Option<Vec<u8>>) {
         let numbers = |list: &[u16]| {
             list.iter()
@@ -220,7 +222,7 @@ impl Both {
         }
     }
 
-    /// The same change to the simulated variables.
+    /// Makes the same change to the simulated variables.
     fn change(&mut self, change: &Change, data: Option<Vec<u8>>) {
         let numbers = |bytes: &[u8]| {
             bytes
@@ -263,7 +265,7 @@ impl Both {
     }
 }
 
-/// The boot variables in OVMF's store.
+/// Returns the boot variables in OVMF's store.
 fn boot_vars(store: &VariableStore) -> Result<BootVars> {
     let vars = MemVars::new();
     for variable in store.read()? {
@@ -280,11 +282,11 @@ fn boot_vars(store: &VariableStore) -> Result<BootVars> {
     Ok(BootVars::read(&vars)?)
 }
 
-/// What comes of an entry in this machine.
+/// Returns the result of starting an entry in this machine.
 fn starts(disk: &Disk, option: &LoadOption) -> Start {
     let Some(drive) = option.hard_drive() else {
-        // The firmware's own for the disk leads to the removable path; its menu and shell come by
-        // themselves never.
+        // The firmware's own entry for the disk leads to the removable path. Its menu and shell
+        // never start without a request.
         return Start::TookOver;
     };
     if drive.uuid != disk.uuid(ESP) || drive.number != 1 {
@@ -298,7 +300,7 @@ fn starts(disk: &Disk, option: &LoadOption) -> Start {
     }
 }
 
-/// The numbers in `BdsDxe: starting Boot0010 "script" from ...`, the menu's left out.
+/// Returns the numbers in `BdsDxe: starting Boot0010 "script" from ...`, without that of the menu.
 fn started(console: &str) -> Vec<u16> {
     let lines = console.lines().filter(|line| !line.contains(MENU));
     let numbers = lines.filter_map(|line| line.split_once("BdsDxe: starting Boot")?.1.get(..4));

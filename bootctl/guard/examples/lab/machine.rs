@@ -30,7 +30,7 @@ pub(crate) fn missing() -> Option<&'static str> {
     qemu::missing_firmware().or_else(|| tool().map(|(program, _)| *program))
 }
 
-/// A machine that is switched on once per [`Machine::boot`].
+/// A machine that is switched on by each [`Machine::boot`].
 pub(crate) struct Machine {
     scratch: Scratch,
     variables: VariableStore,

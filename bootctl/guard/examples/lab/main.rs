@@ -1,5 +1,5 @@
-//! Boots the guard in QEMU with OVMF, scenario by scenario, and asserts what it says and what it
-//! leaves on the disk. `scripts/test-guard` calls it.
+//! Boots the guard in QEMU with OVMF in many scenarios, and compares the console and the disk with
+//! what is expected. `scripts/test-guard` runs it.
 #![allow(clippy::print_stderr, reason = "this is a program")]
 
 mod disk;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// How many machines run side by side.
+/// Number of machines that run in parallel.
 const MACHINES: usize = 2;
 
 /// The two programs, with trusted keys in the guard.
@@ -25,7 +25,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// The payload with other orders.
+    /// Returns the payload with other orders.
     pub(crate) fn payload(&self, orders: &str) -> Vec<u8> {
         let marker = b"guard-payload orders\0\0\0\0";
         let mut program = self.payload.clone();
@@ -41,7 +41,7 @@ impl Lab {
     }
 }
 
-/// Byte offset of a section's data in a PE file.
+/// Returns the byte offset of a section's data in a PE file.
 fn section(program: &[u8], name: &[u8; 8]) -> Option<usize> {
     let table = program.windows(8).position(|window| window == name)?;
     let field = program.get(table + 20..table + 24)?;

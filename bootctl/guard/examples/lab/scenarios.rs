@@ -1,4 +1,4 @@
-//! What must happen, by subject.
+//! The scenarios, by subject.
 
 mod damage;
 mod hangs;
@@ -18,7 +18,7 @@ use record::{
 };
 
 type Scenario = fn(&Lab) -> Result<()>;
-/// All of them, by name.
+/// All scenarios, by name.
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     // The longest ones first.
     ("same-boots", firmware::same_boots),
@@ -59,8 +59,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
 const TOLD: &str = "guard-payload: orders";
 const GAVE_UP: &str = "BdsDxe: failed to start";
 
-/// A disk with release 1.0.0 in A and 1.1.0 in B, a recovery 1.0.0, and the guard on the removable
-/// path.
+/// Returns a disk with release 1.0.0 in A and 1.1.0 in B, recovery 1.0.0, and the guard on the
+/// removable path.
 struct Installed {
     disk: Disk,
     machine: Machine,
@@ -138,7 +138,10 @@ impl Installed {
 }
 
 fn said(console: &str, words: &str) -> Result<()> {
-    ensure!(console.contains(words), "not said: {words}\n{console}");
+    ensure!(
+        console.contains(words),
+        "missing on the console: {words}\n{console}"
+    );
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use uefi::Handle;
 use uefi::boot::{self, OpenProtocolAttributes, OpenProtocolParams, ScopedProtocol};
 use uefi::proto::media::block::BlockIO;
 
-/// Most bytes in one request: some drivers fail for more than they were tested with.
+/// Maximum number of bytes in one request. Some drivers fail for more.
 const REQUEST_MAX: usize = 1024 * 1024;
 
 /// A whole disk with a medium in it.
@@ -39,7 +39,8 @@ impl Driver {
 }
 
 impl BlockDisk {
-    /// The disk behind `handle`; `None` for a partition, a drive without a medium or an odd sector.
+    /// Opens the disk behind `handle`; `None` for a partition, a drive without a medium or an
+    /// unsupported sector size.
     pub(super) fn open(handle: Handle) -> Option<Self> {
         let params = OpenProtocolParams {
             handle,
@@ -47,8 +48,8 @@ impl BlockDisk {
             controller: None,
         };
         // SAFETY: the protocol is only used through this borrow, and no driver is disconnected
-        // while the guard runs: it connects and disconnects nothing. Opening it exclusively would
-        // take the disk away from the partition driver, which the started image needs.
+        // while the guard runs: it connects and disconnects none. Exclusive access would take the
+        // disk away from the partition driver, which the started image needs.
         let io =
             unsafe { boot::open_protocol::<BlockIO>(params, OpenProtocolAttributes::GetProtocol) }
                 .ok()?;

@@ -1,27 +1,27 @@
-//! The console: one line per decision, and one key.
+//! The console: one line for each decision, and one key.
 
 use core::time::Duration;
 use uefi::proto::console::text::Key;
 use uefi::{Char16, boot, system};
 
-/// How often and how long the keyboard is looked at: 300 ms altogether.
-const LOOKS: u32 = 15;
-const BETWEEN: Duration = Duration::from_millis(20);
+/// Number of polls of the keyboard and the pause between them: 300 ms altogether.
+const POLLS: u32 = 15;
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Shows one line. OVMF shows the console on the serial line too.
+/// Prints one line. OVMF shows the console on the serial line, too.
 pub(super) fn line(line: &str) {
     uefi::println!("rayos-guard: {line}");
 }
 
-/// Whether R is held down or was pressed, now or in the next moment.
+/// Returns whether R is pressed before or during the polls.
 pub(super) fn recovery_key_pressed() -> bool {
-    for _ in 0..LOOKS {
+    for _ in 0..POLLS {
         while let Some(key) = next_key() {
             if is_r(key) {
                 return true;
             }
         }
-        boot::stall(BETWEEN);
+        boot::stall(PAUSE);
     }
     false
 }

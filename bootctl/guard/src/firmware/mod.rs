@@ -14,8 +14,8 @@ use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC};
 use uefi::{Status, boot, runtime};
 use volume::{RecoveryFile, Volume};
 
-/// The trusted keys, in a section of their own: `rayos-bundle embed-trust` writes them into the
-/// finished program. As built, there are none, and nothing is trusted.
+/// The trusted keys, in a section of their own. `rayos-bundle embed-trust` writes them into the
+/// finished program. As built there are none, so nothing is trusted.
 #[used]
 #[unsafe(link_section = ".trust")]
 static TRUST: [u8; TRUST_BLOCK_LEN] = empty_trust();
@@ -34,8 +34,8 @@ fn trust_block() -> [u8; TRUST_BLOCK_LEN] {
     let mut block = [0; TRUST_BLOCK_LEN];
     for (to, from) in block.iter_mut().zip(&TRUST) {
         // SAFETY: `from` is a reference. The read is volatile because the bytes are replaced after
-        // the compiler has seen them; byte by byte, since one read of the array becomes 50 KB of
-        // instructions.
+        // the compiler has seen them; byte by byte, because one read of the array compiles to 50 KB
+        // of instructions.
         *to = unsafe { core::ptr::read_volatile(from) };
     }
     block
@@ -58,8 +58,8 @@ fn main() -> Status {
     Status::NOT_FOUND
 }
 
-/// Resets the machine: a try is spent then, and the next start decides anew. It never waits for a
-/// person.
+/// Resets the machine: the try is spent, and the next start decides again. It never waits for an
+/// operator.
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     uefi::println!("rayos-guard: {info}");
@@ -74,7 +74,7 @@ impl Machine for Firmware {
     type Disk = BlockDisk;
     type File = RecoveryFile;
 
-    fn say(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         console::line(line);
     }
 

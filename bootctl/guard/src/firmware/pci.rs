@@ -1,4 +1,4 @@
-//! PCI Root Bridge I/O (UEFI 2.10, 14.2) as the bus that hardware watchdogs are on.
+//! PCI Root Bridge I/O (UEFI 2.10, 14.2) as the bus of hardware watchdogs.
 
 use super::volume::borrow;
 use guard::watchdog::{Address, Bus};
@@ -6,7 +6,7 @@ use uefi::boot::{self, ScopedProtocol};
 use uefi::proto::pci::PciIoAddress;
 use uefi::proto::pci::root_bridge::PciRootBridgeIo;
 
-/// Calls `act` with every root bridge.
+/// Calls `act` with each root bridge.
 pub(super) fn each_bridge(mut act: impl FnMut(&mut RootBridge)) {
     for handle in boot::find_handles::<PciRootBridgeIo>().unwrap_or_default() {
         if let Some(bridge) = borrow::<PciRootBridgeIo>(handle) {
@@ -55,8 +55,8 @@ impl Bus for RootBridge {
         self.0.get_mut()?.io().write_one(port.into(), value).ok()
     }
 
-    // Memory is reached directly, since EDK2's root bridge refuses addresses outside its own
-    // windows, and the chipset's registers are outside of them.
+    // Memory is accessed directly, because the root bridge of EDK2 refuses addresses outside its
+    // own windows, and the registers of the chipset are outside of them.
 
     fn memory(&mut self, address: u64) -> Option<u32> {
         // SAFETY: UEFI maps memory one to one (UEFI 2.10, 2.3.4); the address is that of a register

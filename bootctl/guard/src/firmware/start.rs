@@ -1,4 +1,4 @@
-//! The hand-over: variables, watchdog, `LoadImage`, `StartImage`.
+//! The start of an image: variables, watchdog, `LoadImage`, `StartImage`.
 
 use super::pci::each_bridge;
 use super::volume::{Volume, partition_path};
@@ -12,17 +12,17 @@ use uefi::proto::device_path::{DevicePath, FfiDevicePath};
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
 use uefi::{CStr16, CString16, Guid, Status, cstr16};
 
-/// What this loader can do of that interface's list: nothing, its entries are not files.
+/// Features of this loader in that interface: none, because its entries are not files.
 const LOADER_FEATURES: u64 = 0;
 /// Seconds until the firmware resets a machine whose image hangs before it takes over (UEFI 2.10,
 /// 7.5).
 const WATCHDOG_SECONDS: usize = 120;
-/// The firmware's own choice for a boot option, set again after an image came back.
+/// The firmware's own value for a boot option, set again after an image returned.
 const WATCHDOG_DEFAULT: usize = 300;
-/// Any code above 0xffff is free for programs.
+/// Codes above 0xffff are free for programs (UEFI 2.10, 7.5).
 const WATCHDOG_CODE: u64 = 0x1_0000;
 
-/// Publishes, loads and starts; returns only if that fails or the image comes back.
+/// Publishes, loads and starts; returns only if that fails or the image returns.
 pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     if let Err(status) = announce(launch) {
         // Recovery is the last resort, and takes no other variable for the guard's.
@@ -36,8 +36,7 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
         Origin::Partition(uuid) => partition_path(uuid),
         Origin::File => volume.and_then(Volume::recovery_path),
     };
-    // SAFETY: the bytes were made by the builder of device paths, which ends every path, and
-    // outlive the call.
+    // SAFETY: the builder of device paths made the bytes and ends each path; they outlive the call.
     let file_path = path
         .as_deref()
         .map(|path| unsafe { DevicePath::from_ffi_ptr(path.as_ptr().cast::<FfiDevicePath>()) });
@@ -50,7 +49,7 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
         Err(error) => return not_loaded(error.status()),
     };
     set_watchdog(WATCHDOG_SECONDS);
-    // A release that does not feed it would be reset in good health. Recovery waits for people.
+    // A healthy release that does not feed it would be reset. Recovery waits for the operator.
     if launch.image.statement.watchdog && launch.handoff.choice != Choice::Recovery {
         each_bridge(|bridge| {
             watchdog::arm(bridge);
@@ -64,9 +63,8 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     Ended::Returned(words(status))
 }
 
-/// Under Secure Boot an image from memory is verified like one from a file: EDK2 then answers
-/// ACCESS_DENIED, or SECURITY_VIOLATION for one that it would let a person decide about (UEFI 2.10,
-/// 7.4.1).
+/// With Secure Boot an image from memory is verified like one from a file. EDK2 then returns
+/// ACCESS_DENIED, or SECURITY_VIOLATION if an operator could allow the image (UEFI 2.10, 7.4.1).
 fn not_loaded(status: Status) -> Ended {
     match status {
         Status::ACCESS_DENIED | Status::SECURITY_VIOLATION => Ended::NotTrusted(words(status)),
@@ -78,7 +76,7 @@ fn words(status: Status) -> String {
     format!("{status:?}")
 }
 
-/// Firmware without this watchdog is slower to come back from a hang, no more.
+/// Sets the firmware's watchdog. Without one, an image that hangs before it takes over stays hung.
 fn set_watchdog(seconds: usize) {
     if boot::set_watchdog_timer(seconds, WATCHDOG_CODE, None).is_err() {
         super::console::line("the firmware has no watchdog");
@@ -126,7 +124,7 @@ fn publish(launch: &Launch, volume: Option<&Volume>) {
     }
 }
 
-/// A variable of that interface that cannot be set is not worth a boot: nothing of ours reads it.
+/// Sets a volatile variable. A failure is only printed.
 fn set(name: &CStr16, vendor: &VariableVendor, data: &[u8]) {
     let volatile = VariableAttributes::BOOTSERVICE_ACCESS | VariableAttributes::RUNTIME_ACCESS;
     if let Err(error) = runtime::set_variable(name, vendor, volatile, data) {
@@ -137,7 +135,7 @@ fn set(name: &CStr16, vendor: &VariableVendor, data: &[u8]) {
     }
 }
 
-/// UTF-16 with a terminating zero, as the interface asks for.
+/// Returns UTF-16 with a terminating zero, as the interface requires.
 fn utf16(text: &str) -> Vec<u8> {
     text.encode_utf16()
         .chain([0])

@@ -17,7 +17,7 @@ use uefi::{CStr16, Handle, cstr16};
 
 const RECOVERY: &CStr16 = cstr16!("\\EFI\\RAYOS\\RECOVERY.IMG");
 
-/// Opens a protocol without taking it from whoever drives it.
+/// Opens a protocol without taking it from its driver.
 pub(super) fn borrow<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<ScopedProtocol<P>> {
     let params = OpenProtocolParams {
         handle,
@@ -29,14 +29,14 @@ pub(super) fn borrow<P: ProtocolPointer + ?Sized>(handle: Handle) -> Option<Scop
     unsafe { boot::open_protocol::<P>(params, OpenProtocolAttributes::GetProtocol) }.ok()
 }
 
-/// Where the guard came from, and with what options.
+/// The volume of the guard, and the options of its boot entry.
 pub(super) struct Volume {
     handle: Handle,
     options: Vec<u8>,
 }
 
 impl Volume {
-    /// The volume of the running program; `None` if the firmware does not tell.
+    /// Returns the volume of the running program; `None` if the firmware does not report it.
     pub(super) fn of_this_program() -> Option<Self> {
         let image = borrow::<LoadedImage>(boot::image_handle())?;
         let image = image.get()?;
@@ -50,13 +50,13 @@ impl Volume {
         })
     }
 
-    /// The optional data of the boot entry.
+    /// Returns the optional data of the boot entry.
     pub(super) fn options(&self) -> &[u8] {
         &self.options
     }
 
-    /// The whole disk that the volume is on: its device path up to the partition. It is the volume
-    /// itself where a file system was put on a disk without partitions.
+    /// Returns the whole disk of the volume: its device path up to the partition. It is the volume
+    /// itself if the file system is on a disk without partitions.
     pub(super) fn disk(&self) -> Option<Handle> {
         let path = borrow::<DevicePath>(self.handle)?;
         let mut storage = Vec::new();
@@ -73,7 +73,7 @@ impl Volume {
         rest.node_iter().next().is_none().then_some(disk)
     }
 
-    /// PARTUUID of the volume, if it is a GPT partition.
+    /// Returns the PARTUUID of the volume, if it is a GPT partition.
     pub(super) fn uuid(&self) -> Option<Guid> {
         partition_uuid(self.handle)
     }
@@ -90,13 +90,13 @@ impl Volume {
         Some(RecoveryFile { file, len, at: 0 })
     }
 
-    /// The device path of the recovery image.
+    /// Returns the device path of the recovery image.
     pub(super) fn recovery_path(&self) -> Option<Vec<u8>> {
         path_below(self.handle, RECOVERY)
     }
 }
 
-/// Whether the node names a part of a disk: HD() or CDROM().
+/// Returns whether the node names a part of a disk: `HD()` or `CDROM()`.
 fn is_partition(node: &DevicePathNode) -> bool {
     node.device_type() == DeviceType::MEDIA
         && matches!(
@@ -105,7 +105,7 @@ fn is_partition(node: &DevicePathNode) -> bool {
         )
 }
 
-/// The PARTUUID in the last node of the handle's device path.
+/// Returns the PARTUUID in the last node of the handle's device path.
 fn partition_uuid(handle: Handle) -> Option<Guid> {
     let path = borrow::<DevicePath>(handle)?;
     let last = path.get()?.node_iter().last()?;
@@ -116,9 +116,9 @@ fn partition_uuid(handle: Handle) -> Option<Guid> {
     }
 }
 
-/// The device path of a file that stands for the image in the partition with this PARTUUID, so that
-/// the started image can tell where it came from. There is no such file: the partition has no file
-/// system.
+/// Returns the device path of a file that represents the image in the partition with this PARTUUID.
+/// From it the started image knows its partition. There is no such file, because the partition has
+/// no file system.
 pub(super) fn partition_path(uuid: Guid) -> Option<Vec<u8>> {
     let handles = boot::find_handles::<BlockIO>().unwrap_or_default();
     let handle = handles
@@ -142,7 +142,7 @@ fn path_below(handle: Handle, name: &CStr16) -> Option<Vec<u8>> {
     Some(path.as_bytes().to_vec())
 }
 
-/// `\EFI\RAYOS\RECOVERY.IMG`, read from front to back.
+/// `\EFI\RAYOS\RECOVERY.IMG`.
 pub(super) struct RecoveryFile {
     file: RegularFile,
     len: u64,

@@ -8,20 +8,20 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A disk that forgets what was not flushed when it is cut off.
+/// A disk that loses unflushed writes in a power cut.
 #[derive(Clone)]
 pub(crate) struct SimDisk {
     cache: Disk,
     durable: Disk,
-    /// Where the cache is newer.
+    /// Ranges in which the cache is newer.
     dirty: Vec<Range<usize>>,
-    /// Writes and flushes so far.
+    /// Number of writes and flushes so far.
     pub(crate) operations: usize,
-    /// The operation that the power fails in, and how many bytes of a write get through.
+    /// The operation at which the power fails, and the number of bytes of a write that are done.
     pub(crate) cut: Option<(usize, usize)>,
     pub(crate) fail_writes: bool,
     pub(crate) drop_writes: bool,
-    /// Partition that gives read errors.
+    /// Partition that returns read errors.
     pub(crate) unreadable: Option<usize>,
 }
 
@@ -39,7 +39,7 @@ impl SimDisk {
         }
     }
 
-    /// Whether the power has failed.
+    /// Returns whether the power has failed.
     pub(crate) fn dead(&self) -> bool {
         self.cut.is_some_and(|(at, _)| self.operations > at)
     }
@@ -77,7 +77,7 @@ impl SimDisk {
     }
 }
 
-/// The guard's handle on one of the machine's disks.
+/// The guard's handle of one of the disks.
 pub(crate) struct Handle(Rc<RefCell<SimDisk>>);
 
 impl guard::disk::Disk for Handle {
@@ -133,10 +133,10 @@ impl Source for File {
     }
 }
 
-/// What an image does when it is started.
+/// Behaviour of an image when it is started.
 pub(crate) type Behaviour = fn(Choice) -> Ended;
 
-/// Takes the machine over.
+/// The image takes over.
 pub(crate) fn start_all(_: Choice) -> Ended {
     Ended::TookOver
 }
@@ -145,29 +145,30 @@ pub(crate) fn start_all(_: Choice) -> Ended {
 pub(crate) mod does {
     use super::{Choice, Ended};
 
-    /// Comes back.
+    /// The image returns.
     pub(crate) fn return_(_: Choice) -> Ended {
         Ended::Returned("ABORTED".into())
     }
 }
 
-/// The machine, and what was seen of the guard.
+/// The machine, and what the guard did.
 pub(crate) struct Machine {
     pub(crate) disks: Vec<SimDisk>,
     live: Vec<Rc<RefCell<SimDisk>>>,
-    /// Which of the disks the guard came from.
+    /// Index of the disk that the guard was loaded from.
     pub(crate) own: Option<usize>,
     pub(crate) file: Option<Vec<u8>>,
     behaviour: Behaviour,
     pub(crate) lines: Vec<String>,
-    /// What was started, with what was durable on the first disk at that moment.
+    /// The images that were started, each with the durable content of the first disk at that
+    /// moment.
     pub(crate) started: Vec<(Choice, Disk)>,
     pub(crate) handoffs: Vec<Handoff>,
     pub(crate) images: Vec<Vec<u8>>,
 }
 
 impl Machine {
-    /// A machine with one disk, which the guard comes from.
+    /// Returns a machine with one disk, from which the guard is loaded.
     pub(crate) fn with(disk: Disk) -> Self {
         Self {
             disks: vec![SimDisk::new(disk)],
@@ -204,12 +205,12 @@ impl Machine {
         outcome
     }
 
-    /// The first disk as a running system would see it.
+    /// Returns the first disk as a running system would read it.
     pub(crate) fn own(&self) -> Disk {
         self.disks[0].cache.clone()
     }
 
-    /// The first disk after the power was off.
+    /// Returns the first disk as it is after a power cut.
     pub(crate) fn durable(&self) -> Disk {
         self.disks[0].durable.clone()
     }
@@ -219,7 +220,7 @@ impl guard::Machine for Machine {
     type Disk = Handle;
     type File = File;
 
-    fn say(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         self.lines.push(line.to_owned());
     }
 

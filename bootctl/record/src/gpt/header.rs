@@ -1,40 +1,41 @@
 //! The header of a GPT (UEFI 2.10, 5.3.2).
 
-use crate::{Guid, PartitionName};
+use crate::guid::Guid;
+use crate::layout::PartitionName;
 use seal::field::get;
 
-/// Longest entry array that is read: 1024 entries of 128 bytes. Stops a hostile header from asking
-/// for more.
+/// Maximum length of the array of entries: 1024 entries of 128 bytes. Stops a hostile header from
+/// requesting more memory.
 pub const MAX_ARRAY_LEN: usize = 128 * 1024;
 const SIGNATURE: [u8; 8] = *b"EFI PART";
 /// Bytes of an entry.
 pub const ENTRY_LEN: u32 = 128;
 
-/// The fields of a header that matter to a reader.
+/// The fields of a header that a reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// GUID of the disk.
     pub disk_guid: Guid,
-    /// First sector of the entry array.
+    /// First sector of the array of entries.
     pub array_lba: u64,
-    /// Length of the entry array in bytes, at most [`MAX_ARRAY_LEN`].
+    /// Length of the array of entries in bytes, at most [`MAX_ARRAY_LEN`].
     pub array_len: usize,
-    /// CRC-32 of the entry array.
+    /// CRC-32 of the array of entries.
     pub array_crc: u32,
     /// Sector of the other header.
     pub other_lba: u64,
-    /// First and last sector that partitions may use.
+    /// First and last sector for partitions.
     pub usable: (u64, u64),
 }
 
-/// Why a sector is not a usable header, or an array not the header's.
+/// Why a header or its array of entries cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GptError {
-    /// No `EFI PART`.
+    /// The sector does not begin with `EFI PART`.
     NotAHeader,
     /// A CRC does not match.
     Damaged,
-    /// A field is outside what this reader accepts.
+    /// A field has a value that is not accepted.
     Field(&'static str),
     /// Two partitions have the same type of ours.
     Duplicate(PartitionName),
@@ -53,7 +54,7 @@ impl core::fmt::Display for GptError {
 impl core::error::Error for GptError {}
 
 impl Header {
-    /// Checks a header read from sector `lba` of a disk with `sectors` sectors. *Pure.*
+    /// Parses a header from sector `lba` of a disk with `sectors` sectors. *Pure.*
     ///
     /// # Errors
     /// [`GptError`].

@@ -1,8 +1,9 @@
 //! Our partitions in the entry array of a GPT (UEFI 2.10, 5.3.3).
 
 use super::header::{ENTRY_LEN, GptError, Header};
-use crate::record::Slot;
-use crate::{Guid, PartitionName};
+use crate::guid::Guid;
+use crate::layout::PartitionName;
+use crate::slot::Slot;
 use seal::field::get;
 
 /// A partition of ours.
@@ -10,7 +11,7 @@ use seal::field::get;
 pub struct Partition {
     /// PARTUUID.
     pub uuid: Guid,
-    /// Its number, from 1, as in an HD() device path.
+    /// Number, from 1, as in an `HD()` device path.
     pub number: u32,
     /// First sector.
     pub first_lba: u64,
@@ -19,7 +20,7 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Number of sectors.
+    /// Returns the number of sectors. *Pure.*
     #[must_use]
     pub const fn sectors(&self) -> u64 {
         self.last_lba
@@ -38,7 +39,7 @@ impl Partition {
     }
 }
 
-/// The entries of an array with their types, also the unused ones. *Pure*; nothing of them is
+/// Returns all entries of an array with their types, including unused ones. *Pure*; nothing is
 /// checked.
 pub fn entries(array: &[u8]) -> impl Iterator<Item = (Guid, Partition)> + '_ {
     array
@@ -55,7 +56,7 @@ pub fn entries(array: &[u8]) -> impl Iterator<Item = (Guid, Partition)> + '_ {
         })
 }
 
-/// The partitions of ours that a table holds, by type GUID.
+/// Our partitions in a table, by type GUID.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Partitions {
     /// GUID of the disk.
@@ -75,16 +76,16 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Picks our partitions out of an entry array. *Pure.*
+    /// Returns our partitions in an array of entries. *Pure.*
     ///
-    /// Another system on the disk has an EFI system partition of its own. Ours is the one that ends
-    /// where `rayos-state` begins, as every layout of ours has it; without one there, the first.
-    /// All others are passed over.
+    /// Another system on the disk may have an EFI system partition, too. Ours is the one that ends
+    /// where `rayos-state` begins, as in all our layouts; without such a one, it is the first. All
+    /// others are skipped.
     ///
     /// # Errors
-    /// [`GptError::Damaged`] if the array is not the one of `header`; [`GptError::Field`] for a
-    /// partition of ours outside the usable range; [`GptError::Duplicate`] if a type of ours occurs
-    /// twice.
+    /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] for a
+    /// partition of ours outside the usable range; [`GptError::Duplicate`] if one of our types
+    /// occurs twice.
     pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
         if crc32fast::hash(array) != header.array_crc {
@@ -128,7 +129,7 @@ impl Partitions {
         Ok(found)
     }
 
-    /// The boot partition of `slot`.
+    /// Returns the boot partition of `slot`. *Pure.*
     #[must_use]
     pub const fn boot(&self, slot: Slot) -> Option<Partition> {
         let [a, b] = self.boot;
@@ -138,7 +139,7 @@ impl Partitions {
         }
     }
 
-    /// The root partition of `slot`.
+    /// Returns the root partition of `slot`. *Pure.*
     #[must_use]
     pub const fn root(&self, slot: Slot) -> Option<Partition> {
         let [a, b] = self.root;
@@ -148,7 +149,7 @@ impl Partitions {
         }
     }
 
-    /// The partition with this name.
+    /// Returns the partition with this name. *Pure.*
     #[must_use]
     pub const fn get(&self, name: PartitionName) -> Option<Partition> {
         match name {
@@ -193,7 +194,7 @@ mod tests {
 
     const USABLE: (u64, u64) = (34, 9_999);
 
-    /// What is found in a table with these entries: type, first and last sector.
+    /// Returns the partitions of a table with these entries: type, first and last sector.
     fn found(list: &[(Guid, u64, u64)]) -> Result<Partitions, GptError> {
         let mut array = vec![0; 128 * 128];
         for ((kind, first, last), entry) in list.iter().zip(array.chunks_exact_mut(128)) {
@@ -223,7 +224,11 @@ mod tests {
             (ESP_TYPE, 200, 299),
             (STATE_TYPE, 300, 399),
         );
-        assert_eq!(esp(&[theirs, ours, state]), Some(2), "theirs is first");
+        assert_eq!(
+            esp(&[theirs, ours, state]),
+            Some(2),
+            "the foreign one is first"
+        );
         assert_eq!(
             esp(&[state, theirs, ours]),
             Some(3),
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!(
             esp(&[theirs, (ESP_TYPE, 500, 599), state]),
             Some(1),
-            "none is there: the first"
+            "none ends there: the first one"
         );
         assert_eq!(
             esp(&[theirs, (ESP_TYPE, 500, 599)]),
@@ -243,13 +248,13 @@ mod tests {
         assert_eq!(
             esp(&[(ESP_TYPE, 200, 298), state]),
             Some(1),
-            "a layout with a gap, as nobody makes it"
+            "there is a gap before the state"
         );
         assert_eq!(esp(&[state]), None);
     }
 
     #[test]
-    fn an_esp_of_others_that_lies_nowhere_does_not_cost_us_ours() {
+    fn an_invalid_foreign_esp_does_not_hide_ours() {
         let (ours, state) = ((ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
         for theirs in [
             (ESP_TYPE, 0, 3),

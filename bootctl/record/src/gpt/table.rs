@@ -2,7 +2,7 @@
 
 use super::header::{GptError, Header};
 use super::partitions::Partitions;
-use crate::ReadAt;
+use crate::read_at::ReadAt;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -54,7 +54,7 @@ impl TableCopy {
     ///
     /// # Errors
     /// [`CopyError::Io`] if the disk fails. [`CopyError::Gpt`] if the header or the checksum of the
-    /// entries is wrong, if a position lies outside the disk, or if the sector size is not a power
+    /// entries is wrong, if a position is outside the disk, or if the sector size is not a power
     /// of two from 512 to 4096.
     pub fn read<D: ReadAt + ?Sized>(
         disk: &D,

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_and_its_partitions_are_rotating_if_sysfs_says_so_and_they_are_not_virtual() {
+    fn a_disk_and_its_partitions_are_rotating_if_sysfs_reports_it_and_they_are_not_virtual() {
         let sys = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(sys.path().join("dev/block")).unwrap();
         for (minor, folder, queue, rotational) in [

@@ -52,8 +52,8 @@ pub trait BlockDevice: Send + Sync {
     /// Any subset of the sectors written after the last flush may have reached the medium.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Writes `count` zero bytes by the fastest means that guarantees zeroes. *Writes*; durable only
-    /// after [`BlockDevice::flush`].
+    /// Writes `count` zero bytes by the fastest means that guarantees zeroes. *Writes*; durable
+    /// only after [`BlockDevice::flush`].
     ///
     /// An image file gets a hole. A discard is never used, because a device need not return zeroes
     /// after it.

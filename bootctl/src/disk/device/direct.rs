@@ -43,7 +43,7 @@ pub(super) fn read_aligned(file: &File, offset: u64, into: &mut [u8]) -> io::Res
     Ok(())
 }
 
-/// Reads through a direct handle by way of an aligned buffer.
+/// Reads through a direct handle through an aligned buffer.
 fn read_unaligned(file: &File, offset: u64, into: &mut [u8]) -> io::Result<()> {
     let room = into
         .len()

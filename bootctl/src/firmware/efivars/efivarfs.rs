@@ -1,8 +1,9 @@
 //! Variables in efivarfs, or in a plain folder in its format.
 //!
-//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is one
-//! `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst). A value is therefore written by one
-//! call, over the old one. Removing the old one first would let a power cut leave no variable.
+//! A file `Name-GUID` holds 4 bytes of attributes (little-endian), then the data. One write(2) is
+//! one `SetVariable` (Linux, Documentation/filesystems/efivarfs.rst). A value is therefore written
+//! by one call, over the old one. Removing the old one first would let a power cut leave no
+//! variable.
 
 use super::variable::{EfiVars, VarError, VarName, Variable};
 use record::Guid;
@@ -13,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Where Linux mounts efivarfs.
 pub const EFIVARS_DIR: &str = "/sys/firmware/efi/efivars";
-/// Maximum length of a variable. Stops a huge file in a folder from filling memory. The limit of OVMF
-/// is 33 KiB.
+/// Maximum length of a variable. Stops a huge file in a folder from filling memory. The limit of
+/// OVMF is 33 KiB.
 const MAX_LEN: usize = 64 * 1024;
 /// Length of a GUID as text.
 const GUID_LEN: usize = 36;
@@ -38,8 +39,8 @@ impl Efivarfs {
         self.dir.join(format!("{}-{}", name.name, name.vendor))
     }
 
-    /// Fails if the folder is missing, or is the mount point of efivarfs and empty: the machine has no
-    /// EFI variables.
+    /// Fails if the folder is missing, or is the mount point of efivarfs and empty: the machine has
+    /// no EFI variables.
     fn check(&self) -> Result<(), VarError> {
         let is_mount_point = self.dir == Path::new(EFIVARS_DIR);
         match std::fs::read_dir(&self.dir) {
@@ -69,8 +70,8 @@ fn meaning(errno: Errno) -> VarError {
     }
 }
 
-/// Repeats a call that a signal interrupted. The kernel limits the rate of reads by a sleep, which a
-/// signal ends.
+/// Repeats a call that a signal interrupted. The kernel limits the rate of reads by a sleep, which
+/// a signal ends.
 fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     loop {
         match call() {
@@ -80,8 +81,8 @@ fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Resu
     }
 }
 
-/// Clears the immutable flag, which efivarfs sets on variables that it does not know. Files in plain
-/// folders have none.
+/// Clears the immutable flag, which efivarfs sets on variables that it does not know. Files in
+/// plain folders have none.
 fn make_mutable(path: &Path) -> Result<(), VarError> {
     let file =
         match retry(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())) {

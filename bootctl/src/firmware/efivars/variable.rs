@@ -55,8 +55,8 @@ pub enum VarError {
     Refused,
 }
 
-/// The variables of a machine. One `set` is one `SetVariable`, which is atomic: after a power cut the
-/// variable has the old value or the new one.
+/// The variables of a machine. One `set` is one `SetVariable`, which is atomic: after a power cut
+/// the variable has the old value or the new one.
 pub trait EfiVars {
     /// Returns the variable, or `None` if it is absent. *Reads.*
     ///

@@ -42,7 +42,7 @@ enum Verb {
     Create(Create),
     Delta(Delta),
     Sign(Sign),
-    Digest(Digest),
+    Digest(DigestArgs),
     Attach(Attach),
     Verify(Verify),
     Inspect(Inspect),
@@ -184,7 +184,7 @@ pub(crate) struct Sign {
 /// Write the 512 bytes to be signed, for a key that is kept elsewhere.
 #[derive(Args, Debug)]
 #[command(after_long_help = EXTERNAL_SIGNATURE)]
-pub(crate) struct Digest {
+pub(crate) struct DigestArgs {
     /// The bundle; - for standard input
     pub(crate) bundle: PathBuf,
     /// File to write; - for standard output

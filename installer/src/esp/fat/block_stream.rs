@@ -11,8 +11,8 @@ pub(super) struct Extent<'a> {
     pub(super) at: u64,
 }
 
-/// An extent as a stream. `fatfs` reads and writes a few bytes at a time, so one block of the device
-/// is kept in memory.
+/// An extent as a stream. `fatfs` reads and writes a few bytes at a time, so one block of the
+/// device is kept in memory.
 pub(super) struct BlockStream<'a> {
     pub(super) extent: Extent<'a>,
     block: Vec<u8>,

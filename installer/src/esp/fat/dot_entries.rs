@@ -1,8 +1,9 @@
 //! Repair of the `.` and `..` entries that `fatfs` 0.3.6 writes into a new directory.
 //!
 //! It writes long names for both, so that they are not the first two entries
-//! (<https://github.com/rafalh/rust-fatfs/issues/117>), and `..` refers to the root directory by its
-//! cluster instead of by 0 (Microsoft FAT specification, 6.5). Firmware accepts that; fsck does not.
+//! (<https://github.com/rafalh/rust-fatfs/issues/117>), and `..` refers to the root directory by
+//! its cluster instead of by 0 (Microsoft FAT specification, 6.5). Firmware accepts that, fsck does
+//! not.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

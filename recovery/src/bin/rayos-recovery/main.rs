@@ -47,7 +47,7 @@ fn run(arguments: &Cli) -> Result<()> {
 #[error("the boot guard did not start this system: variable {0} of {HANDOFF_LEN} bytes is missing")]
 struct NotGuarded(String);
 
-/// Returns what the boot guard told this system.
+/// Returns the message of the boot guard to this system.
 fn handoff(vars: &Efivarfs) -> Result<Handoff> {
     let name = VarName {
         name: Handoff::VARIABLE.to_owned(),

@@ -114,7 +114,7 @@ impl Started<'_> {
         let report = block_on(unattended::run(answers, &environment, &terminal, |disk| {
             emit(&ProgressMarker::WriteStarted(disk));
         }));
-        terminal.done();
+        terminal.finish();
         let version = report??.version;
         emit(&ProgressMarker::Activated(&version));
         say(&format!(

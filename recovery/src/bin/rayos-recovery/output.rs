@@ -2,7 +2,7 @@
 
 use installer::progress_markers::ProgressMarker;
 
-/// Prints a line on the console. A closed console loses it: the work goes on.
+/// Prints a line on the console. A closed console loses it, and the work continues.
 pub(crate) fn say(text: &str) {
     drop(cli::output::print(text));
 }

@@ -45,7 +45,7 @@ impl RequestFaultKind {
     /// Returns true if the update must recover by itself, without a new start.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Busy | Self::Drop | Self::Reset)
+        matches!(self, Self::Busy | Self::Drop | Self::Reset | Self::Ends)
     }
 }
 

@@ -285,7 +285,7 @@ impl guard::Machine for Firmware<'_> {
     type Disk = SimDisk;
     type File = File;
 
-    fn say(&mut self, _: &str) {}
+    fn print(&mut self, _: &str) {}
 
     fn seconds(&mut self) -> u64 {
         0

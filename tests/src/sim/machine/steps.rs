@@ -8,11 +8,11 @@ use crate::sim::releases::Release;
 use bootctl::machine::Machine;
 use record::{Choice, Slot, Status};
 use std::time::Duration;
-use updater::Repaired;
 use updater::events::Silent;
 use updater::source::{self, MemorySource, Retries, Source};
-use updater::verify_slot::{Question, verify_slot};
-use updater::{ApplyError, Failure, Incoming, Options, Outcome};
+use updater::verify_slot::{Comparison, verify_slot};
+use updater::{ApplyError, ApplyFailure, Incoming, Options, Outcome};
+use updater::{RepairOutcome, SealedSlot};
 
 /// No pauses, because the server is simulated.
 const RETRIES: Retries = Retries {
@@ -21,10 +21,10 @@ const RETRIES: Retries = Retries {
     first_pause: Duration::ZERO,
 };
 
-fn is_refusal<T>(applied: &Result<T, Failure>) -> bool {
+fn is_refusal<T>(applied: &Result<T, ApplyFailure>) -> bool {
     matches!(
         applied,
-        Err(Failure {
+        Err(ApplyFailure {
             error: ApplyError::Refused(_),
             ..
         })
@@ -103,7 +103,7 @@ impl SimMachine<'_> {
         machine: &Machine,
         source: S,
         full_bundle: Option<S>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         let (target, options) = (self.target(machine), self.options());
         self.runtime.block_on(async {
             let mut incoming =
@@ -115,8 +115,8 @@ impl SimMachine<'_> {
         })
     }
 
-    fn target(&self, machine: &Machine) -> updater::Machine<'_> {
-        updater::Machine {
+    fn target(&self, machine: &Machine) -> updater::TargetMachine<'_> {
+        updater::TargetMachine {
             disk: machine.disk.clone(),
             store: machine.store.clone(),
             vars: Some(&self.vars),
@@ -148,7 +148,7 @@ impl SimMachine<'_> {
             incoming.repair(slot, &target, &options, &Silent).await
         });
         match &repaired {
-            Ok(Repaired::Whole(_) | Repaired::Mended(_)) => NextStep::Rest,
+            Ok(RepairOutcome::Intact(_) | RepairOutcome::Repaired(_)) => NextStep::Rest,
             // A faulty disk has made the slot Unbootable: it cannot be repaired.
             Err(_) if self.assertions == Assertions::SafetyOnly && is_refusal(&repaired) => {
                 NextStep::Rest
@@ -165,22 +165,24 @@ impl SimMachine<'_> {
         };
         let before = (self.disk.operations(), self.disk.medium());
         for slot in Slot::ALL {
-            let question = Question {
-                disk: &machine.disk,
+            let comparison = Comparison {
+                sealed: SealedSlot {
+                    disk: &machine.disk,
+                    slot,
+                    trust: &self.releases.trust,
+                },
                 state: record.slot(slot),
-                slot,
-                trust: &self.releases.trust,
                 release: None,
                 jobs: 1,
             };
-            let report = match self.runtime.block_on(verify_slot(&question, &Silent)) {
+            let report = match self.runtime.block_on(verify_slot(&comparison, &Silent)) {
                 Ok(report) => report,
                 // A faulty disk has made the slot Unbootable.
                 Err(_) if self.assertions == Assertions::SafetyOnly => return NextStep::Rest,
                 Err(error) => return self.operation_failed(&error.to_string()),
             };
             let expected =
-                report.is_whole() == (slot == Slot::B) && report.is_damaged() == (slot == Slot::A);
+                report.is_intact() == (slot == Slot::B) && report.is_damaged() == (slot == Slot::A);
             if self.assertions == Assertions::All && !expected {
                 self.violate(format!("slot {slot} is verified as {report:?}"));
             }

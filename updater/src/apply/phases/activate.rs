@@ -1,13 +1,13 @@
-//! The end of an apply: the header, the record, and the boot entries, in this order.
+//! Activate: seals, boot record and boot entries, in this order.
 
-use super::stages::{Disarmed, Proven, Written};
+use super::stages::{Disarmed, Verified, Written};
+use crate::apply::operation::{Intent, Operation};
 use crate::apply::secure_boot;
-use crate::apply::work::{Intent, Work};
 use crate::error::ApplyError;
 use crate::events::Event;
 use crate::options::{PhaseMs, Report};
 use crate::plan::{Plan, Refusal};
-use crate::slot::stored_metadata as kept;
+use crate::slot::stored_metadata;
 use bootctl::device::BlockDevice;
 use bootctl::{reconcile, transition};
 use record::Record;
@@ -16,55 +16,45 @@ use seal::SEAL_LEN;
 use std::io;
 use std::time::Duration;
 
-impl Proven<'_> {
-    /// Writes the headers, places the guard, and arms the trial: in this order, each durable before
-    /// the next.
+impl Verified<'_> {
+    /// Writes stored metadata and seals, places the guard, and makes the slot Pending, or Good
+    /// after a repair. *Writes*: each step is durable before the next.
+    ///
+    /// # Errors
+    /// [`ApplyError::Write`], [`ApplyError::Record`]; [`ApplyError::Refused`] for a boot image
+    /// without the signature that Secure Boot needs.
+    ///
+    /// # Power loss
+    /// The slot is Unbootable, or complete and activated. Boot entries may be out of date; the next
+    /// `rayos-bootctl reconcile` corrects them.
     pub(crate) fn activate(self) -> Result<Report, ApplyError> {
-        let Proven {
-            written:
-                Written {
-                    disarmed,
-                    fetched,
-                    took: writing,
-                    ..
-                },
-            took: reading,
-        } = self;
-        let Disarmed { work, scanned } = disarmed;
-        let release = work.sinks.release();
-        if let Intent::Trial(_) = work.intent {
-            secure_boot::check_written(work.machine.vars, release, work.sinks.boot())?;
-        }
-        // Without it the slot is as good, but cannot be checked by itself.
-        if let Err(error) = kept::write(work.sinks.boot(), release) {
-            work.warn(format!("boot partition: {error}"));
-        }
-        for header in work.sinks.headers() {
-            write_header(header, release.seal().as_bytes()).map_err(|error| ApplyError::Write {
-                what: "header of the boot image",
-                error,
-            })?;
-        }
-        if let Some(place) = work.options.place_guard {
-            let guard = work.sinks.take_memory().unwrap_or_default();
-            place(&guard).map_err(|error| ApplyError::Write {
-                what: "EFI system partition",
-                error,
-            })?;
-        }
-        let (record, tries) = work.arm()?;
-        let warnings = work.arm_entries(&record);
+        let operation = self.written.disarmed.operation;
+        operation.write_seals()?;
+        operation.place_guard()?;
+        let record = operation.update_record()?;
+        let warnings = operation.reconcile_entries(&record);
+        let tries = operation.tries();
         if tries > 0 {
-            work.events.event(Event::Activated {
-                slot: work.slot().letter(),
+            operation.report(Event::Activated {
+                slot: operation.slot().letter(),
                 tries,
             });
         }
-        let milliseconds = |took: Duration| took.as_millis() as u64;
+        Ok(self.report(tries, warnings))
+    }
+
+    fn report(self, tries: u8, warnings: Vec<String>) -> Report {
+        let Written {
+            disarmed: Disarmed { operation, scanned },
+            fetched,
+            took: write_took,
+            ..
+        } = self.written;
         let amounts = scanned.amounts;
-        Ok(Report {
-            slot: work.slot().letter(),
-            version: work.plan.release.version.to_string(),
+        let milliseconds = |took: Duration| took.as_millis() as u64;
+        Report {
+            slot: operation.slot().letter(),
+            version: operation.plan.release.version.to_string(),
             tries,
             image_bytes: amounts.image_bytes,
             fetched_bytes: fetched,
@@ -73,69 +63,108 @@ impl Proven<'_> {
             written_bytes: amounts.image_bytes - amounts.in_place_bytes,
             phase_ms: PhaseMs {
                 scan: milliseconds(scanned.took),
-                verify: milliseconds(scanned.verifying),
-                write: milliseconds(writing),
-                read_back: milliseconds(reading),
+                verify: milliseconds(scanned.verify_took),
+                write: milliseconds(write_took),
+                read_back: milliseconds(self.took),
             },
             warnings,
-        })
+        }
     }
 }
 
-impl Work<'_> {
-    /// Makes the slot what it is to be, durably: the record, and the tries that a new release has.
-    fn arm(&self) -> Result<(Record, u8), ApplyError> {
+impl Operation<'_> {
+    /// Writes the stored metadata, then the seals. *Writes*: durable on return.
+    fn write_seals(&self) -> Result<(), ApplyError> {
+        let release = self.release();
+        let boot = &self.writer.boot().window;
+        if let Intent::Trial(_) = self.intent {
+            secure_boot::check_written(self.context.machine.vars, release, boot)?;
+        }
+        // It is optional: without it, the slot can be compared only with a bundle.
+        if let Err(error) = stored_metadata::write(boot, release) {
+            self.warn(format!("boot partition: {error}"));
+        }
+        for image in self.writer.sealed_images() {
+            write_seal(&image.window, release.seal().as_bytes()).map_err(|error| {
+                ApplyError::Write {
+                    what: "header of the boot image",
+                    error,
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn place_guard(&self) -> Result<(), ApplyError> {
+        let Some(place) = self.context.options.place_guard else {
+            return Ok(());
+        };
+        let guard = self.writer.take_memory().unwrap_or_default();
+        place(&guard).map_err(|error| ApplyError::Write {
+            what: "EFI system partition",
+            error,
+        })
+    }
+
+    /// Makes the slot Pending, or Good after a repair. *Writes*: durable on return.
+    fn update_record(&self) -> Result<Record, ApplyError> {
         let Plan {
             target,
             release,
             revoke,
             ..
         } = self.plan;
-        let arm = |record: &Record| {
-            let armed = match self.intent {
+        let activated = |record: &Record| {
+            let activated = match self.intent {
                 Intent::Trial(tries) => {
                     transition::activate(record, target, release, revoke, tries)
                 }
                 Intent::Repair => transition::end_repair(record, target),
             };
-            Ok::<_, ApplyError>(armed.map_err(Refusal::from)?)
+            Ok::<_, ApplyError>(activated.map_err(Refusal::from)?)
         };
-        let (_, record) = self.machine.store.update(arm)?;
-        let (kind, tries) = match self.intent {
-            Intent::Trial(tries) => (Kind::Activated, tries),
-            Intent::Repair => (Kind::Repaired, 0),
+        let (_, record) = self.context.machine.store.update(activated)?;
+        let kind = match self.intent {
+            Intent::Trial(_) => Kind::Activated,
+            Intent::Repair => Kind::Repaired,
         };
-        self.log(&record, kind, "");
-        Ok((record, tries))
+        self.log(&record, kind);
+        Ok(record)
     }
 
-    /// Brings boot entries and `BootNext` in line with the record. They are a cache: what fails is
-    /// a warning.
-    fn arm_entries(&self, record: &Record) -> Vec<String> {
-        let (Some(vars), Some(esp)) = (self.machine.vars, self.machine.disk.partitions().esp)
-        else {
+    /// Returns the trial boots granted to the release; 0 after a repair.
+    const fn tries(&self) -> u8 {
+        match self.intent {
+            Intent::Trial(tries) => tries,
+            Intent::Repair => 0,
+        }
+    }
+
+    /// Brings boot entries and `BootNext` in line with the record. Returns what failed as warnings,
+    /// because the entries only mirror the record. *Writes* EFI variables.
+    fn reconcile_entries(&self, record: &Record) -> Vec<String> {
+        let machine = self.context.machine;
+        let (Some(vars), Some(esp)) = (machine.vars, machine.disk.partitions().esp) else {
             return Vec::new();
         };
         let facts = reconcile::Facts {
             esp,
             retired: Vec::new(),
         };
-        let report = reconcile::run(record, vars, &facts, Some(self.machine.booted));
+        let report = reconcile::run(record, vars, &facts, Some(machine.booted));
         let warnings: Vec<String> = report.warning.iter().map(ToString::to_string).collect();
         for message in &warnings {
-            self.events.event(Event::Warning {
-                message: message.clone(),
-            });
+            self.warn(message.clone());
         }
         warnings
     }
 }
 
-fn write_header(window: &impl BlockDevice, seal: &[u8; SEAL_LEN]) -> io::Result<()> {
-    window.write_at(0, seal)?;
-    window.flush()?;
+fn write_seal(partition: &impl BlockDevice, seal: &[u8; SEAL_LEN]) -> io::Result<()> {
+    partition.write_at(0, seal)?;
+    partition.flush()?;
     let mut found = [0; SEAL_LEN];
-    window.read_medium_at(0, &mut found)?;
+    partition.read_medium_at(0, &mut found)?;
     if found != *seal {
         return Err(io::Error::other("read back other bytes than were written"));
     }

@@ -1,7 +1,7 @@
-//! Disarming the target slot.
+//! Disarm: makes the target slot Unbootable.
 
 use super::stages::{Disarmed, Scanned};
-use crate::apply::work::{Intent, Work};
+use crate::apply::operation::{Intent, Operation};
 use crate::error::ApplyError;
 use crate::events::Event;
 use crate::plan::Refusal;
@@ -11,43 +11,54 @@ use record::event::Kind;
 use record::{Record, SlotState};
 use seal::SEAL_LEN;
 
-impl Work<'_> {
-    /// Makes the target slot Unbootable, then destroys its header, each durably.
+impl Operation<'_> {
+    /// Makes the target slot Unbootable in the boot record, then erases its seals. *Writes*: each
+    /// step is durable before the next.
+    ///
+    /// # Errors
+    /// [`ApplyError::Record`], [`ApplyError::Write`]; [`ApplyError::Refused`] if the boot record
+    /// changed since the plan was made.
+    ///
+    /// # Power loss
+    /// The slot is unchanged, or Unbootable with or without its seals.
     pub(crate) fn disarm(&self, scanned: Scanned) -> Result<Disarmed<'_>, ApplyError> {
-        let slot = self.slot();
-        // The record as it is now: the running release may have committed since the plan was made.
-        let disarm = |record: &Record| match self.intent {
-            Intent::Trial(_) => Ok(transition::disarm(record, self.plan.target)),
-            Intent::Repair => {
-                // From here on the slot belongs to the bundle that mends it, seal and all.
-                let state = SlotState {
-                    release: self.plan.release,
-                    ..*record.slot(slot)
-                };
-                let adopted = record.with_slot(slot, state);
-                Ok(transition::begin_repair(&adopted, self.plan.target).map_err(Refusal::from)?)
-            }
-        };
-        let (_, record) = self
-            .machine
-            .store
-            .update(disarm)
-            .map_err(|error: ApplyError| error)?;
-        for header in self.sinks.headers() {
-            let write = |error| ApplyError::Write {
+        // Begins with the record as it is now: the running release may have committed since.
+        let update = |record: &Record| self.disarmed(record);
+        let (_, record) = self.context.machine.store.update(update)?;
+        for image in self.writer.sealed_images() {
+            erase_seal(&image.window).map_err(|error| ApplyError::Write {
                 what: "header of the boot image",
                 error,
-            };
-            header.write_at(0, &[0; SEAL_LEN]).map_err(write)?;
-            header.flush().map_err(write)?;
+            })?;
         }
-        self.log(&record, Kind::Disarmed, "");
-        self.events.event(Event::Disarmed {
-            slot: slot.letter(),
+        self.log(&record, Kind::Disarmed);
+        self.report(Event::Disarmed {
+            slot: self.slot().letter(),
         });
         Ok(Disarmed {
-            work: self,
+            operation: self,
             scanned,
         })
     }
+
+    fn disarmed(&self, record: &Record) -> Result<Record, ApplyError> {
+        let target = self.plan.target;
+        match self.intent {
+            Intent::Trial(_) => Ok(transition::disarm(record, target)),
+            Intent::Repair => {
+                // From here on the slot belongs to the bundle that repairs it, seal included.
+                let state = SlotState {
+                    release: self.plan.release,
+                    ..*record.slot(self.slot())
+                };
+                let adopted = record.with_slot(self.slot(), state);
+                Ok(transition::begin_repair(&adopted, target).map_err(Refusal::from)?)
+            }
+        }
+    }
+}
+
+fn erase_seal(partition: &impl BlockDevice) -> std::io::Result<()> {
+    partition.write_at(0, &[0; SEAL_LEN])?;
+    partition.flush()
 }

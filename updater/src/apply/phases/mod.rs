@@ -1,5 +1,7 @@
-//! The phases of an apply, as types: what disarms gives what can write, what was written can be
-//! read back, and only what was read back can be activated.
+//! The phases of an apply or repair, in order: scan, verify, disarm, write, read back, activate.
+//!
+//! `stages` has a type for the state after each phase, and the order of the phases that change
+//! anything.
 
 mod activate;
 mod disarm;

@@ -1,35 +1,38 @@
-//! Reading back what was not read back while more was written.
+//! Read back: compares the chunks that were not read back while more was written.
 
-use super::stages::{Proven, Written};
+use super::stages::{Verified, Written};
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::read_back::{check_tree, check_wholes};
+use crate::pipeline::read_back::{compare_guarded_images, compare_tree};
 use crate::pipeline::verify_written::compare_due;
 use std::time::Instant;
 
-impl<'w> Written<'w> {
-    /// Compares what is on the medium with what was signed.
-    pub(crate) async fn read_back(mut self) -> Result<Proven<'w>, ApplyError> {
-        let began = Instant::now();
-        let work = self.disarmed.work;
-        let mut progress =
-            work.progress(Phase::ReadBack, self.disarmed.scanned.amounts.image_bytes);
-        progress.add(self.ledger.proven_bytes());
-        let wholes = check_wholes(&work.sinks, work.workers());
-        let tree = check_tree(&work.sinks, work.workers());
-        let told = |bytes| progress.add(bytes);
+impl<'o> Written<'o> {
+    /// Compares the medium with what was written, and the images that the guard verifies with their
+    /// signed digests. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::ReadBack`], [`ApplyError::ImageDigest`], [`ApplyError::Stopped`].
+    pub(crate) async fn read_back(mut self) -> Result<Verified<'o>, ApplyError> {
+        let start = Instant::now();
+        let operation = self.disarmed.operation;
+        let total = self.disarmed.scanned.amounts.image_bytes;
+        let mut progress = operation.progress(Phase::ReadBack, total);
+        progress.add(self.ledger.verified_bytes());
+        let images = compare_guarded_images(&operation.writer, &operation.pool);
+        let tree = compare_tree(&operation.writer);
         let rest = compare_due(
-            &work.sinks,
+            &operation.writer,
             &mut self.ledger,
-            self.flushed,
-            work.workers(),
-            told,
+            self.last_flush,
+            &operation.pool,
+            |bytes| progress.add(bytes),
         );
-        let (wholes, rest, tree) = tokio::join!(wholes, rest, tree);
-        rest.and(wholes).and(tree)?;
-        Ok(Proven {
+        let (images, rest, tree) = tokio::join!(images, rest, tree);
+        rest.and(images).and(tree)?;
+        Ok(Verified {
             written: self,
-            took: began.elapsed(),
+            took: start.elapsed(),
         })
     }
 }

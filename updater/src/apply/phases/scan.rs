@@ -1,89 +1,92 @@
-//! Scanning: where each chunk will come from.
+//! Scan: determines the origin of each chunk.
 
 use super::stages::Scanned;
-use crate::apply::work::{Intent, Work};
+use crate::apply::operation::{Intent, Operation};
 use crate::batch::hints::Hints;
+use crate::batch::total_len;
 use crate::error::ApplyError;
-use crate::events::{Amounts, Phase};
-use crate::scan::Survey;
+use crate::events::{Amounts, Event, Phase};
+use crate::scan::InPlaceScan;
 use crate::scan::seeds::Seeds;
-use crate::slot::image_location::Reading;
+use crate::slot::image_location::ReadFrom;
 use crate::source::{Fetcher, Source};
+use record::Slot;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-impl Work<'_> {
-    /// Finds what lies in its place already, after a cut what was written before it, and what the
-    /// other slot has. *Reads.*
+impl Operation<'_> {
+    /// Finds the chunks that are in place, for example after an interruption, and those that the
+    /// other slot has the blocks of. Reports the amounts. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::Fetch`], [`ApplyError::Bundle`] for block hints that are not as signed.
     pub(crate) async fn scan<S: Source>(
         &self,
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<Scanned, ApplyError> {
-        let began = Instant::now();
-        let release = self.sinks.release();
+        let start = Instant::now();
+        let release = self.release();
         let hints = self.hints(fetcher).await?.map(Arc::new);
-        let wanted = release
-            .chunks()
-            .iter()
-            .enumerate()
-            .filter(|(number, _)| self.sinks.wants(*number));
-        let mut progress = self.progress(
-            Phase::Scan,
-            wanted.map(|(_, chunk)| u64::from(chunk.len)).sum(),
-        );
-        let reading = if self.intent == Intent::Repair {
-            Reading::Medium
-        } else {
-            Reading::Anywhere
+        let wants = |chunk: usize| self.writer.wants(chunk);
+        let wanted = (0..release.chunks().len()).filter(|chunk| wants(*chunk));
+        let mut progress = self.progress(Phase::Scan, total_len(release, wanted));
+        let in_place = InPlaceScan {
+            locations: Arc::clone(self.writer.locations()),
+            read_from: match self.intent {
+                Intent::Repair => ReadFrom::Medium,
+                Intent::Trial(_) => ReadFrom::Anywhere,
+            },
+            hints: hints.clone(),
+            pool: self.pool.clone(),
         };
-        let places = (self.sinks.places(), reading);
-        let wants = |chunk| self.sinks.wants(chunk);
-        let mut survey =
-            Survey::in_place(places, wants, hints.as_ref(), self.workers(), &mut progress).await?;
-        if let Some(hints) = hints.filter(|_| fetcher.can_skip()) {
-            let seeds = Seeds::of(&self.machine.disk, self.slot().other(), self.options.trust);
-            survey
-                .find_seeds(seeds, &hints, release, self.workers())
-                .await?;
+        let mut scan = in_place.run(wants, &mut progress).await?;
+        if let Some(hints) = hints {
+            let seeds = Seeds::of(self.context.sealed(self.slot().other()));
+            scan.find_seeds(seeds, &hints, release, &self.pool).await?;
         }
-        let fetch_bytes =
-            fetcher.will_fetch(survey.stored(release), release.statement().bundle_len);
+        let bundle_len = release.statement().bundle_len;
         let amounts = Amounts {
-            fetch_bytes,
-            ..survey.amounts(release)
+            fetch_bytes: fetcher.will_fetch(scan.stored_ranges(release), bundle_len),
+            ..scan.amounts(release)
         };
-        Ok(Scanned {
-            survey,
+        self.report(Event::Planned {
+            slot: self.slot().letter(),
             amounts,
-            took: began.elapsed(),
-            verifying: Duration::ZERO,
+        });
+        Ok(Scanned {
+            scan,
+            amounts,
+            took: start.elapsed(),
+            verify_took: Duration::ZERO,
         })
     }
 
-    /// The block hints, if they can be had and may be of use. They lie behind the payload: a pipe
+    /// Fetches the block hints, if they may be of use. They are behind the payload, so a pipe
     /// cannot give them in time.
     async fn hints<S: Source>(
         &self,
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<Option<Hints>, ApplyError> {
-        let release = self.sinks.release();
-        let record = self.machine.store.read()?;
-        let written = |slot| record.slot(slot).reason != record::Reason::Empty;
-        let useful = fetcher.is_local() || record::Slot::ALL.into_iter().any(written);
-        if self.intent == Intent::Repair
-            || !self.options.adaptive
-            || !fetcher.can_skip()
-            || !useful
-            || !Hints::are_in(release)
-        {
+        let release = self.release();
+        let is_usable = self.intent != Intent::Repair
+            && self.context.options.adaptive
+            && fetcher.can_skip()
+            && Hints::are_in(release);
+        if !is_usable || !(fetcher.is_local() || self.has_written_slot()?) {
             return Ok(None);
         }
         let range = release.hints_range();
         fetcher.expect([range.clone()]);
-        let bytes = fetcher
-            .range(range.start, (range.end - range.start) as usize)
-            .await?;
+        let len = (range.end - range.start) as usize;
+        let bytes = fetcher.range(range.start, len).await?;
         fetcher.seek_back(release.payload_range().start);
         Ok(Some(Hints::check(release, &bytes)?))
+    }
+
+    /// Returns whether a release was ever written to a slot.
+    fn has_written_slot(&self) -> Result<bool, ApplyError> {
+        let record = self.context.machine.store.read()?;
+        let is_written = |slot| record.slot(slot).reason != record::Reason::Empty;
+        Ok(Slot::ALL.into_iter().any(is_written))
     }
 }

@@ -1,78 +1,86 @@
-//! The stages of an apply, as types.
+//! The state after each phase, and the order of the phases.
 
-use crate::apply::incoming::Unopened;
-use crate::apply::work::Work;
-use crate::error::Failure;
+use crate::apply::incoming::LazyBundle;
+use crate::apply::operation::Operation;
+use crate::error::{ApplyError, ApplyFailure};
 use crate::events::Amounts;
 use crate::options::Report;
-use crate::pipeline::verify_written::Ledger;
-use crate::scan::Survey;
+use crate::pipeline::verify_written::ReadBackLedger;
+use crate::scan::Scan;
 use crate::source::{Fetcher, Source};
 use std::time::{Duration, Instant};
 
-/// It is known where every chunk will come from.
+/// The origin of every chunk is known.
 pub(crate) struct Scanned {
-    pub(super) survey: Survey,
-    /// What it comes to.
+    pub(super) scan: Scan,
     pub(crate) amounts: Amounts,
     pub(super) took: Duration,
-    /// How long it took to verify the bundle, if that was done.
-    pub(super) verifying: Duration,
+    /// Duration of verifying a local file; zero for any other source.
+    pub(super) verify_took: Duration,
 }
 
-/// The target slot cannot be started any more, durably.
-pub(crate) struct Disarmed<'w> {
-    pub(super) work: &'w Work<'w>,
+/// The target slot is Unbootable, durably.
+pub(crate) struct Disarmed<'o> {
+    pub(super) operation: &'o Operation<'o>,
     pub(super) scanned: Scanned,
 }
 
-/// Everything was written and flushed, and some of it read back.
-pub(crate) struct Written<'w> {
-    pub(super) disarmed: Disarmed<'w>,
-    /// What of it was read back.
-    pub(super) ledger: Ledger,
-    /// The flush that made all of it durable.
-    pub(super) flushed: u32,
+/// All chunks are written and flushed, and some of them read back.
+pub(crate) struct Written<'o> {
+    pub(super) disarmed: Disarmed<'o>,
+    pub(super) ledger: ReadBackLedger,
+    /// The number of the flush that made all chunks durable.
+    pub(super) last_flush: u32,
     pub(super) fetched: u64,
     pub(super) took: Duration,
 }
 
-/// Everything reads back as it was signed.
-pub(crate) struct Proven<'w> {
-    pub(super) written: Written<'w>,
+/// All chunks were read back, and the images that the guard verifies have their signed digests.
+pub(crate) struct Verified<'o> {
+    pub(super) written: Written<'o>,
     pub(super) took: Duration,
 }
 
-impl Work<'_> {
-    /// All that changes anything, in its order.
+impl Operation<'_> {
+    /// Runs all phases that change anything. *Writes*: durable on return.
     ///
     /// # Errors
-    /// A [`Failure`], which says whether the target slot was disarmed.
+    /// An [`ApplyFailure`], which says whether the target slot was disarmed.
+    ///
+    /// # Power loss
+    /// The target slot is unchanged, Unbootable, or complete and activated.
     pub(crate) async fn carry_out<S: Source>(
         &self,
         mut scanned: Scanned,
         mut fetcher: Fetcher<'_, S>,
-        full: Unopened<'_, S>,
-    ) -> Result<Report, Failure> {
+        full: Option<LazyBundle<'_, S>>,
+    ) -> Result<Report, ApplyFailure> {
         if fetcher.is_local() {
-            let began = Instant::now();
+            let start = Instant::now();
             self.verify(&scanned, &mut fetcher).await?;
-            scanned.verifying = began.elapsed();
+            scanned.verify_took = start.elapsed();
         }
-        // A disk that takes no write at all leaves the slot as it was.
-        let untouched = |error| Failure {
+        // A disk that accepts no write at all leaves the slot unchanged.
+        let disarmed = self.disarm(scanned).map_err(|error| ApplyFailure {
             error,
             disarmed: self.is_disarmed().then(|| self.slot()),
-        };
-        let disarmed = self.disarm(scanned).map_err(untouched)?;
-        let done = async {
-            let written = disarmed.write(fetcher, full).await?;
-            let proven = written.read_back().await?;
-            proven.activate()
-        };
-        done.await.map_err(|error| Failure {
-            error,
-            disarmed: Some(self.slot()),
-        })
+        })?;
+        self.fill(disarmed, fetcher, full)
+            .await
+            .map_err(|error| ApplyFailure {
+                error,
+                disarmed: Some(self.slot()),
+            })
+    }
+
+    async fn fill<S: Source>(
+        &self,
+        disarmed: Disarmed<'_>,
+        fetcher: Fetcher<'_, S>,
+        full: Option<LazyBundle<'_, S>>,
+    ) -> Result<Report, ApplyError> {
+        let written = disarmed.write(fetcher, full).await?;
+        let verified = written.read_back().await?;
+        verified.activate()
     }
 }

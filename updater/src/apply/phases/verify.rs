@@ -1,51 +1,46 @@
-//! Verifying a file of this machine before anything is changed.
+//! Verify: checks a local file before anything is changed.
 
 use super::stages::Scanned;
-use crate::apply::work::Work;
+use crate::apply::operation::Operation;
 use crate::batch::batches;
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::batch_worker::Hand;
-use crate::pipeline::chunk_source::Supply;
+use crate::pipeline::batch_worker::BatchWorker;
+use crate::pipeline::chunk_source::ChunkSource;
 use crate::source::{Fetcher, Source};
-use crate::worker_pool::Workers;
 
-impl Work<'_> {
-    /// Verifies all that will be needed of a file of this machine, so that a damaged one is refused
-    /// before anything is changed. What is written is verified again.
+impl Operation<'_> {
+    /// Verifies all stored bytes that will be needed, so that a damaged file is refused before
+    /// anything is changed. They are verified again when they are written. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::Decode`], [`ApplyError::Fetch`], [`ApplyError::Stopped`].
     pub(crate) async fn verify<S: Source>(
         &self,
         scanned: &Scanned,
         fetcher: &mut Fetcher<'_, S>,
     ) -> Result<(), ApplyError> {
-        let release = self.sinks.release();
-        let total = scanned
-            .survey
-            .stored(release)
-            .iter()
-            .map(|range| range.end - range.start)
-            .sum();
+        let release = self.release();
+        let ranges = scanned.scan.stored_ranges(release);
+        let total = ranges.iter().map(|range| range.end - range.start).sum();
         let mut progress = self.progress(Phase::Verify, total);
-        let mut told = |bytes| progress.add(bytes);
-        let mark = fetcher.position();
-        let mut supply = Supply::new(fetcher).await;
-        let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let hand = Hand::new(&self.sinks, &scanned.survey.composition, false);
-            move |order| hand.verify(order)
+        let mut on_result = |bytes| progress.add(bytes);
+        let start = fetcher.position();
+        let mut source = ChunkSource::new(release, fetcher).await;
+        let batches = batches(release, &scanned.scan.origins, source.batch_len());
+        source.expect(&batches);
+        let mut workers = self.pool.start(|| {
+            let worker = BatchWorker::new(&self.writer, &scanned.scan.composition, false);
+            move |batch| worker.verify(batch)
         });
-        let jobs = batches(release, &scanned.survey.origins, supply.batch_len());
-        supply.expect(release, &jobs);
-        for batch in jobs {
-            if workers
-                .send(supply.order(release, batch), &mut told)
-                .await?
-                .is_none()
-            {
+        for batch in batches {
+            let sent = workers.send(source.fetch(batch), &mut on_result).await?;
+            if sent.is_break() {
                 break;
             }
         }
-        workers.finish(&mut told).await?;
-        fetcher.rewind(&mark);
+        workers.finish(&mut on_result).await?;
+        fetcher.rewind(&start);
         Ok(())
     }
 }

@@ -1,162 +1,270 @@
-//! Writing: what is missing is brought to its place, and read back part by part meanwhile.
+//! Write: fetches, decodes and writes the missing chunks, and reads them back part by part
+//! meanwhile.
 
-use super::stages::{Disarmed, Written};
-use crate::apply::incoming::Unopened;
-use crate::apply::work::Work;
+use super::stages::{Disarmed, Scanned, Written};
+use crate::apply::full_bundle::FullBundle;
+use crate::apply::incoming::LazyBundle;
+use crate::apply::operation::Operation;
 use crate::batch::{Origin, batches};
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::batch_worker::{Done, Hand};
-use crate::pipeline::chunk_source::Supply;
-use crate::pipeline::verify_written::{Ledger, Proving, flush, part_len};
+use crate::pipeline::batch_worker::{BatchResult, BatchWorker};
+use crate::pipeline::chunk_source::{ChunkSource, FetchedBatch};
+use crate::pipeline::verify_written::{
+    ReadBackLedger, ReadBackTracker, WrittenChunk, flush, part_len,
+};
 use crate::progress::Progress;
-use crate::scan::Survey;
-use crate::slot::delta_base::Lost;
+use crate::scan::Scan;
+use crate::slot::delta_base::FailedDelta;
+use crate::slot::hash::{checksum, matches_digest};
 use crate::slot::root_tree::RootTree;
-use crate::source::Fetcher;
-use crate::source::Source;
-use crate::worker_pool::Workers;
+use crate::source::{Fetcher, Source};
+use crate::worker_pool::{Workers, join};
+use bundle::verity::Hash;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-impl<'w> Disarmed<'w> {
-    /// Fetches, verifies and writes what is missing, with memory for a few batches per thread.
-    /// Where much is written, what was written first is flushed and read back meanwhile.
+impl<'o> Disarmed<'o> {
+    /// Fetches, verifies and writes all missing chunks. *Writes*: durable on return. Memory is
+    /// bounded by a few batches per thread.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    ///
+    /// # Power loss
+    /// The slot is Unbootable, and holds some of the chunks.
     pub(crate) async fn write<S: Source>(
         mut self,
         fetcher: Fetcher<'_, S>,
-        full: Unopened<'_, S>,
-    ) -> Result<Written<'w>, ApplyError> {
-        let began = Instant::now();
-        let work = self.work;
-        let (release, survey) = (work.sinks.release(), &mut self.scanned.survey);
-        let ledger = Ledger::new(release, survey, work.options.read_back);
-        let part_len = part_len(self.scanned.amounts.image_bytes, work.sinks.is_rotating());
-        let proving = Proving::start(&work.sinks, ledger, part_len, work.workers());
-        let written = work.write_all(survey, &proving, fetcher, full).await;
-        // Where something did not read back, writing was stopped for it.
-        let mut ledger = proving.end().await?;
-        let fetched = written?;
-        work.finish_tree().await?;
-        let flushed = flush(&work.sinks, &mut ledger).await?;
+        full: Option<LazyBundle<'_, S>>,
+    ) -> Result<Written<'o>, ApplyError> {
+        let start = Instant::now();
+        let operation = self.operation;
+        let mut phase = WritePhase::start(operation, &mut self.scanned);
+        let fetched = phase.write_all(fetcher, full).await;
+        // If reading back failed, writing stopped because of it.
+        let mut ledger = phase.tracker.finish().await?;
+        let fetched = fetched?;
+        operation.finish_tree().await?;
+        let last_flush = flush(&operation.writer, &mut ledger).await?;
         Ok(Written {
             disarmed: self,
             ledger,
-            flushed,
+            last_flush,
             fetched,
-            took: began.elapsed(),
+            took: start.elapsed(),
         })
     }
 }
 
-/// What could not be brought to its place.
-#[derive(Default)]
-struct Missing {
-    /// Something turned out not to be on the disk, and is to be fetched.
-    failed: bool,
-    /// What the base should have had.
-    lost: Vec<Lost>,
+impl Operation<'_> {
+    /// Writes the rest of the hash tree, after each chunk of the root image was verified.
+    async fn finish_tree(&self) -> Result<(), ApplyError> {
+        let writer = Arc::clone(&self.writer);
+        let finish = move || writer.tree().map_or(Ok(()), RootTree::finish);
+        join(tokio::task::spawn_blocking(finish)).await
+    }
 }
 
-impl Work<'_> {
-    /// Writes what is left of the hash tree over the root image, once every chunk is known.
-    async fn finish_tree(&self) -> Result<(), ApplyError> {
-        let sinks = Arc::clone(&self.sinks);
-        let finish = move || sinks.places().tree().map_or(Ok(()), RootTree::finish);
-        let finished = tokio::task::spawn_blocking(finish).await;
-        finished.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// The state of writing.
+struct WritePhase<'o> {
+    operation: &'o Operation<'o>,
+    scan: &'o mut Scan,
+    tracker: ReadBackTracker,
+    progress: Progress<'o>,
+}
+
+/// The chunks that one pass could not write.
+#[derive(Default)]
+struct Unwritten {
+    /// At least one chunk that the disk seemed to hold must be fetched.
+    must_fetch: bool,
+    failed_deltas: Vec<FailedDelta>,
+}
+
+impl<'s> WritePhase<'s> {
+    fn start<'o: 's>(operation: &'o Operation<'o>, scanned: &'s mut Scanned) -> Self {
+        let release = operation.release();
+        let writer = &operation.writer;
+        let read_back = operation.context.options.read_back;
+        let ledger = ReadBackLedger::new(release, &scanned.scan, read_back);
+        let part_len = part_len(scanned.amounts.image_bytes, writer.is_rotating());
+        let missing = scanned.scan.missing_bytes(release);
+        Self {
+            operation,
+            tracker: ReadBackTracker::start(writer, ledger, part_len, &operation.pool),
+            progress: operation.progress(Phase::Write, missing),
+            scan: &mut scanned.scan,
+        }
     }
 
-    /// Brings to its place what is missing, from wherever it can be had. Returns how many bytes
-    /// were fetched.
+    /// Writes all missing chunks. Returns the number of bytes fetched.
     async fn write_all<S: Source>(
-        &self,
-        survey: &mut Survey,
-        proving: &Proving,
+        &mut self,
         mut fetcher: Fetcher<'_, S>,
-        mut full: Unopened<'_, S>,
+        mut full: Option<LazyBundle<'_, S>>,
     ) -> Result<u64, ApplyError> {
-        let release = Arc::clone(self.sinks.release());
-        let mut progress = self.progress(Phase::Write, survey.missing_bytes(&release));
-        let mut supply = Supply::new(&mut fetcher).await;
-        let mut made_up = 0;
+        let release = self.operation.release();
+        let mut source = ChunkSource::new(release, &mut fetcher).await;
+        let mut fetched_from_full = 0;
         loop {
-            let missing = self
-                .write_once((survey, proving), &mut supply, &mut progress)
+            let unwritten = self
+                .write_missing(&mut source)
                 .await
-                .map_err(|error| supply.explained(error))?;
-            if !missing.lost.is_empty() {
-                made_up += self
-                    .make_up(missing.lost, &mut full, (survey, proving), &mut progress)
-                    .await?;
-            }
-            if !missing.failed {
+                .map_err(|error| source.explain(error))?;
+            fetched_from_full += self
+                .write_from_full(unwritten.failed_deltas, &mut full)
+                .await?;
+            if !unwritten.must_fetch {
                 break;
             }
-            // What the disk was thought to have is fetched after all.
-            supply.again(&release);
+            source.restart();
         }
-        let read_locally = supply.read_locally();
+        let read_locally = source.read_locally();
         let bundle_len = release.statement().bundle_len;
         if !fetcher.can_skip() {
+            // Reads a pipe to the end of the bundle.
             fetcher.range(bundle_len, 0).await?;
         }
-        Ok(fetcher.finish(bundle_len).await? + read_locally + made_up)
+        Ok(fetcher.finish(bundle_len).await? + read_locally + fetched_from_full)
     }
 
-    /// Brings to its place what is missing and can be had at the first attempt.
-    async fn write_once<S: Source>(
-        &self,
-        (survey, proving): (&mut Survey, &Proving),
-        supply: &mut Supply<'_, '_, S>,
-        progress: &mut Progress<'_>,
-    ) -> Result<Missing, ApplyError> {
-        let release = self.sinks.release();
-        let jobs = batches(release, &survey.origins, supply.batch_len());
-        supply.expect(release, &jobs);
-        let mut workers = Workers::start(self.options.jobs, &self.guard.0, || {
-            let mut hand = Hand::new(&self.sinks, &survey.composition, self.options.read_back);
-            move |order| hand.write(order)
-        });
-        let mut missing = Missing::default();
-        let origins = &mut survey.origins;
-        let mut told = |done: Done| {
-            for (chunk, _) in &done.written {
-                if origins[*chunk] != Origin::Held {
-                    progress.add(u64::from(release.chunks()[*chunk].len));
-                }
-                origins[*chunk] = Origin::Held;
-            }
-            proving.wrote(done.written);
-            missing.failed |= !done.failed.is_empty();
-            for lost in done.lost {
-                origins[lost.chunk] = Origin::Lost;
-                missing.lost.push(lost);
-            }
-            for chunk in done.failed {
-                origins[chunk] = Origin::Stored;
-            }
-        };
+    /// Writes the missing chunks in one pass over the source.
+    async fn write_missing<S: Source>(
+        &mut self,
+        source: &mut ChunkSource<'_, '_, S>,
+    ) -> Result<Unwritten, ApplyError> {
+        let release = self.operation.release();
+        let batches = batches(release, &self.scan.origins, source.batch_len());
+        source.expect(&batches);
+        let mut workers = self.start_workers();
+        let mut read_back_failed = pin!(self.tracker.failed());
+        let mut unwritten = Unwritten::default();
+        let mut on_result = |result| self.note(result, &mut unwritten);
         let mut fetched = Ok(());
-        for batch in jobs {
+        for batch in batches {
             let sent = tokio::select! {
                 biased;
-                () = proving.failed() => Err(ApplyError::Stopped),
-                sent = workers.send(supply.order(release, batch), &mut told) => sent.map_err(ApplyError::from),
+                () = &mut read_back_failed => Err(ApplyError::Stopped),
+                sent = workers.send(source.fetch(batch), &mut on_result) => {
+                    sent.map_err(ApplyError::from)
+                }
             };
             match sent {
-                Ok(Some(())) => {}
-                Ok(None) => break,
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
                 Err(error) => {
                     fetched = Err(error);
                     break;
                 }
             }
         }
-        // What was fetched before an error is written nevertheless: the next run need not fetch it
-        // again.
-        workers.finish(&mut told).await?;
+        // Batches fetched before an error are still written: the next run finds them in place.
+        workers.finish(&mut on_result).await?;
         fetched?;
-        Ok(missing)
+        Ok(unwritten)
+    }
+
+    fn start_workers(&self) -> Workers<FetchedBatch, BatchResult> {
+        let operation = self.operation;
+        let checksums = operation.context.options.read_back;
+        operation.pool.start(|| {
+            let mut worker = BatchWorker::new(&operation.writer, &self.scan.composition, checksums);
+            move |batch| worker.write(batch)
+        })
+    }
+
+    /// Notes the result of a batch.
+    fn note(&mut self, result: BatchResult, unwritten: &mut Unwritten) {
+        for chunk in &result.written {
+            self.mark_in_place(chunk.number);
+        }
+        self.tracker.add_written(result.written);
+        unwritten.must_fetch |= !result.missing.is_empty();
+        for chunk in result.missing {
+            self.scan.origins[chunk] = Origin::Stored;
+        }
+        for failed in result.failed_deltas {
+            self.scan.origins[failed.chunk] = Origin::FailedDelta;
+            unwritten.failed_deltas.push(failed);
+        }
+    }
+
+    fn mark_in_place(&mut self, chunk: usize) {
+        if self.scan.origins[chunk] != Origin::InPlace {
+            let len = self.operation.release().chunks()[chunk].len;
+            self.progress.add(u64::from(len));
+        }
+        self.scan.origins[chunk] = Origin::InPlace;
+    }
+
+    /// Writes the chunks that could not be decoded from the base, from the full bundle. Returns the
+    /// number of bytes fetched from it.
+    async fn write_from_full<S: Source>(
+        &mut self,
+        mut failed: Vec<FailedDelta>,
+        full: &mut Option<LazyBundle<'_, S>>,
+    ) -> Result<u64, ApplyError> {
+        let release = self.operation.release();
+        let writer = &self.operation.writer;
+        failed.sort_unstable_by_key(|failed| failed.chunk);
+        let numbers: Vec<usize> = failed.iter().map(|failed| failed.chunk).collect();
+        let Some(first) = failed.into_iter().next() else {
+            return Ok(0);
+        };
+        let damage = match writer.delta_base() {
+            Some(base) => base.find_damage(release, first),
+            None => return Err(first.error.into()),
+        };
+        let Some(lazy) = full.take() else {
+            return Err(Box::new(damage).into());
+        };
+        self.operation.warn(damage.to_string());
+        let mut full = FullBundle::open(lazy, self.operation.context.options, release).await?;
+        let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let chunk = &release.chunks()[number];
+            let role = release.images()[chunk.image].role;
+            bytes.resize(chunk.len as usize, 0);
+            full.read(role, chunk.offset, &mut bytes).await?;
+            if !matches_digest(chunk, &bytes, &mut blocks) {
+                return Err(ApplyError::ImageDigest(writer.name(chunk.image)));
+            }
+            self.write_with_repeats(number, &bytes, &blocks)?;
+        }
+        Ok(full.fetched())
+    }
+
+    /// Writes verified bytes to the place of a chunk, and of all its repeats.
+    fn write_with_repeats(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        blocks: &[Hash],
+    ) -> Result<(), ApplyError> {
+        let release = self.operation.release();
+        let writer = &self.operation.writer;
+        let repeats = self.scan.origins.iter().enumerate();
+        let repeats = repeats.filter(|(_, origin)| **origin == Origin::Repeat(number));
+        let numbers: Vec<usize> = repeats.map(|(repeat, _)| repeat).chain([number]).collect();
+        for number in numbers {
+            let chunk = &release.chunks()[number];
+            writer
+                .write(chunk.image, chunk.offset, bytes)
+                .map_err(|error| ApplyError::Write {
+                    what: writer.name(chunk.image),
+                    error,
+                })?;
+            if let Some(tree) = writer.tree() {
+                tree.add(chunk, blocks);
+            }
+            self.mark_in_place(number);
+            let checksum = checksum(bytes);
+            self.tracker
+                .add_written(vec![WrittenChunk { number, checksum }]);
+        }
+        Ok(())
     }
 }

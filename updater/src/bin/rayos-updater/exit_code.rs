@@ -1,77 +1,69 @@
-//! How a run ends: the exit code for scripts, and the reason in one word for programs. Both are
-//! stable.
+//! The exit status and the reason of an error. Both are stable.
 
-use crate::cli::Held;
+use crate::commands::DiskInUse;
 use anyhow::Error;
 use bootctl::device::OpenError;
 use bootctl::machine::MachineError;
 use bundle::trust::TrustFileError;
-use std::process::ExitCode;
-use updater::source::FetchError;
-use updater::source::SourceError;
+use cli::ExitStatus;
+use updater::source::{FetchError, SourceError};
 use updater::verify_slot::VerifySlotError;
-use updater::{ApplyError, Failure};
+use updater::{ApplyError, ApplyFailure};
 
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed, nothing was changed; 2 usage; 3 signature, digest or compatibility refused; \
-5 busy or not suitable; 6 the slot is not as it was signed, or it cannot be told; 7 nothing to do; 8 failed, and the target slot holds no release now (the running system is as \
-it was); 77 not started by the boot guard; 130, 143 stopped by a signal, can be resumed";
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Everything went as asked.
-    Done,
-    /// There was nothing to do.
-    NothingToDo,
-    /// It did not work out. Nothing was changed, but for the target slot if it was disarmed.
-    Failed {
-        /// Why.
-        reason: Reason,
-        /// Whether the target slot was disarmed by then.
-        disarmed: bool,
-    },
-    /// A signal, by its number.
-    Stopped(u8),
+/// Returns the paragraph about exit codes for the help text.
+pub(crate) fn help() -> String {
+    ExitStatus::help(&[
+        ExitStatus::Success,
+        ExitStatus::Failed,
+        ExitStatus::Usage,
+        ExitStatus::Refused,
+        ExitStatus::Unavailable,
+        ExitStatus::Damaged,
+        ExitStatus::NothingToDo,
+        ExitStatus::SlotEmptied,
+        ExitStatus::NotGuarded,
+        ExitStatus::Signal(2),
+        ExitStatus::Signal(15),
+    ])
 }
 
-/// Why a run failed.
+/// The kind of an error, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The release is not fit for this machine.
+    /// The release is refused on this machine.
     Refused,
-    /// The bundle is damaged, or not signed by those who must.
+    /// The bundle is damaged, or its signatures are not sufficient.
     Bundle,
     /// The trust file cannot be used.
     Trust,
-    /// The file or pipe that the bundle comes from cannot be read.
+    /// The file or pipe with the bundle cannot be read, or its URL is not valid.
     Source,
-    /// The network, or the server for the moment.
+    /// The network, or a transient error of the server.
     Network,
-    /// The server's certificate or answer is not acceptable.
+    /// The certificate or a response of the server is not acceptable.
     Server,
-    /// The file changed during the download.
+    /// The file was replaced during the download.
     Changed,
-    /// The bundle is longer or shorter than what was signed.
+    /// The bundle is longer or shorter than its signed length.
     Length,
-    /// The disk cannot be read or written, or gives back something else.
+    /// The disk cannot be read or written, or returns other bytes.
     Device,
-    /// The boot record.
+    /// The boot record cannot be read or written.
     Record,
-    /// The slot is not as it was signed, or that could not be told.
+    /// The slot differs from what was signed, or cannot be read.
     Damaged,
-    /// Another program works on the disk.
+    /// Another program uses the disk.
     Busy,
-    /// This is no machine that can be updated.
+    /// The machine or disk cannot be updated.
     Unsuitable,
     /// The boot guard did not start this system.
     NotGuarded,
-    /// Something else.
+    /// Any other error.
     Failed,
 }
 
 impl Reason {
-    /// The word in JSON.
+    /// Returns the word in JSON. *Pure.*
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -92,123 +84,90 @@ impl Reason {
         }
     }
 
-    const fn code(self) -> u8 {
+    /// Returns the exit status while nothing was changed. *Pure.*
+    const fn status(self) -> ExitStatus {
         match self {
-            Self::Refused | Self::Bundle | Self::Trust | Self::Length => 3,
-            Self::Busy | Self::Unsuitable => 5,
-            Self::Damaged => 6,
-            Self::NotGuarded => 77,
+            Self::Refused | Self::Bundle | Self::Trust | Self::Length => ExitStatus::Refused,
+            Self::Busy | Self::Unsuitable => ExitStatus::Unavailable,
+            Self::Damaged => ExitStatus::Damaged,
+            Self::NotGuarded => ExitStatus::NotGuarded,
             Self::Source
             | Self::Network
             | Self::Server
             | Self::Changed
             | Self::Device
             | Self::Record
-            | Self::Failed => 1,
+            | Self::Failed => ExitStatus::Failed,
         }
     }
 }
 
-impl Ending {
-    /// The release is not fit for this machine.
-    pub(crate) const REFUSED: Self = Self::Failed {
-        reason: Reason::Refused,
-        disarmed: false,
-    };
-    /// The slot is not whole, or that could not be told.
-    pub(crate) const DAMAGED: Self = Self::Failed {
-        reason: Reason::Damaged,
-        disarmed: false,
-    };
-    /// The boot record cannot be read.
-    pub(crate) const NO_RECORD: Self = Self::Failed {
-        reason: Reason::Record,
-        disarmed: false,
-    };
-
-    /// Why it failed, in the word of the JSON output.
-    pub(crate) const fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Failed { reason, .. } => Some(reason.word()),
-            Self::Stopped(_) => Some("signal"),
-            Self::Done | Self::NothingToDo => None,
-        }
-    }
-
-    /// The exit code.
-    pub(crate) const fn code(self) -> u8 {
-        match self {
-            Self::Done => 0,
-            Self::NothingToDo => 7,
-            Self::Failed { disarmed: true, .. } => 8,
-            Self::Failed {
-                reason,
-                disarmed: false,
-            } => reason.code(),
-            Self::Stopped(signal) => 128_u8.saturating_add(signal),
-        }
-    }
+/// Exit status and reason of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Classified {
+    pub(crate) status: ExitStatus,
+    pub(crate) reason: Reason,
 }
 
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> Self {
-        Self::from(ending.code())
-    }
-}
-
-impl From<&Error> for Ending {
+impl From<&Error> for Classified {
     fn from(error: &Error) -> Self {
-        if let Some(failure) = error.downcast_ref::<Failure>() {
-            return Self::Failed {
-                reason: of_apply(&failure.error),
-                disarmed: failure.disarmed.is_some(),
-            };
-        }
-        let reason = if let Some(error) = error.downcast_ref::<ApplyError>() {
-            of_apply(error)
-        } else if let Some(error) = error.downcast_ref::<MachineError>() {
-            of_machine(error)
-        } else if let Some(error) = error.downcast_ref::<SourceError>() {
-            of_source(error)
-        } else if let Some(error) = error.downcast_ref::<VerifySlotError>() {
-            of_comparing(error)
-        } else if error.is::<Held>() {
-            Reason::Busy
-        } else if error.is::<TrustFileError>() {
-            Reason::Trust
+        let reason = of_error(error);
+        let is_disarmed = error
+            .downcast_ref::<ApplyFailure>()
+            .is_some_and(|failure| failure.disarmed.is_some());
+        let status = if is_disarmed {
+            ExitStatus::SlotEmptied
         } else {
-            Reason::Failed
+            reason.status()
         };
-        Self::Failed {
-            reason,
-            disarmed: false,
-        }
+        Self { status, reason }
     }
 }
 
-fn of_apply(error: &ApplyError) -> Reason {
+fn of_error(error: &Error) -> Reason {
+    if let Some(failure) = error.downcast_ref::<ApplyFailure>() {
+        of_apply(&failure.error)
+    } else if let Some(error) = error.downcast_ref::<ApplyError>() {
+        of_apply(error)
+    } else if let Some(error) = error.downcast_ref::<MachineError>() {
+        of_machine(error)
+    } else if let Some(error) = error.downcast_ref::<SourceError>() {
+        of_source(error)
+    } else if let Some(error) = error.downcast_ref::<VerifySlotError>() {
+        of_verify_slot(error)
+    } else if error.is::<DiskInUse>() {
+        Reason::Busy
+    } else if error.is::<TrustFileError>() {
+        Reason::Trust
+    } else {
+        Reason::Failed
+    }
+}
+
+const fn of_apply(error: &ApplyError) -> Reason {
     match error {
         ApplyError::Refused(_) => Reason::Refused,
         ApplyError::Bundle(_)
         | ApplyError::Decode(_)
-        | ApplyError::Whole(_)
-        | ApplyError::OtherFull { .. } => Reason::Bundle,
+        | ApplyError::ImageDigest(_)
+        | ApplyError::RootHash { .. }
+        | ApplyError::FullBundleMismatch { .. } => Reason::Bundle,
         ApplyError::DamagedBase(_) => Reason::Damaged,
         ApplyError::Fetch(FetchError::Source(error)) => of_source(error),
         ApplyError::Fetch(FetchError::Short { .. } | FetchError::Trailing { .. }) => Reason::Length,
         ApplyError::Record(_) => Reason::Record,
         ApplyError::Disk(_) | ApplyError::Write { .. } | ApplyError::ReadBack(_) => Reason::Device,
-        _ => Reason::Failed,
+        ApplyError::Stopped => Reason::Failed,
     }
 }
 
-fn of_comparing(error: &VerifySlotError) -> Reason {
+fn of_verify_slot(error: &VerifySlotError) -> Reason {
     match error {
         VerifySlotError::Empty { .. } => Reason::Damaged,
         VerifySlotError::Seal { error, .. } if error.is_refusal() => Reason::Damaged,
         VerifySlotError::Seal { .. } | VerifySlotError::Disk(_) => Reason::Device,
         VerifySlotError::OtherRelease { .. } => Reason::Refused,
-        VerifySlotError::Work(error) => of_apply(error),
+        VerifySlotError::Stopped(error) => of_apply(error),
     }
 }
 
@@ -238,6 +197,7 @@ mod tests {
     use bootctl::disk::DiskError;
     use bootctl::store::StoreError;
     use bootctl::sysfs::FindError;
+    use record::PartitionName;
     use std::io::ErrorKind;
     use updater::ReadBackError;
     use updater::plan::Refusal;
@@ -264,7 +224,7 @@ mod tests {
         };
         let (base, version) = ("1.0.0".to_owned(), "1.1.0".to_owned());
         Box::new(updater::DamagedBase {
-            partition: "root-a",
+            partition: PartitionName::RootA,
             start: 0,
             len: 4096,
             base,
@@ -273,7 +233,7 @@ mod tests {
         })
     }
 
-    /// Every reason with an error that leads to it. Codes and words must never change.
+    /// Errors of every reason. Codes and words must never change.
     #[test]
     fn codes_and_words_are_as_documented() {
         let what = || "x".to_owned();
@@ -286,11 +246,14 @@ mod tests {
         let io = || std::io::Error::from(ErrorKind::NotFound);
         let table: Vec<(Error, u8, &str)> = vec![
             (
-                Failure::from(ApplyError::from(Refusal::PartitionMissing("boot-b"))).into(),
+                ApplyFailure::from(ApplyError::from(Refusal::PartitionMissing(
+                    PartitionName::BootB,
+                )))
+                .into(),
                 3,
                 "refused",
             ),
-            (ApplyError::Whole("boot").into(), 3, "bundle"),
+            (ApplyError::ImageDigest("boot").into(), 3, "bundle"),
             (
                 source(SourceError::Io {
                     what: what(),
@@ -379,7 +342,7 @@ mod tests {
             (other_release().into(), 3, "refused"),
             (ApplyError::from(damaged_base()).into(), 6, "damaged"),
             (
-                ApplyError::OtherFull {
+                ApplyError::FullBundleMismatch {
                     version: what(),
                     found: what(),
                 }
@@ -422,7 +385,7 @@ mod tests {
             ),
             (
                 ApplyError::from(ReadBackError::Differs {
-                    partition: "root-b",
+                    partition: PartitionName::RootB,
                     offset: 0,
                 })
                 .into(),
@@ -432,37 +395,25 @@ mod tests {
             (anyhow::anyhow!("something else"), 1, "failed"),
         ];
         for (error, code, word) in table {
-            let ending = Ending::from(&error);
-            let Ending::Failed {
-                reason,
-                disarmed: false,
-            } = ending
-            else {
-                panic!("{error}: {ending:?}")
-            };
-            assert_eq!((ending.code(), reason.word()), (code, word), "{error}");
+            let Classified { status, reason } = Classified::from(&error);
+            assert_eq!((status.code(), reason.word()), (code, word), "{error}");
         }
-        assert_eq!(Ending::Done.code(), 0);
-        assert_eq!(Ending::NothingToDo.code(), 7);
-        assert_eq!(
-            (Ending::Stopped(2).code(), Ending::Stopped(15).code()),
-            (130, 143)
-        );
     }
 
     #[test]
-    fn a_disarmed_slot_has_a_code_of_its_own_whatever_the_reason() {
+    fn a_disarmed_slot_has_a_code_of_its_own_for_any_reason() {
         for error in [
             source(SourceError::Changed {
                 what: "x".to_owned(),
             }),
-            ApplyError::Whole("boot"),
+            ApplyError::ImageDigest("boot"),
         ] {
-            let failure = Failure {
+            let failure = ApplyFailure {
                 error,
                 disarmed: Some(record::Slot::B),
             };
-            assert_eq!(Ending::from(&Error::from(failure)).code(), 8);
+            let classified = Classified::from(&Error::from(failure));
+            assert_eq!(classified.status, ExitStatus::SlotEmptied);
         }
     }
 }

@@ -1,27 +1,27 @@
-//! The event sink of `apply`: shows what happens, and knows how far the target slot has come when a
-//! signal arrives.
+//! The event sink of `apply` and `repair`: shows progress, and knows how far the target slot is
+//! when a signal arrives.
 
 use record::Slot;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use updater::events::{Event, EventSink};
 use updater::terminal::Terminal;
 
-/// How far it has come.
+/// The state of the target slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Unchanged,
     Disarmed(Slot),
-    /// The release is armed, or all has been said.
+    /// It is activated, or the run has failed: a signal has nothing to stop.
     Over,
 }
 
-/// A [`Terminal`] that remembers.
-pub(crate) struct Watched {
+/// A [`Terminal`] that knows the state of the target slot.
+pub(crate) struct Interruptible {
     terminal: Terminal,
     stage: Mutex<Stage>,
 }
 
-impl Watched {
+impl Interruptible {
     pub(crate) const fn new(terminal: Terminal) -> Self {
         Self {
             terminal,
@@ -29,38 +29,35 @@ impl Watched {
         }
     }
 
-    /// Takes the progress bar away; from now on the end of the work says the last words.
-    pub(crate) fn done(&self) {
-        self.change(Stage::Over);
-        self.terminal.done();
+    /// Removes the progress bar. A signal does not end the process from now on.
+    pub(crate) fn finish(&self) {
+        *self.stage() = Stage::Over;
+        self.terminal.finish();
     }
 
-    /// Ends the showing for whoever stops the work: the slot that is disarmed, if one is. `None` if
-    /// there is nothing left to stop.
+    /// Removes the progress bar because of a signal. Returns `None` if there is nothing to stop;
+    /// else the slot that is disarmed, if any.
     pub(crate) fn stop(&self) -> Option<Option<Slot>> {
-        let stage = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let disarmed = match stage {
+        let disarmed = match *self.stage() {
             Stage::Over => return None,
             Stage::Unchanged => None,
             Stage::Disarmed(slot) => Some(slot),
         };
-        self.terminal.done();
+        self.terminal.finish();
         Some(disarmed)
     }
 
-    fn change(&self, to: Stage) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = to;
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl EventSink for Watched {
+impl EventSink for Interruptible {
     fn event(&self, event: Event) {
         match &event {
-            Event::Disarmed { slot } => self.change(match slot {
-                'a' => Stage::Disarmed(Slot::A),
-                _ => Stage::Disarmed(Slot::B),
-            }),
-            Event::Activated { .. } => self.change(Stage::Over),
+            Event::Disarmed { slot: 'a' } => *self.stage() = Stage::Disarmed(Slot::A),
+            Event::Disarmed { .. } => *self.stage() = Stage::Disarmed(Slot::B),
+            Event::Activated { .. } => *self.stage() = Stage::Over,
             _ => {}
         }
         self.terminal.event(event);

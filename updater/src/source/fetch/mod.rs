@@ -19,7 +19,7 @@ const MAX_GAP: u64 = 12 * 1024;
 /// byte per request reset the counter forever.
 const RETRY_RESET: u64 = 16 * 1024;
 /// Minimum length of a request while the needed ranges are not announced. Each further request
-/// doubles what was read, so that no more is requested in vain than was read.
+/// doubles what was read, so that no more is requested for nothing than was read.
 const MIN_REQUEST: u64 = 256 * 1024;
 /// Maximum pause that a server may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);

@@ -31,8 +31,8 @@ impl Spans {
         self.spans.iter().map(|span| span.end - span.start).sum()
     }
 
-    /// Returns the end of the span that the byte at `at` lies in, or shortly before; `None` if there
-    /// is none. Forgets the spans before it.
+    /// Returns the end of the span that contains the byte at `at`, or that begins shortly after it;
+    /// `None` if there is none. Forgets the spans before it.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
         while self.spans.front().is_some_and(|span| span.end <= at) {
             self.spans.pop_front();
@@ -64,7 +64,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_requested_byte_lies_in_one_span(
+        fn every_requested_byte_is_in_one_span(
             parts in prop::collection::vec((0_u64..50, 0_u64..50), 0..20),
             max_gap in 0_u64..30,
         ) {
@@ -75,8 +75,9 @@ mod tests {
                 start..at
             }).collect();
             let mut spans = Spans::new(ranges.clone(), max_gap);
-            let wide = spans.spans.iter().zip(spans.spans.iter().skip(1)).all(|(a, b)| b.start > a.end + max_gap);
-            prop_assert!(wide);
+            let pairs = spans.spans.iter().zip(spans.spans.iter().skip(1));
+            let are_apart = pairs.clone().all(|(a, b)| b.start > a.end + max_gap);
+            prop_assert!(are_apart);
             for range in ranges.iter().filter(|range| !range.is_empty()) {
                 let ends: Vec<_> = range.clone().map(|byte| spans.end_at(byte)).collect();
                 prop_assert!(ends.iter().all(|end| end.is_some_and(|end| end >= range.end)));

@@ -68,7 +68,7 @@ fn consecutive_failures_end_the_download_and_progress_restarts_the_count() {
 }
 
 #[test]
-fn one_byte_per_request_does_not_go_on_forever() {
+fn one_byte_per_request_ends_the_download() {
     let drops = (0..10_000).map(|_| Fault::DropAfter(1));
     let source = MemorySource::new(bytes(100_000), 10).with_faults(drops);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});

@@ -42,7 +42,7 @@ pub struct HttpSource {
     version: Option<FileVersion>,
     /// Headers of later responses that may explain wrong bytes.
     doubt: Option<Doubt>,
-    /// Whether the server supports ranges; `None` before its first response.
+    /// The server supports ranges; `None` before its first response.
     ranges: Option<bool>,
     /// The announced end of the bytes that will be read.
     until: Option<u64>,

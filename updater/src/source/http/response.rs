@@ -34,7 +34,7 @@ pub(super) struct ResponseHead {
     pub(super) end: Option<u64>,
     /// Length of the whole file, if announced.
     pub(super) total: Option<u64>,
-    /// Whether the server supports ranges.
+    /// The server supports ranges.
     pub(super) ranges: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What is damaged, wrong or cannot be written, is passed over with a reason.
+//! Damaged or wrong images and disks that cannot be written: the guard passes over and gives a
+//! reason.
 
 use super::{A, B, GAVE_UP, GOOD, Installed, R, TOLD, TRIAL, on_trial, said};
 use crate::Lab;
@@ -7,7 +8,7 @@ use anyhow::{Result, ensure};
 use record::event::Kind;
 use record::{COPY_OFFSETS, Copies, Pair, RECORD_LEN, Reason, Record, Slot, Status};
 
-/// Recovery that is asked for and damaged gives way to the slots.
+/// Recovery is requested but damaged: the guard starts a slot.
 pub(super) fn damaged_recovery(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "damaged-recovery", 512, ["reset"; 3])?;
     installed.disk.write(RECOVERY, 9000, &[0xee; 64]);
@@ -27,7 +28,7 @@ pub(super) fn damaged_recovery(lab: &Lab) -> Result<()> {
     )
 }
 
-/// The trial in B is passed over for `reason` for good, with `words`, and A is started.
+/// Checks that the trial in B becomes Unbootable for `reason`, with `words`, and that A is started.
 fn passed_over(mut installed: Installed, words: &str, reason: Reason) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
@@ -95,7 +96,7 @@ pub(super) fn other_release(lab: &Lab) -> Result<()> {
     installed
         .disk
         .write(BOOT[1], 0, &disk::sealed(&seal, &image));
-    let words = "it holds another release than the boot record says (it holds 1.2.0)";
+    let words = "it holds a different release than the boot record names (it holds 1.2.0)";
     passed_over(installed, words, Reason::OtherRelease)
 }
 
@@ -112,7 +113,7 @@ pub(super) fn below_floor(lab: &Lab) -> Result<()> {
     passed_over(installed, words, Reason::BelowFloor)
 }
 
-/// Signed, but the firmware cannot load it: that costs the try, and the slot stays on trial.
+/// The firmware cannot load a signed image: that costs the try, and the slot stays on trial.
 pub(super) fn not_a_program(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "not-a-program")?;
     let image = b"not a PE file at all".repeat(10);
@@ -153,13 +154,14 @@ pub(super) fn one_copy_lost(lab: &Lab) -> Result<()> {
         });
         ensure!(
             matches!(Pair::read(Copies(copies)), Pair::Valid { both: true, .. }),
-            "not mended"
+            "not repaired"
         );
     }
     Ok(())
 }
 
-/// Made anew from the seals: the newest once, the older once, then recovery; counted all the while.
+/// The record is rebuilt from the seals: the newer release gets one try, then the older one, then
+/// recovery.
 pub(super) fn record_lost(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "record-lost", 512, ["reset"; 3])?;
     for copy in COPY_OFFSETS {
@@ -202,10 +204,7 @@ pub(super) fn record_newer(lab: &Lab) -> Result<()> {
         .write(STATE, COPY_OFFSETS[1] as usize, &block);
     let before = installed.disk.bytes.clone();
     let console = installed.boot(&[])?;
-    said(
-        &console,
-        "rayos-guard: the boot record is of version 2, this program reads 1",
-    )?;
+    said(&console, "rayos-guard: boot record: version 2, expected 1")?;
     said(
         &console,
         "rayos-guard: starting recovery, release 1.0.0 (no slot can be started)",
@@ -214,7 +213,7 @@ pub(super) fn record_newer(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The primary table is gone; OVMF itself finds the ESP by the backup and may mend the primary.
+/// The primary table is erased. OVMF finds the ESP by the backup and may repair the primary.
 pub(super) fn table_damaged(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "table-damaged", 512, ["reset"; 3])?;
     installed.disk.bytes[1024..1040].fill(0);
@@ -225,7 +224,7 @@ pub(super) fn table_damaged(lab: &Lab) -> Result<()> {
     )
 }
 
-/// Nothing can be counted: a trial is not started, a committed release is.
+/// The record cannot be written: a trial is not started, a committed release is.
 pub(super) fn read_only(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "read-only")?;
     let before = installed.disk.bytes.clone();
@@ -233,7 +232,7 @@ pub(super) fn read_only(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "passed over slot B: its try cannot be counted, the record is not writable",
+        "passed over slot B: its try cannot be counted, because the boot record cannot be written",
     )?;
     said(
         &console,
@@ -256,7 +255,7 @@ pub(super) fn everything_damaged(lab: &Lab) -> Result<()> {
     )?;
     said(
         &console,
-        "rayos-guard: nothing can be started: going back to the firmware",
+        "rayos-guard: nothing can be started: returning to the firmware",
     )?;
     said(&console, GAVE_UP)?;
     let record = installed.record()?;

@@ -1,4 +1,4 @@
-//! A release that hangs is a reset, and a try is gone.
+//! A release that hangs: the machine is reset, and the try is spent.
 
 use super::{GOOD, Installed, TOLD, said};
 use crate::Lab;
@@ -6,8 +6,8 @@ use anyhow::Result;
 use qemu::Accelerator;
 use record::{Slot, Status};
 
-/// The trial in B hangs; after the reset its tries tell of it. One boot, since a reset ends the
-/// machine here.
+/// The trial in B hangs; after the reset one try less is left. There is one boot, because a reset
+/// ends the machine here.
 fn hang(lab: &Lab, name: &str, orders: &str, watchdog: &[&'static str]) -> Result<()> {
     let mut installed = Installed::new(lab, name, 512, ["reset", orders, "reset"])?;
     installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });
@@ -30,8 +30,7 @@ pub(super) fn hang_in_firmware(lab: &Lab) -> Result<()> {
     hang(lab, "hang-in-firmware", "hang", &[])
 }
 
-/// Nothing resets it, since there is no watchdog: a person presses the button, and the try is spent
-/// all the same.
+/// Without a watchdog an operator resets the machine; the try is spent, too.
 pub(super) fn hang_unwatched(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "hang-unwatched", 512, ["reset", "dead", "reset"])?;
     installed.put(Slot::A, GOOD, Status::Pending { tries_left: 1 });

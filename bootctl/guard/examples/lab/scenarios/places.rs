@@ -1,4 +1,4 @@
-//! Where the guard comes from: another disk, a stick, an ISO.
+//! The guard is loaded from another disk, a stick or an ISO.
 
 use super::{GAVE_UP, Installed, TOLD, on_trial, said};
 use crate::Lab;
@@ -6,7 +6,7 @@ use crate::disk::{self, ESP};
 use anyhow::{Result, ensure};
 use record::{Slot, Status};
 
-/// The guard on one disk, the system on another.
+/// The guard is on one disk, the system on another.
 pub(super) fn second_disk(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "second-disk")?;
     let len = installed.disk.len(ESP);
@@ -27,7 +27,7 @@ pub(super) fn second_disk(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// A stick with a recovery image beside the guard starts that, although a disk holds a system.
+/// The guard on a stick starts the recovery image beside it, although a disk holds a system.
 pub(super) fn media(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "media")?;
     let before = installed.disk.bytes.clone();
@@ -47,7 +47,7 @@ pub(super) fn media(lab: &Lab) -> Result<()> {
     let console = machine.boot(&mut [(&mut stick, 512), (&mut system.bytes, 512)], &[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 2.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 2.0.0 (requested)",
     )?;
     said(
         &console,
@@ -69,7 +69,7 @@ pub(super) fn media(lab: &Lab) -> Result<()> {
     said(&console, GAVE_UP)
 }
 
-/// The same from an ISO: the guard's volume is then the El Torito image, and its disk the CD.
+/// The same from an ISO: the volume of the guard is the El Torito image, and its disk the CD.
 pub(super) fn iso(lab: &Lab) -> Result<()> {
     let mut installed = on_trial(lab, "iso")?;
     let image = lab.payload("reset");
@@ -95,7 +95,7 @@ pub(super) fn iso(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 2.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 2.0.0 (requested)",
     )?;
     said(&console, TOLD)?;
     ensure!(installed.disk.bytes == before, "the disk was written to");

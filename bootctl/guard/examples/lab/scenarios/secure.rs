@@ -1,5 +1,5 @@
-//! Secure Boot with keys of our own: what the firmware refuses is passed over with a reason, and
-//! what it accepts runs.
+//! Secure Boot with our own keys: the guard passes over an image that the firmware refuses, and
+//! gives a reason.
 
 use super::{A, B, GOOD, Installed, TOLD, TRIAL, said};
 use crate::Lab;
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 const REFUSED: &str =
     "passed over slot B: the firmware's Secure Boot does not accept its boot image (";
 
-/// A key for Secure Boot, made by openssl, that sbsign signs with.
+/// A key for Secure Boot, made by openssl, for sbsign.
 struct Signer {
     dir: PathBuf,
 }
@@ -68,7 +68,7 @@ impl Signer {
     }
 }
 
-/// A machine whose firmware knows `signer` alone, with this guard on its ESP.
+/// A machine whose firmware accepts only `signer`, with this guard on its ESP.
 fn secure(lab: &Lab, name: &str, signer: &Signer, guard: &[u8]) -> Result<Installed> {
     let mut installed = Installed::new(lab, name, 512, ["reset"; 3])?;
     let esp = disk::fat(
@@ -86,7 +86,7 @@ fn secure(lab: &Lab, name: &str, signer: &Signer, guard: &[u8]) -> Result<Instal
 }
 
 impl Installed {
-    /// Puts `image` into a slot's boot partition, under a seal of ours.
+    /// Puts `image` into a slot's boot partition, with our seal.
     fn hold(&mut self, slot: Slot, version: &str, image: &[u8]) -> Result<()> {
         let (seal, release) = disk::release(version, slot as u64 + 1, image, &disk::key())?;
         self.disk
@@ -96,8 +96,8 @@ impl Installed {
     }
 }
 
-/// Guard and A are signed for the firmware, B is not, then by a stranger, then right. Our own
-/// signatures are right in all cases: both must be.
+/// Guard and A are signed for the firmware. B is not, then it is signed by an unknown key, then by
+/// the right one. Our own signatures are valid in all cases.
 pub(super) fn accepted_and_refused(lab: &Lab) -> Result<()> {
     let (ours, stranger) = (
         Signer::new(lab, "secure-ours")?,
@@ -144,8 +144,8 @@ pub(super) fn accepted_and_refused(lab: &Lab) -> Result<()> {
     said(&console, "guard-payload: SecureBoot=1")
 }
 
-/// The firmware does not even start a guard that is not signed for it, nor does a signed one start
-/// an unsigned recovery.
+/// The firmware does not start an unsigned guard, and a signed guard does not start an unsigned
+/// recovery.
 pub(super) fn unsigned_guard(lab: &Lab) -> Result<()> {
     let ours = Signer::new(lab, "secure-guard")?;
     let mut installed = secure(lab, "secure-boot-unsigned-guard", &ours, &lab.guard)?;

@@ -61,14 +61,14 @@ pub(super) fn large_sectors(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// The trial returns, the default returns, recovery resets: all within one boot.
+/// The trial returns, the default returns and recovery resets, all within one boot.
 pub(super) fn fallback(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "fallback", 512, ["return", "return", "reset"])?;
     installed.put(Slot::A, GOOD, TRIAL);
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: passed over slot B: its boot image gave up and returned (ABORTED)",
+        "rayos-guard: passed over slot B: its boot image returned to the guard (ABORTED)",
     )?;
     said(
         &console,
@@ -92,7 +92,7 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Firmware would wait in its menu for a person if the guard handed success on.
+/// The guard never returns success, because the firmware would then wait in its menu.
 pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(
         lab,
@@ -104,16 +104,17 @@ pub(super) fn success_is_failure(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[GAVE_UP])?;
     said(
         &console,
-        "rayos-guard: passed over slot B: its boot image gave up and returned (SUCCESS)",
+        "rayos-guard: passed over slot B: its boot image returned to the guard (SUCCESS)",
     )?;
     said(
         &console,
-        "rayos-guard: passed over recovery: its boot image gave up and returned (SUCCESS)",
+        "rayos-guard: passed over recovery: its boot image returned to the guard (SUCCESS)",
     )?;
     said(&console, GAVE_UP)
 }
 
-/// A committed release that stops reaching commit is given up, and the other one is started.
+/// A committed release that repeatedly fails to reach commit becomes Unbootable, and the other one
+/// is started.
 pub(super) fn worn(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "worn", 512, ["reset"; 3])?;
     installed.put(Slot::A, Status::Good { budget_left: 2 }, GOOD);
@@ -143,7 +144,7 @@ pub(super) fn one_shot(lab: &Lab) -> Result<()> {
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for, this boot alone)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested for this boot only)",
     )?;
     ensure!(installed.record()?.one_shot.is_none());
     let console = installed.boot(&[])?;
@@ -176,7 +177,7 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     said(&console, "starting Boot0008 \"RayOS\"")?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested)",
     )?;
     let console = installed.boot(&[])?;
     said(&console, "starting Boot0007 \"RayOS\"")?;
@@ -186,14 +187,14 @@ pub(super) fn recovery_entry(lab: &Lab) -> Result<()> {
     )
 }
 
-/// R asks for recovery; any other key for nothing.
+/// R requests recovery; other keys request nothing.
 pub(super) fn recovery_key(lab: &Lab) -> Result<()> {
     let mut installed = Installed::new(lab, "recovery-key", 512, ["reset"; 3])?;
     installed.machine.typed = "xyr";
     let console = installed.boot(&[])?;
     said(
         &console,
-        "rayos-guard: starting recovery, release 1.0.0 (asked for)",
+        "rayos-guard: starting recovery, release 1.0.0 (requested)",
     )?;
     installed.machine.typed = "xyz";
     let console = installed.boot(&[])?;

@@ -1,6 +1,6 @@
 //! Verbs that create keys and signatures: `keygen`, `sign`, `digest`, `attach`.
 
-use crate::args::{Attach, Digest, Keygen, Sign};
+use crate::args::{Attach, DigestArgs, Keygen, Sign};
 use crate::commands::bundles::load_keys;
 use crate::files::{name_of, open_input, open_to_sign, write_new, write_output};
 use anyhow::{Context as _, Result};
@@ -46,7 +46,7 @@ pub(crate) fn sign(args: &Sign) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn digest(args: &Digest) -> Result<()> {
+pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
     refuse_input_as_output(&args.output, [args.bundle.as_path()])?;
     let bundle = open_input(&args.bundle)?;
     let seal = signing::read_seal(bundle).with_context(|| name_of(&args.bundle))?;

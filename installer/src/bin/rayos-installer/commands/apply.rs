@@ -47,7 +47,7 @@ impl Apply {
         let report = block_on(unattended::run(&answers, &environment, &terminal, |disk| {
             emit(&ProgressMarker::WriteStarted(disk));
         }))??;
-        terminal.done();
+        terminal.finish();
         finish(&report);
         match answers.then {
             Then::Nothing => {}

@@ -77,7 +77,7 @@ impl Image {
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(install(source, &request, &terminal))??;
-        terminal.done();
+        terminal.finish();
         Ok(report)
     }
 }

@@ -1,105 +1,98 @@
-//! What comparing and mending a slot has come to.
+//! Results of `verify-slot` and `repair`.
 
-use super::{APPLY, mebibytes, output_line};
-use crate::exit_code::Ending;
+use super::{apply, bytes, failed, result, result_json};
+use crate::exit_code::Classified;
+use cli::ExitStatus;
 use serde_json::json;
-use updater::Repaired;
+use updater::RepairOutcome;
 use updater::verify_slot::{ImageReport, SlotReport};
 
-const VERIFY_SLOT: &str = "rayos-updater.verify-slot/1";
+/// Name of the JSON format of `verify-slot`.
+const SCHEMA: &str = "rayos-updater.verify-slot/1";
 
-/// What `verify-slot` found.
-pub(crate) fn compared(report: &SlotReport, json: bool) {
+/// Prints the result of `verify-slot`.
+pub(crate) fn verified_slot(report: &SlotReport, json: bool) {
+    let word = if report.is_intact() {
+        "intact"
+    } else if report.is_damaged() {
+        "damaged"
+    } else {
+        "unknown"
+    };
     if json {
-        let json = json!({ "schema": VERIFY_SLOT, "result": result(report), "report": report });
-        return output_line(&json.to_string());
+        return result_json(&json!({ "schema": SCHEMA, "result": word, "report": report }));
+    }
+    for image in &report.images {
+        result(&image_text(image));
     }
     let slot = report.slot.to_ascii_uppercase();
-    for image in &report.images {
-        output_line(&image_words(image));
-    }
-    if !report.as_in_record {
-        output_line(&format!(
-            "The boot record names another release than {} for slot {slot}.",
-            report.version
+    let version = &report.version;
+    if !report.matches_record {
+        result(&format!(
+            "The boot record names another release than {version} for slot {slot}."
         ));
     }
-    output_line(&match result(report) {
-        "whole" => format!("Slot {slot} holds {} as it was signed.", report.version),
-        "damaged" => format!(
-            "Slot {slot} does not hold {} as it was signed.",
-            report.version
-        ),
+    result(&match word {
+        "intact" => format!("Slot {slot} holds {version} as it was signed."),
+        "damaged" => format!("Slot {slot} does not hold {version} as it was signed."),
         _ => format!(
-            "Slot {slot} holds {}. It keeps no list of chunks: give --bundle to compare all of it.",
-            report.version
+            "Slot {slot} holds {version}, but stores no index: --bundle compares all of it."
         ),
     });
 }
 
-/// The word for a result.
-fn result(report: &SlotReport) -> &'static str {
-    if report.is_whole() {
-        "whole"
-    } else if report.is_damaged() {
-        "damaged"
-    } else {
-        "not-known"
-    }
-}
-
-fn image_words(image: &ImageReport) -> String {
-    let ImageReport {
-        role,
-        partition,
-        damaged_chunks,
-        damaged_bytes,
-        damaged,
-        ..
-    } = image;
-    match (image.whole, damaged.first()) {
-        (Some(true), _) => format!("{partition}: {role} image is whole"),
-        (None, _) => format!("{partition}: {role} image was not compared"),
-        (Some(false), None) => format!("{partition}: {role} image is damaged"),
+fn image_text(image: &ImageReport) -> String {
+    let name = format!("{}: {} image", image.partition, image.role);
+    match (image.intact, image.damaged.first()) {
+        (Some(true), _) => format!("{name} is intact"),
+        (None, _) => format!("{name} was not compared"),
+        (Some(false), None) => format!("{name} is damaged"),
         (Some(false), Some(first)) => format!(
-            "{partition}: {role} image is damaged: {damaged_chunks} chunks, {}, the first at offset {}",
-            mebibytes(*damaged_bytes),
+            "{name} is damaged: {} chunks, {}, the first at offset {}",
+            image.damaged_chunks,
+            bytes(image.damaged_bytes),
             first.offset
         ),
     }
 }
 
-/// Why `verify-slot` failed.
-pub(crate) fn failed_compare(error: &anyhow::Error, json: bool) -> Ending {
-    let ending = Ending::from(error);
+/// Prints the error of `verify-slot`. Returns the exit status.
+pub(crate) fn failed_verify_slot(error: &anyhow::Error, json: bool) -> ExitStatus {
+    let Classified { status, reason } = error.into();
     if json {
-        let json = json!({ "schema": VERIFY_SLOT, "result": "failed", "error": format!("{error:#}"),
-                           "reason": ending.reason(), "exit_code": ending.code() });
-        output_line(&json.to_string());
+        result_json(&json!({
+            "schema": SCHEMA,
+            "result": "failed",
+            "error": format!("{error:#}"),
+            "reason": reason.word(),
+            "exit_code": status.code(),
+        }));
     }
-    super::error(error)
+    failed(error)
 }
 
-/// What `repair` did.
-pub(crate) fn repaired(repaired: &Repaired, json: bool) {
-    match repaired {
-        Repaired::Whole(slot) if json => {
-            output_line(
-                &json!({ "schema": APPLY, "result": "whole", "slot": slot.letter() }).to_string(),
-            );
-        }
-        Repaired::Mended(report) if json => {
-            output_line(
-                &json!({ "schema": APPLY, "result": "mended", "report": report }).to_string(),
-            );
-        }
-        Repaired::Whole(slot) => output_line(&format!("Slot {slot} is whole: nothing to do.")),
-        Repaired::Mended(report) => output_line(&format!(
-            "Slot {} holds {} as it was signed: {} were damaged, {} were fetched. What boots next is as before.",
+/// Prints the result of `repair`.
+pub(crate) fn repaired(outcome: &RepairOutcome, json: bool) {
+    let schema = apply::SCHEMA;
+    match outcome {
+        RepairOutcome::Intact(slot) if json => result_json(&json!({
+            "schema": schema,
+            "result": "intact",
+            "slot": slot.letter(),
+        })),
+        RepairOutcome::Repaired(report) if json => result_json(&json!({
+            "schema": schema,
+            "result": "repaired",
+            "report": report,
+        })),
+        RepairOutcome::Intact(slot) => result(&format!("Slot {slot} is intact: nothing to do.")),
+        RepairOutcome::Repaired(report) => result(&format!(
+            "Slot {} holds {} as it was signed: {} were damaged, {} were fetched. The default \
+             slot is unchanged.",
             report.slot.to_ascii_uppercase(),
             report.version,
-            mebibytes(report.written_bytes),
-            mebibytes(report.fetched_bytes),
+            bytes(report.written_bytes),
+            bytes(report.fetched_bytes),
         )),
     }
 }

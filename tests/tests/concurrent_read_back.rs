@@ -1,86 +1,85 @@
-//! A long release is read back while it is written: what is read was flushed since its last write,
-//! and what the disk did not take is found.
-
-mod lab;
+//! A long release is read back while it is written: every range is read after a flush that follows its
+//! last write, and lost writes are found.
 
 use bootctl::device::{BlockDevice, MemDevice};
-use lab::{Lab, Sample, image, installed_on, options, trust};
 use record::{Choice, Slot, Status};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+use tests::memory_machine::{MemoryMachine, Sample, image, installed_on, options, trust};
 use updater::source::MemorySource;
-use updater::{Failure, Outcome};
+use updater::{ApplyFailure, Outcome};
 
 const MIB: u64 = 1 << 20;
-/// MiB of the root image: two parts of 64, and more.
+/// MiB of the root image: more than two parts of 64.
 const ROOT: u64 = 150;
-/// What is written to this MiB of it waits until something was read back.
+/// Writes to this MiB wait until the first range was read back.
 const GATE: u64 = 140;
 
-/// What happened, in the order in which it began or ended.
+/// Operations, in the order in which they begin or end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Did {
+enum DiskOperation {
     Written(Range<u64>),
     FlushBegan,
     FlushEnded,
-    /// From the medium, beginning now.
+    /// A read of the medium, at its beginning.
     Read(Range<u64>),
 }
 
-/// A disk in memory that tells what was done to a root partition, and may forget what is written to
-/// one byte of it.
-struct Told {
+/// A disk in memory that records the operations of a root partition, and may lose writes of one byte
+/// of it.
+struct RecordingDisk {
     disk: Arc<MemDevice>,
     root: Range<u64>,
-    forgets: Option<u64>,
-    done: Mutex<Vec<Did>>,
+    lost_write: Option<u64>,
+    done: Mutex<Vec<DiskOperation>>,
     was_read: Condvar,
 }
 
-impl Told {
-    fn over(lab: &Lab, forgets: Option<u64>) -> Arc<Self> {
-        let root = lab.disk().root(Slot::B).expect("root");
+impl RecordingDisk {
+    fn over(machine: &MemoryMachine, lost_write: Option<u64>) -> Arc<Self> {
+        let root = machine.disk().root(Slot::B).expect("root");
         let root = root.start()..root.start() + root.len();
         let (done, was_read) = (Mutex::default(), Condvar::new());
         Arc::new(Self {
-            disk: Arc::clone(&lab.device),
+            disk: Arc::clone(&machine.device),
             root,
-            forgets,
+            lost_write,
             done,
             was_read,
         })
     }
 
-    /// Bytes of the root partition, if it is there that `len` bytes at `offset` lie.
+    /// The range within the root partition, if `len` bytes at `offset` are in it.
     fn in_root(&self, offset: u64, len: usize) -> Option<Range<u64>> {
         self.root
             .contains(&offset)
             .then(|| offset - self.root.start..offset - self.root.start + len as u64)
     }
 
-    fn did(&self, did: Did) {
+    fn did(&self, did: DiskOperation) {
         self.done.lock().expect("lock").push(did);
     }
 
-    /// Waits until something was read back.
+    /// Waits until the first range was read back.
     fn wait(&self) {
         let done = self.done.lock().expect("lock");
-        let nothing_read =
-            |done: &mut Vec<Did>| !done.iter().any(|did| matches!(did, Did::Read(_)));
+        let nothing_read = |done: &mut Vec<DiskOperation>| {
+            !done.iter().any(|did| matches!(did, DiskOperation::Read(_)))
+        };
         let (_done, waited) = self
             .was_read
             .wait_timeout_while(done, Duration::from_secs(120), nothing_read)
             .expect("lock");
         assert!(
             !waited.timed_out(),
-            "nothing is read back before all is written"
+            "no range is read back before all are written"
         );
     }
 }
 
-impl BlockDevice for Told {
+impl BlockDevice for RecordingDisk {
     fn sector_size(&self) -> u32 {
         self.disk.sector_size()
     }
@@ -100,34 +99,39 @@ impl BlockDevice for Told {
         if bytes.contains(&(GATE * MIB)) {
             self.wait();
         }
-        if !self.forgets.is_some_and(|at| bytes.contains(&at)) {
+        if !self.lost_write.is_some_and(|at| bytes.contains(&at)) {
             self.disk.write_at(offset, data)?;
         }
-        self.did(Did::Written(bytes));
+        self.did(DiskOperation::Written(bytes));
         Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.did(Did::FlushBegan);
+        self.did(DiskOperation::FlushBegan);
         self.disk.flush()?;
-        self.did(Did::FlushEnded);
+        self.did(DiskOperation::FlushEnded);
         Ok(())
     }
 
     fn read_medium_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         if let Some(bytes) = self.in_root(offset, into.len()) {
-            self.did(Did::Read(bytes));
+            self.did(DiskOperation::Read(bytes));
             self.was_read.notify_all();
         }
         self.disk.read_at(offset, into)
     }
 }
 
-/// An update to a release with a long root image, on a disk that forgets what is written to a byte
-/// of it.
-async fn updated(forgets: Option<u64>) -> (Lab, Arc<Told>, Result<Outcome, Failure>) {
-    let lab = installed_on(Lab::with_root(512, ROOT + 10)).await;
-    let told = Told::over(&lab, forgets);
+/// Applies a release with a long root image, on a disk that may lose writes of a byte of it.
+async fn updated(
+    lost_write: Option<u64>,
+) -> (
+    MemoryMachine,
+    Arc<RecordingDisk>,
+    Result<Outcome, ApplyFailure>,
+) {
+    let machine = installed_on(MemoryMachine::with_root(512, ROOT + 10)).await;
+    let told = RecordingDisk::over(&machine, lost_write);
     let long = Sample {
         version: "1.1.0",
         index: 2,
@@ -142,39 +146,44 @@ async fn updated(forgets: Option<u64>) -> (Lab, Arc<Told>, Result<Outcome, Failu
     let images = images.map(|(role, len)| (role, image(len as u64, len)));
     let source = MemorySource::new(long.bundle_of(&images, "test-machine", 1), 1 << 20);
     let device = Arc::clone(&told) as Arc<dyn BlockDevice>;
-    let outcome = lab
+    let outcome = machine
         .update_on(device, source, Choice::Slot(Slot::A), &options(&trust()))
         .await;
-    (lab, told, outcome)
+    (machine, told, outcome)
 }
 
-/// Where the last write to any of `bytes` is in `done`.
-fn last_write(done: &[Did], bytes: &Range<u64>) -> Option<usize> {
+/// Returns the index in `done` of the last write to any of `bytes`.
+fn last_write(done: &[DiskOperation], bytes: &Range<u64>) -> Option<usize> {
     let touches = |written: &Range<u64>| written.start < bytes.end && bytes.start < written.end;
     done.iter()
-        .rposition(|did| matches!(did, Did::Written(written) if touches(written)))
+        .rposition(|did| matches!(did, DiskOperation::Written(written) if touches(written)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_back_was_flushed_since_its_last_write_and_all_of_it_is_read() {
-    let (lab, told, outcome) = updated(None).await;
+async fn everything_is_read_back_after_a_flush_that_follows_its_last_write() {
+    let (machine, told, outcome) = updated(None).await;
     assert!(matches!(outcome, Ok(Outcome::Activated(_))), "{outcome:?}");
     assert_eq!(
-        lab.record().slot(Slot::B).status,
+        machine.record().slot(Slot::B).status,
         Status::Pending { tries_left: 3 }
     );
     let done = told.done.lock().expect("lock");
     let mut read = 0;
     for (at, did) in done.iter().enumerate() {
-        let Did::Read(bytes) = did else { continue };
+        let DiskOperation::Read(bytes) = did else {
+            continue;
+        };
         read += bytes.end - bytes.start;
-        // Zeroes lie in a new slot already.
+        // A new slot has zeroes already.
         let written = last_write(&done, bytes).unwrap_or(0);
         assert!(written < at, "{bytes:?} is written after it was read");
-        // Some flush lies wholly between them.
+        // A whole flush is between them.
         let between = &done[written..at];
-        let began = between.iter().position(|did| *did == Did::FlushBegan);
-        let ended = began.is_some_and(|began| between[began..].contains(&Did::FlushEnded));
+        let began = between
+            .iter()
+            .position(|did| *did == DiskOperation::FlushBegan);
+        let ended =
+            began.is_some_and(|began| between[began..].contains(&DiskOperation::FlushEnded));
         assert!(
             ended,
             "{bytes:?} is read, and was not flushed since it was written"
@@ -184,9 +193,9 @@ async fn what_is_read_back_was_flushed_since_its_last_write_and_all_of_it_is_rea
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_disk_did_not_take_is_found_while_more_is_written() {
-    let (lab, told, outcome) = updated(Some(5_000_000)).await;
-    let failure = outcome.expect_err("a write was forgotten");
+async fn a_lost_write_is_found_while_the_update_writes() {
+    let (machine, told, outcome) = updated(Some(5_000_000)).await;
+    let failure = outcome.expect_err("a write was lost");
     let text = failure.to_string();
     assert!(
         text.starts_with("root-b: offset ")
@@ -194,14 +203,17 @@ async fn what_the_disk_did_not_take_is_found_while_more_is_written() {
         "{text}"
     );
     assert_eq!(failure.disarmed, Some(Slot::B));
-    let record = lab.record();
+    let record = machine.record();
     assert!(!record.slot(Slot::B).is_bootable() && record.slot(Slot::A).is_good());
     let read = told
         .done
         .lock()
         .expect("lock")
         .iter()
-        .filter(|did| matches!(did, Did::Read(_)))
+        .filter(|did| matches!(did, DiskOperation::Read(_)))
         .count() as u64;
-    assert!(read * MIB < ROOT * MIB, "it went on after {read} reads");
+    assert!(
+        read * MIB < ROOT * MIB,
+        "the update continued after {read} reads"
+    );
 }

@@ -1,26 +1,23 @@
-//! A release commits while an update of the other slot is being written, with a lock on the disk
-//! that is held for as long.
-
-mod lab;
+//! A release commits while an update writes the other slot and holds the lock of the disk.
 
 use bootctl::device::{Access, BlockDevice, FileDevice, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::MemVars;
 use bootctl::machine::Machine;
 use bootctl::store::RecordStore;
-use lab::{FIRST, Lab, SECOND, options, trust};
 use record::{Choice, Guid, Handoff, Slot, Status, Why};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, options, trust};
 use updater::Outcome;
 use updater::source::MemorySource;
 
 const GOOD: Status = Status::Good { budget_left: 8 };
 
-/// The disk as an update sees it, whose first write into the root partition of slot B takes until
-/// `meanwhile` is done.
+/// The disk of the update. Its first write into the root partition of slot B runs `meanwhile`
+/// first.
 struct Slow<F> {
     disk: FileDevice,
     root_b: std::ops::Range<u64>,
@@ -58,10 +55,10 @@ impl<F: Fn() + Send + Sync> BlockDevice for Slow<F> {
     }
 }
 
-/// Declares A good, as `rayos-bootctl commit` does on the machine that runs it.
+/// Commits slot A, as `rayos-bootctl commit` does.
 fn commit(path: &Path) {
     let machine = Machine::open(path, Box::new(MemVars::new()), Access::Record)
-        .expect("no lock is in the way");
+        .expect("opened without the lock");
     let disk_guid = machine.disk.guid();
     let handoff = Handoff {
         verified_root: None,
@@ -84,20 +81,20 @@ fn commit(path: &Path) {
     assert_eq!(change.after.slot(Slot::A).status, GOOD);
 }
 
-/// The first release is on trial, and B is empty: an update is allowed, and must cost neither the
-/// commit nor itself.
+/// The first release is on trial and B is empty, so an update is allowed. Commit and update must
+/// both take effect.
 #[tokio::test(flavor = "multi_thread")]
-async fn neither_the_commit_nor_the_update_is_lost() {
-    let lab = Lab::new(512);
-    lab.install(FIRST.bundle()).await.expect("installed");
+async fn commit_and_update_both_take_effect() {
+    let machine = MemoryMachine::new(512);
+    machine.install(FIRST.bundle()).await.expect("installed");
     assert!(matches!(
-        lab.record().slot(Slot::A).status,
+        machine.record().slot(Slot::A).status,
         Status::Pending { .. }
     ));
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("disk.img");
-    std::fs::write(&path, lab.device.bytes()).expect("image");
-    let root = lab.disk().root(Slot::B).expect("root");
+    std::fs::write(&path, machine.device.bytes()).expect("image");
+    let root = machine.disk().root(Slot::B).expect("root");
     let device = FileDevice::open(&path, Access::Write, SectorSize::Detect).expect("image");
     assert!(
         FileDevice::open(&path, Access::Write, SectorSize::Detect).is_err(),
@@ -112,14 +109,14 @@ async fn neither_the_commit_nor_the_update_is_lost() {
     });
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let booted = Choice::Slot(Slot::A);
-    let outcome = lab
+    let outcome = machine
         .update_on(slow.clone(), source, booted, &options(&trust()))
         .await
         .expect("updated");
     assert!(matches!(outcome, Outcome::Activated(_)));
     assert!(
         slow.done.load(Ordering::SeqCst),
-        "the commit came in the middle"
+        "the commit did not run during the update"
     );
     drop(slow);
     let reader = FileDevice::open(&path, Access::Read, SectorSize::Detect).expect("image");
@@ -138,21 +135,21 @@ async fn neither_the_commit_nor_the_update_is_lost() {
     );
 }
 
-/// Two programs that change the record at the same time take turns: none of the changes is lost,
-/// none is refused.
+/// Two programs that change the record at the same time wait for each other: no change is lost or
+/// refused.
 #[test]
-fn changes_of_the_record_take_turns() {
+fn concurrent_changes_of_the_record_are_serialized() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .build()
         .expect("runtime");
-    let lab = Lab::new(512);
+    let machine = MemoryMachine::new(512);
     runtime
-        .block_on(lab.install(FIRST.bundle()))
+        .block_on(machine.install(FIRST.bundle()))
         .expect("installed");
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("disk.img");
-    std::fs::write(&path, lab.device.bytes()).expect("image");
-    let before = lab.record();
+    std::fs::write(&path, machine.device.bytes()).expect("image");
+    let before = machine.record();
     let mut others: Vec<_> = (0..2)
         .map(|_| {
             std::process::Command::new(std::env::current_exe().expect("this program"))
@@ -178,10 +175,10 @@ fn changes_of_the_record_take_turns() {
     );
 }
 
-/// How often each of them raises the floor.
+/// Number of changes by each program.
 const RAISES: u64 = 200;
 
-/// What the programs of the test above do; nothing by itself.
+/// The body of the two programs of the test above. Without them it does nothing.
 #[test]
 fn raises_the_floor() {
     let Some(path) = std::env::var_os("RAYOS_TEST_DISK") else {

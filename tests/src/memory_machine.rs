@@ -1,5 +1,5 @@
-//! A disk in memory, and releases for it: what the test programs beside this folder share.
-#![allow(dead_code, reason = "each test program uses its own part")]
+//! A machine with its disk and variables in memory, and releases for it. Tests of the real installer
+//! and updater use it.
 
 use bootctl::device::{BlockDevice, MemDevice};
 use bootctl::disk::Disk;
@@ -15,25 +15,39 @@ use record::{Choice, Guid, Record, Slot, Text64};
 use seal::{Role, Trust, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 use updater::events::{Event, Recorded, Silent};
-use updater::source::MemorySource;
-use updater::source::Retries;
-use updater::{Failure, Incoming, Machine, Options, Outcome, Report};
+use updater::source::{MemorySource, Retries};
+use updater::{ApplyFailure, Incoming, Options, Outcome, Report, TargetMachine};
 
+/// No pauses, because the sources are in memory.
+const RETRIES: Retries = Retries {
+    max_failures: 8,
+    seed: 0,
+    first_pause: Duration::ZERO,
+};
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
 
-pub(crate) fn key(seed: u8) -> SecretKey {
+/// Returns the secret key with this seed. Key 1 is trusted. *Pure.*
+#[must_use]
+pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 
-pub(crate) fn trust() -> Trust {
+/// Returns the machine's trust: key 1 signs releases and recovery. *Pure.*
+///
+/// # Panics
+/// Never: the key is valid.
+#[must_use]
+pub fn trust() -> Trust {
     let key = TrustedKey::new(&key(1).public_key(), &[Role::Release, Role::Recovery]).expect("key");
     Trust::new(0, [1, 0, 1], &[key]).expect("trust")
 }
 
-/// Bytes that do not compress, with a run of zeroes and a repeat in them.
-pub(crate) fn image(seed: u64, len: usize) -> Vec<u8> {
+/// Returns incompressible bytes with a run of zeroes and a repeated range in them. *Pure.*
+#[must_use]
+pub fn image(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes: Vec<u8> = (0..len)
         .map(|_| {
@@ -49,31 +63,42 @@ pub(crate) fn image(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// A release: `version`, with images that depend on `seed`.
-pub(crate) struct Sample {
-    pub(crate) version: &'static str,
-    pub(crate) index: u64,
-    pub(crate) seed: u64,
+/// A release.
+pub struct Sample {
+    /// Its version.
+    pub version: &'static str,
+    /// Its rollback index.
+    pub index: u64,
+    /// Seed of its images.
+    pub seed: u64,
 }
 
-pub(crate) const FIRST: Sample = Sample {
+/// Release 1.0.0.
+pub const FIRST: Sample = Sample {
     version: "1.0.0",
     index: 1,
     seed: 1,
 };
-pub(crate) const SECOND: Sample = Sample {
+/// Release 1.1.0.
+pub const SECOND: Sample = Sample {
     version: "1.1.0",
     index: 2,
     seed: 2,
 };
-pub(crate) const OLD: Sample = Sample {
+/// Release 0.9.0, below the floor.
+pub const OLD: Sample = Sample {
     version: "0.9.0",
     index: 0,
     seed: 3,
 };
 
 impl Sample {
-    pub(crate) fn bundle_for(&self, compatible: &str, signer: u8) -> Vec<u8> {
+    /// Returns its bundle for `compatible` hardware, signed with the key `signer`. *Pure.*
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn bundle_for(&self, compatible: &str, signer: u8) -> Vec<u8> {
         let images = [
             ("boot", 700_000),
             ("root", 3_000_000),
@@ -85,13 +110,12 @@ impl Sample {
         self.bundle_of(&images.collect::<Vec<_>>(), compatible, signer)
     }
 
-    /// A bundle of these images.
-    pub(crate) fn bundle_of(
-        &self,
-        images: &[(&str, Vec<u8>)],
-        compatible: &str,
-        signer: u8,
-    ) -> Vec<u8> {
+    /// Returns a bundle of these images. *Pure.*
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn bundle_of(&self, images: &[(&str, Vec<u8>)], compatible: &str, signer: u8) -> Vec<u8> {
         let dir = tempfile::tempdir().expect("directory");
         let mut recipe = format!(
             "[release]\nversion = \"{}\"\nrollback_index = {}\ncompatible = [\"{compatible}\"]\n",
@@ -120,31 +144,43 @@ impl Sample {
         out
     }
 
-    pub(crate) fn bundle(&self) -> Vec<u8> {
+    /// Returns its bundle for the machine, signed with the trusted key. *Pure.*
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn bundle(&self) -> Vec<u8> {
         self.bundle_for("test-machine", 1)
     }
 }
 
-/// A disk in memory, and the variables of its machine.
-pub(crate) struct Lab {
-    pub(crate) device: Arc<MemDevice>,
-    pub(crate) vars: MemVars,
-    /// MiB that a root partition has.
+/// A machine with one disk.
+pub struct MemoryMachine {
+    /// Its disk.
+    pub device: Arc<MemDevice>,
+    /// Its variables.
+    pub vars: MemVars,
+    /// MiB of a root partition.
     root: u64,
 }
 
-impl Lab {
-    pub(crate) fn new(sector_size: u32) -> Self {
+impl MemoryMachine {
+    /// Returns a machine with a blank disk.
+    #[must_use]
+    pub fn new(sector_size: u32) -> Self {
         Self::with_root(sector_size, 8)
     }
 
-    pub(crate) fn with_root(sector_size: u32, root: u64) -> Self {
+    /// Returns a machine with a blank disk for root partitions of `root` MiB.
+    #[must_use]
+    pub fn with_root(sector_size: u32, root: u64) -> Self {
         let len = (80 + 2 * root) << 20;
         Self::of(MemDevice::new(len as usize, sector_size), root)
     }
 
-    /// A disk with something on it.
-    pub(crate) fn of(device: MemDevice, root: u64) -> Self {
+    /// Returns a machine with this disk.
+    #[must_use]
+    pub fn of(device: MemDevice, root: u64) -> Self {
         Self {
             device: Arc::new(device),
             vars: MemVars::default(),
@@ -152,13 +188,20 @@ impl Lab {
         }
     }
 
-    pub(crate) async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
-        self.install_after(bundle, "test-machine", InstallOptions::default())
+    /// Installs `bundle`.
+    ///
+    /// # Errors
+    /// As [`install`].
+    pub async fn install(&self, bundle: Vec<u8>) -> Result<Report, InstallError> {
+        self.install_with(bundle, "test-machine", InstallOptions::default())
             .await
     }
 
-    /// An installation over whatever is there, for a machine that is `compatible`.
-    pub(crate) async fn install_after(
+    /// Installs `bundle` with `options` for `compatible` hardware.
+    ///
+    /// # Errors
+    /// As [`install`].
+    pub async fn install_with(
         &self,
         bundle: Vec<u8>,
         compatible: &str,
@@ -174,8 +217,11 @@ impl Lab {
         .await
     }
 
-    /// An installation through `device`, which is this disk in some way.
-    pub(crate) async fn install_on(
+    /// Installs from `source` through `device`, a view of this disk.
+    ///
+    /// # Errors
+    /// As [`install`].
+    pub async fn install_on(
         &self,
         device: Arc<dyn BlockDevice>,
         source: MemorySource,
@@ -190,7 +236,7 @@ impl Lab {
             recovery: mib(2),
             data: None,
         };
-        let job = InstallRequest {
+        let request = InstallRequest {
             device,
             layout: &layout,
             install_id: INSTALL_ID,
@@ -201,32 +247,50 @@ impl Lab {
             now: 0,
             options,
         };
-        install(source, &job, &Silent).await
+        install(source, &request, &Silent).await
     }
 
-    pub(crate) fn disk(&self) -> Disk {
+    /// Returns the disk with its partition table.
+    ///
+    /// # Panics
+    /// When the disk has none.
+    #[must_use]
+    pub fn disk(&self) -> Disk {
         Disk::open(Arc::clone(&self.device) as Arc<dyn BlockDevice>).expect("disk")
     }
 
-    pub(crate) fn record(&self) -> Record {
+    /// Returns the boot record.
+    ///
+    /// # Panics
+    /// When the disk has none.
+    #[must_use]
+    pub fn record(&self) -> Record {
         RecordStore::open(&self.disk())
             .expect("store")
             .read()
             .expect("record")
     }
 
-    pub(crate) fn commit(&self, slot: Slot) {
+    /// Commits the release in `slot`.
+    ///
+    /// # Panics
+    /// When the disk has none.
+    pub fn commit(&self, slot: Slot) {
         let store = RecordStore::open(&self.disk()).expect("store");
         let committed =
             transition::commit(&store.read().expect("record"), Choice::Slot(slot)).expect("commit");
         store.write(&committed).expect("record");
     }
 
-    pub(crate) async fn update_from(
+    /// Applies the bundle from `source` on a machine that runs `booted`.
+    ///
+    /// # Errors
+    /// As [`Incoming::apply`].
+    pub async fn update_from(
         &self,
         source: MemorySource,
         booted: Choice,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         self.update_on(
             Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             source,
@@ -236,17 +300,23 @@ impl Lab {
         .await
     }
 
-    /// An update through `device`, which is this disk in some way.
-    pub(crate) async fn update_on(
+    /// Applies the bundle from `source` through `device`, a view of this disk.
+    ///
+    /// # Errors
+    /// As [`Incoming::apply`].
+    ///
+    /// # Panics
+    /// When the disk has no partition table.
+    pub async fn update_on(
         &self,
         device: Arc<dyn BlockDevice>,
         source: MemorySource,
         booted: Choice,
         options: &Options<'_>,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, ApplyFailure> {
         let disk = Disk::open(device).expect("disk");
         let store = RecordStore::open(&disk).expect("store");
-        let machine = Machine {
+        let machine = TargetMachine {
             disk,
             store,
             vars: Some(&self.vars),
@@ -257,16 +327,25 @@ impl Lab {
         let on_retry = |error: &updater::source::SourceError, pause| {
             updater::events::EventSink::event(&events, Event::retry(error, pause));
         };
-        let incoming = Incoming::open(source, &trust(), Retries::default(), &on_retry).await?;
+        let incoming = Incoming::open(source, &trust(), RETRIES, &on_retry).await?;
         incoming.apply(&machine, options, &events).await
     }
 
-    pub(crate) async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, Failure> {
+    /// Applies `bundle` on a machine that runs `booted`.
+    ///
+    /// # Errors
+    /// As [`Incoming::apply`].
+    pub async fn update(&self, bundle: Vec<u8>, booted: Slot) -> Result<Outcome, ApplyFailure> {
         self.update_from(MemorySource::new(bundle, 10_000), Choice::Slot(booted))
             .await
     }
 
-    pub(crate) fn bytes(&self, slot: Slot) -> [Vec<u8>; 2] {
+    /// Returns the bytes of boot and root partition of `slot`.
+    ///
+    /// # Panics
+    /// When the disk has none.
+    #[must_use]
+    pub fn bytes(&self, slot: Slot) -> [Vec<u8>; 2] {
         let disk = self.disk();
         [
             disk.boot(slot).expect("boot"),
@@ -280,7 +359,9 @@ impl Lab {
     }
 }
 
-pub(crate) fn options(trust: &Trust) -> Options<'_> {
+/// Returns the usual options of an update. *Pure.*
+#[must_use]
+pub fn options(trust: &Trust) -> Options<'_> {
     Options {
         trust,
         place_guard: None,
@@ -288,18 +369,25 @@ pub(crate) fn options(trust: &Trust) -> Options<'_> {
         read_back: true,
         adaptive: true,
         jobs: 2,
-        retries: Retries::default(),
+        retries: RETRIES,
         plan_only: false,
     }
 }
 
-pub(crate) async fn installed(sector_size: u32) -> Lab {
-    installed_on(Lab::new(sector_size)).await
+/// Returns a machine on which 1.0.0 was installed and committed.
+///
+/// # Panics
+/// When the installation fails.
+pub async fn installed(sector_size: u32) -> MemoryMachine {
+    installed_on(MemoryMachine::new(sector_size)).await
 }
 
-/// The same on a disk of another size.
-pub(crate) async fn installed_on(lab: Lab) -> Lab {
-    lab.install(FIRST.bundle()).await.expect("installed");
-    lab.commit(Slot::A);
-    lab
+/// Installs and commits 1.0.0 on `machine`.
+///
+/// # Panics
+/// When the installation fails.
+pub async fn installed_on(machine: MemoryMachine) -> MemoryMachine {
+    machine.install(FIRST.bundle()).await.expect("installed");
+    machine.commit(Slot::A);
+    machine
 }

@@ -1,15 +1,13 @@
-//! The EFI system partition is lost, in whole or in part: the guard is put back into all of its
-//! places, and nothing else on the disk is touched.
-
-mod lab;
+//! The EFI system partition is lost, in whole or in part: all copies of the guard are restored, and
+//! the rest of the disk does not change.
 
 use bootctl::device::BlockDevice as _;
 use installer::esp::guards::{Guard, RepairError, missing_copies};
 use installer::esp::{self, EspFile, GUARD_PATHS};
-use lab::{Lab, image, installed};
 use std::process::Command;
+use tests::memory_machine::{MemoryMachine, image, installed};
 
-/// The guard of `lab::FIRST`.
+/// Returns the guard of [`tests::memory_machine::FIRST`].
 fn program() -> Vec<u8> {
     image(13, 100_000)
 }
@@ -21,17 +19,17 @@ fn guard(program: &[u8]) -> Guard<'_> {
     }
 }
 
-/// Everything on the disk but the EFI system partition.
-fn rest(lab: &Lab) -> Vec<u8> {
-    let esp = lab.disk().esp().expect("esp");
-    let mut bytes = lab.device.bytes();
+/// Returns the disk without the EFI system partition.
+fn rest(machine: &MemoryMachine) -> Vec<u8> {
+    let esp = machine.disk().esp().expect("esp");
+    let mut bytes = machine.device.bytes();
     bytes.drain(esp.start() as usize..(esp.start() + esp.len()) as usize);
     bytes
 }
 
-/// fsck.vfat has nothing to say of it.
-fn sound(lab: &Lab) {
-    let esp = lab.disk().esp().expect("esp");
+/// Checks the EFI system partition with fsck.vfat.
+fn check_file_system(machine: &MemoryMachine) {
+    let esp = machine.disk().esp().expect("esp");
     let mut bytes = vec![0; esp.len() as usize];
     esp.read_at(0, &mut bytes).expect("read");
     let file = tempfile::NamedTempFile::new().expect("file");
@@ -49,36 +47,36 @@ fn sound(lab: &Lab) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_whole_is_left_alone() {
+async fn complete_copies_are_not_written() {
     for sector_size in [512, 4096] {
-        let lab = installed(sector_size).await;
-        let (before, program) = (lab.device.bytes(), program());
+        let machine = installed(sector_size).await;
+        let (before, program) = (machine.device.bytes(), program());
         assert_eq!(
             guard(&program)
-                .repair(&lab.disk(), false, false)
-                .expect("whole"),
+                .repair(&machine.disk(), false, false)
+                .expect("complete"),
             [""; 0]
         );
-        assert!(lab.device.bytes() == before);
+        assert!(machine.device.bytes() == before);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_zeroed_partition_and_a_lost_copy_are_made_anew() {
+async fn a_zeroed_partition_and_a_lost_copy_are_restored() {
     for sector_size in [512, 4096] {
-        let lab = installed(sector_size).await;
-        let (before, program) = (rest(&lab), program());
-        let esp = lab.disk().esp().expect("esp");
+        let machine = installed(sector_size).await;
+        let (before, program) = (rest(&machine), program());
+        let esp = machine.disk().esp().expect("esp");
         esp.write_at(0, &vec![0; esp.len() as usize])
             .expect("zeroed");
         assert_eq!(
             guard(&program)
-                .repair(&lab.disk(), false, false)
-                .expect("mended"),
+                .repair(&machine.disk(), false, false)
+                .expect("repaired"),
             GUARD_PATHS
         );
         assert_eq!(missing_copies(&esp, &program), [""; 0]);
-        sound(&lab);
+        check_file_system(&machine);
 
         let mut three: Vec<_> = GUARD_PATHS[..3]
             .iter()
@@ -87,44 +85,47 @@ async fn a_zeroed_partition_and_a_lost_copy_are_made_anew() {
         esp::create(&esp, 0, esp.len(), 9, &mut three).expect("three copies");
         assert_eq!(
             guard(&program)
-                .repair(&lab.disk(), false, false)
-                .expect("mended"),
+                .repair(&machine.disk(), false, false)
+                .expect("repaired"),
             [GUARD_PATHS[3]]
         );
-        sound(&lab);
-        assert!(rest(&lab) == before, "something else was written");
+        check_file_system(&machine);
+        assert!(
+            rest(&machine) == before,
+            "another part of the disk was written"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_put_there_is_given_up_only_on_request() {
-    let lab = installed(512).await;
-    let (esp, program) = (lab.disk().esp().expect("esp"), program());
+async fn foreign_files_are_deleted_only_on_request() {
+    let machine = installed(512).await;
+    let (esp, program) = (machine.disk().esp().expect("esp"), program());
     let mut files = vec![EspFile::new("EFI/vendor/firmware.cap", b"capsule")];
     esp::create(&esp, 0, esp.len(), 9, &mut files).expect("foreign");
-    let before = lab.device.bytes();
+    let before = machine.device.bytes();
     let refused = guard(&program)
-        .repair(&lab.disk(), false, false)
+        .repair(&machine.disk(), false, false)
         .expect_err("refused");
     assert_eq!(
         refused.to_string(),
         "EFI system partition: EFI/vendor/firmware.cap would be deleted"
     );
-    assert!(lab.device.bytes() == before);
+    assert!(machine.device.bytes() == before);
     assert_eq!(
         guard(&program)
-            .repair(&lab.disk(), false, true)
+            .repair(&machine.disk(), false, true)
             .expect("overwritten"),
         GUARD_PATHS
     );
 
-    // Somebody's own file system: its clusters are of another size.
+    // A file system that we did not make: its clusters have another size.
     let mut first = [0; 512];
     esp.read_at(0, &mut first).expect("read");
     first[13] *= 2;
     esp.write_at(0, &first).expect("write");
     let refused = guard(&program)
-        .repair(&lab.disk(), false, false)
+        .repair(&machine.disk(), false, false)
         .expect_err("refused");
     assert!(
         refused
@@ -136,25 +137,27 @@ async fn what_others_put_there_is_given_up_only_on_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_and_an_unsigned_guard_are_refused() {
-    let lab = installed(512).await;
-    let esp = lab.disk().esp().expect("esp");
+    let machine = installed(512).await;
+    let esp = machine.disk().esp().expect("esp");
     esp.write_at(0, &vec![0; esp.len() as usize])
         .expect("zeroed");
-    let (before, program) = (lab.device.bytes(), program());
-    let floor = lab.record().floor;
+    let (before, program) = (machine.device.bytes(), program());
+    let floor = machine.record().floor;
     assert!(floor > 0, "the committed release has raised it");
     let older = Guard {
         program: &program,
         rollback_index: floor - 1,
     };
-    let refused = older.repair(&lab.disk(), false, false).expect_err("older");
+    let refused = older
+        .repair(&machine.disk(), false, false)
+        .expect_err("older");
     assert!(
         matches!(refused, RepairError::BelowFloor { .. }),
         "{refused}"
     );
     let refused = guard(&program)
-        .repair(&lab.disk(), true, false)
+        .repair(&machine.disk(), true, false)
         .expect_err("unsigned");
     assert!(matches!(refused, RepairError::Unsigned), "{refused}");
-    assert!(lab.device.bytes() == before);
+    assert!(machine.device.bytes() == before);
 }

@@ -1,5 +1,5 @@
-//! Taking whole images into memory, for media: what comes out is what went in, also where chunks
-//! build upon those before them, or repeat such.
+//! Whole images in memory, for media: they are as they were packed, also if chunks build upon those
+//! before them, or repeat such chunks.
 
 use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
@@ -9,8 +9,7 @@ use seal::{Role, Trust, TrustedKey};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use updater::Incoming;
-use updater::source::MemorySource;
-use updater::source::Retries;
+use updater::source::{MemorySource, Retries};
 
 const ROLES: [ImageRole; 4] = [
     ImageRole::Boot,
@@ -19,8 +18,7 @@ const ROLES: [ImageRole; 4] = [
     ImageRole::Root,
 ];
 
-/// Lines that resemble each other, from number `first` on: they compress, and the better the more
-/// of those before them are known.
+/// Returns similar lines, from number `first` on. They compress better with the lines before them.
 fn text(first: usize, lines: usize) -> Vec<u8> {
     let line = |number: usize| {
         format!(
@@ -34,8 +32,8 @@ fn text(first: usize, lines: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The images: boot and recovery image have once more, behind zeroes, what they have in the middle
-/// of a run.
+/// Returns the images. Boot and recovery image repeat a part from the middle of a run, behind
+/// zeroes.
 fn images() -> BTreeMap<ImageRole, Vec<u8>> {
     let repeating = |first| {
         let image = text(first, 4000);
@@ -89,8 +87,8 @@ fn bundle() -> Vec<u8> {
     out
 }
 
-/// Whether the bundle is as hard as this test means it to be: chunks that repeat such as build upon
-/// those before them.
+/// Returns whether at least four chunks repeat chunks that build upon those before them. Without
+/// them this test would be too easy.
 fn repeats_out_of_a_run(release: &Release) -> bool {
     let repeats = |chunk: &&ChunkEntry| match chunk.kind {
         ChunkKind::Repeat { chunk: of } => release.chunks()[of].before > 0,
@@ -100,7 +98,7 @@ fn repeats_out_of_a_run(release: &Release) -> bool {
 }
 
 #[tokio::test]
-async fn every_choice_of_images_is_taken_as_it_was_packed() {
+async fn any_selection_of_images_is_as_it_was_packed() {
     let (bundle, trust, images) = (bundle(), trust(), images());
     for chosen in 0_u32..1 << ROLES.len() {
         let chosen: Vec<ImageRole> = (0..)
@@ -115,18 +113,18 @@ async fn every_choice_of_images_is_taken_as_it_was_packed() {
                 .await
                 .expect("head");
             assert!(repeats_out_of_a_run(incoming.release()));
-            let taken = incoming.take(&chosen).await.expect("taken");
+            let found = incoming.into_images(&chosen).await.expect("images");
             let expected: BTreeMap<_, _> = chosen
                 .iter()
                 .map(|role| (*role, images[role].clone()))
                 .collect();
-            assert!(taken == expected, "{chosen:?}");
+            assert!(found == expected, "{chosen:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_wherever_it_lies() {
+async fn a_flipped_bit_is_detected_anywhere() {
     let (bundle, trust) = (bundle(), trust());
     let payload = {
         let source = MemorySource::new(bundle.clone(), 10_000);
@@ -143,7 +141,7 @@ async fn a_flipped_bit_is_found_wherever_it_lies() {
             .await
             .expect("head");
         let error = incoming
-            .take(&ROLES)
+            .into_images(&ROLES)
             .await
             .expect_err("damaged")
             .to_string();

@@ -1,70 +1,63 @@
-//! Where a bundle comes from, who is trusted, and how the network is dealt with.
+//! The arguments about bundles: location, trusted keys, network.
 
-use super::now;
 use anyhow::{Context as _, Result};
 use clap::Args;
+use cli::clock::now;
 use seal::Trust;
 use std::path::PathBuf;
 use std::time::Duration;
-use updater::source::Retries;
-use updater::source::{AnySource, HttpOptions, Location, Rate, Timeouts};
+use updater::source::{AnySource, HttpOptions, Location, Rate, Retries, Timeouts};
 
-/// A bundle, and how to reach it.
+/// A bundle, and the options of fetching it.
 #[derive(Args)]
-pub(super) struct Network {
+pub(super) struct BundleArgs {
     /// A file, - for standard input, or a URL (http or https)
     #[arg(value_name = "BUNDLE")]
     bundle: Location,
     #[command(flatten)]
-    reaching: Reaching,
+    pub(super) network: NetworkArgs,
 }
 
-impl Network {
-    pub(super) fn trust(&self) -> Result<Trust> {
-        self.reaching.trust()
-    }
-
+impl BundleArgs {
+    /// Returns the source of the bundle.
     pub(super) fn source(&self) -> Result<AnySource> {
-        self.reaching.source(&self.bundle)
-    }
-
-    /// Another bundle, reached in the same way.
-    pub(super) fn other(&self, bundle: &Location) -> Result<AnySource> {
-        self.reaching.source(bundle)
-    }
-
-    pub(super) fn retries(&self) -> Retries {
-        self.reaching.retries()
+        self.network.source(&self.bundle)
     }
 }
 
-/// How to reach bundles, and whom to trust.
+/// The options of fetching and trusting bundles.
 #[derive(Args)]
 #[command(next_help_heading = "Source")]
-pub(super) struct Reaching {
-    /// Who is trusted: a trust file (TOML) or one public key (PEM)
+pub(super) struct NetworkArgs {
+    /// Trusted keys: a trust file (TOML) or one public key (PEM)
     #[arg(long, default_value = "/etc/rayos/trust.toml", value_name = "FILE")]
     trust: PathBuf,
-    /// Trust only these certificates (PEM) for https, and not those of the system
+    /// Certificates (PEM) to trust for https instead of those of the system
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Fetch at most this many bytes per second, such as 500K or 2M; the download takes as much
-    /// longer
+    /// Maximum bytes per second of a download, such as 500K or 2M
     #[arg(long, value_name = "RATE")]
     limit_rate: Option<Rate>,
-    /// How many failures in a row are met by a new request, after pauses of 0.5 s to 30 s
+    /// Maximum number of retries after consecutive failures, with pauses of 0.5 s to 30 s
     #[arg(long, value_name = "N", default_value_t = 7)]
     retries: u32,
-    /// Longest time without data; as long as it, the average must not be below 1024 bytes/s
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// Maximum time without data; over the same time the average must be at least 1024 bytes/s
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
     time_out: u64,
 }
 
-impl Reaching {
+impl NetworkArgs {
+    /// Returns the trusted keys. *Reads.*
     pub(super) fn trust(&self) -> Result<Trust> {
         Ok(bundle::trust::load(&self.trust)?)
     }
 
+    /// Returns the source of a bundle.
     pub(super) fn source(&self, bundle: &Location) -> Result<AnySource> {
         let ca_pem = match &self.ca {
             Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
@@ -85,9 +78,8 @@ impl Reaching {
     }
 
     pub(super) fn retries(&self) -> Retries {
-        let max_failures = self.retries.saturating_add(1);
         Retries {
-            max_failures,
+            max_failures: self.retries.saturating_add(1),
             seed: u64::from(std::process::id()) ^ now(),
             ..Retries::default()
         }

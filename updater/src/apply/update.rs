@@ -1,0 +1,73 @@
+//! Applying a bundle to the target slot.
+
+use super::incoming::Incoming;
+use super::operation::{Context, Intent, Operation};
+use super::secure_boot;
+use crate::error::{ApplyError, ApplyFailure};
+use crate::events::EventSink;
+use crate::options::{Options, Outcome, TargetMachine};
+use crate::plan::{Facts, Planned, Scope, plan};
+use crate::slot::equivalence::rebased_on;
+use crate::source::Source;
+use bundle::Release;
+use record::Choice;
+
+impl<S: Source> Incoming<'_, S> {
+    /// Applies the bundle to `machine`. *Writes*: durable on return. Never writes the booted slot.
+    ///
+    /// # Errors
+    /// An [`ApplyFailure`], which says whether the target slot was disarmed.
+    ///
+    /// # Power loss
+    /// At any instant the target slot is unchanged, Unbootable, or, at the end, Pending; then
+    /// all of it was read back. The same call continues with what is in place. Dropping the future
+    /// is like a power cut, except that no write is lost.
+    pub async fn apply(
+        self,
+        machine: &TargetMachine<'_>,
+        options: &Options<'_>,
+        events: &dyn EventSink,
+    ) -> Result<Outcome, ApplyFailure> {
+        let Self {
+            mut fetcher,
+            release,
+            full,
+        } = self;
+        let context = Context {
+            machine,
+            options,
+            events,
+        };
+        context.report_release(&release);
+        let plan = match make_plan(context, &release).await? {
+            Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
+            Planned::Apply(plan) => plan,
+        };
+        secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
+        let intent = Intent::Trial(options.tries);
+        let operation = Operation::new(context, intent, plan, release).await?;
+        let scanned = operation.scan(&mut fetcher).await?;
+        if options.plan_only {
+            return Ok(Outcome::Planned(operation.plan, scanned.amounts));
+        }
+        let report = operation.carry_out(scanned, fetcher, full).await?;
+        Ok(Outcome::Activated(report))
+    }
+}
+
+async fn make_plan(context: Context<'_>, release: &Release) -> Result<Planned, ApplyError> {
+    let Context {
+        machine, options, ..
+    } = context;
+    let scope = if options.place_guard.is_some() {
+        Scope::Install
+    } else {
+        Scope::Update
+    };
+    let mut record = machine.store.read()?;
+    if let Choice::Slot(booted) = machine.booted {
+        record = rebased_on(release, &record, context.sealed(booted)).await;
+    }
+    let facts = Facts::of(&machine.disk, &record, machine.booted, scope);
+    Ok(plan(&facts, release)?)
+}
