@@ -56,7 +56,7 @@ fn record_of(disk: &Disk) -> Option<Record> {
     }
 }
 
-fn story(disk: &Disk) -> Vec<(Kind, Option<Choice>, Reason)> {
+fn events_on(disk: &Disk) -> Vec<(Kind, Option<Choice>, Reason)> {
     let mut all: Vec<_> =
         events(disk.read(STATE, RING_OFFSET as usize, RING_LEN as usize)).collect();
     all.sort_by_key(|event| event.seq);
@@ -101,7 +101,7 @@ fn an_unchanged_record_is_not_written_and_only_events_are() {
     assert_eq!(machine.run(Request::Plain), Outcome::TookOver(R));
     let after = machine.own();
     assert_eq!(record_of(&before), record_of(&after));
-    assert_eq!(story(&after), [(Kind::Launched, Some(R), Reason::None)]);
+    assert_eq!(events_on(&after), [(Kind::Launched, Some(R), Reason::None)]);
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn an_unreadable_image_costs_only_the_try() {
         Status::Pending { tries_left: 2 }
     );
     assert_eq!(
-        story(&machine.own())[0],
+        events_on(&machine.own())[0],
         (Kind::PassedOver, Some(B), Reason::ReadFailed)
     );
 }

@@ -73,7 +73,7 @@ pub(crate) fn check_json(json: bool, output: &Path) {
 #[derive(Args, Debug)]
 pub(crate) struct Keygen {
     /// Name of the two files, without extension; existing files are not overwritten
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, alias = "out", value_name = "NAME")]
     pub(crate) output: PathBuf,
 }
 

@@ -123,13 +123,13 @@ pub(super) fn accepted_and_refused(lab: &Lab) -> Result<()> {
             state.status == Status::Pending { tries_left: 2 },
             "{state:?}"
         );
-        let story = [
+        let expected = [
             (Kind::Launched, B, Reason::None),
             (Kind::PassedOver, B, Reason::SecureBoot),
             (Kind::Launched, A, Reason::None),
         ];
         ensure!(
-            installed.events()[before..] == story,
+            installed.events()[before..] == expected,
             "{:?}",
             installed.events()
         );

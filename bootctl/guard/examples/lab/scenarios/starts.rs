@@ -81,14 +81,14 @@ pub(super) fn fallback(lab: &Lab) -> Result<()> {
     let record = installed.record()?;
     ensure!(record.slot(Slot::A).status == Status::Good { budget_left: 7 });
     ensure!(record.slot(Slot::B).status == Status::Pending { tries_left: 2 });
-    let story = [
+    let expected = [
         (Kind::Launched, B, Reason::None),
         (Kind::PassedOver, B, Reason::Returned),
         (Kind::Launched, A, Reason::None),
         (Kind::PassedOver, A, Reason::Returned),
         (Kind::Launched, R, Reason::None),
     ];
-    ensure!(installed.events() == story, "{:?}", installed.events());
+    ensure!(installed.events() == expected, "{:?}", installed.events());
     Ok(())
 }
 
