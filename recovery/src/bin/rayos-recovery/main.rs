@@ -7,7 +7,7 @@ mod output;
 
 use anyhow::{Context as _, Result};
 use args::Cli;
-use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarName};
+use bootctl::efivars::{EFIVARS_DIR, EfiVars as _, Efivarfs, VarError, VarName};
 use clap::Parser as _;
 use cli::ExitStatus;
 use installer::exit_status::exit_status;
@@ -53,7 +53,11 @@ fn handoff(vars: &Efivarfs) -> Result<Handoff> {
         name: Handoff::VARIABLE.to_owned(),
         vendor: record::VENDOR,
     };
-    let variable = vars.get(&name)?;
+    let variable = match vars.get(&name) {
+        // A machine without EFI variables was not started by the guard either.
+        Err(VarError::Unsupported) => None,
+        found => found?,
+    };
     match variable.and_then(|variable| Handoff::decode(&variable.data)) {
         Some(handoff) => Ok(handoff),
         None => Err(NotGuarded(name.name).into()),
