@@ -5,7 +5,7 @@
 //! | [`boot`] | what is started and why: transitions of the boot record, boot entries, health, status |
 //! | [`disk`] | block devices, the partition table, and a window on each partition |
 //! | [`firmware`] | EFI variables and Secure Boot |
-//! | [`firmware_model`] | a model of a firmware's boot manager, for tests |
+//! | `firmware_model` | a model of a firmware's boot manager, for tests (feature `simulation`) |
 //! | [`machine`] | one machine: its disk, its EFI variables and its handoff together |
 //! | [`state`] | the state partition: boot record, event ring, and panics moved into it |
 //! | [`sysfs`] | the block devices that the kernel shows |
@@ -18,6 +18,7 @@
 pub mod boot;
 pub mod disk;
 pub mod firmware;
+#[cfg(any(test, feature = "simulation"))]
 pub mod firmware_model;
 pub mod machine;
 pub mod state;

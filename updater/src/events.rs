@@ -127,9 +127,11 @@ impl EventSink for Silent {
 }
 
 /// Keeps all events, for tests.
+#[cfg(any(test, feature = "simulation"))]
 #[derive(Default)]
 pub struct Recorded(std::sync::Mutex<Vec<Event>>);
 
+#[cfg(any(test, feature = "simulation"))]
 impl Recorded {
     /// Returns the events so far.
     #[must_use]
@@ -141,6 +143,7 @@ impl Recorded {
     }
 }
 
+#[cfg(any(test, feature = "simulation"))]
 impl EventSink for Recorded {
     fn event(&self, event: Event) {
         self.0

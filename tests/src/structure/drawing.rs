@@ -2,7 +2,6 @@
 
 use super::graph::Import;
 use super::package::{CrateTree, Package};
-use std::fmt::Write as _;
 
 /// The document with the graph.
 pub const DOCUMENT: &str = "docs/architecture.md";
@@ -29,7 +28,7 @@ pub fn graph(packages: &[Package]) -> String {
                 } else {
                     format!(" -> {}", dependencies.join(" "))
                 };
-                let _ = writeln!(text, "{}{imports}", package.name);
+                text.push_str(&format!("{}{imports}\n", package.name));
                 draw(tree, &rooms, &mut text);
             }
         }
@@ -53,13 +52,13 @@ fn draw(tree: &CrateTree, rooms: &[String], text: &mut String) {
                 line.push_str(" ->");
             }
             if line.len() + 1 + name.len() > WIDTH {
-                let _ = writeln!(text, "{line}");
+                text.push_str(&format!("{line}\n"));
                 line = format!("{:indent$}", "", indent = width + 5);
             }
             line.push(' ');
             line.push_str(name);
         }
-        let _ = writeln!(text, "{}", line.trim_end());
+        text.push_str(&format!("{}\n", line.trim_end()));
     }
 }
 

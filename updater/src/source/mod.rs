@@ -10,7 +10,7 @@
 //! | `byte_source` | [`Source`]: the trait |
 //! | `file`, `local_file` | files and pipes; a file that threads read by themselves |
 //! | `http` | requests, and the check of each response |
-//! | `memory` | the simulated source |
+//! | `memory` | a source in memory, for tests (feature `simulation`) |
 //! | `any` | [`AnySource`]: file or HTTP, chosen at run time |
 //! | `timeouts`, `rate_limit`, `redacted` | limits of waiting, of speed; URLs without secrets |
 //! | `fetch` | [`Fetcher`]: ranges, with retries |
@@ -23,6 +23,7 @@ mod file;
 mod http;
 mod local_file;
 mod location;
+#[cfg(any(test, feature = "simulation"))]
 mod memory;
 mod rate_limit;
 mod redacted;
@@ -36,6 +37,7 @@ pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
 pub use local_file::LocalFile;
 pub use location::Location;
+#[cfg(any(test, feature = "simulation"))]
 pub use memory::{Fault, MemorySource};
 pub use rate_limit::Rate;
 pub use redacted::redacted;
