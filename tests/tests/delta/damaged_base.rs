@@ -63,13 +63,13 @@ async fn a_full_bundle_of_another_release_is_refused() {
         .expect_err("other");
     assert_eq!(
         failure.to_string(),
-        "the full bundle is of release 1.2.0: its images are not those of release 1.1.0"
+        "the full bundle of release 1.2.0 does not hold the images of release 1.1.0"
     );
     let failure = update(device(&machine), &bundle, Some(&bundle))
         .await
         .expect_err("a delta itself");
     assert!(
-        failure.to_string().contains("which has other images"),
+        failure.to_string().contains("does not hold the images"),
         "{failure}"
     );
 }
