@@ -10,6 +10,7 @@
 //! | `recording` | the log of a disk's writes, as QEMU records it |
 //! | `sample` | the sample releases |
 //! | `sim` | the simulated machine |
+//! | `structure` | modules, imports and lengths of the sources |
 //! | `web` | a web server for bundles |
 
 pub mod catalogue;
@@ -19,6 +20,7 @@ pub mod project;
 pub mod recording;
 mod sample;
 pub mod sim;
+pub mod structure;
 mod web;
 
 pub use image::{Fat, Partition, digest_of, partition, partitions};

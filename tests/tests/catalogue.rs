@@ -58,12 +58,12 @@ fn sources() -> Result<Vec<(PathBuf, String)>> {
 /// `guard/tests/machine.rs::one_test`, `firmware::firmware_whose_store_is_full`.
 fn exists(name: &str, sources: &[(PathBuf, String)]) -> bool {
     let (place, function) = match name.rsplit_once("::") {
-        Some((place, function)) => (Some(place), Some(function)),
-        None if name.ends_with(".rs") => (Some(name), None),
+        Some((place, function)) => (Some(place.replace("::", "/")), Some(function)),
+        None if name.ends_with(".rs") => (Some(name.to_owned()), None),
         None => (None, Some(name)),
     };
     let in_place = |path: &Path| {
-        place.is_none_or(|place| {
+        place.as_deref().is_none_or(|place| {
             path.ends_with(place) || path.ends_with(format!("{place}.rs")) || in_folder(path, place)
         })
     };
@@ -97,11 +97,7 @@ fn is_complete(cells: &str) -> bool {
     ]
     .iter()
     .any(|by| cells.contains(by))
-        || cells
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .any(|name| name.contains(".rs") || name.starts_with("refused"));
+        || cells.split('`').skip(1).step_by(2).any(is_test);
     shown != NOTHING.iter().any(|none| cells.contains(none))
 }
 

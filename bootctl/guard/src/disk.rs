@@ -1,6 +1,5 @@
 //! Disks by sector, and our partitions on them.
 
-use crate::image::Source;
 use record::ReadAt;
 use record::gpt::{self, NoTable, Partition, Partitions};
 
@@ -11,6 +10,22 @@ pub const BLOCK: usize = 4096;
 /// The medium returned an error, or the range is outside of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IoError;
+
+/// A seal and the image behind it, in a partition or a file.
+pub trait Source {
+    /// Returns the length in bytes, including the seal.
+    fn len(&self) -> u64;
+    /// Returns whether it is empty.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Reads `into.len()` bytes from `offset` on, both multiples of [`BLOCK`]. The last block of a
+    /// file is filled up with zeroes.
+    ///
+    /// # Errors
+    /// [`IoError`].
+    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), IoError>;
+}
 
 /// A whole disk.
 pub trait Disk {

@@ -1,6 +1,6 @@
 //! A seal and the image that it signs.
 
-use crate::disk::{BLOCK, IoError};
+use crate::disk::{BLOCK, IoError, Source};
 use alloc::vec::Vec;
 use record::{Reason, Release};
 use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
@@ -11,22 +11,6 @@ use sha2::{Digest as _, Sha256};
 pub const IMAGE_MAX: u64 = 512 * 1024 * 1024;
 /// Bytes of one read.
 const STEP: usize = 1024 * 1024;
-
-/// A seal and the image behind it, in a partition or a file.
-pub trait Source {
-    /// Returns the length in bytes, including the seal.
-    fn len(&self) -> u64;
-    /// Returns whether it is empty.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    /// Reads `into.len()` bytes from `offset` on, both multiples of [`BLOCK`]. The last block of a
-    /// file is filled up with zeroes.
-    ///
-    /// # Errors
-    /// [`IoError`].
-    fn read_at(&mut self, offset: u64, into: &mut [u8]) -> Result<(), IoError>;
-}
 
 /// An image whose bytes are signed by enough trusted keys.
 #[derive(Debug)]

@@ -37,7 +37,8 @@ mod system;
 pub mod watchdog;
 
 pub use clock::seconds_of;
-pub use image::{IMAGE_MAX, Refusal, Source, Verified};
+pub use disk::Source;
+pub use image::{IMAGE_MAX, Refusal, Verified};
 pub use machine::{Ended, Launch, Machine, Origin};
 pub use request::parse_options;
 pub use run::{Outcome, run};

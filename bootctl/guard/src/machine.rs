@@ -1,7 +1,7 @@
 //! What the guard needs of the firmware.
 
-use crate::disk::Disk;
-use crate::image::{Source, Verified};
+use crate::disk::{Disk, Source};
+use crate::image::Verified;
 use alloc::string::String;
 use alloc::vec::Vec;
 use record::{Choice, Guid, Handoff};

@@ -1,8 +1,9 @@
 //! The loop: decide, spend the try, load, verify, start; after a failure the next candidate.
 
-use crate::image::{self, Refusal, Source, Verified};
+use crate::disk::Source;
+use crate::image::{self, Refusal, Verified};
 use crate::machine::{Ended, Launch, Machine, Origin};
-use crate::system::{BootSource, LoadedRecord, System, event, find};
+use crate::system::{BootSource, LoadedRecord, System, event, find, left};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use record::event::Kind;
@@ -75,14 +76,6 @@ pub fn run<M: Machine>(
             );
             Outcome::GaveUp
         }
-    }
-}
-
-/// Returns the tries (on trial) or the budget (committed) left. *Pure.*
-pub(crate) const fn left(status: &Status) -> u8 {
-    match *status {
-        Status::Unbootable => 0,
-        Status::Pending { tries_left: left } | Status::Good { budget_left: left } => left,
     }
 }
 

@@ -8,7 +8,7 @@ use record::event::{Event, events, next_seq};
 use record::gpt::{Partition, Partitions};
 use record::{
     COPY_OFFSETS, Choice, Copies, Evidence, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
-    Record, RecordError, Slot, rebuild,
+    Record, RecordError, Slot, Status, rebuild,
 };
 use seal::{Purpose, Statement, Trust};
 
@@ -317,9 +317,17 @@ pub(crate) fn event(
     };
     let mut event = Event::new(kind, Some(choice));
     event.reason = reason;
-    event.left = state.map_or(0, |state| crate::run::left(&state.status));
+    event.left = state.map_or(0, |state| left(&state.status));
     event.record_seq = record.map_or(0, |record| record.seq);
     event.time = time;
     event.version = state.map_or(seal::Text64::EMPTY, |state| state.release.version);
     event
+}
+
+/// Returns the tries (on trial) or the budget (committed) left. *Pure.*
+pub(crate) const fn left(status: &Status) -> u8 {
+    match *status {
+        Status::Unbootable => 0,
+        Status::Pending { tries_left: left } | Status::Good { budget_left: left } => left,
+    }
 }

@@ -4,6 +4,13 @@
 //! a bundle, and the boot guard a boot image, with one set of signatures. The layout is binary and
 //! fixed, so that the guard needs no CBOR parser. Every byte is either checked or must be zero.
 //!
+//! | module | holds |
+//! | --- | --- |
+//! | [`field`] | fields of fixed layouts: integers, texts |
+//! | [`pe`] | the headers of EFI programs |
+//! | `statement` | [`Statement`] and [`Seal`] |
+//! | `trust` | [`Trust`] and the verification of signatures |
+//!
 //! ```text
 //! offset  bytes  content
 //!      0    512  statement, the bytes that are signed (see [`Statement`])

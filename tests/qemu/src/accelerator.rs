@@ -1,7 +1,9 @@
 //! The choice of QEMU's accelerator: KVM where it runs firmware, else translation.
 
-use crate::{Failure, Machine, Scratch, project_folder};
+use crate::console::{Console, Waited};
+use crate::{Failure, Firmware, Scratch, project_folder};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How QEMU runs the guest.
@@ -102,15 +104,31 @@ fn kvm_runs_firmware() -> bool {
     if opened.is_err() {
         return false;
     }
-    let probe = || -> Result<(), Failure> {
+    let console = || -> Result<Waited, Failure> {
+        let step = "start firmware under KVM";
         let scratch = Scratch::new(&format!("probe-{}", std::process::id()))?;
-        let mut machine = Machine::new(&scratch)
-            .accelerator(Accelerator::Kvm)
-            .start("probe")?;
-        machine
-            .step("the firmware starts")
-            .expect_within("UEFI", PROBE_LIMIT)?;
-        machine.power_off()
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults"])
+            .args(["-display", "none", "-machine", "q35", "-serial", "stdio"])
+            .args(Accelerator::Kvm.arguments())
+            .arg("-drive")
+            .arg(format!(
+                "if=pflash,unit=0,format=raw,readonly=on,file={}",
+                Firmware::Plain.code()
+            ))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(Failure::of(step))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::new(step, "qemu has no console"));
+        };
+        let log = scratch.file("probe.log");
+        let console = Console::start(input, output, &log, None).map_err(Failure::of(step))?;
+        let waited = console.wait(&["UEFI"], PROBE_LIMIT);
+        child.kill().and_then(|()| child.wait()).ok();
+        Ok(waited)
     };
-    probe().is_ok()
+    matches!(console(), Ok(Waited::Found(..)))
 }

@@ -14,6 +14,7 @@
 //! | `disk` | a disk and how it is attached |
 //! | `disk_error` | disks that return errors on command |
 //! | `failure` | a failed step with the machine's state |
+//! | `firmware` | the firmware and its variable store |
 //! | `machine` | a machine before it starts |
 //! | `power` | reset, power off, kill, suspend |
 //! | `qmp` | QEMU's control socket |
@@ -40,6 +41,7 @@ mod cpu_time;
 mod disk;
 mod disk_error;
 mod failure;
+mod firmware;
 mod machine;
 mod power;
 mod qmp;
@@ -53,7 +55,8 @@ pub use accelerator::Accelerator;
 pub use disk::{Bus, Disk};
 pub use disk_error::DiskError;
 pub use failure::{Failure, MachineState};
-pub use machine::{Firmware, Machine, missing_firmware};
+pub use firmware::{Firmware, missing_firmware};
+pub use machine::Machine;
 pub use running::Running;
 pub use scratch::{Scratch, project_folder};
 pub use shell::Shell;

@@ -1,9 +1,7 @@
 //! The command line: one struct for each verb.
 
-use crate::commands::{create, delta, inspect, sign, trust, verify};
 use crate::examples::{EXTERNAL_SIGNATURE, MINIMAL_RECIPE, RELEASE};
 use crate::files::is_dash;
-use anyhow::Result;
 use bundle::ImageRole;
 use bundle::recipe::MAX_LEVEL;
 use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
@@ -24,7 +22,7 @@ use std::path::{Path, PathBuf};
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    pub(crate) verb: Verb,
 }
 
 fn exit_codes() -> String {
@@ -37,7 +35,7 @@ fn exit_codes() -> String {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     Keygen(Keygen),
     Create(Create),
     Delta(Delta),
@@ -57,32 +55,6 @@ enum Verb {
     EmbedTrust(EmbedTrust),
     #[command(hide = true)]
     Generate(Generate),
-}
-
-impl Cli {
-    /// Runs the verb.
-    pub(crate) fn run(self) -> Result<()> {
-        match self.verb {
-            Verb::Keygen(args) => sign::keygen(&args),
-            Verb::Create(args) => create::create(&args),
-            Verb::Delta(args) => delta::delta(&args),
-            Verb::Sign(args) => sign::sign(&args),
-            Verb::Digest(args) => sign::digest(&args),
-            Verb::Attach(args) => sign::attach(&args),
-            Verb::Verify(args) => verify::verify(&args),
-            Verb::Inspect(args) => inspect::inspect(&args),
-            Verb::List(args) => inspect::list(&args),
-            Verb::Extract(args) => verify::extract(&args),
-            Verb::Diff(args) => inspect::diff(&args),
-            Verb::CatManifest(args) => inspect::cat_manifest(&args),
-            Verb::Compare(args) => inspect::compare(&args),
-            Verb::TrustSign(args) => trust::trust_sign(&args),
-            Verb::TrustUpdate(args) => trust::trust_update(&args),
-            Verb::TrustBlock(args) => trust::trust_block(&args),
-            Verb::EmbedTrust(args) => trust::embed_trust(&args),
-            Verb::Generate(args) => Ok(args.write(&Self::command())?),
-        }
-    }
 }
 
 /// Ends the program with a usage error if JSON and the bundle would both go to standard output.

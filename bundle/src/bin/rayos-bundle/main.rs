@@ -12,7 +12,7 @@ use cli::ExitStatus;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match args::Cli::parse().run() {
+    match commands::run(args::Cli::parse()) {
         Ok(()) => ExitStatus::Success.into(),
         Err(error) => {
             cli::output::error("rayos-bundle", &error);

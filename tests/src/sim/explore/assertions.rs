@@ -21,7 +21,7 @@ impl Explorer<'_> {
         if let Some(words) = self.other_system_written(run, case) {
             return Some(words);
         }
-        match assertions_of(case) {
+        match case.assertions() {
             Assertions::All
                 if run.final_state != self.expected
                     && !self.is_accepted(&run.final_state, case) =>
@@ -69,20 +69,5 @@ impl Explorer<'_> {
             .accepted
             .iter()
             .any(|(cuts, accepted)| case.cuts.len() >= *cuts && state == accepted)
-    }
-}
-
-/// The assertions that a run of `case` must meet: a disk that loses flushes, flips bits or returns
-/// errors may cost a release; power cuts and faults of requests may not. *Pure.*
-pub(super) fn assertions_of(case: &Case) -> Assertions {
-    let faulty = case.cuts.iter().any(|cut| cut.class() == CutClass::Faulty);
-    let by_disk = matches!(
-        case.fault,
-        Some(Fault::Write(_) | Fault::Read(_) | Fault::StoreFull(_))
-    );
-    if faulty || by_disk {
-        Assertions::SafetyOnly
-    } else {
-        Assertions::All
     }
 }

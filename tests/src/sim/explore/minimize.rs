@@ -2,8 +2,9 @@
 //! kept of the last writes, as long as it fails.
 
 use crate::sim::fault::Fault;
-use crate::sim::power_cut::PowerCut;
+use crate::sim::machine::firmware::Assertions;
 use crate::sim::power_cut::trace::Trace;
+use crate::sim::power_cut::{CutClass, PowerCut};
 use anyhow::Result;
 use std::fmt;
 
@@ -26,6 +27,22 @@ impl Case {
         Self {
             fault: None,
             cuts: cuts.to_vec(),
+        }
+    }
+
+    /// The assertions that a run of this case must meet: a disk that loses flushes, flips bits or
+    /// returns errors may cost a release; power cuts and faults of requests may not. *Pure.*
+    #[must_use]
+    pub fn assertions(&self) -> Assertions {
+        let faulty = self.cuts.iter().any(|cut| cut.class() == CutClass::Faulty);
+        let by_disk = matches!(
+            self.fault,
+            Some(Fault::Write(_) | Fault::Read(_) | Fault::StoreFull(_))
+        );
+        if faulty || by_disk {
+            Assertions::SafetyOnly
+        } else {
+            Assertions::All
         }
     }
 

@@ -23,7 +23,6 @@ use crate::sim::machine::{FinalState, RunResult, SimMachine};
 use crate::sim::power_cut::trace::Trace;
 use crate::sim::power_cut::{CutClass, CutCoverage, PowerCut};
 use crate::sim::scenario::{Damage, Scenario, Simulator};
-use assertions::assertions_of;
 use counts::{Counts, Coverage};
 use minimize::{Case, Replay, minimize};
 use state_key::decision_key;
@@ -123,7 +122,7 @@ impl<'a> Explorer<'a> {
     ) -> anyhow::Result<(RunResult, Option<String>)> {
         let run =
             self.simulator
-                .run_from(self.scenario, state, self.sector_size, assertions_of(case))?;
+                .run_from(self.scenario, state, self.sector_size, case.assertions())?;
         let violation = self.violation_of(&run, case);
         Ok((run, violation))
     }
@@ -288,14 +287,14 @@ impl Replay for Explorer<'_> {
             None => self.trace.clone(),
             Some(fault) => {
                 let faults = self.scenario.faults().with(fault);
-                self.trace_from(self.trace.after(0).clone(), &faults, assertions_of(case))?
+                self.trace_from(self.trace.after(0).clone(), &faults, case.assertions())?
             }
         };
         for cut in &case.cuts {
             trace = self.trace_from(
                 trace.state(*cut),
                 &self.scenario.faults(),
-                assertions_of(case),
+                case.assertions(),
             )?;
         }
         Ok(trace)
