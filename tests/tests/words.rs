@@ -23,6 +23,7 @@ const CHECKED: &[&str] = &[
     "installer",
     "recovery",
     "bootctl",
+    "updater",
     "docs/schemas/rayos-installer.plan-1.json",
     "bundle/fuzz/README.md",
     "tests/sample/README.md",
@@ -33,7 +34,7 @@ const CHECKED: &[&str] = &[
 ];
 
 /// Folders that are not rewritten completely. One that has no listed phrase moves to [`CHECKED`].
-const UNFINISHED: &[&str] = &["docs/schemas", "bundle", "updater", "tests"];
+const UNFINISHED: &[&str] = &["docs/schemas", "bundle", "tests"];
 
 /// Maximum number of listed phrases in all of [`UNFINISHED`]. It only falls.
 const UNFINISHED_MAX: usize = 629;

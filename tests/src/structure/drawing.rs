@@ -2,6 +2,7 @@
 
 use super::graph::Import;
 use super::package::{CrateTree, Package};
+use std::fmt::Write as _;
 
 /// The document with the graph.
 pub const DOCUMENT: &str = "docs/architecture.md";
@@ -28,7 +29,7 @@ pub fn graph(packages: &[Package]) -> String {
                 } else {
                     format!(" -> {}", dependencies.join(" "))
                 };
-                text.push_str(&format!("{}{imports}\n", package.name));
+                writeln!(text, "{}{imports}", package.name).unwrap_or_default();
                 draw(tree, &rooms, &mut text);
             }
         }
@@ -52,13 +53,13 @@ fn draw(tree: &CrateTree, rooms: &[String], text: &mut String) {
                 line.push_str(" ->");
             }
             if line.len() + 1 + name.len() > WIDTH {
-                text.push_str(&format!("{line}\n"));
+                writeln!(text, "{line}").unwrap_or_default();
                 line = format!("{:indent$}", "", indent = width + 5);
             }
             line.push(' ');
             line.push_str(name);
         }
-        text.push_str(&format!("{}\n", line.trim_end()));
+        writeln!(text, "{}", line.trim_end()).unwrap_or_default();
     }
 }
 
