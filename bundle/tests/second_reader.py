@@ -56,7 +56,7 @@ def seal(block, keys):
             except InvalidSignature:
                 raise No("signature") from None
             good.add(key_id)
-    need(good, "signed by nobody")
+    need(good, "signed by no trusted key")
     (flags,) = struct.unpack_from("<I", statement, 36)
     need(flags & 0xFFFC == 0, "flags")
     need(minor > 0 or (flags < 4 and not any(statement[248:])), "reserved")

@@ -1,5 +1,5 @@
-//! Disk images as others see them: partition tables by `sfdisk`, FAT by mtools. Nothing of our own
-//! reads or makes them here, so that what our programs write is judged by independent witnesses.
+//! Disk images, read and made by other tools: partition tables by `sfdisk`, FAT by mtools. The images
+//! that our programs write are checked independently of our code.
 
 use qemu::Failure;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ pub struct Partition {
     pub kind: String,
     /// Its PARTUUID, in upper case.
     pub uuid: String,
-    /// Where it begins, in bytes.
+    /// Its offset in bytes.
     pub offset: u64,
     /// Its length in bytes.
     pub len: u64,
@@ -48,13 +48,14 @@ struct Row {
     name: String,
 }
 
-/// All partitions of a disk image with sectors of 512 bytes, by `sfdisk --json`. *Reads.*
+/// Returns all partitions of a disk image with sectors of 512 bytes, by `sfdisk --json`. *Reads.*
 ///
 /// # Errors
 /// When there is no valid GPT on it.
 pub fn partitions(image: &Path) -> Result<Vec<Partition>, Failure> {
     let text = output_of(Command::new("sfdisk").arg("--json").arg(image))?;
-    let dump: Dump = serde_json::from_str(&text).map_err(Failure::of("read what sfdisk says"))?;
+    let dump: Dump =
+        serde_json::from_str(&text).map_err(Failure::of("read the output of sfdisk"))?;
     let sector = dump.partitiontable.sectorsize;
     Ok(dump
         .partitiontable
@@ -70,7 +71,7 @@ pub fn partitions(image: &Path) -> Result<Vec<Partition>, Failure> {
         .collect())
 }
 
-/// The partition with this label. *Reads.*
+/// Returns the partition with this label. *Reads.*
 ///
 /// # Errors
 /// As [`partitions`], and when there is none.
@@ -91,7 +92,7 @@ pub fn partition(image: &Path, name: &str) -> Result<Partition, Failure> {
         })
 }
 
-/// SHA-256, in hex, of `len` bytes of `file` from `offset` on. *Reads.*
+/// Returns the SHA-256, in hex, of `len` bytes of `file` from `offset` on. *Reads.*
 ///
 /// # Errors
 /// When the file cannot be read or is shorter.
@@ -126,7 +127,7 @@ pub fn digest_of(file: &Path, offset: u64, len: u64) -> Result<String, Failure> 
 }
 
 impl Partition {
-    /// SHA-256, in hex, of the whole partition. *Reads.*
+    /// Returns the SHA-256, in hex, of the whole partition. *Reads.*
     ///
     /// # Errors
     /// As [`digest_of`].
@@ -134,7 +135,7 @@ impl Partition {
         digest_of(image, self.offset, self.len)
     }
 
-    /// Its first `len` bytes. *Reads.*
+    /// Returns its first `len` bytes. *Reads.*
     ///
     /// # Errors
     /// When the image cannot be read.
@@ -150,7 +151,7 @@ impl Partition {
     }
 }
 
-/// A FAT file system: an image file, or a place within one.
+/// A FAT file system: an image file, or a part of one.
 #[derive(Clone, Debug)]
 pub struct Fat {
     image: PathBuf,
@@ -158,7 +159,7 @@ pub struct Fat {
 }
 
 impl Fat {
-    /// Makes an image file with one empty FAT32 file system. *Writes.*
+    /// Creates an image file with an empty FAT32 file system. *Writes.*
     ///
     /// # Errors
     /// When mkfs.vfat fails.
@@ -184,14 +185,14 @@ impl Fat {
         }
     }
 
-    /// Puts the file `from` at the path `to` (`EFI/BOOT/BOOTX64.EFI`), with the folders it needs.
+    /// Copies the file `from` to the path `to` (`EFI/BOOT/BOOTX64.EFI`) and creates its folders.
     /// *Writes.*
     ///
     /// # Errors
     /// When mtools fails.
     pub fn put(&self, from: &Path, to: &str) -> Result<(), Failure> {
         for (at, _) in to.match_indices('/') {
-            // A folder that is there already is no failure.
+            // An existing folder is an error of mmd, and ignored.
             output_of(
                 self.tool("mmd")
                     .args(["-D", "s"])
@@ -208,10 +209,10 @@ impl Fat {
         .map(|_| ())
     }
 
-    /// Takes the file at path `from` out, to the host's file `to`. *Reads* the image.
+    /// Copies the file at path `from` to the host's file `to`. *Reads* the image.
     ///
     /// # Errors
-    /// When mtools fails, for one because there is no such file.
+    /// When mtools fails, for example because there is no such file.
     pub fn take(&self, from: &str, to: &Path) -> Result<(), Failure> {
         output_of(
             self.tool("mcopy")
@@ -231,10 +232,10 @@ impl Fat {
     }
 
     fn tool(&self, name: &str) -> Command {
-        let mut place = self.image.clone().into_os_string();
-        place.push(format!("@@{}", self.offset));
+        let mut image = self.image.clone().into_os_string();
+        image.push(format!("@@{}", self.offset));
         let mut command = Command::new(name);
-        command.env("MTOOLS_SKIP_CHECK", "1").arg("-i").arg(place);
+        command.env("MTOOLS_SKIP_CHECK", "1").arg("-i").arg(image);
         command
     }
 }
@@ -243,7 +244,7 @@ impl Fat {
 fn output_of(command: &mut Command) -> Result<String, Failure> {
     let name = command.get_program().to_owned();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Tools of the system administrator's folders are not on every user's path.
+    // sgdisk, sfdisk and mkfs.vfat are in folders that are not on every user's path.
     let path = [path.as_os_str(), OsStr::new("/usr/sbin:/sbin")].join(OsStr::new(":"));
     let step = format!("run {}", name.to_string_lossy());
     let output = command
@@ -251,10 +252,10 @@ fn output_of(command: &mut Command) -> Result<String, Failure> {
         .output()
         .map_err(Failure::of(&step))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         return Err(Failure::new(
             step,
-            format!("{}: {}", output.status, said.trim()),
+            format!("{}: {}", output.status, stderr.trim()),
         ));
     }
     String::from_utf8(output.stdout).map_err(Failure::of(step))

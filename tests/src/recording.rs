@@ -1,5 +1,5 @@
-//! What a virtual machine did to a disk, as QEMU's `blklogwrites` writes it down: the format of
-//! Linux' `dm-log-writes` (drivers/md/dm-log-writes.c), little-endian.
+//! The log of a disk's writes, as QEMU's `blklogwrites` records it: the format of Linux'
+//! `dm-log-writes` (drivers/md/dm-log-writes.c), little-endian.
 //!
 //! ```text
 //! sector 0   magic (8), version 1 (8), number of entries (8), length of a sector (4)
@@ -20,14 +20,14 @@ const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
 const MARK: u64 = 8;
-/// Zeroes of a discard are handed out in pieces of this length.
+/// Maximum length of a write of zeroes that stands for a discard.
 const PIECE: u64 = 1 << 20;
 
-/// A recording of a disk.
+/// The operations of a disk.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// What was done, in order. What was discarded counts as written with zeroes; a write that was
-    /// forced to the medium counts as followed by a flush.
+    /// The operations in order. A discard is a write of zeroes; a forced write (FUA) is followed by a
+    /// flush.
     pub ops: Vec<Operation>,
     /// Bytes in a sector of the recording.
     pub sector: u64,
@@ -38,8 +38,7 @@ impl Recording {
     /// *Reads.*
     ///
     /// # Errors
-    /// When it is not such a file, is shorter than it says, or speaks of bytes beyond the end of
-    /// the disk.
+    /// When the file has another format, is truncated, or has an entry beyond the end of the disk.
     pub fn read(path: &Path, disk_len: u64) -> Result<Self, Failure> {
         let step = format!("read {}", path.display());
         let file = File::open(path).map_err(Failure::of(&step))?;
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_flushes_and_discards_come_in_their_order() {
+    fn writes_flushes_and_discards_keep_their_order() {
         let entries: [(u64, u64, u64, &[u8]); 4] = [
             (2, 1, 0, &[7; 512]),
             (0, 0, FLUSH, &[]),
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_disk_or_not_there_is_refused() {
+    fn entries_beyond_the_disk_and_truncated_files_are_refused() {
         let outside = file(1, &[(8191, 2, 0, &[7; 1024])]);
         assert!(Recording::read(outside.path(), 4 << 20).is_err());
         let endless = file(1, &[(u64::MAX / 8, u64::MAX / 8, 0, &[])]);

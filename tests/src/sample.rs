@@ -11,12 +11,11 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// The sample in `RAYOS_SAMPLE`, as it is; without that the one in `build/sample`, made or
-    /// brought up to date first (minutes the first time, a second when nothing has changed).
-    /// *Writes.*
+    /// Returns the sample in `RAYOS_SAMPLE`, unchanged, or else the one in `build/sample`, which is
+    /// made or updated first (minutes the first time, a second without changes). *Writes.*
     ///
     /// # Errors
-    /// When it cannot be made; the failure holds what the script said.
+    /// When it cannot be made; the failure has the output of the script.
     pub fn ready() -> Result<Self, Failure> {
         if let Some(folder) = std::env::var_os("RAYOS_SAMPLE") {
             return Ok(Self {
@@ -29,16 +28,16 @@ impl Sample {
             .output()
             .map_err(Failure::of(step))?;
         if !made.status.success() {
-            let said = String::from_utf8_lossy(&made.stderr);
+            let stderr = String::from_utf8_lossy(&made.stderr);
             return Err(Failure::new(
                 step,
-                format!("{}: {}", made.status, said.trim()),
+                format!("{}: {}", made.status, stderr.trim()),
             ));
         }
         Ok(Self { folder })
     }
 
-    /// The folder itself: what a web server serves.
+    /// The folder. *Pure.*
     #[must_use]
     pub fn folder(&self) -> &PathBuf {
         &self.folder
@@ -56,7 +55,7 @@ impl Sample {
         self.file(&format!("rayos-{version}.bundle"))
     }
 
-    /// One of our programs, static. *Pure.*
+    /// One of our programs, linked statically. *Pure.*
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.file(&format!("bin/{name}"))

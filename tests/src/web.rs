@@ -1,5 +1,5 @@
-//! A web server for bundles: files of one folder, over HTTP/1.1, with `Range`. It counts what it
-//! serves.
+//! A web server for bundles: files of one folder, over HTTP/1.1, with `Range`. It records the
+//! requests.
 
 use qemu::Failure;
 use std::fs::File;
@@ -15,15 +15,15 @@ pub struct Request {
     pub method: String,
     /// The path, with its slash.
     pub path: String,
-    /// The `Range` header, where there was one.
+    /// The `Range` header, if there was one.
     pub range: Option<String>,
-    /// The status that was answered.
+    /// The status of the response.
     pub status: u16,
-    /// Bytes of body that were sent.
+    /// Bytes of the body that were sent.
     pub sent: u64,
 }
 
-/// A web server on 127.0.0.1, at a port that was free. It runs until the process ends.
+/// A web server on 127.0.0.1, on a free port. It runs until the process ends.
 #[derive(Debug)]
 pub struct WebServer {
     address: SocketAddr,
@@ -31,10 +31,10 @@ pub struct WebServer {
 }
 
 impl WebServer {
-    /// Serves the files of `folder` (not of folders in it).
+    /// Starts a server of the files in `folder`, without its subfolders.
     ///
     /// # Errors
-    /// When there is no port.
+    /// When no port is free.
     pub fn start(folder: impl Into<PathBuf>) -> Result<Self, Failure> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .map_err(Failure::of("start a web server"))?;
@@ -46,26 +46,26 @@ impl WebServer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (folder, log) = (folder.clone(), Arc::clone(&log));
-                // A client that goes away in the middle is the client's affair.
+                // A client may close the connection at any time.
                 std::thread::spawn(move || serve(&stream, &folder, &log).ok());
             }
         });
         Ok(Self { address, requests })
     }
 
-    /// The address of `file` for a guest on QEMU's user network. *Pure.*
+    /// The URL of `file` for a guest on QEMU's user network. *Pure.*
     #[must_use]
     pub fn guest_url(&self, file: &str) -> String {
         format!("http://10.0.2.2:{}/{file}", self.address.port())
     }
 
-    /// The address of `file` on this machine. *Pure.*
+    /// The URL of `file` on the host. *Pure.*
     #[must_use]
     pub fn url(&self, file: &str) -> String {
         format!("http://{}/{file}", self.address)
     }
 
-    /// The requests that have been answered so far.
+    /// The requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests
@@ -126,7 +126,7 @@ fn request(lines: &mut impl BufRead) -> io::Result<Option<(String, String, Optio
     }
 }
 
-/// Answers one request and notes in it how.
+/// Answers one request and records the response in it.
 fn answer(mut stream: &TcpStream, folder: &Path, request: &mut Request) -> io::Result<()> {
     let name = request
         .path
@@ -134,7 +134,7 @@ fn answer(mut stream: &TcpStream, folder: &Path, request: &mut Request) -> io::R
         .split('?')
         .next()
         .unwrap_or_default();
-    // One name, no folders: nothing outside of `folder` is served.
+    // A name without folders, so that no file outside of `folder` is served.
     let file = if name.contains('/') || name.starts_with('.') {
         None
     } else {

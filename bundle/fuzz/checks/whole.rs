@@ -87,7 +87,7 @@ pub(crate) fn check(data: &[u8]) {
         Access::Verify(&trust, Purpose::Release),
         1,
     ) {
-        // Either refused, or the very bytes that were signed.
+        // Either refused, or exactly the bytes that were signed.
         drop(opener.check(&mut |_| ()));
     }
 }

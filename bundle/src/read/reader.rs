@@ -39,8 +39,8 @@ impl<S: Read> BundleReader<S> {
         Self::open_with(source, HeadParser::new(trust, purpose))
     }
 
-    /// As [`BundleReader::open`] without verifying signatures. For a caller whom the operator told
-    /// to skip verification.
+    /// As [`BundleReader::open`] without verifying signatures. For a caller whose operator has
+    /// chosen to skip verification.
     ///
     /// # Errors
     /// [`ReadError`], but none about signatures.

@@ -1,48 +1,48 @@
-//! `rayos-demo`: a machine is installed, updated, handed a broken release, and comes back by
-//! itself, told as it happens. `scripts/demo` builds what it needs and starts it.
+//! `rayos-demo`: installs a machine, updates it, applies a broken release, and shows the fallback,
+//! with an explanation of each step. `scripts/demo` builds the inputs and starts it.
 
-mod story;
-mod teller;
+mod narrator;
+mod steps;
 
 use anyhow::{Result, bail};
+use narrator::Narrator;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use teller::Teller;
 
 const USAGE: &str = "usage: rayos-demo --sample FOLDER --stick FILE --out FOLDER [--verbose]";
 
-/// What the demo is made of.
-struct Given {
+/// The options of the demo.
+struct Options {
     /// The sample releases.
     sample: PathBuf,
     /// The installation stick.
     stick: PathBuf,
-    /// Where disk, variables and consoles are left.
+    /// Folder for disk, variables and consoles.
     out: PathBuf,
     /// Show every line of the console.
     verbose: bool,
 }
 
 fn main() -> ExitCode {
-    let mut teller = Teller::default();
-    let given = match given(std::env::args_os().skip(1)) {
-        Ok(given) => given,
+    let mut narrator = Narrator::default();
+    let options = match parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
         Err(error) => {
-            teller.trouble(&format!("{error}\n{USAGE}"));
+            narrator.error(&format!("{error}\n{USAGE}"));
             return ExitCode::from(2);
         }
     };
-    match story::tell(&given, &mut teller) {
+    match steps::run(&options, &mut narrator) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            teller.trouble(&format!("{error:#}"));
+            narrator.error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn given(mut words: impl Iterator<Item = OsString>) -> Result<Given> {
+fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Options> {
     let (mut sample, mut stick, mut out, mut verbose) = (None, None, None, false);
     while let Some(word) = words.next() {
         match word.to_str() {
@@ -55,9 +55,9 @@ fn given(mut words: impl Iterator<Item = OsString>) -> Result<Given> {
     }
     match (sample, stick, out) {
         (Some(sample), Some(stick), Some(out)) => {
-            // Programs are run in the sample's folder.
+            // Programs run in the sample's folder.
             let absolute = |path: OsString| std::path::absolute(path);
-            Ok(Given {
+            Ok(Options {
                 sample: absolute(sample)?,
                 stick: absolute(stick)?,
                 out: absolute(out)?,

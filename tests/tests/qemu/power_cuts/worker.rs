@@ -48,8 +48,8 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Cuts the power of a machine during its activity, checks its disk, and starts it again if the
-    /// power cut says so. Returns what the machine starts.
+    /// Cuts the power of a machine during its activity, checks its disk, and starts it again if
+    /// [`PowerCut::restart`] is set. Returns what the machine starts.
     pub(super) fn cut_power(&mut self, cut: PowerCut) -> Result<NextBoot> {
         let whole = self.cpu_time_of(cut.activity)?;
         let until = whole.mul_f64(cut.moment as f64 / MILLION as f64);

@@ -1,15 +1,15 @@
-//! How the story is told: chapters, words, what the console says, what a command answers.
+//! The output of the demo: headings, explanations, lines of the console, commands and their output.
 
 use std::io::Write as _;
 use std::time::Instant;
 
-/// Tells the story on standard output.
-pub(crate) struct Teller {
+/// Writes to standard output.
+pub(crate) struct Narrator {
     began: Instant,
     chapter: u32,
 }
 
-impl Default for Teller {
+impl Default for Narrator {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -18,7 +18,7 @@ impl Default for Teller {
     }
 }
 
-/// What of the console is shown: our programs' words, and the kernel's last ones.
+/// Lines of the console that are shown: those of our programs, and the kernel's last ones.
 const SHOWN: [&str; 7] = [
     "rayos-guard:",
     "RAYOS:",
@@ -29,8 +29,8 @@ const SHOWN: [&str; 7] = [
     "BdsDxe: starting",
 ];
 
-impl Teller {
-    /// Begins a chapter.
+impl Narrator {
+    /// Writes a heading.
     pub(crate) fn chapter(&mut self, title: &str) {
         self.chapter += 1;
         let seconds = self.began.elapsed().as_secs();
@@ -42,7 +42,7 @@ impl Teller {
         ));
     }
 
-    /// Says what happens.
+    /// Writes an explanation.
     pub(crate) fn say(&self, words: &str) {
         line("");
         for words in words.lines() {
@@ -50,7 +50,7 @@ impl Teller {
         }
     }
 
-    /// Shows a command and its answer.
+    /// Writes a command and its output.
     pub(crate) fn answer(&self, prompt: &str, command: &str, output: &str) {
         line(&format!("\n   {prompt} {command}"));
         for text in output.lines() {
@@ -58,20 +58,20 @@ impl Teller {
         }
     }
 
-    /// Says what went wrong.
-    pub(crate) fn trouble(&self, words: &str) {
-        // There is nowhere else to say it.
+    /// Writes an error.
+    pub(crate) fn error(&self, words: &str) {
+        // Without stderr there is no other place for it.
         writeln!(std::io::stderr(), "rayos-demo: {words}").ok();
     }
 
-    /// Shows a line of the console, if it is of interest.
+    /// Writes a line of the console if it is one of [`SHOWN`] or `verbose` is set.
     pub(crate) fn console(text: &str, verbose: bool) {
         if verbose || SHOWN.iter().any(|word| text.contains(word)) {
             line(&format!("   console | {}", text.trim_end()));
         }
     }
 
-    /// Minutes and seconds since the beginning.
+    /// Returns the duration so far. *Pure.*
     pub(crate) fn time(&self) -> String {
         let seconds = self.began.elapsed().as_secs();
         format!("{} min {} s", seconds / 60, seconds % 60)
@@ -79,6 +79,6 @@ impl Teller {
 }
 
 fn line(text: &str) {
-    // A reader that has gone away is no reason to leave the machine half installed.
+    // A closed pipe must not interrupt an installation.
     writeln!(std::io::stdout(), "{text}").ok();
 }
