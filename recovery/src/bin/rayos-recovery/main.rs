@@ -54,6 +54,7 @@ fn handoff(vars: &Efivarfs) -> Result<Handoff> {
         vendor: record::VENDOR,
     };
     let variable = vars.get(&name)?;
+    let variable = variable.filter(|found| found.attributes == Handoff::ATTRIBUTES);
     match variable.and_then(|variable| Handoff::decode(&variable.data)) {
         Some(handoff) => Ok(handoff),
         None => Err(NotGuarded(name.name).into()),
