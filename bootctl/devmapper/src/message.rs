@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_lies_behind_the_header() {
+    fn a_table_is_behind_the_header() {
         let message = Message::new("rayos-root", READ_ONLY).unwrap();
         let message = message.with_line("verity", 16, "1 8:5 8:5").unwrap();
         let word = |at: usize| u32::from_ne_bytes(message.bytes[at..at + 4].try_into().unwrap());

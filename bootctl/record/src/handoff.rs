@@ -46,7 +46,7 @@ pub struct Handoff {
 
 impl Handoff {
     /// Attributes that the guard gives the variable: boot-service and run-time access, and not
-    /// non-volatile (UEFI 2.10, 8.2). With others it is somebody else's.
+    /// non-volatile (UEFI 2.10, 8.2). With others it is another program's.
     pub const ATTRIBUTES: u32 = 6;
     /// Name of the variable, under [`crate::VENDOR`].
     pub const VARIABLE: &'static str = "RayosBoot";

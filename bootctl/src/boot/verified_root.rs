@@ -82,7 +82,7 @@ pub fn table(device: String, root: &VerifiedRoot, on_corruption: OnCorruption) -
     Verity {
         device,
         data_blocks,
-        // The superblock lies between.
+        // The superblock is between them.
         hash_start_block: data_blocks.saturating_add(1),
         root_hash: root.root_hash,
         on_corruption,
@@ -277,7 +277,7 @@ mod tests {
             std::fs::write(folder.join("name"), dm).unwrap();
         };
         assert_eq!(opened(sys.path()), None);
-        make("dm-0", "somebody\n");
+        make("dm-0", "other\n");
         assert_eq!(opened(sys.path()), None);
         make("dm-1", "rayos-root\n");
         assert_eq!(opened(sys.path()), Some(PathBuf::from("/dev/dm-1")));

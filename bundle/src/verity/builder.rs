@@ -61,7 +61,7 @@ impl TreeBuilder {
         }
     }
 
-    /// Where everything lies.
+    /// The layout.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.layout

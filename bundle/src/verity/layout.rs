@@ -59,7 +59,7 @@ impl Layout {
         self.levels.len()
     }
 
-    /// Where a level lies, in bytes from the beginning of the partition; level 0 holds the hashes
+    /// Offset of a level, in bytes from the beginning of the partition; level 0 holds the hashes
     /// of the image's blocks and comes last. Empty for a level that is not there.
     #[must_use]
     pub fn level(&self, level: usize) -> Range<u64> {
