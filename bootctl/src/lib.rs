@@ -25,7 +25,9 @@ pub mod state;
 pub mod sysfs;
 pub mod system;
 
-pub use boot::{entry, evidence, failure_report, health, reconcile, status, transition, watch};
+pub use boot::{
+    entry, evidence, failure_report, health, reconcile, status, transition, verified_root, watch,
+};
 pub use disk::device;
 pub use firmware::{efivars, secure_boot};
 pub use state::{collect, log, pstore, store};

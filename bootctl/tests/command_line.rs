@@ -291,7 +291,7 @@ fn a_system_not_started_by_the_guard_cannot_commit() {
         assert_eq!((code, out.as_str()), (77, ""), "{verb:?}: {err}");
         assert_eq!(
             err,
-            "rayos-bootctl: this system was not started by the boot guard: no variable RayosBoot\n"
+            "rayos-bootctl: this system was not started by the boot guard: no variable RayosBoot of its making\n"
         );
     }
     let nothing = Command::new(env!("CARGO_BIN_EXE_rayos-bootctl"))

@@ -113,6 +113,7 @@ fn open(path: &Path) -> Disk {
 fn handoff(disk: &Disk) -> Handoff {
     let uuid = |partition: Option<record::gpt::Partition>| partition.unwrap().uuid;
     Handoff {
+        verified_root: None,
         choice: Choice::Slot(Slot::B),
         why: Why::Trial,
         left: 2,
@@ -225,6 +226,7 @@ fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) ->
         manifest: digest(version.as_bytes()),
         boot: digest(image),
         recovery: ImageDigest::NONE,
+        root: None,
         bundle_len: 1 << 20,
     };
     let mut seal = Seal::new(&statement);

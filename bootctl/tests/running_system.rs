@@ -47,6 +47,7 @@ fn on_trial(tries_left: u8, watch: Option<Watch>) -> MachineStatus {
         2,
     );
     let handoff = Handoff {
+        verified_root: None,
         choice: B,
         why: Why::Trial,
         left: tries_left,

@@ -50,10 +50,11 @@ fn machine(dir: &Path) -> Disk {
     std::fs::create_dir(dir.join("vars")).unwrap();
     let vars = Efivarfs::new(&dir.join("vars"));
     let set = |name: VarName, data: Vec<u8>| {
+        let is_handoff = name.name == Handoff::VARIABLE;
         vars.set(
             &name,
             &Variable {
-                attributes: 7,
+                attributes: if is_handoff { Handoff::ATTRIBUTES } else { 7 },
                 data,
             },
         )
@@ -68,6 +69,10 @@ fn machine(dir: &Path) -> Disk {
     set(VarName::global("BootOrder"), vec![1, 0, 0, 0]);
     set(VarName::global("SecureBoot"), vec![1]);
     let handoff = Handoff {
+        verified_root: Some(seal::VerifiedRoot {
+            len: 4096,
+            root_hash: [0xab; 32],
+        }),
         choice: Choice::Slot(Slot::B),
         why: Why::Trial,
         left: 2,

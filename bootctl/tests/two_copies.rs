@@ -129,6 +129,7 @@ fn machine(device: Arc<Fragile>, booted: Slot) -> Machine {
         EventLog::open(&disk).unwrap(),
     );
     let handoff = Handoff {
+        verified_root: None,
         choice: Choice::Slot(booted),
         why: Why::Trial,
         left: 0,

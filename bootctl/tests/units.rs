@@ -95,5 +95,5 @@ fn scripts_are_valid_shell_and_use_existing_verbs() {
     }
     seen.sort();
     seen.dedup();
-    assert_eq!(seen, ["booted", "health", "milestone"]);
+    assert_eq!(seen, ["booted", "health", "milestone", "root"]);
 }

@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | `hex` | bytes as hexadecimal text |
 //! | [`parallel`] | ordered work on many threads |
+//! | [`verity`] | the hash tree over a root image, digests of chunks |
 //! | `format` | the bytes: CBOR, manifest, index, hints, limits |
 //! | `read` | head parser, reader, decoder |
 //! | [`trust`] | keys, trust files, signing |
@@ -32,6 +33,7 @@ pub mod parallel;
 mod read;
 pub mod report;
 pub mod trust;
+pub mod verity;
 
 pub use create::encoder::Encoder;
 pub use create::{create, recipe};

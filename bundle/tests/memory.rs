@@ -51,6 +51,7 @@ fn largest(kind: u8, stored: u32, argument: u32, ranges: u64) -> Vec<u8> {
         });
     }
     parts.statement.boot = seal::ImageDigest::NONE;
+    parts.statement.root = None;
     parts.seal()
 }
 

@@ -174,7 +174,7 @@ fn delta() -> (Vec<u8>, Vec<u8>) {
     entry[0] = 4;
     entry[4..8].copy_from_slice(&(stored.len() as u32).to_le_bytes());
     entry[12] = 2;
-    entry[16..48].copy_from_slice(&Sha256::digest(&target));
+    entry[16..48].copy_from_slice(&bundle::verity::digest::digest(&target));
     entry[48..64].copy_from_slice(&Sha256::digest(&stored)[..16]);
     for (len, offset) in [(2000_u32, 12_000_u64), (2100, 300)] {
         parts.index.extend([2, 0, 0, 0]);

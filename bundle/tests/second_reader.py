@@ -36,6 +36,21 @@ def sha256(data):
     return hashlib.sha256(data).digest()
 
 
+def block_hashes(data):
+    return [sha256(data[at : at + 4096].ljust(4096, b"\0")) for at in range(0, len(data), 4096)]
+
+
+def chunk_digest(data):
+    return sha256(b"".join(block_hashes(data)))
+
+
+def root_hash(data):
+    hashes = block_hashes(data)
+    while len(hashes) > 1:
+        hashes = block_hashes(b"".join(hashes))
+    return hashes[0]
+
+
 def seal(block, keys):
     need(any(block), "empty")
     need(block[:32] == b"RayOS Update release statement\0\0", "magic")
@@ -59,14 +74,14 @@ def seal(block, keys):
     need(good, "signed by no trusted key")
     (flags,) = struct.unpack_from("<I", statement, 36)
     need(flags & 0xFFFC == 0, "flags")
-    need(minor > 0 or (flags < 4 and not any(statement[248:])), "reserved")
+    need(minor > 0 or (flags < 4 and not any(statement[288:])), "reserved")
     rollback, epoch = struct.unpack_from("<QQ", statement, 40)
     need(epoch == 0, "key epoch")
     version = statement[176:240].rstrip(b"\0")
     need(NAME.match(version.decode("latin-1")), "version")
     digest = lambda at: (struct.unpack_from("<Q", statement, at)[0], statement[at + 8 : at + 40])
-    for at in (96, 136):
-        need(digest(at)[0] > 0 or digest(at)[1] == ZERO32, "image of no length")
+    for at in (96, 136, 248):
+        need((digest(at)[0] > 0) == (digest(at)[1] != ZERO32), "half an image")
     need(1 <= digest(56)[0] <= 1 << 20, "length of the manifest")
     return {
         "rollback_index": rollback,
@@ -74,6 +89,7 @@ def seal(block, keys):
         "manifest": digest(56),
         "boot": digest(96),
         "recovery": digest(136),
+        "root": digest(248),
         "len": struct.unpack_from("<Q", statement, 240)[0],
     }
 
@@ -176,6 +192,7 @@ def images(value, stated):
     need(sum(image["frames"] for image in value["images"]) == value["index"]["frames"], "frames of the images")
     for role in ("boot", "recovery"):
         need(held.get(role, (0, ZERO32)) == stated[role], f"another {role} image")
+    need(stated["root"][0] in (0, held.get("root", (0, ZERO32))[0]), "another verified root image")
     need(("base" in value) or not value["index"].get("ranges"), "ranges without a base")
 
 
@@ -202,7 +219,7 @@ def frames(data, value):
                 run = length if before == 0 else run + length
                 need(run <= 1 << 22, "length of the run")
             need(kind == 3 or argument == 0, "argument")
-            need(kind != 0 or digest == sha256(bytes(length)), "digest of zeroes")
+            need(kind != 0 or digest == chunk_digest(bytes(length)), "digest of zeroes")
             need(kind != 1 or digest[:16] == short, "two digests of the same bytes")
             first = len(entries) - number_in_image
             if kind == 3:
@@ -270,6 +287,8 @@ def bundle(data, keys):
         for entry in entries[at : at + image["frames"]]:
             whole += content(entry, entries, payload, whole)
         need(sha256(whole) == image["sha256"], "digest of the image")
+        if image["role"] == "root" and stated["root"][0]:
+            need(root_hash(bytes(whole)) == stated["root"][1], "root hash")
         at += image["frames"]
     need("hints" not in value or sha256(data[hints_at:]) == value["hints"], "digest of the hints")
 
@@ -282,12 +301,13 @@ def content(entry, entries, payload, whole):
         other = entries[entry["argument"]]
         plain = bytes(whole[other["offset"] : other["offset"] + other["len"]])
     else:
-        need(sha256(data)[:16] == entry["short"], "digest of stored bytes")
+        found = chunk_digest(data) if entry["kind"] == 1 else sha256(data)
+        need(found[:16] == entry["short"], "digest of stored bytes")
         plain = data
         if entry["kind"] == 2:
             one_zstd_frame(data, entry["len"])
             plain = unzstd(data, bytes(whole[len(whole) - entry["before"] :]) if entry["before"] else b"")
-    need(len(plain) == entry["len"] and sha256(plain) == entry["sha"], "digest of the frame")
+    need(len(plain) == entry["len"] and chunk_digest(plain) == entry["sha"], "digest of the frame")
     return plain
 
 

@@ -7,6 +7,7 @@
 
 mod sample;
 
+use bundle::verity::{Layout, TreeBuilder, digest};
 use fixtures::dice::Dice;
 use sample::{Parts, check, key, sample, trust};
 use seal::SEAL_LEN;
@@ -132,7 +133,7 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
             usize::from(stored && rare(dice))
         };
         let argument = repeat.unwrap_or(usize::from(rare(dice)));
-        let sha = Sha256::digest(&plain);
+        let sha = digest::digest(&plain);
         index.extend([kind]);
         index.extend(&(plain.len() as u32).to_le_bytes()[..3]);
         for field in [if stored { plain.len() } else { 0 }, before, argument] {
@@ -162,6 +163,7 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
     (parts.index, parts.payload, parts.hints) = (index, payload, Vec::new());
     let odd_flags = rare(dice);
     parts.statement.boot = seal::ImageDigest::NONE;
+    parts.statement.root = (dice.index(3) > 0).then(|| verified_root(dice, &image));
     let mut bytes = parts.seal();
     if odd_flags {
         (bytes[34], bytes[36], bytes[38]) =
@@ -169,6 +171,23 @@ fn built(dice: &mut Dice, mut parts: Parts) -> Vec<u8> {
         sign(&mut bytes);
     }
     bytes
+}
+
+/// Returns the verified root of an image, rarely a wrong one.
+fn verified_root(dice: &mut Dice, image: &[u8]) -> seal::VerifiedRoot {
+    let hashes: Vec<_> = digest::block_hashes(image).collect();
+    let mut builder = TreeBuilder::new(Layout::new(image.len() as u64));
+    builder.insert(0, &hashes);
+    let mut root = seal::VerifiedRoot {
+        len: image.len() as u64,
+        root_hash: builder.finish().unwrap().1,
+    };
+    match dice.index(24) {
+        0 => root.len += 1,
+        1 => root.root_hash[dice.index(32)] ^= 1,
+        _ => {}
+    }
+    root
 }
 
 /// Returns a bundle with another value in one field of its manifest.

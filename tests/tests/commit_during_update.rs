@@ -61,6 +61,7 @@ fn commit(path: &Path) {
         .expect("opened without the lock");
     let disk_guid = machine.disk.guid();
     let handoff = Handoff {
+        verified_root: None,
         choice: Choice::Slot(Slot::A),
         why: Why::Trial,
         left: 2,

@@ -43,6 +43,18 @@ pub enum ApplyError {
     /// An image does not have its signed digest, though each of its chunks does.
     #[error("{0} image: each chunk has its signed digest, but the whole image does not")]
     ImageDigest(&'static str),
+    /// The hash tree of the written root image is not the signed one: the bundle is wrong.
+    #[error(
+        "root image: each chunk has its signed digest, but the root hash is {}, expected {}",
+        bundle::hex(found),
+        bundle::hex(expected)
+    )]
+    RootHash {
+        /// The signed root hash.
+        expected: [u8; 32],
+        /// The root hash of the image.
+        found: [u8; 32],
+    },
     /// The slot that a delta builds upon is damaged, and no full bundle was given.
     #[error(transparent)]
     DamagedBase(#[from] Box<DamagedBase>),

@@ -8,12 +8,14 @@ use crate::scan::{InPlaceScan, Scan};
 use crate::slot::equivalence::signs_images_of;
 use crate::slot::hash::image_digest;
 use crate::slot::image_location::{ImageLocation, ImageLocations, ReadFrom};
+use crate::slot::root_tree::{check_tree, has_root_hash};
 use crate::slot::stored_metadata::{MetadataError, SealedSlot, StoredMetadata};
-use crate::worker_pool::StopGuard;
+use crate::worker_pool::{StopGuard, join};
 use bootctl::disk::DiskError;
+use bundle::verity::BLOCK;
 use bundle::{ImageRole, ReadError, Release};
 use record::{PartitionName, Slot, SlotState};
-use seal::ImageDigest;
+use seal::{ImageDigest, Statement};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -146,7 +148,7 @@ pub async fn verify_slot(
     };
     let images = match release {
         Some(release) => comparison.compare_chunks(release, events).await?,
-        None => comparison.compare_boot(metadata.statement.boot).await?,
+        None => comparison.compare_images(&metadata.statement).await?,
     };
     let statement = &metadata.statement;
     Ok(SlotReport {
@@ -212,28 +214,57 @@ impl Comparison<'_> {
         let chunks = (0..release.chunks().len()).filter(|chunk| wanted(*chunk));
         let mut progress = Progress::new(events, Phase::Verify, total_len(release, chunks));
         let found = scan.run(wanted, &mut progress).await?;
-        Ok(image_reports(&scan.locations, &found))
+        let mut reports = image_reports(&scan.locations, &found);
+        let locations = Arc::clone(&scan.locations);
+        let tree = join(tokio::task::spawn_blocking(move || tree_damage(&locations))).await;
+        let root = |report: &&mut ImageReport| report.role == ImageRole::Root.as_str();
+        if let (Some(damage), Some(root)) = (tree, reports.iter_mut().find(root)) {
+            root.add(damage);
+            root.intact = Some(false);
+        }
+        Ok(reports)
     }
 
-    /// Compares the boot image with the digest in the seal. The root image cannot be compared.
-    async fn compare_boot(&self, image: ImageDigest) -> Result<Vec<ImageReport>, VerifySlotError> {
+    /// Compares the boot image with the digest in the seal, and the root image with the root hash,
+    /// if the seal has one.
+    async fn compare_images(
+        &self,
+        statement: &Statement,
+    ) -> Result<Vec<ImageReport>, VerifySlotError> {
         let SealedSlot { disk, slot, .. } = self.sealed;
-        let location = ImageLocation::boot(disk, slot)?;
+        let boot = ImageLocation::boot(disk, slot)?;
         let root = ImageLocation::root(disk, slot)?;
-        let mut boot = ImageReport::new(ImageRole::Boot, location.partition);
+        let mut reports = vec![
+            ImageReport::new(ImageRole::Boot, boot.partition),
+            ImageReport::new(ImageRole::Root, root.partition),
+        ];
+        let (image, verified_root) = (statement.boot, statement.root);
         let stop = StopGuard::default();
         let make_worker = || {
-            let location = location.clone();
-            move |()| Ok(has_digest(&location, image))
+            let (boot, root) = (boot.clone(), root.clone());
+            move |number: usize| {
+                let intact = match number {
+                    0 => Some(has_digest(&boot, image)),
+                    _ => verified_root.map(|verified| has_root_hash(&root, &verified)),
+                };
+                Ok((number, intact))
+            }
         };
-        stop.pool(1)
-            .run_all([()], make_worker, |intact| boot.intact = Some(intact))
-            .await?;
-        Ok(vec![
-            boot,
-            ImageReport::new(ImageRole::Root, root.partition),
-        ])
+        let on_result = |(number, intact): (usize, Option<bool>)| reports[number].intact = intact;
+        stop.pool(2).run_all([0, 1], make_worker, on_result).await?;
+        Ok(reports)
     }
+}
+
+/// Returns the first place where the hash tree of a root image is not as it was signed. *Reads.*
+fn tree_damage(locations: &ImageLocations) -> Option<Damage> {
+    let release = locations.release();
+    let root = release.statement().root?;
+    let mut images = release.images().iter();
+    let number = images.position(|image| image.role == ImageRole::Root)?;
+    let error = check_tree(locations.get(number)?, &root).err()?;
+    let (offset, len) = (error.offset(), BLOCK);
+    Some(Damage { offset, len })
 }
 
 /// Returns the report of each image. *Pure.*

@@ -65,6 +65,9 @@ pub enum Origin {
 pub enum Ended {
     /// The image controls the machine now. Only a model returns this.
     TookOver,
+    /// The firmware did not set the variable by which the started system learns what it is; its
+    /// status. Without it the system could take another system's variable for the guard's.
+    NotAnnounced(String),
     /// The firmware did not load the image; its status.
     NotLoaded(String),
     /// The firmware did not load the image because Secure Boot is on and does not accept it; its

@@ -214,7 +214,10 @@ impl<M: Machine> Run<'_, M> {
         let mut launched = event(Kind::Launched, choice, Some(record), Reason::None, time);
         launched.version = image.statement.version;
         self.system.append_event(launched);
-        let handoff = self.handoff(choice, why, Some(record), uuid);
+        let mut handoff = self.handoff(choice, why, Some(record), uuid);
+        if let Choice::Slot(_) = choice {
+            handoff.verified_root = image.statement.root;
+        }
         start(self.machine, image, handoff, Origin::Partition(uuid))
     }
 
@@ -260,6 +263,7 @@ impl<M: Machine> Run<'_, M> {
             boot_uuid,
             root_uuid: state.map_or(Guid::ZERO, |state| state.root_uuid),
             state_uuid: self.system.found.state.uuid,
+            verified_root: None,
         }
     }
 
@@ -282,6 +286,7 @@ fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, trust: &Trust) -> 
         boot_uuid: Guid::ZERO,
         root_uuid: Guid::ZERO,
         state_uuid: Guid::ZERO,
+        verified_root: None,
     };
     image::recovery(&mut file, trust)
         .map_err(StartFailure::from)
@@ -310,6 +315,10 @@ fn start<M: Machine>(
     };
     match machine.start(&launch) {
         Ended::TookOver => Ok(Outcome::TookOver(handoff.choice)),
+        Ended::NotAnnounced(status) => {
+            let status = format!("variable {} was not set: {status}", Handoff::VARIABLE);
+            Err(StartFailure::new(Reason::LoadFailed, &status))
+        }
         Ended::NotLoaded(status) => Err(StartFailure::new(Reason::LoadFailed, &status)),
         Ended::NotTrusted(status) => Err(StartFailure::new(Reason::SecureBoot, &status)),
         Ended::Returned(status) => Err(StartFailure::new(Reason::Returned, &status)),

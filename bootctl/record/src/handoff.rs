@@ -3,10 +3,11 @@
 use crate::decision::Why;
 use crate::guid::Guid;
 use crate::slot::Choice;
+use seal::VerifiedRoot;
 use seal::field::{get, put};
 
 /// Length of the variable's data in bytes.
-pub const HANDOFF_LEN: usize = 80;
+pub const HANDOFF_LEN: usize = 120;
 
 /// The guard's report on what it started. The variable is volatile, so it is always about the
 /// present boot.
@@ -18,6 +19,7 @@ pub const HANDOFF_LEN: usize = 80;
 ///      4      4  zero              8  8  sequence number of the record (0: there is none)
 ///     16     16  disk GUID        32 16  PARTUUID of the boot partition
 ///     48     16  PARTUUID of the root partition                 64 16  PARTUUID of the state partition
+///     80      8  length of the verified root image, 0: none     88 32  root hash of its hash tree
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handoff {
@@ -37,9 +39,15 @@ pub struct Handoff {
     pub root_uuid: Guid,
     /// PARTUUID of the state partition; zero if there is none.
     pub state_uuid: Guid,
+    /// Length and root hash of the root image, as the seal of the started slot signs them; `None` for
+    /// recovery, and for a release whose root is not verified while it is read.
+    pub verified_root: Option<VerifiedRoot>,
 }
 
 impl Handoff {
+    /// Attributes that the guard gives the variable: boot-service and run-time access, and not
+    /// non-volatile (UEFI 2.10, 8.2). With others it is another program's.
+    pub const ATTRIBUTES: u32 = 6;
     /// Name of the variable, under [`crate::VENDOR`].
     pub const VARIABLE: &'static str = "RayosBoot";
 
@@ -64,6 +72,7 @@ impl Handoff {
         {
             put(&mut bytes, at, &guid.0);
         }
+        VerifiedRoot::put(self.verified_root.as_ref(), &mut bytes, 80);
         bytes
     }
 
@@ -84,6 +93,7 @@ impl Handoff {
             boot_uuid: Guid(get(bytes, 32)),
             root_uuid: Guid(get(bytes, 48)),
             state_uuid: Guid(get(bytes, 64)),
+            verified_root: VerifiedRoot::get(bytes, 80).ok()?,
         })
     }
 }

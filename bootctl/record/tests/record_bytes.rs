@@ -273,12 +273,15 @@ proptest! {
     #[test]
     fn a_handoff_is_read_back_and_other_bytes_are_refused(
         choice in any_choice(), why in 1_u8..7, left in any::<u8>(), seq in any::<u64>(), guids in any::<[[u8; 16]; 4]>(),
-        junk in proptest::collection::vec(any::<u8>(), 0..100),
+        root_len in 0_u64..3, root_hash in 1_u8..,
+        junk in proptest::collection::vec(any::<u8>(), 0..130),
     ) {
         let [disk_guid, boot_uuid, root_uuid, state_uuid] = guids.map(Guid);
         let why = Why::from_code(why).unwrap();
-        let handoff = Handoff { choice, why, left, seq, disk_guid, boot_uuid, root_uuid, state_uuid };
+        let root_hash = [root_hash; 32];
+        let verified_root = (root_len > 0).then_some(seal::VerifiedRoot { len: root_len, root_hash });
+        let handoff = Handoff { choice, why, left, seq, disk_guid, boot_uuid, root_uuid, state_uuid, verified_root };
         prop_assert_eq!(Handoff::decode(&handoff.encode()), Some(handoff));
-        prop_assert!(junk.len() == 80 || Handoff::decode(&junk).is_none());
+        prop_assert!(junk.len() == record::HANDOFF_LEN || Handoff::decode(&junk).is_none());
     }
 }

@@ -9,6 +9,7 @@
 //! | [`reconcile`] | boot entries brought in line with the boot record |
 //! | [`status`] | the state of a machine in words and as JSON |
 //! | [`transition`] | the pure state transitions of the boot record |
+//! | [`verified_root`] | the root device whose blocks are verified while they are read |
 //! | [`watch`] | what a running health check reports to other programs |
 
 pub mod entry;
@@ -18,4 +19,5 @@ pub mod health;
 pub mod reconcile;
 pub mod status;
 pub mod transition;
+pub mod verified_root;
 pub mod watch;

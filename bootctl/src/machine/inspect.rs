@@ -5,7 +5,7 @@ use crate::boot::reconcile::{self, BootVars};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
-use record::{Pair, PartitionName, Record, Slot};
+use record::{Choice, Pair, PartitionName, Record, Slot};
 use std::path::Path;
 
 impl Machine {
@@ -21,6 +21,7 @@ impl Machine {
             SecureBoot::read(self.vars.as_ref()).map_err(|error| format!("Secure Boot: {error}"));
         let secure_boot = or_warn.take(secure_boot).flatten();
         warnings.extend(self.damage());
+        warnings.extend(self.unverified_root());
         if let Some(record) = &record {
             warnings.extend(self.entries_due(record));
             if secure_boot == Some(SecureBoot::On) {
@@ -52,6 +53,17 @@ impl Machine {
             ));
         }
         found
+    }
+
+    /// Returns a warning if the running release has no root hash.
+    fn unverified_root(&self) -> Option<String> {
+        let handoff = self.handoff?;
+        let is_unverified =
+            matches!(handoff.choice, Choice::Slot(_)) && handoff.verified_root.is_none();
+        is_unverified.then(|| {
+            "the running release has no root hash: a changed root file system is not noticed"
+                .to_owned()
+        })
     }
 
     /// Returns a warning for each change of the boot entries that is due.

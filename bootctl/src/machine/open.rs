@@ -22,7 +22,7 @@ const BUSY_POLL: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// The guard did not start this system.
-    #[error("this system was not started by the boot guard: no variable RayosBoot")]
+    #[error("this system was not started by the boot guard: no variable RayosBoot of its making")]
     NotGuarded,
     /// The guard's variable cannot be read.
     #[error("variable RayosBoot: {0}")]
@@ -50,7 +50,8 @@ pub enum MachineError {
 }
 
 /// Returns what the guard reported about this boot; `None` if it did not start this system, or
-/// there are no EFI variables. *Reads.*
+/// there are no EFI variables. *Reads.* A variable with other attributes than the guard sets is not
+/// the guard's.
 ///
 /// # Errors
 /// [`VarError`] if the variable cannot be read.
@@ -60,7 +61,11 @@ pub fn handoff(vars: &dyn EfiVars) -> Result<Option<Handoff>, VarError> {
         vendor: VENDOR,
     };
     match vars.get(&name) {
-        Ok(found) => Ok(found.and_then(|found| Handoff::decode(&found.data))),
+        // Only the guard can set a variable that does not outlast the start: one with other
+        // attributes may have been left behind by another system.
+        Ok(found) => Ok(found
+            .filter(|found| found.attributes == Handoff::ATTRIBUTES)
+            .and_then(|found| Handoff::decode(&found.data))),
         Err(VarError::Unsupported) => Ok(None),
         Err(error) => Err(error),
     }

@@ -85,6 +85,7 @@ impl Content {
             manifest: digest(release.manifest_sha256),
             boot: digest([0; 32]),
             recovery: ImageDigest::NONE,
+            root: None,
             bundle_len: 8192,
         })
     }

@@ -5,6 +5,7 @@
 use bundle::cbor::Blob;
 use bundle::limits::MAX_MANIFEST_LEN;
 use bundle::manifest::{Base, BaseImage, ImageInfo, ImageRole, IndexInfo, Manifest};
+use bundle::verity::digest::digest as chunk_digest;
 use bundle::{
     BaseRange, ChunkEntry, ChunkKind, Decoder, HeadParser, Index, Release, Source, StoredChunk,
     check_header,
@@ -37,7 +38,7 @@ pub(crate) fn check(data: &[u8]) {
     let expected = plain(&prefix, stored, len as usize);
     let sha256 = expected
         .as_ref()
-        .map_or([0; 32], |bytes| Sha256::digest(bytes).into());
+        .map_or([0; 32], |bytes| chunk_digest(bytes));
     let release = release(&head, len, stored, sha256, delta);
     let number = release.chunks().len() - 1;
     let chunk = StoredChunk::check(&release, number, stored.to_vec().into()).unwrap();
@@ -95,7 +96,12 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         payload_offset: 0,
         stored_len: stored.len() as u32,
         sha256,
-        stored_digest: digest(stored)[..16].try_into().unwrap(),
+        stored_digest: match kind {
+            ChunkKind::Raw => chunk_digest(stored),
+            _ => digest(stored),
+        }[..16]
+            .try_into()
+            .unwrap(),
     };
     let raw = head.chunks(4096).enumerate();
     let mut chunks: Vec<ChunkEntry> = raw
@@ -105,7 +111,7 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
                 ChunkKind::Raw,
                 number as u32 * 4096,
                 bytes,
-                digest(bytes),
+                chunk_digest(bytes),
             )
         })
         .collect();
@@ -172,6 +178,7 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         },
         boot: ImageDigest::NONE,
         recovery: ImageDigest::NONE,
+        root: None,
         bundle_len: (SEAL_LEN + manifest_bytes.len() + bytes.len()) as u64 + manifest.payload,
     };
     let mut parser = HeadParser::without_verifying();

@@ -38,7 +38,9 @@ mod statement;
 mod trust;
 
 pub use field::Text64;
-pub use statement::{DOMAIN, ImageDigest, STATEMENT_LEN, Statement, StatementError};
+pub use statement::{
+    DOMAIN, ImageDigest, STATEMENT_LEN, Statement, StatementError, VERITY_BLOCK, VerifiedRoot,
+};
 pub use trust::{
     KeyError, KeyId, MAX_TRUSTED_KEYS, Purpose, Role, TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust,
     TrustError, TrustedKey, parse_public_key,

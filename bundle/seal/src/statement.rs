@@ -16,7 +16,11 @@ const FLAG_REVOKE: u32 = 1;
 const FLAG_WATCHDOG: u32 = 2;
 const KNOWN_CRITICAL: u32 = FLAG_REVOKE | FLAG_WATCHDOG;
 const CRITICAL: u32 = 0xffff;
-const RESERVED_AT: usize = 248;
+const ROOT_AT: usize = 248;
+const RESERVED_AT: usize = 288;
+
+/// Bytes of a block that is verified by itself: a data block and a hash block of dm-verity.
+pub const VERITY_BLOCK: u64 = 4096;
 
 /// Length and SHA-256 of an image as in a partition; a length of 0 means that there is no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,49 @@ impl ImageDigest {
     };
 }
 
+/// Length and root hash of a root image whose blocks are verified while they are read.
+///
+/// The hash tree is dm-verity's, format 1, with SHA-256, blocks of 4096 bytes and no salt. In the
+/// root partition it begins at the first multiple of 4096 at or behind the end of the image, with
+/// dm-verity's superblock; the bytes between are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedRoot {
+    /// Bytes of the image, at least 1.
+    pub len: u64,
+    /// Root hash of the tree, never all zero.
+    pub root_hash: [u8; 32],
+}
+
+impl VerifiedRoot {
+    /// Bytes of its encoding: length, then root hash.
+    pub const ENCODED_LEN: usize = 40;
+
+    /// Returns the data blocks of the image, the last one filled up with zeroes. *Pure.* The
+    /// superblock lies in the block of this number, the tree behind it.
+    #[must_use]
+    pub const fn data_blocks(&self) -> u64 {
+        self.len.div_ceil(VERITY_BLOCK)
+    }
+
+    /// Writes an optional root into 40 bytes at `at`; all zero for none. *Pure.*
+    pub fn put(root: Option<&Self>, bytes: &mut [u8], at: usize) {
+        if let Some(root) = root {
+            put(bytes, at, &root.len.to_le_bytes());
+            put(bytes, at.saturating_add(8), &root.root_hash);
+        }
+    }
+
+    /// Reads what [`VerifiedRoot::put`] wrote. *Pure.*
+    ///
+    /// # Errors
+    /// [`StatementError::Image`] for a length without a hash, or a hash without a length.
+    pub fn get(bytes: &[u8], at: usize) -> Result<Option<Self>, StatementError> {
+        let ImageDigest { len, sha256 } = image(bytes, at)?;
+        let root_hash = sha256;
+        Ok((len > 0).then_some(Self { len, root_hash }))
+    }
+}
+
 /// The signed bytes: 512, little-endian.
 ///
 /// ```text
@@ -49,7 +96,9 @@ impl ImageDigest {
 ///    136      8  recovery image length  144 32  SHA-256 of the recovery image (without this seal)
 ///    176     64  version, printable ASCII, zero-padded
 ///    240      8  length of the whole bundle, seal included
-///    248    264  zero in minor version 0; ignored (but signed) in later minor versions
+///    248      8  length of the verified root image, 0 for none
+///    256     32  root hash of its hash tree
+///    288    224  zero in minor version 0; ignored (but signed) in later minor versions
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -70,6 +119,8 @@ pub struct Statement {
     pub boot: ImageDigest,
     /// The EFI program of the recovery partition.
     pub recovery: ImageDigest,
+    /// The root image, if its blocks are verified while they are read.
+    pub root: Option<VerifiedRoot>,
     /// Length of the whole bundle in bytes.
     pub bundle_len: u64,
 }
@@ -126,6 +177,7 @@ impl Statement {
         put_image(&mut bytes, 136, &self.recovery);
         put(&mut bytes, 176, &self.version.encode());
         put(&mut bytes, 240, &self.bundle_len.to_le_bytes());
+        VerifiedRoot::put(self.root.as_ref(), &mut bytes, ROOT_AT);
         bytes
     }
 
@@ -166,6 +218,7 @@ impl Statement {
             manifest: image(bytes, 56)?,
             boot: image(bytes, 96)?,
             recovery: image(bytes, 136)?,
+            root: VerifiedRoot::get(bytes, ROOT_AT)?,
             bundle_len: u64::from_le_bytes(get(bytes, 240)),
         })
     }

@@ -25,15 +25,15 @@ pub use payload::{BundleOutput, Created};
 use crate::format::hint;
 use crate::format::index::ChunkKind;
 use crate::format::limits::{MAX_CHUNK_LEN, MAX_CHUNKS};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{ImageRole, Manifest};
 use crate::trust::keys::SecretKey;
+use crate::verity::digest;
 use chunker::Chunker;
 use encoder::Encoder;
 use image_file::ImageFile;
 use new_image::{ImageEncoder, NewImage};
 use payload::{EncodedChunk, Payload, ReleasePolicy, stored_digest};
 use recipe::{DEFAULT_CHUNK_SIZE, ImageInput, Recipe};
-use sha2::{Digest as _, Sha256};
 use std::io::{self, Read, Seek, Write};
 
 /// How to create a bundle.
@@ -78,6 +78,7 @@ pub fn create<S: Read + Write + Seek, W: Write>(
         let image = NewImage {
             role: input.role,
             chunker: Chunker::new(file, chunk_size, input.window > 0),
+            has_tree: recipe.verity && input.role == ImageRole::Root,
         };
         images.push(payload.add_image(image, &encoder, options.workers, progress)?);
     }
@@ -85,6 +86,7 @@ pub fn create<S: Read + Write + Seek, W: Write>(
         key_epoch: recipe.key_epoch,
         revoke: recipe.revoke,
         watchdog: recipe.watchdog,
+        root: payload.verified_root(),
     };
     let manifest = Manifest {
         images,
@@ -194,12 +196,15 @@ impl ImageEncoder for RunEncoder<'_> {
                     None => ChunkKind::Raw,
                 };
                 let stored = compressed.unwrap_or_else(|| data.to_vec());
+                let mut blocks = Vec::new();
+                let sha256 = digest::digest_into(data, &mut blocks);
                 EncodedChunk {
                     len: data.len() as u32,
                     kind,
                     before: window.min(number * chunk_size) as u32,
-                    sha256: Sha256::digest(data).into(),
-                    stored_digest: stored_digest(&stored),
+                    sha256,
+                    blocks,
+                    stored_digest: stored_digest(kind, &stored, &sha256),
                     stored,
                     hints: hint::encode(data),
                     ranges: Vec::new(),

@@ -35,6 +35,8 @@ pub(crate) trait ImageEncoder: Sync {
 pub(crate) struct NewImage {
     pub(crate) role: ImageRole,
     pub(crate) chunker: Chunker,
+    /// True if the root hash of its hash tree is to be signed.
+    pub(crate) has_tree: bool,
 }
 
 /// A segment after encoding.
@@ -53,8 +55,12 @@ impl<W: Write> Payload<'_, W> {
         workers: usize,
         progress: &mut dyn FnMut(u64),
     ) -> Result<ImageInfo, E::Error> {
-        let NewImage { role, mut chunker } = image;
-        self.begin_image();
+        let NewImage {
+            role,
+            mut chunker,
+            has_tree,
+        } = image;
+        self.begin_image(has_tree.then(|| chunker.image_size()));
         parallel::ordered(
             workers,
             || chunker.next().map_err(|error| encoder.read_error(error)),

@@ -3,11 +3,14 @@
 use crate::create::error::CreateError;
 use crate::format::cbor::Blob;
 use crate::format::index::{BaseRange, ChunkEntry, ChunkKind, Index};
-use crate::format::limits::{MAX_BASE_RANGES, MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN};
+use crate::format::limits::{
+    BLOCK_LEN, MAX_BASE_RANGES, MAX_CHUNK_LEN, MAX_CHUNKS, MAX_MANIFEST_LEN,
+};
 use crate::format::manifest::{ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::format::zeroes::zero_digests;
 use crate::trust::keys::SecretKey;
-use seal::{ImageDigest, SEAL_LEN, Seal, Statement, Text64};
+use crate::verity::{Hash, Layout, TreeBuilder};
+use seal::{ImageDigest, SEAL_LEN, Seal, Statement, Text64, VerifiedRoot};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
@@ -38,6 +41,7 @@ pub(crate) struct ReleasePolicy {
     pub(crate) key_epoch: u64,
     pub(crate) revoke: bool,
     pub(crate) watchdog: bool,
+    pub(crate) root: Option<VerifiedRoot>,
 }
 
 /// Returns the statement of a manifest, without the lengths that are not known yet. *Pure.*
@@ -62,6 +66,7 @@ fn statement(policy: ReleasePolicy, manifest: &Manifest) -> Result<Statement, Cr
         manifest: ImageDigest::NONE,
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),
+        root: policy.root,
         bundle_len: 0,
     })
 }
@@ -73,15 +78,21 @@ pub(crate) struct EncodedChunk {
     pub(crate) kind: ChunkKind,
     pub(crate) before: u32,
     pub(crate) sha256: [u8; 32],
+    /// Hashes of its blocks; needed only if its image has a hash tree.
+    pub(crate) blocks: Vec<Hash>,
     pub(crate) stored_digest: [u8; 16],
     pub(crate) stored: Vec<u8>,
     pub(crate) hints: Vec<u8>,
     pub(crate) ranges: Vec<BaseRange>,
 }
 
-/// Returns the digest of stored bytes for the index: the first half of their SHA-256. *Pure.*
-pub(crate) fn stored_digest(bytes: &[u8]) -> [u8; 16] {
-    seal::field::get(&Sha256::digest(bytes), 0)
+/// Returns the digest of stored bytes for the index: the first half of their SHA-256, or, if they
+/// are the chunk itself, of the chunk's digest. *Pure.*
+pub(crate) fn stored_digest(kind: ChunkKind, bytes: &[u8], chunk: &Hash) -> [u8; 16] {
+    match kind {
+        ChunkKind::Raw => seal::field::get(chunk, 0),
+        _ => seal::field::get(&Sha256::digest(bytes), 0),
+    }
 }
 
 /// The payload as it grows, and its index.
@@ -98,6 +109,43 @@ pub(crate) struct Payload<'a, W> {
     zero_digests: HashMap<u32, [u8; 32]>,
     /// Chunks of the current image with stored bytes, by their digest.
     known: HashMap<[u8; 32], usize>,
+    /// The hash tree of the current image, if it has one.
+    tree: Option<GrowingTree>,
+    verified_root: Option<VerifiedRoot>,
+}
+
+/// A hash tree whose blocks come in order. Only its root hash is part of the bundle.
+struct GrowingTree {
+    builder: TreeBuilder,
+    /// Number of the next block.
+    next: u64,
+}
+
+impl GrowingTree {
+    fn new(image_len: u64) -> Self {
+        Self {
+            builder: TreeBuilder::new(Layout::new(image_len)),
+            next: 0,
+        }
+    }
+
+    fn add(&mut self, hashes: &[Hash]) {
+        drop(self.builder.insert(self.next, hashes));
+        self.next += hashes.len() as u64;
+    }
+
+    fn add_zeroes(&mut self, len: u32) {
+        let count = u64::from(len.div_ceil(BLOCK_LEN));
+        drop(self.builder.insert_zeroes(self.next, count));
+        self.next += count;
+    }
+
+    /// Returns the root; `None` only if blocks are missing.
+    fn finish(self) -> Option<VerifiedRoot> {
+        let len = self.builder.layout().image_len();
+        let (_, root_hash) = self.builder.finish().ok()?;
+        Some(VerifiedRoot { len, root_hash })
+    }
 }
 
 impl<'a, W: Write> Payload<'a, W> {
@@ -120,24 +168,38 @@ impl<'a, W: Write> Payload<'a, W> {
             zeroes: 0,
             zero_digests: HashMap::new(),
             known: HashMap::new(),
+            tree: None,
+            verified_root: None,
         }
     }
 
-    /// Begins an image.
-    pub(crate) fn begin_image(&mut self) {
+    /// Begins an image. `tree_over` is its length if it has a hash tree.
+    pub(crate) fn begin_image(&mut self, tree_over: Option<u64>) {
         self.known.clear();
+        self.tree = tree_over.map(GrowingTree::new);
         self.image_start = self.index.chunks.len();
     }
 
     /// Ends an image and returns how many chunks it has.
     pub(crate) fn end_image(&mut self) -> Result<u64, CreateError> {
         self.flush_zeroes()?;
+        if let Some(tree) = self.tree.take() {
+            self.verified_root = tree.finish();
+        }
         Ok((self.index.chunks.len() - self.image_start) as u64)
+    }
+
+    /// Returns length and root hash of the image that has a hash tree.
+    pub(crate) const fn verified_root(&self) -> Option<VerifiedRoot> {
+        self.verified_root
     }
 
     /// Adds zeroes to the current image.
     pub(crate) fn add_zeroes(&mut self, len: u32) {
         self.zeroes += u64::from(len);
+        if let Some(tree) = &mut self.tree {
+            tree.add_zeroes(len);
+        }
     }
 
     /// Adds the chunks of a run to the current image. *Writes* to the spool.
@@ -145,6 +207,9 @@ impl<'a, W: Write> Payload<'a, W> {
         self.flush_zeroes()?;
         let alone = run.len() == 1;
         for chunk in run {
+            if let Some(tree) = &mut self.tree {
+                tree.add(&chunk.blocks);
+            }
             match self.repeated_by(&chunk) {
                 Some(earlier) if alone => {
                     let kind = ChunkKind::Repeat { chunk: earlier };

@@ -40,6 +40,8 @@ pub struct Recipe {
     pub revoke: bool,
     /// True if the release feeds a hardware watchdog.
     pub watchdog: bool,
+    /// True if each block of the root image is verified while it is read.
+    pub verity: bool,
     /// Level of zstd.
     pub level: i32,
     /// The images.
@@ -109,10 +111,16 @@ struct ReleaseTable {
     revoke: bool,
     #[serde(default)]
     watchdog: bool,
+    #[serde(default = "yes")]
+    verity: bool,
     min_updater: Option<Spanned<String>>,
     notes: Option<String>,
     notes_file: Option<Spanned<PathBuf>>,
     created: Option<u64>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -181,6 +189,7 @@ impl Recipe {
             key_epoch,
             revoke,
             watchdog,
+            verity,
             ..
         } = document.release;
         let manifest = file.manifest(document.release, document.build, document.sbom, epoch)?;
@@ -189,6 +198,7 @@ impl Recipe {
             key_epoch,
             revoke,
             watchdog,
+            verity,
             level,
             images,
             other_files,

@@ -28,7 +28,7 @@ use crate::format::manifest::Manifest;
 use crate::open::slot_images::{SLOT_ROLES, SlotImages};
 use crate::read::release::Release;
 use crate::trust::keys::SecretKey;
-use sha2::{Digest as _, Sha256};
+use crate::verity::digest;
 use similarity::SimilarityIndex;
 use std::io::{self, Read, Seek, Write};
 
@@ -131,6 +131,7 @@ pub fn create<S: Read + Write + Seek, W: Write>(
         let image = NewImage {
             role: image.role,
             chunker: Chunker::new(file, CHUNK_SIZE, false),
+            has_tree: false,
         };
         images.push(payload.add_image(image, &encoder, options.workers, progress)?);
     }
@@ -139,6 +140,8 @@ pub fn create<S: Read + Write + Seek, W: Write>(
         key_epoch: statement.key_epoch,
         revoke: statement.revoke,
         watchdog: statement.watchdog,
+        // The delta leads to the images of the new release, so to its root hash.
+        root: statement.root,
     };
     let manifest = Manifest {
         base: Some(old.as_base()),
@@ -192,12 +195,14 @@ impl ImageEncoder for DeltaEncoder<'_> {
             Some(compressed) => (ChunkKind::Zstd, compressed, ranges),
             None => (ChunkKind::Raw, chunk.to_vec(), Vec::new()),
         };
+        let sha256 = digest::digest(chunk);
         Ok(vec![EncodedChunk {
             len: chunk.len() as u32,
             kind,
             before: 0,
-            sha256: Sha256::digest(chunk).into(),
-            stored_digest: stored_digest(&stored),
+            sha256,
+            blocks: Vec::new(),
+            stored_digest: stored_digest(kind, &stored, &sha256),
             stored,
             hints: Vec::new(),
             ranges,

@@ -7,6 +7,7 @@
 )]
 
 use crate::format::limits::BLOCK_LEN;
+use crate::verity::digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,19 +22,17 @@ pub(crate) fn hash_zeroes(hash: &mut Sha256, len: u32) {
     }
 }
 
-/// Returns the SHA-256 of zeroes of each of these lengths. *Pure.* Hashes no more bytes than the
+/// Returns the digests of chunks of zeroes of each of these lengths. *Pure.* Hashes no more bytes than the
 /// maximum length, once.
 #[must_use]
 pub fn zero_digests(lengths: BTreeSet<u32>) -> BTreeMap<u32, [u8; 32]> {
-    let zeroes = [0; BLOCK_LEN as usize];
     let mut hash = Sha256::new();
     let mut hashed = 0_u32;
     let mut digests = BTreeMap::new();
     for len in lengths {
-        while hashed < len {
-            let step = BLOCK_LEN.min(len.saturating_sub(hashed));
-            hash.update(zeroes.get(..step as usize).unwrap_or_default());
-            hashed = hashed.saturating_add(step);
+        while hashed < len.div_ceil(BLOCK_LEN) {
+            hash.update(*digest::ZERO_BLOCK);
+            hashed = hashed.saturating_add(1);
         }
         digests.insert(len, hash.clone().finalize().into());
     }

@@ -3,6 +3,7 @@
 use crate::format::manifest::ImageRole;
 use crate::hex::hex;
 use crate::read::error::{DecodeError, ReadError};
+use crate::verity::Hash;
 use std::io;
 
 /// Reasons why a bundle cannot be checked or extracted.
@@ -23,6 +24,12 @@ pub enum OpenError {
         expected: [u8; 32],
         found: [u8; 32],
     },
+    #[error(
+        "root image: root hash mismatch: expected {}, got {}",
+        hex(expected),
+        hex(found)
+    )]
+    RootHash { expected: Hash, found: Hash },
     #[error("release has no image {0}")]
     NoImage(ImageRole),
     #[error("delta bundle: needs release {0} as its base (--base)")]
@@ -39,7 +46,9 @@ impl OpenError {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Read(error) => error.is_refusal(),
-            Self::Decode(_) | Self::ImageDigest { .. } | Self::Base(_) => true,
+            Self::Decode(_) | Self::ImageDigest { .. } | Self::RootHash { .. } | Self::Base(_) => {
+                true
+            }
             Self::NoImage(_) | Self::Delta(_) | Self::Output(_) => false,
         }
     }

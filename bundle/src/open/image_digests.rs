@@ -1,9 +1,12 @@
 //! Digests of whole images while their chunks are checked one by one.
 
-use crate::format::index::ChunkKind;
+use crate::format::index::{ChunkEntry, ChunkKind};
+use crate::format::manifest::ImageRole;
 use crate::format::zeroes::hash_zeroes;
 use crate::open::error::OpenError;
 use crate::read::release::Release;
+use crate::verity::digest::digest_into;
+use crate::verity::{BLOCK, Hash, Layout, TreeBuilder};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 
@@ -72,15 +75,21 @@ impl<'a> RepeatedChunks<'a> {
 pub(crate) struct ImageDigests<'a> {
     release: &'a Release,
     hash: Sha256,
+    /// The hash tree of the root image, if its root hash is signed.
+    tree: Option<TreeBuilder>,
+    blocks: Vec<Hash>,
     /// False once bytes of the image are missing.
     complete: bool,
 }
 
 impl<'a> ImageDigests<'a> {
     pub(crate) fn new(release: &'a Release) -> Self {
+        let root = release.statement().root;
         Self {
             release,
             hash: Sha256::new(),
+            tree: root.map(|root| TreeBuilder::new(Layout::new(root.len))),
+            blocks: Vec::new(),
             complete: true,
         }
     }
@@ -94,6 +103,9 @@ impl<'a> ImageDigests<'a> {
         let Some(image) = self.release.images().get(entry.image) else {
             return Ok(());
         };
+        if image.role == ImageRole::Root {
+            self.add_to_tree(entry, bytes);
+        }
         match bytes {
             Some(bytes) => self.hash.update(bytes),
             None if entry.kind == ChunkKind::Zero => hash_zeroes(&mut self.hash, entry.len),
@@ -101,14 +113,46 @@ impl<'a> ImageDigests<'a> {
         }
         if number.saturating_add(1) == image.chunks.end {
             let found: [u8; 32] = self.hash.finalize_reset().into();
-            if std::mem::replace(&mut self.complete, true) && found != image.sha256 {
+            let is_complete = std::mem::replace(&mut self.complete, true);
+            if is_complete && found != image.sha256 {
                 return Err(OpenError::ImageDigest {
                     image: image.role,
                     expected: image.sha256,
                     found,
                 });
             }
+            if is_complete && image.role == ImageRole::Root {
+                self.check_root_hash()?;
+            }
         }
         Ok(())
+    }
+
+    fn add_to_tree(&mut self, entry: &ChunkEntry, bytes: Option<&[u8]>) {
+        let Some(tree) = &mut self.tree else {
+            return;
+        };
+        let first = entry.offset / BLOCK;
+        if let Some(bytes) = bytes {
+            digest_into(bytes, &mut self.blocks);
+            drop(tree.insert(first, &self.blocks));
+        } else if entry.kind == ChunkKind::Zero {
+            drop(tree.insert_zeroes(first, u64::from(entry.len).div_ceil(BLOCK)));
+        }
+    }
+
+    fn check_root_hash(&mut self) -> Result<(), OpenError> {
+        let (Some(tree), Some(root)) = (self.tree.take(), self.release.statement().root) else {
+            return Ok(());
+        };
+        // All blocks of the image were known; a tree that lacks one has no root hash.
+        let found = tree.finish().map_or([0; 32], |(_, root_hash)| root_hash);
+        if found == root.root_hash {
+            return Ok(());
+        }
+        Err(OpenError::RootHash {
+            expected: root.root_hash,
+            found,
+        })
     }
 }

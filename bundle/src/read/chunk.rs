@@ -10,6 +10,7 @@ use crate::format::index::ChunkKind;
 use crate::format::manifest::ImageRole;
 use crate::read::error::ReadError;
 use crate::read::release::Release;
+use crate::verity::{Hash, digest};
 use bytes::Bytes;
 use seal::field::get;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,7 @@ pub struct UncheckedChunk {
 pub struct StoredChunk {
     number: usize,
     bytes: Bytes,
+    blocks: Vec<Hash>,
 }
 
 impl UncheckedChunk {
@@ -69,12 +71,15 @@ impl StoredChunk {
                 expected,
             });
         }
+        let mut blocks = Vec::new();
         if expected > 0 {
-            let found: [u8; 32] = Sha256::digest(&bytes).into();
             // Raw bytes are bytes of the image, of which the index has the whole digest.
-            let matches = match entry.kind {
-                ChunkKind::Raw => found == entry.sha256,
-                _ => found.starts_with(&entry.stored_digest),
+            let (found, matches) = if entry.kind == ChunkKind::Raw {
+                let found = digest::digest_into(&bytes, &mut blocks);
+                (found, found == entry.sha256)
+            } else {
+                let found: [u8; 32] = Sha256::digest(&bytes).into();
+                (found, found.starts_with(&entry.stored_digest))
             };
             if !matches {
                 return Err(ReadError::ChunkDigest {
@@ -85,7 +90,16 @@ impl StoredChunk {
                 });
             }
         }
-        Ok(Self { number, bytes })
+        Ok(Self {
+            number,
+            bytes,
+            blocks,
+        })
+    }
+
+    /// Returns the hashes of its blocks if it is raw.
+    pub(crate) fn blocks(&self) -> &[Hash] {
+        &self.blocks
     }
 
     /// Returns the chunk's number.

@@ -270,7 +270,19 @@ pub(crate) fn check_agreement(statement: &Statement, manifest: &Manifest) -> Res
             return disagree(what, describe(&signed), describe(&found));
         }
     }
-    Ok(())
+    let found = manifest
+        .images
+        .iter()
+        .find(|image| image.role == ImageRole::Root);
+    let found = found.map_or(0, |image| image.size);
+    match statement.root {
+        Some(root) if root.len != found => disagree(
+            "verified root image",
+            format!("{} bytes", root.len),
+            format!("{found} bytes"),
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn describe(image: &ImageDigest) -> String {

@@ -32,6 +32,7 @@ pub fn json(release: &Release) -> Value {
         "key_epoch": statement.key_epoch,
         "revoke": statement.revoke,
         "watchdog": statement.watchdog,
+        "root_hash": statement.root.map(|root| hex(&root.root_hash)),
         "compatible": manifest.compatible,
         "min_updater": manifest.min_updater.map(|version| version.to_string()),
         "created": manifest.created,
@@ -114,6 +115,11 @@ pub fn text(release: &Release) -> String {
     if statement.watchdog {
         line("watchdog", "started by the guard, fed by the release");
     }
+    let root_hash = match &statement.root {
+        Some(root) => hex(&root.root_hash),
+        None => "none: its blocks are not verified while they are read".to_owned(),
+    };
+    line("root hash", &root_hash);
     line("length", &bytes(statement.bundle_len));
     for image in release.images() {
         let size = bytes(image.size);

@@ -4,7 +4,7 @@ use crate::format::index::{ChunkEntry, ChunkKind};
 use crate::format::manifest::ImageRole;
 use crate::parallel;
 use crate::read::release::{Image, Release};
-use sha2::{Digest as _, Sha256};
+use crate::verity::digest;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -145,10 +145,7 @@ fn compare_chunk(
     buffer.resize(entry.len as usize, 0);
     let offset = device.offset.saturating_add(entry.offset);
     match device.file.read_exact_at(buffer, offset) {
-        Ok(()) => {
-            let digest: [u8; 32] = Sha256::digest(buffer).into();
-            Ok(compared(digest == entry.sha256))
-        }
+        Ok(()) => Ok(compared(digest::digest(buffer) == entry.sha256)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(compared(false)),
         Err(error) => Err(error),
     }

@@ -66,7 +66,7 @@ fn unknown_flags_and_fields() {
         );
     }
     // Bits 16 to 31, and the bytes after the fields, belong to later minor versions.
-    for (at, byte) in [(38, 1), (39, 0x80), (248, 1), (511, 1)] {
+    for (at, byte) in [(38, 1), (39, 0x80), (288, 1), (511, 1)] {
         let with = |minor: u8| {
             signed(|statement| {
                 statement[34] = minor;
@@ -106,8 +106,8 @@ fn invalid_versions_and_images() {
         longest.ends_with("in the signed statement, but 1.2.3 in the manifest"),
         "{longest}"
     );
-    // Manifest, boot and recovery: a length without a digest, and a digest without a length.
-    for at in [56, 96, 136] {
+    // Manifest, boot, recovery and verified root: a length without a digest, and a digest without a length.
+    for at in [56, 96, 136, 248] {
         for change in [at, at + 8] {
             let half = refusal(&signed(|statement| {
                 statement[at..at + 40].fill(0);
@@ -248,6 +248,14 @@ fn statement_and_manifest_that_disagree() {
     assert!(
         resealed(|s| s.boot = seal::ImageDigest::NONE)
             .starts_with("boot image is none in the signed statement")
+    );
+    assert_eq!(
+        resealed(|s| s.root.as_mut().unwrap().len += 1),
+        "verified root image is 29473 bytes in the signed statement, but 29472 bytes in the manifest"
+    );
+    assert!(
+        resealed(|s| s.root.as_mut().unwrap().root_hash[3] ^= 1)
+            .starts_with("root image: root hash mismatch: expected ")
     );
     assert!(resealed(|s| s.boot.sha256[3] ^= 1).starts_with("boot image is 6400 bytes, "));
     assert!(resealed(|s| s.boot.len += 1).starts_with("boot image is 6401 bytes, "));

@@ -71,6 +71,11 @@ impl VariableStore {
         Ok(store)
     }
 
+    /// Returns the store in the file `path`, which exists. *Pure.*
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
     /// Returns the valid variables. *Reads.*
     ///
     /// # Errors
@@ -106,6 +111,18 @@ impl VariableStore {
                 self.append(&mut bytes, at, &encode(GLOBAL, name, BOOT_OPTION, data))?;
             }
         }
+        self.write(&bytes)
+    }
+
+    /// Adds a non-volatile variable of any vendor with boot-service and run-time access, as another
+    /// system can leave one behind. *Writes.*
+    ///
+    /// # Errors
+    /// As [`VariableStore::change`].
+    pub fn insert(&self, vendor: [u8; 16], name: &str, data: &[u8]) -> Result<(), Failure> {
+        let mut bytes = self.bytes()?;
+        let (_, at) = self.scan(&bytes)?;
+        self.append(&mut bytes, at, &encode(vendor, name, BOOT_OPTION, data))?;
         self.write(&bytes)
     }
 

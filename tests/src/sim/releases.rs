@@ -27,6 +27,8 @@ pub struct Release {
     pub boot: Vec<u8>,
     /// Root image.
     pub root: Vec<u8>,
+    /// What the root partition must begin with: the image, and its hash tree behind it.
+    pub root_and_tree: Vec<u8>,
     /// Recovery image.
     pub recovery: Vec<u8>,
     /// Guard image.
@@ -205,6 +207,7 @@ fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
         bundle,
         full_bundle: None,
         boot,
+        root_and_tree: with_tree(&root),
         root,
         recovery,
         guard,
@@ -250,6 +253,37 @@ fn as_delta(base: &Release, release: Release, trust: &Trust) -> anyhow::Result<R
         manifest,
         ..release
     })
+}
+
+/// Returns a root image with its hash tree behind it, as docs/format.md describes it, without the
+/// code under test.
+fn with_tree(root: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 4096;
+    let hashes = |blocks: &[u8]| -> Vec<u8> {
+        let hashes = blocks.chunks(BLOCK).flat_map(Sha256::digest);
+        hashes.collect()
+    };
+    let mut bytes = root.to_vec();
+    bytes.resize(root.len().next_multiple_of(BLOCK), 0);
+    let blocks = bytes.len() / BLOCK;
+    let mut levels = Vec::new();
+    let mut below = hashes(&bytes);
+    while below.len() > 32 {
+        below.resize(below.len().next_multiple_of(BLOCK), 0);
+        let above = hashes(&below);
+        levels.push(std::mem::replace(&mut below, above));
+    }
+    let mut superblock = vec![0; BLOCK];
+    superblock[..6].copy_from_slice(b"verity");
+    (superblock[8], superblock[12]) = (1, 1);
+    superblock[32..38].copy_from_slice(b"sha256");
+    for at in [64, 68] {
+        superblock[at..at + 4].copy_from_slice(&(BLOCK as u32).to_le_bytes());
+    }
+    superblock[72..80].copy_from_slice(&(blocks as u64).to_le_bytes());
+    bytes.extend(superblock);
+    levels.iter().rev().for_each(|level| bytes.extend(level));
+    bytes
 }
 
 /// Incompressible bytes; long images also have zeroes and a repeated range.

@@ -43,6 +43,18 @@ fn mutants() -> Vec<(&'static str, &'static str, WriteFilter)> {
             },
         ),
         (
+            "the hash tree is not written, and not read back",
+            "update-a-to-b",
+            {
+                // 30,003 bytes are 8 blocks; then the superblock, then the only level.
+                let tree = Region::Root(Slot::B).start() + 9 * 4096;
+                mutant(move |at, data| {
+                    let covers = at <= tree && tree < at + data.len() as u64;
+                    when(covers, FilteredWrite::Dropped)
+                })
+            },
+        ),
+        (
             "the release is put on trial before its root image is durable",
             "update-a-to-b",
             {

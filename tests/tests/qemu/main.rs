@@ -26,3 +26,4 @@ mod scenario;
 mod secure_boot;
 mod systemd;
 mod update;
+mod verified_root;

@@ -5,6 +5,7 @@ use super::operation::{Context, Intent, Operation};
 use crate::error::{ApplyError, ApplyFailure};
 use crate::events::EventSink;
 use crate::options::{Options, Report, TargetMachine};
+use crate::pipeline::read_back::compare_tree;
 use crate::plan::{Facts, Scope, plan_repair};
 use crate::slot::equivalence::rebased_on;
 use crate::slot::writer::SlotWriter;
@@ -59,6 +60,7 @@ impl<S: Source> Incoming<'_, S> {
         let scanned = operation.scan(&mut fetcher).await?;
         let is_intact = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes
             && has_seal(&operation.writer)
+            && compare_tree(&operation.writer).await.is_ok()
             && record.slot(slot).is_good();
         if is_intact {
             return Ok(RepairOutcome::Intact(slot));

@@ -10,6 +10,7 @@ use crate::slot::hash::{checksum, matches_digest};
 use crate::slot::image_location::ReadFrom;
 use crate::slot::writer::SlotWriter;
 use bootctl::device::AlignedBuffer;
+use bundle::verity::Hash;
 use bundle::{ChunkEntry, ChunkKind, DecodeError, Decoder, StoredChunk};
 use bytes::Bytes;
 use std::io;
@@ -22,6 +23,8 @@ pub(crate) struct BatchWorker {
     composition: Arc<Composition>,
     decoder: Decoder,
     buffer: AlignedBuffer,
+    /// Hashes of the blocks of the last chunk that was decoded.
+    blocks: Vec<Hash>,
     /// Take checksums, for reading back.
     checksums: bool,
 }
@@ -75,6 +78,7 @@ impl BatchWorker {
             composition: Arc::clone(composition),
             decoder: Decoder::default(),
             buffer: AlignedBuffer::default(),
+            blocks: Vec::new(),
             checksums,
         }
     }
@@ -116,6 +120,11 @@ impl BatchWorker {
         self.writer
             .write_zeroes(first.image, first.offset, len)
             .map_err(|error| self.write_error(first.image, error))?;
+        if let Some(tree) = self.writer.tree() {
+            let entries = &release.chunks()[chunks.clone()];
+            entries.iter().for_each(|entry| tree.add(entry, &[]));
+            tree.write_complete()?;
+        }
         let zero = |number| WrittenChunk {
             number,
             checksum: 0,
@@ -139,6 +148,9 @@ impl BatchWorker {
         let mut result = BatchResult::default();
         let verified = self.decode(placed, stored, &mut result)?;
         self.write_verified(&verified)?;
+        if let Some(tree) = writer.tree() {
+            tree.write_complete()?;
+        }
         Ok(result)
     }
 
@@ -179,6 +191,7 @@ impl BatchWorker {
             let number = placed.chunk.number;
             match decoded {
                 Decoded::Verified => {
+                    self.add_to_tree(&placed);
                     result.written.extend(self.written(&placed));
                     verified.push(placed);
                     continue;
@@ -221,7 +234,11 @@ impl BatchWorker {
                     .decoder
                     .decode_slice(release, &stored, before, into, read)
                 {
-                    Ok(()) => Ok(Decoded::Verified),
+                    Ok(()) => {
+                        self.blocks.clear();
+                        self.blocks.extend_from_slice(self.decoder.block_hashes());
+                        Ok(Decoded::Verified)
+                    }
                     // Its stored bytes are as signed, so the base is not.
                     Err(error) if matches!(entry.kind, ChunkKind::Delta { .. }) => {
                         Ok(Decoded::FailedDelta(error))
@@ -233,7 +250,10 @@ impl BatchWorker {
                 into.fill(0);
                 Ok(Decoded::Verified)
             }
-            Origin::Composed(_) => Ok(Decoded::verified_if(matches_digest(entry, into))),
+            Origin::Composed(_) => {
+                let is_verified = matches_digest(entry, into, &mut self.blocks);
+                Ok(Decoded::verified_if(is_verified))
+            }
             Origin::InPlace => {
                 let location = self.writer.location(entry.image);
                 let is_read = location.is_some_and(|location| {
@@ -241,9 +261,20 @@ impl BatchWorker {
                         .read(ReadFrom::Anywhere, entry.offset, into)
                         .is_ok()
                 });
-                Ok(Decoded::verified_if(is_read && matches_digest(entry, into)))
+                let is_verified = is_read && matches_digest(entry, into, &mut self.blocks);
+                Ok(Decoded::verified_if(is_verified))
             }
             Origin::Repeat(_) | Origin::Unwanted | Origin::FailedDelta => Ok(Decoded::Missing),
+        }
+    }
+
+    /// Adds the block hashes of the chunk that was decoded last, for all its destinations.
+    fn add_to_tree(&self, placed: &Placed<'_>) {
+        if let Some(tree) = self.writer.tree() {
+            let entries = self.writer.release().chunks();
+            for number in placed.chunk.destinations() {
+                tree.add(&entries[number], &self.blocks);
+            }
         }
     }
 

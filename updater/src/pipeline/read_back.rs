@@ -3,8 +3,9 @@
 use crate::error::{ApplyError, ReadBackError};
 use crate::slot::hash::{checksum, image_digest};
 use crate::slot::image_location::{ImageLocation, ReadFrom};
+use crate::slot::root_tree::RootTree;
 use crate::slot::writer::SlotWriter;
-use crate::worker_pool::WorkerPool;
+use crate::worker_pool::{WorkerPool, join};
 use bootctl::device::{AlignedBuffer, is_zero};
 use bundle::{ChunkEntry, ChunkKind};
 use seal::ImageDigest;
@@ -37,6 +38,16 @@ pub(crate) async fn compare_chunks(
         move |group| compare_group(&writer, group, &mut buffer)
     };
     pool.run_all(groups, make_worker, on_equal).await
+}
+
+/// Compares the hash tree of the root image with its signed root hash. *Reads.*
+///
+/// # Errors
+/// [`ApplyError::ReadBack`].
+pub(crate) async fn compare_tree(writer: &Arc<SlotWriter>) -> Result<(), ApplyError> {
+    let writer = Arc::clone(writer);
+    let compare = move || writer.tree().map_or(Ok(()), RootTree::read_back);
+    join(tokio::task::spawn_blocking(compare)).await
 }
 
 /// Compares the images that the guard verifies with their signed digests. *Reads.*

@@ -6,6 +6,7 @@ pub mod check;
 
 use bootctl::disk::Disk;
 use bootctl::transition::{self, TargetSlot};
+use bundle::verity::Layout;
 use bundle::{ImageRole, Release, UpdaterVersion};
 use record::gpt::Partitions;
 use record::{Choice, Guid, PartitionName, Record, Slot};
@@ -312,7 +313,11 @@ fn destinations(
     let mut destinations = Vec::new();
     for image in release.images() {
         let destination = destination(image.role, facts.scope);
-        room.check(image.role, image.size, destination)?;
+        let size = match release.statement().root {
+            Some(root) if image.role == ImageRole::Root => Layout::new(root.len).total_len(),
+            _ => image.size,
+        };
+        room.check(image.role, size, destination)?;
         destinations.push(destination);
     }
     Ok(destinations)

@@ -126,7 +126,7 @@ impl InPlaceScan {
         }
         buffer.resize(entries.iter().map(|chunk| chunk.len as usize).sum());
         let is_read = location.read(self.read_from, first.offset, buffer).is_ok();
-        let mut found = Vec::new();
+        let (mut found, mut blocks) = (Vec::new(), Vec::new());
         for (number, chunk) in chunks.zip(entries) {
             let at = (chunk.offset - first.offset) as usize;
             let bytes = &mut buffer[at..at + chunk.len as usize];
@@ -134,7 +134,10 @@ impl InPlaceScan {
             if !is_read && location.read(self.read_from, chunk.offset, bytes).is_err() {
                 continue;
             }
-            if self.is_worth_hashing(number, bytes) && matches_digest(chunk, bytes) {
+            if self.is_worth_hashing(number, bytes) && matches_digest(chunk, bytes, &mut blocks) {
+                if let Some(tree) = self.locations.tree() {
+                    tree.add(chunk, &blocks);
+                }
                 found.push(ChunkInPlace {
                     chunk: number,
                     checksum: checksum(bytes),

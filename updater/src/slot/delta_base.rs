@@ -107,7 +107,7 @@ impl DeltaBase {
         let is_damaged = |chunk: &ChunkEntry| {
             let mut bytes = vec![0; chunk.len as usize];
             let read = location.read(ReadFrom::Cache, chunk.offset, &mut bytes);
-            read.is_err() || !matches_digest(chunk, &bytes)
+            read.is_err() || !matches_digest(chunk, &bytes, &mut Vec::new())
         };
         let chunks = release.chunks().get(image.chunks.clone())?;
         let damaged = chunks

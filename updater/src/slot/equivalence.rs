@@ -48,7 +48,8 @@ async fn holds_images_of(
     if metadata.release.is_some() {
         return Ok(signs_images_of(&metadata, release));
     }
-    if metadata.statement.boot.sha256 != release.statement().boot.sha256 {
+    let signed = |statement: &Statement| (statement.boot.sha256, statement.root);
+    if signed(&metadata.statement) != signed(release.statement()) {
         return Ok(false);
     }
     holds_root_of(release, sealed).await
@@ -71,7 +72,10 @@ async fn holds_root_of(release: &Release, sealed: SealedSlot<'_>) -> io::Result<
 /// Returns whether the seal and the stored manifest of a slot sign the version, the rollback index
 /// and the images of `release`. *Pure.*
 pub(crate) fn signs_images_of(metadata: &StoredMetadata, release: &Release) -> bool {
-    let name = |statement: &Statement| (statement.version, statement.rollback_index);
+    let name = |statement: &Statement| {
+        let root_hash = statement.root;
+        (statement.version, statement.rollback_index, root_hash)
+    };
     let boot = |statement: &Statement| (statement.boot.len, statement.boot.sha256);
     let root = |release: &Release| {
         release

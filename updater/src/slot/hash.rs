@@ -2,9 +2,10 @@
 
 use super::image_location::{ImageLocation, ReadFrom};
 use bootctl::device::{AlignedBuffer, is_zero};
+use bundle::verity::Hash;
+use bundle::verity::digest::digest_into;
 use bundle::{ChunkEntry, ChunkKind};
 use record::{HashError, ReadAt, hash_range};
-use sha2::{Digest as _, Sha256};
 use std::io;
 use twox_hash::XxHash3_64;
 
@@ -17,12 +18,12 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
 }
 
 /// Returns whether `bytes` have the signed digest of `chunk`. *Pure.* Zeroes are compared without
-/// hashing.
-pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8]) -> bool {
+/// hashing. Otherwise the hashes of the blocks are left in `blocks`.
+pub(crate) fn matches_digest(chunk: &ChunkEntry, bytes: &[u8], blocks: &mut Vec<Hash>) -> bool {
     if chunk.kind == ChunkKind::Zero {
         is_zero(bytes)
     } else {
-        Sha256::digest(bytes)[..] == chunk.sha256
+        digest_into(bytes, blocks) == chunk.sha256
     }
 }
 

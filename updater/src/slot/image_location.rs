@@ -1,5 +1,6 @@
 //! The locations of images on a disk.
 
+use super::root_tree::RootTree;
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError, Window};
 use bundle::{ImageRole, Release};
@@ -83,12 +84,25 @@ pub(crate) struct ImageLocations {
     release: Arc<Release>,
     /// In the order of the images; `None` for an image that is not on the disk.
     locations: Vec<Option<ImageLocation>>,
+    /// The hash tree of the root image, if it is to be written.
+    tree: Option<RootTree>,
 }
 
 impl ImageLocations {
-    /// Returns `locations`, which are in the order of the images of `release`.
-    pub(crate) const fn new(release: Arc<Release>, locations: Vec<Option<ImageLocation>>) -> Self {
-        Self { release, locations }
+    /// Returns `locations`, which are in the order of the images of `release` and to be written: the
+    /// root image with its hash tree.
+    pub(crate) fn new(release: Arc<Release>, locations: Vec<Option<ImageLocation>>) -> Self {
+        let images = release.images().iter().zip(&locations).enumerate();
+        let mut roots = images.filter(|(_, (image, _))| image.role == ImageRole::Root);
+        let tree = release.statement().root.and_then(|root| {
+            let (number, (_, location)) = roots.next()?;
+            Some(RootTree::new(number, root, location.clone()?))
+        });
+        Self {
+            release,
+            locations,
+            tree,
+        }
     }
 
     /// Returns the locations of the boot and root image of `release` in `slot`.
@@ -110,11 +124,20 @@ impl ImageLocations {
             .iter()
             .map(|image| location(image.role))
             .collect::<Result<_, _>>()?;
-        Ok(Self { release, locations })
+        Ok(Self {
+            release,
+            locations,
+            tree: None,
+        })
     }
 
     pub(crate) const fn release(&self) -> &Arc<Release> {
         &self.release
+    }
+
+    /// Returns the hash tree of the root image, if it is to be written.
+    pub(crate) const fn tree(&self) -> Option<&RootTree> {
+        self.tree.as_ref()
     }
 
     /// Returns the location of an image; `None` if it is not on the disk.

@@ -13,5 +13,6 @@ pub(crate) mod delta_base;
 pub(crate) mod equivalence;
 pub(crate) mod hash;
 pub(crate) mod image_location;
+pub(crate) mod root_tree;
 pub(crate) mod stored_metadata;
 pub(crate) mod writer;

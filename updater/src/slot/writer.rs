@@ -2,6 +2,7 @@
 
 use super::delta_base::DeltaBase;
 use super::image_location::{ImageLocation, ImageLocations};
+use super::root_tree::RootTree;
 use crate::plan::{Destination, MAX_GUARD, Plan};
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
@@ -70,6 +71,11 @@ impl SlotWriter {
 
     pub(crate) const fn delta_base(&self) -> Option<&DeltaBase> {
         self.delta_base.as_ref()
+    }
+
+    /// Returns the hash tree of the root image, if the release has a root hash.
+    pub(crate) fn tree(&self) -> Option<&RootTree> {
+        self.locations.tree()
     }
 
     pub(crate) const fn locations(&self) -> &Arc<ImageLocations> {

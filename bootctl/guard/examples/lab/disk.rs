@@ -64,6 +64,7 @@ pub(crate) fn release(
         },
         boot: digest,
         recovery: digest,
+        root: None,
         bundle_len: 0,
     });
     let signature = key.sign(&seal.to_be_signed()).to_bytes();

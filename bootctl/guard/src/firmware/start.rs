@@ -24,6 +24,13 @@ const WATCHDOG_CODE: u64 = 0x1_0000;
 
 /// Publishes, loads and starts; returns only if that fails or the image returns.
 pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
+    if let Err(status) = announce(launch) {
+        // Recovery is the last resort, and takes no other variable for the guard's.
+        if launch.handoff.choice != Choice::Recovery {
+            return Ended::NotAnnounced(words(status));
+        }
+        super::console::line("variable RayosBoot was not set");
+    }
     publish(launch, volume);
     let path = match launch.origin {
         Origin::Partition(uuid) => partition_path(uuid),
@@ -76,12 +83,26 @@ fn set_watchdog(seconds: usize) {
     }
 }
 
-/// Sets the volatile variables for the started system.
-fn publish(launch: &Launch, volume: Option<&Volume>) {
+/// Sets the volatile variable by which the started system learns what it is. One that another system
+/// left behind is deleted first: firmware refuses other attributes for a variable that is there
+/// (UEFI 2.10, 8.2), and a non-volatile one would outlast every start.
+fn announce(launch: &Launch) -> Result<(), Status> {
     let ours = VariableVendor(Guid::from_bytes(VENDOR.0));
-    let loader = VariableVendor(Guid::from_bytes(LOADER_INTERFACE.0));
     let name = CString16::try_from(Handoff::VARIABLE).unwrap_or_default();
-    set(&name, &ours, &launch.handoff.encode());
+    match runtime::delete_variable(&name, &ours) {
+        Err(error) if error.status() != Status::NOT_FOUND => {
+            super::console::line("variable RayosBoot was not deleted");
+        }
+        _ => {}
+    }
+    let attributes = VariableAttributes::from_bits_retain(Handoff::ATTRIBUTES);
+    let data = launch.handoff.encode();
+    runtime::set_variable(&name, &ours, attributes, &data).map_err(|error| error.status())
+}
+
+/// Sets the volatile variables of the Boot Loader Interface.
+fn publish(launch: &Launch, volume: Option<&Volume>) {
+    let loader = VariableVendor(Guid::from_bytes(LOADER_INTERFACE.0));
     let info = concat!("rayos-guard ", env!("CARGO_PKG_VERSION"));
     set(cstr16!("LoaderInfo"), &loader, &utf16(info));
     set(

@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Why(EventArgs),
     /// Print which slot was started: a, b or recovery
     Booted(BootedArgs),
+    /// Make the verified device over the booted slot's root partition, and print its device node
+    Root(RootArgs),
     /// Record in the event ring how far this boot has come
     Milestone(MilestoneArgs),
     /// Run the health checks, and commit the running release if all pass
@@ -114,6 +116,24 @@ pub(crate) struct BootedArgs {
     pub(crate) json: bool,
 }
 
+/// Options of `root`.
+#[derive(Debug, Args)]
+pub(crate) struct RootArgs {
+    /// Reaction to a block that is not as it was signed
+    #[arg(long, value_enum, default_value_t = Corruption::Restart, value_name = "REACTION")]
+    pub(crate) on_corruption: Corruption,
+}
+
+/// Reactions to a wrong block.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Corruption {
+    /// Restart the machine, by a panic if the kernel restarts after one (panic= on its command
+    /// line), so that `why` can name the block; the start has cost a try
+    Restart,
+    /// Log it, and return the wrong bytes; for finding faults
+    Report,
+}
+
 /// Options of `milestone`.
 #[derive(Debug, Args)]
 pub(crate) struct MilestoneArgs {
@@ -149,6 +169,9 @@ pub(crate) struct HealthArgs {
     /// Time limit for a single run of a check
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub(crate) time_out: u64,
+    /// Commit without having read each block of the verified root once
+    #[arg(long)]
+    pub(crate) skip_root: bool,
     /// Reboot if the checks do not pass
     #[arg(long)]
     pub(crate) reboot: bool,

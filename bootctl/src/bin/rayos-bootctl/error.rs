@@ -7,6 +7,7 @@ use bootctl::machine::MachineError;
 use bootctl::reconcile;
 use bootctl::store::StoreError;
 use bootctl::transition::Refusal;
+use bootctl::verified_root::RootError;
 use cli::ExitStatus;
 use seal::TrustError;
 use std::io;
@@ -34,6 +35,8 @@ pub(crate) enum CommandError {
     OtherCompatible { found: String, wanted: String },
     #[error("recovery is running: it has no root partition")]
     NoRoot,
+    #[error(transparent)]
+    Root(#[from] RootError),
     #[error("boot entries: {0}")]
     Variables(VarError),
     #[error("boot entries: {0}")]

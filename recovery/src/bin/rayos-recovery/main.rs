@@ -58,6 +58,7 @@ fn handoff(vars: &Efivarfs) -> Result<Handoff> {
         Err(VarError::Unsupported) => None,
         found => found?,
     };
+    let variable = variable.filter(|found| found.attributes == Handoff::ATTRIBUTES);
     match variable.and_then(|variable| Handoff::decode(&variable.data)) {
         Some(handoff) => Ok(handoff),
         None => Err(NotGuarded(name.name).into()),

@@ -245,9 +245,9 @@ impl<'a> Firmware<'a> {
                 release.version
             ));
         }
-        if !image.equals(Region::Root(slot).start(), &release.root) {
+        if !image.equals(Region::Root(slot).start(), &release.root_and_tree) {
             self.violate(format!(
-                "slot {slot} starts {} with an incomplete root image",
+                "slot {slot} starts {} with an incomplete root image or hash tree",
                 release.version
             ));
         }
@@ -260,7 +260,7 @@ impl<'a> Firmware<'a> {
             && self
                 .disk
                 .medium()
-                .equals(Region::Root(slot).start(), &release.root)
+                .equals(Region::Root(slot).start(), &release.root_and_tree)
     }
 }
 

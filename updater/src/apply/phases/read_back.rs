@@ -3,7 +3,7 @@
 use super::stages::{Verified, Written};
 use crate::error::ApplyError;
 use crate::events::Phase;
-use crate::pipeline::read_back::compare_guarded_images;
+use crate::pipeline::read_back::{compare_guarded_images, compare_tree};
 use crate::pipeline::verify_written::compare_due;
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ impl<'o> Written<'o> {
         let mut progress = operation.progress(Phase::ReadBack, total);
         progress.add(self.ledger.verified_bytes());
         let images = compare_guarded_images(&operation.writer, &operation.pool);
+        let tree = compare_tree(&operation.writer);
         let rest = compare_due(
             &operation.writer,
             &mut self.ledger,
@@ -27,8 +28,8 @@ impl<'o> Written<'o> {
             &operation.pool,
             |bytes| progress.add(bytes),
         );
-        let (images, rest) = tokio::join!(images, rest);
-        rest.and(images)?;
+        let (images, rest, tree) = tokio::join!(images, rest, tree);
+        rest.and(images).and(tree)?;
         Ok(Verified {
             written: self,
             took: start.elapsed(),

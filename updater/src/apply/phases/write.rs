@@ -17,10 +17,13 @@ use crate::progress::Progress;
 use crate::scan::Scan;
 use crate::slot::delta_base::FailedDelta;
 use crate::slot::hash::{checksum, matches_digest};
+use crate::slot::root_tree::RootTree;
 use crate::source::{Fetcher, Source};
-use crate::worker_pool::Workers;
+use crate::worker_pool::{Workers, join};
+use bundle::verity::Hash;
 use std::ops::ControlFlow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl<'o> Disarmed<'o> {
@@ -44,6 +47,7 @@ impl<'o> Disarmed<'o> {
         // If reading back failed, writing stopped because of it.
         let mut ledger = phase.tracker.finish().await?;
         let fetched = fetched?;
+        operation.finish_tree().await?;
         let last_flush = flush(&operation.writer, &mut ledger).await?;
         Ok(Written {
             disarmed: self,
@@ -52,6 +56,15 @@ impl<'o> Disarmed<'o> {
             fetched,
             took: start.elapsed(),
         })
+    }
+}
+
+impl Operation<'_> {
+    /// Writes the rest of the hash tree, after each chunk of the root image was verified.
+    async fn finish_tree(&self) -> Result<(), ApplyError> {
+        let writer = Arc::clone(&self.writer);
+        let finish = move || writer.tree().map_or(Ok(()), RootTree::finish);
+        join(tokio::task::spawn_blocking(finish)).await
     }
 }
 
@@ -210,22 +223,27 @@ impl<'s> WritePhase<'s> {
         };
         self.operation.warn(damage.to_string());
         let mut full = FullBundle::open(lazy, self.operation.context.options, release).await?;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut blocks) = (Vec::new(), Vec::new());
         for number in numbers {
             let chunk = &release.chunks()[number];
             let role = release.images()[chunk.image].role;
             bytes.resize(chunk.len as usize, 0);
             full.read(role, chunk.offset, &mut bytes).await?;
-            if !matches_digest(chunk, &bytes) {
+            if !matches_digest(chunk, &bytes, &mut blocks) {
                 return Err(ApplyError::ImageDigest(writer.name(chunk.image)));
             }
-            self.write_with_repeats(number, &bytes)?;
+            self.write_with_repeats(number, &bytes, &blocks)?;
         }
         Ok(full.fetched())
     }
 
     /// Writes verified bytes to the place of a chunk, and of all its repeats.
-    fn write_with_repeats(&mut self, number: usize, bytes: &[u8]) -> Result<(), ApplyError> {
+    fn write_with_repeats(
+        &mut self,
+        number: usize,
+        bytes: &[u8],
+        blocks: &[Hash],
+    ) -> Result<(), ApplyError> {
         let release = self.operation.release();
         let writer = &self.operation.writer;
         let repeats = self.scan.origins.iter().enumerate();
@@ -239,6 +257,9 @@ impl<'s> WritePhase<'s> {
                     what: writer.name(chunk.image),
                     error,
                 })?;
+            if let Some(tree) = writer.tree() {
+                tree.add(chunk, blocks);
+            }
             self.mark_in_place(number);
             let checksum = checksum(bytes);
             self.tracker

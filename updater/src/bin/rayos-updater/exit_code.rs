@@ -150,6 +150,7 @@ const fn of_apply(error: &ApplyError) -> Reason {
         ApplyError::Bundle(_)
         | ApplyError::Decode(_)
         | ApplyError::ImageDigest(_)
+        | ApplyError::RootHash { .. }
         | ApplyError::FullBundleMismatch { .. } => Reason::Bundle,
         ApplyError::DamagedBase(_) => Reason::Damaged,
         ApplyError::Fetch(FetchError::Source(error)) => of_source(error),

@@ -9,6 +9,7 @@ use bootctl::disk::Disk;
 use bootctl::machine::{MachineError, handoff};
 use bootctl::status::{choice_word, why_word};
 use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::verified_root::hex;
 use cli::ExitStatus;
 use record::{Choice, Handoff};
 use serde::Serialize;
@@ -41,6 +42,7 @@ struct HandoffJson {
     boot_partuuid: String,
     root_partuuid: String,
     state_partuuid: String,
+    root_hash: Option<String>,
 }
 
 impl HandoffJson {
@@ -55,12 +57,13 @@ impl HandoffJson {
             boot_partuuid: handoff.boot_uuid.to_string(),
             root_partuuid: handoff.root_uuid.to_string(),
             state_partuuid: handoff.state_uuid.to_string(),
+            root_hash: handoff.verified_root.map(|root| hex(&root.root_hash)),
         }
     }
 }
 
 /// Returns the device node of the root partition that the guard named. *Reads.*
-fn root_device(handoff: &Handoff) -> Result<PathBuf, CommandError> {
+pub(super) fn root_device(handoff: &Handoff) -> Result<PathBuf, CommandError> {
     let Choice::Slot(slot) = handoff.choice else {
         return Err(CommandError::NoRoot);
     };

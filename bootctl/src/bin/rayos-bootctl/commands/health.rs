@@ -1,5 +1,6 @@
 //! `milestone`, `health` and `collect-panics`: what a running system reports about itself.
 
+use super::root_reading::RootReading;
 use super::{change, open};
 use crate::args::{HealthArgs, MachineArgs, Milestone, MilestoneArgs};
 use crate::error::CommandError;
@@ -62,15 +63,21 @@ pub(super) fn collect_panics(
 /// # Power loss
 /// Before the commit the release stays on trial; for the rest see [`change::commit`].
 pub(super) fn health(args: &MachineArgs, options: &HealthArgs) -> Result<ExitStatus, CommandError> {
-    let booted = open::machine(args, Access::Read)?.require_booted()?;
+    let machine = open::machine(args, Access::Read)?;
+    let booted = machine.require_booted()?;
     if let Err(error) = collect_panics(args, &options.pstore.pstore) {
         warn(&error);
     }
-    let Choice::Slot(_) = booted else {
+    let Choice::Slot(slot) = booted else {
         return Ok(ExitStatus::NothingToDo);
     };
+    let reading = RootReading::start(&machine, &machine.store.read()?, slot, options);
+    drop(machine);
     let (kind, failed) = match run_checks(options)? {
-        Outcome::Passed { .. } => return change::commit(args, &options.commit),
+        Outcome::Passed { .. } => match reading.map_or(Ok(()), RootReading::finish) {
+            Ok(()) => return change::commit(args, &options.commit),
+            Err(failed) => (Kind::HealthFailed, failed),
+        },
         Outcome::Failed(failed) => (Kind::HealthFailed, failed),
         Outcome::DeadlinePassed(failed) => (Kind::DeadlinePassed, failed),
     };

@@ -8,6 +8,8 @@
 //! | `health` | `milestone`, `health`, `collect-panics` |
 //! | `open` | opens the machine that the command line names |
 //! | `repair` | `repair` |
+//! | `root` | `root` |
+//! | `root_reading` | reads the root of a release on trial, for `health` |
 //! | `status` | `status`, `why`, `log` |
 
 mod booted;
@@ -16,6 +18,8 @@ mod entries;
 mod health;
 mod open;
 mod repair;
+mod root;
+mod root_reading;
 mod status;
 
 use crate::args::{Cli, Verb};
@@ -34,6 +38,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitStatus, CommandError> {
         Verb::Why(options) => status::why(args, options),
         Verb::Log(options) => status::log(args, options),
         Verb::Booted(options) => booted::booted(args, options),
+        Verb::Root(options) => root::root(args, options),
         Verb::Milestone(options) => health::milestone(args, options),
         Verb::Health(options) => health::health(args, options),
         Verb::CollectPanics(options) => health::collect_panics(args, &options.pstore),

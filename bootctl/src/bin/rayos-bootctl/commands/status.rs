@@ -1,6 +1,7 @@
 //! `status`, `why` and `log`: what the machine runs, why, and what happened before.
 
 use super::open::machine;
+use super::root_reading::SYS;
 use crate::args::{EventArgs, MachineArgs, StatusArgs};
 use crate::error::CommandError;
 use crate::output::events::{event_text, log_json, quoted};
@@ -8,15 +9,27 @@ use crate::output::{print, print_json, warn};
 use bootctl::device::Access;
 use bootctl::failure_report::BootFailure;
 use bootctl::status::BootFailureJson;
+use bootctl::verified_root;
 use cli::ExitStatus;
 use record::Choice;
 use record::event::{Event, Kind};
+use std::path::Path;
+
+const NOT_OPENED: &str = "the release has a root hash, but no verified device: its initramfs does \
+                          not call rayos-bootctl root";
 
 /// Maximum number of lines of a release's last output without `--full`.
 const LAST_OUTPUT_LINES: usize = 10;
 
 pub(super) fn status(args: &MachineArgs, options: &StatusArgs) -> Result<ExitStatus, CommandError> {
-    let status = machine(args, Access::Read)?.status();
+    let machine = machine(args, Access::Read)?;
+    let mut status = machine.status();
+    let has_root_hash = machine
+        .handoff
+        .is_some_and(|handoff| handoff.verified_root.is_some());
+    if args.disk.is_none() && has_root_hash && verified_root::opened(Path::new(SYS)).is_none() {
+        status.warnings.push(NOT_OPENED.to_owned());
+    }
     for warning in &status.warnings {
         warn(warning);
     }

@@ -52,12 +52,20 @@ pub(crate) fn log_json(events: &[Event]) -> LogJson<'_> {
 /// First line of a kernel panic: the lines before it are the boot, those after it are the stack.
 const PANIC: &str = "Kernel panic - not syncing";
 
-/// Returns at most `max` lines of `text`: those from a kernel panic on, or the last ones.
+/// Line before the panic about a wrong block: it names partition and block.
+const WRONG_BLOCK: &str = "device-mapper: verity: ";
+
+/// Returns at most `max` lines of `text`: those from a kernel panic and its cause on, or the last
+/// ones.
 fn excerpt(text: &str, max: usize) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().collect();
     let start = lines
         .iter()
         .position(|line| line.contains(PANIC))
+        .map(|panic| match panic.checked_sub(1) {
+            Some(before) if lines[before].contains(WRONG_BLOCK) => before,
+            _ => panic,
+        })
         .unwrap_or(lines.len().saturating_sub(max));
     lines.into_iter().skip(start).take(max).collect()
 }

@@ -79,6 +79,7 @@ fn handoff_to(booted: Choice, record: &Record, machine: &Machine) -> Handoff {
     };
     let state_partition = machine.disk.partitions().state;
     Handoff {
+        verified_root: None,
         choice: booted,
         why,
         left,
