@@ -187,7 +187,7 @@ pub fn opened(sys: &Path) -> Option<PathBuf> {
 /// Where it could not be read; a wrong block is an input/output error.
 pub fn read_all(device: &Path) -> Result<u64, RootError> {
     // Without it the reading is as thorough.
-    if rustix::process::nice(19).is_err() {}
+    rustix::process::nice(19).map_or((), drop);
     let failed = |error| RootError::Io {
         path: device.to_owned(),
         error,
@@ -204,7 +204,7 @@ pub fn read_all(device: &Path) -> Result<u64, RootError> {
         };
         let len = std::num::NonZeroU64::new(count);
         // The system's own files are to stay in memory, not these bytes.
-        if rustix::fs::fadvise(&file, at, len, rustix::fs::Advice::DontNeed).is_err() {}
+        rustix::fs::fadvise(&file, at, len, rustix::fs::Advice::DontNeed).unwrap_or_default();
         at += count;
     }
 }
