@@ -187,7 +187,7 @@ pub fn opened(sys: &Path) -> Option<PathBuf> {
 /// Where it could not be read; a wrong block is an input/output error.
 pub fn read_all(device: &Path) -> Result<u64, RootError> {
     // Without it the reading is as thorough.
-    rustix::process::nice(19).map_or((), drop);
+    rustix::process::nice(19).map(drop).unwrap_or_default();
     let failed = |error| RootError::Io {
         path: device.to_owned(),
         error,

@@ -60,6 +60,7 @@ pub fn digest_into(bytes: &[u8], blocks: &mut Vec<Hash>) -> Hash {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may panic")]
 mod tests {
     use super::*;
 
