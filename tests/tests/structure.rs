@@ -92,16 +92,19 @@ const ROOMS: &[CrateRooms] = &[
         &[
             (
                 "delta",
-                &["create", "format", "open", "parallel", "read", "trust"],
+                &[
+                    "create", "format", "open", "parallel", "read", "trust", "verity",
+                ],
             ),
-            ("report", &["format", "hex", "parallel", "read"]),
-            ("create", &["format", "parallel", "trust"]),
-            ("open", &["format", "hex", "parallel", "read"]),
+            ("report", &["format", "hex", "parallel", "read", "verity"]),
+            ("create", &["format", "parallel", "trust", "verity"]),
+            ("open", &["format", "hex", "parallel", "read", "verity"]),
             ("parallel", &[]),
-            ("read", &["format", "hex"]),
+            ("read", &["format", "hex", "verity"]),
             ("trust", &["hex"]),
-            ("format", &["hex"]),
+            ("format", &["hex", "verity"]),
             ("hex", &[]),
+            ("verity", &[]),
         ],
     ),
     (

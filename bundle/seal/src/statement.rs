@@ -57,7 +57,7 @@ impl VerifiedRoot {
     pub const ENCODED_LEN: usize = 40;
 
     /// Returns the data blocks of the image, the last one filled up with zeroes. *Pure.* The
-    /// superblock lies in the block of this number, the tree behind it.
+    /// superblock is in the block of this number, the tree behind it.
     #[must_use]
     pub const fn data_blocks(&self) -> u64 {
         self.len.div_ceil(VERITY_BLOCK)

@@ -34,7 +34,7 @@ struct Begun {
     left: usize,
 }
 
-/// A piece of what lies behind the image, to be written.
+/// A piece of what follows the image, to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreePiece {
     /// Where, in bytes from the beginning of the partition: a multiple of 4096.

@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Bytes that are read at a time.
 const PIECE: u64 = HASHES_PER_BLOCK * BLOCK;
 
-/// Why what lies behind an image is not the tree that was signed.
+/// Why what follows an image is not the tree that was signed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message says what it is")]
 pub enum TreeError {

@@ -1,6 +1,6 @@
 //! Hash of a block, and digest of a chunk: the hash of its blocks' hashes.
 //!
-//! Bytes are hashed once: the digest by which a chunk is verified is made of the very hashes that
+//! Bytes are hashed once: the digest by which a chunk is verified is made of the same hashes that
 //! the tree over the image begins with.
 #![deny(
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Where image, superblock and tree lie in a partition.
+//! Where image, superblock and tree are in a partition.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ pub const BLOCK: u64 = seal::VERITY_BLOCK;
 /// Hashes in a hash block.
 pub const HASHES_PER_BLOCK: u64 = 128;
 
-/// Where a verified image and its tree lie in a partition: the image, zeroes up to a multiple of
+/// Where a verified image and its tree are in a partition: the image, zeroes up to a multiple of
 /// 4096, dm-verity's superblock in a block of its own, and the levels of the tree from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_lie_behind_the_superblock_from_the_top() {
+    fn levels_follow_the_superblock_from_the_top() {
         let layout = Layout::new(129 * BLOCK - 1);
         assert_eq!(layout.data_blocks(), 129);
         assert_eq!(layout.superblock_offset(), 129 * BLOCK);

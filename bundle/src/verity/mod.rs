@@ -7,7 +7,7 @@
 //! behind the image ([`Layout`]).
 //!
 //! - [`digest`]: hash of a block, digest of a chunk.
-//! - [`Layout`]: where everything lies.
+//! - [`Layout`]: where everything is.
 //! - [`TreeBuilder`]: the tree, from block hashes in any order.
 //! - [`check`]: a tree on a medium against a root hash.
 

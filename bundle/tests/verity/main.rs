@@ -161,7 +161,7 @@ fn a_block_that_never_came_is_named() {
     let mut builder = TreeBuilder::new(layout);
     assert_eq!(builder.insert_zeroes(0, UNIT).len(), 1);
     assert!(builder.insert(UNIT, &[[1; 32]; 13]).is_empty());
-    // What lies outside is nothing of the image.
+    // Bytes outside are not part of the image.
     assert!(builder.insert(UNIT + 14, &[[1; 32]; 100]).is_empty());
     assert_eq!(builder.finish().err(), Some(MissingBlock(UNIT + 13)));
 }

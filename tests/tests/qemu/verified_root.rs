@@ -87,7 +87,7 @@ fn a_root_that_was_altered_before_the_start() -> Result<()> {
 
 #[test]
 fn a_hash_tree_that_was_altered_before_the_start() -> Result<()> {
-    // The top of the tree lies behind the superblock.
+    // The top of the tree follows the superblock.
     let top = |blocks: u64| blocks + 1;
     falls_back(
         "verity-tree",

@@ -1,7 +1,8 @@
 //! The only way to write the images of a release.
 
 use super::delta_base::DeltaBase;
-use super::image_location::{ImageLocation, ImageLocations};
+use super::image_location::ImageLocation;
+use super::release_locations::ImageLocations;
 use super::root_tree::RootTree;
 use crate::plan::{Destination, MAX_GUARD, Plan};
 use bootctl::device::BlockDevice;
