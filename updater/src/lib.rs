@@ -12,9 +12,9 @@
 //! | --- | --- |
 //! | [`source`] | file, pipe or HTTP: ranges of bytes, with resume, limits and timeouts |
 //! | [`plan`] | the decision: destinations of the images, or a refusal; pure |
-//! | `error` | [`ApplyError`] and [`Failure`] |
+//! | `error` | [`ApplyError`] and [`ApplyFailure`] |
 //! | [`events`] | what an apply reports while it works |
-//! | `options` | [`Machine`] and [`Options`] in, [`Outcome`] and [`Report`] out |
+//! | `options` | [`TargetMachine`] and [`Options`] in, [`Outcome`] and [`Report`] out |
 //! | `progress`, `worker_pool` | counting bytes; threads that stop |
 //! | `slot` | the partitions of a slot: locations, seal, stored metadata, digests, writer |
 //! | `batch` | chunks, in the portions that are fetched and written; pure |

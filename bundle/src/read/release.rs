@@ -203,7 +203,7 @@ impl Release {
 
     /// Returns the range of the hints of chunk `number` in the bundle file; `None` if it has none.
     /// Takes time proportional to `number`: to look at many chunks, add up
-    /// [`hint_count`](crate::hint_count) instead.
+    /// [`hint_count`] instead.
     #[must_use]
     pub fn chunk_hints(&self, number: usize) -> Option<Range<u64>> {
         if self.hints.is_empty() {

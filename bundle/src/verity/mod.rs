@@ -9,7 +9,7 @@
 //! - [`digest`]: hash of a block, digest of a chunk.
 //! - [`Layout`]: where everything is.
 //! - [`TreeBuilder`]: the tree, from block hashes in any order.
-//! - [`check`]: a tree on a medium against a root hash.
+//! - [`check()`]: a tree on a medium against a root hash.
 
 mod builder;
 mod check;

@@ -28,7 +28,7 @@ pub(super) fn format(stream: &mut BlockStream<'_>, volume_id: u32) -> io::Result
 }
 
 /// Opens the file system on all of the device of `stream`, if its boot sector is one that
-/// [`format`] writes. *Reads.*
+/// [`format()`] writes. *Reads.*
 pub(super) fn open<'a, 'b>(
     stream: &'a mut BlockStream<'b>,
 ) -> io::Result<FileSystem<&'a mut BlockStream<'b>>> {
@@ -52,7 +52,7 @@ pub(super) fn open<'a, 'b>(
     FileSystem::new(stream, FsOptions::new().update_accessed_date(false))
 }
 
-/// Returns the boot sector that [`format`] writes to a device of this size. *Pure.*
+/// Returns the boot sector that [`format()`] writes to a device of this size. *Pure.*
 fn expected_boot_sector(len: u64, sector_size: u32) -> io::Result<Vec<u8>> {
     let device = NullDevice { len, sector_size };
     let mut stream = BlockStream::new(Extent {
