@@ -1,9 +1,10 @@
 //! Firmware with Secure Boot on: a signed stick installs, the signed release commits, and an
-//! unsigned release is refused before a restart into it. The guard's own scenarios are in the lab of
-//! `scripts/test-guard`.
+//! unsigned release is refused before a restart into it; an altered root does not run. The guard's
+//! own scenarios are in the lab of `scripts/test-guard`.
 
 use crate::installed::{blank_disk, install};
 use crate::scenario::{Steps as _, scenario};
+use crate::verified_root::{PANIC, alter};
 use anyhow::{Result, ensure};
 use qemu::{Firmware, Machine};
 use std::fs;
@@ -100,6 +101,13 @@ fn a_signed_release_runs_and_an_unsigned_one_is_refused() -> Result<()> {
         machine.check_fails(&scenario.apply_command("1.1.0"), REFUSED, &[words])?;
         let status = machine.check("rayos-bootctl status --json")?;
         ensure!(status.contains("\"secure_boot\": \"on\""), "{status}");
+        machine.power_off()?;
+
+        alter(scenario, "root-a", 0)?;
+        let machine = scenario.machine().firmware(Firmware::SecureBoot);
+        let mut machine = scenario.start(machine, "altered")?;
+        machine.fatal(&["RAYOS:UP"]);
+        machine.step("an altered root does not run").expect(PANIC)?;
         Ok(())
     })
 }

@@ -15,10 +15,11 @@ const BLOCK: u64 = 4096;
 const LIMIT: Duration = Duration::from_secs(900);
 /// Tries of a release, each of them a boot.
 const TRIES: usize = 3;
-const PANIC: &str = "Kernel panic - not syncing: dm-verity device";
+/// Words of the kernel when it meets a wrong block.
+pub(crate) const PANIC: &str = "Kernel panic - not syncing: dm-verity device";
 
 /// Inverts a byte of the partition `name`, which need not be one that is ever used. *Writes.*
-fn alter(scenario: &Scenario, name: &str, offset: u64) -> Result<()> {
+pub(crate) fn alter(scenario: &Scenario, name: &str, offset: u64) -> Result<()> {
     let image = scenario.image();
     let at = partition(&image, name)?.offset + offset;
     let file = OpenOptions::new().read(true).write(true).open(&image)?;
