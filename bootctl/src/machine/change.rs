@@ -1,7 +1,7 @@
 //! Operations that change the boot record.
 
 use super::open::{Machine, MachineError};
-use crate::boot::reconcile::{self, Report, Warning};
+use crate::boot::reconcile::{self, Facts, Report, Warning};
 use crate::boot::transition::{self, Refusal};
 use crate::state::store::StoreError;
 use record::event::{Event, Kind};
@@ -43,18 +43,30 @@ impl Notice {
 }
 
 impl Machine {
-    /// Brings the boot entries in line with `record`. *Writes.*
+    /// Brings the boot entries in line with `record`, by a bounded number of changes. *Writes.*
     ///
     /// # Power loss
     /// As [`reconcile::run`].
     pub fn reconcile(&self, record: &Record) -> Report {
-        match self.facts() {
-            Some(facts) => reconcile::run(record, self.vars.as_ref(), &facts, self.booted()),
-            None => Report {
+        self.with_facts(|facts| reconcile::run(record, self.vars.as_ref(), facts, self.booted()))
+    }
+
+    /// As [`Machine::reconcile`], until no change is due. *Writes.*
+    ///
+    /// # Power loss
+    /// As [`reconcile::run`].
+    pub fn settle_entries(&self, record: &Record) -> Report {
+        self.with_facts(|facts| reconcile::settle(record, self.vars.as_ref(), facts, self.booted()))
+    }
+
+    fn with_facts(&self, run: impl FnOnce(&Facts) -> Report) -> Report {
+        self.facts().map_or_else(
+            || Report {
                 warning: Some(Warning::NoEsp),
                 ..Report::default()
             },
-        }
+            |facts| run(&facts),
+        )
     }
 
     /// Declares the running release good, and brings the boot entries in line. *Writes*; durable on

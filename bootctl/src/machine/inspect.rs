@@ -1,7 +1,7 @@
 //! All that can be known about a machine.
 
 use super::open::Machine;
-use crate::boot::reconcile::{self, BootVars};
+use crate::boot::reconcile::{self, BootVars, MAX_ACTIONS, Warning};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
@@ -75,10 +75,17 @@ impl Machine {
         let Some(facts) = self.facts() else {
             return Vec::new();
         };
-        reconcile::plan(record, &vars, &facts, self.booted())
-            .iter()
+        let due = reconcile::plan(record, &vars, &facts, self.booted());
+        let listed = due.iter().take(MAX_ACTIONS);
+        let mut found: Vec<String> = listed
             .map(|action| format!("boot entries differ: due: {action}"))
-            .collect()
+            .collect();
+        if let Some(more) = due.len().checked_sub(MAX_ACTIONS).filter(|more| *more > 0) {
+            found.push(format!("boot entries differ: due: {more} more changes"));
+        }
+        let words = vars.unreadable_words();
+        found.extend(words.map(|words| Warning::PartlyUnreadable(words).to_string()));
+        found
     }
 
     /// Returns a warning for each image that Secure Boot, which is on, will not start. *Reads.* The

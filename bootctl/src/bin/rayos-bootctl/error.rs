@@ -39,7 +39,7 @@ pub(crate) enum CommandError {
     Root(#[from] RootError),
     #[error("boot entries: {0}")]
     Variables(VarError),
-    #[error("boot entries: {0}")]
+    #[error("{0}")]
     Entries(reconcile::Warning),
     #[error(transparent)]
     Collect(#[from] CollectError),
