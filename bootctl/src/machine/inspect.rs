@@ -1,10 +1,12 @@
 //! All that can be known about a machine.
 
+use super::change::UNCHECKED;
 use super::open::Machine;
 use crate::boot::reconcile::{self, BootVars, MAX_ACTIONS, Warning};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
+use record::event::{Event, Kind};
 use record::{Choice, Pair, PartitionName, Record, Slot};
 use std::path::Path;
 
@@ -23,6 +25,7 @@ impl Machine {
         warnings.extend(self.damage());
         warnings.extend(self.unverified_root());
         if let Some(record) = &record {
+            warnings.extend(unchecked(record, events.as_deref().unwrap_or_default()));
             warnings.extend(self.entries_due(record));
             if secure_boot == Some(SecureBoot::On) {
                 warnings.extend(self.unsigned_images(record));
@@ -111,6 +114,25 @@ impl Machine {
             })
             .collect()
     }
+}
+
+/// Returns a warning for each Good release whose commit no health check preceded.
+fn unchecked(record: &Record, events: &[Event]) -> Vec<String> {
+    let slots = Slot::ALL.into_iter().filter_map(|slot| {
+        let state = record.slot(slot);
+        let is_commit = |event: &&Event| {
+            event.kind == Kind::Committed
+                && event.subject == Some(Choice::Slot(slot))
+                && event.version == state.release.version
+        };
+        let commit = events.iter().rev().find(is_commit)?;
+        let is_unchecked = state.is_good() && commit.text().starts_with(UNCHECKED);
+        is_unchecked.then(|| {
+            let version = state.release.version;
+            format!("slot {slot} {version} was committed although {UNCHECKED}")
+        })
+    });
+    slots.collect()
 }
 
 /// Collects the errors of what cannot be read.

@@ -6,6 +6,7 @@ use bootctl::efivars::VarError;
 use bootctl::machine::MachineError;
 use bootctl::reconcile;
 use bootctl::store::StoreError;
+use bootctl::sysfs::FindError;
 use bootctl::transition::Refusal;
 use bootctl::verified_root::RootError;
 use cli::ExitStatus;
@@ -76,7 +77,8 @@ impl CommandError {
 fn machine_status(error: &MachineError) -> ExitStatus {
     match error {
         MachineError::NotGuarded => ExitStatus::NotGuarded,
-        MachineError::Refused(Refusal::BelowFloor { .. }) => ExitStatus::Refused,
+        MachineError::Refused(Refusal::BelowFloor { .. })
+        | MachineError::Find(FindError::Twice { .. }) => ExitStatus::Refused,
         MachineError::Refused(_)
         | MachineError::Find(_)
         | MachineError::Open(OpenError::Busy(_)) => ExitStatus::Unavailable,
