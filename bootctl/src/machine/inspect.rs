@@ -5,6 +5,7 @@ use super::open::Machine;
 use crate::boot::reconcile::{self, BootVars, MAX_ACTIONS, Warning};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
+use crate::disk::TableRepair;
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
 use record::event::{Event, Kind};
 use record::{Choice, Pair, PartitionName, Record, Slot};
@@ -50,11 +51,11 @@ impl Machine {
         if matches!(self.store.pair(), Pair::Valid { both: false, .. }) {
             found.push("one of the two copies of the boot record is damaged".to_owned());
         }
-        if let Some(error) = self.disk.primary_error() {
-            found.push(format!(
-                "primary partition table: {error}; the backup is used"
-            ));
-        }
+        found.extend(TableRepair::plan(&self.disk).faults);
+        found.extend(self.disk.extra().map(|(name, partition)| {
+            let number = partition.number;
+            format!("partition {number} has the type of {name}, but is not used")
+        }));
         found
     }
 

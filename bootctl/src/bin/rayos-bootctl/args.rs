@@ -81,7 +81,7 @@ pub(crate) enum Verb {
     },
     /// List the boot entries of the firmware
     Entries(EntriesArgs),
-    /// Repair the boot record and the boot entries
+    /// Repair the partition table, the boot record and the boot entries
     Repair(RepairArgs),
     /// Print the event ring, oldest event first
     Log(EventArgs),
@@ -222,7 +222,7 @@ pub(crate) struct RepairArgs {
     /// Only print what would be done
     #[arg(long)]
     pub(crate) plan: bool,
-    /// Leave the boot record as it is
+    /// Leave the partition table and the boot record as they are
     #[arg(long)]
     pub(crate) entries_only: bool,
     /// The compatible of this machine, for a rebuilt boot record, from which it is missing

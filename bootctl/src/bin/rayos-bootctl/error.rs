@@ -2,6 +2,7 @@
 
 use bootctl::collect::CollectError;
 use bootctl::device::OpenError;
+use bootctl::disk::TableRepairError;
 use bootctl::efivars::VarError;
 use bootctl::machine::MachineError;
 use bootctl::reconcile;
@@ -23,6 +24,8 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Table(#[from] TableRepairError),
     #[error("trust: {0}")]
     Trust(#[from] TrustError),
     #[error("boot record is lost: --trust FILE is required to rebuild it")]

@@ -1,10 +1,12 @@
-//! `repair`: restores a lost or damaged boot record, then brings the boot entries in line.
+//! `repair`: restores damaged copies of the partition table and a lost or damaged boot record, then
+//! brings the boot entries in line.
 
 use super::open;
 use crate::args::{MachineArgs, RepairArgs};
 use crate::error::CommandError;
 use crate::output::{print, warn};
 use bootctl::device::Access;
+use bootctl::disk::TableRepair;
 use bootctl::efivars::VarError;
 use bootctl::evidence::{self, EvidenceError};
 use bootctl::machine::Machine;
@@ -39,7 +41,7 @@ impl RepairedRecord {
     }
 }
 
-/// Repairs the boot record and the boot entries, or prints the plan. *Writes* unless only a plan is
+/// Repairs the partition table, the boot record and the boot entries, or prints the plan. *Writes* unless only a plan is
 /// asked for.
 ///
 /// # Power loss
@@ -55,7 +57,12 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
     let repaired = if options.entries_only {
         RepairedRecord::unchanged(machine.store.read()?)
     } else {
-        repair_record(&machine, options)?
+        let is_table_changed = repair_table(&machine, options)?;
+        let repaired = repair_record(&machine, options)?;
+        RepairedRecord {
+            changed: repaired.changed || is_table_changed,
+            ..repaired
+        }
     };
     let report = if options.plan {
         plan_entries(&machine, &repaired.record)
@@ -83,10 +90,27 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
     let objects = if options.entries_only {
         "the boot entries are"
     } else {
-        "the boot record and the boot entries are"
+        "the partition table, the boot record and the boot entries are"
     };
     print(&format!("nothing to do: {objects} correct"))?;
+    // Such as a second table for which there is no room: a warning has named it.
     Ok(ExitStatus::NothingToDo)
+}
+
+/// Repairs the copies of the partition table. *Writes* unless only a plan is asked for. Returns
+/// whether anything is due.
+fn repair_table(machine: &Machine, options: &RepairArgs) -> Result<bool, CommandError> {
+    let repair = TableRepair::plan(&machine.disk);
+    for fault in &repair.faults {
+        warn(fault);
+    }
+    for change in &repair.changes {
+        print(change)?;
+    }
+    if !options.plan {
+        repair.write(machine.disk.device().as_ref())?;
+    }
+    Ok(!repair.changes.is_empty())
 }
 
 /// Returns the changes that are due, and the warning that a run would end with as far as it is
@@ -119,7 +143,7 @@ fn append_event(
     changes: usize,
 ) -> Result<(), CommandError> {
     if repaired.changed || changes > 0 {
-        let text = format!("record and {changes} boot variables");
+        let text = format!("table, record and {changes} boot variables");
         machine.note(Kind::Repaired, machine.booted(), &text, now())?;
     }
     Ok(())
