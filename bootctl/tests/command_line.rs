@@ -207,6 +207,25 @@ fn entries_are_repaired_kept_and_read_by_efibootmgr() {
         foreign
     );
 
+    // A variable that is cut off stops neither the rest nor the report.
+    let file = bench
+        .vars()
+        .join(format!("Boot0009-{}", bootctl::efivars::EFI_GLOBAL));
+    std::fs::write(&file, [7, 0, 0]).unwrap();
+    for verb in [
+        ["repair", "--plan"],
+        ["repair", "--entries-only"],
+        ["entries", "--verbose"],
+    ] {
+        let (code, out, err) = bench.run(&verb);
+        assert_eq!(code, 1, "{out}");
+        assert!(err.contains("not all checked: Boot0009: "), "{err}");
+        assert!(!out.contains("nothing to do"), "{out}");
+    }
+    let (_, _, err) = bench.run(&["status"]);
+    assert!(err.contains("not all checked: Boot0009: "), "{err}");
+    std::fs::remove_file(&file).unwrap();
+
     // libefivar reads variables from the folder in EFIVARFS_PATH.
     let path = format!("{}/", bench.vars().display());
     let output = Command::new("efibootmgr")

@@ -8,7 +8,7 @@ use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::efivars::{EfiVars as _, MemVars, VarName, Variable};
 use bootctl::evidence::{self, EvidenceError};
-use bootctl::machine::{Machine, MachineError};
+use bootctl::machine::{Machine, MachineError, UNCHECKED};
 use bootctl::store::{RecordStore, StoreError};
 use bootctl::sysfs::{BlockDevices, FindError};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -306,6 +306,53 @@ fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     assert!(
         matches!(&errors, [Some(EvidenceError::Seal(_)), Some(EvidenceError::Refused(error))] if *error == short)
     );
+}
+
+/// A running machine whose slot B has this status, beside a Good slot A.
+fn running_b(host: &Host, status: Status) -> Machine {
+    let disk = host.disk();
+    let good = Status::Good { budget_left: 8 };
+    let record = fixture::holding(fixture::unused(&disk), Slot::A, good, "1.0.0", 1);
+    let record = fixture::holding(record, Slot::B, status, "1.1.0", 2);
+    let store = RecordStore::open(&disk).unwrap();
+    store.initialise(&record).unwrap();
+    let handoff = handoff(&disk);
+    drop((store, disk));
+    host.machine(&handoff).unwrap()
+}
+
+#[test]
+fn a_commit_without_any_check_is_reported() {
+    let host = Host::new();
+    let machine = running_b(&host, Status::Pending { tries_left: 2 });
+    machine.commit_with(1000, UNCHECKED).unwrap();
+    let expected = "slot B 1.1.0 was committed although no health check was there";
+    let warnings = machine.status().warnings;
+    assert!(
+        warnings.iter().any(|words| words == expected),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_slot_that_waits_for_its_checks_gets_its_boots_back_and_one_given_up_is_armed_again() {
+    let host = Host::new();
+    let machine = running_b(&host, Status::Good { budget_left: 1 });
+    machine.excuse().unwrap();
+    let record = machine.store.read().unwrap();
+    let status = Status::Good { budget_left: 7 };
+    assert_eq!(record.slot(Slot::B).status, status);
+    let given_up = record.slot(Slot::A).unbootable(Reason::BudgetExhausted);
+    machine
+        .store
+        .write(&record.with_slot(Slot::A, given_up))
+        .unwrap();
+    let change = machine.rearm(Slot::A, 1000).unwrap();
+    assert_eq!(change.after.slot(Slot::A).status, status);
+    let events = machine.log.events().unwrap();
+    let text = events.last().unwrap().text();
+    assert_eq!(text, "its boot budget was given back by an operator");
+    assert!(!machine.rearm(Slot::A, 1000).unwrap().is_change());
 }
 
 #[test]

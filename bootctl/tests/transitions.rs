@@ -1,8 +1,10 @@
 //! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
-    Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback,
+    EXCUSED_BUDGET, Refusal, TargetSlot, activate, boot_once, commit, disarm, excuse, mark_bad,
+    rearm, rollback,
 };
+use proptest::prelude::*;
 use record::gpt::Partitions;
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
 
@@ -271,4 +273,88 @@ fn one_shots_and_marking_bad_always_leave_a_bootable_slot() {
     );
     assert_eq!(mark_bad(&bad, Slot::A), Ok(bad));
     assert_eq!(mark_bad(&bad, Slot::B), Err(Refusal::LastBootable(Slot::B)));
+}
+
+proptest! {
+    /// Only an exhausted budget is given back, and to no release below the floor; nothing else of
+    /// the record changes, except for a default that cannot be started.
+    #[test]
+    fn a_slot_is_armed_again_only_after_its_budget_ran_out(code in 0_u8..19, index in 0_u64..4, floor in 0_u64..4, is_default: bool) {
+        let reason = Reason::from_code(code);
+        let good = record_with(Status::Good { budget_left: 8 }, Status::Good { budget_left: 8 });
+        let mut state = good.slot(Slot::A).unbootable(reason);
+        state.release.rollback_index = index;
+        let default = if is_default { Slot::A } else { Slot::B };
+        let before = Record { floor, default, ..good.with_slot(Slot::A, state) };
+        match rearm(&before, Slot::A) {
+            Ok(after) => {
+                prop_assert_eq!(reason, Reason::BudgetExhausted);
+                prop_assert!(index >= floor && after.slot(Slot::A).is_good());
+                let again = Record { default, ..after.with_slot(Slot::A, state) };
+                prop_assert_eq!(again, before);
+                prop_assert_eq!(after.default, default);
+                // It has not committed: its fallback is not a target while it runs.
+                let target = TargetSlot::of(&after, Choice::Slot(Slot::A), Slot::B);
+                prop_assert!(matches!(target, Err(Refusal::OnlyFallback { .. })), "{:?}", target);
+                prop_assert_eq!(rearm(&after, Slot::A), Ok(after), "again changes nothing");
+            }
+            Err(Refusal::BelowFloor { .. }) => prop_assert!(index < floor),
+            Err(error) => {
+                prop_assert_eq!(error, Refusal::NotExhausted { slot: Slot::A, reason });
+                prop_assert_ne!(reason, Reason::BudgetExhausted);
+            }
+        }
+    }
+
+    /// Waiting for a check costs a Good slot nothing, and commits nothing.
+    #[test]
+    fn boots_that_wait_for_a_check_are_not_counted(left in 0_u8..9, other in 0_u8..9) {
+        let before = record_with(Status::Good { budget_left: left }, Status::Good { budget_left: other });
+        let after = excuse(&before, Choice::Slot(Slot::A));
+        let expected = Status::Good { budget_left: left.max(EXCUSED_BUDGET) };
+        let state = SlotState { status: expected, ..*before.slot(Slot::A) };
+        prop_assert_eq!(after, before.with_slot(Slot::A, state));
+        let has_committed = TargetSlot::of(&after, Choice::Slot(Slot::A), Slot::B).is_ok();
+        prop_assert_eq!(has_committed, left == 8);
+    }
+}
+
+#[test]
+fn only_a_good_slot_is_excused() {
+    for status in [Status::Unbootable, Status::Pending { tries_left: 1 }] {
+        let before = record_with(status, Status::Good { budget_left: 8 });
+        assert_eq!(excuse(&before, Choice::Slot(Slot::A)), before);
+        assert_eq!(excuse(&before, Choice::Recovery), before);
+    }
+}
+
+#[test]
+fn a_slot_armed_again_replaces_a_default_that_cannot_be_started() {
+    let good = record_with(Status::Good { budget_left: 8 }, Status::Unbootable);
+    let state = good.slot(Slot::A).unbootable(Reason::BudgetExhausted);
+    let before = Record {
+        default: Slot::B,
+        ..good.with_slot(Slot::A, state)
+    };
+    assert_eq!(rearm(&before, Slot::A).unwrap().default, Slot::A);
+}
+
+fn record_with(a: Status, b: Status) -> Record {
+    let record = Record::unused(&Partitions::default());
+    let slots = record.slots.map(|state| SlotState {
+        reason: Reason::None,
+        ..state
+    });
+    let [state_a, state_b] = slots;
+    let slots = [
+        SlotState {
+            status: a,
+            ..state_a
+        },
+        SlotState {
+            status: b,
+            ..state_b
+        },
+    ];
+    Record { slots, ..record }
 }

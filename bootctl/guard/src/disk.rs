@@ -1,7 +1,7 @@
 //! Disks by sector, and our partitions on them.
 
 use record::ReadAt;
-use record::gpt::{self, NoTable, Partition, Partitions};
+use record::gpt::{self, Found, NoTable, Partition};
 
 /// Length of the blocks in which everything is read and written. It is a multiple of the sector
 /// length.
@@ -132,9 +132,9 @@ impl<D: Disk> Source for PartitionSource<'_, D> {
 ///
 /// # Errors
 /// [`NoTable`], with the reason for each copy.
-pub fn partitions<D: Disk>(disk: &D) -> Result<Partitions, NoTable<IoError>> {
+pub fn partitions<D: Disk>(disk: &D) -> Result<Found, NoTable<IoError>> {
     let sector_size = u32::try_from(disk.sector_len()).unwrap_or(u32::MAX);
-    gpt::read(&Bytes(disk), sector_size).map(|table| table.partitions)
+    gpt::read(&Bytes(disk), sector_size).map(|table| table.found)
 }
 
 /// A disk by byte, for a reader that asks for whole sectors.

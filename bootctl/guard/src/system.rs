@@ -64,14 +64,20 @@ pub(crate) fn find<M: Machine>(machine: &mut M) -> BootSource<M::Disk, M::File> 
 }
 
 fn open<D: Disk>(disk: D, own: bool) -> Option<SystemDisk<D>> {
-    let partitions = disk::partitions(&disk).ok()?;
-    let state = partitions.state?;
-    Some(SystemDisk {
+    let found = disk::partitions(&disk).ok()?;
+    let mut system = SystemDisk {
         disk,
-        partitions,
-        state,
+        partitions: found.partitions,
+        state: found.partitions.state?,
         own,
-    })
+    };
+    // Of several partitions with a type of ours, the record names the one that holds the slot.
+    if !found.extra.is_empty()
+        && let Pair::Valid { record, .. } = system.read_record()
+    {
+        system.partitions = found.settled(&record.partition_uuids()).partitions;
+    }
+    Some(system)
 }
 
 impl<D: Disk> SystemDisk<D> {

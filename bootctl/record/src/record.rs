@@ -76,6 +76,20 @@ impl Record {
         Self { slots, ..self }
     }
 
+    /// Returns the PARTUUIDs of the partitions that it was written for: boot and root of both slots,
+    /// and recovery. *Pure.*
+    #[must_use]
+    pub const fn partition_uuids(&self) -> [Guid; 5] {
+        let [a, b] = &self.slots;
+        [
+            a.boot_uuid,
+            b.boot_uuid,
+            a.root_uuid,
+            b.root_uuid,
+            self.recovery_uuid,
+        ]
+    }
+
     /// Returns the block for `copy` (0 or 1). *Pure*; a record has one encoding for each copy.
     #[must_use]
     pub fn encode(&self, copy: u32) -> [u8; RECORD_LEN] {

@@ -1,6 +1,6 @@
 //! The reader of partition tables, on disks that are damaged in one copy or both.
 
-use record::gpt::{self, CopyError, GptError, TableCopy};
+use record::gpt::{self, CopyError, GptError, Search, TableCopy};
 use record::{Guid, PartitionName, ReadAt};
 
 const SECTORS: u64 = 200;
@@ -64,6 +64,16 @@ impl Disk {
     }
 
     fn write(&mut self, lba: u64, other: u64, array_lba: u64) {
+        self.write_header(lba, (lba, other, array_lba), array_lba);
+    }
+
+    /// Writes a copy to sector `at`, with its entries before it, whose positions are these.
+    fn write_at(&mut self, at: u64, lba: u64, other: u64, array_lba: u64) {
+        self.write_header(at, (lba, other, array_lba), at - ARRAY_SECTORS);
+    }
+
+    fn write_header(&mut self, at: u64, positions: (u64, u64, u64), array_at: u64) {
+        let (lba, other, array_lba) = positions;
         let mut array = vec![0; 128 * 128];
         array[..16].copy_from_slice(&PartitionName::State.type_guid().0);
         array[16..32].copy_from_slice(&[lba as u8; 16]);
@@ -80,8 +90,8 @@ impl Disk {
         header[88..92].copy_from_slice(&crc32fast::hash(&array).to_le_bytes());
         let crc = crc32fast::hash(&header).to_le_bytes();
         header[16..20].copy_from_slice(&crc);
-        self.put(lba, &header);
-        self.put(array_lba, &array);
+        self.put(at, &header);
+        self.put(array_at, &array);
     }
 
     fn put(&mut self, lba: u64, bytes: &[u8]) {
@@ -93,8 +103,11 @@ impl Disk {
     /// why the primary was not used.
     fn state(&self) -> Result<(Guid, Option<CopyError<MediumError>>), String> {
         let table = gpt::read(self, self.size).map_err(|error| error.to_string())?;
-        assert_eq!(table.partitions.disk_guid, Guid([9; 16]));
-        Ok((table.partitions.state.unwrap().uuid, table.primary_error))
+        assert_eq!(table.found.partitions.disk_guid, Guid([9; 16]));
+        Ok((
+            table.found.partitions.state.unwrap().uuid,
+            table.primary_error,
+        ))
     }
 }
 
@@ -177,4 +190,102 @@ fn odd_sectors_and_disks_without_room_are_refused_before_they_are_read() {
         bad: Vec::new(),
     };
     assert!(gpt::read(&empty, 512).is_err());
+}
+
+/// A disk of 3 GiB, of which only some places have been written.
+struct Large {
+    /// The small disk at the beginning.
+    image: Disk,
+    backup_lba: u64,
+    reads: std::cell::Cell<u32>,
+}
+
+const LARGE: u64 = 3 << 30;
+
+impl ReadAt for Large {
+    type Error = MediumError;
+
+    fn size(&self) -> u64 {
+        LARGE
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), MediumError> {
+        self.reads.set(self.reads.get() + 1);
+        let moved = self.backup_lba - 199;
+        let lba = offset / 512;
+        if lba < 100 {
+            return self.image.read_at(offset, into);
+        }
+        into.fill(0);
+        if (self.backup_lba - 32..=self.backup_lba).contains(&lba) {
+            return self.image.read_at(offset - moved * 512, into);
+        }
+        Ok(())
+    }
+}
+
+impl Large {
+    /// An image whose backup is in sector `backup_lba`, and whose primary is lost.
+    fn new(backup_lba: u64) -> Self {
+        let mut image = Disk::new(512);
+        image.write(1, backup_lba, 2);
+        // The positions in the backup, and where it is stored in the small image.
+        let mut header = Disk::new(512);
+        header.write_at(199, backup_lba, 1, backup_lba - 32);
+        image.bytes[167 * 512..].copy_from_slice(&header.bytes[167 * 512..]);
+        image.put(1, &[0; 512]);
+        let reads = std::cell::Cell::new(0);
+        Self {
+            image,
+            backup_lba,
+            reads,
+        }
+    }
+
+    fn found(&self, search: Search) -> Option<u64> {
+        let table = gpt::search(self, 512, search).ok()?;
+        assert!(table.primary_error.is_some());
+        Some(table.copy.lba)
+    }
+}
+
+#[test]
+fn the_backup_of_an_image_on_a_larger_disk_is_found_at_a_boundary() {
+    const MIB: u64 = 2048;
+    for (lba, quick) in [(2048 * MIB - 1, true), (1237 * MIB - 1, false)] {
+        let disk = Large::new(lba);
+        assert_eq!(disk.found(Search::Quick).is_some(), quick);
+        assert!(disk.reads.get() < 200, "{} reads", disk.reads.get());
+        assert_eq!(disk.found(Search::Thorough), Some(lba));
+    }
+}
+
+#[test]
+fn a_damaged_primary_and_the_protective_mbr_name_the_backup() {
+    let lba = 12_345;
+    let mut disk = Large::new(lba);
+    disk.image.write(1, lba, 2);
+    disk.image.bytes[512 + 60] ^= 1;
+    assert_eq!(disk.found(Search::Quick), Some(lba));
+
+    let mut disk = Large::new(lba);
+    assert_eq!(disk.found(Search::Quick), None);
+    disk.image.put(0, &[0; 512]);
+    let mut mbr = [0; 512];
+    mbr[450] = 0xee;
+    mbr[454..458].copy_from_slice(&1_u32.to_le_bytes());
+    mbr[458..462].copy_from_slice(&(lba as u32).to_le_bytes());
+    mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+    disk.image.put(0, &mbr);
+    assert_eq!(disk.found(Search::Quick), Some(lba));
+}
+
+#[test]
+fn a_header_that_names_another_primary_is_no_backup() {
+    let mut disk = Disk::new(512);
+    disk.put(1, &[0; 8]);
+    disk.write(199, 7, 167);
+    let error = gpt::read(&disk, 512).unwrap_err();
+    let expected = GptError::Field("position of the other header");
+    assert_eq!(error.backup, CopyError::Gpt(expected));
 }

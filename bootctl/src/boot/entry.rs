@@ -5,7 +5,8 @@
 //!      0      4  attributes; bit 0 is ACTIVE
 //!      4      2  length of the device path list
 //!      6      n  description, UTF-16LE, ending in a zero
-//!    6+n      m  device path list: for ours HD(esp)/File(\EFI\RAYOS\GUARDx.EFI)/End
+//!    6+n      m  device path list: for ours HD(esp)/File(\EFI\RAYOS\GUARDx.EFI)/End; firmware may
+//!              put the path to the disk before HD()
 //!  6+n+m         optional data: for ours a tag of 16 bytes, then 1 for A, 2 for B or 3 for recovery
 //! ```
 #![deny(
@@ -22,6 +23,8 @@ use seal::field::get;
 /// `LOAD_OPTION_ACTIVE`: the firmware starts the entry without being asked.
 pub const ACTIVE: u32 = 1;
 
+/// `LOAD_OPTION_CATEGORY`: a value other than 0 is an application, which no plain boot starts.
+const CATEGORY: u32 = 0x1f00;
 const MEDIA: u8 = 4;
 const HARD_DRIVE: u8 = 1;
 const FILE_PATH: u8 = 4;
@@ -189,13 +192,17 @@ impl LoadOption {
             .find(|choice| label_and_file(*choice).1.eq_ignore_ascii_case(&file))
     }
 
-    /// Returns whether this entry has the same effect as `wanted`. *Pure.* The description may
-    /// differ, because some firmware changes it, and so may the optional data after our tag and its
-    /// byte.
+    /// Returns whether this entry has the same effect as `wanted`. *Pure.* Firmware may change the
+    /// description, the case of the path and the optional data after our tag and its byte, and it
+    /// may put the path to the disk (`PciRoot(..)/Pci(..)/NVMe(..)`) before the partition.
     #[must_use]
     pub fn has_same_effect_as(&self, wanted: &Self) -> bool {
-        self.attributes & ACTIVE == wanted.attributes & ACTIVE
-            && self.device_path == wanted.device_path
+        let flags = |option: &Self| option.attributes & (ACTIVE | CATEGORY);
+        let file = |option: &Self| option.file().map(|file| file.to_ascii_lowercase());
+        flags(self) == flags(wanted)
+            && self.hard_drive().is_some()
+            && self.hard_drive() == wanted.hard_drive()
+            && file(self) == file(wanted)
             && self.optional.starts_with(&wanted.optional)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | `boot_vars` | [`reconcile::BootVars`]: the variables that decide what the firmware starts |
 //! | [`entry`] | `EFI_LOAD_OPTION`: the bytes of a boot entry |
 //! | [`evidence`] | the sealed releases from which a lost boot record is rebuilt |
 //! | [`failure_report`] | why a release failed, from the record and the event ring |
@@ -12,6 +13,7 @@
 //! | [`verified_root`] | the root device whose blocks are verified while they are read |
 //! | [`watch`] | what a running health check reports to other programs |
 
+mod boot_vars;
 pub mod entry;
 pub mod evidence;
 pub mod failure_report;

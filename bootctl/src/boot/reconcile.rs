@@ -10,9 +10,12 @@ use crate::boot::entry::{LoadOption, label_and_file};
 use crate::firmware::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
 use record::gpt::Partition;
 use record::{Choice, Guid, Record, Slot, SlotState, Status};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-/// Maximum number of changes in one run. More of them mean that the firmware undoes them.
+pub use super::boot_vars::BootVars;
+
+/// Maximum number of changes in one automatic run, and in a run for a person beyond one for each
+/// entry that there is. More of them mean that the firmware undoes them.
 pub const MAX_ACTIONS: usize = 12;
 
 const ALL: [Choice; 3] = [
@@ -20,114 +23,6 @@ const ALL: [Choice; 3] = [
     Choice::Slot(Slot::B),
     Choice::Recovery,
 ];
-
-/// The variables that decide what the firmware starts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct BootVars {
-    /// `Boot####` by number, undecoded.
-    pub entries: BTreeMap<u16, Vec<u8>>,
-    /// `BootOrder`; empty if it is absent.
-    pub order: Vec<u16>,
-    /// `BootNext`.
-    pub next: Option<u16>,
-    /// `BootCurrent`: the entry that the firmware reports as started.
-    pub current: Option<u16>,
-}
-
-impl BootVars {
-    /// Reads the variables of a machine. *Reads.*
-    ///
-    /// # Errors
-    /// [`VarError`]. A variable that cannot be read never counts as absent.
-    pub fn read(vars: &dyn EfiVars) -> Result<Self, VarError> {
-        let data = |name: &VarName| Ok(vars.get(name)?.map(|found| found.data));
-        let mut found = Self::default();
-        for name in vars.names()? {
-            let Some(number) = entry_number(&name) else {
-                continue;
-            };
-            if let Some(bytes) = data(&name)? {
-                found.entries.insert(number, bytes);
-            }
-        }
-        let numbers = |name: &str| -> Result<Vec<u16>, VarError> {
-            let bytes = data(&VarName::global(name))?.unwrap_or_default();
-            Ok(bytes
-                .as_chunks::<2>()
-                .0
-                .iter()
-                .map(|number| u16::from_le_bytes(*number))
-                .collect())
-        };
-        found.order = numbers("BootOrder")?;
-        found.next = numbers("BootNext")?.first().copied();
-        found.current = numbers("BootCurrent")?.first().copied();
-        Ok(found)
-    }
-
-    /// Returns the variables after `action`. *Pure.*
-    #[must_use]
-    pub fn after(&self, action: &Action) -> Self {
-        let mut vars = self.clone();
-        match action {
-            Action::PutEntry { number, data, .. } => {
-                vars.entries.insert(*number, data.clone());
-            }
-            Action::DeleteEntry { number, .. } => {
-                vars.entries.remove(number);
-            }
-            Action::SetOrder(order) => vars.order.clone_from(order),
-            Action::SetNext { number, .. } => vars.next = Some(*number),
-            Action::DeleteNext => vars.next = None,
-        }
-        vars
-    }
-
-    /// Returns the numbers of the entries that start our guard for `choice` from one of `esps`, in
-    /// the order in which the firmware tries them.
-    fn ours(&self, choice: Choice, esps: &[Guid]) -> Vec<u16> {
-        let is_ours = |number: &u16| {
-            let option = self
-                .entries
-                .get(number)
-                .and_then(|bytes| LoadOption::parse(bytes).ok());
-            option.is_some_and(|option| {
-                option.starts() == Some(choice)
-                    && option
-                        .hard_drive()
-                        .is_some_and(|drive| esps.contains(&drive.uuid))
-            })
-        };
-        let position = |number: &u16| self.order.iter().position(|listed| listed == number);
-        let mut found: Vec<u16> = self.entries.keys().copied().filter(is_ours).collect();
-        found.sort_by_key(|number| (position(number).unwrap_or(usize::MAX), *number));
-        found
-    }
-
-    /// Returns the lowest number that neither an entry nor the order uses.
-    fn free_number(&self) -> Option<u16> {
-        (0..=u16::MAX)
-            .find(|number| !self.entries.contains_key(number) && !self.order.contains(number))
-    }
-}
-
-/// Returns the number in `Boot####`: exactly four hexadecimal digits in capitals (UEFI 2.10,
-/// 3.1.3).
-fn entry_number(name: &VarName) -> Option<u16> {
-    let digits = name
-        .name
-        .strip_prefix("Boot")
-        .filter(|_| name.vendor == crate::firmware::efivars::EFI_GLOBAL)?;
-    let valid = digits.len() == 4
-        && digits
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F'));
-    if valid {
-        u16::from_str_radix(digits, 16).ok()
-    } else {
-        None
-    }
-}
 
 /// Facts about the disk that boot entries depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +54,13 @@ pub enum Action {
         /// What it started.
         choice: Choice,
     },
+    /// Remove an entry of ours whose number is not written in capitals: firmware may not start it.
+    DeleteMisspelled {
+        /// Name of the variable.
+        name: String,
+        /// What it started.
+        choice: Choice,
+    },
     /// Write `BootOrder`.
     SetOrder(Vec<u16>),
     /// Write `BootNext`, for a release on trial.
@@ -172,18 +74,30 @@ pub enum Action {
     DeleteNext,
 }
 
+impl Action {
+    /// Returns the name of the variable that changes. *Pure.*
+    #[must_use]
+    pub fn variable(&self) -> String {
+        match self {
+            Self::PutEntry { number, .. } | Self::DeleteEntry { number, .. } => {
+                format!("Boot{number:04X}")
+            }
+            Self::DeleteMisspelled { name, .. } => name.clone(),
+            Self::SetOrder(_) => "BootOrder".to_owned(),
+            Self::SetNext { .. } | Self::DeleteNext => "BootNext".to_owned(),
+        }
+    }
+}
+
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::PutEntry { number, choice, .. } => {
                 write!(f, "write Boot{number:04X}, {}", label_and_file(*choice).0)
             }
-            Self::DeleteEntry { number, choice } => {
-                write!(
-                    f,
-                    "remove Boot{number:04X}, a stale entry for {}",
-                    label_and_file(*choice).0
-                )
+            Self::DeleteEntry { choice, .. } | Self::DeleteMisspelled { choice, .. } => {
+                let (name, label) = (self.variable(), label_and_file(*choice).0);
+                write!(f, "remove {name}, a stale entry for {label}")
             }
             Self::SetOrder(order) => {
                 f.write_str("write BootOrder:")?;
@@ -214,10 +128,12 @@ pub fn next_action(
     facts: &Facts,
     booted: Option<Choice>,
 ) -> Option<Action> {
+    // Stale entries last: each of the others matters to the next boot, and the order no longer
+    // names what is removed.
     put_missing(vars, facts)
-        .or_else(|| delete_stale(vars, facts))
         .or_else(|| set_order(record, vars, facts))
-        .or_else(|| set_next(record, vars, facts, booted?))
+        .or_else(|| set_next(record, vars, facts, booted))
+        .or_else(|| delete_stale(vars, facts))
 }
 
 fn put_missing(vars: &BootVars, facts: &Facts) -> Option<Action> {
@@ -254,24 +170,43 @@ fn entry_of(vars: &BootVars, facts: &Facts, choice: Choice) -> Option<u16> {
         .find(|number| has_same_effect(vars, *number, &wanted))
 }
 
-fn delete_stale(vars: &BootVars, facts: &Facts) -> Option<Action> {
-    ALL.into_iter().find_map(|choice| {
+/// Returns the numbers of our entries that are not needed: second ones for the same choice, and
+/// those of an installation that no longer exists.
+fn stale(vars: &BootVars, facts: &Facts) -> impl Iterator<Item = (u16, Choice)> {
+    let esps = all_esps(facts);
+    ALL.into_iter().flat_map(move |choice| {
         let keep = entry_of(vars, facts, choice);
-        let esps = [&[facts.esp.uuid], facts.retired.as_slice()].concat();
-        let stale = vars
-            .ours(choice, &esps)
-            .into_iter()
-            .find(|number| Some(*number) != keep)?;
-        Some(Action::DeleteEntry {
-            number: stale,
-            choice,
-        })
+        let ours = vars.ours(choice, &esps).into_iter();
+        ours.filter(move |number| Some(*number) != keep)
+            .map(move |number| (number, choice))
+    })
+}
+
+fn all_esps(facts: &Facts) -> Vec<Guid> {
+    [&[facts.esp.uuid], facts.retired.as_slice()].concat()
+}
+
+/// An order that cannot be read may name any of them, so none is removed then.
+fn delete_stale(vars: &BootVars, facts: &Facts) -> Option<Action> {
+    if vars.unreadable.contains_key("BootOrder") {
+        return None;
+    }
+    let stale = stale(vars, facts)
+        .next()
+        .map(|(number, choice)| Action::DeleteEntry { number, choice });
+    stale.or_else(|| {
+        let (name, choice) = vars.misspelled_of_ours(&all_esps(facts))?;
+        let name = name.clone();
+        Some(Action::DeleteMisspelled { name, choice })
     })
 }
 
 /// The order is: Good slots, the default first; the other slots; recovery; foreign entries in their
-/// present order.
+/// present order, also those that are missing or listed twice. An order that cannot be read stays.
 fn set_order(record: &Record, vars: &BootVars, facts: &Facts) -> Option<Action> {
+    if vars.unreadable.contains_key("BootOrder") {
+        return None;
+    }
     let mut slots = [record.default, record.default.other()];
     slots.sort_by_key(|slot| rank(record.slot(*slot)));
     let choices = slots
@@ -281,11 +216,12 @@ fn set_order(record: &Record, vars: &BootVars, facts: &Facts) -> Option<Action> 
     let ours: Vec<u16> = choices
         .filter_map(|choice| entry_of(vars, facts, choice))
         .collect();
+    let stale: BTreeSet<u16> = stale(vars, facts).map(|(number, _)| number).collect();
     let foreign = vars
         .order
         .iter()
         .copied()
-        .filter(|number| !ours.contains(number));
+        .filter(|number| !ours.contains(number) && !stale.contains(number));
     let order: Vec<u16> = ours.iter().copied().chain(foreign).collect();
     (order != vars.order).then_some(Action::SetOrder(order))
 }
@@ -298,8 +234,15 @@ const fn rank(state: &SlotState) -> u8 {
     }
 }
 
-/// Sets `BootNext` for a trial that is not running yet. A value that another program set stays.
-fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> Option<Action> {
+/// Sets `BootNext` for a trial that is not running yet. A value that another program set stays, and
+/// so does one that cannot be read.
+fn set_next(
+    record: &Record,
+    vars: &BootVars,
+    facts: &Facts,
+    booted: Option<Choice>,
+) -> Option<Action> {
+    let booted = booted.filter(|_| !vars.unreadable.contains_key("BootNext"))?;
     let on_trial = |slot: &Slot| {
         record.slot(*slot).is_bootable()
             && !record.slot(*slot).is_good()
@@ -309,17 +252,21 @@ fn set_next(record: &Record, vars: &BootVars, facts: &Facts, booted: Choice) -> 
         .into_iter()
         .find(on_trial);
     let wanted = trial.and_then(|slot| {
-        Some((
-            entry_of(vars, facts, Choice::Slot(slot))?,
-            Choice::Slot(slot),
-        ))
+        let choice = Choice::Slot(slot);
+        Some((entry_of(vars, facts, choice)?, choice))
     });
+    let esps = all_esps(facts);
     let is_ours = |number| {
         ALL.into_iter()
-            .any(|choice| entry_of(vars, facts, choice) == Some(number))
+            .any(|choice| vars.ours(choice, &esps).contains(&number))
+    };
+    // One that cannot be read may be another program's.
+    let is_there = |number: u16| {
+        let name = format!("Boot{number:04X}");
+        vars.entries.contains_key(&number) || vars.unreadable.contains_key(&name)
     };
     match (vars.next, wanted) {
-        (Some(next), _) if !is_ours(next) && vars.entries.contains_key(&next) => None,
+        (Some(next), _) if !is_ours(next) && is_there(next) => None,
         (Some(next), Some((number, _))) if next == number => None,
         (_, Some((number, choice))) => Some(Action::SetNext { number, choice }),
         (Some(next), None) if is_ours(next) => Some(Action::DeleteNext),
@@ -337,14 +284,33 @@ pub fn plan(
 ) -> Vec<Action> {
     let mut vars = vars.clone();
     let mut actions = Vec::new();
+    let limit = Limit::Settled.actions(&vars);
     while let Some(action) = next_action(record, &vars, facts, booted) {
-        vars = vars.after(&action);
+        vars.apply(&action);
         actions.push(action);
-        if actions.len() >= MAX_ACTIONS {
+        if actions.len() >= limit {
             break;
         }
     }
     actions
+}
+
+/// How many changes a run may make.
+#[derive(Clone, Copy)]
+enum Limit {
+    /// [`MAX_ACTIONS`]: a boot must not wait for hundreds of writes, nor wear the store down.
+    Boot,
+    /// As many as a person's repair may need: one for each entry, and [`MAX_ACTIONS`] more.
+    Settled,
+}
+
+impl Limit {
+    fn actions(self, vars: &BootVars) -> usize {
+        match self {
+            Self::Boot => MAX_ACTIONS,
+            Self::Settled => MAX_ACTIONS + vars.entries.len() + vars.misspelled.len(),
+        }
+    }
 }
 
 /// A problem with the firmware's variables. The machine still boots, because the guard needs no
@@ -365,9 +331,15 @@ pub enum Warning {
     /// The firmware accepted a change but did not make it.
     #[error("boot entries not repaired: the firmware accepted but did not make the change: {0}")]
     Ignored(Action),
-    /// More than [`MAX_ACTIONS`] changes were due.
-    #[error("boot entries not repaired: more changes are due after {MAX_ACTIONS}")]
-    NotSettled,
+    /// Some of the variables cannot be read. The rest is in line.
+    #[error("boot entries not all checked: {0}")]
+    PartlyUnreadable(String),
+    /// More changes were due than the run may make.
+    #[error("boot entries not repaired: more changes are due after {0}")]
+    NotSettled(usize),
+    /// All numbers of entries are in use.
+    #[error("boot entries not repaired: no number is free")]
+    NoNumber,
     /// The disk has no EFI system partition.
     #[error("boot entries not checked: the disk has no EFI system partition")]
     NoEsp,
@@ -382,33 +354,73 @@ pub struct Report {
     pub warning: Option<Warning>,
 }
 
-/// Brings the boot entries in line with the record. *Writes* one variable at a time; each is
-/// durable when it returns.
+/// Brings the boot entries in line with the record, by at most [`MAX_ACTIONS`] changes. *Writes* one
+/// variable at a time; each is durable when it returns.
 ///
 /// # Power loss
 /// Leaves the first few of the changes; the next run makes the rest.
 pub fn run(record: &Record, vars: &dyn EfiVars, facts: &Facts, booted: Option<Choice>) -> Report {
-    let mut report = Report::default();
-    report.warning = loop {
-        let now = match BootVars::read(vars) {
-            Ok(now) => now,
-            Err(error) => break Some(Warning::Unreadable(error)),
+    let mut done = Vec::new();
+    let warning = make_changes(record, vars, facts, booted, Limit::Boot, &mut done).err();
+    Report { done, warning }
+}
+
+/// As [`run`], for a person who waits for it: by as many changes as there are entries, and
+/// [`MAX_ACTIONS`] more. *Writes* one variable at a time; each is durable when it returns.
+///
+/// # Power loss
+/// As [`run`].
+pub fn settle(
+    record: &Record,
+    vars: &dyn EfiVars,
+    facts: &Facts,
+    booted: Option<Choice>,
+) -> Report {
+    let mut done = Vec::new();
+    let warning = make_changes(record, vars, facts, booted, Limit::Settled, &mut done).err();
+    Report { done, warning }
+}
+
+fn make_changes(
+    record: &Record,
+    vars: &dyn EfiVars,
+    facts: &Facts,
+    booted: Option<Choice>,
+    limit: Limit,
+    done: &mut Vec<Action>,
+) -> Result<(), Warning> {
+    let read = || BootVars::read(vars).map_err(Warning::Unreadable);
+    let mut now = read()?;
+    let limit = limit.actions(&now);
+    loop {
+        let action = match next_action(record, &now, facts, booted) {
+            Some(action) => action,
+            None if done.is_empty() => break,
+            // Firmware may have changed other variables as well.
+            None => {
+                now = read()?;
+                match next_action(record, &now, facts, booted) {
+                    Some(action) => action,
+                    None => break,
+                }
+            }
         };
-        let Some(action) = next_action(record, &now, facts, booted) else {
-            break None;
-        };
-        if report.done.contains(&action) {
-            break Some(Warning::Ignored(action));
+        if done.contains(&action) {
+            return Err(Warning::Ignored(action));
         }
-        if report.done.len() >= MAX_ACTIONS {
-            break Some(Warning::NotSettled);
+        if done.len() >= limit {
+            return Err(Warning::NotSettled(limit));
         }
         if let Err(error) = perform(vars, &action) {
-            break Some(Warning::Refused { action, error });
+            return Err(Warning::Refused { action, error });
         }
-        report.done.push(action);
-    };
-    report
+        // Read back: what the firmware has now, not what it was given.
+        now.refresh(vars, &action.variable())
+            .map_err(Warning::Unreadable)?;
+        done.push(action);
+    }
+    now.unreadable_words()
+        .map_or(Ok(()), |words| Err(Warning::PartlyUnreadable(words)))
 }
 
 /// Requests `choice` for the next boot only, through the firmware: brings the entries in line as
@@ -429,13 +441,15 @@ pub fn ask_next(
     facts: &Facts,
     choice: Choice,
 ) -> Result<(), Warning> {
-    if let Some(warning) = run(record, vars, facts, None).warning {
-        return Err(warning);
-    }
+    let warning = run(record, vars, facts, None).warning;
     let read = || BootVars::read(vars).map_err(Warning::Unreadable);
-    // A run without a warning leaves an entry for each choice.
-    let Some(number) = entry_of(&read()?, facts, choice) else {
-        return Err(Warning::NotSettled);
+    let number = match (entry_of(&read()?, facts, choice), warning) {
+        // Neither stale copies nor an odd variable prevents this boot.
+        (Some(number), None | Some(Warning::NotSettled(_) | Warning::PartlyUnreadable(_))) => {
+            number
+        }
+        (_, Some(warning)) => return Err(warning),
+        (None, None) => return Err(Warning::NoNumber),
     };
     let action = Action::SetNext { number, choice };
     if let Err(error) = perform(vars, &action) {
@@ -456,28 +470,25 @@ pub fn ask_next(
 /// # Power loss
 /// Leaves the old value or the new one.
 pub fn perform(vars: &dyn EfiVars, action: &Action) -> Result<(), VarError> {
-    let set = |name: &str, data: Vec<u8>| {
+    let set = |data: Vec<u8>| {
         vars.set(
-            &VarName::global(name),
+            &VarName::global(action.variable()),
             &Variable {
                 attributes: PERSISTENT,
                 data,
             },
         )
     };
+    let delete = || vars.delete(&VarName::global(action.variable()));
     match action {
-        Action::PutEntry { number, data, .. } => set(&format!("Boot{number:04X}"), data.clone()),
-        Action::DeleteEntry { number, .. } => {
-            vars.delete(&VarName::global(format!("Boot{number:04X}")))
+        Action::PutEntry { data, .. } => set(data.clone()),
+        Action::DeleteEntry { .. } | Action::DeleteMisspelled { .. } | Action::DeleteNext => {
+            delete()
         }
-        Action::SetOrder(order) => set(
-            "BootOrder",
-            order
-                .iter()
-                .flat_map(|number| number.to_le_bytes())
-                .collect(),
-        ),
-        Action::SetNext { number, .. } => set("BootNext", number.to_le_bytes().to_vec()),
-        Action::DeleteNext => vars.delete(&VarName::global("BootNext")),
+        Action::SetOrder(order) => set(order
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect()),
+        Action::SetNext { number, .. } => set(number.to_le_bytes().to_vec()),
     }
 }

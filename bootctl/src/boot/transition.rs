@@ -6,6 +6,10 @@ use record::{Choice, GOOD_BUDGET, Reason, Record, Release, Slot, SlotState, Stat
 /// Maximum number of tries that a release can be granted.
 pub const MAX_TRIES: u8 = 15;
 
+/// Boot budget of a Good slot that was excused or re-armed. It is less than a commit grants: such a
+/// slot has not committed in this boot, so its fallback must not be overwritten.
+pub const EXCUSED_BUDGET: u8 = GOOD_BUDGET - 1;
+
 /// Why a transition is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -53,6 +57,14 @@ pub enum Refusal {
     /// Only a slot that is Good can be repaired and be Good afterwards.
     #[error("slot {0} is not Good: apply the bundle to it instead of repairing it")]
     NotGood(Slot),
+    /// Only a slot whose boot budget ran out can be armed again.
+    #[error("slot {slot} was not given up for its boot budget: {}", reason.words())]
+    NotExhausted {
+        /// The slot.
+        slot: Slot,
+        /// Why it cannot be started.
+        reason: Reason,
+    },
     /// Recovery is running, and recovery is never committed.
     #[error("recovery is running, not a slot")]
     NotASlot,
@@ -350,6 +362,67 @@ pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
         return Err(Refusal::LastBootable(slot));
     }
     Ok(retire(record, slot, Reason::MarkedBad))
+}
+
+/// Returns the record in which `slot` is Good again after its boot budget ran out. *Pure.* It becomes
+/// the default if the default cannot be started. A slot that can be started does not change.
+///
+/// The release has committed before: an exhausted budget shows that it did not reach its commit, not
+/// that it is another one.
+///
+/// # Errors
+/// [`Refusal::NotExhausted`] if it is Unbootable for another reason, [`Refusal::BelowFloor`].
+pub fn rearm(record: &Record, slot: Slot) -> Result<Record, Refusal> {
+    let state = *record.slot(slot);
+    if state.is_bootable() {
+        return Ok(*record);
+    }
+    if (state.status, state.reason) != (Status::Unbootable, Reason::BudgetExhausted) {
+        let reason = state.reason;
+        return Err(Refusal::NotExhausted { slot, reason });
+    }
+    let index = state.release.rollback_index;
+    if index < record.floor {
+        let floor = record.floor;
+        return Err(Refusal::BelowFloor { index, floor });
+    }
+    let good = SlotState {
+        status: Status::Good {
+            budget_left: EXCUSED_BUDGET,
+        },
+        reason: Reason::None,
+        ..state
+    };
+    let default = if record.slot(record.default).status == Status::Unbootable {
+        slot
+    } else {
+        record.default
+    };
+    Ok(Record {
+        default,
+        ..record.with_slot(slot, good)
+    })
+}
+
+/// Returns the record in which the boots that `booted` did not commit no longer count. *Pure.*
+///
+/// It is for a Good release that runs but waits for its health checks, often for something outside
+/// the machine. Nothing else changes: a trial, recovery, and a slot that was given up stay.
+#[must_use]
+pub fn excuse(record: &Record, booted: Choice) -> Record {
+    let Choice::Slot(slot) = booted else {
+        return *record;
+    };
+    let state = *record.slot(slot);
+    match state.status {
+        Status::Good { budget_left } if budget_left < EXCUSED_BUDGET => {
+            let status = Status::Good {
+                budget_left: EXCUSED_BUDGET,
+            };
+            record.with_slot(slot, SlotState { status, ..state })
+        }
+        _ => *record,
+    }
 }
 
 /// Returns the record in which `slot` is Unbootable, and neither the default (if possible) nor

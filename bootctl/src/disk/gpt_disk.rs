@@ -2,7 +2,7 @@
 
 use crate::disk::device::BlockDevice;
 use crate::disk::window::Window;
-use record::gpt::{self, CopyError, NoTable, Partition, Partitions};
+use record::gpt::{self, CopyError, Found, NoTable, Partition, Partitions, Search, TableCopy};
 use record::{Guid, PartitionName, Slot};
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,8 @@ pub enum DiskError {
 #[derive(Clone)]
 pub struct Disk {
     device: Arc<dyn BlockDevice>,
-    partitions: Partitions,
+    found: Found,
+    copy: Arc<TableCopy>,
     primary_error: Option<Arc<CopyError<io::Error>>>,
 }
 
@@ -39,12 +40,42 @@ impl Disk {
     /// # Errors
     /// [`DiskError::NoTable`] if neither copy can be used.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self, DiskError> {
-        let table = gpt::read(device.as_ref(), device.sector_size()).map_err(DiskError::NoTable)?;
+        Self::search(device, Search::Quick)
+    }
+
+    /// As [`Disk::open`], with this search for the backup copy. *Reads.*
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn search(device: Arc<dyn BlockDevice>, search: Search) -> Result<Self, DiskError> {
+        let table = gpt::search(device.as_ref(), device.sector_size(), search);
+        let table = table.map_err(DiskError::NoTable)?;
         Ok(Self {
             device,
-            partitions: table.partitions,
+            found: table.found,
+            copy: Arc::new(table.copy),
             primary_error: table.primary_error.map(Arc::new),
         })
+    }
+
+    /// Returns the disk with these partitions, where several have the same type of ours. *Pure.*
+    #[must_use]
+    pub fn settled(mut self, uuids: &[Guid]) -> Self {
+        self.found = self.found.settled(uuids);
+        self
+    }
+
+    /// Returns the partitions that have a type of ours but are not used; those of EFI system
+    /// partitions are not listed, because other systems have some. *Pure.*
+    pub fn extra(&self) -> impl Iterator<Item = (PartitionName, Partition)> + '_ {
+        let extra = self.found.extra.iter().copied();
+        extra.filter(|(name, _)| *name != PartitionName::Esp)
+    }
+
+    /// Returns the copy of the partition table that was read. *Pure.*
+    #[must_use]
+    pub fn table_copy(&self) -> &TableCopy {
+        &self.copy
     }
 
     /// Returns the device. *Pure.*
@@ -56,13 +87,13 @@ impl Disk {
     /// Returns the GUID of the disk. *Pure.*
     #[must_use]
     pub const fn guid(&self) -> Guid {
-        self.partitions.disk_guid
+        self.found.partitions.disk_guid
     }
 
     /// Returns our partitions. *Pure.*
     #[must_use]
     pub const fn partitions(&self) -> &Partitions {
-        &self.partitions
+        &self.found.partitions
     }
 
     /// Returns why the backup copy of the partition table was used; `None` if the primary was used.
@@ -95,7 +126,12 @@ impl Disk {
     /// # Errors
     /// [`DiskError::Missing`], [`DiskError::Beyond`].
     pub fn partition(&self, name: PartitionName) -> Result<Window, DiskError> {
-        self.window(self.partitions.get(name).ok_or(DiskError::Missing(name))?)
+        self.window(
+            self.found
+                .partitions
+                .get(name)
+                .ok_or(DiskError::Missing(name))?,
+        )
     }
 
     /// Returns the state partition. *Pure.*
@@ -142,12 +178,12 @@ impl Disk {
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
-            partitions,
+            found,
             primary_error,
             ..
         } = self;
         f.debug_struct("Disk")
-            .field("partitions", partitions)
+            .field("found", found)
             .field("primary_error", primary_error)
             .finish_non_exhaustive()
     }

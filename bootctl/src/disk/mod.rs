@@ -4,11 +4,14 @@
 //! | --- | --- |
 //! | [`device`] | [`device::BlockDevice`], the seam to a disk, and its implementations |
 //! | `gpt_disk` | [`Disk`]: a device whose partition table was read |
+//! | `table_repair` | [`TableRepair`]: the copies of the table, repaired from one of them |
 //! | `window` | [`Window`]: the bytes of one partition |
 
 pub mod device;
 mod gpt_disk;
+mod table_repair;
 mod window;
 
 pub use gpt_disk::{Disk, DiskError};
+pub use table_repair::{TableRepair, TableRepairError};
 pub use window::Window;

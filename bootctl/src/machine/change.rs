@@ -1,11 +1,14 @@
 //! Operations that change the boot record.
 
 use super::open::{Machine, MachineError};
-use crate::boot::reconcile::{self, Report, Warning};
+use crate::boot::reconcile::{self, Facts, Report, Warning};
 use crate::boot::transition::{self, Refusal};
 use crate::state::store::StoreError;
 use record::event::{Event, Kind};
 use record::{Choice, Record, Slot, Text64};
+
+/// Text of the event when a release was committed without any health check.
+pub const UNCHECKED: &str = "no health check was there";
 
 /// Result of an operation.
 #[derive(Debug)]
@@ -43,18 +46,30 @@ impl Notice {
 }
 
 impl Machine {
-    /// Brings the boot entries in line with `record`. *Writes.*
+    /// Brings the boot entries in line with `record`, by a bounded number of changes. *Writes.*
     ///
     /// # Power loss
     /// As [`reconcile::run`].
     pub fn reconcile(&self, record: &Record) -> Report {
-        match self.facts() {
-            Some(facts) => reconcile::run(record, self.vars.as_ref(), &facts, self.booted()),
-            None => Report {
+        self.with_facts(|facts| reconcile::run(record, self.vars.as_ref(), facts, self.booted()))
+    }
+
+    /// As [`Machine::reconcile`], until no change is due. *Writes.*
+    ///
+    /// # Power loss
+    /// As [`reconcile::run`].
+    pub fn settle_entries(&self, record: &Record) -> Report {
+        self.with_facts(|facts| reconcile::settle(record, self.vars.as_ref(), facts, self.booted()))
+    }
+
+    fn with_facts(&self, run: impl FnOnce(&Facts) -> Report) -> Report {
+        self.facts().map_or_else(
+            || Report {
                 warning: Some(Warning::NoEsp),
                 ..Report::default()
             },
-        }
+            |facts| run(&facts),
+        )
     }
 
     /// Declares the running release good, and brings the boot entries in line. *Writes*; durable on
@@ -66,11 +81,24 @@ impl Machine {
     /// # Power loss
     /// Leaves the release on trial, or committed in one copy of the record or in both.
     pub fn commit(&self, time: u64) -> Result<Change, MachineError> {
+        self.commit_with(time, "")
+    }
+
+    /// As [`Machine::commit`]; the event of a first commit has `text`, such as [`UNCHECKED`].
+    /// *Writes*; durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    ///
+    /// # Power loss
+    /// As [`Machine::commit`].
+    pub fn commit_with(&self, time: u64, text: &'static str) -> Result<Change, MachineError> {
         let booted = self.require_booted()?;
         let is_first =
             |before: &Record| matches!(booted, Choice::Slot(slot) if !before.slot(slot).is_good());
         self.change(time, booted, |before| {
-            let notice = is_first(before).then_some(Notice::new(Kind::Committed));
+            let kind = Kind::Committed;
+            let notice = is_first(before).then_some(Notice { kind, text });
             Ok((transition::commit(before, booted)?, notice))
         })
     }
@@ -146,6 +174,39 @@ impl Machine {
             let notice = Notice::new(Kind::MarkedBad);
             Ok((transition::mark_bad(before, slot)?, Some(notice)))
         })
+    }
+
+    /// Makes `slot` startable again, which was given up because its boot budget ran out. *Writes*;
+    /// durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    ///
+    /// # Power loss
+    /// Leaves the record with or without the change.
+    pub fn rearm(&self, slot: Slot, time: u64) -> Result<Change, MachineError> {
+        self.change(time, Choice::Slot(slot), |before| {
+            let notice = Notice {
+                kind: Kind::Note,
+                text: "its boot budget was given back by an operator",
+            };
+            Ok((transition::rearm(before, slot)?, Some(notice)))
+        })
+    }
+
+    /// Gives back the boots that the running Good release did not commit, because it waits for its
+    /// health checks. *Writes*; durable on return.
+    ///
+    /// # Errors
+    /// [`MachineError`].
+    ///
+    /// # Power loss
+    /// Leaves the record with or without the change.
+    pub fn excuse(&self) -> Result<(), MachineError> {
+        let booted = self.require_booted()?;
+        self.store
+            .update(|before| Ok::<_, StoreError>(transition::excuse(before, booted)))?;
+        Ok(())
     }
 
     /// Appends an event about `subject`, with its release and the sequence number of the record.

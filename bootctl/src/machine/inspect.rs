@@ -1,10 +1,13 @@
 //! All that can be known about a machine.
 
+use super::change::UNCHECKED;
 use super::open::Machine;
-use crate::boot::reconcile::{self, BootVars};
+use crate::boot::reconcile::{self, BootVars, MAX_ACTIONS, Warning};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
+use crate::disk::TableRepair;
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
+use record::event::{Event, Kind};
 use record::{Choice, Pair, PartitionName, Record, Slot};
 use std::path::Path;
 
@@ -23,6 +26,7 @@ impl Machine {
         warnings.extend(self.damage());
         warnings.extend(self.unverified_root());
         if let Some(record) = &record {
+            warnings.extend(unchecked(record, events.as_deref().unwrap_or_default()));
             warnings.extend(self.entries_due(record));
             if secure_boot == Some(SecureBoot::On) {
                 warnings.extend(self.unsigned_images(record));
@@ -47,11 +51,11 @@ impl Machine {
         if matches!(self.store.pair(), Pair::Valid { both: false, .. }) {
             found.push("one of the two copies of the boot record is damaged".to_owned());
         }
-        if let Some(error) = self.disk.primary_error() {
-            found.push(format!(
-                "primary partition table: {error}; the backup is used"
-            ));
-        }
+        found.extend(TableRepair::plan(&self.disk).faults);
+        found.extend(self.disk.extra().map(|(name, partition)| {
+            let number = partition.number;
+            format!("partition {number} has the type of {name}, but is not used")
+        }));
         found
     }
 
@@ -75,10 +79,17 @@ impl Machine {
         let Some(facts) = self.facts() else {
             return Vec::new();
         };
-        reconcile::plan(record, &vars, &facts, self.booted())
-            .iter()
+        let due = reconcile::plan(record, &vars, &facts, self.booted());
+        let listed = due.iter().take(MAX_ACTIONS);
+        let mut found: Vec<String> = listed
             .map(|action| format!("boot entries differ: due: {action}"))
-            .collect()
+            .collect();
+        if let Some(more) = due.len().checked_sub(MAX_ACTIONS).filter(|more| *more > 0) {
+            found.push(format!("boot entries differ: due: {more} more changes"));
+        }
+        let words = vars.unreadable_words();
+        found.extend(words.map(|words| Warning::PartlyUnreadable(words).to_string()));
+        found
     }
 
     /// Returns a warning for each image that Secure Boot, which is on, will not start. *Reads.* The
@@ -104,6 +115,25 @@ impl Machine {
             })
             .collect()
     }
+}
+
+/// Returns a warning for each Good release whose commit no health check preceded.
+fn unchecked(record: &Record, events: &[Event]) -> Vec<String> {
+    let slots = Slot::ALL.into_iter().filter_map(|slot| {
+        let state = record.slot(slot);
+        let is_commit = |event: &&Event| {
+            event.kind == Kind::Committed
+                && event.subject == Some(Choice::Slot(slot))
+                && event.version == state.release.version
+        };
+        let commit = events.iter().rev().find(is_commit)?;
+        let is_unchecked = state.is_good() && commit.text().starts_with(UNCHECKED);
+        is_unchecked.then(|| {
+            let version = state.release.version;
+            format!("slot {slot} {version} was committed although {UNCHECKED}")
+        })
+    });
+    slots.collect()
 }
 
 /// Collects the errors of what cannot be read.

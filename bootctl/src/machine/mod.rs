@@ -10,5 +10,5 @@ mod change;
 mod inspect;
 mod open;
 
-pub use change::Change;
+pub use change::{Change, UNCHECKED};
 pub use open::{Machine, MachineError, handoff};

@@ -8,7 +8,8 @@ use crate::firmware::efivars::{EfiVars, VarError, VarName};
 use crate::state::log::EventLog;
 use crate::state::store::{RecordStore, StoreError};
 use crate::sysfs::{BlockDevices, DiskNode, FindError};
-use record::{Choice, Handoff, VENDOR};
+use record::gpt::Search;
+use record::{Choice, Handoff, Pair, VENDOR};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -116,11 +117,17 @@ impl Machine {
     /// [`MachineError`].
     pub fn open(path: &Path, vars: Box<dyn EfiVars>, access: Access) -> Result<Self, MachineError> {
         let device = open_when_free(path, access)?;
-        let disk = Disk::open(Arc::new(device)).map_err(|source| MachineError::Disk {
+        let disk = Disk::search(Arc::new(device), Search::Thorough);
+        let disk = disk.map_err(|source| MachineError::Disk {
             path: path.to_owned(),
             source,
         })?;
         let store = RecordStore::open(&disk)?;
+        // Of several partitions with a type of ours, the record names the one that holds the slot.
+        let disk = match store.pair() {
+            Pair::Valid { record, .. } => disk.settled(&record.partition_uuids()),
+            _ => disk,
+        };
         let log = EventLog::open(&disk)?;
         Ok(Self {
             disk,

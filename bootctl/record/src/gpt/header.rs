@@ -1,7 +1,6 @@
 //! The header of a GPT (UEFI 2.10, 5.3.2).
 
 use crate::guid::Guid;
-use crate::layout::PartitionName;
 use seal::field::get;
 
 /// Maximum length of the array of entries: 1024 entries of 128 bytes. Stops a hostile header from
@@ -37,8 +36,6 @@ pub enum GptError {
     Damaged,
     /// A field has a value that is not accepted.
     Field(&'static str),
-    /// Two partitions have the same type of ours.
-    Duplicate(PartitionName),
 }
 
 impl core::fmt::Display for GptError {
@@ -47,7 +44,6 @@ impl core::fmt::Display for GptError {
             Self::NotAHeader => f.write_str("no partition table"),
             Self::Damaged => f.write_str("partition table is damaged"),
             Self::Field(name) => write!(f, "partition table has an unusable {name}"),
-            Self::Duplicate(name) => write!(f, "partition table has two {name} partitions"),
         }
     }
 }

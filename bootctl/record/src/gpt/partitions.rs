@@ -1,5 +1,6 @@
 //! Our partitions in the entry array of a GPT (UEFI 2.10, 5.3.3).
 
+use super::found::Found;
 use super::header::{ENTRY_LEN, GptError, Header};
 use crate::guid::Guid;
 use crate::layout::PartitionName;
@@ -28,7 +29,7 @@ impl Partition {
             .saturating_add(1)
     }
 
-    fn inside(self, (first, last): (u64, u64)) -> Result<Self, GptError> {
+    pub(super) fn inside(self, (first, last): (u64, u64)) -> Result<Self, GptError> {
         let inside =
             self.first_lba <= self.last_lba && self.first_lba >= first && self.last_lba <= last;
         if inside {
@@ -76,57 +77,18 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Returns our partitions in an array of entries. *Pure.*
-    ///
-    /// Another system on the disk may have an EFI system partition, too. Ours is the one that ends
-    /// where `rayos-state` begins, as in all our layouts; without such a one, it is the first. All
-    /// others are skipped.
+    /// Returns our partitions in an array of entries. *Pure.* Of several with the same type it is
+    /// the one that [`Found`] takes without a record.
     ///
     /// # Errors
-    /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] for a
-    /// partition of ours outside the usable range; [`GptError::Duplicate`] if one of our types
-    /// occurs twice.
+    /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] if each
+    /// partition with a type of ours is outside the usable range.
     pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
         let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
         if crc32fast::hash(array) != header.array_crc {
             return Err(GptError::Damaged);
         }
-        Self::pick(header, array)
-    }
-
-    /// Picks our partitions out of an array whose checksum was compared with that in `header`.
-    pub(super) fn pick(header: &Header, array: &[u8]) -> Result<Self, GptError> {
-        let mut found = Self {
-            disk_guid: header.disk_guid,
-            ..Self::default()
-        };
-        for (kind, partition) in entries(array) {
-            let Some(name) = PartitionName::with_type(kind) else {
-                continue;
-            };
-            // Other systems have EFI system partitions of their own: see below.
-            if name == PartitionName::Esp {
-                continue;
-            }
-            let place = found.get_mut(name);
-            if place.is_some() {
-                return Err(GptError::Duplicate(name));
-            }
-            *place = Some(partition.inside(header.usable)?);
-        }
-        let ends_at_state = |esp: &Partition| {
-            found
-                .state
-                .is_some_and(|state| esp.last_lba.checked_add(1) == Some(state.first_lba))
-        };
-        let esps = || {
-            entries(array)
-                .filter(|(kind, _)| *kind == PartitionName::Esp.type_guid())
-                .map(|(_, esp)| esp)
-        };
-        let esp = esps().find(ends_at_state).or_else(|| esps().next());
-        found.esp = esp.map(|esp| esp.inside(header.usable)).transpose()?;
-        Ok(found)
+        Ok(Found::pick(header, array)?.partitions)
     }
 
     /// Returns the boot partition of `slot`. *Pure.*
@@ -164,7 +126,7 @@ impl Partitions {
         }
     }
 
-    fn get_mut(&mut self, name: PartitionName) -> &mut Option<Partition> {
+    pub(super) fn get_mut(&mut self, name: PartitionName) -> &mut Option<Partition> {
         let [boot_a, boot_b] = &mut self.boot;
         let [root_a, root_b] = &mut self.root;
         match name {
@@ -177,101 +139,5 @@ impl Partitions {
             PartitionName::Recovery => &mut self.recovery,
             PartitionName::Data => &mut self.data,
         }
-    }
-}
-
-#[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-mod tests {
-    use super::*;
-    use crate::{BOOT_A_TYPE, DATA_TYPE, ESP_TYPE, STATE_TYPE};
-    use std::vec;
-    use std::vec::Vec;
-
-    const USABLE: (u64, u64) = (34, 9_999);
-
-    /// Returns the partitions of a table with these entries: type, first and last sector.
-    fn found(list: &[(Guid, u64, u64)]) -> Result<Partitions, GptError> {
-        let mut array = vec![0; 128 * 128];
-        for ((kind, first, last), entry) in list.iter().zip(array.chunks_exact_mut(128)) {
-            entry[..16].copy_from_slice(&kind.0);
-            entry[32..40].copy_from_slice(&first.to_le_bytes());
-            entry[40..48].copy_from_slice(&last.to_le_bytes());
-        }
-        let header = Header {
-            disk_guid: Guid([1; 16]),
-            array_lba: 2,
-            array_len: array.len(),
-            array_crc: crc32fast::hash(&array),
-            other_lba: 10_032,
-            usable: USABLE,
-        };
-        Partitions::find(&header, &array)
-    }
-
-    fn esp(list: &[(Guid, u64, u64)]) -> Option<u32> {
-        found(list).unwrap().esp.map(|esp| esp.number)
-    }
-
-    #[test]
-    fn our_esp_is_the_one_that_ends_where_the_state_begins() {
-        let (theirs, ours, state) = (
-            (ESP_TYPE, 40, 99),
-            (ESP_TYPE, 200, 299),
-            (STATE_TYPE, 300, 399),
-        );
-        assert_eq!(
-            esp(&[theirs, ours, state]),
-            Some(2),
-            "the foreign one is first"
-        );
-        assert_eq!(
-            esp(&[state, theirs, ours]),
-            Some(3),
-            "in any order of entries"
-        );
-        assert_eq!(esp(&[ours, state, theirs]), Some(1), "ours is first");
-        assert_eq!(
-            esp(&[theirs, (ESP_TYPE, 500, 599), state]),
-            Some(1),
-            "none ends there: the first one"
-        );
-        assert_eq!(
-            esp(&[theirs, (ESP_TYPE, 500, 599)]),
-            Some(1),
-            "there is no state"
-        );
-        assert_eq!(
-            esp(&[(ESP_TYPE, 200, 298), state]),
-            Some(1),
-            "there is a gap before the state"
-        );
-        assert_eq!(esp(&[state]), None);
-    }
-
-    #[test]
-    fn an_invalid_foreign_esp_does_not_hide_ours() {
-        let (ours, state) = ((ESP_TYPE, 200, 299), (STATE_TYPE, 300, 399));
-        for theirs in [
-            (ESP_TYPE, 0, 3),
-            (ESP_TYPE, 9, 8),
-            (ESP_TYPE, 9_000, u64::MAX),
-        ] {
-            assert_eq!(esp(&[theirs, ours, state]), Some(2));
-            assert_eq!(
-                found(&[theirs, state]),
-                Err(GptError::Field("partition range"))
-            );
-        }
-        assert_eq!(
-            found(&[ours, state, state]),
-            Err(GptError::Duplicate(PartitionName::State))
-        );
-        let types: Vec<_> = [BOOT_A_TYPE, DATA_TYPE].map(|kind| (kind, 33, 40)).to_vec();
-        assert_eq!(found(&types), Err(GptError::Field("partition range")));
     }
 }

@@ -1,7 +1,8 @@
 //! Reading a table from a disk: the only code that follows the positions in a header.
 
+use super::backup::{self, Search};
+use super::found::Found;
 use super::header::{GptError, Header};
-use super::partitions::Partitions;
 use crate::read_at::ReadAt;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -96,9 +97,9 @@ impl TableCopy {
     /// Returns our partitions in this copy. *Pure.*
     ///
     /// # Errors
-    /// As [`Partitions::find`].
-    pub fn partitions(&self) -> Result<Partitions, GptError> {
-        Partitions::pick(&self.header, &self.array)
+    /// As [`super::Partitions::find`].
+    pub fn found(&self) -> Result<Found, GptError> {
+        Found::pick(&self.header, &self.array)
     }
 }
 
@@ -106,7 +107,9 @@ impl TableCopy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table<E> {
     /// Our partitions.
-    pub partitions: Partitions,
+    pub found: Found,
+    /// The copy that was used.
+    pub copy: TableCopy,
     /// Why the backup copy was used instead of the primary; `None` if the primary was used.
     pub primary_error: Option<CopyError<E>>,
 }
@@ -129,30 +132,54 @@ impl<E: fmt::Display> fmt::Display for NoTable<E> {
 impl<E: fmt::Debug + fmt::Display> core::error::Error for NoTable<E> {}
 
 /// Reads the table of `disk`: the primary copy, or the backup copy if the primary cannot be read or
-/// is not valid. *Reads.*
+/// is not valid. *Reads*, at most in 67 places.
 ///
 /// # Errors
-/// [`NoTable`], with the reason for each copy.
+/// [`NoTable`], with the reason for the primary, and for the backup in the last sector.
 pub fn read<D: ReadAt + ?Sized>(
     disk: &D,
     sector_size: u32,
 ) -> Result<Table<D::Error>, NoTable<D::Error>> {
-    let copy = |lba| Ok(TableCopy::read(disk, sector_size, lba)?.partitions()?);
+    search(disk, sector_size, Search::Quick)
+}
+
+/// As [`read`], with this search for the backup. *Reads.*
+///
+/// # Errors
+/// As [`read`].
+pub fn search<D: ReadAt + ?Sized>(
+    disk: &D,
+    sector_size: u32,
+    search: Search,
+) -> Result<Table<D::Error>, NoTable<D::Error>> {
+    let copy = |lba| {
+        let copy = TableCopy::read(disk, sector_size, lba)?;
+        // What a later installation left behind elsewhere names another primary.
+        if lba != 1 && copy.header.other_lba != 1 {
+            return Err(GptError::Field("position of the other header").into());
+        }
+        Ok((copy.found()?, copy))
+    };
+    let table = |(found, copy), primary_error| Table {
+        found,
+        copy,
+        primary_error,
+    };
     let primary = match copy(1) {
-        Ok(partitions) => {
-            return Ok(Table {
-                partitions,
-                primary_error: None,
-            });
+        Ok(copy) => return Ok(table(copy, None)),
+        Err(CopyError::Gpt(error @ GptError::Field("sector size"))) => {
+            let [primary, backup] = [CopyError::Gpt(error), CopyError::Gpt(error)];
+            return Err(NoTable { primary, backup });
         }
         Err(error) => error,
     };
-    let sectors = disk.size().checked_div(u64::from(sector_size)).unwrap_or(0);
-    match copy(sectors.saturating_sub(1)) {
-        Ok(partitions) => Ok(Table {
-            partitions,
-            primary_error: Some(primary),
-        }),
-        Err(backup) => Err(NoTable { primary, backup }),
+    let mut reason = None;
+    for lba in backup::places(disk, sector_size, search) {
+        match copy(lba) {
+            Ok(copy) => return Ok(table(copy, Some(primary))),
+            Err(error) => reason = reason.or(Some(error)),
+        }
     }
+    let backup = reason.unwrap_or(CopyError::Gpt(GptError::NotAHeader));
+    Err(NoTable { primary, backup })
 }

@@ -74,9 +74,14 @@ pub(crate) enum Verb {
         /// a or b
         slot: Slot,
     },
+    /// Start a committed slot again that was given up because it did not reach its commit too often
+    Rearm {
+        /// a or b
+        slot: Slot,
+    },
     /// List the boot entries of the firmware
     Entries(EntriesArgs),
-    /// Repair the boot record and the boot entries
+    /// Repair the partition table, the boot record and the boot entries
     Repair(RepairArgs),
     /// Print the event ring, oldest event first
     Log(EventArgs),
@@ -108,7 +113,7 @@ pub(crate) struct EventArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BootedArgs {
     /// Print the device node of the booted slot's root partition instead; exit code 5 if it is not
-    /// there yet
+    /// there yet, 3 if two disks have it
     #[arg(long, conflicts_with = "json")]
     pub(crate) root_device: bool,
     /// Print JSON
@@ -153,7 +158,7 @@ pub(crate) enum Milestone {
     RootMounted,
     /// Services are started
     Userspace,
-    /// The release cannot be committed; --text says why
+    /// The release cannot be committed; --text says why. Exit code 7: a restart would not help
     Failed,
 }
 
@@ -172,7 +177,8 @@ pub(crate) struct HealthArgs {
     /// Commit without having read each block of the verified root once
     #[arg(long)]
     pub(crate) skip_root: bool,
-    /// Reboot if the checks do not pass
+    /// Reboot if the release cannot be committed; a committed one reboots only after a check failed,
+    /// if there is another slot to return to, and otherwise runs the checks again until they pass
     #[arg(long)]
     pub(crate) reboot: bool,
     /// What a commit needs.
@@ -216,7 +222,7 @@ pub(crate) struct RepairArgs {
     /// Only print what would be done
     #[arg(long)]
     pub(crate) plan: bool,
-    /// Leave the boot record as it is
+    /// Leave the partition table and the boot record as they are
     #[arg(long)]
     pub(crate) entries_only: bool,
     /// The compatible of this machine, for a rebuilt boot record, from which it is missing

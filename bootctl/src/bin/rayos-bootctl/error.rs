@@ -2,10 +2,12 @@
 
 use bootctl::collect::CollectError;
 use bootctl::device::OpenError;
+use bootctl::disk::TableRepairError;
 use bootctl::efivars::VarError;
 use bootctl::machine::MachineError;
 use bootctl::reconcile;
 use bootctl::store::StoreError;
+use bootctl::sysfs::FindError;
 use bootctl::transition::Refusal;
 use bootctl::verified_root::RootError;
 use cli::ExitStatus;
@@ -22,6 +24,8 @@ pub(crate) enum CommandError {
     Store(#[from] StoreError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Table(#[from] TableRepairError),
     #[error("trust: {0}")]
     Trust(#[from] TrustError),
     #[error("boot record is lost: --trust FILE is required to rebuild it")]
@@ -39,7 +43,7 @@ pub(crate) enum CommandError {
     Root(#[from] RootError),
     #[error("boot entries: {0}")]
     Variables(VarError),
-    #[error("boot entries: {0}")]
+    #[error("{0}")]
     Entries(reconcile::Warning),
     #[error(transparent)]
     Collect(#[from] CollectError),
@@ -76,7 +80,8 @@ impl CommandError {
 fn machine_status(error: &MachineError) -> ExitStatus {
     match error {
         MachineError::NotGuarded => ExitStatus::NotGuarded,
-        MachineError::Refused(Refusal::BelowFloor { .. }) => ExitStatus::Refused,
+        MachineError::Refused(Refusal::BelowFloor { .. })
+        | MachineError::Find(FindError::Twice { .. }) => ExitStatus::Refused,
         MachineError::Refused(_)
         | MachineError::Find(_)
         | MachineError::Open(OpenError::Busy(_)) => ExitStatus::Unavailable,

@@ -36,7 +36,7 @@ pub struct Variable {
 }
 
 /// Why a variable could not be read or written. An absent variable is not an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum VarError {
     /// The machine has no EFI variables: a machine without UEFI, a container, an image build.
     #[error("this machine has no EFI variables")]

@@ -75,6 +75,7 @@ pub(super) fn root_device(handoff: &Handoff) -> Result<PathBuf, CommandError> {
         path: node.path.clone(),
         source,
     })?;
+    let disk = disk.settled(&[handoff.boot_uuid, handoff.root_uuid]);
     let root = disk
         .partitions()
         .root(slot)

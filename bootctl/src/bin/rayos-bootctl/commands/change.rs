@@ -1,4 +1,4 @@
-//! `commit`, and what `rollback`, `boot-once` and `mark-bad` report.
+//! `commit`, and what `rollback`, `boot-once`, `mark-bad` and `rearm` report.
 
 use super::open;
 use crate::args::{CommitArgs, MachineArgs};
@@ -13,17 +13,21 @@ use cli::clock::now;
 use cli::output::note;
 use record::Choice;
 
-/// Declares the running release good. *Writes.*
+/// Declares the running release good. `text` is about how that was found. *Writes.*
 ///
 /// # Power loss
 /// As [`Machine::commit`].
-pub(super) fn commit(args: &MachineArgs, options: &CommitArgs) -> Result<ExitStatus, CommandError> {
+pub(super) fn commit(
+    args: &MachineArgs,
+    options: &CommitArgs,
+    text: &'static str,
+) -> Result<ExitStatus, CommandError> {
     let machine = open::machine(args, Access::Record)?;
     let booted = machine.require_booted()?;
     if machine.store.read()?.compatible.as_str().is_empty() {
         identify(&machine, options)?;
     }
-    let change = machine.commit(now())?;
+    let change = machine.commit_with(now(), text)?;
     warn_about(&change);
     if let Choice::Slot(slot) = booted {
         let version = change.after.slot(slot).release.version;

@@ -6,7 +6,7 @@ use crate::error::CommandError;
 use crate::output::entries::{entries_json, entries_text};
 use crate::output::{print, print_json};
 use bootctl::device::Access;
-use bootctl::reconcile::BootVars;
+use bootctl::reconcile::{BootVars, Warning};
 use cli::ExitStatus;
 
 pub(super) fn entries(
@@ -22,6 +22,9 @@ pub(super) fn entries(
         print_json(&entries_json(&vars, facts.as_ref()))?;
     } else {
         print(&entries_text(&vars, facts.as_ref(), options.verbose))?;
+    }
+    if let Some(words) = vars.unreadable_words() {
+        return Err(CommandError::Entries(Warning::PartlyUnreadable(words)));
     }
     Ok(ExitStatus::Success)
 }

@@ -3,11 +3,12 @@
 //! | module | verbs |
 //! | --- | --- |
 //! | `booted` | `booted` |
-//! | `change` | `commit`, `rollback`, `boot-once`, `mark-bad` |
+//! | `change` | `commit`, `rollback`, `boot-once`, `mark-bad`, `rearm` |
 //! | `entries` | `entries` |
 //! | `health` | `milestone`, `health`, `collect-panics` |
 //! | `open` | opens the machine that the command line names |
 //! | `repair` | `repair` |
+//! | `restart` | restarts the machine, for `health` |
 //! | `root` | `root` |
 //! | `root_reading` | reads the root of a release on trial, for `health` |
 //! | `status` | `status`, `why`, `log` |
@@ -18,6 +19,7 @@ mod entries;
 mod health;
 mod open;
 mod repair;
+mod restart;
 mod root;
 mod root_reading;
 mod status;
@@ -42,10 +44,11 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitStatus, CommandError> {
         Verb::Milestone(options) => health::milestone(args, options),
         Verb::Health(options) => health::health(args, options),
         Verb::CollectPanics(options) => health::collect_panics(args, &options.pstore),
-        Verb::Commit(options) => change::commit(args, options),
+        Verb::Commit(options) => change::commit(args, options, ""),
         Verb::Rollback => change::report(&writable()?.rollback(now())?),
         Verb::BootOnce { choice } => change::report(&writable()?.boot_once(*choice, now())?),
         Verb::MarkBad { slot } => change::report(&writable()?.mark_bad(*slot, now())?),
+        Verb::Rearm { slot } => change::report(&writable()?.rearm(*slot, now())?),
         Verb::Entries(options) => entries::entries(args, options),
         Verb::Repair(options) => repair::repair(args, options),
         Verb::Generate(options) => options

@@ -4,8 +4,9 @@ use crate::args::MachineArgs;
 use crate::error::CommandError;
 use bootctl::device::Access;
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs, NoVars};
-use bootctl::machine::Machine;
+use bootctl::machine::{self, Machine, MachineError};
 use bootctl::sysfs::BlockDevices;
+use record::Handoff;
 use std::path::Path;
 
 /// Opens the disk that was named, or that of the running machine. *Reads.*
@@ -25,4 +26,16 @@ pub(super) fn variables(args: &MachineArgs) -> Box<dyn EfiVars> {
         (None, None) => Box::new(Efivarfs::new(Path::new(EFIVARS_DIR))),
         (None, Some(_)) => Box::new(NoVars),
     }
+}
+
+/// Returns what the guard reported about this boot. *Reads* variables only: the disk may not answer.
+///
+/// # Errors
+/// [`MachineError::NotGuarded`], also with `--disk`.
+pub(super) fn handoff(args: &MachineArgs) -> Result<Handoff, CommandError> {
+    let handoff = match args.disk {
+        Some(_) => None,
+        None => machine::handoff(variables(args).as_ref()).map_err(MachineError::Handoff)?,
+    };
+    Ok(handoff.ok_or(MachineError::NotGuarded)?)
 }

@@ -1,13 +1,16 @@
-//! `repair`: restores a lost or damaged boot record, then brings the boot entries in line.
+//! `repair`: restores damaged copies of the partition table and a lost or damaged boot record, then
+//! brings the boot entries in line.
 
 use super::open;
 use crate::args::{MachineArgs, RepairArgs};
 use crate::error::CommandError;
 use crate::output::{print, warn};
 use bootctl::device::Access;
+use bootctl::disk::TableRepair;
+use bootctl::efivars::VarError;
 use bootctl::evidence::{self, EvidenceError};
 use bootctl::machine::Machine;
-use bootctl::reconcile::{self, Action, BootVars};
+use bootctl::reconcile::{self, BootVars, Report, Warning};
 use cli::ExitStatus;
 use cli::clock::now;
 use record::event::Kind;
@@ -38,7 +41,7 @@ impl RepairedRecord {
     }
 }
 
-/// Repairs the boot record and the boot entries, or prints the plan. *Writes* unless only a plan is
+/// Repairs the partition table, the boot record and the boot entries, or prints the plan. *Writes* unless only a plan is
 /// asked for.
 ///
 /// # Power loss
@@ -54,44 +57,96 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
     let repaired = if options.entries_only {
         RepairedRecord::unchanged(machine.store.read()?)
     } else {
-        repair_record(&machine, options)?
+        let is_table_changed = repair_table(&machine, options)?;
+        let repaired = repair_record(&machine, options)?;
+        RepairedRecord {
+            changed: repaired.changed || is_table_changed,
+            ..repaired
+        }
     };
-    let plan = plan_entries(&machine, &repaired.record);
-    for action in &plan {
+    let report = if options.plan {
+        plan_entries(&machine, &repaired.record)
+    } else {
+        machine.settle_entries(&repaired.record)
+    };
+    for action in &report.done {
         print(&action.to_string())?;
     }
     if !options.plan {
-        repair_entries(&machine, &repaired)?;
+        append_event(&machine, &repaired, report.done.len())?;
     }
-    if repaired.changed || !plan.is_empty() {
+    // An image without a folder of variables has no entries to repair.
+    let is_image_alone = args.disk.is_some() && args.efivars.is_none();
+    match report.warning {
+        Some(warning @ Warning::Unreadable(VarError::Unsupported)) if is_image_alone => {
+            warn(&warning);
+        }
+        Some(warning) => return Err(CommandError::Entries(warning)),
+        None => {}
+    }
+    if repaired.changed || !report.done.is_empty() {
         return Ok(ExitStatus::Success);
     }
     let objects = if options.entries_only {
         "the boot entries are"
     } else {
-        "the boot record and the boot entries are"
+        "the partition table, the boot record and the boot entries are"
     };
     print(&format!("nothing to do: {objects} correct"))?;
+    // Such as a second table for which there is no room: a warning has named it.
     Ok(ExitStatus::NothingToDo)
 }
 
-fn plan_entries(machine: &Machine, record: &Record) -> Vec<Action> {
-    match (BootVars::read(machine.vars.as_ref()), machine.facts()) {
-        (Ok(vars), Some(facts)) => reconcile::plan(record, &vars, &facts, machine.booted()),
-        _ => Vec::new(),
+/// Repairs the copies of the partition table. *Writes* unless only a plan is asked for. Returns
+/// whether anything is due.
+fn repair_table(machine: &Machine, options: &RepairArgs) -> Result<bool, CommandError> {
+    let repair = TableRepair::plan(&machine.disk);
+    for fault in &repair.faults {
+        warn(fault);
+    }
+    for change in &repair.changes {
+        print(change)?;
+    }
+    if !options.plan {
+        repair.write(machine.disk.device().as_ref())?;
+    }
+    Ok(!repair.changes.is_empty())
+}
+
+/// Returns the changes that are due, and the warning that a run would end with as far as it is
+/// known before.
+fn plan_entries(machine: &Machine, record: &Record) -> Report {
+    let vars = match BootVars::read(machine.vars.as_ref()) {
+        Ok(vars) => vars,
+        Err(error) => return warning_alone(Warning::Unreadable(error)),
+    };
+    let Some(facts) = machine.facts() else {
+        return warning_alone(Warning::NoEsp);
+    };
+    Report {
+        done: reconcile::plan(record, &vars, &facts, machine.booted()),
+        warning: vars.unreadable_words().map(Warning::PartlyUnreadable),
     }
 }
 
-/// Brings the entries in line, and appends an event if anything was repaired. *Writes.*
-fn repair_entries(machine: &Machine, repaired: &RepairedRecord) -> Result<(), CommandError> {
-    let report = machine.reconcile(&repaired.record);
-    if repaired.changed || !report.done.is_empty() {
-        let text = format!("record and {} boot variables", report.done.len());
+fn warning_alone(warning: Warning) -> Report {
+    Report {
+        warning: Some(warning),
+        ..Report::default()
+    }
+}
+
+/// Appends an event if anything was repaired. *Writes.*
+fn append_event(
+    machine: &Machine,
+    repaired: &RepairedRecord,
+    changes: usize,
+) -> Result<(), CommandError> {
+    if repaired.changed || changes > 0 {
+        let text = format!("table, record and {changes} boot variables");
         machine.note(Kind::Repaired, machine.booted(), &text, now())?;
     }
-    report
-        .warning
-        .map_or(Ok(()), |warning| Err(CommandError::Entries(warning)))
+    Ok(())
 }
 
 /// Restores the boot record, and fills in its compatible if that was named. *Writes* unless only a

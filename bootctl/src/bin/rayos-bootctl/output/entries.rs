@@ -27,7 +27,14 @@ pub(crate) struct EntriesJson {
     entries: Vec<EntryJson>,
 }
 
-fn entry_json(vars: &BootVars, facts: Option<&Facts>, number: u16, bytes: &[u8]) -> EntryJson {
+/// Returns one entry. `number` is `None` for a misspelled one, which is in no order.
+fn entry_json(
+    vars: &BootVars,
+    facts: Option<&Facts>,
+    digits: String,
+    number: Option<u16>,
+    bytes: &[u8],
+) -> EntryJson {
     let option = LoadOption::parse(bytes).ok();
     let drive = option.as_ref().and_then(LoadOption::hard_drive);
     let is_on_our_esp = facts
@@ -38,10 +45,10 @@ fn entry_json(vars: &BootVars, facts: Option<&Facts>, number: u16, bytes: &[u8])
         .filter(|_| is_on_our_esp)
         .and_then(LoadOption::starts);
     EntryJson {
-        number: format!("{number:04X}"),
-        order: vars.order.iter().position(|listed| *listed == number),
-        next: vars.next == Some(number),
-        current: vars.current == Some(number),
+        number: digits,
+        order: number.and_then(|number| vars.order.iter().position(|listed| *listed == number)),
+        next: number.is_some() && vars.next == number,
+        current: number.is_some() && vars.current == number,
         active: option
             .as_ref()
             .is_some_and(|option| option.attributes & ACTIVE != 0),
@@ -58,11 +65,14 @@ fn entry_json(vars: &BootVars, facts: Option<&Facts>, number: u16, bytes: &[u8])
 /// Returns the entries as a JSON object, in the order in which the firmware tries them. *Pure.*
 /// Without `facts` no entry is known to be ours.
 pub(crate) fn entries_json(vars: &BootVars, facts: Option<&Facts>) -> EntriesJson {
-    let mut entries: Vec<EntryJson> = vars
-        .entries
-        .iter()
-        .map(|(number, bytes)| entry_json(vars, facts, *number, bytes))
-        .collect();
+    let numbered = vars.entries.iter().map(|(number, bytes)| {
+        entry_json(vars, facts, format!("{number:04X}"), Some(*number), bytes)
+    });
+    let misspelled = vars.misspelled.iter().map(|(name, bytes)| {
+        let digits = name.strip_prefix("Boot").unwrap_or(name).to_owned();
+        entry_json(vars, facts, digits, None, bytes)
+    });
+    let mut entries: Vec<EntryJson> = numbered.chain(misspelled).collect();
     entries.sort_by_key(|entry| entry.order.unwrap_or(usize::MAX));
     EntriesJson {
         schema: "rayos-bootctl.entries/1",

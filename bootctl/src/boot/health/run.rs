@@ -5,12 +5,9 @@
 //! runs again until the deadline. Any other code, and a time-out, is a failure at once. The output
 //! of a failed check goes into the event ring.
 
-use rustix::process::{Pid, Signal};
-use std::io::{self, PipeReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use super::checks::{CheckFiles, file_name};
+use super::process::{Ended, run_once};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,10 +15,6 @@ use std::time::{Duration, Instant};
 pub const NOT_YET: i32 = 75;
 /// Number of bytes of a check's output that are kept: its last ones.
 pub const OUTPUT_MAX: usize = 3000;
-
-const POLL: Duration = Duration::from_millis(20);
-/// Capacity of a pipe (pipe(7)). What a check wrote before it ended is within this many bytes.
-const PIPE_LEN: usize = 64 * 1024;
 
 /// How the checks are run.
 #[derive(Clone, Debug)]
@@ -67,57 +60,39 @@ impl std::fmt::Display for FailedCheck {
     }
 }
 
-/// Returns the checks in `dir`, in the order of their names. *Reads.* Files that are hidden, not
-/// executable or backups of an editor are skipped.
+/// Runs all checks. *Reads*; what the checks do is theirs. `report` receives a line for each file
+/// that is passed over, and for each run of a check.
 ///
-/// # Errors
-/// The error of reading the folder, unless it is missing.
-pub fn checks(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let name = file_name(&path);
-        let metadata = std::fs::metadata(&path)?;
-        let is_executable = metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
-        if is_executable && !name.starts_with('.') && !name.ends_with('~') {
-            found.push(path);
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-/// Runs all checks. *Reads*; what the checks do is theirs. `report` receives a line for each run of
-/// a check.
-///
-/// # Errors
-/// The error of reading the folder. A check that cannot be started is a failed check.
-pub fn run(plan: &Plan, mut report: impl FnMut(&str)) -> io::Result<Outcome> {
+/// A check that cannot be started is a failed check, and so is a folder that cannot be read.
+pub fn run(plan: &Plan, mut report: impl FnMut(&str)) -> Outcome {
     let clock = Clock {
         start: Instant::now(),
         deadline: plan.deadline,
     };
-    let checks = checks(&plan.dir)?;
-    for path in &checks {
-        if let Some(failed) = run_until_ready(path, plan, &clock, &mut report) {
-            return Ok(match clock.left() {
-                Some(_) => Outcome::Failed(failed),
-                None => Outcome::DeadlinePassed(failed),
+    let files = match CheckFiles::read(&plan.dir) {
+        Ok(files) => files,
+        Err(error) => {
+            return Outcome::Failed(FailedCheck {
+                check: plan.dir.display().to_string(),
+                what: format!("is not a folder of checks: {error}"),
+                output: String::new(),
             });
         }
+    };
+    for name in &files.passed_over {
+        report(&format!("not a check: {name}"));
     }
-    Ok(Outcome::Passed {
-        checks: checks.len(),
-    })
+    for path in &files.checks {
+        if let Some(failed) = run_until_ready(path, plan, &clock, &mut report) {
+            return match clock.left() {
+                Some(_) => Outcome::Failed(failed),
+                None => Outcome::DeadlinePassed(failed),
+            };
+        }
+    }
+    Outcome::Passed {
+        checks: files.checks.len(),
+    }
 }
 
 /// The deadline of a run.
@@ -169,115 +144,11 @@ fn run_until_ready(
     Some(failed)
 }
 
-/// How a run of a check ended.
-enum Ended {
-    Code(i32),
-    Signal(i32),
-    TimedOut,
-    NotStarted(io::Error),
-}
-
-impl Ended {
-    /// Returns words that follow the name of the check.
-    fn words(&self, time_out: Duration) -> String {
-        match self {
-            Self::Code(NOT_YET) => "is not ready yet".to_owned(),
-            Self::Code(code) => format!("failed with exit code {code}"),
-            Self::Signal(signal) => format!("was ended by signal {signal}"),
-            Self::TimedOut => format!("did not end within {} s", time_out.as_secs()),
-            Self::NotStarted(error) => format!("cannot be started: {error}"),
-        }
-    }
-}
-
-fn run_once(path: &Path, time_out: Duration) -> (Ended, String) {
-    let (mut child, mut output) = match start(path) {
-        Ok(started) => started,
-        Err(error) => return (Ended::NotStarted(error), String::new()),
-    };
-    let ended = wait(&mut child, &mut output, time_out);
-    // All that it wrote is in the pipe by now, however busy the machine is.
-    output.drain();
-    (ended, output.text())
-}
-
-/// Starts a check in a process group of its own, so that a time-out ends its children, too.
-fn start(path: &Path) -> io::Result<(Child, Output)> {
-    let (reader, writer) = io::pipe()?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    let child = Command::new(path)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .process_group(0)
-        .spawn()?;
-    let output = Output {
-        reader,
-        end: Vec::new(),
-    };
-    Ok((child, output))
-}
-
-/// The output of a check, of which only the end is kept.
-struct Output {
-    reader: PipeReader,
-    end: Vec<u8>,
-}
-
-impl Output {
-    /// Reads what is in the pipe without waiting for more: a process that the check left behind may
-    /// hold the pipe open, or write without end.
-    fn drain(&mut self) {
-        let mut buffer = [0; 4096];
-        for _ in 0..PIPE_LEN / buffer.len() {
-            match self.reader.read(&mut buffer) {
-                Ok(count @ 1..) => self.end.extend(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                _ => break,
-            }
-            let excess = self.end.len().saturating_sub(OUTPUT_MAX);
-            self.end.drain(..excess);
-        }
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.end).into_owned()
-    }
-}
-
-fn wait(child: &mut Child, output: &mut Output, time_out: Duration) -> Ended {
-    let start = Instant::now();
-    loop {
-        // A check that prints a lot must not wait for room in the pipe.
-        output.drain();
-        match child.try_wait() {
-            Ok(Some(status)) => {
-                let signal = || Ended::Signal(status.signal().unwrap_or_default());
-                return status.code().map_or_else(signal, Ended::Code);
-            }
-            Ok(None) if start.elapsed() < time_out => thread::sleep(POLL),
-            Ok(None) => {
-                kill_group(child);
-                return Ended::TimedOut;
-            }
-            Err(error) => return Ended::NotStarted(error),
-        }
-    }
-}
-
-fn kill_group(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let killed = group.map(|group| rustix::process::kill_process_group(group, Signal::KILL));
-    if !matches!(killed, Some(Ok(()))) && child.kill().is_err() {
-        return;
-    }
-    // The process is dead: this returns at once, and leaves no zombie.
-    child.wait().ok();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Pid, Signal};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn plan(scripts: &[(&str, &str)]) -> (tempfile::TempDir, Plan) {
         let dir = tempfile::tempdir().unwrap();
@@ -303,7 +174,7 @@ mod tests {
             (".hidden", "false"),
         ]);
         let mut lines = Vec::new();
-        let outcome = run(&plan, |text| lines.push(text.to_owned())).unwrap();
+        let outcome = run(&plan, |text| lines.push(text.to_owned()));
         assert_eq!(outcome, Outcome::Passed { checks: 2 });
         assert_eq!(lines, ["check 10-a passed", "check 20-b passed"]);
     }
@@ -314,7 +185,7 @@ mod tests {
             ("10-net", "echo no route to host >&2; exit 3"),
             ("20-never", "true"),
         ]);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+        let Outcome::Failed(failure) = run(&plan, |_| ()) else {
             panic!("expected a failed check")
         };
         assert_eq!(failure.to_string(), "check 10-net failed with exit code 3");
@@ -325,7 +196,7 @@ mod tests {
     fn of_a_long_output_the_end_is_kept_without_waiting_for_a_background_process() {
         let script = "yes | head -c 300000; sleep 1000 & echo $! >\"$0.pid\"; echo the end; exit 1";
         let (dir, plan) = plan(&[("10-long", script)]);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+        let Outcome::Failed(failure) = run(&plan, |_| ()) else {
             panic!("expected a failed check")
         };
         assert_eq!(failure.output.len(), OUTPUT_MAX);
@@ -341,7 +212,7 @@ mod tests {
             "10-late",
             "n=$(cat \"$0.n\" 2>/dev/null); echo x$n >\"$0.n\"; [ \"$n\" = xx ] || exit 75",
         )]);
-        assert_eq!(run(&plan, |_| ()).unwrap(), Outcome::Passed { checks: 1 });
+        assert_eq!(run(&plan, |_| ()), Outcome::Passed { checks: 1 });
         assert_eq!(
             std::fs::read_to_string(dir.path().join("10-late.n")).unwrap(),
             "xxx\n"
@@ -352,7 +223,7 @@ mod tests {
     fn the_check_that_is_not_ready_at_the_deadline_is_named() {
         let (_dir, mut plan) = plan(&[("10-never", "echo waiting; exit 75")]);
         plan.deadline = Duration::from_millis(300);
-        let Outcome::DeadlinePassed(failure) = run(&plan, |_| ()).unwrap() else {
+        let Outcome::DeadlinePassed(failure) = run(&plan, |_| ()) else {
             panic!("expected a passed deadline")
         };
         assert_eq!(failure.check, "10-never");
@@ -362,21 +233,126 @@ mod tests {
     fn a_hanging_check_is_killed_with_its_children() {
         let (_dir, mut plan) = plan(&[("10-hang", "echo begun; sleep 1000 & sleep 1000")]);
         plan.time_out = Duration::from_millis(200);
-        let Outcome::Failed(failure) = run(&plan, |_| ()).unwrap() else {
+        let Outcome::Failed(failure) = run(&plan, |_| ()) else {
             panic!("expected a failed check")
         };
         assert_eq!(failure.to_string(), "check 10-hang did not end within 0 s");
     }
 
+    /// Where no control group can be made, its processes can escape; then there is nothing to test.
+    #[test]
+    fn a_process_that_left_the_session_of_a_hanging_check_is_killed() {
+        if super::super::cgroup::Cgroup::enter()
+            .and_then(|group| group.leave())
+            .is_none()
+        {
+            return;
+        }
+        let script = "setsid sleep 1000 & echo $! >\"$0.pid\"; sleep 1000";
+        let (dir, mut plan) = plan(&[("10-hang", script)]);
+        plan.time_out = Duration::from_secs(1);
+        assert!(failure(&plan).contains("did not end within 1 s"));
+        let pid = std::fs::read_to_string(dir.path().join("10-hang.pid")).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        // A zombie until its new parent has waited for it.
+        let is_gone = || match std::fs::read_to_string(&stat) {
+            Ok(stat) => stat.contains(") Z") || stat.contains(") X"),
+            Err(_) => true,
+        };
+        while !is_gone() {
+            thread::yield_now();
+        }
+    }
+
     #[test]
     fn a_missing_folder_passes_and_a_check_that_cannot_start_fails() {
         let (dir, mut plan) = plan(&[]);
-        assert_eq!(run(&plan, |_| ()).unwrap(), Outcome::Passed { checks: 0 });
+        assert_eq!(run(&plan, |_| ()), Outcome::Passed { checks: 0 });
         let path = dir.path().join("10-broken");
         std::fs::write(&path, "#!/no/such/interpreter\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(run(&plan, |_| ()).unwrap(), Outcome::Failed(_)));
+        assert!(matches!(run(&plan, |_| ()), Outcome::Failed(_)));
         plan.dir = dir.path().join("none");
-        assert_eq!(run(&plan, |_| ()).unwrap(), Outcome::Passed { checks: 0 });
+        assert_eq!(run(&plan, |_| ()), Outcome::Passed { checks: 0 });
+    }
+
+    /// The words of the failure, which must be one.
+    fn failure(plan: &Plan) -> String {
+        match run(plan, |_| ()) {
+            Outcome::Failed(failed) => failed.to_string(),
+            other => panic!("expected a failed check, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_link_to_nothing_to_itself_or_through_a_file_fails_by_name() {
+        for (name, target, words) in [
+            ("05-old", "/gone", "No such file"),
+            ("06-loop", "06-loop", "Too many levels"),
+            ("07-file", "file.bak/x", "Not a directory"),
+        ] {
+            let (dir, plan) = plan(&[("10-fine", "true"), ("file.bak", "true")]);
+            symlink(target, dir.path().join(name)).unwrap();
+            let failed = failure(&plan);
+            assert!(failed.starts_with(&format!("check {name} cannot be started: ")));
+            assert!(failed.contains(words), "{failed}");
+        }
+    }
+
+    #[test]
+    fn a_script_with_windows_line_ends_and_one_that_is_no_program_fail_by_name() {
+        for (bytes, words) in [
+            (
+                b"#!/bin/sh\r\nexit 0\r\n".as_slice(),
+                "its first line ends with CR LF",
+            ),
+            (b"\x7fELF".as_slice(), "cannot be started: "),
+        ] {
+            let (dir, plan) = plan(&[("30-odd", "true")]);
+            std::fs::write(dir.path().join("30-odd"), bytes).unwrap();
+            let failed = failure(&plan);
+            assert!(
+                failed.starts_with("check 30-odd cannot be started: "),
+                "{failed}"
+            );
+            assert!(failed.contains(words), "{failed}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_a_file_or_a_link_to_nothing_is_a_failure() {
+        let (dir, mut plan) = plan(&[("file", "true")]);
+        symlink("/gone", dir.path().join("link")).unwrap();
+        for name in ["file", "link"] {
+            plan.dir = dir.path().join(name);
+            let failed = failure(&plan);
+            assert!(
+                failed.contains(&format!("{name} is not a folder of checks: ")),
+                "{failed}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_checks_are_named() {
+        let scripts = [
+            ("10-a", "true"),
+            ("10-a.rpmsave", "false"),
+            ("10-a.dpkg-old", "false"),
+        ];
+        let (dir, plan) = plan(&scripts);
+        std::fs::write(dir.path().join("README"), "text").unwrap();
+        std::fs::create_dir(dir.path().join("more")).unwrap();
+        let mut lines = Vec::new();
+        let outcome = run(&plan, |text| lines.push(text.to_owned()));
+        assert_eq!(outcome, Outcome::Passed { checks: 1 });
+        let expected = [
+            "not a check: 10-a.dpkg-old (another version of a file)",
+            "not a check: 10-a.rpmsave (another version of a file)",
+            "not a check: README (not executable)",
+            "not a check: more (a folder)",
+            "check 10-a passed",
+        ];
+        assert_eq!(lines, expected);
     }
 }
