@@ -37,6 +37,9 @@ pub enum InstallError {
     /// The disk cannot be read. The disk is unchanged.
     #[error("partition table: {0}")]
     Unreadable(io::Error),
+    /// The rollback floor of the previous installation cannot be read. The disk is unchanged.
+    #[error("rollback floor of the previous installation: {0}")]
+    Floor(io::Error),
     /// The partition table cannot be written.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -72,6 +75,7 @@ impl InstallError {
                 | Self::Layout(_)
                 | Self::Coexist(_)
                 | Self::Unreadable(_)
+                | Self::Floor(_)
         )
     }
 }

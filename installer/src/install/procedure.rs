@@ -82,7 +82,7 @@ fn first_record<S: Source>(
         0
     } else {
         let state = destination.start(PartitionName::State);
-        previous_floor(&request.device, state, compatible)
+        previous_floor(&request.device, state, compatible).map_err(InstallError::Floor)?
     };
     let partitions = destination.partitions();
     let record = Record {

@@ -93,7 +93,7 @@ impl Started<'_> {
             &answers.target,
             fingerprint,
             boot_installed::read_fingerprint,
-        );
+        )?;
         if let Some((disk, why)) = existing {
             say(&why);
             return self.boot(disk, answers, answers.then);
