@@ -35,8 +35,12 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
 
 const fn of_installation(error: &InstallError) -> ExitStatus {
     match error {
-        InstallError::Bundle(_) | InstallError::Refused(_) => ExitStatus::Refused,
-        InstallError::Layout(_) | InstallError::Coexist(_) => ExitStatus::Unavailable,
+        InstallError::Bundle(_) | InstallError::Refused(_) | InstallError::UnsignedGuard => {
+            ExitStatus::Refused
+        }
+        InstallError::Layout(_) | InstallError::Coexist(_) | InstallError::ReadOnce => {
+            ExitStatus::Unavailable
+        }
         _ => ExitStatus::Failed,
     }
 }

@@ -7,6 +7,7 @@ use bootctl::device::BlockDevice;
 use bundle::ImageRole;
 use record::{Guid, PartitionName};
 use seal::Trust;
+use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -90,8 +91,8 @@ pub struct Images {
     pub guard: Vec<u8>,
     /// Seal and recovery program.
     pub recovery: Vec<u8>,
-    /// A GUID derived from the release, for the medium.
-    pub id: Guid,
+    /// SHA-256 of the signed manifest: names the release.
+    pub release: [u8; 32],
     /// Rollback index of the release.
     pub rollback_index: u64,
 }
@@ -112,18 +113,28 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let (guard, image) = (take(ImageRole::Guard)?, take(ImageRole::Recovery)?);
     let mut recovery = release.seal().as_bytes().to_vec();
     recovery.extend_from_slice(&image);
-    let mut id = [0; 16];
-    id.copy_from_slice(&release.statement().manifest.sha256[..16]);
     let rollback_index = release.manifest().rollback_index;
     Ok(Images {
         guard,
         recovery,
-        id: Guid(id),
+        release: release.statement().manifest.sha256,
         rollback_index,
     })
 }
 
 impl MediaContent<'_> {
+    /// Returns the GUID of a stick with this content and the release of this digest. *Pure.* Two
+    /// sticks with other answers have other GUIDs: recovery uses the answers of the stick that was
+    /// started, and recognises it by this.
+    #[must_use]
+    pub fn id(&self, release: [u8; 32]) -> Guid {
+        let mut digest = Sha256::new_with_prefix(release);
+        digest.update(self.answers.unwrap_or_default());
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest.finalize()[..16]);
+        Guid(id)
+    }
+
     /// Returns the length of a file system with this content, in bytes: a multiple of 1 MiB, and
     /// large enough for FAT32. *Reads* the length of the bundle.
     ///

@@ -56,7 +56,9 @@ fn report(findings: Option<&DiskFindings>, beside: bool) -> Value {
         media_disks: &[],
         erase: None,
     };
-    let found = candidates(vec![disk], &request, |_| findings.cloned());
+    let found = candidates(vec![disk], &request, |_| {
+        findings.cloned().ok_or("input/output error".to_owned())
+    });
     let report = PlanReport::new(found, &Target::OnlyBlankDisk, false);
     serde_json::to_value(&report).expect("JSON")
 }

@@ -1,17 +1,18 @@
 //! Booting the existing installation instead of the medium, for a firmware that prefers a medium
 //! which was left in the machine.
 
-use bootctl::device::{Access, FileDevice, SectorSize};
-use bootctl::disk::Disk;
+use bootctl::device::{Access, FileDevice, OpenError, SectorSize};
+use bootctl::disk::{Disk, DiskError};
 use bootctl::machine::Machine;
 use bootctl::reconcile;
 use bootctl::store::StoreError;
 use installer::disk::choose::Target;
 use installer::disk::choose::{Candidate, choose};
 use installer::disk::safety::DiskContent;
-use installer::install::media_fingerprint::MediaFingerprint;
+use installer::install::media_fingerprint::{FingerprintError, MediaFingerprint};
 use record::event::{Event, Kind};
 use record::{Choice, Decision, Request, Tried, decide};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Maximum number of restarts in a row. A firmware that ignores `BootNext` starts the medium each
@@ -50,43 +51,86 @@ pub fn only_installation(candidates: &[Candidate]) -> Option<&Candidate> {
     if found.next().is_some() { None } else { first }
 }
 
+/// It is not known whether this medium installed the chosen disk, so it is not erased.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: RayOS is installed, and whether from this medium is not known ({error}): to replace it, \
+     run rayos-installer apply with --erase {id}",
+    path.display()
+)]
+pub struct UnknownMedium {
+    /// The disk.
+    pub path: PathBuf,
+    /// Id that confirms its erasure.
+    pub id: String,
+    /// Why it is not known.
+    pub error: UnreadableFingerprint,
+}
+
+/// Why the fingerprint on a disk cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableFingerprint {
+    /// The disk cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its partition table cannot be read.
+    #[error("disk: {0}")]
+    Disk(#[from] DiskError),
+    /// Neither copy is readable.
+    #[error(transparent)]
+    Fingerprint(#[from] FingerprintError),
+}
+
 /// Returns the disk to boot instead of installing to it, and the reason. *Pure*, except for
 /// `read_fingerprint`, which reads the chosen disk.
 ///
 /// There is one if no disk can be installed to and exactly one contains an installation, or if the
 /// chosen disk was installed from this medium: answers with `erase` would otherwise install again
 /// at each boot.
-#[must_use]
+///
+/// # Errors
+/// [`UnknownMedium`] if the chosen disk contains an installation whose fingerprint cannot be read.
 pub fn existing_installation<'a>(
     candidates: &'a [Candidate],
     target: &Target,
     fingerprint: MediaFingerprint,
-    read_fingerprint: impl Fn(&Candidate) -> Option<MediaFingerprint>,
-) -> Option<(&'a Candidate, String)> {
-    match choose(candidates, target) {
-        Err(refusal) => Some((only_installation(candidates)?, refusal.to_string())),
-        Ok(chosen) => {
-            let is_installed = matches!(chosen.content, Some(DiskContent::Installed { .. }));
-            let path = chosen.disk.path.display();
-            let reason = || {
-                format!(
-                    "{path} was installed from this medium. \
-                     To install again, change its install.toml."
-                )
-            };
-            (is_installed && read_fingerprint(chosen) == Some(fingerprint))
-                .then(|| (chosen, reason()))
+    read_fingerprint: impl Fn(&Candidate) -> Result<Option<MediaFingerprint>, UnreadableFingerprint>,
+) -> Result<Option<(&'a Candidate, String)>, UnknownMedium> {
+    let chosen = match choose(candidates, target) {
+        Err(refusal) => {
+            return Ok(only_installation(candidates).map(|disk| (disk, refusal.to_string())));
         }
+        Ok(chosen) => chosen,
+    };
+    if !matches!(chosen.content, Some(DiskContent::Installed { .. })) {
+        return Ok(None);
     }
+    let path = &chosen.disk.path;
+    let found = read_fingerprint(chosen).map_err(|error| UnknownMedium {
+        path: path.clone(),
+        id: chosen.disk.id().to_owned(),
+        error,
+    })?;
+    if found != Some(fingerprint) {
+        return Ok(None);
+    }
+    let why = format!(
+        "{} was installed from this medium. To install again, change its install.toml.",
+        path.display()
+    );
+    Ok(Some((chosen, why)))
 }
 
-/// Reads the fingerprint on a disk of this machine. *Reads*; `None` if it cannot be read.
-#[must_use]
-pub fn read_fingerprint(candidate: &Candidate) -> Option<MediaFingerprint> {
-    let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect).ok()?;
-    MediaFingerprint::read(&Disk::open(Arc::new(device)).ok()?)
-        .ok()
-        .flatten()
+/// Reads the fingerprint on a disk of this machine; `None` for an installation without a medium.
+/// *Reads.*
+///
+/// # Errors
+/// [`UnreadableFingerprint`].
+pub fn read_fingerprint(
+    candidate: &Candidate,
+) -> Result<Option<MediaFingerprint>, UnreadableFingerprint> {
+    let device = FileDevice::open(&candidate.disk.path, Access::Read, SectorSize::Detect)?;
+    Ok(MediaFingerprint::read(&Disk::open(Arc::new(device))?)?)
 }
 
 /// Asks the firmware to boot the installation on `machine` next; the caller restarts. *Writes* one
@@ -177,7 +221,8 @@ mod tests {
         );
         let existing = |candidate: &Candidate, mark| {
             let candidates = [candidate.clone()];
-            existing_installation(&candidates, &Target::OnlyBlankDisk, medium, |_| mark)
+            existing_installation(&candidates, &Target::OnlyBlankDisk, medium, |_| Ok(mark))
+                .expect("readable")
                 .map(|(_, why)| why)
         };
         let why = existing(&ours, Some(medium)).unwrap();
@@ -197,6 +242,23 @@ mod tests {
             existing(&refused, None)
                 .unwrap()
                 .contains("RayOS 1.0.0 is installed on it")
+        );
+    }
+
+    #[test]
+    fn an_installation_whose_fingerprint_cannot_be_read_is_not_replaced() {
+        let content = DiskContent::Installed {
+            version: "1.0.0".to_owned(),
+        };
+        let candidates = [candidate(0, content)];
+        let medium = MediaFingerprint::of(b"erase", b"seal");
+        let lost = |_: &Candidate| Err(FingerprintError::Differ.into());
+        let stopped = existing_installation(&candidates, &Target::OnlyBlankDisk, medium, lost);
+        assert_eq!(
+            stopped.unwrap_err().to_string(),
+            "/dev/nvme0n1: RayOS is installed, and whether from this medium is not known (media \
+             fingerprint: the two copies differ): to replace it, run rayos-installer apply with \
+             --erase SAMPLE-NVME-0001"
         );
     }
 }

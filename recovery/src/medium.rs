@@ -1,6 +1,6 @@
 //! The installation medium: a file system on a removable device with a recovery image and bundles.
 
-use installer::disk::disks::Roots;
+use crate::origin::Place;
 use installer::install::answers::{Answers, AnswersError};
 use installer::install::media_fingerprint::MediaFingerprint;
 use installer::media::{ANSWERS_NAME, MEDIA_DIR};
@@ -33,6 +33,9 @@ pub enum MediumError {
         /// Error of the system.
         error: io::Error,
     },
+    /// The firmware did not say which of two media it started.
+    #[error("two media are in this machine, {0} and {1}: detach one of them")]
+    Several(String, String),
     /// Its answers file cannot be used.
     #[error(transparent)]
     Answers(#[from] AnswersError),
@@ -45,41 +48,41 @@ pub enum MediumError {
 }
 
 impl Medium {
-    /// Searches every block device for a medium and mounts it at `at`, read-only; `None` if there
-    /// is none. *Reads.*
+    /// Searches `places` for the medium and mounts it at `at`, read-only; `None` if it is on none of
+    /// them. *Reads.*
     ///
     /// # Errors
-    /// The block devices cannot be listed. A device that cannot be mounted is skipped.
-    pub fn find(roots: &Roots, at: &Path) -> io::Result<Option<Self>> {
-        fs::create_dir_all(at)?;
-        let mut names: Vec<_> = fs::read_dir(roots.sys.join("class/block"))?
-            .flatten()
-            .collect();
-        // Partitions first: a disk with partitions has no file system of its own, and the kernel
-        // would print an error for it on the console.
-        names.sort_by_key(|entry| (!entry.path().join("partition").exists(), entry.file_name()));
-        for entry in names {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let node = roots.dev.join(&name);
-            for kind in FILE_SYSTEMS {
-                let flags = MountFlags::RDONLY
-                    | MountFlags::NOSUID
-                    | MountFlags::NODEV
-                    | MountFlags::NOEXEC;
-                if mount(&node, at, kind, flags, None).is_err() {
-                    continue;
-                }
-                if at.join(MEDIA_DIR).is_dir() {
-                    let disk = whole_disk(&entry.path()).unwrap_or(name);
-                    return Ok(Some(Self {
-                        root: at.to_owned(),
-                        disk,
-                    }));
-                }
-                unmount(at, UnmountFlags::empty())?;
+    /// [`MediumError::Several`] if it is on more than one disk; the system's error if the mount
+    /// point cannot be used. A device that cannot be mounted is skipped.
+    pub fn find(places: &[Place], at: &Path) -> Result<Option<Self>, MediumError> {
+        let failed = |error| MediumError::Io {
+            what: at.display().to_string(),
+            error,
+        };
+        fs::create_dir_all(at).map_err(failed)?;
+        let mut found: Option<&Place> = None;
+        for place in places {
+            if found.is_some_and(|first| first.disk == place.disk) {
+                continue;
             }
+            if !mount_medium(place, at).map_err(failed)? {
+                continue;
+            }
+            unmount(at, UnmountFlags::empty()).map_err(|error| failed(error.into()))?;
+            if let Some(first) = found {
+                let [first, second] = [first, place].map(|it| it.path.display().to_string());
+                return Err(MediumError::Several(first, second));
+            }
+            found = Some(place);
         }
-        Ok(None)
+        let Some(place) = found else {
+            return Ok(None);
+        };
+        let is_there = mount_medium(place, at).map_err(failed)?;
+        Ok(is_there.then(|| Self {
+            root: at.to_owned(),
+            disk: place.disk.clone(),
+        }))
     }
 
     /// Reads its answers file; `None` if there is none. *Reads.*
@@ -160,15 +163,20 @@ impl Medium {
     }
 }
 
-/// Returns the disk of a partition; `None` for a whole disk. *Reads.*
-fn whole_disk(class_dir: &Path) -> Option<String> {
-    let real = fs::canonicalize(class_dir).ok()?;
-    let disk = real
-        .join("partition")
-        .exists()
-        .then(|| real.parent())
-        .flatten()?;
-    Some(disk.file_name()?.to_string_lossy().into_owned())
+/// Mounts a place at `at`, read-only, and leaves it mounted if it has the folder of a medium.
+/// Returns whether it has.
+fn mount_medium(place: &Place, at: &Path) -> io::Result<bool> {
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for kind in FILE_SYSTEMS {
+        if mount(&place.path, at, kind, flags, None).is_err() {
+            continue;
+        }
+        if at.join(MEDIA_DIR).is_dir() {
+            return Ok(true);
+        }
+        unmount(at, UnmountFlags::empty())?;
+    }
+    Ok(false)
 }
 
 #[cfg(test)]

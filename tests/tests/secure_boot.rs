@@ -134,6 +134,18 @@ async fn an_installation_needs_a_signed_guard() {
         .install(bundle(true, true))
         .await
         .expect("installed");
+    // The disk holds a system now: both programs are inspected before it is overwritten.
+    let (disk, writes) = (machine.device.bytes(), machine.vars.writes());
+    for (bad, expected) in [
+        (bundle(false, true), "release 1.1.0 is not signed"),
+        (bundle(true, false), "the guard is not signed"),
+    ] {
+        let error = machine.install(bad).await.expect_err("refused");
+        assert!(error.disk_is_unchanged(), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(machine.device.bytes() == disk, "{error}");
+        assert_eq!(machine.vars.writes(), writes);
+    }
     // With Secure Boot off, nothing needs a signature for the firmware.
     let machine = MemoryMachine::new(512);
     machine.install(FIRST.bundle()).await.expect("installed");

@@ -233,7 +233,8 @@ const ROOMS: &[CrateRooms] = &[
         &[
             ("boot_installed", &[]),
             ("guard_repair", &[]),
-            ("medium", &[]),
+            ("medium", &["origin"]),
+            ("origin", &[]),
         ],
     ),
     (

@@ -1,6 +1,6 @@
 //! Which disks there are, and which of them the running system was started from.
 
-use super::disk_node::DiskNode;
+use super::disk_node::{DiskNode, optical_drive};
 use crate::disk::Disk;
 use crate::disk::device::{Access, FileDevice, SectorSize};
 use record::gpt::Partition;
@@ -93,6 +93,25 @@ impl BlockDevices {
         }
         disks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(disks)
+    }
+
+    /// Returns kernel name and device node of each optical drive with a disc in it, in the order of
+    /// their names. *Reads.*
+    ///
+    /// # Errors
+    /// [`FindError::Io`] if the list cannot be read.
+    pub fn optical_drives(&self) -> Result<Vec<(String, PathBuf)>, FindError> {
+        let failed = |source| FindError::Io {
+            path: self.block.clone(),
+            source,
+        };
+        let mut drives = Vec::new();
+        for entry in fs::read_dir(&self.block).map_err(failed)? {
+            let folder = entry.map_err(failed)?.path();
+            drives.extend(optical_drive(&folder, &self.dev));
+        }
+        drives.sort_unstable();
+        Ok(drives)
     }
 
     /// Returns the disk that the guard started this system from. *Reads* the partition table of

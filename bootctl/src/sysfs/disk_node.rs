@@ -146,6 +146,15 @@ impl DiskNode {
     }
 }
 
+/// Returns kernel name and device node of the optical drive at `folder` in sysfs; `None` if it is
+/// another device, or without a disc. *Reads.*
+pub(super) fn optical_drive(folder: &Path, dev: &Path) -> Option<(String, PathBuf)> {
+    let name = folder.file_name()?.to_str()?.to_owned();
+    let is_optical = number(folder, "device/type") == Some(OPTICAL);
+    let has_disc = number(folder, "size").is_some_and(|size| size > 0);
+    (is_optical && has_disc).then(|| (name.clone(), node(folder, &name, dev)))
+}
+
 /// Returns whether the device at this path belongs to hardware and is a whole disk; the table in
 /// [`crate::sysfs`] explains the cases.
 fn is_hardware(device_path: &Path) -> bool {

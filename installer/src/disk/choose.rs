@@ -57,11 +57,12 @@ pub enum ChoiceError {
     Several(String),
 }
 
-/// Assesses every disk. *Pure*, except for `inspect`, which reads a disk.
+/// Assesses every disk. *Pure*, except for `inspect`, which reads a disk or returns why it cannot be
+/// read.
 pub fn candidates(
     disks: Vec<Disk>,
     wanted: &DiskRequest<'_>,
-    inspect: impl Fn(&Disk) -> Option<DiskFindings>,
+    inspect: impl Fn(&Disk) -> Result<DiskFindings, String>,
 ) -> Vec<Candidate> {
     // An id that several disks share confirms none of them.
     let named = |id: &&str| disks.iter().filter(|disk| disk.answers_to(id)).count();
@@ -72,13 +73,13 @@ pub fn candidates(
     };
     let assess = |disk: Disk| {
         let findings = inspect(&disk);
-        let (plan, mut problems) = wanted.assess(&disk, findings.as_ref());
+        let (plan, mut problems) = wanted.assess(&disk, findings.as_ref().map_err(String::as_str));
         if let Some(id) = shared.filter(|id| disk.answers_to(id)) {
             problems.push(Problem::SharedId { id: id.to_owned() });
         }
         let problems = problems.iter().map(Problem::to_string).collect();
         Candidate {
-            content: findings.map(|findings| findings.content),
+            content: findings.ok().map(|findings| findings.content),
             disk,
             problems,
             plan,
@@ -173,7 +174,7 @@ mod tests {
             erase,
         };
         candidates(sample(), &wanted, |_| {
-            Some(DiskFindings {
+            Ok(DiskFindings {
                 content: content.clone(),
                 ..DiskFindings::blank()
             })
@@ -204,6 +205,25 @@ mod tests {
         assert!(error.contains("RayOS 1.0.0 is installed on it"), "{error}");
         let allowed = assessed(Some("SAMPLE-NVME-0001"), content);
         assert!(choose(&allowed, &Target::Disk("SAMPLE-NVME-0001".to_owned())).is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_not_erased_whatever_confirms_it() {
+        let wanted = DiskRequest {
+            layout: &Layout::default(),
+            beside: false,
+            recovery_key_at_hand: false,
+            media_disks: &[],
+            erase: Some("SAMPLE-NVME-0001"),
+        };
+        let assessed = candidates(sample(), &wanted, |_| Err("input/output error".to_owned()));
+        let target = Target::Disk("SAMPLE-NVME-0001".to_owned());
+        let error = choose(&assessed, &target).expect_err("unreadable");
+        assert_eq!(
+            error.to_string(),
+            "no disk can be installed to:\n  \
+             /dev/nvme0n1: it cannot be read: input/output error"
+        );
     }
 
     #[test]
@@ -258,7 +278,7 @@ mod tests {
             erase: Some("00000000"),
         };
         let look = |_: &Disk| {
-            Some(DiskFindings {
+            Ok(DiskFindings {
                 content: DiskContent::Other("it has a GPT"),
                 ..DiskFindings::blank()
             })
@@ -286,7 +306,7 @@ mod tests {
             media_disks: &["nvme0n1".to_owned()],
             erase: None,
         };
-        let assessed = candidates(sample(), &wanted, |_| Some(DiskFindings::blank()));
+        let assessed = candidates(sample(), &wanted, |_| Ok(DiskFindings::blank()));
         let error = choose(&assessed, &Target::OnlyBlankDisk).expect_err("removable");
         assert!(
             error.to_string().contains("/dev/sda: it is removable"),

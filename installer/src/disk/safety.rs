@@ -3,13 +3,14 @@
 use crate::disk::coexist::{CoexistPlan, Obstacles};
 use crate::disk::disks;
 use crate::disk::layout::{Layout, PlannedDisk};
-use crate::disk::table::{ExistingTable, UnusableTable};
+use crate::disk::table::{ExistingTable, TableEntry, UnusableTable};
 use bootctl::device::BlockDevice;
-use bootctl::disk::Disk;
+use bootctl::disk::{Disk, DiskError};
 use bootctl::store::RecordStore;
-use record::gpt::GptError;
-use record::{Guid, Pair};
+use record::gpt::{CopyError, GptError, NoTable};
+use record::{COPY_OFFSETS, Guid, Pair, RECORD_LEN};
 use serde::Serialize;
+use std::io;
 use std::sync::Arc;
 
 /// Content of a disk.
@@ -39,6 +40,9 @@ pub enum Problem {
     /// It cannot be written.
     #[error("it is read-only")]
     ReadOnly,
+    /// It cannot be read, so what would be lost is not known. No confirmation permits it.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
     /// Part of it is in use.
     #[error("{part} is {reason}")]
     Busy {
@@ -144,14 +148,18 @@ pub struct DiskRequest<'a> {
 
 impl DiskRequest<'_> {
     /// Returns the plan for `disk`, and every reason against writing it: none permits it. *Pure.*
-    /// `findings` is `None` if the disk cannot be read.
+    /// `findings` is the reason if the disk cannot be read.
     #[must_use]
     pub fn assess(
         &self,
         disk: &disks::Disk,
-        findings: Option<&DiskFindings>,
+        findings: Result<&DiskFindings, &str>,
     ) -> (Option<PlannedDisk>, Vec<Problem>) {
         let mut problems = Vec::new();
+        if let Some(error) = unreadable(findings) {
+            problems.push(Problem::Unreadable(error.to_owned()));
+        }
+        let findings = findings.ok();
         if disk.ro {
             problems.push(Problem::ReadOnly);
         }
@@ -199,8 +207,9 @@ impl DiskRequest<'_> {
                     Err(reasons.iter().flat_map(|reason| beside(reason)).collect())
                 }
             },
+            // Reported as unreadable already.
+            Some(Err(UnusableTable::Unreadable(_))) | None => Err(Vec::new()),
             Some(Err(unfit)) => Err(beside(unfit)),
-            None => Err(beside(&"it cannot be read")),
         }
     }
 
@@ -211,9 +220,7 @@ impl DiskRequest<'_> {
             what: what.to_owned(),
             id: id.clone(),
         };
-        match findings.map_or(&DiskContent::Other("it cannot be read"), |findings| {
-            &findings.content
-        }) {
+        match &findings?.content {
             DiskContent::Blank | DiskContent::Unfinished => None,
             DiskContent::Installed { version } => {
                 let (version, id) = (version.clone(), id.clone());
@@ -238,12 +245,37 @@ impl DiskRequest<'_> {
     }
 }
 
-/// Returns the content and the partition table of a device. *Reads*; trusts nothing of it.
+/// Returns why a disk cannot be read, in whole or in part.
+fn unreadable<'a>(findings: Result<&'a DiskFindings, &'a str>) -> Option<&'a str> {
+    match findings {
+        Err(error) => Some(error),
+        Ok(DiskFindings {
+            table: Err(UnusableTable::Unreadable(error)),
+            ..
+        }) => Some(error),
+        Ok(_) => None,
+    }
+}
+
+/// Returns the content and the partition table of a device. *Reads*; trusts nothing of it. An
+/// installation of ours is recognised even if a part of the table cannot be read.
 ///
 /// # Errors
-/// The error of the device.
-pub fn inspect(device: &Arc<dyn BlockDevice>) -> std::io::Result<DiskFindings> {
-    let table = ExistingTable::read(device.as_ref())?;
+/// The error of the device: what it holds is not known.
+pub fn inspect(device: &Arc<dyn BlockDevice>) -> io::Result<DiskFindings> {
+    let table = match ExistingTable::read(device.as_ref()) {
+        Ok(table) => table,
+        Err(error) => match installation(device)? {
+            Some(content @ DiskContent::Installed { .. }) => {
+                return Ok(DiskFindings {
+                    content,
+                    table: Err(UnusableTable::Unreadable(error.to_string())),
+                    bitlocker: Vec::new(),
+                });
+            }
+            _ => return Err(error),
+        },
+    };
     Ok(DiskFindings {
         content: content(device, table.as_ref().ok())?,
         bitlocker: bitlocker(device, table.as_ref().ok()),
@@ -277,13 +309,13 @@ fn bitlocker(device: &Arc<dyn BlockDevice>, table: Option<&ExistingTable>) -> Ve
 fn content(
     device: &Arc<dyn BlockDevice>,
     table: Option<&ExistingTable>,
-) -> std::io::Result<DiskContent> {
-    match (installation(device), table) {
+) -> io::Result<DiskContent> {
+    match (installation(device)?, table) {
         (Some(DiskContent::Unfinished), Some(table)) if !table.others().is_empty() => {
             return Ok(DiskContent::UnfinishedBeside);
         }
         (Some(content), _) => return Ok(content),
-        (None, Some(table)) if !table.ours().is_empty() => return Ok(DiskContent::Remains),
+        (None, Some(table)) if !table.ours().is_empty() => return Ok(remains(table)),
         (None, _) => {}
     }
     let mut start = vec![0; device.len().min(1024 * 1024) as usize];
@@ -308,21 +340,59 @@ fn content(
     })
 }
 
-fn installation(device: &Arc<dyn BlockDevice>) -> Option<DiskContent> {
-    let disk = Disk::open(Arc::clone(device)).ok()?;
-    let record = match RecordStore::open(&disk).ok()?.pair() {
+/// Returns the content of a disk with partitions of ours in `table`, whose boot record was not
+/// found. More than one state partition, or one beyond the end of the disk, may hold a record.
+fn remains(table: &ExistingTable) -> DiskContent {
+    let is_state = |entry: &TableEntry| entry.kind == record::STATE_TYPE;
+    if table.entries().any(|entry| is_state(&entry)) {
+        let version = "with an ambiguous partition table".to_owned();
+        return DiskContent::Installed { version };
+    }
+    DiskContent::Remains
+}
+
+/// Returns the installation on a device, from its partition table and boot record; `None` without
+/// a boot record.
+fn installation(device: &Arc<dyn BlockDevice>) -> io::Result<Option<DiskContent>> {
+    let disk = match Disk::open(Arc::clone(device)) {
+        Ok(disk) => disk,
+        // A copy that cannot be read may be one of ours.
+        Err(DiskError::NoTable(
+            NoTable {
+                primary: CopyError::Io(error),
+                ..
+            }
+            | NoTable {
+                backup: CopyError::Io(error),
+                ..
+            },
+        )) => return Err(error),
+        Err(_) => return Ok(None),
+    };
+    let Ok(store) = RecordStore::open(&disk) else {
+        return Ok(None);
+    };
+    let content = recorded(&store.pair());
+    if !matches!(content, DiskContent::Installed { .. }) || matches!(store.pair(), Pair::Lost(_)) {
+        // The copy that cannot be read may name a release.
+        let state = disk.state().map_err(io::Error::other)?;
+        for offset in COPY_OFFSETS {
+            state.read_at(offset, &mut [0; RECORD_LEN])?;
+        }
+    }
+    Ok(Some(content))
+}
+
+/// Returns the content that a boot record describes. *Pure.*
+fn recorded(pair: &Pair) -> DiskContent {
+    let named = |version: &str| DiskContent::Installed {
+        version: version.to_owned(),
+    };
+    let record = match pair {
         Pair::Valid { record, .. } => record,
         // A record that this version cannot read still belongs to an installation.
-        Pair::Newer(_) => {
-            return Some(DiskContent::Installed {
-                version: "of a newer version".to_owned(),
-            });
-        }
-        Pair::Lost(_) => {
-            return Some(DiskContent::Installed {
-                version: "with a lost boot record".to_owned(),
-            });
-        }
+        Pair::Newer(_) => return named("of a newer version"),
+        Pair::Lost(_) => return named("with a lost boot record"),
     };
     // There is user data only after a release was activated, and its slot keeps the release's name.
     let used = |slot: &&record::SlotState| slot.release != record::Release::NONE;
@@ -331,10 +401,7 @@ fn installation(device: &Arc<dyn BlockDevice>) -> Option<DiskContent> {
         .iter()
         .find(|slot| slot.is_bootable())
         .or(record.slots.iter().find(used));
-    Some(match slot {
-        Some(slot) => DiskContent::Installed {
-            version: slot.release.version.to_string(),
-        },
-        None => DiskContent::Unfinished,
+    slot.map_or(DiskContent::Unfinished, |slot| {
+        named(slot.release.version.as_str())
     })
 }

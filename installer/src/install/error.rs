@@ -18,6 +18,16 @@ pub enum InstallError {
     /// The bundle does not fit the layout or the machine. The disk is unchanged.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The guard in the bundle has no signature, and Secure Boot is on. The disk is unchanged.
+    #[error(
+        "the guard is not signed for Secure Boot, which is on: the firmware would not start it"
+    )]
+    UnsignedGuard,
+    /// The bundle can be read only once, and the disk is not blank. The disk is unchanged.
+    #[error(
+        "the disk is not blank, and a bundle from a pipe cannot be verified first: name a file"
+    )]
+    ReadOnce,
     /// The layout does not fit the disk. The disk is unchanged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -27,6 +37,9 @@ pub enum InstallError {
     /// The disk cannot be read. The disk is unchanged.
     #[error("partition table: {0}")]
     Unreadable(io::Error),
+    /// The rollback floor of the previous installation cannot be read. The disk is unchanged.
+    #[error("rollback floor of the previous installation: {0}")]
+    Floor(io::Error),
     /// The partition table cannot be written.
     #[error(transparent)]
     Table(#[from] TableError),
@@ -57,9 +70,12 @@ impl InstallError {
             self,
             Self::Bundle(_)
                 | Self::Refused(_)
+                | Self::UnsignedGuard
+                | Self::ReadOnce
                 | Self::Layout(_)
                 | Self::Coexist(_)
                 | Self::Unreadable(_)
+                | Self::Floor(_)
         )
     }
 }

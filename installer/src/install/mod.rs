@@ -7,6 +7,7 @@
 //! | [`answers`] | the answers file, `install.toml` |
 //! | `request`, `error` | arguments and errors of an installation |
 //! | `destination` | the disk, how it will be divided, and its new partition table |
+//! | `verify_bundle` | the whole bundle verified before anything on the disk can be lost |
 //! | `prepare` | signatures erased, boot record and partition table written |
 //! | `procedure` | [`install`]: plan, prepare, apply |
 //! | [`unattended`] | the choice of the disk and the installation, from an answers file |
@@ -20,6 +21,7 @@ mod procedure;
 mod request;
 mod rollback_floor;
 pub mod unattended;
+mod verify_bundle;
 
 pub use error::InstallError;
 pub use procedure::{install, install_announced};

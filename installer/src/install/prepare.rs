@@ -2,6 +2,7 @@
 
 use super::destination::Destination;
 use super::error::InstallError;
+use super::media_fingerprint::MediaFingerprint;
 use super::request::InstallOptions;
 use crate::disk::layout::{ALIGNMENT, PlannedPartition};
 use bootctl::device::BlockDevice;
@@ -34,20 +35,33 @@ pub(super) fn prepare(
         erase_disk_signatures(destination)?;
     }
     if let Some(state) = destination.start(PartitionName::State) {
-        let [first, second] = COPY_OFFSETS.map(|offset| state + offset);
-        zero(device, "rayos-state", first + RECORD_LEN as u64..second)?;
-        if let Some(fingerprint) = options.fingerprint {
-            let written = fingerprint.write(device, state);
-            written.map_err(failed("fingerprint of the medium"))?;
-        }
-        for (copy, offset) in (0..).zip([first, second]) {
-            let written = device.write_at(offset, &record.encode(copy));
-            written.map_err(failed("boot record"))?;
-            device.flush().map_err(failed("flush"))?;
-        }
+        write_state(device, state, options, record)?;
     }
     destination.table.commit(device)?;
     Ok(Disk::open(Arc::clone(&destination.device))?)
+}
+
+/// Writes a state partition that starts at byte `state`: the record, then everything else in it.
+/// *Writes*; durable after the next flush.
+///
+/// # Power loss
+/// The old record with the fingerprint of its medium, or the new record, which is that of an
+/// unfinished installation and needs no fingerprint.
+fn write_state(
+    device: &dyn BlockDevice,
+    state: u64,
+    options: InstallOptions,
+    record: &Record,
+) -> Result<(), InstallError> {
+    let [first, second] = COPY_OFFSETS.map(|offset| state + offset);
+    for (copy, offset) in (0..).zip([first, second]) {
+        let written = device.write_at(offset, &record.encode(copy));
+        written.map_err(failed("boot record"))?;
+        device.flush().map_err(failed("flush"))?;
+    }
+    zero(device, "rayos-state", first + RECORD_LEN as u64..second)?;
+    let written = MediaFingerprint::write(options.fingerprint, device, state);
+    written.map_err(failed("fingerprint of the medium"))
 }
 
 /// Zeroes the seals of the boot images and the boot sector of the ESP. *Writes*, durable on return.

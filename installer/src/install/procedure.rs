@@ -5,6 +5,7 @@ use super::error::InstallError;
 use super::prepare::prepare;
 use super::request::InstallRequest;
 use super::rollback_floor::previous_floor;
+use super::verify_bundle::verify_bundle;
 use crate::esp::guards;
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
@@ -20,7 +21,7 @@ use updater::{ApplyError, Incoming, Options, Outcome, Report, TargetMachine};
 /// Installs the bundle from `source`. *Writes*, durable on return.
 ///
 /// The head of the bundle is verified, and compared with the disk and the machine, before the first
-/// byte is written.
+/// byte is written. The whole bundle is verified before the first byte of an old system is written.
 ///
 /// # Errors
 /// [`InstallError`].
@@ -55,9 +56,10 @@ pub async fn install_announced<S: Source>(
 ) -> Result<Report, InstallError> {
     let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
     let incoming = Incoming::open(source, request.trust, Retries::default(), &on_retry);
-    let incoming = incoming.await.map_err(InstallError::Bundle)?;
+    let mut incoming = incoming.await.map_err(InstallError::Bundle)?;
     let destination = Destination::plan(request)?;
     let record = first_record(request, &destination, &incoming)?;
+    verify_bundle(&mut incoming, request, events).await?;
     announce();
     let disk = prepare(&destination, request.options, &record)?;
     apply(incoming, disk, request, events).await
@@ -80,7 +82,7 @@ fn first_record<S: Source>(
         0
     } else {
         let state = destination.start(PartitionName::State);
-        previous_floor(&request.device, state, compatible)
+        previous_floor(&request.device, state, compatible).map_err(InstallError::Floor)?
     };
     let partitions = destination.partitions();
     let record = Record {

@@ -76,8 +76,9 @@ pub fn assess_disks(
     media: &[String],
 ) -> Result<Vec<Candidate>, FindError> {
     let inspect = |disk: &Disk| {
-        let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok()?;
-        safety::inspect(&(Arc::new(device) as _)).ok()
+        let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect);
+        let device = device.map_err(|error| error.to_string())?;
+        safety::inspect(&(Arc::new(device) as _)).map_err(|error| error.to_string())
     };
     Ok(candidates(
         disks::enumerate(roots)?,

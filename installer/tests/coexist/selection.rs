@@ -28,7 +28,10 @@ fn candidate(device: MemDevice, beside: bool, erase: Option<&str>) -> Candidate 
         media_disks: &[],
         erase,
     };
-    candidates(vec![disk], &wanted, |_| inspect(&device).ok()).remove(0)
+    candidates(vec![disk], &wanted, |_| {
+        inspect(&device).map_err(|error| error.to_string())
+    })
+    .remove(0)
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn the_reason_names_the_other_system_that_would_be_erased() {
             erase: None,
         };
         candidates(vec![disk], &wanted, |_| {
-            Some(DiskFindings {
+            Ok(DiskFindings {
                 bitlocker: Vec::new(),
                 content: content.clone(),
                 table: table.clone(),

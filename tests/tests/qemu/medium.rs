@@ -71,6 +71,36 @@ fn a_stick_that_may_erase_installs_once() -> Result<()> {
     })
 }
 
+/// The stick that is started permits no erasure, and another one does: its answers do not count.
+#[test]
+fn the_answers_of_a_stick_that_was_not_started_are_ignored() -> Result<()> {
+    scenario("medium-other-answers", |scenario| {
+        let sample = &scenario.sample;
+        let other = scenario.stick("a.img", &sample.bundle("0.9.0"), "erase = \"RAYOS0\"")?;
+        let started = scenario.stick("b.img", &sample.bundle("1.0.0"), "")?;
+        blank_disk(&scenario.image())?;
+        OpenOptions::new()
+            .write(true)
+            .open(scenario.image())?
+            .write_all_at(b"another file system", 8192)?;
+        let machine = Machine::new(&scenario.scratch)
+            .disk(other)
+            .disk(scenario.disk().bootindex(1))
+            .disk(started.bootindex(0));
+        let mut machine = scenario.start(machine, "other")?;
+        machine
+            .fatal(&["RAYOS_INSTALLER:WRITE_STARTED"])
+            .step("the firmware starts the second stick");
+        machine.expect("rayos-guard: starting recovery, release 1.0.0 (requested)")?;
+        machine
+            .step("recovery ignores the first one")
+            .expect("was not started: answers on it are ignored.")?;
+        machine.expect("erase it with --erase RAYOS0")?;
+        machine.expect("RAYOS_INSTALLER:FAILED code=5")?;
+        Ok(())
+    })
+}
+
 #[test]
 fn a_disk_with_large_sectors_and_a_clock_of_1970() -> Result<()> {
     let [stick, _] = media()?;

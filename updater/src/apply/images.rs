@@ -29,7 +29,7 @@ impl<S: Source> Incoming<'_, S> {
     }
 }
 
-async fn read_image<S: Source>(
+pub(super) async fn read_image<S: Source>(
     release: &Release,
     fetcher: &mut Fetcher<'_, S>,
     number: usize,

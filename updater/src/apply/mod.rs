@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `incoming` | [`Incoming`]: a bundle whose head is verified |
 //! | `images` | its images in memory, for media |
+//! | `verify_payload` | its whole payload verified, before an installation erases a disk |
 //! | `full_bundle` | the full bundle that serves a delta when its base is damaged |
 //! | `operation` | the context of all phases |
 //! | `secure_boot` | the check of the boot image's signature |
@@ -22,6 +23,7 @@ mod phases;
 mod repair;
 mod secure_boot;
 mod update;
+mod verify_payload;
 
 pub use incoming::Incoming;
 pub use repair::RepairOutcome;

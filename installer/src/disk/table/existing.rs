@@ -26,6 +26,9 @@ pub enum UnusableTable {
         /// Why not the backup.
         backup: GptError,
     },
+    /// A part of it cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// The copies do not name each other, as on a disk that has grown.
     #[error("its partition table names sector {found} for the other copy, expected {expected}")]
     OtherCopy {

@@ -14,6 +14,7 @@ use installer::exit_status::exit_status;
 use installer::progress_markers::ProgressMarker;
 use output::{emit, say};
 use record::{Guid, HANDOFF_LEN, Handoff};
+use recovery::boot_installed::UnknownMedium;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
             cli::output::error("rayos-recovery", &error);
             let status = if error.is::<NotGuarded>() {
                 ExitStatus::NotGuarded
+            } else if error.is::<UnknownMedium>() {
+                ExitStatus::ConfirmationRequired
             } else {
                 exit_status(error.chain())
             };

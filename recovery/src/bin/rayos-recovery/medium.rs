@@ -8,13 +8,14 @@ use bootctl::efivars::Efivarfs;
 use bootctl::system::System;
 use cli::quantity::bytes;
 use installer::disk::choose::Candidate;
-use installer::disk::disks::Roots;
+use installer::disk::disks::{self, Roots};
 use installer::host::{block_on, jobs, random_guid, restart};
 use installer::install::answers::{Answers, Then};
 use installer::install::unattended::{self, Environment, assess_disks};
 use installer::progress_markers::ProgressMarker;
 use recovery::boot_installed;
 use recovery::medium::Medium;
+use recovery::origin::Origin;
 use std::time::Duration;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
@@ -27,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Does what the command line and the answers on the medium ask for.
 pub(crate) fn run(arguments: &Cli, vars: &Efivarfs) -> Result<()> {
     let started = Started {
-        medium: find(arguments)?,
+        medium: find(arguments, vars)?,
         arguments,
         vars,
     };
@@ -38,14 +39,30 @@ pub(crate) fn run(arguments: &Cli, vars: &Efivarfs) -> Result<()> {
     }
 }
 
-fn find(arguments: &Cli) -> Result<Medium> {
+/// Finds the medium that the firmware started, and names the others, whose answers do not count.
+fn find(arguments: &Cli, vars: &Efivarfs) -> Result<Medium> {
+    let (origin, roots) = (Origin::read(vars)?, Roots::default());
     for _ in 0..SEARCHES {
-        if let Some(medium) = Medium::find(&Roots::default(), &arguments.mount)? {
+        if let Some(medium) = Medium::find(&origin.places(&roots)?, &arguments.mount)? {
+            name_others(&medium, &roots)?;
             return Ok(medium);
         }
         std::thread::sleep(PAUSE);
     }
     bail!("the installation medium was not found")
+}
+
+/// Names the removable disks other than the medium.
+fn name_others(medium: &Medium, roots: &Roots) -> Result<()> {
+    let others = disks::enumerate(roots)?.into_iter();
+    for other in others.filter(|disk| disk.is_removable() && disk.name != medium.disk) {
+        say(&format!(
+            "{} ({}) was not started: answers on it are ignored.",
+            other.path.display(),
+            other.id()
+        ));
+    }
+    Ok(())
 }
 
 fn or_default(answers: Option<Answers>) -> Result<Answers> {
@@ -93,7 +110,7 @@ impl Started<'_> {
             &answers.target,
             fingerprint,
             boot_installed::read_fingerprint,
-        );
+        )?;
         if let Some((disk, why)) = existing {
             say(&why);
             return self.boot(disk, answers, answers.then);

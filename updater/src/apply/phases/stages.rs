@@ -55,7 +55,9 @@ impl Operation<'_> {
         mut fetcher: Fetcher<'_, S>,
         full: Option<LazyBundle<'_, S>>,
     ) -> Result<Report, ApplyFailure> {
-        if fetcher.is_local() {
+        // An installation verified the payload before it prepared the disk.
+        let is_verified = self.context.options.place_guard.is_some();
+        if fetcher.is_local() && !is_verified {
             let start = Instant::now();
             self.verify(&scanned, &mut fetcher).await?;
             scanned.verify_took = start.elapsed();

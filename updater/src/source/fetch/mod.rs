@@ -203,6 +203,12 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.source.can_seek()
     }
 
+    /// Returns whether the source can be read again from an earlier offset.
+    #[must_use]
+    pub fn can_reread(&self) -> bool {
+        self.source.can_reopen()
+    }
+
     /// Returns whether the source is a file of this machine, which is cheap to read twice.
     #[must_use]
     pub fn is_local(&self) -> bool {

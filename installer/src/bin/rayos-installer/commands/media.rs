@@ -41,7 +41,7 @@ impl Media {
         if self.esp_only {
             content.write_esp(&device, 0, esp_len)?;
         } else {
-            write_stick(&device, &content, images.id)?;
+            write_stick(&device, &content, content.id(images.release))?;
         }
         drop(device);
         new.publish().with_context(name)?;

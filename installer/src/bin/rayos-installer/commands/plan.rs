@@ -42,7 +42,7 @@ impl Plan {
         }
         emit(&ProgressMarker::SampleMode);
         let stick = ["sda".to_owned()];
-        let blank = |_: &Disk| Some(DiskFindings::blank());
+        let blank = |_: &Disk| Ok(DiskFindings::blank());
         Ok(candidates(sample(), &answers.disk_request(&stick), blank))
     }
 }
