@@ -370,6 +370,7 @@ pub fn options(trust: &Trust) -> Options<'_> {
         adaptive: true,
         jobs: 2,
         retries: RETRIES,
+        if_newer: false,
         plan_only: false,
     }
 }

@@ -25,3 +25,4 @@ mod update;
 
 pub use incoming::Incoming;
 pub use repair::RepairOutcome;
+pub use update::compare;

@@ -36,8 +36,8 @@ fn check_compares_a_bundle_with_the_running_release_and_changes_nothing() {
     );
     expect(
         ask("other", bundle("1.0.1", 1, 1)),
-        0,
-        "1.0.1 is another release than 1.0.0, with the same rollback index",
+        7,
+        "1.0.1 is another release than 1.0.0, with the same rollback index, so it is not newer",
     );
     expect(ask("same", bundle("1.0.0", 1, 1)), 7, "1.0.0 runs already");
     expect(

@@ -134,6 +134,7 @@ impl SimMachine<'_> {
             adaptive: true,
             jobs: 1,
             retries: RETRIES,
+            if_newer: false,
             plan_only: false,
         }
     }
