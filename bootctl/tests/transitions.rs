@@ -1,7 +1,8 @@
 //! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
-    Refusal, TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback,
+    Refusal, TargetSlot, activate, begin_repair, boot_once, commit, disarm, end_repair, mark_bad,
+    rollback,
 };
 use record::gpt::Partitions;
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
@@ -271,4 +272,16 @@ fn one_shots_and_marking_bad_always_leave_a_bootable_slot() {
     );
     assert_eq!(mark_bad(&bad, Slot::A), Ok(bad));
     assert_eq!(mark_bad(&bad, Slot::B), Err(Refusal::LastBootable(Slot::B)));
+}
+
+#[test]
+fn marking_a_slot_bad_ends_the_update_or_repair_that_writes_it() {
+    let both = record(good(1), good(2));
+    let target = TargetSlot::of(&both, A, Slot::B).unwrap();
+    for written in [disarm(&both, target), begin_repair(&both, target).unwrap()] {
+        let bad = mark_bad(&written, Slot::B).unwrap();
+        assert_eq!(bad.slot(Slot::B).reason, Reason::MarkedBad);
+        assert!(end_repair(&bad, target).is_err());
+        assert_eq!(mark_bad(&bad, Slot::B), Ok(bad));
+    }
 }

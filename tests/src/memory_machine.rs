@@ -25,6 +25,7 @@ const RETRIES: Retries = Retries {
     max_failures: 8,
     seed: 0,
     first_pause: Duration::ZERO,
+    deadline: Duration::from_secs(3600),
 };
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);

@@ -1,11 +1,16 @@
 //! Unattended updates: `apply --if-newer` decides in the download that it applies, and an operator
 //! can change the boot record while a download runs.
 
-use crate::fixture::{Bench, Finished, bundle, server_that};
-use fixtures::hostile::{Asked, HostileServer, Step, honestly};
-use record::{Reason, Slot, Status};
+use crate::fixture::{Bench, Finished, GIVEN, bundle, server_that};
+use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
+use bootctl::disk::Disk;
+use bootctl::store::RecordStore;
+use bootctl::transition;
+use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
+use record::{Choice, Reason, Record, Slot, Status};
 use std::process::Stdio;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 /// Returns a machine that runs 1.1.0 (index 2) in slot B, and has 1.0.0 (index 1) in slot A. Its
 /// floor is 1.
@@ -158,4 +163,115 @@ fn the_disk_is_not_locked_while_the_server_withholds_the_head() {
     child.kill().expect("kill");
     child.wait().expect("end");
     assert_eq!(meanwhile.code, Some(0), "{meanwhile:?}");
+}
+
+/// Changes the boot record while the first half of an update is written, as `rayos-bootctl` does.
+/// Returns the result of the update.
+fn change_in_the_middle(
+    bench: &Bench,
+    change: impl FnOnce(&Record) -> Result<Record, transition::Refusal>,
+) -> Finished {
+    let (reached, is_reached) = channel();
+    let (go_on, goes_on) = channel::<()>();
+    let goes_on = Mutex::new(goes_on);
+    let file = bundle("1.1.0", 2, 1);
+    let server = HostileServer::start(move |asked: &Asked| {
+        let (from, to) = asked.range.expect("range");
+        let is_payload = from > 0 && to != Some(file.len() as u64);
+        match asked.number {
+            // The first half, after which the slot is disarmed.
+            1 if is_payload => cut(&file, asked, GIVEN, Step::Close),
+            2 if is_payload => {
+                reached.send(()).ok();
+                goes_on.lock().expect("lock").recv().ok();
+                honestly(&file, asked)
+            }
+            _ => honestly(&file, asked),
+        }
+    })
+    .expect("server");
+    let child = bench
+        .command("apply")
+        .args([&server.url("x"), "--no-adaptive"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rayos-updater");
+    is_reached.recv().expect("second request");
+    let image = bench.file("disk.img");
+    let device = FileDevice::open(&image, Access::Record, SectorSize::Detect).expect("no lock");
+    let store = RecordStore::open(&Disk::open(Arc::new(device)).expect("disk")).expect("store");
+    let before = store.read().expect("record");
+    assert_eq!(before.slot(Slot::B).reason, Reason::Updating);
+    let changed = change(&before).expect("accepted");
+    store.write(&changed).expect("record");
+    go_on.send(()).expect("server");
+    Finished::new(&child.wait_with_output().expect("end"))
+}
+
+#[test]
+fn an_operator_can_request_recovery_while_an_update_is_written() {
+    let bench = Bench::new();
+    let finished = change_in_the_middle(&bench, |record| {
+        transition::boot_once(record, Choice::Recovery)
+    });
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let record = bench.record();
+    assert_eq!(record.one_shot, Some(Choice::Recovery));
+    let status = record.slot(Slot::B).status;
+    assert!(matches!(status, Status::Pending { .. }), "{status:?}");
+}
+
+#[test]
+fn an_operator_can_mark_the_slot_bad_while_an_update_is_written() {
+    let bench = Bench::new();
+    let finished = change_in_the_middle(&bench, |record| transition::mark_bad(record, Slot::B));
+    assert_eq!(finished.code, Some(8), "{finished:?}");
+    assert!(
+        finished
+            .err
+            .contains("slot B was marked bad while it was written"),
+        "{finished:?}"
+    );
+    let record = bench.record();
+    assert_eq!(record.slot(Slot::B).status, Status::Unbootable);
+    assert_eq!(record.slot(Slot::B).reason, Reason::MarkedBad);
+}
+
+#[test]
+fn a_server_that_fails_at_the_payload_leaves_the_fallback() {
+    let bench = bench_on_b();
+    let file = bundle("1.2.0", 3, 1);
+    let other = vec![0x55; file.len()];
+    let unavailable = |_: &Asked| {
+        let head = fixtures::hostile::head("503 Service Unavailable", &[("Content-Length", "0")]);
+        vec![Step::Send(head)]
+    };
+    let head_then = |payload: fn(&Asked, &[u8]) -> Vec<Step>, bytes: Vec<u8>| {
+        let file = file.clone();
+        HostileServer::start(move |asked: &Asked| {
+            let (from, to) = asked.range.expect("range");
+            if from == 0 || to == Some(file.len() as u64) {
+                honestly(&file, asked)
+            } else {
+                payload(asked, &bytes)
+            }
+        })
+        .expect("server")
+    };
+    for (server, code) in [
+        (head_then(|_, _| vec![Step::Close], Vec::new()), 1),
+        (head_then(|asked, bytes| honestly(bytes, asked), other), 3),
+        (HostileServer::start(unavailable).expect("server"), 1),
+    ] {
+        let before = bench.bytes();
+        let output = bench
+            .command_as('b', "apply")
+            .args([&server.url("x"), "--retries", "0", "--no-adaptive"])
+            .output();
+        let finished = Finished::new(&output.expect("rayos-updater"));
+        assert_eq!(finished.code, Some(code), "{finished:?}");
+        assert!(bench.bytes() == before, "the disk changed");
+        assert!(bench.record().slot(Slot::A).is_good());
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
     let access = if options.plan {
         Access::Read
     } else {
-        Access::Write
+        Access::Record
     };
     let machine = open::machine(args, access)?;
     let repaired = if options.entries_only {
