@@ -298,6 +298,23 @@ fn an_operator_can_choose_the_next_boot_but_not_leave_the_machine_without_a_slot
 }
 
 #[test]
+fn an_operator_does_not_wait_for_an_update_that_holds_the_disk() {
+    let bench = Bench::new();
+    let held = FileDevice::open(&bench.image(), Access::Write, SectorSize::Detect).unwrap();
+    for arguments in [
+        &["boot-once", "recovery"][..],
+        &["mark-bad", "b"],
+        &["repair", "--entries-only"],
+    ] {
+        let (code, out, err) = bench.run(arguments);
+        assert!(matches!(code, 0 | 7), "{arguments:?}: {code} {out} {err}");
+    }
+    drop(held);
+    assert_eq!(bench.record().one_shot, Some(Choice::Recovery));
+    assert_eq!(bench.record().slot(Slot::B).reason, Reason::MarkedBad);
+}
+
+#[test]
 fn a_system_not_started_by_the_guard_cannot_commit() {
     let bench = Bench::new();
     for verb in [

@@ -1,8 +1,8 @@
 //! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
-    EXCUSED_BUDGET, Refusal, TargetSlot, activate, boot_once, commit, disarm, excuse, mark_bad,
-    rearm, rollback,
+    EXCUSED_BUDGET, Refusal, TargetSlot, activate, begin_repair, boot_once, commit, disarm,
+    end_repair, excuse, mark_bad, rearm, rollback,
 };
 use proptest::prelude::*;
 use record::gpt::Partitions;
@@ -357,4 +357,16 @@ fn record_with(a: Status, b: Status) -> Record {
         },
     ];
     Record { slots, ..record }
+}
+
+#[test]
+fn marking_a_slot_bad_ends_the_update_or_repair_that_writes_it() {
+    let both = record(good(1), good(2));
+    let target = TargetSlot::of(&both, A, Slot::B).unwrap();
+    for written in [disarm(&both, target), begin_repair(&both, target).unwrap()] {
+        let bad = mark_bad(&written, Slot::B).unwrap();
+        assert_eq!(bad.slot(Slot::B).reason, Reason::MarkedBad);
+        assert!(end_repair(&bad, target).is_err());
+        assert_eq!(mark_bad(&bad, Slot::B), Ok(bad));
+    }
 }

@@ -25,6 +25,7 @@ const RETRIES: Retries = Retries {
     max_failures: 8,
     seed: 0,
     first_pause: Duration::ZERO,
+    deadline: Duration::from_secs(3600),
 };
 const MIB: u64 = 1 << 20;
 const INSTALL_ID: Guid = Guid([0x5a; 16]);
@@ -370,6 +371,7 @@ pub fn options(trust: &Trust) -> Options<'_> {
         adaptive: true,
         jobs: 2,
         retries: RETRIES,
+        if_newer: false,
         plan_only: false,
     }
 }

@@ -140,6 +140,7 @@ async fn commit_and_update_both_take_effect() {
 #[test]
 fn concurrent_changes_of_the_record_are_serialized() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_time()
         .build()
         .expect("runtime");
     let machine = MemoryMachine::new(512);

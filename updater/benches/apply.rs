@@ -136,6 +136,7 @@ async fn apply(
         adaptive,
         jobs: JOBS,
         retries,
+        if_newer: false,
         plan_only: false,
     };
     let incoming = Incoming::open(source(bundle), trust, retries, &|_, _| ())

@@ -41,9 +41,8 @@ pub mod terminal;
 pub mod verify_slot;
 mod worker_pool;
 
-pub use apply::{Incoming, RepairOutcome};
+pub use apply::{Incoming, RepairOutcome, compare};
 pub use error::{ApplyError, ApplyFailure, DamagedBase, ReadBackError};
 pub use events::Amounts;
 pub use options::{Options, Outcome, PhaseMs, PlaceGuard, Report, TargetMachine};
-pub use slot::equivalence::rebased_on;
 pub use slot::stored_metadata::SealedSlot;

@@ -1,6 +1,7 @@
 //! The inputs and the result of an apply.
 
 use crate::events::Amounts;
+use crate::plan::check::Comparison;
 use crate::plan::{Plan, UpToDate};
 use crate::source::Retries;
 use bootctl::disk::Disk;
@@ -45,6 +46,9 @@ pub struct Options<'a> {
     pub jobs: usize,
     /// Retries of the network.
     pub retries: Retries,
+    /// Apply only a release that is newer than those of the machine, and did not fail or was rolled
+    /// back in a slot ([`crate::plan::check`]).
+    pub if_newer: bool,
     /// Plan, and change nothing.
     pub plan_only: bool,
 }
@@ -56,6 +60,8 @@ pub enum Outcome {
     Planned(Plan, Amounts),
     /// The release runs already.
     UpToDate(UpToDate),
+    /// The release is not newer, and [`Options::if_newer`] was set. Nothing was changed.
+    NotNewer(Comparison),
     /// The next boot tries the slot.
     Activated(Report),
 }

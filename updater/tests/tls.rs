@@ -17,6 +17,7 @@ const RETRIES: Retries = Retries {
     max_failures: 3,
     seed: 0,
     first_pause: Duration::from_millis(1),
+    deadline: Duration::from_secs(3600),
 };
 
 /// A TLS connection.

@@ -350,12 +350,19 @@ pub fn boot_once(record: &Record, choice: Choice) -> Result<Record, Refusal> {
     })
 }
 
-/// Returns the record in which an operator marked `slot` bad. *Pure.*
+/// Returns the record in which an operator marked `slot` bad. *Pure.* A slot that is being written
+/// is Unbootable already; marking it bad ends the update or repair.
 ///
 /// # Errors
 /// [`Refusal::LastBootable`] if only recovery would be left.
 pub fn mark_bad(record: &Record, slot: Slot) -> Result<Record, Refusal> {
-    if !record.slot(slot).is_bootable() {
+    let state = record.slot(slot);
+    if state.status == Status::Unbootable
+        && matches!(state.reason, Reason::Updating | Reason::Repairing)
+    {
+        return Ok(retire(record, slot, Reason::MarkedBad));
+    }
+    if !state.is_bootable() {
         return Ok(*record);
     }
     if !record.slot(slot.other()).is_bootable() {

@@ -121,6 +121,7 @@ async fn apply<S: Source>(
         adaptive: true,
         jobs: request.jobs,
         retries: Retries::default(),
+        if_newer: false,
         plan_only: false,
     };
     let store = RecordStore::open(&disk)?;
@@ -134,7 +135,7 @@ async fn apply<S: Source>(
     match incoming.apply(&machine, &options, events).await? {
         Outcome::Activated(report) => Ok(report),
         // Neither happens: the slots are empty, and the scope is an installation.
-        Outcome::UpToDate(_) | Outcome::Planned(..) => {
+        Outcome::UpToDate(_) | Outcome::NotNewer(_) | Outcome::Planned(..) => {
             Err(InstallError::Bundle(ApplyError::Stopped))
         }
     }

@@ -27,3 +27,4 @@ mod verify_payload;
 
 pub use incoming::Incoming;
 pub use repair::RepairOutcome;
+pub use update::compare;

@@ -6,11 +6,15 @@ use super::secure_boot;
 use crate::error::{ApplyError, ApplyFailure};
 use crate::events::EventSink;
 use crate::options::{Options, Outcome, TargetMachine};
+use crate::plan::check::{Comparison, Verdict};
 use crate::plan::{Facts, Planned, Scope, plan};
 use crate::slot::equivalence::rebased_on;
+use crate::slot::stored_metadata::SealedSlot;
 use crate::source::Source;
+use bootctl::disk::Disk;
 use bundle::Release;
-use record::Choice;
+use record::{Choice, Record, Slot};
+use seal::Trust;
 
 impl<S: Source> Incoming<'_, S> {
     /// Applies the bundle to `machine`. *Writes*: durable on return. Never writes the booted slot.
@@ -39,6 +43,14 @@ impl<S: Source> Incoming<'_, S> {
             events,
         };
         context.report_release(&release);
+        if options.if_newer {
+            let comparison = context.compare(&release).await?;
+            match comparison.verdict {
+                Verdict::Newer => {}
+                Verdict::Refused(refusal) => return Err(ApplyError::from(refusal).into()),
+                _ => return Ok(Outcome::NotNewer(comparison)),
+            }
+        }
         let plan = match make_plan(context, &release).await? {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
@@ -53,6 +65,39 @@ impl<S: Source> Incoming<'_, S> {
         let report = operation.carry_out(scanned, fetcher, full).await?;
         Ok(Outcome::Activated(report))
     }
+}
+
+impl Context<'_> {
+    /// Compares `release` with the releases of the machine. *Reads.*
+    async fn compare(self, release: &Release) -> Result<Comparison, ApplyError> {
+        let Self {
+            machine, options, ..
+        } = self;
+        let record = machine.store.read()?;
+        Ok(compare(
+            &machine.disk,
+            record,
+            machine.booted,
+            options.trust,
+            release,
+        )
+        .await)
+    }
+}
+
+/// Compares `release` with those on `disk`, whichever bundles they came by. *Reads.*
+pub async fn compare(
+    disk: &Disk,
+    mut record: Record,
+    booted: Choice,
+    trust: &Trust,
+    release: &Release,
+) -> Comparison {
+    for slot in Slot::ALL {
+        let sealed = SealedSlot { disk, slot, trust };
+        record = rebased_on(release, &record, sealed).await;
+    }
+    Comparison::of(&Facts::of(disk, &record, booted, Scope::Update), release)
 }
 
 async fn make_plan(context: Context<'_>, release: &Release) -> Result<Planned, ApplyError> {

@@ -18,11 +18,13 @@ pub(crate) struct ChunkSource<'f, 'a, S> {
 }
 
 /// A batch with its stored bytes.
+#[derive(Clone)]
 pub(crate) struct FetchedBatch {
     pub(crate) batch: Batch,
     stored: StoredBytes,
 }
 
+#[derive(Clone)]
 enum StoredBytes {
     /// One element per range.
     Fetched(Vec<Bytes>),

@@ -215,6 +215,12 @@ pub enum Refusal {
         /// Bytes in the partition.
         have: u64,
     },
+    /// An operator marked the target slot bad while it was written.
+    #[error("slot {slot} was marked bad while it was written")]
+    MarkedBad {
+        /// The slot.
+        slot: Slot,
+    },
     /// The disk lacks a partition.
     #[error("disk has no {0} partition")]
     PartitionMissing(PartitionName),

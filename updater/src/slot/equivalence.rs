@@ -15,7 +15,11 @@ use std::io;
 /// The slot must be signed for the images, version and rollback index of `release`, but by another
 /// manifest. In any other case, and if that cannot be determined, `record` is returned unchanged.
 /// *Reads* the slot's metadata, and its root image only if the slot stores no manifest.
-pub async fn rebased_on(release: &Release, record: &Record, sealed: SealedSlot<'_>) -> Record {
+pub(crate) async fn rebased_on(
+    release: &Release,
+    record: &Record,
+    sealed: SealedSlot<'_>,
+) -> Record {
     let state = *record.slot(sealed.slot);
     let offered = identity(release);
     let has_same_name = state.release.version == offered.version

@@ -8,5 +8,6 @@ mod fixture;
 mod killed;
 mod schemas;
 mod slots;
+mod unattended;
 mod units;
 mod verbs;

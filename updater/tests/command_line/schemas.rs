@@ -69,12 +69,14 @@ fn apply_and_its_progress() {
     assert_eq!(interrupted.json()["disarmed_slot"], "b");
     apply(&["missing"]);
     apply(&[path, "--plan"]);
+    std::fs::write(bench.file("other"), bundle("1.0.1", 1, 1)).expect("bundle");
+    apply(&[bench.file("other").to_str().expect("path"), "--if-newer"]);
     let finished = apply(&[path]);
     std::fs::write(bench.file("same"), bundle("1.0.0", 1, 1)).expect("bundle");
     apply(&[bench.file("same").to_str().expect("path")]);
     assert_eq!(
         results.into_iter().collect::<Vec<_>>(),
-        ["activated", "failed", "planned", "up-to-date"]
+        ["activated", "failed", "not-newer", "planned", "up-to-date"]
     );
 
     let event = schema("rayos-updater.progress-1.json");
@@ -109,6 +111,7 @@ fn check() {
     for (name, bytes, verdict) in [
         ("newer", bundle("1.1.0", 2, 1), "newer"),
         ("same", bundle("1.0.0", 1, 1), "same"),
+        ("other", bundle("1.0.1", 1, 1), "other"),
         ("refused", bundle("0.9.0", 0, 1), "refused"),
         ("stranger", bundle("1.1.0", 2, 9), "failed-to-check"),
     ] {

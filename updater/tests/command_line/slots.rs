@@ -199,6 +199,8 @@ fn a_repair_fetches_damaged_chunks_and_changes_nothing_else() {
 fn an_interrupted_repair_leaves_the_slot_unbootable_and_can_be_continued() {
     let bench = updated();
     damage_root(&bench, Slot::A, 1_000_000);
+    // The server delivers the first damaged chunk, and not the second.
+    damage_root(&bench, Slot::A, 2_500_000);
     let (sent, stalled) = channel();
     let broken = server_that(Step::Close, bundle("1.0.0", 1, 1), sent);
     let finished = run(

@@ -3,7 +3,7 @@
 use crate::fixture::{Bench, Finished, bundle, bundle_for, server_that};
 use fixtures::hostile::{Asked, HostileServer, Step, cut, honestly};
 use record::{Reason, Slot, Status};
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -36,8 +36,8 @@ fn check_compares_a_bundle_with_the_running_release_and_changes_nothing() {
     );
     expect(
         ask("other", bundle("1.0.1", 1, 1)),
-        0,
-        "1.0.1 is another release than 1.0.0, with the same rollback index",
+        7,
+        "1.0.1 is another release than 1.0.0, with the same rollback index, so it is not newer",
     );
     expect(ask("same", bundle("1.0.0", 1, 1)), 7, "1.0.0 runs already");
     expect(
@@ -109,7 +109,7 @@ fn status_follows_an_update_from_start_to_end() {
 
     let file = bundle("1.1.0", 2, 1);
     let server =
-        HostileServer::start(move |asked| cut(&file, asked, 200_000, Step::Close)).expect("server");
+        HostileServer::start(move |asked| cut(&file, asked, 600_000, Step::Close)).expect("server");
     let finished = bench.run("apply", &[&server.url("x"), "--retries", "0"]);
     assert_eq!(finished.code, Some(8), "{finished:?}");
     assert!(
@@ -223,6 +223,11 @@ fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Finished, Optio
         .spawn()
         .expect("rayos-updater");
     is_sent.recv().expect("request");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
+    let mut err = String::new();
+    while !stall_in_head && !err.contains("\"disarmed\"") {
+        err += &(lines.next().expect("line").expect("text") + "\n");
+    }
     let began = Instant::now();
     let killed = Command::new("kill")
         .args([&format!("-{signal}"), &child.id().to_string()])
@@ -230,19 +235,12 @@ fn stop_by(bench: &Bench, signal: &str, stall_in_head: bool) -> (Finished, Optio
     assert!(killed.expect("kill").success());
     let status = child.wait().expect("end");
     let took = began.elapsed();
-    let (mut out, mut err) = (String::new(), String::new());
-    child
-        .stdout
-        .take()
-        .expect("stdout")
-        .read_to_string(&mut out)
-        .expect("text");
-    child
-        .stderr
-        .take()
-        .expect("stderr")
-        .read_to_string(&mut err)
-        .expect("text");
+    let mut out = String::new();
+    let stdout = child.stdout.as_mut().expect("stdout");
+    stdout.read_to_string(&mut out).expect("text");
+    for line in lines {
+        err += &(line.expect("text") + "\n");
+    }
     (
         Finished {
             code: status.code(),

@@ -32,6 +32,7 @@ const RETRIES: Retries = Retries {
     max_failures: 4,
     seed: 0,
     first_pause: Duration::from_millis(1),
+    deadline: Duration::from_secs(3600),
 };
 
 /// Fetches the whole file from a server that follows `script`.

@@ -88,6 +88,7 @@ async fn apply(disk: Disk, source: impl Source, trust: &Trust) {
         adaptive: true,
         jobs: 2,
         retries: Retries::default(),
+        if_newer: false,
         plan_only: false,
     };
     let incoming = Incoming::open(source, trust, options.retries, &|_, _| {})

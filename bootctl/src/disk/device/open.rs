@@ -9,8 +9,8 @@ pub enum Access {
     /// Reading. Takes no lock.
     Read,
     /// Reading, and writing only the boot record and the event ring. Takes no lock, so that an
-    /// update, which holds the lock of the whole disk, does not block a commit. Each change of the
-    /// record takes the lock of [`super::BlockDevice::lock`].
+    /// update, which holds the lock of the whole disk, blocks neither a commit nor an operator.
+    /// Each change of the record takes the lock of [`super::BlockDevice::lock`].
     Record,
     /// Reading and writing, with an exclusive advisory lock until the device is dropped. It is the
     /// lock that udev and systemd honour on whole disks.

@@ -19,6 +19,7 @@ const RETRIES: Retries = Retries {
     max_failures: 8,
     seed: 0,
     first_pause: Duration::ZERO,
+    deadline: Duration::from_secs(3600),
 };
 
 fn is_refusal<T>(applied: &Result<T, ApplyFailure>) -> bool {
@@ -134,6 +135,7 @@ impl SimMachine<'_> {
             adaptive: true,
             jobs: 1,
             retries: RETRIES,
+            if_newer: false,
             plan_only: false,
         }
     }

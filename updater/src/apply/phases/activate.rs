@@ -115,6 +115,9 @@ impl Operation<'_> {
             ..
         } = self.plan;
         let activated = |record: &Record| {
+            if record.slot(self.slot()).reason == record::Reason::MarkedBad {
+                return Err(Refusal::MarkedBad { slot: self.slot() }.into());
+            }
             let activated = match self.intent {
                 Intent::Trial(tries) => {
                     transition::activate(record, target, release, revoke, tries)

@@ -6,7 +6,7 @@ use crate::error::ApplyError;
 use crate::events::Event;
 use crate::plan::Refusal;
 use bootctl::device::BlockDevice;
-use bootctl::transition;
+use bootctl::transition::{self, TargetSlot};
 use record::event::Kind;
 use record::{Record, SlotState};
 use seal::SEAL_LEN;
@@ -44,7 +44,13 @@ impl Operation<'_> {
     fn disarmed(&self, record: &Record) -> Result<Record, ApplyError> {
         let target = self.plan.target;
         match self.intent {
-            Intent::Trial(_) => Ok(transition::disarm(record, target)),
+            Intent::Trial(_) => {
+                // An operator may have rolled back since the plan was made.
+                let booted = self.context.machine.booted;
+                let target =
+                    TargetSlot::of(record, booted, target.slot()).map_err(Refusal::from)?;
+                Ok(transition::disarm(record, target))
+            }
             Intent::Repair => {
                 // From here on the slot belongs to the bundle that repairs it, seal included.
                 let state = SlotState {

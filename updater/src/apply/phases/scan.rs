@@ -58,6 +58,7 @@ impl Operation<'_> {
             amounts,
             took: start.elapsed(),
             verify_took: Duration::ZERO,
+            first_batch: None,
         })
     }
 

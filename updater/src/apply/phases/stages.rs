@@ -5,6 +5,7 @@ use crate::apply::operation::Operation;
 use crate::error::{ApplyError, ApplyFailure};
 use crate::events::Amounts;
 use crate::options::Report;
+use crate::pipeline::chunk_source::FetchedBatch;
 use crate::pipeline::verify_written::ReadBackLedger;
 use crate::scan::Scan;
 use crate::source::{Fetcher, Source};
@@ -17,6 +18,9 @@ pub(crate) struct Scanned {
     pub(super) took: Duration,
     /// Duration of verifying a local file; zero for any other source.
     pub(super) verify_took: Duration,
+    /// The first batch with stored bytes, fetched and verified before anything is changed; `None`
+    /// for a local file.
+    pub(super) first_batch: Option<FetchedBatch>,
 }
 
 /// The target slot is Unbootable, durably.
@@ -61,6 +65,8 @@ impl Operation<'_> {
             let start = Instant::now();
             self.verify(&scanned, &mut fetcher).await?;
             scanned.verify_took = start.elapsed();
+        } else {
+            scanned.first_batch = self.fetch_first(&scanned, &mut fetcher).await?;
         }
         // A disk that accepts no write at all leaves the slot unchanged.
         let disarmed = self.disarm(scanned).map_err(|error| ApplyFailure {

@@ -1,12 +1,13 @@
-//! Verify: checks a local file before anything is changed.
+//! Verify: checks a local file, or the first bytes from any other source, before anything is
+//! changed.
 
 use super::stages::Scanned;
 use crate::apply::operation::Operation;
-use crate::batch::batches;
+use crate::batch::{Batch, batches};
 use crate::error::ApplyError;
 use crate::events::Phase;
 use crate::pipeline::batch_worker::BatchWorker;
-use crate::pipeline::chunk_source::ChunkSource;
+use crate::pipeline::chunk_source::{ChunkSource, FetchedBatch};
 use crate::source::{Fetcher, Source};
 
 impl Operation<'_> {
@@ -42,5 +43,31 @@ impl Operation<'_> {
         workers.finish(&mut on_result).await?;
         fetcher.rewind(&start);
         Ok(())
+    }
+
+    /// Fetches and verifies the first batch that has stored bytes, so that a server that sends
+    /// nothing, or other bytes than were signed, leaves the target slot unchanged. Announces all
+    /// batches. *Reads.*
+    ///
+    /// # Errors
+    /// [`ApplyError::Decode`], [`ApplyError::Fetch`].
+    pub(crate) async fn fetch_first<S: Source>(
+        &self,
+        scanned: &Scanned,
+        fetcher: &mut Fetcher<'_, S>,
+    ) -> Result<Option<FetchedBatch>, ApplyError> {
+        let release = self.release();
+        let mut source = ChunkSource::new(release, fetcher).await;
+        let batches = batches(release, &scanned.scan.origins, source.batch_len());
+        source.expect(&batches);
+        let has_stored = |batch: &Batch| batch.stored_chunks().next().is_some();
+        let Some(first) = batches.into_iter().find(has_stored) else {
+            return Ok(None);
+        };
+        let fetched = source.fetch(first).await?;
+        BatchWorker::new(&self.writer, &scanned.scan.composition, false)
+            .verify(fetched.clone())
+            .map_err(|error| source.explain(error))?;
+        Ok(Some(fetched))
     }
 }

@@ -72,6 +72,8 @@ impl Operation<'_> {
 struct WritePhase<'o> {
     operation: &'o Operation<'o>,
     scan: &'o mut Scan,
+    /// A batch that was fetched before the slot was disarmed.
+    first_batch: Option<FetchedBatch>,
     tracker: ReadBackTracker,
     progress: Progress<'o>,
 }
@@ -96,6 +98,7 @@ impl<'s> WritePhase<'s> {
             operation,
             tracker: ReadBackTracker::start(writer, ledger, part_len, &operation.pool),
             progress: operation.progress(Phase::Write, missing),
+            first_batch: scanned.first_batch.take(),
             scan: &mut scanned.scan,
         }
     }
@@ -138,17 +141,26 @@ impl<'s> WritePhase<'s> {
     ) -> Result<Unwritten, ApplyError> {
         let release = self.operation.release();
         let batches = batches(release, &self.scan.origins, source.batch_len());
-        source.expect(&batches);
+        let mut first = self.first_batch.take();
+        if first.is_none() {
+            source.expect(&batches);
+        }
         let mut workers = self.start_workers();
         let mut read_back_failed = pin!(self.tracker.failed());
         let mut unwritten = Unwritten::default();
         let mut on_result = |result| self.note(result, &mut unwritten);
         let mut fetched = Ok(());
         for batch in batches {
+            let fetching = async {
+                match first.take_if(|first| first.batch == batch) {
+                    Some(fetched) => Ok(fetched),
+                    None => source.fetch(batch).await,
+                }
+            };
             let sent = tokio::select! {
                 biased;
                 () = &mut read_back_failed => Err(ApplyError::Stopped),
-                sent = workers.send(source.fetch(batch), &mut on_result) => {
+                sent = workers.send(fetching, &mut on_result) => {
                     sent.map_err(ApplyError::from)
                 }
             };

@@ -154,6 +154,7 @@ const fn of_apply(error: &ApplyError) -> Reason {
         | ApplyError::FullBundleMismatch { .. } => Reason::Bundle,
         ApplyError::DamagedBase(_) => Reason::Damaged,
         ApplyError::Fetch(FetchError::Source(error)) => of_source(error),
+        ApplyError::Fetch(FetchError::Deadline { .. }) => Reason::Network,
         ApplyError::Fetch(FetchError::Short { .. } | FetchError::Trailing { .. }) => Reason::Length,
         ApplyError::Record(_) => Reason::Record,
         ApplyError::Disk(_) | ApplyError::Write { .. } | ApplyError::ReadBack(_) => Reason::Device,
@@ -315,6 +316,15 @@ mod tests {
                 .into(),
                 3,
                 "length",
+            ),
+            (
+                ApplyError::from(FetchError::Deadline {
+                    fetched: 1,
+                    deadline: std::time::Duration::from_secs(1),
+                })
+                .into(),
+                1,
+                "network",
             ),
             (
                 ApplyError::from(FetchError::Trailing { expected: 2 }).into(),

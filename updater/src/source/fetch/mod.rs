@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use spans::Spans;
 use std::ops::Range;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Maximum gap between two ranges, in bytes, that is fetched and dropped, because a new request
 /// costs more. With 12 KiB an adaptive download of a bundle of 300 MB fetches 69.6 MB in 728
@@ -28,7 +29,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Maximum pause before a retry, unless the server asks for more.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// The policy of retries after a transient failure.
+/// Default limit of a whole download. A server that is slow, or that fails again and again after a
+/// little progress, would otherwise keep the target slot empty for weeks.
+const DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// The limits of a download: retries after a transient failure, and the time of all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     /// Consecutive failures, with less than 16 KiB between them, at which the download fails.
@@ -37,6 +42,8 @@ pub struct Retries {
     pub seed: u64,
     /// Pause before the first retry; it doubles with each consecutive failure, up to 30 s.
     pub first_pause: Duration,
+    /// Maximum time from the first request to the last byte, pauses included.
+    pub deadline: Duration,
 }
 
 impl Default for Retries {
@@ -45,6 +52,7 @@ impl Default for Retries {
             max_failures: 8,
             seed: 0,
             first_pause: FIRST_PAUSE,
+            deadline: DEADLINE,
         }
     }
 }
@@ -83,6 +91,14 @@ pub enum FetchError {
         /// Expected offset.
         expected: u64,
     },
+    /// The download took too long.
+    #[error("download: {fetched} bytes in {} s, and not complete: the deadline", deadline.as_secs())]
+    Deadline {
+        /// Bytes that arrived.
+        fetched: u64,
+        /// Maximum time of the download.
+        deadline: Duration,
+    },
     /// There are bytes after the end of the bundle.
     #[error("there is data after the {expected} bytes of the bundle")]
     Trailing {
@@ -117,6 +133,8 @@ pub struct Fetcher<'a, S> {
     failures: u32,
     /// Value of `fetched` at the last failure.
     fetched_at_failure: u64,
+    /// The end of the time for the download; set by the first request.
+    ends: Option<Instant>,
 }
 
 impl<'a, S: Source> Fetcher<'a, S> {
@@ -134,6 +152,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
             fetched: 0,
             failures: 0,
             fetched_at_failure: 0,
+            ends: None,
         }
     }
 
@@ -357,14 +376,16 @@ impl<'a, S: Source> Fetcher<'a, S> {
                 message: format!("answer ended at byte {got}, expected {expected}"),
             };
             let pause = self.count_failure(cut).map_err(|_| short)?;
-            tokio::time::sleep(pause).await;
+            self.pause(pause).await?;
         }
     }
 
     /// Returns a piece that begins at `at`, with as many requests as that takes.
     async fn next_piece(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
-            match self.try_piece().await {
+            let ends = self.ends();
+            let piece = timeout_at(ends, self.try_piece()).await;
+            match piece.map_err(|_| self.too_late())? {
                 Ok(None) if self.request_end.is_some_and(|end| self.at >= end) => {
                     self.is_open = false;
                 }
@@ -374,10 +395,36 @@ impl<'a, S: Source> Fetcher<'a, S> {
                 }
                 Err(error) => {
                     let pause = self.count_failure(error)?;
-                    tokio::time::sleep(pause).await;
+                    self.pause(pause).await?;
                 }
             }
         }
+    }
+
+    /// Returns the end of the time for the download. A file of this machine has no limit that
+    /// matters.
+    fn ends(&mut self) -> Instant {
+        let limit = self.retries.deadline;
+        *self.ends.get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    fn too_late(&self) -> FetchError {
+        FetchError::Deadline {
+            fetched: self.fetched,
+            deadline: self.retries.deadline,
+        }
+    }
+
+    /// Waits before a retry.
+    ///
+    /// # Errors
+    /// [`FetchError::Deadline`], without waiting, if the pause would end after it.
+    async fn pause(&mut self, pause: Duration) -> Result<(), FetchError> {
+        if Instant::now() + pause >= self.ends() {
+            return Err(self.too_late());
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// Counts a failure. Returns the pause before the next request.

@@ -236,3 +236,83 @@ proptest! {
         }
     }
 }
+
+/// Returns a memory source in front of which each answer takes `delay`.
+struct Slow {
+    source: MemorySource,
+    per_piece: Duration,
+    status: Option<Duration>,
+}
+
+impl Source for Slow {
+    fn can_seek(&self) -> bool {
+        true
+    }
+
+    fn until(&mut self, end: Option<u64>) {
+        self.source.until(end);
+    }
+
+    async fn open(&mut self, offset: u64) -> Result<(), SourceError> {
+        self.source.open(offset).await
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
+        tokio::time::sleep(self.per_piece).await;
+        match (self.status, self.source.piece().await?) {
+            (Some(retry_after), Some(_)) if self.source.delivered.is_multiple_of(32_768) => {
+                Err(SourceError::Status {
+                    what: "slow".to_owned(),
+                    status: 503,
+                    retry_after: Some(retry_after),
+                })
+            }
+            (_, piece) => Ok(piece),
+        }
+    }
+}
+
+/// Fetches 300 MB with the default limits. Returns the error, and the simulated time.
+fn fails_after(source: Slow) -> (String, Duration) {
+    run(async {
+        let start = Instant::now();
+        let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
+        let mut at = 0;
+        loop {
+            match fetcher.range(at, 65_536).await {
+                Ok(_) => at += 65_536,
+                Err(error) => return (error.to_string(), start.elapsed()),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_server_that_sends_one_kibibyte_per_second_for_ever_meets_the_deadline() {
+    let (words, took) = fails_after(Slow {
+        source: MemorySource::new(bytes(100_000_000), 32_768),
+        per_piece: Duration::from_secs(32),
+        status: None,
+    });
+    assert!(
+        words.ends_with("bytes in 86400 s, and not complete: the deadline"),
+        "{words}"
+    );
+    assert_eq!(took, Duration::from_secs(24 * 3600));
+}
+
+#[test]
+fn a_server_that_asks_for_pauses_after_a_little_progress_meets_the_deadline() {
+    let (words, took) = fails_after(Slow {
+        source: MemorySource::new(bytes(100_000_000), 16_384),
+        per_piece: Duration::ZERO,
+        status: Some(Duration::from_secs(600)),
+    });
+    assert!(words.ends_with("and not complete: the deadline"), "{words}");
+    let day = Duration::from_secs(24 * 3600);
+    // A pause that would end after the deadline is not begun.
+    assert!(
+        took <= day && took >= day - Duration::from_secs(600),
+        "{took:?}"
+    );
+}

@@ -34,7 +34,9 @@ use cli::clock::now;
 /// Runs the verb of the command line.
 pub(crate) fn run(cli: &Cli) -> Result<ExitStatus, CommandError> {
     let args = &cli.machine;
-    let writable = || open::machine(args, Access::Write);
+    // These write only the boot record, the ring and the entries, so they need not wait for an
+    // update that is running.
+    let writable = || open::machine(args, Access::Record);
     match &cli.verb {
         Verb::Status(options) => status::status(args, options),
         Verb::Why(options) => status::why(args, options),

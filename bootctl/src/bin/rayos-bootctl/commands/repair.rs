@@ -51,13 +51,13 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
     let access = if options.plan {
         Access::Read
     } else {
-        Access::Write
+        Access::Record
     };
     let machine = open::machine(args, access)?;
     let repaired = if options.entries_only {
         RepairedRecord::unchanged(machine.store.read()?)
     } else {
-        let is_table_changed = repair_table(&machine, options)?;
+        let is_table_changed = repair_table(args, &machine, options)?;
         let repaired = repair_record(&machine, options)?;
         RepairedRecord {
             changed: repaired.changed || is_table_changed,
@@ -99,18 +99,25 @@ pub(super) fn repair(args: &MachineArgs, options: &RepairArgs) -> Result<ExitSta
 
 /// Repairs the copies of the partition table. *Writes* unless only a plan is asked for. Returns
 /// whether anything is due.
-fn repair_table(machine: &Machine, options: &RepairArgs) -> Result<bool, CommandError> {
-    let repair = TableRepair::plan(&machine.disk);
-    for fault in &repair.faults {
+fn repair_table(
+    args: &MachineArgs,
+    machine: &Machine,
+    options: &RepairArgs,
+) -> Result<bool, CommandError> {
+    let found = TableRepair::plan(&machine.disk);
+    for fault in &found.faults {
         warn(fault);
     }
-    for change in &repair.changes {
+    for change in &found.changes {
         print(change)?;
     }
-    if !options.plan {
-        repair.write(machine.disk.device().as_ref())?;
+    if !options.plan && !found.changes.is_empty() {
+        // The table belongs to the whole disk: no update and no udev may read it meanwhile.
+        let locked = open::machine(args, Access::Write)?;
+        let device = locked.disk.device().as_ref();
+        TableRepair::plan(&locked.disk).write(device)?;
     }
-    Ok(!repair.changes.is_empty())
+    Ok(!found.changes.is_empty())
 }
 
 /// Returns the changes that are due, and the warning that a run would end with as far as it is

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::sync::Arc;
 use updater::events::{Event, EventSink as _};
 use updater::source::{AnySource, Location, SourceError};
-use updater::{Incoming, Options, Outcome};
+use updater::{ApplyFailure, Incoming, Options, Outcome};
 
 /// Apply a bundle to the slot that is not running; the next boot tries it
 #[derive(Args)]
@@ -25,6 +25,10 @@ pub(super) struct Apply {
     full: Option<Location>,
     #[command(flatten)]
     target: TargetArgs,
+    /// Apply only a release that `check` calls newer, and decide that in this one download: exit
+    /// code 7 if there is nothing to do. For unattended updates
+    #[arg(long, help_heading = "Work")]
+    if_newer: bool,
     /// Show the plan, and change nothing
     #[arg(long, help_heading = "Work")]
     plan: bool,
@@ -58,7 +62,7 @@ impl Apply {
             Ok(outcome) => {
                 output::applied(&outcome, json);
                 match outcome {
-                    Outcome::UpToDate(_) => ExitStatus::NothingToDo,
+                    Outcome::UpToDate(_) | Outcome::NotNewer(_) => ExitStatus::NothingToDo,
                     Outcome::Planned(..) | Outcome::Activated(_) => ExitStatus::Success,
                 }
             }
@@ -84,20 +88,22 @@ impl Apply {
             adaptive: !self.no_adaptive,
             jobs: self.common.jobs(),
             retries: self.bundle.network.retries(),
+            if_newer: self.if_newer,
             plan_only: self.plan,
         };
         let runtime = self.common.runtime()?;
+        let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+        // Before the disk is locked: a server that is slow to answer must not block others.
+        let opened = runtime.block_on(Incoming::open(source, &trust, options.retries, &on_retry));
+        let mut incoming = opened.map_err(|error| {
+            events.finish();
+            ApplyFailure::from(error)
+        })?;
+        if let Some(full) = full {
+            incoming = incoming.with_full(full, &on_retry);
+        }
         let outcome = self.target.with_machine(|machine| {
-            runtime.block_on(async {
-                let on_retry =
-                    |error: &SourceError, pause| events.event(Event::retry(error, pause));
-                let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
-                let incoming = match full {
-                    Some(full) => incoming.with_full(full, &on_retry),
-                    None => incoming,
-                };
-                incoming.apply(machine, &options, events.as_ref()).await
-            })
+            runtime.block_on(incoming.apply(machine, &options, events.as_ref()))
         })?;
         events.finish();
         Ok(outcome?)

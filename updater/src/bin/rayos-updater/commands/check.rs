@@ -2,23 +2,22 @@
 
 use super::network_args::BundleArgs;
 use super::target_args::TargetArgs;
-use crate::output::{self, CheckResult};
+use crate::output;
 use anyhow::Result;
 use bootctl::device::Access;
 use clap::Args;
 use cli::ExitStatus;
-use record::Slot;
 use tokio::runtime::Builder;
-use updater::plan::check::{Verdict, running, verdict};
-use updater::plan::{Facts, Scope};
-use updater::{ApplyFailure, Incoming, SealedSlot, rebased_on};
+use updater::plan::check::{Comparison, Verdict};
+use updater::{ApplyFailure, Incoming, compare};
 
 /// Report whether a bundle is newer than the running release: exit code 0 if it is, 7 if there is
 /// nothing to do
 ///
 /// Reads only the head of the bundle. A release that waits for its first boot, that failed on this
-/// machine, or that an operator rolled back or marked bad is nothing to do. Exit code 3 if it
-/// cannot be applied.
+/// machine, or that an operator rolled back or marked bad is nothing to do; so is another release
+/// with the same rollback index. Exit code 3 if it cannot be applied. To check and apply in one
+/// download, use apply --if-newer
 #[derive(Args)]
 pub(super) struct Check {
     #[command(flatten)]
@@ -46,7 +45,7 @@ impl Check {
         }
     }
 
-    fn check(self) -> Result<CheckResult> {
+    fn check(self) -> Result<Comparison> {
         let trust = self.bundle.network.trust()?;
         let source = self.bundle.source()?;
         let machine = self.target.open(Access::Read)?;
@@ -54,23 +53,9 @@ impl Check {
         let retries = self.bundle.network.retries();
         let opened = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
         let incoming = opened.map_err(ApplyFailure::from)?;
-        let release = incoming.release();
-        let mut record = machine.store.read()?;
-        for slot in Slot::ALL {
-            let sealed = SealedSlot {
-                disk: &machine.disk,
-                slot,
-                trust: &trust,
-            };
-            record = runtime.block_on(rebased_on(release, &record, sealed));
-        }
+        let record = machine.store.read()?;
         let booted = self.target.booted(&machine);
-        let facts = Facts::of(&machine.disk, &record, booted, Scope::Update);
-        Ok(CheckResult {
-            verdict: verdict(&facts, release),
-            offered: release.statement().version.to_string(),
-            rollback_index: release.statement().rollback_index,
-            running: record.slot(running(&facts)).release,
-        })
+        let compared = compare(&machine.disk, record, booted, &trust, incoming.release());
+        Ok(runtime.block_on(compared))
     }
 }

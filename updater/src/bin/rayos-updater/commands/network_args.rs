@@ -49,6 +49,27 @@ pub(super) struct NetworkArgs {
         value_parser = clap::value_parser!(u64).range(1..=3600)
     )]
     time_out: u64,
+    /// Maximum time of the whole download, pauses included: seconds, or a number with m, h or d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_time)]
+    deadline: Duration,
+}
+
+/// Parses a time such as `90`, `30m`, `24h` or `7d`, from a second to a year.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)];
+    const MAX: u64 = 366 * 86400;
+    let unit = UNITS
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1));
+    let parsed = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds));
+    parsed
+        .filter(|seconds| (1..=MAX).contains(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("expected 1 s to {MAX} s: a number, and s, m, h or d"))
 }
 
 impl NetworkArgs {
@@ -81,7 +102,35 @@ impl NetworkArgs {
         Retries {
             max_failures: self.retries.saturating_add(1),
             seed: u64::from(std::process::id()) ^ now(),
+            deadline: self.deadline,
             ..Retries::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_number_with_a_unit() {
+        let seconds = |text| parse_time(text).map(|time| time.as_secs());
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("90s"), Ok(90));
+        assert_eq!(seconds("30m"), Ok(1_800));
+        assert_eq!(seconds("24h"), Ok(86_400));
+        assert_eq!(seconds("7d"), Ok(604_800));
+        for refused in [
+            "",
+            "h",
+            "0",
+            "-1",
+            "1w",
+            "1.5h",
+            "367d",
+            "18446744073709551615d",
+        ] {
+            assert!(seconds(refused).is_err(), "{refused}");
         }
     }
 }

@@ -12,7 +12,7 @@ use record::Slot;
 use std::sync::Arc;
 use updater::events::{Event, EventSink as _};
 use updater::source::{Location, SourceError};
-use updater::{Incoming, Options, RepairOutcome};
+use updater::{ApplyFailure, Incoming, Options, RepairOutcome};
 
 /// Fetch and write the damaged chunks of a Good slot that is not booted, and no others. It is Good
 /// afterwards, and the default slot is unchanged
@@ -59,18 +59,19 @@ impl Repair {
             adaptive: false,
             jobs: self.common.jobs(),
             retries: self.network.retries(),
+            if_newer: false,
             plan_only: false,
         };
         let runtime = self.common.runtime()?;
+        let on_retry = |error: &SourceError, pause| events.event(Event::retry(error, pause));
+        // Before the disk is locked: a server that is slow to answer must not block others.
+        let opened = runtime.block_on(Incoming::open(source, &trust, options.retries, &on_retry));
+        let incoming = opened.map_err(|error| {
+            events.finish();
+            ApplyFailure::from(error)
+        })?;
         let outcome = self.target.with_machine(|machine| {
-            runtime.block_on(async {
-                let on_retry =
-                    |error: &SourceError, pause| events.event(Event::retry(error, pause));
-                let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
-                incoming
-                    .repair(self.slot, machine, &options, events.as_ref())
-                    .await
-            })
+            runtime.block_on(incoming.repair(self.slot, machine, &options, events.as_ref()))
         })?;
         events.finish();
         Ok(outcome?)

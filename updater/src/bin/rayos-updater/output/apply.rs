@@ -1,5 +1,6 @@
 //! Results of `apply`, and the errors of `apply` and `repair`.
 
+use super::check::details;
 use super::{PROGRAM, bytes, result, result_json};
 use crate::exit_code::{Classified, Reason};
 use cli::ExitStatus;
@@ -25,6 +26,9 @@ pub(crate) fn applied(outcome: &Outcome, json: bool) {
             "Slot {} runs this release already: nothing to do.",
             up_to_date.slot
         )),
+        Outcome::NotNewer(comparison) => {
+            result(&format!("{}: nothing to do.", comparison.sentence()));
+        }
         Outcome::Planned(plan, amounts) => result(&planned_text(plan, amounts)),
     }
 }
@@ -41,6 +45,19 @@ fn outcome_json(outcome: &Outcome) -> Value {
             "result": "up-to-date",
             "slot": up_to_date.slot.letter(),
         }),
+        Outcome::NotNewer(comparison) => {
+            let (slot, reason) = details(&comparison.verdict);
+            json!({
+                "schema": SCHEMA,
+                "result": "not-newer",
+                "verdict": comparison.verdict.word(),
+                "sentence": comparison.sentence(),
+                "version": comparison.offered.version.as_str(),
+                "rollback_index": comparison.offered.rollback_index,
+                "slot": slot.map(Slot::letter),
+                "cause": reason,
+            })
+        }
         Outcome::Planned(plan, amounts) => json!({
             "schema": SCHEMA,
             "result": "planned",

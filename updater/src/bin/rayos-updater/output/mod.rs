@@ -7,7 +7,7 @@ mod check;
 mod slot;
 
 pub(crate) use apply::{applied, failed_apply, stopped};
-pub(crate) use check::{CheckResult, checked, failed_check};
+pub(crate) use check::{checked, failed_check};
 pub(crate) use slot::{failed_verify_slot, repaired, verified_slot};
 
 use crate::exit_code::Classified;
