@@ -2,9 +2,10 @@
 
 use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition};
 use crate::disk::table::{Table, TableError};
-use crate::esp::{self, EspFile, REMOVABLE_PATH};
+use crate::esp::{self, EspFile, REMOVABLE_PATH, guards};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
+use bundle::trust::pe::GuardError;
 use record::{Guid, PartitionName};
 use seal::Trust;
 use std::fs::File;
@@ -51,6 +52,9 @@ pub enum MediaError {
     /// The bundle cannot be read or is not acceptable.
     #[error(transparent)]
     Bundle(#[from] ApplyError),
+    /// The boot guard in the bundle would start nothing of it.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The bundle has no image of a role that a medium needs.
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
@@ -86,6 +90,8 @@ pub enum MediaError {
 
 /// The images of a bundle that a medium needs.
 pub struct Images {
+    /// Whether the guard starts recovery on a medium, where there are no trust links.
+    pub starts: Result<(), GuardError>,
     /// The boot guard.
     pub guard: Vec<u8>,
     /// Seal and recovery program.
@@ -94,6 +100,8 @@ pub struct Images {
     pub id: Guid,
     /// Rollback index of the release.
     pub rollback_index: u64,
+    /// Hardware that the release is compatible with.
+    pub compatible: Vec<String>,
 }
 
 /// Reads and verifies the guard and recovery images of the bundle at `path`. *Reads.*
@@ -115,11 +123,14 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let mut id = [0; 16];
     id.copy_from_slice(&release.statement().manifest.sha256[..16]);
     let rollback_index = release.manifest().rollback_index;
+    let starts = guards::check(&guard, &release, &[]);
     Ok(Images {
+        starts,
         guard,
         recovery,
         id: Guid(id),
         rollback_index,
+        compatible: release.manifest().compatible.clone(),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::disk::layout::LayoutError;
 use crate::disk::table::TableError;
 use bootctl::disk::DiskError;
 use bootctl::store::StoreError;
+use bundle::trust::pe::GuardError;
 use std::io;
 use updater::plan::Refusal;
 use updater::{ApplyError, ApplyFailure};
@@ -18,6 +19,9 @@ pub enum InstallError {
     /// The bundle does not fit the layout or the machine. The disk is unchanged.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The boot guard in the bundle would start nothing of it. The disk is unchanged.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The layout does not fit the disk. The disk is unchanged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -57,6 +61,7 @@ impl InstallError {
             self,
             Self::Bundle(_)
                 | Self::Refused(_)
+                | Self::Guard(_)
                 | Self::Layout(_)
                 | Self::Coexist(_)
                 | Self::Unreadable(_)

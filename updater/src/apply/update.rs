@@ -4,13 +4,14 @@ use super::incoming::Incoming;
 use super::operation::{Context, Intent, Operation};
 use super::secure_boot;
 use crate::error::{ApplyError, ApplyFailure};
-use crate::events::EventSink;
+use crate::events::{Event, EventSink};
+use crate::guard_keys::GuardKeys;
 use crate::options::{Options, Outcome, TargetMachine};
 use crate::plan::{Facts, Planned, Scope, plan};
 use crate::slot::equivalence::rebased_on;
 use crate::source::Source;
 use bundle::Release;
-use record::Choice;
+use record::{Choice, Record};
 
 impl<S: Source> Incoming<'_, S> {
     /// Applies the bundle to `machine`. *Writes*: durable on return. Never writes the booted slot.
@@ -43,6 +44,9 @@ impl<S: Source> Incoming<'_, S> {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
+        if options.place_guard.is_none() {
+            context.check_guards(&release, &machine.store.read().map_err(ApplyError::from)?)?;
+        }
         secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
         let intent = Intent::Trial(options.tries);
         let operation = Operation::new(context, intent, plan, release).await?;
@@ -52,6 +56,19 @@ impl<S: Source> Incoming<'_, S> {
         }
         let report = operation.carry_out(scanned, fetcher, full).await?;
         Ok(Outcome::Activated(report))
+    }
+}
+
+impl Context<'_> {
+    /// Refuses a release that a guard on the disk would refuse. *Reads* the guards.
+    pub(crate) fn check_guards(self, release: &Release, record: &Record) -> Result<(), ApplyError> {
+        let guards = GuardKeys::read(&self.machine.disk, record);
+        for message in guards.warnings() {
+            self.events.event(Event::Warning {
+                message: message.clone(),
+            });
+        }
+        Ok(guards.check(release)?)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::error::CommandError;
 use crate::output::{print, warn};
 use bootctl::device::Access;
 use bootctl::evidence::{self, EvidenceError};
+use bootctl::links;
 use bootctl::machine::Machine;
 use bootctl::reconcile::{self, Action, BootVars};
 use cli::ExitStatus;
@@ -135,7 +136,10 @@ fn write(machine: &Machine, record: Record, options: &RepairArgs) -> Result<Reco
 /// Makes a new record from the sealed slots. *Writes* unless only a plan is asked for.
 fn rebuild_record(machine: &Machine, options: &RepairArgs) -> Result<Record, CommandError> {
     let file = options.trust.as_deref().ok_or(CommandError::NeedsTrust)?;
-    let (found, errors) = evidence::gather(&machine.disk, &load_trust(file)?);
+    let (found, errors) = evidence::gather(
+        &machine.disk,
+        &links::chain(&machine.disk, load_trust(file)?),
+    );
     let reasons = reasons(&errors);
     let Some(record) = rebuild(machine.disk.partitions(), &found) else {
         return Err(CommandError::NoEvidence(reasons.join("; ")));

@@ -11,6 +11,7 @@ use cli::ExitStatus;
 use std::fs::File;
 use std::sync::Arc;
 use updater::events::{Event, EventSink as _};
+use updater::guard_keys::machine_chain;
 use updater::source::{AnySource, Location, SourceError};
 use updater::{Incoming, Options, Outcome};
 
@@ -76,22 +77,24 @@ impl Apply {
         let trust = self.bundle.network.trust()?;
         let source = self.bundle.source()?;
         let full = self.full_source()?;
-        let options = Options {
-            trust: &trust,
-            place_guard: None,
-            tries: record::TRIAL_TRIES,
-            read_back: !self.no_read_back,
-            adaptive: !self.no_adaptive,
-            jobs: self.common.jobs(),
-            retries: self.bundle.network.retries(),
-            plan_only: self.plan,
-        };
         let runtime = self.common.runtime()?;
         let outcome = self.target.with_machine(|machine| {
+            let record = machine.store.read().ok();
+            let chain = machine_chain(&machine.disk, record.as_ref(), trust.clone());
+            let options = Options {
+                trust: &chain,
+                place_guard: None,
+                tries: record::TRIAL_TRIES,
+                read_back: !self.no_read_back,
+                adaptive: !self.no_adaptive,
+                jobs: self.common.jobs(),
+                retries: self.bundle.network.retries(),
+                plan_only: self.plan,
+            };
             runtime.block_on(async {
                 let on_retry =
                     |error: &SourceError, pause| events.event(Event::retry(error, pause));
-                let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
+                let incoming = Incoming::open(source, &chain, options.retries, &on_retry).await?;
                 let incoming = match full {
                     Some(full) => incoming.with_full(full, &on_retry),
                     None => incoming,

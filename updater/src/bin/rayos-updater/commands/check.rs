@@ -9,6 +9,7 @@ use clap::Args;
 use cli::ExitStatus;
 use record::Slot;
 use tokio::runtime::Builder;
+use updater::guard_keys::{GuardKeys, machine_chain};
 use updater::plan::check::{Verdict, running, verdict};
 use updater::plan::{Facts, Scope};
 use updater::{ApplyFailure, Incoming, SealedSlot, rebased_on};
@@ -50,12 +51,13 @@ impl Check {
         let trust = self.bundle.network.trust()?;
         let source = self.bundle.source()?;
         let machine = self.target.open(Access::Read)?;
+        let mut record = machine.store.read()?;
+        let trust = machine_chain(&machine.disk, Some(&record), trust);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let retries = self.bundle.network.retries();
         let opened = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
         let incoming = opened.map_err(ApplyFailure::from)?;
         let release = incoming.release();
-        let mut record = machine.store.read()?;
         for slot in Slot::ALL {
             let sealed = SealedSlot {
                 disk: &machine.disk,
@@ -66,8 +68,14 @@ impl Check {
         }
         let booted = self.target.booted(&machine);
         let facts = Facts::of(&machine.disk, &record, booted, Scope::Update);
+        let verdict = match verdict(&facts, release) {
+            Verdict::Newer => GuardKeys::read(&machine.disk, &record)
+                .check(release)
+                .map_or_else(Verdict::Refused, |()| Verdict::Newer),
+            other => other,
+        };
         Ok(CheckResult {
-            verdict: verdict(&facts, release),
+            verdict,
             offered: release.statement().version.to_string(),
             rollback_index: release.statement().rollback_index,
             running: record.slot(running(&facts)).release,

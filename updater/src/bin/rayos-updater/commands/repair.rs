@@ -11,6 +11,7 @@ use cli::ExitStatus;
 use record::Slot;
 use std::sync::Arc;
 use updater::events::{Event, EventSink as _};
+use updater::guard_keys::machine_chain;
 use updater::source::{Location, SourceError};
 use updater::{Incoming, Options, RepairOutcome};
 
@@ -51,22 +52,24 @@ impl Repair {
         signals::stop_on_signal(Arc::clone(&events), self.common.json)?;
         let trust = self.network.trust()?;
         let source = self.network.source(&self.from)?;
-        let options = Options {
-            trust: &trust,
-            place_guard: None,
-            tries: 0,
-            read_back: true,
-            adaptive: false,
-            jobs: self.common.jobs(),
-            retries: self.network.retries(),
-            plan_only: false,
-        };
         let runtime = self.common.runtime()?;
         let outcome = self.target.with_machine(|machine| {
+            let record = machine.store.read().ok();
+            let chain = machine_chain(&machine.disk, record.as_ref(), trust.clone());
+            let options = Options {
+                trust: &chain,
+                place_guard: None,
+                tries: 0,
+                read_back: true,
+                adaptive: false,
+                jobs: self.common.jobs(),
+                retries: self.network.retries(),
+                plan_only: false,
+            };
             runtime.block_on(async {
                 let on_retry =
                     |error: &SourceError, pause| events.event(Event::retry(error, pause));
-                let incoming = Incoming::open(source, &trust, options.retries, &on_retry).await?;
+                let incoming = Incoming::open(source, &chain, options.retries, &on_retry).await?;
                 incoming
                     .repair(self.slot, machine, &options, events.as_ref())
                     .await
