@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`boot`] | what is started and why: transitions of the boot record, boot entries, health, status |
 //! | [`disk`] | block devices, the partition table, and a window on each partition |
+//! | [`esp`] | the EFI system partition and the copies of the boot guard in it |
 //! | [`firmware`] | EFI variables and Secure Boot |
 //! | `firmware_model` | a model of a firmware's boot manager, for tests (feature `simulation`) |
 //! | [`machine`] | one machine: its disk, its EFI variables and its handoff together |
@@ -17,6 +18,7 @@
 
 pub mod boot;
 pub mod disk;
+pub mod esp;
 pub mod firmware;
 #[cfg(any(test, feature = "simulation"))]
 pub mod firmware_model;
@@ -30,4 +32,4 @@ pub use boot::{
 };
 pub use disk::device;
 pub use firmware::{efivars, secure_boot};
-pub use state::{collect, log, pstore, store};
+pub use state::{collect, links, log, pstore, store};

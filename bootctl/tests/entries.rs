@@ -4,13 +4,24 @@
 use bootctl::efivars::{EfiVars, MemVars, PERSISTENT, VarError, VarName, Variable};
 use bootctl::entry::{ACTIVE, LoadOption};
 use bootctl::reconcile::{BootVars, Facts, MAX_ACTIONS, Report, Warning, ask_next, run, settle};
-use bootctl::transition::{TargetSlot, activate, boot_once, commit, disarm, mark_bad, rollback};
+use bootctl::transition::{
+    TargetSlot, Trial, TrustEpochs, activate, boot_once, commit, disarm, mark_bad, rollback,
+};
 use proptest::prelude::*;
 use record::gpt::{Partition, Partitions};
 use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState, Status, Text64};
 
 const A: Choice = Choice::Slot(Slot::A);
 const B: Choice = Choice::Slot(Slot::B);
+
+fn trial(release: Release, revoke: bool, tries: u8) -> Trial {
+    Trial {
+        release,
+        revoke,
+        epochs: TrustEpochs::default(),
+        tries,
+    }
+}
 
 fn facts() -> Facts {
     let esp = Partition {
@@ -89,7 +100,7 @@ fn an_update_costs_two_writes_and_a_plain_boot_none() {
         rollback_index: 2,
         ..Release::NONE
     };
-    let trial = activate(&disarm(&record, target), target, release, false, 3).unwrap();
+    let trial = activate(&disarm(&record, target), target, trial(release, false, 3)).unwrap();
     settled(&vars, &trial, A);
     assert_eq!(BootVars::read(&vars).unwrap().next, Some(1));
     // The firmware removes BootNext when it uses it; that write is not ours.
@@ -119,14 +130,19 @@ fn each_operation_keeps_its_budget_of_writes() {
         ..Release::NONE
     };
     let first = TargetSlot::of(&empty, Choice::Recovery, Slot::A).unwrap();
-    let installed = activate(&empty, first, release(1), false, 3).unwrap();
+    let installed = activate(&empty, first, trial(release(1), false, 3)).unwrap();
     settle("install", &installed, Choice::Recovery);
     vars.delete(&VarName::global("BootNext")).unwrap();
     let running = commit(&installed, A).unwrap();
     settle("first commit", &running, A);
     settle("plain boot", &commit(&running, A).unwrap(), A);
     let target = TargetSlot::choose(&running, A).unwrap();
-    let trial = activate(&disarm(&running, target), target, release(2), false, 3).unwrap();
+    let trial = activate(
+        &disarm(&running, target),
+        target,
+        trial(release(2), false, 3),
+    )
+    .unwrap();
     settle("activate", &trial, A);
     vars.delete(&VarName::global("BootNext")).unwrap();
     let fallen = trial.with_slot(

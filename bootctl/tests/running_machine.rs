@@ -18,7 +18,8 @@ use record::{
     Status, VENDOR, Why, rebuild,
 };
 use seal::{
-    ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustedKey, VerifyError,
+    ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustChain, TrustedKey,
+    VerifyError,
 };
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -227,6 +228,7 @@ fn sealed(key: &SigningKey, version: &str, rollback_index: u64, image: &[u8]) ->
         boot: digest(image),
         recovery: ImageDigest::NONE,
         root: None,
+        links: ImageDigest::NONE,
         bundle_len: 1 << 20,
     };
     let mut seal = Seal::new(&statement);
@@ -256,7 +258,7 @@ fn a_lost_record_is_rebuilt_from_verified_slots_only() {
         .append(&event)
         .unwrap();
 
-    let (found, errors) = evidence::gather(&disk, &trust(&key));
+    let (found, errors) = evidence::gather(&disk, &TrustChain::new(trust(&key)));
     assert!(errors.iter().all(Option::is_none), "{errors:?}");
     let record = rebuild(disk.partitions(), &found).unwrap();
     assert!(record.seq > 40);
@@ -281,7 +283,7 @@ fn a_lost_record_is_rebuilt_from_verified_slots_only() {
         .unwrap()
         .write_at(SEAL_LEN as u64 + 100, &[1])
         .unwrap();
-    let (found, errors) = evidence::gather(&disk, &trust(&key));
+    let (found, errors) = evidence::gather(&disk, &TrustChain::new(trust(&key)));
     assert!(matches!(errors, [None, Some(EvidenceError::Image)]));
     let record = rebuild(disk.partitions(), &found).unwrap();
     assert_eq!(
@@ -296,7 +298,7 @@ fn a_lost_record_is_rebuilt_from_verified_slots_only() {
     assert_eq!(record.slot(Slot::B).reason, Reason::ImageDamaged);
     write(Slot::A, &[0; SEAL_LEN]);
     let stranger = trust(&SigningKey::from_bytes(&[9; 32]));
-    let (found, errors) = evidence::gather(&disk, &stranger);
+    let (found, errors) = evidence::gather(&disk, &TrustChain::new(stranger));
     assert_eq!(rebuild(disk.partitions(), &found), None);
     let short = VerifyError::ThresholdNotMet {
         role: Role::Release,

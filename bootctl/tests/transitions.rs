@@ -1,8 +1,8 @@
 //! The transitions of the record, and the refusals with their words.
 
 use bootctl::transition::{
-    EXCUSED_BUDGET, Refusal, TargetSlot, activate, begin_repair, boot_once, commit, disarm,
-    end_repair, excuse, mark_bad, rearm, rollback,
+    EXCUSED_BUDGET, Refusal, TargetSlot, Trial, TrustEpochs, activate, begin_repair, boot_once,
+    commit, disarm, end_repair, excuse, mark_bad, rearm, rollback,
 };
 use proptest::prelude::*;
 use record::gpt::Partitions;
@@ -10,6 +10,15 @@ use record::{Choice, GOOD_BUDGET, Guid, Reason, Record, Release, Slot, SlotState
 
 const A: Choice = Choice::Slot(Slot::A);
 const B: Choice = Choice::Slot(Slot::B);
+
+fn trial(release: Release, revoke: bool, tries: u8) -> Trial {
+    Trial {
+        release,
+        revoke,
+        epochs: TrustEpochs::default(),
+        tries,
+    }
+}
 
 fn release(rollback_index: u64) -> Release {
     Release {
@@ -134,19 +143,19 @@ fn activation_requires_a_disarmed_slot_an_index_above_the_floor_and_tries() {
     let armed = record(good(1), good(2));
     let target = TargetSlot::choose(&armed, A).unwrap();
     assert_eq!(
-        activate(&armed, target, release(3), false, 3),
+        activate(&armed, target, trial(release(3), false, 3)),
         Err(Refusal::NotDisarmed(Slot::B))
     );
     let open = disarm(&armed, target);
-    let refusal = activate(&open, target, release(0), false, 3).unwrap_err();
+    let refusal = activate(&open, target, trial(release(0), false, 3)).unwrap_err();
     assert_eq!(refusal.to_string(), "rollback index 0 is below the floor 1");
     for tries in [0, 16, 255] {
         assert_eq!(
-            activate(&open, target, release(3), false, tries),
+            activate(&open, target, trial(release(3), false, tries)),
             Err(Refusal::Tries(tries))
         );
     }
-    let after = activate(&open, target, release(3), true, 3).unwrap();
+    let after = activate(&open, target, trial(release(3), true, 3)).unwrap();
     let state = after.slot(Slot::B);
     assert_eq!(
         (state.status, state.tries_granted, state.revoke),

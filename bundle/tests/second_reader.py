@@ -74,13 +74,13 @@ def seal(block, keys):
     need(good, "signed by no trusted key")
     (flags,) = struct.unpack_from("<I", statement, 36)
     need(flags & 0xFFFC == 0, "flags")
-    need(minor > 0 or (flags < 4 and not any(statement[288:])), "reserved")
+    need(minor > 0 or (flags < 4 and not any(statement[328:])), "reserved")
     rollback, epoch = struct.unpack_from("<QQ", statement, 40)
     need(epoch == 0, "key epoch")
     version = statement[176:240].rstrip(b"\0")
     need(NAME.match(version.decode("latin-1")), "version")
     digest = lambda at: (struct.unpack_from("<Q", statement, at)[0], statement[at + 8 : at + 40])
-    for at in (96, 136, 248):
+    for at in (96, 136, 248, 288):
         need((digest(at)[0] > 0) == (digest(at)[1] != ZERO32), "half an image")
     need(1 <= digest(56)[0] <= 1 << 20, "length of the manifest")
     return {
@@ -90,6 +90,7 @@ def seal(block, keys):
         "boot": digest(96),
         "recovery": digest(136),
         "root": digest(248),
+        "links": digest(288),
         "len": struct.unpack_from("<Q", statement, 240)[0],
     }
 
@@ -264,13 +265,32 @@ def unzstd(data, prefix):
     return done.stdout
 
 
+def check_links(data, stated):
+    """Checks the trust links by themselves; none leads from the keys of these tests."""
+    length, digest = stated["links"]
+    need(length % 4096 == 0 and length <= 12 * 4096, "length of the links")
+    links = data[4096 : 4096 + length]
+    need(len(links) == length and (not length or sha256(links) == digest), "links")
+    for at in range(0, length, 4096):
+        link = links[at : at + 4096]
+        need(struct.unpack_from("<I", link, 4092)[0] == zlib.crc32(link[:4092]), "checksum of a link")
+        (count,) = struct.unpack_from("<I", link, 2080)
+        need(count <= 16 and not any(link[2084:2096]) and not any(link[3632:4092]), "link")
+        need(not any(link[2096 + 96 * count : 3632]), "unused signature of a link")
+        for entry in range(2096, 2096 + 96 * count, 96):
+            algorithm = struct.unpack_from("<I", link, entry + 16)[0]
+            need(algorithm == 1 and not any(link[entry + 20 : entry + 32]), "algorithm of a link")
+
+
 def bundle(data, keys):
     need(len(data) >= 4096, "shorter than a seal")
     stated = seal(data[:4096], keys)
+    check_links(data, stated)
     length, digest = stated["manifest"]
-    index_at = 4096 + length
-    need(index_at <= len(data) and sha256(data[4096:index_at]) == digest, "manifest")
-    value = manifest(data[4096:index_at], stated)
+    manifest_at = 4096 + stated["links"][0]
+    index_at = manifest_at + length
+    need(index_at <= len(data) and sha256(data[manifest_at:index_at]) == digest, "manifest")
+    value = manifest(data[manifest_at:index_at], stated)
     index_len = 64 * value["index"]["frames"] + 16 * value["index"].get("ranges", 0)
     payload_at = index_at + index_len
     need(payload_at <= min(len(data), stated["len"]), "index")

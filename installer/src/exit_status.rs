@@ -4,6 +4,7 @@ use crate::esp::guards::RepairError;
 use crate::install::InstallError;
 use crate::install::unattended::UnattendedError;
 use bootctl::device::OpenError;
+use bundle::trust::pe::GuardError;
 use cli::ExitStatus;
 use std::error::Error;
 
@@ -27,6 +28,9 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
         };
     }
     let repair = error.downcast_ref::<RepairError>().map(of_repair);
+    if error.is::<GuardError>() {
+        return Some(ExitStatus::Refused);
+    }
     let installation = || error.downcast_ref::<InstallError>().map(of_installation);
     repair
         .or_else(installation)
@@ -35,9 +39,10 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
 
 const fn of_installation(error: &InstallError) -> ExitStatus {
     match error {
-        InstallError::Bundle(_) | InstallError::Refused(_) | InstallError::UnsignedGuard => {
-            ExitStatus::Refused
-        }
+        InstallError::Bundle(_)
+        | InstallError::Refused(_)
+        | InstallError::UnsignedGuard
+        | InstallError::Guard(_) => ExitStatus::Refused,
         InstallError::Layout(_) | InstallError::Coexist(_) | InstallError::ReadOnce => {
             ExitStatus::Unavailable
         }
@@ -47,7 +52,10 @@ const fn of_installation(error: &InstallError) -> ExitStatus {
 
 const fn of_repair(error: &RepairError) -> ExitStatus {
     match error {
-        RepairError::BelowFloor { .. } | RepairError::Unsigned => ExitStatus::Refused,
+        RepairError::BelowFloor { .. }
+        | RepairError::Unsigned
+        | RepairError::Incompatible { .. }
+        | RepairError::Guard(_) => ExitStatus::Refused,
         RepairError::Disk(_) | RepairError::OtherFiles(_) | RepairError::NotOurEsp => {
             ExitStatus::Unavailable
         }
@@ -74,6 +82,10 @@ mod tests {
         ))
     }
 
+    fn no_keys() -> GuardError {
+        GuardError::from(bundle::trust::pe::EmbedError::NoSection)
+    }
+
     #[test]
     fn the_first_known_cause_decides() {
         let refused =
@@ -91,6 +103,9 @@ mod tests {
         );
         assert_eq!(code(OpenError::Busy("x".into())), ExitStatus::Unavailable);
         assert_eq!(code(RepairError::Unsigned), ExitStatus::Refused);
+        assert_eq!(code(no_keys()), ExitStatus::Refused);
+        assert_eq!(code(RepairError::from(no_keys())), ExitStatus::Refused);
+        assert_eq!(code(InstallError::from(no_keys())), ExitStatus::Refused);
         assert_eq!(
             code(RepairError::OtherFiles("x".to_owned())),
             ExitStatus::Unavailable

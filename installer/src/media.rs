@@ -2,9 +2,10 @@
 
 use crate::disk::layout::{ALIGNMENT, PlannedDisk, PlannedPartition};
 use crate::disk::table::{Table, TableError};
-use crate::esp::{self, EspFile, REMOVABLE_PATH};
+use crate::esp::{self, EspFile, REMOVABLE_PATH, guards};
 use bootctl::device::BlockDevice;
 use bundle::ImageRole;
+use bundle::trust::pe::GuardError;
 use record::{Guid, PartitionName};
 use seal::Trust;
 use sha2::{Digest as _, Sha256};
@@ -52,6 +53,9 @@ pub enum MediaError {
     /// The bundle cannot be read or is not acceptable.
     #[error(transparent)]
     Bundle(#[from] ApplyError),
+    /// The boot guard in the bundle would start nothing of it.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The bundle has no image of a role that a medium needs.
     #[error("bundle has no {0} image")]
     Missing(ImageRole),
@@ -87,6 +91,8 @@ pub enum MediaError {
 
 /// The images of a bundle that a medium needs.
 pub struct Images {
+    /// Whether the guard starts recovery on a medium, where there are no trust links.
+    pub starts: Result<(), GuardError>,
     /// The boot guard.
     pub guard: Vec<u8>,
     /// Seal and recovery program.
@@ -95,6 +101,8 @@ pub struct Images {
     pub release: [u8; 32],
     /// Rollback index of the release.
     pub rollback_index: u64,
+    /// Hardware that the release is compatible with.
+    pub compatible: Vec<String>,
 }
 
 /// Reads and verifies the guard and recovery images of the bundle at `path`. *Reads.*
@@ -114,11 +122,14 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let mut recovery = release.seal().as_bytes().to_vec();
     recovery.extend_from_slice(&image);
     let rollback_index = release.manifest().rollback_index;
+    let starts = guards::check(&guard, &release, &[]);
     Ok(Images {
+        starts,
         guard,
         recovery,
         release: release.statement().manifest.sha256,
         rollback_index,
+        compatible: release.manifest().compatible.clone(),
     })
 }
 

@@ -67,6 +67,7 @@ pub fn restore(
     let guard = Guard {
         program: &images.guard,
         rollback_index: images.rollback_index,
+        compatible: &images.compatible,
     };
     guard.repair(&disk, must_be_signed, false)?;
     Ok(())

@@ -9,10 +9,11 @@ use bootctl::transition;
 use bundle::create::{BundleOutput, CreateOptions};
 use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
+use fixtures::guard_program::guard_program;
 use installer::disk::layout::{Layout, Size};
 use installer::install::{InstallError, InstallOptions, InstallRequest, install};
 use record::{Choice, Guid, Record, Slot, Text64};
-use seal::{Role, Trust, TrustedKey};
+use seal::{Role, Trust, TrustChain, TrustedKey};
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,12 @@ pub fn trust() -> Trust {
     Trust::new(0, [1, 0, 1], &[key]).expect("trust")
 }
 
+/// Returns the machine's trust as a chain of one block. *Pure.*
+#[must_use]
+pub fn chain() -> TrustChain {
+    TrustChain::new(trust())
+}
+
 /// Returns incompressible bytes with a run of zeroes and a repeated range in them. *Pure.*
 #[must_use]
 pub fn image(seed: u64, len: usize) -> Vec<u8> {
@@ -62,6 +69,12 @@ pub fn image(seed: u64, len: usize) -> Vec<u8> {
     bytes[quarter..2 * quarter].fill(0);
     bytes.copy_within(0..65536, 3 * quarter);
     bytes
+}
+
+/// Returns a guard of about `len` bytes that trusts the same keys as the machine. *Pure.*
+#[must_use]
+pub fn guard(seed: u64, len: usize) -> Vec<u8> {
+    guard_program(&trust().to_block(), &image(seed, len))
 }
 
 /// A release.
@@ -107,7 +120,10 @@ impl Sample {
             ("guard", 100_000),
         ];
         let images = images.into_iter().zip(0..);
-        let images = images.map(|((role, len), salt)| (role, image(self.seed * 10 + salt, len)));
+        let images = images.map(|((role, len), salt)| {
+            let make = if role == "guard" { guard } else { image };
+            (role, make(self.seed * 10 + salt, len))
+        });
         self.bundle_of(&images.collect::<Vec<_>>(), compatible, signer)
     }
 
@@ -296,7 +312,7 @@ impl MemoryMachine {
             Arc::clone(&self.device) as Arc<dyn BlockDevice>,
             source,
             booted,
-            &options(&trust()),
+            &options(&chain()),
         )
         .await
     }
@@ -328,7 +344,7 @@ impl MemoryMachine {
         let on_retry = |error: &updater::source::SourceError, pause| {
             updater::events::EventSink::event(&events, Event::retry(error, pause));
         };
-        let incoming = Incoming::open(source, &trust(), RETRIES, &on_retry).await?;
+        let incoming = Incoming::open(source, options.trust, RETRIES, &on_retry).await?;
         incoming.apply(&machine, options, &events).await
     }
 
@@ -362,7 +378,7 @@ impl MemoryMachine {
 
 /// Returns the usual options of an update. *Pure.*
 #[must_use]
-pub fn options(trust: &Trust) -> Options<'_> {
+pub fn options(trust: &TrustChain) -> Options<'_> {
     Options {
         trust,
         place_guard: None,

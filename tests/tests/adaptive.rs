@@ -6,7 +6,9 @@ use record::{Choice, Slot};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image, installed, options, trust};
+use tests::memory_machine::{
+    FIRST, MemoryMachine, SECOND, chain, guard, image, installed, options,
+};
 use updater::Amounts;
 use updater::source::MemorySource;
 use updater::{Outcome, Report};
@@ -39,7 +41,7 @@ fn second(root: &[u8]) -> Vec<u8> {
         ("boot", image(20, 700_000)),
         ("root", root.to_vec()),
         ("recovery", image(12, 500_000)),
-        ("guard", image(13, 100_000)),
+        ("guard", guard(13, 100_000)),
     ];
     SECOND.bundle_of(&images, "test-machine", 1)
 }
@@ -60,7 +62,7 @@ fn slot_b_holds(machine: &MemoryMachine, root: &[u8]) {
 /// Returns the amounts of a plan and checks that planning writes nothing.
 async fn planned(machine: &MemoryMachine, bundle: Vec<u8>) -> Amounts {
     let before = machine.device.bytes();
-    let trust = trust();
+    let trust = chain();
     let options = updater::Options {
         plan_only: true,
         ..options(&trust)
@@ -113,7 +115,7 @@ async fn blocks_of_the_booted_slot_are_not_fetched_whatever_their_place() {
 async fn without_adaptive_everything_is_fetched() {
     let machine = installed(512).await;
     let root = moved(64);
-    let trust = trust();
+    let trust = chain();
     let options = updater::Options {
         adaptive: false,
         ..options(&trust)
@@ -216,7 +218,7 @@ async fn blocks_that_change_after_the_scan_are_fetched() {
         window.start()..window.start() + window.len(),
         image_len,
     );
-    let trust = trust();
+    let trust = chain();
     let device = Arc::clone(&changing) as Arc<dyn BlockDevice>;
     let bundle = second(&root);
     let done = machine
@@ -245,7 +247,7 @@ async fn the_scan_reads_only_the_images_of_the_booted_slot() {
     let window = machine.disk().root(Slot::A).expect("root");
     let behind = window.start() + 3_000_000_u64.next_multiple_of(BLOCK as u64);
     let counted = Changing::of(&machine, behind..window.start() + window.len(), u64::MAX);
-    let (trust, root) = (trust(), moved(64));
+    let (trust, root) = (chain(), moved(64));
     let device = Arc::clone(&counted) as Arc<dyn BlockDevice>;
     let done = machine
         .update_on(
@@ -297,7 +299,7 @@ async fn a_range_that_should_be_zero_is_read_only_until_it_differs() {
             .expect("written");
         let range = window.start() + zeroes.start as u64..window.start() + zeroes.end as u64;
         let counted = Changing::of(&machine, range, u64::MAX);
-        let trust = trust();
+        let trust = chain();
         let planning = updater::Options {
             plan_only: true,
             ..options(&trust)
@@ -362,7 +364,7 @@ async fn chunks_in_place_are_neither_fetched_nor_written() {
         ("boot", image(20, 700_000)),
         ("root", root.clone()),
         ("recovery", image(22, 500_000)),
-        ("guard", image(23, 100_000)),
+        ("guard", guard(23, 100_000)),
     ];
     let third = tests::memory_machine::Sample {
         version: "1.2.0",
@@ -387,7 +389,7 @@ async fn counted(machine: &MemoryMachine, bundle: &[u8]) -> (Report, u64) {
         reads_until: u64::MAX,
         changed: AtomicBool::new(false),
     });
-    let trust = trust();
+    let trust = chain();
     let options = updater::Options {
         adaptive: false,
         read_back: false,

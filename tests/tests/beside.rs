@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, guard, image};
 use updater::Outcome;
 use updater::events::Silent;
 use updater::source::{Fault, Location, MemorySource};
@@ -172,8 +172,8 @@ async fn only_our_ranges_are_written() {
         (30 * MIB, 64 * MIB),
         "ours, not the first one"
     );
-    let guard = installer::esp::read(&esp, "EFI/BOOT/BOOTX64.EFI", 200_000).expect("guard");
-    assert!(guard == image(13, 100_000));
+    let placed = installer::esp::read(&esp, "EFI/BOOT/BOOTX64.EFI", 200_000).expect("guard");
+    assert!(placed == guard(13, 100_000));
     assert_eq!(
         disk.guid().to_string(),
         "11111111-2222-3333-4444-555555555555"
@@ -292,7 +292,7 @@ async fn a_refused_installation_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_lost_esp_is_made_again_and_theirs_is_never_changed() {
-    let (machine, program) = (another_system(), image(13, 100_000));
+    let (machine, program) = (another_system(), guard(13, 100_000));
     let before = theirs(&machine);
     install(&machine, MemorySource::new(FIRST.bundle(), 10_000))
         .await
@@ -304,6 +304,7 @@ async fn our_lost_esp_is_made_again_and_theirs_is_never_changed() {
     let guard = Guard {
         program: &program,
         rollback_index: 1,
+        compatible: &["test-machine".to_owned()],
     };
     assert_eq!(
         guard

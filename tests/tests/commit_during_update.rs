@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tests::memory_machine::{FIRST, MemoryMachine, SECOND, options, trust};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, chain, options};
 use updater::Outcome;
 use updater::source::MemorySource;
 
@@ -110,7 +110,7 @@ async fn commit_and_update_both_take_effect() {
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let booted = Choice::Slot(Slot::A);
     let outcome = machine
-        .update_on(slow.clone(), source, booted, &options(&trust()))
+        .update_on(slow.clone(), source, booted, &options(&chain()))
         .await
         .expect("updated");
     assert!(matches!(outcome, Outcome::Activated(_)));

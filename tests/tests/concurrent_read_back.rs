@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use tests::memory_machine::{MemoryMachine, Sample, image, installed_on, options, trust};
+use tests::memory_machine::{MemoryMachine, Sample, chain, image, installed_on, options};
 use updater::source::MemorySource;
 use updater::{ApplyFailure, Outcome};
 
@@ -147,7 +147,7 @@ async fn updated(
     let source = MemorySource::new(long.bundle_of(&images, "test-machine", 1), 1 << 20);
     let device = Arc::clone(&told) as Arc<dyn BlockDevice>;
     let outcome = machine
-        .update_on(device, source, Choice::Slot(Slot::A), &options(&trust()))
+        .update_on(device, source, Choice::Slot(Slot::A), &options(&chain()))
         .await;
     (machine, told, outcome)
 }

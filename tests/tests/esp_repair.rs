@@ -5,17 +5,20 @@ use bootctl::device::BlockDevice as _;
 use installer::esp::guards::{Guard, RepairError, missing_copies};
 use installer::esp::{self, EspFile, GUARD_PATHS};
 use std::process::Command;
-use tests::memory_machine::{MemoryMachine, image, installed};
+use std::sync::LazyLock;
+use tests::memory_machine::{MemoryMachine, installed};
 
 /// Returns the guard of [`tests::memory_machine::FIRST`].
 fn program() -> Vec<u8> {
-    image(13, 100_000)
+    tests::memory_machine::guard(13, 100_000)
 }
 
 fn guard(program: &[u8]) -> Guard<'_> {
+    static COMPATIBLE: LazyLock<[String; 1]> = LazyLock::new(|| ["test-machine".to_owned()]);
     Guard {
         program,
         rollback_index: 1,
+        compatible: &*COMPATIBLE,
     }
 }
 
@@ -145,8 +148,8 @@ async fn an_older_and_an_unsigned_guard_are_refused() {
     let floor = machine.record().floor;
     assert!(floor > 0, "the committed release has raised it");
     let older = Guard {
-        program: &program,
         rollback_index: floor - 1,
+        ..guard(&program)
     };
     let refused = older
         .repair(&machine.disk(), false, false)

@@ -9,7 +9,7 @@ use record::{Choice, Reason, Slot, Status};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tests::memory_machine::{FIRST, MemoryMachine, SECOND, installed, options, trust};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, chain, installed, options};
 use updater::source::MemorySource;
 use updater::{ApplyError, ApplyFailure, Outcome};
 
@@ -103,7 +103,7 @@ async fn stopped_by(machine: &MemoryMachine, fault: Fault) -> ApplyFailure {
     let booted = machine.bytes(Slot::A);
     let source = MemorySource::new(SECOND.bundle(), 10_000);
     let failure = machine
-        .update_on(Faulty::over(machine, fault), source, A, &options(&trust()))
+        .update_on(Faulty::over(machine, fault), source, A, &options(&chain()))
         .await;
     let failure = failure.expect_err("the disk is faulty");
     assert!(
@@ -187,7 +187,7 @@ async fn a_read_only_disk_leaves_the_slot_unchanged() {
         10_000,
     );
     let failure = machine
-        .update_on(device, source, Choice::Slot(Slot::B), &options(&trust()))
+        .update_on(device, source, Choice::Slot(Slot::B), &options(&chain()))
         .await;
     let failure = failure.expect_err("write-protected");
     assert_eq!(
@@ -270,7 +270,7 @@ async fn an_unreadable_record_stops_the_update_before_the_first_write() {
     let source = || MemorySource::new(FIRST.bundle(), 10_000);
     let one = Faulty::over(&machine, Fault::Unreadable(state));
     let outcome = machine
-        .update_on(one, source(), A, &options(&trust()))
+        .update_on(one, source(), A, &options(&chain()))
         .await;
     assert!(matches!(outcome, Ok(Outcome::UpToDate(_))), "{outcome:?}");
     // The other copy is damaged.
@@ -281,7 +281,7 @@ async fn an_unreadable_record_stops_the_update_before_the_first_write() {
     let damaged = machine.device.bytes();
     let none = Faulty::over(&machine, Fault::Unreadable(state));
     let failure = machine
-        .update_on(none, source(), A, &options(&trust()))
+        .update_on(none, source(), A, &options(&chain()))
         .await
         .expect_err("no record");
     assert_eq!(failure.disarmed, None);
@@ -301,7 +301,7 @@ async fn unreadable_ranges_of_the_other_slot_are_fetched() {
     let source = MemorySource::new(FIRST.bundle(), 10_000);
     let device = Faulty::over(&machine, Fault::Unreadable(root_a + 2_000_000));
     let outcome = machine
-        .update_on(device, source, Choice::Recovery, &options(&trust()))
+        .update_on(device, source, Choice::Recovery, &options(&chain()))
         .await;
     let Ok(Outcome::Activated(report)) = outcome else {
         panic!("{outcome:?}")

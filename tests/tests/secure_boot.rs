@@ -1,9 +1,10 @@
 //! Firmware with Secure Boot on: a release that it would not start is refused before the restart.
 
 use bootctl::efivars::{EfiVars as _, VarName, Variable};
+use fixtures::guard_program::with_signature;
 use installer::install::InstallError;
 use record::{Choice, Slot, Status};
-use tests::memory_machine::{FIRST, MemoryMachine, SECOND, image, installed};
+use tests::memory_machine::{FIRST, MemoryMachine, SECOND, guard, image, installed};
 use updater::plan::Refusal;
 use updater::source::MemorySource;
 use updater::{ApplyError, Outcome};
@@ -30,12 +31,21 @@ fn program(seed: u64, signed: bool) -> Vec<u8> {
     bytes
 }
 
+fn guard_program(signed: bool) -> Vec<u8> {
+    let program = guard(4, 100_000);
+    if signed {
+        with_signature(program)
+    } else {
+        program
+    }
+}
+
 fn bundle(boot: bool, guard: bool) -> Vec<u8> {
     let images = [
         ("boot", program(1, boot)),
         ("root", image(2, 1_000_000)),
         ("recovery", program(3, true)),
-        ("guard", program(4, guard)),
+        ("guard", guard_program(guard)),
     ];
     SECOND.bundle_of(&images, "test-machine", 1)
 }

@@ -8,51 +8,7 @@ use std::collections::BTreeSet;
 use tests::project::{files, has_extension, root};
 use tests::structure::code::lines_of_code;
 use tests::structure::drawing::{DOCUMENT, graph, inserted};
-use tests::structure::package::packages;
-
-/// Packages that each package may depend on, except for its tests (docs/architecture.md).
-const PACKAGES: &[(&str, &[&str])] = &[
-    ("cli", &[]),
-    ("seal", &[]),
-    ("bundle", &["cli", "seal"]),
-    ("record", &["seal"]),
-    ("guard", &["record", "seal"]),
-    ("bootctl", &["cli", "record", "seal"]),
-    ("updater", &["bootctl", "bundle", "cli", "record", "seal"]),
-    (
-        "installer",
-        &["bootctl", "bundle", "cli", "record", "seal", "updater"],
-    ),
-    (
-        "recovery",
-        &[
-            "bootctl",
-            "bundle",
-            "cli",
-            "installer",
-            "record",
-            "seal",
-            "updater",
-        ],
-    ),
-    ("fixtures", &[]),
-    ("qemu", &[]),
-    (
-        "tests",
-        &[
-            "bootctl",
-            "bundle",
-            "cli",
-            "fixtures",
-            "guard",
-            "installer",
-            "qemu",
-            "record",
-            "seal",
-            "updater",
-        ],
-    ),
-];
+use tests::structure::package::{PACKAGES, packages};
 
 /// A crate, and for each of its folders those that it may import from.
 type CrateRooms = (
@@ -150,6 +106,7 @@ const ROOMS: &[CrateRooms] = &[
             ("machine", &["boot", "disk", "firmware", "state", "sysfs"]),
             ("system", &[]),
             ("boot", &["disk", "firmware", "state"]),
+            ("esp", &["disk"]),
             ("sysfs", &["disk"]),
             ("firmware", &["disk"]),
             ("state", &["disk"]),
@@ -165,6 +122,7 @@ const ROOMS: &[CrateRooms] = &[
                     "batch",
                     "error",
                     "events",
+                    "guard_keys",
                     "options",
                     "pipeline",
                     "plan",
@@ -212,6 +170,7 @@ const ROOMS: &[CrateRooms] = &[
             ("worker_pool", &["error"]),
             ("error", &["plan", "source"]),
             ("events", &[]),
+            ("guard_keys", &["plan"]),
             ("plan", &[]),
             ("source", &[]),
         ],
@@ -255,6 +214,7 @@ const ROOMS: &[CrateRooms] = &[
         "fixtures",
         &[
             ("corpus", &["dice"]),
+            ("guard_program", &[]),
             ("hostile", &[]),
             ("partition_table", &[]),
             ("schema", &[]),

@@ -15,7 +15,7 @@ use bundle::recipe::Recipe;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use installed::{Sizes, install};
 use record::{Choice, Slot};
-use seal::{Purpose, Role, Trust, TrustedKey};
+use seal::{Purpose, Role, Trust, TrustChain, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::Cursor;
 use std::path::Path;
@@ -128,8 +128,9 @@ async fn apply(
         now: 0,
     };
     let retries = Retries::default();
+    let chain = TrustChain::from(trust);
     let options = Options {
-        trust,
+        trust: &chain,
         place_guard: None,
         tries: 3,
         read_back,

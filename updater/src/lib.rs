@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | [`source`] | file, pipe or HTTP: ranges of bytes, with resume, limits and timeouts |
 //! | [`plan`] | the decision: destinations of the images, or a refusal; pure |
+//! | [`guard_keys`] | the keys in the boot guards on the disk, and what they refuse |
 //! | `error` | [`ApplyError`] and [`ApplyFailure`] |
 //! | [`events`] | what an apply reports while it works |
 //! | `options` | [`TargetMachine`] and [`Options`] in, [`Outcome`] and [`Report`] out |
@@ -28,6 +29,7 @@ pub mod apply;
 mod batch;
 mod error;
 pub mod events;
+pub mod guard_keys;
 pub mod lock_owner;
 mod options;
 mod pipeline;

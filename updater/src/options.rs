@@ -8,7 +8,7 @@ use bootctl::disk::Disk;
 use bootctl::efivars::EfiVars;
 use bootctl::store::RecordStore;
 use record::Choice;
-use seal::Trust;
+use seal::TrustChain;
 use serde::Serialize;
 use std::io;
 
@@ -33,7 +33,7 @@ pub type PlaceGuard<'a> = &'a (dyn Fn(&[u8]) -> io::Result<()> + Sync);
 /// The options of an apply or repair.
 pub struct Options<'a> {
     /// The trusted keys.
-    pub trust: &'a Trust,
+    pub trust: &'a TrustChain,
     /// `Some` for an installation: recovery and guard are written, too.
     pub place_guard: Option<PlaceGuard<'a>>,
     /// Trial boots granted to the release.

@@ -3,7 +3,9 @@
 use crate::disk::{BLOCK, IoError, Source};
 use alloc::vec::Vec;
 use record::{Reason, Release};
-use seal::{ImageDigest, Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
+use seal::{
+    Accepted, ImageDigest, Purpose, SEAL_LEN, Seal, SealError, Statement, TrustChain, VerifyError,
+};
 use sha2::{Digest as _, Sha256};
 
 /// Maximum length of a boot or recovery image in bytes. Stops a signed but absurd length from
@@ -54,6 +56,8 @@ impl Refusal {
             Self::Missing => Reason::Missing,
             Self::Read => Reason::ReadFailed,
             Self::Header(_) => Reason::HeaderDamaged,
+            Self::Signature(VerifyError::Withdrawn { .. }) => Reason::Withdrawn,
+            Self::Signature(VerifyError::TrustTooOld { .. }) => Reason::KeysUnknown,
             Self::Signature(_) => Reason::SignatureRefused,
             Self::NoImage | Self::TooLong(..) | Self::Damaged => Reason::ImageDamaged,
             Self::Memory(_) => Reason::LoadFailed,
@@ -86,17 +90,17 @@ impl core::error::Error for Refusal {}
 ///
 /// # Errors
 /// [`Refusal::Read`], [`Refusal::Header`] or [`Refusal::Signature`].
-pub(crate) fn statement<S: Source>(
+pub(crate) fn accepted<S: Source>(
     source: &mut S,
-    trust: &Trust,
+    chain: &TrustChain,
     purpose: Purpose,
-) -> Result<Statement, Refusal> {
+) -> Result<Accepted, Refusal> {
     let mut block = [0; SEAL_LEN];
     source
         .read_at(0, &mut block)
         .map_err(|IoError| Refusal::Read)?;
     let seal = Seal::from_bytes(&block).map_err(Refusal::Header)?;
-    seal.verify(trust, purpose).map_err(Refusal::Signature)
+    chain.accept(&seal, purpose).map_err(Refusal::Signature)
 }
 
 /// Reads the bytes of `image` behind the seal and compares their SHA-256. *Reads* the medium once:
@@ -141,11 +145,11 @@ pub(crate) fn load<S: Source>(source: &mut S, image: &ImageDigest) -> Result<Vec
 /// [`Refusal`].
 pub(crate) fn slot<S: Source>(
     source: &mut S,
-    trust: &Trust,
+    chain: &TrustChain,
     release: &Release,
     floor: u64,
 ) -> Result<Verified, Refusal> {
-    let statement = statement(source, trust, Purpose::Release)?;
+    let Accepted { statement, .. } = accepted(source, chain, Purpose::Release)?;
     let same = statement.version == release.version
         && statement.rollback_index == release.rollback_index
         && statement.manifest.sha256 == release.manifest_sha256;
@@ -164,8 +168,8 @@ pub(crate) fn slot<S: Source>(
 ///
 /// # Errors
 /// [`Refusal`].
-pub(crate) fn recovery<S: Source>(source: &mut S, trust: &Trust) -> Result<Verified, Refusal> {
-    let statement = statement(source, trust, Purpose::Recovery)?;
+pub(crate) fn recovery<S: Source>(source: &mut S, chain: &TrustChain) -> Result<Verified, Refusal> {
+    let Accepted { statement, .. } = accepted(source, chain, Purpose::Recovery)?;
     let bytes = load(source, &statement.recovery)?;
     Ok(Verified { statement, bytes })
 }

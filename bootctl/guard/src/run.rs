@@ -11,7 +11,7 @@ use record::{
     Choice, Decision, Guid, Handoff, Reason, Record, Request, Slot, Status, Tried, Why, decide,
     passed_over,
 };
-use seal::{TRUST_BLOCK_LEN, Trust};
+use seal::{TRUST_BLOCK_LEN, Trust, TrustChain};
 
 const NOT_WRITABLE: &str = "the boot record cannot be written";
 const NOTHING_LEFT: &str = "nothing can be started: returning to the firmware";
@@ -48,14 +48,15 @@ pub fn run<M: Machine>(
     };
     match find(machine) {
         BootSource::Disk(found) => {
-            let (system, authority, lost) = System::load(found, &trust);
+            let chain = found.chain(trust);
+            let (system, authority, lost) = System::load(found, &chain);
             if let Some(lost) = lost {
                 machine.print(&format!("{lost}"));
             }
             let mut run = Run {
                 machine,
                 system,
-                trust,
+                chain,
             };
             match authority {
                 LoadedRecord::Record(record) => {
@@ -69,7 +70,7 @@ pub fn run<M: Machine>(
                 LoadedRecord::Nothing => run.recovery_alone(),
             }
         }
-        BootSource::Media(file) => media(machine, file, &trust),
+        BootSource::Media(file) => media(machine, file, &TrustChain::new(trust)),
         BootSource::None => {
             machine.print(
                 "no disk holds an installation, and there is no recovery image beside this program",
@@ -82,7 +83,7 @@ pub fn run<M: Machine>(
 struct Run<'a, M: Machine> {
     machine: &'a mut M,
     system: System<M::Disk>,
-    trust: Trust,
+    chain: TrustChain,
 }
 
 /// Why an image was not started, or that it returned.
@@ -231,14 +232,16 @@ impl<M: Machine> Run<'_, M> {
                 let mut source = self.system.slot_source(slot, record)?;
                 let uuid = source.partition.uuid;
                 let release = &record.slot(slot).release;
-                image::slot(&mut source, &self.trust, release, record.floor)
-                    .map(|image| (image, uuid))
+                let chain = self.chain.clone().with_floor(record.trust_floor);
+                image::slot(&mut source, &chain, release, record.floor).map(|image| (image, uuid))
             }
             (Choice::Slot(_), None) => Err(Refusal::Missing),
             (Choice::Recovery, _) => {
                 let mut source = self.system.recovery_source()?;
                 let uuid = source.partition.uuid;
-                image::recovery(&mut source, &self.trust).map(|image| (image, uuid))
+                let floor = record.map_or(0, |record| record.trust_floor);
+                let chain = self.chain.clone().with_floor(floor);
+                image::recovery(&mut source, &chain).map(|image| (image, uuid))
             }
         }
     }
@@ -276,7 +279,7 @@ impl<M: Machine> Run<'_, M> {
 }
 
 /// Starts recovery from an installation medium.
-fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, trust: &Trust) -> Outcome {
+fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, chain: &TrustChain) -> Outcome {
     let handoff = Handoff {
         choice: Choice::Recovery,
         why: Why::Requested,
@@ -288,7 +291,7 @@ fn media<M: Machine, S: Source>(machine: &mut M, mut file: S, trust: &Trust) -> 
         state_uuid: Guid::ZERO,
         verified_root: None,
     };
-    image::recovery(&mut file, trust)
+    image::recovery(&mut file, chain)
         .map_err(StartFailure::from)
         .and_then(|image| start(machine, image, handoff, Origin::File))
         .unwrap_or_else(|failure| give_up_recovery(machine, &failure))

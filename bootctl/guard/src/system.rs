@@ -7,10 +7,10 @@ use alloc::vec;
 use record::event::{Event, events, next_seq};
 use record::gpt::{Partition, Partitions};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Evidence, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
-    Record, RecordError, Slot, Status, rebuild,
+    COPY_OFFSETS, Choice, Copies, Evidence, Guid, LINKS_LEN, LINKS_OFFSETS, Pair, RECORD_LEN,
+    RING_LEN, RING_OFFSET, Reason, Record, RecordError, Slot, Status, rebuild,
 };
-use seal::{Purpose, Statement, Trust};
+use seal::{Accepted, Purpose, Trust, TrustChain, stored_links};
 
 /// A disk with a state partition.
 #[derive(Debug)]
@@ -93,14 +93,38 @@ impl<D: Disk> SystemDisk<D> {
 
     /// Returns the statement in the seal of a slot, if its signatures are accepted and the slot has
     /// both partitions.
-    fn seal(&self, slot: Slot, trust: &Trust) -> Result<Statement, Refusal> {
+    fn seal(&self, slot: Slot, chain: &TrustChain) -> Result<Accepted, Refusal> {
         let boot = self.partitions.boot(slot).ok_or(Refusal::Missing)?;
         self.partitions.root(slot).ok_or(Refusal::Missing)?;
         let mut source = PartitionSource {
             disk: &self.disk,
             partition: boot,
         };
-        image::statement(&mut source, trust, Purpose::Release)
+        image::accepted(&mut source, chain, Purpose::Release)
+    }
+
+    /// Returns the highest key epoch that accepts the seal of recovery.
+    fn recovery_epoch(&self, chain: &TrustChain) -> Option<u64> {
+        let mut source = PartitionSource {
+            disk: &self.disk,
+            partition: self.partitions.recovery?,
+        };
+        let found = image::accepted(&mut source, chain, Purpose::Recovery);
+        found.ok().map(|found| found.epoch)
+    }
+
+    /// Returns the chain from `trust` along the links in the state partition. A copy that cannot be
+    /// read or is damaged is made up for by the other one.
+    pub(crate) fn chain(&self, trust: Trust) -> TrustChain {
+        let mut chain = TrustChain::new(trust);
+        for offset in LINKS_OFFSETS {
+            let mut links = vec![0; LINKS_LEN as usize];
+            if disk::read_at(&self.disk, &self.state, offset, &mut links).is_ok() {
+                // A link that is refused ends the chain; what was followed so far stays.
+                let _refused = chain.follow(&stored_links(&links));
+            }
+        }
+        chain
     }
 }
 
@@ -161,7 +185,7 @@ impl<D: Disk> System<D> {
     /// on the disk only after [`System::write`].
     pub(crate) fn load(
         found: SystemDisk<D>,
-        trust: &Trust,
+        chain: &TrustChain,
     ) -> (Self, LoadedRecord, Option<RecordLoss>) {
         let pair = found.read_record();
         let disk_guid = found.partitions.disk_guid;
@@ -198,11 +222,12 @@ impl<D: Disk> System<D> {
         let sealed = Slot::ALL.map(|slot| {
             system
                 .found
-                .seal(slot, trust)
+                .seal(slot, chain)
                 .map_err(|refusal| refusal.reason())
         });
         let evidence = Evidence {
             sealed,
+            recovery_epoch: system.found.recovery_epoch(chain),
             seq_seen: last_seq,
         };
         let authority = rebuild(&system.found.partitions, &evidence)

@@ -158,6 +158,7 @@ pub fn passed_over(record: &Record, slot: Slot, reason: Reason) -> Record {
             | Reason::ImageDamaged
             | Reason::OtherRelease
             | Reason::BelowFloor
+            | Reason::Withdrawn
     );
     if is_permanent {
         record.with_slot(slot, record.slot(slot).unbootable(reason))

@@ -6,6 +6,7 @@
 
 use crate::layout::RING_LEN;
 use crate::reason::Reason;
+use crate::seq::MAX_SEQ;
 use crate::slot::Choice;
 use seal::Text64;
 use seal::field::{get, put};
@@ -275,6 +276,7 @@ pub fn events(ring: &[u8]) -> impl Iterator<Item = Event> + '_ {
         .zip(0_u64..)
         .filter_map(|(block, position)| {
             let event = Event::decode(block.try_into().ok()?)?;
-            (event.seq != 0 && event.seq % EVENTS == position).then_some(event)
+            let is_counted = (1..=MAX_SEQ).contains(&event.seq);
+            (is_counted && event.seq % EVENTS == position).then_some(event)
         })
 }

@@ -12,6 +12,10 @@ pub const STATE_LEN: u64 = 1024 * 1024;
 /// Byte offsets of the two copies of the boot record in the state partition. They are far apart, so
 /// that one defect of the medium does not damage both.
 pub const COPY_OFFSETS: [u64; 2] = [0, STATE_LEN - RECORD_LEN as u64];
+/// Byte offsets of the two copies of the trust links in the state partition.
+pub const LINKS_OFFSETS: [u64; 2] = [16 * 1024, 960 * 1024];
+/// Length of one copy of the trust links in bytes: the unused ones are zero.
+pub const LINKS_LEN: u64 = (seal::MAX_LINKS * seal::LINK_LEN) as u64;
 /// Byte offset of the event ring in the state partition.
 pub const RING_OFFSET: u64 = 64 * 1024;
 /// Length of the event ring in bytes.

@@ -18,6 +18,7 @@
 //! | `rebuild` | [`rebuild()`]: a new record when both copies are lost |
 //! | `record` | [`Record`]: the boot record |
 //! | `record_error` | [`RecordError`] |
+//! | `seq` | [`MAX_SEQ`] |
 //! | `slot` | [`Slot`] and [`Choice`] |
 //! | `slot_state` | [`SlotState`]: the part of the record about one slot |
 //! | `variables` | GUIDs in EFI variables |
@@ -27,7 +28,9 @@
 //! ```text
 //! offset   bytes  what
 //!      0    4096  boot record, copy 0            see [`Record`]
+//!  16 KiB  48 KiB trust links, copy 0            see [`seal::Link`]
 //!  64 KiB 896 KiB event ring, 224 blocks of 4096 see [`event`]
+//! 960 KiB  48 KiB trust links, copy 1
 //! 1020 KiB   4096  boot record, copy 1
 //! ```
 #![no_std]
@@ -54,6 +57,7 @@ mod reason;
 mod rebuild;
 mod record;
 mod record_error;
+mod seq;
 mod slot;
 mod slot_state;
 mod variables;
@@ -62,8 +66,9 @@ pub use decision::{Decision, Request, Tried, Why, decide, passed_over};
 pub use guid::Guid;
 pub use handoff::{HANDOFF_LEN, Handoff};
 pub use layout::{
-    BOOT_A_TYPE, BOOT_B_TYPE, COPY_OFFSETS, DATA_TYPE, ESP_TYPE, PartitionName, RECOVERY_TYPE,
-    RING_LEN, RING_OFFSET, ROOT_A_TYPE, ROOT_B_TYPE, STATE_LEN, STATE_TYPE,
+    BOOT_A_TYPE, BOOT_B_TYPE, COPY_OFFSETS, DATA_TYPE, ESP_TYPE, LINKS_LEN, LINKS_OFFSETS,
+    PartitionName, RECOVERY_TYPE, RING_LEN, RING_OFFSET, ROOT_A_TYPE, ROOT_B_TYPE, STATE_LEN,
+    STATE_TYPE,
 };
 pub use pair::{Copies, Pair};
 pub use read_at::{HashError, ReadAt, hash_range};
@@ -72,6 +77,7 @@ pub use rebuild::{Evidence, REBUILT_TRIES, rebuild};
 pub use record::{RECORD_LEN, Record};
 pub use record_error::RecordError;
 pub use seal::Text64;
+pub use seq::MAX_SEQ;
 pub use slot::{Choice, Slot};
 pub use slot_state::{GOOD_BUDGET, Release, SlotState, Status, TRIAL_TRIES};
 pub use variables::{EFI_GLOBAL, ENTRY_TAG, LOADER_INTERFACE, VENDOR};

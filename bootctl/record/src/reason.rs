@@ -44,12 +44,16 @@ pub enum Reason {
     /// Secure Boot is on, and the firmware does not accept the image's Authenticode signature, or
     /// there is none.
     SecureBoot = 18,
+    /// Only keys below the trust floor signed it sufficiently.
+    Withdrawn = 19,
+    /// It was signed under a key epoch that the trust links on this disk do not lead to.
+    KeysUnknown = 20,
     /// A later minor version wrote a reason that is unknown here.
     Other = 255,
 }
 
 impl Reason {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::None,
         Self::Empty,
         Self::Updating,
@@ -69,6 +73,8 @@ impl Reason {
         Self::Missing,
         Self::Repairing,
         Self::SecureBoot,
+        Self::Withdrawn,
+        Self::KeysUnknown,
     ];
 
     /// Returns the number on disk. *Pure.*
@@ -109,6 +115,8 @@ impl Reason {
             Self::Missing => "its partition is missing",
             Self::Repairing => "a repair of it was not finished",
             Self::SecureBoot => "the firmware's Secure Boot does not accept its boot image",
+            Self::Withdrawn => "the keys that signed it are withdrawn",
+            Self::KeysUnknown => "the keys that signed it are not known to this machine",
             Self::Other => "for a reason that is unknown to this version",
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::guid::Guid;
 use crate::record_error::RecordError;
+use crate::seq::MAX_SEQ;
 use crate::slot::{Choice, Slot};
 use crate::slot_state::SlotState;
 use seal::Text64;
@@ -26,7 +27,8 @@ const CRC_AT: usize = 4092;
 ///     56      1  default slot: 1 A, 2 B
 ///     57      1  one-shot request: 0 none, 1 A, 2 B, 3 recovery   58  6  zero
 ///     64      8  floor                72 16  PARTUUID of the recovery partition
-///     88     64  compatible of this machine                       152 40  zero
+///     88     64  compatible of this machine
+///    152      8  trust floor            160  8  trust epoch of the recovery image, 168 24 zero
 ///    192    192  slot A              384 192  slot B (see [`SlotState`])
 ///    576   3516  zero in minor version 0
 ///   4092      4  CRC-32 (IEEE) of the bytes before it
@@ -46,6 +48,10 @@ pub struct Record {
     pub one_shot: Option<Choice>,
     /// Lowest rollback index that this machine accepts.
     pub floor: u64,
+    /// Lowest key epoch whose keys this machine accepts.
+    pub trust_floor: u64,
+    /// Highest key epoch that accepts the recovery image; 0 if there is none.
+    pub recovery_epoch: u64,
     /// PARTUUID of the recovery partition.
     pub recovery_uuid: Guid,
     /// Compatible of this machine.
@@ -111,6 +117,8 @@ impl Record {
         put(&mut bytes, 64, &self.floor.to_le_bytes());
         put(&mut bytes, 72, &self.recovery_uuid.0);
         put(&mut bytes, 88, &self.compatible.encode());
+        put(&mut bytes, 152, &self.trust_floor.to_le_bytes());
+        put(&mut bytes, 160, &self.recovery_epoch.to_le_bytes());
         for (state, at) in self.slots.iter().zip([FIRST_SLOT_AT, SECOND_SLOT_AT]) {
             put(&mut bytes, at, &state.encode());
         }
@@ -139,6 +147,10 @@ impl Record {
         if u32::from_le_bytes(get(bytes, 12)) != copy {
             return Err(RecordError::WrongCopy);
         }
+        let seq = u64::from_le_bytes(get(bytes, 16));
+        if seq > MAX_SEQ {
+            return Err(RecordError::Field("sequence number"));
+        }
         let [default, one_shot] = get(bytes, 56);
         let default = match Choice::from_code(default) {
             Some(Choice::Slot(slot)) => slot,
@@ -149,13 +161,15 @@ impl Record {
             code => Some(Choice::from_code(code).ok_or(RecordError::Field("one-shot request"))?),
         };
         Ok(Self {
-            seq: u64::from_le_bytes(get(bytes, 16)),
+            seq,
             disk_guid: Guid(get(bytes, 24)),
             install_id: Guid(get(bytes, 40)),
             default,
             one_shot,
             floor: u64::from_le_bytes(get(bytes, 64)),
             recovery_uuid: Guid(get(bytes, 72)),
+            trust_floor: u64::from_le_bytes(get(bytes, 152)),
+            recovery_epoch: u64::from_le_bytes(get(bytes, 160)),
             compatible: Text64::decode(get(bytes, 88)).ok_or(RecordError::Field("compatible"))?,
             slots: [
                 SlotState::decode(&get(bytes, FIRST_SLOT_AT))?,

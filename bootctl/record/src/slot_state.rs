@@ -59,7 +59,7 @@ impl Release {
 ///      4      4  flags: bit 0 revoke
 ///      8      8  rollback index                             16 32  SHA-256 of the manifest
 ///     48     64  version                                   112 16  PARTUUID of the boot partition
-///    128     16  PARTUUID of the root partition            144 48  zero
+///    128     16  PARTUUID of the root partition            144  8  trust epoch    152 40  zero
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotState {
@@ -73,6 +73,8 @@ pub struct SlotState {
     pub revoke: bool,
     /// The release it holds, or held before it became Unbootable.
     pub release: Release,
+    /// Highest key epoch that accepts the seal of its release. A higher trust floor rules it out.
+    pub trust_epoch: u64,
     /// PARTUUID of the boot partition.
     pub boot_uuid: Guid,
     /// PARTUUID of the root partition.
@@ -89,6 +91,7 @@ impl SlotState {
             tries_granted: 0,
             revoke: false,
             release: Release::NONE,
+            trust_epoch: 0,
             boot_uuid,
             root_uuid,
         }
@@ -137,6 +140,7 @@ impl SlotState {
         put(&mut bytes, 48, &self.release.version.encode());
         put(&mut bytes, 112, &self.boot_uuid.0);
         put(&mut bytes, 128, &self.root_uuid.0);
+        put(&mut bytes, 144, &self.trust_epoch.to_le_bytes());
         bytes
     }
 
@@ -158,6 +162,7 @@ impl SlotState {
                 rollback_index: u64::from_le_bytes(get(bytes, 8)),
                 manifest_sha256: get(bytes, 16),
             },
+            trust_epoch: u64::from_le_bytes(get(bytes, 144)),
             boot_uuid: Guid(get(bytes, 112)),
             root_uuid: Guid(get(bytes, 128)),
         })

@@ -25,9 +25,9 @@ fn any_choice() -> impl Strategy<Value = Choice> {
 
 prop_compose! {
     fn any_state()(
-        kind in 0_u8..3, left in any::<u8>(), reason in 0_u8..17, tries_granted in any::<u8>(), revoke in any::<bool>(),
+        kind in 0_u8..3, left in any::<u8>(), reason in 0_u8..21, tries_granted in any::<u8>(), revoke in any::<bool>(),
         version in any_text(), rollback_index in any::<u64>(), manifest_sha256 in any::<[u8; 32]>(),
-        boot_uuid in any_guid(), root_uuid in any_guid(),
+        trust_epoch in any::<u64>(), boot_uuid in any_guid(), root_uuid in any_guid(),
     ) -> SlotState {
         let status = match kind {
             0 => Status::Unbootable,
@@ -35,17 +35,17 @@ prop_compose! {
             _ => Status::Good { budget_left: left },
         };
         let release = Release { version, rollback_index, manifest_sha256 };
-        SlotState { status, reason: Reason::from_code(reason), tries_granted, revoke, release, boot_uuid, root_uuid }
+        SlotState { status, reason: Reason::from_code(reason), tries_granted, revoke, release, trust_epoch, boot_uuid, root_uuid }
     }
 }
 
 prop_compose! {
     fn any_record()(
-        seq in any::<u64>(), disk_guid in any_guid(), install_id in any_guid(), default in any_slot(),
+        seq in 0..=record::MAX_SEQ, trust_floor in any::<u64>(), recovery_epoch in any::<u64>(), disk_guid in any_guid(), install_id in any_guid(), default in any_slot(),
         one_shot in proptest::option::of(any_choice()), floor in any::<u64>(), recovery_uuid in any_guid(),
         compatible in any_text(), a in any_state(), b in any_state(),
     ) -> Record {
-        Record { seq, disk_guid, install_id, default, one_shot, floor, recovery_uuid, compatible, slots: [a, b] }
+        Record { seq, disk_guid, install_id, default, one_shot, floor, trust_floor, recovery_epoch, recovery_uuid, compatible, slots: [a, b] }
     }
 }
 
@@ -60,6 +60,7 @@ fn sample() -> Record {
             rollback_index: 7,
             manifest_sha256: [0xab; 32],
         },
+        trust_epoch: 0,
         boot_uuid: Guid([0xb0; 16]),
         root_uuid: Guid([0xc0; 16]),
     };
@@ -70,6 +71,8 @@ fn sample() -> Record {
         default: Slot::B,
         one_shot: Some(Choice::Recovery),
         floor: 5,
+        trust_floor: 0,
+        recovery_epoch: 0,
         recovery_uuid: Guid([0xee; 16]),
         compatible: Text64::new("rayos-x86_64").unwrap(),
         slots: [state, state.unbootable(Reason::Updating)],
@@ -256,7 +259,7 @@ proptest! {
 
     #[test]
     fn written_events_are_read_back(
-        seq in 1_u64.., text in "\\PC{0,1200}", time in any::<u64>(), left in any::<u8>(), reason in 0_u8..17,
+        seq in 1_u64.., text in "\\PC{0,1200}", time in any::<u64>(), left in any::<u8>(), reason in 0_u8..21,
         subject in proptest::option::of(any_choice()), version in any_text(),
     ) {
         let mut event = Event::new(Kind::PassedOver, subject).with_text(&text);

@@ -4,7 +4,7 @@ use crate::disk::device::BlockDevice;
 use crate::disk::{Disk, DiskError, Window};
 use crate::state::log::EventLog;
 use record::{Evidence, Reason, Slot, hash_range};
-use seal::{Purpose, SEAL_LEN, Seal, SealError, Statement, Trust, VerifyError};
+use seal::{Accepted, Purpose, SEAL_LEN, Seal, SealError, TrustChain, VerifyError};
 use std::io;
 
 /// Bytes of one read.
@@ -46,6 +46,8 @@ impl EvidenceError {
             Self::Disk(_) => Reason::Missing,
             Self::Io(_) => Reason::ReadFailed,
             Self::Seal(_) => Reason::HeaderDamaged,
+            Self::Refused(VerifyError::Withdrawn { .. }) => Reason::Withdrawn,
+            Self::Refused(VerifyError::TrustTooOld { .. }) => Reason::KeysUnknown,
             Self::Refused(_) => Reason::SignatureRefused,
             Self::TooLong { .. } | Self::Image => Reason::ImageDamaged,
         }
@@ -54,11 +56,11 @@ impl EvidenceError {
 
 /// Returns the evidence for a rebuilt record, and for each slot the reason why it is none. *Reads*
 /// both boot images completely.
-pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 2]) {
+pub fn gather(disk: &Disk, chain: &TrustChain) -> (Evidence, [Option<EvidenceError>; 2]) {
     let [a, b] = Slot::ALL.map(|slot| {
         disk.boot(slot)
             .map_err(Into::into)
-            .and_then(|boot| verified(&boot, trust))
+            .and_then(|boot| verified(&boot, chain))
     });
     let events = EventLog::open(disk)
         .and_then(|log| log.events())
@@ -73,18 +75,32 @@ pub fn gather(disk: &Disk, trust: &Trust) -> (Evidence, [Option<EvidenceError>; 
             .as_ref()
             .map_or_else(|error| Err(error.reason()), |found| Ok(*found))
     });
-    (Evidence { sealed, seq_seen }, [a.err(), b.err()])
+    let evidence = Evidence {
+        sealed,
+        recovery_epoch: recovery_epoch(disk, chain),
+        seq_seen,
+    };
+    (evidence, [a.err(), b.err()])
 }
 
-/// Returns the statement in the seal of a boot partition, if the signatures are accepted and the
+/// Returns the highest key epoch that accepts the seal of recovery. *Reads.*
+fn recovery_epoch(disk: &Disk, chain: &TrustChain) -> Option<u64> {
+    let mut block = [0; SEAL_LEN];
+    disk.recovery().ok()?.read_at(0, &mut block).ok()?;
+    let accepted = chain.accept(&Seal::from_bytes(&block).ok()?, Purpose::Recovery);
+    accepted.ok().map(|found| found.epoch)
+}
+
+/// Returns what the seal of a boot partition says, if the signatures are accepted and the
 /// image is the signed one. *Reads* the image completely.
 ///
 /// # Errors
 /// [`EvidenceError`].
-pub fn verified(boot: &Window, trust: &Trust) -> Result<Statement, EvidenceError> {
+pub fn verified(boot: &Window, chain: &TrustChain) -> Result<Accepted, EvidenceError> {
     let mut block = [0; SEAL_LEN];
     boot.read_at(0, &mut block)?;
-    let statement = Seal::from_bytes(&block)?.verify(trust, Purpose::Release)?;
+    let accepted = chain.accept(&Seal::from_bytes(&block)?, Purpose::Release)?;
+    let statement = accepted.statement;
     let room = boot.len().saturating_sub(SEAL_LEN as u64);
     let len = statement.boot.len;
     if len > room {
@@ -95,7 +111,7 @@ pub fn verified(boot: &Window, trust: &Trust) -> Result<Statement, EvidenceError
     let sha256 = hash_range(image, SEAL_LEN as u64, len, &mut buffer)
         .map_err(|error| EvidenceError::Io(error.source))?;
     if sha256 == statement.boot.sha256 {
-        Ok(statement)
+        Ok(accepted)
     } else {
         Err(EvidenceError::Image)
     }

@@ -43,6 +43,14 @@ pub enum Refusal {
         /// Of the machine.
         floor: u64,
     },
+    /// Only keys below the trust floor signed the release.
+    #[error("signed by keys of key epoch {epoch}, this machine accepts {floor} or higher")]
+    Withdrawn {
+        /// The highest key epoch that accepts the release.
+        epoch: u64,
+        /// The trust floor of the machine.
+        floor: u64,
+    },
     /// The slot cannot be started.
     #[error("slot {slot} cannot be started: {}", reason.words())]
     NotBootable {
@@ -139,18 +147,42 @@ pub fn disarm(record: &Record, target: TargetSlot) -> Record {
     retire(record, target.slot(), Reason::Updating)
 }
 
-/// Returns the record in which `release` is on trial in `target`. *Pure.* The release must be
-/// complete and read back. With `revoke`, its commit makes older releases unbootable.
+/// A release to put on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The release.
+    pub release: Release,
+    /// Its commit makes older releases unbootable.
+    pub revoke: bool,
+    /// The key epochs that accept it and what else is on the disk.
+    pub epochs: TrustEpochs,
+    /// Tries that it is granted.
+    pub tries: u8,
+}
+
+/// The highest key epochs that accept the seals on a disk. `None` keeps what is in the record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrustEpochs {
+    /// Of the target slot.
+    pub target: u64,
+    /// Of the other slot.
+    pub other: Option<u64>,
+    /// Of recovery.
+    pub recovery: Option<u64>,
+}
+
+/// Returns the record in which a release is on trial in `target`. *Pure.* The release must be
+/// complete and read back.
 ///
 /// # Errors
-/// [`Refusal::NotDisarmed`], [`Refusal::BelowFloor`], [`Refusal::Tries`].
-pub fn activate(
-    record: &Record,
-    target: TargetSlot,
-    release: Release,
-    revoke: bool,
-    tries: u8,
-) -> Result<Record, Refusal> {
+/// [`Refusal::NotDisarmed`], [`Refusal::BelowFloor`], [`Refusal::Withdrawn`], [`Refusal::Tries`].
+pub fn activate(record: &Record, target: TargetSlot, trial: Trial) -> Result<Record, Refusal> {
+    let Trial {
+        release,
+        revoke,
+        epochs,
+        tries,
+    } = trial;
     let slot = target.slot();
     let state = record.slot(slot);
     if state.status != Status::Unbootable {
@@ -165,6 +197,7 @@ pub fn activate(
             floor: record.floor,
         });
     }
+    check_epoch(epochs.target, record)?;
     let status = Status::Pending { tries_left: tries };
     let state = SlotState {
         status,
@@ -172,16 +205,36 @@ pub fn activate(
         tries_granted: tries,
         revoke,
         release,
+        trust_epoch: epochs.target,
         ..*state
     };
-    Ok(record.with_slot(slot, state))
+    let other = *record.slot(slot.other());
+    let other = SlotState {
+        trust_epoch: epochs.other.unwrap_or(other.trust_epoch),
+        ..other
+    };
+    let record = Record {
+        recovery_epoch: epochs.recovery.unwrap_or(record.recovery_epoch),
+        ..*record
+    };
+    Ok(record.with_slot(slot, state).with_slot(slot.other(), other))
+}
+
+const fn check_epoch(epoch: u64, record: &Record) -> Result<(), Refusal> {
+    let floor = record.trust_floor;
+    if epoch < floor {
+        return Err(Refusal::Withdrawn { epoch, floor });
+    }
+    Ok(())
 }
 
 /// Returns the record in which the running release is declared good. *Pure.*
 ///
 /// A release on trial becomes Good and the default. The floor rises to the lowest rollback index of
 /// the slots that are not Unbootable, or to its own if it revokes older releases, which then become
-/// Unbootable. For a release that is Good already only the boot budget is refilled, and its slot
+/// Unbootable. The trust floor likewise rises to the lowest key epoch that these slots and recovery
+/// need, or to that of the release if it revokes: then recovery may be refused until it is written
+/// again. For a release that is Good already only the boot budget is refilled, and its slot
 /// becomes the default if the default cannot be started.
 ///
 /// # Errors
@@ -232,17 +285,29 @@ pub fn commit(record: &Record, booted: Choice) -> Result<Record, Refusal> {
 }
 
 fn raise_floor(record: Record, committed: Slot, revoke: bool) -> Record {
-    let own = record.slot(committed).release.rollback_index;
+    let own = record.slot(committed);
     let other = record.slot(committed.other());
-    let lowest = match other.status {
-        _ if revoke => own,
-        Status::Unbootable => own,
-        // It is the fallback: the floor must not rule it out.
-        Status::Pending { .. } | Status::Good { .. } => own.min(other.release.rollback_index),
+    let (own_index, own_epoch) = (own.release.rollback_index, own.trust_epoch);
+    let is_fallback = other.status != Status::Unbootable;
+    let (index, epoch) = if revoke {
+        (own_index, own_epoch)
+    } else if is_fallback {
+        // The floors must not rule it out.
+        let index = own_index.min(other.release.rollback_index);
+        let epoch = own_epoch.min(other.trust_epoch).min(record.recovery_epoch);
+        (index, epoch)
+    } else {
+        (own_index, own_epoch.min(record.recovery_epoch))
     };
-    let floor = record.floor.max(lowest);
-    let ruled_out = other.status != Status::Unbootable && other.release.rollback_index < floor;
-    let record = Record { floor, ..record };
+    let floor = record.floor.max(index);
+    let trust_floor = record.trust_floor.max(epoch);
+    let is_old = other.release.rollback_index < floor || other.trust_epoch < trust_floor;
+    let ruled_out = is_fallback && is_old;
+    let record = Record {
+        floor,
+        trust_floor,
+        ..record
+    };
     if ruled_out {
         retire(&record, committed.other(), Reason::Revoked)
     } else {
@@ -268,7 +333,8 @@ pub fn begin_repair(record: &Record, target: TargetSlot) -> Result<Record, Refus
 /// become the default.
 ///
 /// # Errors
-/// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`].
+/// [`Refusal::NotGood`] if its repair was not begun, [`Refusal::BelowFloor`],
+/// [`Refusal::Withdrawn`].
 pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal> {
     let slot = target.slot();
     let state = *record.slot(slot);
@@ -282,6 +348,7 @@ pub fn end_repair(record: &Record, target: TargetSlot) -> Result<Record, Refusal
             floor: record.floor,
         });
     }
+    check_epoch(state.trust_epoch, record)?;
     let status = Status::Good {
         budget_left: GOOD_BUDGET,
     };

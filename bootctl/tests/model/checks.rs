@@ -21,6 +21,9 @@ pub(crate) fn check_state(world: &World) -> Result<(), String> {
         if state.is_good() && record.floor > state.release.rollback_index {
             return fail("I5: the floor rules out a Good slot");
         }
+        if state.is_good() && record.trust_floor > state.trust_epoch {
+            return fail("I5: the trust floor rules out a Good slot");
+        }
         if state.is_good() && !world.proven[slot as usize] {
             return fail("a slot that never passed its checks is Good");
         }
@@ -51,7 +54,7 @@ pub(crate) fn check_step(before: &World, after: &World) -> Result<(), String> {
         }
     }
     if let (Some(old), Some(new)) = (before.record, after.record)
-        && new.floor < old.floor
+        && (new.floor < old.floor || new.trust_floor < old.trust_floor)
     {
         return fail("I5: the floor fell");
     }
@@ -151,7 +154,8 @@ pub(crate) fn has_working_release(world: &World) -> bool {
             return false;
         };
         let is_recorded = state.release.manifest_sha256 == [release; 32];
-        let is_above_floor = state.release.rollback_index >= record.floor;
+        let is_above_floor =
+            state.release.rollback_index >= record.floor && state.trust_epoch >= record.trust_floor;
         is_recorded && is_above_floor && state.is_good() && state.is_bootable()
     })
 }

@@ -1,7 +1,7 @@
 //! The firmware and the guard of the model, around the real decision.
 
 use crate::mutants::{Mutant, Rules};
-use crate::releases::{Behaviour, Content, TRIES, release};
+use crate::releases::{Behaviour, Content, RECOVERY_EPOCH, TRIES, release};
 use crate::world::{Phase, Task, World, partitions};
 use bootctl::firmware_model::{self, Start};
 use record::{
@@ -77,6 +77,7 @@ impl World {
         }
         let evidence = Evidence {
             sealed: self.content.map(Content::sealed),
+            recovery_epoch: Some(RECOVERY_EPOCH),
             seq_seen: 0,
         };
         let record = rebuild(&partitions(), &evidence)?;
@@ -132,6 +133,9 @@ impl World {
         if expected.rollback_index < record.floor {
             return again(Reason::BelowFloor);
         }
+        if record.slot(slot).trust_epoch < record.trust_floor {
+            return again(Reason::Withdrawn);
+        }
         let started = self.with(|world| {
             world.launches[slot as usize] = world.launches[slot as usize].saturating_add(1);
             world.phase = Phase::Up {
@@ -178,9 +182,9 @@ fn mutate(rules: &Rules, choice: Choice, before: &Record, spent: Record) -> Reco
 /// Returns the record of a mutant that declares slot A Good without evidence.
 fn good_record(content: Content) -> Record {
     let held = content.sealed().map_or(Release::NONE, |found| Release {
-        version: found.version,
-        rollback_index: found.rollback_index,
-        manifest_sha256: found.manifest.sha256,
+        version: found.statement.version,
+        rollback_index: found.statement.rollback_index,
+        manifest_sha256: found.statement.manifest.sha256,
     });
     let mut record = Record::unused(&partitions());
     record.slots[0] = SlotState {

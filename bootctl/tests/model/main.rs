@@ -124,7 +124,7 @@ fn firmware_with_two_faults() {
 #[test]
 fn each_missing_barrier_is_detected() {
     use Mutant::*;
-    let mutants: [(&[Mutant], Scenario); 20] = [
+    let mutants: [(&[Mutant], Scenario); 22] = [
         (&[NoSpend], UPDATES),
         (&[NoDisarm, NoVerify], UPDATES),
         (&[ActivateFirst, NoVerify], UPDATES),
@@ -133,6 +133,8 @@ fn each_missing_barrier_is_detected() {
         (&[CommitAtLaunch], UPDATES),
         (&[FloorAtActivate], UPDATES),
         (&[FloorAtOwnIndex], UPDATES),
+        (&[TrustFloorAtActivate], UPDATES),
+        (&[TrustFloorAtOwnEpoch], UPDATES),
         (&[DefaultAtActivate], UPDATES),
         (&[FallbackOverwritten], UPDATES),
         (&[BudgetNeverSpent], UPDATES),

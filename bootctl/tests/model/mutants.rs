@@ -12,6 +12,8 @@ pub(crate) enum Mutant {
     CommitAtLaunch,
     FloorAtActivate,
     FloorAtOwnIndex,
+    TrustFloorAtActivate,
+    TrustFloorAtOwnEpoch,
     DefaultAtActivate,
     FallbackOverwritten,
     BudgetNeverSpent,

@@ -1,7 +1,7 @@
 //! The releases that this model offers, and what the slots hold of them.
 
 use record::{Reason, Release};
-use seal::{ImageDigest, Statement, Text64};
+use seal::{Accepted, ImageDigest, Statement, Text64};
 
 /// Number of tries that a release is granted.
 pub(crate) const TRIES: u8 = 2;
@@ -20,24 +20,34 @@ pub(crate) enum Behaviour {
 /// A release of the model.
 pub(crate) struct ModelRelease {
     pub(crate) rollback_index: u64,
+    /// The highest key epoch that accepts it.
+    pub(crate) epoch: u64,
     pub(crate) behaviour: Behaviour,
     pub(crate) revokes: bool,
 }
 
-const fn release_of(rollback_index: u64, behaviour: Behaviour, revokes: bool) -> ModelRelease {
+/// The highest key epoch that accepts recovery: it never holds the trust floor down here.
+pub(crate) const RECOVERY_EPOCH: u64 = 9;
+
+const fn release_of(
+    (rollback_index, epoch): (u64, u64),
+    behaviour: Behaviour,
+    revokes: bool,
+) -> ModelRelease {
     ModelRelease {
         rollback_index,
+        epoch,
         behaviour,
         revokes,
     }
 }
 
 const RELEASES: [ModelRelease; 5] = [
-    release_of(1, Behaviour::Works, false),
-    release_of(2, Behaviour::Works, false),
-    release_of(3, Behaviour::Fails, false),
-    release_of(3, Behaviour::Returns, false),
-    release_of(4, Behaviour::Works, true),
+    release_of((1, 1), Behaviour::Works, false),
+    release_of((2, 2), Behaviour::Works, false),
+    release_of((3, 2), Behaviour::Fails, false),
+    release_of((3, 3), Behaviour::Returns, false),
+    release_of((4, 3), Behaviour::Works, true),
 ];
 
 /// Returns the release with this number.
@@ -66,8 +76,8 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// Returns the statement in the slot's seal, if its image is complete.
-    pub(crate) fn sealed(self) -> Result<Statement, Reason> {
+    /// Returns what the slot's seal says, if its image is complete.
+    pub(crate) fn sealed(self) -> Result<Accepted, Reason> {
         let Self::Whole {
             release: number, ..
         } = self
@@ -76,7 +86,7 @@ impl Content {
         };
         let release = release(number);
         let digest = |sha256| ImageDigest { len: 1, sha256 };
-        Ok(Statement {
+        let statement = Statement {
             version: release.version,
             rollback_index: release.rollback_index,
             key_epoch: 1,
@@ -86,7 +96,10 @@ impl Content {
             boot: digest([0; 32]),
             recovery: ImageDigest::NONE,
             root: None,
+            links: ImageDigest::NONE,
             bundle_len: 8192,
-        })
+        };
+        let epoch = model_release(number).epoch;
+        Ok(Accepted { statement, epoch })
     }
 }

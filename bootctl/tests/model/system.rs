@@ -1,11 +1,11 @@
 //! The running system of the model: it commits, brings the entries in line and applies updates.
 
 use crate::mutants::{Mutant, Rules, Step};
-use crate::releases::{Behaviour, Content, TRIES, model_release, release};
+use crate::releases::{Behaviour, Content, RECOVERY_EPOCH, TRIES, model_release, release};
 use crate::world::{Phase, Task, World, facts};
 use bootctl::reconcile::{Action, next_action};
 use bootctl::store::hangs_on_one_copy;
-use bootctl::transition::{self, TargetSlot};
+use bootctl::transition::{self, TargetSlot, Trial, TrustEpochs};
 use record::{
     Choice, Decision, GOOD_BUDGET, Reason, Record, Request, Slot, SlotState, Status, Tried, decide,
 };
@@ -216,7 +216,17 @@ impl World {
     fn activate(&mut self, rules: &Rules, record: &Record, choice: Choice, slot: Slot, number: u8) {
         let revokes = model_release(number).revokes;
         let armed = TargetSlot::of(record, choice, slot).and_then(|target| {
-            transition::activate(record, target, release(number), revokes, TRIES)
+            let trial = Trial {
+                release: release(number),
+                revoke: revokes,
+                epochs: TrustEpochs {
+                    target: model_release(number).epoch,
+                    other: None,
+                    recovery: Some(RECOVERY_EPOCH),
+                },
+                tries: TRIES,
+            };
+            transition::activate(record, target, trial)
         });
         // A mutant activates a slot that the real transition refuses.
         let mut armed = armed.unwrap_or_else(|_| {
@@ -224,12 +234,16 @@ impl World {
                 status: Status::Pending { tries_left: TRIES },
                 release: release(number),
                 tries_granted: TRIES,
+                trust_epoch: model_release(number).epoch,
                 ..*record.slot(slot)
             };
             record.with_slot(slot, state)
         });
         if rules.has(Mutant::FloorAtActivate) {
             armed.floor = armed.floor.max(release(number).rollback_index);
+        }
+        if rules.has(Mutant::TrustFloorAtActivate) {
+            armed.trust_floor = armed.trust_floor.max(model_release(number).epoch);
         }
         if rules.has(Mutant::DefaultAtActivate) {
             armed.default = slot;
@@ -254,6 +268,9 @@ fn committed(rules: &Rules, record: &Record, choice: Choice) -> Option<Record> {
     }
     if rules.has(Mutant::FloorAtOwnIndex) {
         after.floor = after.floor.max(after.slot(slot).release.rollback_index);
+    }
+    if rules.has(Mutant::TrustFloorAtOwnEpoch) {
+        after.trust_floor = after.trust_floor.max(after.slot(slot).trust_epoch);
     }
     Some(after)
 }

@@ -179,6 +179,7 @@ fn release(head: &[u8], len: u32, stored: &[u8], sha256: [u8; 32], delta: bool) 
         boot: ImageDigest::NONE,
         recovery: ImageDigest::NONE,
         root: None,
+        links: ImageDigest::NONE,
         bundle_len: (SEAL_LEN + manifest_bytes.len() + bytes.len()) as u64 + manifest.payload,
     };
     let mut parser = HeadParser::without_verifying();

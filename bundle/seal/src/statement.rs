@@ -17,7 +17,8 @@ const FLAG_WATCHDOG: u32 = 2;
 const KNOWN_CRITICAL: u32 = FLAG_REVOKE | FLAG_WATCHDOG;
 const CRITICAL: u32 = 0xffff;
 const ROOT_AT: usize = 248;
-const RESERVED_AT: usize = 288;
+const LINKS_AT: usize = 288;
+const RESERVED_AT: usize = 328;
 
 /// Bytes of a block that is verified by itself: a data block and a hash block of dm-verity.
 pub const VERITY_BLOCK: u64 = 4096;
@@ -98,7 +99,8 @@ impl VerifiedRoot {
 ///    240      8  length of the whole bundle, seal included
 ///    248      8  length of the verified root image, 0 for none
 ///    256     32  root hash of its hash tree
-///    288    224  zero in minor version 0; ignored (but signed) in later minor versions
+///    288      8  length of the trust links  296 32  SHA-256 of the trust links
+///    328    184  zero in minor version 0; ignored (but signed) in later minor versions
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -121,6 +123,9 @@ pub struct Statement {
     pub recovery: ImageDigest,
     /// The root image, if its blocks are verified while they are read.
     pub root: Option<VerifiedRoot>,
+    /// The trust links in the bundle. They lead to keys that signed it, so they are read before its
+    /// signatures are verified.
+    pub links: ImageDigest,
     /// Length of the whole bundle in bytes.
     pub bundle_len: u64,
 }
@@ -178,6 +183,7 @@ impl Statement {
         put(&mut bytes, 176, &self.version.encode());
         put(&mut bytes, 240, &self.bundle_len.to_le_bytes());
         VerifiedRoot::put(self.root.as_ref(), &mut bytes, ROOT_AT);
+        put_image(&mut bytes, LINKS_AT, &self.links);
         bytes
     }
 
@@ -219,6 +225,7 @@ impl Statement {
             boot: image(bytes, 96)?,
             recovery: image(bytes, 136)?,
             root: VerifiedRoot::get(bytes, ROOT_AT)?,
+            links: image(bytes, LINKS_AT)?,
             bundle_len: u64::from_le_bytes(get(bytes, 240)),
         })
     }

@@ -1,8 +1,10 @@
 //! Trust: the keys that may sign, their roles, and how many of them must sign.
 
+use crate::error::VerifyError;
 use crate::field::{get, put};
+use crate::key::{KeyError, KeyId, Purpose, Role, parse_public_key};
+use crate::signatures::SignatureEntry;
 use ed25519_dalek::{Signature, VerifyingKey};
-use sha2::{Digest, Sha256};
 
 /// Maximum number of keys of a trust.
 pub const MAX_TRUSTED_KEYS: usize = 32;
@@ -14,104 +16,6 @@ pub const TRUST_BLOCK_MAGIC: [u8; 16] = *b"RayOS trust v1\0\0";
 const KEYS_AT: usize = 32;
 const KEY_LEN: usize = 40;
 const CRC_AT: usize = 2044;
-
-/// Purpose of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// Signs releases. Its threshold is at least 1.
-    Release,
-    /// A second party, which must sign too if its threshold is not 0.
-    Vendor,
-    /// Signs recovery images if its threshold is not 0; otherwise the release role signs them.
-    Recovery,
-}
-
-impl Role {
-    /// All roles, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Release, Self::Vendor, Self::Recovery];
-
-    const fn bit(self) -> u8 {
-        match self {
-            Self::Release => 1,
-            Self::Vendor => 2,
-            Self::Recovery => 4,
-        }
-    }
-}
-
-impl core::fmt::Display for Role {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Release => "release",
-            Self::Vendor => "vendor",
-            Self::Recovery => "recovery",
-        })
-    }
-}
-
-/// Purpose for which a seal is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Installing, updating to or booting a release.
-    Release,
-    /// Booting a recovery image.
-    Recovery,
-}
-
-/// Id of a key: the first 16 bytes of the SHA-256 of its public key; printed in hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyId(pub [u8; 16]);
-
-impl KeyId {
-    /// Returns the id of `public_key`. *Pure.*
-    #[must_use]
-    pub fn of(public_key: &[u8; 32]) -> Self {
-        Self(get(&Sha256::digest(public_key), 0))
-    }
-}
-
-impl core::fmt::Display for KeyId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-impl core::fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        core::fmt::Display::fmt(self, f)
-    }
-}
-
-/// Reasons to refuse 32 bytes as a public key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyError {
-    /// They are not a point of the curve.
-    NotAKey,
-    /// They are a point of small order, for which anyone can forge signatures.
-    Weak,
-}
-
-impl core::fmt::Display for KeyError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::NotAKey => "not an Ed25519 public key",
-            Self::Weak => "weak Ed25519 public key (small order)",
-        })
-    }
-}
-impl core::error::Error for KeyError {}
-
-/// Parses a public key: a point of the curve, not of small order. *Pure.*
-///
-/// # Errors
-/// [`KeyError`].
-pub fn parse_public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
-    let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAKey)?;
-    if key.is_weak() {
-        Err(KeyError::Weak)
-    } else {
-        Ok(key)
-    }
-}
 
 /// A key and its roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,12 +194,52 @@ impl Trust {
     }
 
     /// Returns the roles whose thresholds a seal must meet for `purpose`.
-    pub(crate) fn roles_for(&self, purpose: Purpose) -> [Option<Role>; 2] {
+    fn roles_for(&self, purpose: Purpose) -> [Option<Role>; 2] {
         let vendor = (self.threshold(Role::Vendor) > 0).then_some(Role::Vendor);
         match purpose {
             Purpose::Recovery if self.threshold(Role::Recovery) > 0 => [Some(Role::Recovery), None],
             Purpose::Release | Purpose::Recovery => [Some(Role::Release), vendor],
         }
+    }
+
+    /// Checks that enough distinct keys signed `message` for `purpose`. *Pure.* Signatures of other
+    /// keys are ignored; one of a trusted key that does not match is an error; a key counts once.
+    pub(crate) fn check_signatures(
+        &self,
+        purpose: Purpose,
+        message: &[u8],
+        entries: impl Iterator<Item = SignatureEntry>,
+    ) -> Result<(), VerifyError> {
+        let mut signed = [false; MAX_TRUSTED_KEYS];
+        let mut is_unsigned = true;
+        for entry in entries {
+            is_unsigned = false;
+            let signature = Signature::from_bytes(&entry.signature);
+            for (key, signed) in self
+                .keys()
+                .zip(signed.iter_mut())
+                .filter(|(key, _)| key.id() == entry.key_id)
+            {
+                key.verify_strict(message, &signature)
+                    .map_err(|()| VerifyError::BadSignature(entry.key_id))?;
+                *signed = true;
+            }
+        }
+        if is_unsigned {
+            return Err(VerifyError::Unsigned);
+        }
+        for role in self.roles_for(purpose).into_iter().flatten() {
+            let have = self
+                .keys()
+                .zip(signed)
+                .filter(|(key, signed)| *signed && key.has_role(role))
+                .fold(0_u8, |count, _| count.saturating_add(1));
+            let need = self.threshold(role);
+            if have < need {
+                return Err(VerifyError::ThresholdNotMet { role, have, need });
+            }
+        }
+        Ok(())
     }
 
     /// Returns the binary form for the guard, 2048 bytes: magic (16), key epoch (`u64`), thresholds

@@ -83,6 +83,7 @@ pub fn create<S: Read + Write + Seek, W: Write>(
         images.push(payload.add_image(image, &encoder, options.workers, progress)?);
     }
     let policy = ReleasePolicy {
+        links: recipe.links.clone(),
         key_epoch: recipe.key_epoch,
         revoke: recipe.revoke,
         watchdog: recipe.watchdog,

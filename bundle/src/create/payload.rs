@@ -10,7 +10,7 @@ use crate::format::manifest::{ImageRole, IndexInfo, Manifest, ManifestError};
 use crate::format::zeroes::zero_digests;
 use crate::trust::keys::SecretKey;
 use crate::verity::{Hash, Layout, TreeBuilder};
-use seal::{ImageDigest, SEAL_LEN, Seal, Statement, Text64, VerifiedRoot};
+use seal::{ImageDigest, Link, SEAL_LEN, Seal, Statement, Text64, VerifiedRoot};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, Write};
@@ -36,8 +36,10 @@ pub struct Created {
 }
 
 /// Fields of the statement that the manifest does not have.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct ReleasePolicy {
+    /// Trust links in the bundle.
+    pub(crate) links: Vec<Link>,
     pub(crate) key_epoch: u64,
     pub(crate) revoke: bool,
     pub(crate) watchdog: bool,
@@ -45,7 +47,7 @@ pub(crate) struct ReleasePolicy {
 }
 
 /// Returns the statement of a manifest, without the lengths that are not known yet. *Pure.*
-fn statement(policy: ReleasePolicy, manifest: &Manifest) -> Result<Statement, CreateError> {
+fn statement(policy: &ReleasePolicy, manifest: &Manifest) -> Result<Statement, CreateError> {
     let digest = |role| {
         let image = manifest.images.iter().find(|image| image.role == role);
         image.map_or(ImageDigest::NONE, |image| ImageDigest {
@@ -67,8 +69,20 @@ fn statement(policy: ReleasePolicy, manifest: &Manifest) -> Result<Statement, Cr
         boot: digest(ImageRole::Boot),
         recovery: digest(ImageRole::Recovery),
         root: policy.root,
+        links: ImageDigest::NONE,
         bundle_len: 0,
     })
+}
+
+/// Returns length and SHA-256 of a section; none for an empty one. *Pure.*
+fn digest_of(bytes: &[u8]) -> ImageDigest {
+    if bytes.is_empty() {
+        return ImageDigest::NONE;
+    }
+    ImageDigest {
+        len: bytes.len() as u64,
+        sha256: Sha256::digest(bytes).into(),
+    }
 }
 
 /// A chunk with content, encoded.
@@ -331,23 +345,29 @@ impl<W: Read + Write + Seek> Payload<'_, W> {
         if found > MAX_MANIFEST_LEN {
             return Err(CreateError::ManifestLength { found });
         }
+        let links: Vec<u8> = policy
+            .links
+            .iter()
+            .flat_map(Link::as_bytes)
+            .copied()
+            .collect();
         let statement = Statement {
+            links: digest_of(&links),
             bundle_len: SEAL_LEN as u64
+                + links.len() as u64
                 + found
                 + index_bytes.len() as u64
                 + self.len
                 + hints.len() as u64,
-            manifest: ImageDigest {
-                len: found,
-                sha256: Sha256::digest(&manifest_bytes).into(),
-            },
-            ..statement(policy, &manifest)?
+            manifest: digest_of(&manifest_bytes),
+            ..statement(&policy, &manifest)?
         };
         let mut seal = Seal::new(&statement);
         keys.iter()
             .try_for_each(|key| key.sign_seal(&mut seal))
             .map_err(CreateError::Sign)?;
         out.write_all(seal.as_bytes())?;
+        out.write_all(&links)?;
         out.write_all(&manifest_bytes)?;
         out.write_all(&index_bytes)?;
         self.spool.rewind()?;

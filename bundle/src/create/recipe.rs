@@ -9,7 +9,7 @@ use crate::create::chunker::RUN_LEN;
 use crate::format::cbor::{Blob, Key};
 use crate::format::limits::{BLOCK_LEN, MAX_CHUNK_LEN, MAX_NAME_LEN};
 use crate::format::manifest::{ImageRole, IndexInfo, Manifest, Sbom, UpdaterVersion};
-use seal::Text64;
+use seal::{Link, Text64};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -34,6 +34,8 @@ pub const MAX_LEVEL: i32 = 19;
 pub struct Recipe {
     /// The manifest, without index, images and lengths.
     pub manifest: Manifest,
+    /// Trust links that lead from older keys to those that sign the release.
+    pub links: Vec<Link>,
     /// Key epoch of the trust that the release is signed under.
     pub key_epoch: u64,
     /// True if committing the release makes every older one unbootable.
@@ -105,6 +107,7 @@ struct ReleaseTable {
     version: Spanned<String>,
     rollback_index: u64,
     compatible: Spanned<Vec<Spanned<String>>>,
+    trust_links: Option<Spanned<PathBuf>>,
     #[serde(default)]
     key_epoch: u64,
     #[serde(default)]
@@ -183,7 +186,10 @@ impl Recipe {
         let images = file.images(&document)?;
         let notes = document.release.notes_file.as_ref().map(Spanned::get_ref);
         let sbom = document.sbom.as_ref().map(|sbom| &sbom.path);
-        let other_files = notes.into_iter().chain(sbom);
+        let links_file = document.release.trust_links.as_ref();
+        let links = links_file.map_or(Ok(Vec::new()), |path| file.links(path))?;
+        let links_file = links_file.map(Spanned::get_ref);
+        let other_files = notes.into_iter().chain(sbom).chain(links_file);
         let other_files = other_files.map(|path| file.resolve(path)).collect();
         let ReleaseTable {
             key_epoch,
@@ -195,6 +201,7 @@ impl Recipe {
         let manifest = file.manifest(document.release, document.build, document.sbom, epoch)?;
         Ok(Self {
             manifest,
+            links,
             key_epoch,
             revoke,
             watchdog,
@@ -247,6 +254,15 @@ impl RecipeFile<'_> {
     fn read(&self, path: &Path) -> Result<Vec<u8>, RecipeError> {
         let path = self.resolve(path);
         fs::read(&path).map_err(|error| RecipeError::Io { path, error })
+    }
+
+    /// Reads the trust links of the bundle.
+    fn links(&self, path: &Spanned<PathBuf>) -> Result<Vec<Link>, RecipeError> {
+        let bytes = self.read(path.get_ref())?;
+        match seal::parse_links(&bytes) {
+            Ok(links) => Ok(links),
+            Err(error) => self.refuse(path.span(), "trust_links", error.to_string()),
+        }
     }
 
     fn name(&self, key: &'static str, text: &Spanned<String>) -> Result<String, RecipeError> {

@@ -137,6 +137,7 @@ pub fn create<S: Read + Write + Seek, W: Write>(
     }
     let statement = new.release().statement();
     let policy = ReleasePolicy {
+        links: new.release().links().to_vec(),
         key_epoch: statement.key_epoch,
         revoke: statement.revoke,
         watchdog: statement.watchdog,

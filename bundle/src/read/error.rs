@@ -4,7 +4,7 @@ use crate::format::index::IndexError;
 use crate::format::limits::MAX_MANIFEST_LEN;
 use crate::format::manifest::{ImageRole, ManifestError};
 use crate::hex::hex;
-use seal::{SealError, VerifyError};
+use seal::{LINK_LEN, LinkError, MAX_LINKS, SealError, VerifyError};
 use std::io;
 
 /// Reasons why a bundle cannot be read.
@@ -23,6 +23,13 @@ pub enum ReadError {
     Seal(#[from] SealError),
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(
+        "trust links of {found} bytes, expected a multiple of {LINK_LEN} up to {}",
+        MAX_LINKS * LINK_LEN
+    )]
+    LinksLength { found: u64 },
     #[error("manifest of {found} bytes, expected 1 to {MAX_MANIFEST_LEN}")]
     ManifestLength { found: u64 },
     #[error(
@@ -92,12 +99,15 @@ impl ReadError {
             Self::Seal(SealError::Damaged { .. }) => "seal-damaged",
             Self::Seal(_) => "seal",
             Self::Verify(VerifyError::Unsigned) => "unsigned",
-            Self::Verify(_) => "signature",
+            Self::Verify(_) | Self::Link(_) => "signature",
             Self::Manifest(_) | Self::ManifestLength { .. } => "manifest",
             Self::Digest { .. } | Self::ChunkDigest { .. } => "digest",
             Self::Disagree { .. } => "disagree",
             Self::Index(_) => "index",
-            Self::Overflow | Self::BundleLength { .. } | Self::ChunkLength { .. } => "length",
+            Self::Overflow
+            | Self::LinksLength { .. }
+            | Self::BundleLength { .. }
+            | Self::ChunkLength { .. } => "length",
             Self::NoChunk { .. } | Self::Unfinished { .. } => "usage",
             Self::Trailing { .. } => "trailing",
         }

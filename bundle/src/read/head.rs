@@ -11,18 +11,23 @@ use crate::format::index::Index;
 use crate::format::limits::MAX_MANIFEST_LEN;
 use crate::format::manifest::Manifest;
 use crate::read::error::ReadError;
-use crate::read::release::{Release, check_agreement, index_range};
-use seal::{Purpose, SEAL_LEN, Seal, Statement, Trust, VerifyError};
+use crate::read::release::{Release, SignedHead, check_agreement, index_range};
+use seal::{
+    LINK_LEN, Link, MAX_LINKS, Purpose, SEAL_LEN, Seal, Statement, Trust, TrustChain, VerifyError,
+    parse_links,
+};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
 /// Parses the first bytes of a bundle, in pieces of any size, until the release is known.
 ///
-/// Order of checks: seal (structure, CRC), signatures, statement; then the manifest's length,
-/// digest, encoding and fields, and that it agrees with the statement; then the index's length,
-/// digest and entries. Nothing is parsed before it is authenticated.
+/// Order of checks: seal (structure, CRC); trust links (length, digest, signatures); signatures,
+/// statement; then the manifest's length, digest, encoding and fields, and that it agrees with the
+/// statement; then the index's length, digest and entries. Nothing is parsed before it is
+/// authenticated, except the fixed fields of statement and links.
 ///
-/// Memory: the bytes of the current section, so at most [`MAX_MANIFEST_LEN`] or an index of
+/// Memory: the bytes of the current section, so at most [`MAX_LINKS`] links,
+/// [`MAX_MANIFEST_LEN`] or an index of
 /// [`MAX_CHUNKS`](crate::limits::MAX_CHUNKS) entries.
 #[derive(Debug)]
 pub struct HeadParser {
@@ -33,7 +38,7 @@ pub struct HeadParser {
 
 #[derive(Debug)]
 enum Signatures {
-    Verify(Box<Trust>, Purpose),
+    Verify(Box<TrustChain>, Purpose),
     Ignore,
 }
 
@@ -41,6 +46,7 @@ enum Signatures {
 #[derive(Debug)]
 enum Section {
     Seal,
+    Links(Box<Seal>, usize),
     Manifest(Box<Sealed>),
     Index(Box<Described>),
     Done(Arc<Release>),
@@ -50,6 +56,7 @@ enum Section {
 struct Sealed {
     seal: Seal,
     statement: Statement,
+    links: Vec<Link>,
 }
 
 #[derive(Debug)]
@@ -64,7 +71,14 @@ impl HeadParser {
     /// Returns a parser that accepts a release if `trust` accepts its signatures for `purpose`.
     #[must_use]
     pub fn new(trust: &Trust, purpose: Purpose) -> Self {
-        Self::with(Signatures::Verify(Box::new(trust.clone()), purpose))
+        Self::following(TrustChain::from(trust), purpose)
+    }
+
+    /// Returns a parser that follows the trust links of the bundle from `chain`, and accepts a
+    /// release if that chain then accepts its signatures for `purpose`.
+    #[must_use]
+    pub fn following(chain: TrustChain, purpose: Purpose) -> Self {
+        Self::with(Signatures::Verify(Box::new(chain), purpose))
     }
 
     /// Returns a parser that checks everything but the signatures: for showing a bundle to a
@@ -121,6 +135,7 @@ impl HeadParser {
     pub fn truncated(&self) -> ReadError {
         let what = match self.section {
             Section::Seal => "seal",
+            Section::Links(..) => "trust links",
             Section::Manifest(_) => "manifest",
             Section::Index(_) => "index",
             Section::Done(_) => "payload",
@@ -135,6 +150,7 @@ impl HeadParser {
     fn section_len(&self) -> usize {
         match &self.section {
             Section::Seal => SEAL_LEN,
+            Section::Links(_, len) => *len,
             // Bounded by MAX_MANIFEST_LEN in `finish_seal`.
             Section::Manifest(sealed) => {
                 usize::try_from(sealed.statement.manifest.len).unwrap_or(usize::MAX)
@@ -148,7 +164,18 @@ impl HeadParser {
         let bytes = std::mem::take(&mut self.buffer);
         let section = std::mem::replace(&mut self.section, Section::Seal);
         self.section = match section {
-            Section::Seal => Section::Manifest(Box::new(self.finish_seal(&bytes)?)),
+            Section::Seal => {
+                let bytes: &[u8; SEAL_LEN] =
+                    bytes.as_slice().try_into().map_err(|_| self.truncated())?;
+                let seal = Seal::from_bytes(bytes)?;
+                match links_len(&seal)? {
+                    0 => Section::Manifest(Box::new(self.finish_seal(seal, &[])?)),
+                    len => Section::Links(Box::new(seal), len),
+                }
+            }
+            Section::Links(seal, _) => {
+                Section::Manifest(Box::new(self.finish_seal(*seal, &bytes)?))
+            }
             Section::Manifest(sealed) => {
                 Section::Index(Box::new(finish_manifest(*sealed, &bytes)?))
             }
@@ -160,11 +187,13 @@ impl HeadParser {
         Ok(())
     }
 
-    fn finish_seal(&self, bytes: &[u8]) -> Result<Sealed, ReadError> {
-        let bytes: &[u8; SEAL_LEN] = bytes.try_into().map_err(|_| self.truncated())?;
-        let seal = Seal::from_bytes(bytes)?;
-        let statement = match &self.signatures {
-            Signatures::Verify(trust, purpose) => seal.verify(trust, *purpose)?,
+    fn finish_seal(&mut self, seal: Seal, bytes: &[u8]) -> Result<Sealed, ReadError> {
+        let links = parse_links(bytes)?;
+        let statement = match &mut self.signatures {
+            Signatures::Verify(chain, purpose) => {
+                chain.follow(&links)?;
+                chain.verify(&seal, *purpose)?
+            }
             Signatures::Ignore => seal
                 .unverified_statement()
                 .map_err(VerifyError::Statement)?,
@@ -173,7 +202,14 @@ impl HeadParser {
         if found == 0 || found > MAX_MANIFEST_LEN {
             return Err(ReadError::ManifestLength { found });
         }
-        Ok(Sealed { seal, statement })
+        if !links.is_empty() {
+            check_digest("trust links", bytes, &statement.links.sha256)?;
+        }
+        Ok(Sealed {
+            seal,
+            statement,
+            links,
+        })
     }
 
     fn finish_index(&self, described: Described, bytes: &[u8]) -> Result<Release, ReadError> {
@@ -183,7 +219,26 @@ impl HeadParser {
         check_digest("index", bytes, &manifest.index.sha256.0)?;
         let index = Index::decode(bytes, &manifest)?;
         let verified = matches!(self.signatures, Signatures::Verify(..));
-        Release::new(sealed.seal, sealed.statement, manifest, index, verified)
+        let head = SignedHead {
+            seal: sealed.seal,
+            statement: sealed.statement,
+            links: sealed.links,
+            manifest,
+        };
+        Release::new(head, index, verified)
+    }
+}
+
+/// Returns the length of the trust links behind a seal that is not verified yet. *Pure.*
+fn links_len(seal: &Seal) -> Result<usize, ReadError> {
+    // A malformed statement is refused when its signatures are verified.
+    let found = seal
+        .unverified_statement()
+        .map_or(0, |statement| statement.links.len);
+    let max = MAX_LINKS.saturating_mul(LINK_LEN);
+    match usize::try_from(found) {
+        Ok(len) if len <= max && len.is_multiple_of(LINK_LEN) => Ok(len),
+        _ => Err(ReadError::LinksLength { found }),
     }
 }
 

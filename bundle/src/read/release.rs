@@ -11,7 +11,7 @@ use crate::format::index::{BaseRange, ChunkEntry, ChunkKind, Index};
 use crate::format::limits::HINT_LEN;
 use crate::format::manifest::{ImageRole, Manifest};
 use crate::read::error::ReadError;
-use seal::{ImageDigest, SEAL_LEN, Seal, Statement};
+use seal::{ImageDigest, Link, SEAL_LEN, Seal, Statement};
 use std::ops::Range;
 
 /// A release: seal, manifest and index, which agree with each other.
@@ -21,12 +21,21 @@ use std::ops::Range;
 pub struct Release {
     seal: Seal,
     statement: Statement,
+    links: Vec<Link>,
     manifest: Manifest,
     images: Vec<Image>,
     index: Index,
     payload: Range<u64>,
     hints: Range<u64>,
     verified: bool,
+}
+
+/// The sections of a head that signatures cover.
+pub(crate) struct SignedHead {
+    pub(crate) seal: Seal,
+    pub(crate) statement: Statement,
+    pub(crate) links: Vec<Link>,
+    pub(crate) manifest: Manifest,
 }
 
 /// An image of a release.
@@ -46,13 +55,13 @@ pub struct Image {
 
 impl Release {
     /// Puts the sections together and checks that they agree. *Pure.*
-    pub(crate) fn new(
-        seal: Seal,
-        statement: Statement,
-        manifest: Manifest,
-        index: Index,
-        verified: bool,
-    ) -> Result<Self, ReadError> {
+    pub(crate) fn new(head: SignedHead, index: Index, verified: bool) -> Result<Self, ReadError> {
+        let SignedHead {
+            seal,
+            statement,
+            links,
+            manifest,
+        } = head;
         check_agreement(&statement, &manifest)?;
         let mut first = 0_usize;
         let images = manifest.images.iter().map(|image| {
@@ -94,6 +103,7 @@ impl Release {
         Ok(Self {
             seal,
             statement,
+            links,
             manifest,
             images,
             index,
@@ -113,6 +123,12 @@ impl Release {
     #[must_use]
     pub const fn statement(&self) -> &Statement {
         &self.statement
+    }
+
+    /// Returns the trust links of the bundle, in their order.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// Returns the manifest.
@@ -226,7 +242,9 @@ impl Release {
 
 /// Returns the range of the index in the bundle file.
 pub(crate) fn index_range(statement: &Statement, manifest: &Manifest) -> Option<Range<u64>> {
-    let start = (SEAL_LEN as u64).checked_add(statement.manifest.len)?;
+    let start = (SEAL_LEN as u64)
+        .checked_add(statement.links.len)?
+        .checked_add(statement.manifest.len)?;
     Some(
         start
             ..start.checked_add(Index::encoded_len(

@@ -1,19 +1,26 @@
 //! Key files: PKCS#8 version 1 and SubjectPublicKeyInfo in PEM (RFC 8410), as openssl reads and
-//! writes them.
+//! writes them. A private key may be encrypted with a passphrase (PBES2). What is secret is cleared
+//! from memory after use.
 
 use crate::trust::pem;
 use cli::input::decode_text;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{
-    self, DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey,
-};
 use ed25519_dalek::{Signer, SigningKey};
-use seal::{KeyError, KeyId, Seal, SealError, parse_public_key};
+use pkcs8::spki::der::pem::LineEnding;
+use pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use seal::{KeyError, KeyId, Link, Seal, SealError, parse_public_key};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Maximum length of a key file, in bytes. A PEM file of an Ed25519 key has about 120.
 const MAX_KEY_FILE_LEN: u64 = 64 << 10;
+
+/// A passphrase, cleared from memory after use.
+pub type Passphrase = Zeroizing<Vec<u8>>;
+
+/// Returns the passphrase of the key file at a path when it is needed: from a file or a person.
+pub type AskPassphrase<'a> = &'a dyn Fn(&Path) -> io::Result<Passphrase>;
 
 /// Reasons why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,16 @@ pub enum KeyFileError {
     Key { origin: String, error: KeyError },
     #[error("{origin}: {found}")]
     Foreign { origin: String, found: &'static str },
+    #[error(
+        "{}: mode {mode:04o} lets others read the private key, expected 0600: \
+         correct it with `chmod 600`, and consider whether the key is still secret",
+        path.display()
+    )]
+    Mode { path: PathBuf, mode: u32 },
+    #[error("passphrase of {}: {error}", path.display())]
+    Passphrase { path: PathBuf, error: io::Error },
+    #[error("{}: the passphrase is wrong, or the encryption is not supported", path.display())]
+    Decrypt { path: PathBuf },
     #[error("random number generator: {0}")]
     Random(io::Error),
 }
@@ -53,7 +70,7 @@ impl SecretKey {
     /// # Errors
     /// [`KeyFileError::Random`].
     pub fn generate() -> Result<Self, KeyFileError> {
-        let mut seed = [0; 32];
+        let mut seed = Zeroizing::new([0; 32]);
         let got = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::empty())
             .map_err(|error| KeyFileError::Random(error.into()))?;
         if got != seed.len() {
@@ -68,34 +85,50 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// Loads a key from a PEM file. *Reads.*
+    /// Loads a key from a PEM file that only its owner can read. *Reads.* `ask` is called if the key
+    /// is encrypted.
     ///
     /// # Errors
     /// [`KeyFileError`].
-    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
-        let pem = read_text(path)?;
+    pub fn load(path: &Path, ask: AskPassphrase<'_>) -> Result<Self, KeyFileError> {
+        check_mode(path)?;
+        let pem = Zeroizing::new(read_text(path)?);
         let origin = path.display().to_string();
         if let Some(found) = pem::foreign_kind(&pem) {
             return Err(KeyFileError::Foreign { origin, found });
         }
-        SigningKey::from_pkcs8_pem(&pem::normalize(&pem))
+        let pem = Zeroizing::new(pem::normalize(&pem));
+        if pem::is_encrypted(&pem) {
+            let path = path.to_owned();
+            let passphrase = match ask(&path) {
+                Ok(passphrase) => passphrase,
+                Err(error) => return Err(KeyFileError::Passphrase { path, error }),
+            };
+            return SigningKey::from_pkcs8_encrypted_pem(&pem, &passphrase)
+                .map(Self)
+                .map_err(|_| KeyFileError::Decrypt { path });
+        }
+        SigningKey::from_pkcs8_pem(&pem)
             .map(Self)
             .map_err(|error| KeyFileError::Private { origin, error })
     }
 
-    /// Returns the key as PKCS#8 PEM. *Pure.* Version 1, without the public key, because OpenSSL
-    /// 3.0 does not read version 2.
+    /// Returns the key as PKCS#8 PEM, encrypted if there is a passphrase. *Reads* random numbers of
+    /// the kernel then. Version 1, without the public key, because OpenSSL 3.0 does not read
+    /// version 2.
     ///
     /// # Errors
     /// [`KeyFileError::Private`] if the encoder fails; no such key is known.
-    pub fn to_pem(&self) -> Result<String, KeyFileError> {
-        let bytes = pkcs8::KeypairBytes {
+    pub fn to_pem(&self, passphrase: Option<&[u8]>) -> Result<Zeroizing<String>, KeyFileError> {
+        let mut bytes = ed25519_dalek::pkcs8::KeypairBytes {
             secret_key: self.0.to_bytes(),
             public_key: None,
         };
-        let pem = bytes
-            .to_pkcs8_pem(LineEnding::LF)
-            .map(|pem| pem.as_str().to_owned());
+        let pem = match passphrase {
+            None => bytes.to_pkcs8_pem(LineEnding::LF),
+            Some(passphrase) => bytes.to_pkcs8_encrypted_pem(passphrase, LineEnding::LF),
+        };
+        bytes.secret_key.zeroize();
         pem.map_err(|error| KeyFileError::Private {
             origin: "new key".to_owned(),
             error,
@@ -133,6 +166,15 @@ impl SecretKey {
         self.0.sign(message).to_bytes()
     }
 
+    /// Adds this key's signature to a trust link. *Pure.*
+    ///
+    /// # Errors
+    /// [`SealError`] if the link is full or the key has signed it already.
+    pub fn sign_link(&self, link: &mut Link) -> Result<(), SealError> {
+        let signature = self.sign(&link.to_be_signed());
+        link.add_signature(self.id(), &signature)
+    }
+
     /// Adds this key's signature to a seal. *Pure.*
     ///
     /// # Errors
@@ -154,12 +196,12 @@ pub fn parse_public_pem(pem: &str, origin: &str) -> Result<[u8; 32], KeyFileErro
         return Err(KeyFileError::Foreign { origin, found });
     }
     let normalized = pem::normalize(pem);
-    let bytes = pkcs8::PublicKeyBytes::from_public_key_pem(&normalized).map_err(|error| {
-        KeyFileError::Public {
+    let bytes = ed25519_dalek::pkcs8::PublicKeyBytes::from_public_key_pem(&normalized).map_err(
+        |error| KeyFileError::Public {
             origin: named(),
             error,
-        }
-    })?;
+        },
+    )?;
     let key = bytes.to_bytes();
     parse_public_key(&key).map_err(|error| KeyFileError::Key {
         origin: named(),
@@ -176,6 +218,20 @@ pub fn load_public(path: &Path) -> Result<[u8; 32], KeyFileError> {
     parse_public_pem(&read_text(path)?, &path.display().to_string())
 }
 
+/// Refuses a private key that other users can read. *Reads* the mode; a pipe has none that matters.
+fn check_mode(path: &Path) -> Result<(), KeyFileError> {
+    let found = fs::metadata(path).map_err(|error| KeyFileError::Io {
+        path: path.to_owned(),
+        error,
+    })?;
+    let mode = found.mode() & 0o7777;
+    if found.is_file() && mode & 0o077 != 0 {
+        let path = path.to_owned();
+        return Err(KeyFileError::Mode { path, mode });
+    }
+    Ok(())
+}
+
 /// Reads a text file, with a maximum length because the path may name any file.
 pub(crate) fn read_text(path: &Path) -> Result<String, KeyFileError> {
     use io::Read as _;
@@ -183,7 +239,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, KeyFileError> {
         path: path.to_owned(),
         error,
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = fs::File::open(path).map_err(io)?;
     file.take(MAX_KEY_FILE_LEN + 1)
         .read_to_end(&mut bytes)

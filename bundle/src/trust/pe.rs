@@ -7,7 +7,10 @@
 )]
 
 use seal::pe::{PeError, PeHeaders};
-use seal::{TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust};
+use seal::{
+    Link, Purpose, Seal, TRUST_BLOCK_LEN, TRUST_BLOCK_MAGIC, Trust, TrustChain, TrustError,
+    VerifyError,
+};
 use std::ops::Range;
 
 /// Name of the guard's section that holds its trusted keys.
@@ -29,6 +32,57 @@ pub enum EmbedError {
     NotATrustBlock,
     #[error("signed for Secure Boot already: embed keys first, sign for Secure Boot last")]
     Signed,
+    #[error("section {TRUST_SECTION}: {0}")]
+    Trust(TrustError),
+}
+
+/// Why a boot guard must not be placed beside a seal: it would start nothing that the seal covers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GuardError {
+    /// The keys of the program cannot be read.
+    #[error("boot guard: {0}")]
+    Program(#[from] EmbedError),
+    /// Its keys do not accept the signatures.
+    #[error("the boot guard does not accept {what}: {error}")]
+    Refuses {
+        /// What the seal covers, for people.
+        what: String,
+        /// The answer of the guard.
+        error: VerifyError,
+    },
+}
+
+/// Returns what the guard `program` accepts beside the trust links `links`. *Pure.*
+///
+/// # Errors
+/// [`GuardError::Program`].
+pub fn guard_chain(program: &[u8], links: &[Link]) -> Result<TrustChain, GuardError> {
+    let mut chain = TrustChain::new(embedded_trust(program)?);
+    // A link that the guard refuses ends its chain.
+    let _refused = chain.follow(links);
+    Ok(chain)
+}
+
+/// Checks that a guard with this chain accepts `seal` for each purpose, as it will when the machine
+/// starts. *Pure.* `what` is the name of the sealed object for people.
+///
+/// # Errors
+/// [`GuardError::Refuses`].
+pub fn check_guard(
+    chain: &TrustChain,
+    what: &str,
+    seal: &Seal,
+    purposes: &[Purpose],
+) -> Result<(), GuardError> {
+    for purpose in purposes {
+        chain
+            .accept(seal, *purpose)
+            .map_err(|error| GuardError::Refuses {
+                what: what.to_owned(),
+                error,
+            })?;
+    }
+    Ok(())
 }
 
 /// Returns the guard's program with `trust` embedded. *Pure.*
@@ -37,7 +91,11 @@ pub enum EmbedError {
 /// [`EmbedError`]. A program with a Secure Boot signature is refused, because the change would
 /// invalidate it.
 pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, EmbedError> {
-    let section = trust_section(program)?;
+    let headers = PeHeaders::parse(program)?;
+    if headers.certificate_table()?.is_some() {
+        return Err(EmbedError::Signed);
+    }
+    let section = trust_section(&headers)?;
     let found = section.len() as u64;
     let mut out = program.to_vec();
     let block = out
@@ -51,24 +109,26 @@ pub fn embed_trust(program: &[u8], trust: &Trust) -> Result<Vec<u8>, EmbedError>
     Ok(out)
 }
 
-/// Returns the trust block that is embedded in a guard's program. *Pure.*
+/// Returns the trust that is embedded in a guard's program. *Pure.* A Secure Boot signature does not
+/// matter here.
 ///
 /// # Errors
-/// [`EmbedError`].
-pub fn trust_block(program: &[u8]) -> Result<&[u8], EmbedError> {
-    let section = trust_section(program)?;
+/// [`EmbedError`]; [`EmbedError::Trust`] if no keys are embedded, or they are damaged.
+pub fn embedded_trust(program: &[u8]) -> Result<Trust, EmbedError> {
+    let block = trust_block(program)?;
+    Trust::from_block(block).map_err(EmbedError::Trust)
+}
+
+fn trust_block(program: &[u8]) -> Result<&[u8; TRUST_BLOCK_LEN], EmbedError> {
+    let section = trust_section(&PeHeaders::parse(program)?)?;
     let found = section.len() as u64;
     program
         .get(section)
-        .and_then(|bytes| bytes.get(..TRUST_BLOCK_LEN))
+        .and_then(<[u8]>::first_chunk)
         .ok_or(EmbedError::TooShort { found })
 }
 
-fn trust_section(program: &[u8]) -> Result<Range<usize>, EmbedError> {
-    let headers = PeHeaders::parse(program)?;
-    if headers.certificate_table()?.is_some() {
-        return Err(EmbedError::Signed);
-    }
+fn trust_section(headers: &PeHeaders<'_>) -> Result<Range<usize>, EmbedError> {
     headers
         .section(TRUST_SECTION_NAME)?
         .ok_or(EmbedError::NoSection)
@@ -133,11 +193,26 @@ mod tests {
             after[TRUST + TRUST_BLOCK_LEN..],
             before[TRUST + TRUST_BLOCK_LEN..]
         );
-        assert_eq!(trust_block(&after).unwrap(), trust.to_block());
-        let block: [u8; TRUST_BLOCK_LEN] = trust_block(&after).unwrap().try_into().unwrap();
-        assert_eq!(Trust::from_block(&block).unwrap().epoch(), 4);
+        assert_eq!(trust_block(&after).unwrap(), &trust.to_block());
+        assert_eq!(embedded_trust(&after).unwrap(), trust);
         // Keys that are embedded already are replaced.
         assert_eq!(embed_trust(&after, &trust).unwrap(), after);
+    }
+
+    #[test]
+    fn the_keys_of_a_guard_that_is_signed_for_the_firmware_are_read() {
+        let guard = fixtures::guard_program::guard_program(&trust().to_block(), b"code");
+        let signed = fixtures::guard_program::with_signature(guard);
+        assert_eq!(embed_trust(&signed, &trust()), Err(EmbedError::Signed));
+        assert_eq!(embedded_trust(&signed).unwrap(), trust());
+    }
+
+    #[test]
+    fn a_guard_without_keys_has_no_trust() {
+        assert_eq!(
+            embedded_trust(&program(4096)).unwrap_err().to_string(),
+            "section .trust: no trusted keys are built into this program"
+        );
     }
 
     #[test]
@@ -198,7 +273,7 @@ mod tests {
             bytes[at..end].copy_from_slice(&with[..end - at]);
             if let Ok(after) = embed_trust(&bytes, &trust()) {
                 proptest::prop_assert_eq!(after.len(), bytes.len());
-                proptest::prop_assert!(trust_block(&after).is_ok());
+                proptest::prop_assert_eq!(embedded_trust(&after), Ok(trust()));
             }
         }
     }

@@ -6,9 +6,7 @@
 #[must_use]
 pub(crate) fn foreign_kind(text: &str) -> Option<&'static str> {
     let has = |label: &str| text.contains(&format!("-----BEGIN {label}-----"));
-    if has("ENCRYPTED PRIVATE KEY") {
-        Some("an encrypted key: decrypt it with `openssl pkey -in KEY -out PLAIN`")
-    } else if has("OPENSSH PRIVATE KEY") {
+    if has("OPENSSH PRIVATE KEY") {
         Some("an OpenSSH key: make a PKCS#8 key with `rayos-bundle keygen`")
     } else if text.trim_start().starts_with("ssh-") {
         Some("an OpenSSH public key: make one with `rayos-bundle keygen`")
@@ -23,6 +21,12 @@ pub(crate) fn foreign_kind(text: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// Returns whether a PEM text holds a private key that is encrypted with a passphrase. *Pure.*
+#[must_use]
+pub(crate) fn is_encrypted(text: &str) -> bool {
+    text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
 }
 
 /// Returns the PEM block in `text` without extra white space. *Pure.* Text that is not one block is
@@ -66,7 +70,6 @@ mod tests {
     #[test]
     fn a_key_of_another_kind_is_named_with_the_way_to_a_usable_one() {
         for (text, words) in [
-            ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "decrypt it"),
             ("-----BEGIN OPENSSH PRIVATE KEY-----", "an OpenSSH key"),
             ("ssh-ed25519 AAAA me", "an OpenSSH public key"),
             ("-----BEGIN RSA PRIVATE KEY-----", "expected Ed25519"),

@@ -5,6 +5,7 @@ use crate::sample::{noise, run};
 use bundle::keys::SecretKey;
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
@@ -143,11 +144,10 @@ fn command_lines_that_are_refused() {
         "delta 1.0.0.bundle 1.1.0.bundle --unsigned -o x.delta",
         "--trust",
     );
-    fs::write(
-        path.join("other.key"),
-        SecretKey::from_seed(&[1; 32]).to_pem().unwrap(),
-    )
-    .unwrap();
+    let other = SecretKey::from_seed(&[1; 32]).to_pem(None).unwrap();
+    fs::write(path.join("other.key"), other.as_bytes()).unwrap();
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(path.join("other.key"), private).unwrap();
     refused(
         3,
         "delta 1.0.0.bundle 1.1.0.bundle --key other.key -o x.delta",

@@ -1,24 +1,18 @@
 //! The copies of the boot guard on the EFI system partition: written by an installation, and again
 //! by a repair.
 
-use super::fat::{self, EspContent, EspFile};
 use bootctl::device::BlockDevice;
-use bootctl::disk::{Disk, DiskError};
+use bootctl::disk::{Disk, DiskError, Window};
+use bootctl::esp::GUARD_PATHS;
+use bootctl::esp::fat::{self, EspContent, EspFile};
+use bootctl::links;
 use bootctl::secure_boot::is_signed;
 use bootctl::store::{RecordStore, StoreError};
-use record::Pair;
+use bundle::Release;
+use bundle::trust::pe::{GuardError, check_guard, guard_chain};
+use record::{Pair, PartitionName, Record, Slot};
+use seal::{Link, Purpose, SEAL_LEN, Seal};
 use std::io;
-
-/// Path that firmware starts on a disk without boot entries (UEFI 2.10, 3.5.1.1).
-pub const REMOVABLE_PATH: &str = "EFI/BOOT/BOOTX64.EFI";
-/// Paths of the guard's copies on an installed disk: the removable path, and one for each boot
-/// entry.
-pub const GUARD_PATHS: [&str; 4] = [
-    REMOVABLE_PATH,
-    "EFI/RAYOS/GUARDA.EFI",
-    "EFI/RAYOS/GUARDB.EFI",
-    "EFI/RAYOS/GUARDR.EFI",
-];
 
 /// Why the guard was not written. The disk is unchanged, except after [`RepairError::Io`].
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +37,17 @@ pub enum RepairError {
     /// The EFI system partition belongs to another system.
     #[error("EFI system partition: none on this disk ends where rayos-state starts")]
     NotOurEsp,
+    /// The guard is for other hardware.
+    #[error("guard is compatible with {offered}: this machine is {machine}")]
+    Incompatible {
+        /// Hardware that its release is compatible with.
+        offered: String,
+        /// Hardware of this machine.
+        machine: String,
+    },
+    /// The guard would refuse what is on the disk.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// Secure Boot is on, and the guard is not signed.
     #[error(
         "the guard is not signed for Secure Boot, which is on: the firmware would not start it"
@@ -60,6 +65,8 @@ pub struct Guard<'a> {
     pub program: &'a [u8],
     /// Rollback index of its release.
     pub rollback_index: u64,
+    /// Hardware that its release is compatible with.
+    pub compatible: &'a [String],
 }
 
 impl Guard<'_> {
@@ -67,8 +74,9 @@ impl Guard<'_> {
     /// returns the paths of these copies. *Writes* only in that case, and only that partition;
     /// durable on return.
     ///
-    /// A guard below the rollback floor is refused, if a boot record can be read. `overwrite`
-    /// permits the loss of other files.
+    /// A guard below the rollback floor or for other hardware is refused, if a boot record can be
+    /// read. So is one that does not accept the seals in recovery and in the slots that can be
+    /// started: it would leave nothing to start. `overwrite` permits the loss of other files.
     ///
     /// # Errors
     /// [`RepairError`].
@@ -86,17 +94,15 @@ impl Guard<'_> {
         if esp.start().checked_add(esp.len()) != Some(disk.state()?.start()) {
             return Err(RepairError::NotOurEsp);
         }
-        let floor = match RecordStore::open(disk)?.pair() {
+        let record = match RecordStore::open(disk)?.pair() {
             // Without a record the guard decides by the seals of the slots.
-            Pair::Lost(_) => 0,
-            _ => RecordStore::open(disk)?.read()?.floor,
+            Pair::Lost(_) => None,
+            _ => Some(RecordStore::open(disk)?.read()?),
         };
-        if self.rollback_index < floor {
-            return Err(RepairError::BelowFloor {
-                index: self.rollback_index,
-                floor,
-            });
+        if let Some(record) = &record {
+            self.check_release(record)?;
         }
+        self.check_seals(disk, record.as_ref())?;
         if must_be_signed && is_signed(self.program) != Ok(true) {
             return Err(RepairError::Unsigned);
         }
@@ -110,6 +116,63 @@ impl Guard<'_> {
         write_copies(&esp, volume_id(disk.guid()), self.program)?;
         Ok(missing)
     }
+
+    fn check_release(&self, record: &Record) -> Result<(), RepairError> {
+        let (index, floor) = (self.rollback_index, record.floor);
+        if index < floor {
+            return Err(RepairError::BelowFloor { index, floor });
+        }
+        let machine = record.compatible.as_str();
+        // A rebuilt record has no name.
+        if !machine.is_empty() && !self.compatible.iter().any(|name| name == machine) {
+            return Err(RepairError::Incompatible {
+                offered: self.compatible.join(", "),
+                machine: machine.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks the guard against each seal that it would have to accept. *Reads.* A header that is
+    /// empty, damaged or unreadable is refused by every guard, and does not count.
+    fn check_seals(&self, disk: &Disk, record: Option<&Record>) -> Result<(), RepairError> {
+        let floor = record.map_or(0, |record| record.trust_floor);
+        let chain = guard_chain(self.program, &links::read(disk))?.with_floor(floor);
+        let is_needed = |slot: &Slot| record.is_none_or(|record| record.slot(*slot).is_bootable());
+        let slots = Slot::ALL.into_iter().filter(is_needed);
+        let sealed = slots
+            .map(|slot| (PartitionName::boot(slot), Purpose::Release))
+            .chain([(PartitionName::Recovery, Purpose::Recovery)]);
+        for (name, purpose) in sealed {
+            let Ok(partition) = disk.partition(name) else {
+                continue;
+            };
+            if let Some(seal) = read_seal(&partition) {
+                check_guard(&chain, name.as_str(), &seal, &[purpose])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the seal at the beginning of `partition`; `None` if it has none. *Reads*, bypassing the
+/// cache.
+fn read_seal(partition: &Window) -> Option<Seal> {
+    let mut header = [0; SEAL_LEN];
+    partition.read_medium_at(0, &mut header).ok()?;
+    Seal::from_bytes(&header).ok()
+}
+
+/// Checks that the guard `program` accepts the seal of `release`, as the boot image of a slot and as
+/// the recovery image, on a disk with these trust links. *Pure.* A medium has none.
+///
+/// # Errors
+/// [`GuardError`].
+pub fn check(program: &[u8], release: &Release, links: &[Link]) -> Result<(), GuardError> {
+    let what = format!("release {}", release.statement().version);
+    let purposes = [Purpose::Release, Purpose::Recovery];
+    let chain = guard_chain(program, links)?;
+    check_guard(&chain, &what, release.seal(), &purposes)
 }
 
 /// Returns the paths on `esp` where `guard` is missing or differs: all of them if there is no file

@@ -3,11 +3,9 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`fat`] | the file system: created, read, listed |
 //! | [`guards`] | the copies of the boot guard |
 
-pub mod fat;
 pub mod guards;
 
-pub use fat::{EspContent, EspFile, MAX_LISTED_FILES, create, inspect, read};
-pub use guards::{GUARD_PATHS, REMOVABLE_PATH};
+pub use bootctl::esp::fat::{EspContent, EspFile, MAX_LISTED_FILES, create, inspect, read};
+pub use bootctl::esp::{GUARD_PATHS, REMOVABLE_PATH};

@@ -5,6 +5,7 @@ use crate::disk::layout::LayoutError;
 use crate::disk::table::TableError;
 use bootctl::disk::DiskError;
 use bootctl::store::StoreError;
+use bundle::trust::pe::GuardError;
 use std::io;
 use updater::plan::Refusal;
 use updater::{ApplyError, ApplyFailure};
@@ -28,6 +29,9 @@ pub enum InstallError {
         "the disk is not blank, and a bundle from a pipe cannot be verified first: name a file"
     )]
     ReadOnce,
+    /// The boot guard in the bundle would start nothing of it. The disk is unchanged.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// The layout does not fit the disk. The disk is unchanged.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -72,6 +76,7 @@ impl InstallError {
                 | Self::Refused(_)
                 | Self::UnsignedGuard
                 | Self::ReadOnce
+                | Self::Guard(_)
                 | Self::Layout(_)
                 | Self::Coexist(_)
                 | Self::Unreadable(_)

@@ -4,15 +4,18 @@ use super::destination::Destination;
 use super::error::InstallError;
 use super::prepare::prepare;
 use super::request::InstallRequest;
-use super::rollback_floor::previous_floor;
+use super::rollback_floor::{PreviousFloors, previous_floors};
 use super::verify_bundle::verify_bundle;
 use crate::esp::guards;
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::RecordStore;
+use bundle::{ReadError, Release};
 use record::{Choice, PartitionName, Record, Text64};
+use seal::{Purpose, TrustChain};
 use std::io;
+use std::sync::Arc;
 use updater::events::{Event, EventSink};
 use updater::plan::{Facts, Scope, plan};
 use updater::source::{Retries, Source, SourceError};
@@ -59,6 +62,10 @@ pub async fn install_announced<S: Source>(
     let mut incoming = incoming.await.map_err(InstallError::Bundle)?;
     let destination = Destination::plan(request)?;
     let record = first_record(request, &destination, &incoming)?;
+    if let Some(guard) = incoming.guard_image().await.map_err(InstallError::Bundle)? {
+        let release = incoming.release();
+        guards::check(&guard, release, release.links())?;
+    }
     verify_bundle(&mut incoming, request, events).await?;
     announce();
     let disk = prepare(&destination, request.options, &record)?;
@@ -78,17 +85,19 @@ fn first_record<S: Source>(
         Text64::new(first)
     });
     let compatible = compatible.unwrap_or(Text64::EMPTY);
-    let floor = if request.options.forget_floor {
-        0
+    let floors = if request.options.forget_floor {
+        PreviousFloors::default()
     } else {
         let state = destination.start(PartitionName::State);
-        previous_floor(&request.device, state, compatible).map_err(InstallError::Floor)?
+        previous_floors(&request.device, state, compatible).map_err(InstallError::Floor)?
     };
+    check_keys(request, floors, release)?;
     let partitions = destination.partitions();
     let record = Record {
         install_id: destination.planned.install_id,
         compatible,
-        floor,
+        floor: floors.rollback,
+        trust_floor: floors.trust,
         ..Record::unused(&partitions)
     };
     let facts = Facts {
@@ -102,6 +111,23 @@ fn first_record<S: Source>(
     Ok(record)
 }
 
+/// Refuses a bundle whose keys were withdrawn from the previous installation. *Pure.*
+fn check_keys(
+    request: &InstallRequest<'_>,
+    floors: PreviousFloors,
+    release: &Release,
+) -> Result<(), InstallError> {
+    let mut chain = TrustChain::from(request.trust).with_floor(floors.trust);
+    let read_error = |error: ReadError| InstallError::Bundle(error.into());
+    chain
+        .follow(release.links())
+        .map_err(|error| read_error(error.into()))?;
+    chain
+        .accept(release.seal(), Purpose::Release)
+        .map_err(|error| read_error(error.into()))?;
+    Ok(())
+}
+
 /// Applies the bundle to the prepared disk. *Writes*, durable on return.
 async fn apply<S: Source>(
     incoming: Incoming<'_, S>,
@@ -112,9 +138,15 @@ async fn apply<S: Source>(
     let esp = disk.esp()?;
     let volume_id = guards::volume_id(disk.guid());
     let must_be_signed = request.vars.is_some_and(SecureBoot::is_on);
-    let place_guard = |guard: &[u8]| place_guard(&esp, volume_id, guard, must_be_signed);
+    let release = Arc::clone(incoming.release());
+    let place_guard = |guard: &[u8]| {
+        // A guard from a pipe is known only now.
+        guards::check(guard, &release, release.links()).map_err(io::Error::other)?;
+        place_guard(&esp, volume_id, guard, must_be_signed)
+    };
+    let chain = TrustChain::from(request.trust);
     let options = Options {
-        trust: request.trust,
+        trust: &chain,
         place_guard: Some(&place_guard),
         tries: record::TRIAL_TRIES,
         read_back: true,

@@ -1,5 +1,5 @@
-//! The rollback floor of the previous installation. It is kept when a disk is installed again, so
-//! that an old medium does not bring old releases back.
+//! The floors of the previous installation. They are kept when a disk is installed again, so that an
+//! old medium brings back neither old releases nor withdrawn keys.
 
 use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError};
@@ -8,28 +8,42 @@ use record::{COPY_OFFSETS, RECORD_LEN, Record, Text64};
 use std::io;
 use std::sync::Arc;
 
-/// Returns the highest rollback floor in the readable boot records on `device`; 0 without one.
+/// The floors of a previous installation; 0 without one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PreviousFloors {
+    /// The rollback floor.
+    pub(crate) rollback: u64,
+    /// The trust floor.
+    pub(crate) trust: u64,
+}
+
+/// Returns the highest floors in the readable boot records on `device`; 0 without one.
 /// *Reads* the state partition of the current table and the one that is planned at byte `planned`:
 /// an interrupted installation has written the new record, but not the table.
 ///
 /// A record with another hardware name than `compatible` does not count; one without a name does.
 ///
 /// # Errors
-/// The error of the device, if it leaves no readable copy of a record: the floor is not known.
-pub(crate) fn previous_floor(
+/// The error of the device, if it leaves no readable copy of a record: the floors are not known.
+pub(crate) fn previous_floors(
     device: &Arc<dyn BlockDevice>,
     planned: Option<u64>,
     compatible: Text64,
-) -> io::Result<u64> {
+) -> io::Result<PreviousFloors> {
     let there = current_state(device)?;
-    let mut floor = 0;
+    let mut floors = PreviousFloors::default();
     for state in there.into_iter().chain(planned) {
         let same = |record: &Record| [compatible, Text64::EMPTY].contains(&record.compatible);
         let records = records_at(device, state)?;
-        let floors = records.iter().filter(|it| same(it)).map(|it| it.floor);
-        floor = floors.fold(floor, u64::max);
+        floors = records
+            .iter()
+            .filter(|it| same(it))
+            .fold(floors, |floors, record| PreviousFloors {
+                rollback: floors.rollback.max(record.floor),
+                trust: floors.trust.max(record.trust_floor),
+            });
     }
-    Ok(floor)
+    Ok(floors)
 }
 
 /// Returns the first byte of the state partition in the current table.

@@ -5,7 +5,8 @@ use bundle::delta::{self, DeltaOptions};
 use bundle::keys::SecretKey;
 use bundle::open::{Access, SlotImages};
 use bundle::recipe::Recipe;
-use seal::{Purpose, Role, Trust, TrustedKey};
+use fixtures::guard_program::guard_program;
+use seal::{Link, Purpose, Role, Trust, TrustedKey};
 use sha2::{Digest as _, Sha256};
 use std::io::{Cursor, Write as _};
 
@@ -19,6 +20,8 @@ pub struct Release {
     pub version: &'static str,
     /// Its rollback index.
     pub index: u64,
+    /// The key epoch whose keys signed it.
+    pub epoch: u64,
     /// The signed bundle; a delta bundle for one of the releases.
     pub bundle: Vec<u8>,
     /// The full bundle of the release whose bundle is a delta.
@@ -60,7 +63,7 @@ pub struct Releases {
 /// A row of the table of releases: version, rollback index, revoke, signing key.
 type Row = (&'static str, u64, bool, u8);
 
-const TABLE: [Row; 10] = [
+const TABLE: [Row; 14] = [
     ("1.0.0", 1, false, 1),
     ("1.1.0", 2, false, 1),
     ("1.2.0", 3, false, 1),
@@ -71,7 +74,17 @@ const TABLE: [Row; 10] = [
     ("1.1.1-restarts", 2, false, 1),
     ("1.1.2-returns", 2, false, 1),
     ("1.1.3-refused", 2, false, 1),
+    // Signed by keys that the guard learns by links.
+    ("2.0.0", 20, false, SECOND_KEY),
+    ("2.0.1-restarts", 21, false, SECOND_KEY),
+    ("2.1.0", 22, false, THIRD_KEY),
+    ("2.2.0", 23, true, THIRD_KEY),
 ];
+
+/// The only key of key epoch 2.
+const SECOND_KEY: u8 = 11;
+/// The only key of key epoch 3.
+const THIRD_KEY: u8 = 12;
 
 /// The release with a delta bundle, and its base.
 const DELTA: (&str, &str) = ("1.6.0", "1.0.0");
@@ -88,7 +101,7 @@ impl Releases {
             let base = all.iter().find(|base| (line.0, base.version) == DELTA);
             let made = match base {
                 Some(base) => as_delta(base, release(line, later(base))?, &trust)?,
-                None => release(line, images(line, seed))?,
+                None => release(line, images(line, seed, &trust))?,
             };
             all.push(made);
         }
@@ -139,17 +152,42 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 
-fn trust() -> anyhow::Result<Trust> {
+fn trust_in(epoch: u64, seeds: &[u8]) -> anyhow::Result<Trust> {
     let roles = [Role::Release, Role::Recovery];
-    let keys = [
-        TrustedKey::new(&key(1).public_key(), &roles)?,
-        TrustedKey::new(&key(2).public_key(), &roles)?,
-    ];
-    Ok(Trust::new(1, [1, 0, 1], &keys)?)
+    let keys = seeds
+        .iter()
+        .map(|seed| TrustedKey::new(&key(*seed).public_key(), &roles))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Trust::new(epoch, [1, 0, 1], &keys)?)
+}
+
+/// The trust that is built into the guard.
+fn trust() -> anyhow::Result<Trust> {
+    trust_in(1, &[1, 2])
+}
+
+/// The key epoch of a signer, and the links that lead to it from the guard's trust.
+fn rotation(signer: u8) -> anyhow::Result<(u64, Vec<Link>)> {
+    let (second, third) = (trust_in(2, &[SECOND_KEY])?, trust_in(3, &[THIRD_KEY])?);
+    let first_link = link(&trust()?, &second, [1, SECOND_KEY])?;
+    let second_link = link(&second, &third, [SECOND_KEY, THIRD_KEY])?;
+    Ok(match signer {
+        SECOND_KEY => (2, vec![first_link]),
+        THIRD_KEY => (3, vec![first_link, second_link]),
+        _ => (1, Vec::new()),
+    })
+}
+
+fn link(from: &Trust, to: &Trust, signers: [u8; 2]) -> anyhow::Result<Link> {
+    let mut link = Link::new(from, to);
+    for seed in signers {
+        key(seed).sign_link(&mut link)?;
+    }
+    Ok(link)
 }
 
 /// The images of a release: boot, root, recovery, guard.
-fn images((version, ..): Row, seed: u64) -> [Vec<u8>; 4] {
+fn images((version, ..): Row, seed: u64, trust: &Trust) -> [Vec<u8>; 4] {
     // No length is a multiple of a sector, so that every image ends within one. One image is larger
     // than a batch of the updater.
     let root = if version == "1.5.0" {
@@ -158,7 +196,13 @@ fn images((version, ..): Row, seed: u64) -> [Vec<u8>; 4] {
         30_003
     };
     let image = |(len, salt)| noise(seed * 16 + salt, len);
-    [(13_001, 1), (root, 2), (9_007, 3), (5_011, 4)].map(image)
+    let [boot, root, recovery, guard] = [(13_001, 1), (root, 2), (9_007, 3), (2_011, 4)].map(image);
+    [
+        boot,
+        root,
+        recovery,
+        guard_program(&trust.to_block(), &guard),
+    ]
 }
 
 /// Images like those of `base`, with bytes inserted and overwritten.
@@ -173,8 +217,12 @@ fn later(base: &Release) -> [Vec<u8>; 4] {
 fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     let (version, index, revoke, signer) = line;
     let dir = tempfile::tempdir()?;
+    let (epoch, links) = rotation(signer)?;
+    let bytes: Vec<u8> = links.iter().flat_map(Link::as_bytes).copied().collect();
+    std::fs::write(dir.path().join("trust.links"), bytes)?;
     let mut recipe = format!(
         "[release]\nversion = \"{version}\"\nrollback_index = {index}\nrevoke = {revoke}\n\
+         key_epoch = {epoch}\ntrust_links = \"trust.links\"\n\
          compatible = [\"{COMPATIBLE}\"]\n[compression]\nchunk_size = 4096\nlevel = 1\n"
     );
     for (role, bytes) in ["boot", "root", "recovery", "guard"]
@@ -204,6 +252,7 @@ fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
     Ok(Release {
         version,
         index,
+        epoch,
         bundle,
         full_bundle: None,
         boot,
@@ -216,8 +265,9 @@ fn release(line: Row, images: [Vec<u8>; 4]) -> anyhow::Result<Release> {
 }
 
 fn manifest(bundle: &[u8], made: &Created) -> [u8; 32] {
+    let start = seal::SEAL_LEN + made.statement.links.len as usize;
     let len = made.statement.manifest.len as usize;
-    Sha256::digest(&bundle[seal::SEAL_LEN..seal::SEAL_LEN + len]).into()
+    Sha256::digest(&bundle[start..start + len]).into()
 }
 
 /// `release` with a delta bundle for `base`.

@@ -18,6 +18,14 @@ fn slot_b(at: u64, data: &[u8]) -> Option<(u8, u8)> {
     is_record.then(|| (data[384], data[385]))
 }
 
+/// Whether a byte of the disk is in a copy of the trust links.
+fn is_link(at: u64) -> bool {
+    let copies = [16 * 1024, 960 * 1024].map(|offset| Region::State.start() + offset);
+    copies
+        .iter()
+        .any(|start| (*start..start + 48 * 1024).contains(&at))
+}
+
 fn is_in(place: Region, at: u64) -> bool {
     (place.start()..place.end()).contains(&at)
 }
@@ -72,6 +80,9 @@ fn mutants() -> Vec<(&'static str, &'static str, WriteFilter)> {
                 })
             },
         ),
+        ("the trust links are not written", "rotate-keys", {
+            mutant(move |at, _| when(is_link(at), FilteredWrite::Dropped))
+        }),
         ("a try is not spent", "update-hangs", {
             mutant(move |at, data| {
                 let spends = matches!(slot_b(at, data), Some((1, left)) if left < 3);

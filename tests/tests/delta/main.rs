@@ -14,7 +14,9 @@ use seal::{Purpose, SEAL_LEN};
 use std::fs::File;
 use std::io::{Cursor, Seek as _, Write as _};
 use std::sync::Arc;
-use tests::memory_machine::{FIRST, MemoryMachine, Sample, image, installed, key, options, trust};
+use tests::memory_machine::{
+    FIRST, MemoryMachine, Sample, chain, image, installed, key, options, trust,
+};
 use updater::events::Silent;
 use updater::source::{MemorySource, Retries};
 use updater::{ApplyFailure, Incoming, Outcome, Report, TargetMachine};
@@ -124,7 +126,7 @@ async fn update(
         booted: A,
         now: 0,
     };
-    let (trust, on_retry) = (trust(), |_: &_, _| ());
+    let (trust, on_retry) = (chain(), |_: &_, _| ());
     let source = |bytes: &[u8]| MemorySource::new(bytes.to_vec(), 10_000);
     let mut incoming = Incoming::open(source(delta), &trust, Retries::default(), &on_retry).await?;
     if let Some(full) = full {

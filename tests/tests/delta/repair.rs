@@ -6,7 +6,7 @@ use bootctl::store::RecordStore;
 use record::Slot;
 use seal::SEAL_LEN;
 use std::sync::Arc;
-use tests::memory_machine::{FIRST, MemoryMachine, installed, options, trust};
+use tests::memory_machine::{FIRST, MemoryMachine, chain, installed, options};
 use updater::events::Silent;
 use updater::plan::UpToDate;
 use updater::source::{MemorySource, Retries};
@@ -41,7 +41,7 @@ async fn repair(machine: &MemoryMachine, bundle: &[u8]) -> Result<RepairOutcome,
         booted: A,
         now: 0,
     };
-    let (trust, on_retry) = (trust(), |_: &_, _| ());
+    let (trust, on_retry) = (chain(), |_: &_, _| ());
     let source = MemorySource::new(bundle.to_vec(), 10_000);
     let incoming = Incoming::open(source, &trust, Retries::default(), &on_retry).await?;
     let options = Options {
@@ -53,7 +53,7 @@ async fn repair(machine: &MemoryMachine, bundle: &[u8]) -> Result<RepairOutcome,
 
 /// Verifies slot B against its stored metadata, or against a bundle.
 async fn is_whole(machine: &MemoryMachine, bundle: Option<&[u8]>) -> bool {
-    let (disk, record, trust) = (machine.disk(), machine.record(), trust());
+    let (disk, record, trust) = (machine.disk(), machine.record(), chain());
     let release = match bundle {
         Some(bundle) => {
             let source = MemorySource::new(bundle.to_vec(), 10_000);

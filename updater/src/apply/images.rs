@@ -2,9 +2,11 @@
 
 use super::incoming::Incoming;
 use crate::error::ApplyError;
+use crate::plan::{MAX_GUARD, Refusal};
 use crate::source::{Fetcher, Source};
 use bundle::{Decoder, ImageRole, Release, StoredChunk};
 use bytes::Bytes;
+use record::PartitionName;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -27,6 +29,40 @@ impl<S: Source> Incoming<'_, S> {
         }
         Ok(images)
     }
+
+    /// Returns the guard image before anything is written; `None` if the bundle has none, or if the
+    /// source is a pipe, which cannot be read ahead. *Reads*; every chunk is verified.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; [`Refusal::TooLarge`] above [`MAX_GUARD`].
+    pub async fn guard_image(&mut self) -> Result<Option<Vec<u8>>, ApplyError> {
+        let images = self.release.images();
+        let Some(number) = images
+            .iter()
+            .position(|image| image.role == ImageRole::Guard)
+        else {
+            return Ok(None);
+        };
+        if !self.fetcher.can_skip() {
+            return Ok(None);
+        }
+        check_guard_len(images[number].size)?;
+        let guard = read_image(&self.release, &mut self.fetcher, number).await?;
+        self.fetcher.seek_back(self.release.payload_range().start);
+        Ok(Some(guard))
+    }
+}
+
+fn check_guard_len(len: u64) -> Result<(), Refusal> {
+    if len > MAX_GUARD {
+        return Err(Refusal::TooLarge {
+            role: ImageRole::Guard,
+            partition: PartitionName::Esp,
+            needed: len,
+            have: MAX_GUARD,
+        });
+    }
+    Ok(())
 }
 
 pub(super) async fn read_image<S: Source>(

@@ -3,7 +3,7 @@
 use crate::error::ApplyError;
 use crate::source::{Fetcher, OnRetry, Retries, Source};
 use bundle::{HeadParser, Release};
-use seal::{Purpose, Trust};
+use seal::{Purpose, TrustChain};
 use std::sync::Arc;
 
 /// A full bundle that is opened only if it is needed.
@@ -20,18 +20,19 @@ pub struct Incoming<'a, S> {
 }
 
 impl<'a, S: Source> Incoming<'a, S> {
-    /// Reads and verifies the head of the bundle at `source`. *Reads.*
+    /// Reads and verifies the head of the bundle at `source`. *Reads.* `trust` may follow the trust
+    /// links in the bundle.
     ///
     /// # Errors
     /// [`ApplyError::Bundle`], [`ApplyError::Fetch`].
     pub async fn open(
         source: S,
-        trust: &Trust,
+        trust: impl Into<TrustChain>,
         retries: Retries,
         on_retry: OnRetry<'a>,
     ) -> Result<Self, ApplyError> {
         let mut fetcher = Fetcher::new(source, retries, on_retry);
-        let release = read_head(&mut fetcher, trust)
+        let release = read_head(&mut fetcher, trust.into())
             .await
             .map_err(|error| error.explained_by(fetcher.doubt()))?;
         Ok(Self {
@@ -61,9 +62,9 @@ impl<'a, S: Source> Incoming<'a, S> {
 /// Reads and verifies seal, manifest and index, and leaves the source at the payload.
 async fn read_head<S: Source>(
     fetcher: &mut Fetcher<'_, S>,
-    trust: &Trust,
+    trust: TrustChain,
 ) -> Result<Arc<Release>, ApplyError> {
-    let mut parser = HeadParser::new(trust, Purpose::Release);
+    let mut parser = HeadParser::following(trust, Purpose::Release);
     while let Some(piece) = fetcher.piece().await? {
         let taken = parser.feed(&piece)?;
         if let Some(release) = parser.release() {

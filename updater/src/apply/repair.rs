@@ -56,6 +56,7 @@ impl<S: Source> Incoming<'_, S> {
         let record = rebased_on(&release, &record, context.sealed(slot)).await;
         let facts = Facts::of(&machine.disk, &record, machine.booted, Scope::Update);
         let plan = plan_repair(&facts, &release, slot).map_err(ApplyError::from)?;
+        context.check_guards(&release, &record)?;
         let operation = Operation::new(context, Intent::Repair, plan, release).await?;
         let scanned = operation.scan(&mut fetcher).await?;
         let is_intact = scanned.amounts.in_place_bytes == scanned.amounts.image_bytes

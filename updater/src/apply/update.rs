@@ -4,7 +4,8 @@ use super::incoming::Incoming;
 use super::operation::{Context, Intent, Operation};
 use super::secure_boot;
 use crate::error::{ApplyError, ApplyFailure};
-use crate::events::EventSink;
+use crate::events::{Event, EventSink};
+use crate::guard_keys::GuardKeys;
 use crate::options::{Options, Outcome, TargetMachine};
 use crate::plan::check::{Comparison, Verdict};
 use crate::plan::{Facts, Planned, Scope, plan};
@@ -14,7 +15,7 @@ use crate::source::Source;
 use bootctl::disk::Disk;
 use bundle::Release;
 use record::{Choice, Record, Slot};
-use seal::Trust;
+use seal::TrustChain;
 
 impl<S: Source> Incoming<'_, S> {
     /// Applies the bundle to `machine`. *Writes*: durable on return. Never writes the booted slot.
@@ -55,6 +56,9 @@ impl<S: Source> Incoming<'_, S> {
             Planned::UpToDate(up_to_date) => return Ok(Outcome::UpToDate(up_to_date)),
             Planned::Apply(plan) => plan,
         };
+        if options.place_guard.is_none() {
+            context.check_guards(&release, &machine.store.read().map_err(ApplyError::from)?)?;
+        }
         secure_boot::check_offered(machine.vars, &release, &mut fetcher).await?;
         let intent = Intent::Trial(options.tries);
         let operation = Operation::new(context, intent, plan, release).await?;
@@ -68,6 +72,17 @@ impl<S: Source> Incoming<'_, S> {
 }
 
 impl Context<'_> {
+    /// Refuses a release that a guard on the disk would refuse. *Reads* the guards.
+    pub(crate) fn check_guards(self, release: &Release, record: &Record) -> Result<(), ApplyError> {
+        let guards = GuardKeys::read(&self.machine.disk, record);
+        for message in guards.warnings() {
+            self.events.event(Event::Warning {
+                message: message.clone(),
+            });
+        }
+        Ok(guards.check(release)?)
+    }
+
     /// Compares `release` with the releases of the machine. *Reads.*
     async fn compare(self, release: &Release) -> Result<Comparison, ApplyError> {
         let Self {
@@ -90,7 +105,7 @@ pub async fn compare(
     disk: &Disk,
     mut record: Record,
     booted: Choice,
-    trust: &Trust,
+    trust: &TrustChain,
     release: &Release,
 ) -> Comparison {
     for slot in Slot::ALL {

@@ -10,7 +10,7 @@ use bundle::verity::Layout;
 use bundle::{ImageRole, Release, UpdaterVersion};
 use record::gpt::Partitions;
 use record::{Choice, Guid, PartitionName, Record, Slot};
-use seal::SEAL_LEN;
+use seal::{SEAL_LEN, VerifyError};
 
 /// Maximum length of a guard image, which is kept in memory: a signed bundle could otherwise demand
 /// any amount.
@@ -128,6 +128,16 @@ pub enum Refusal {
     Unsigned {
         /// The release.
         version: String,
+    },
+    /// A copy of the boot guard on the disk would not start it.
+    #[error("release {version} is not accepted by the boot guard {path} of this disk: {error}")]
+    Guard {
+        /// The release.
+        version: String,
+        /// Path of the copy on the EFI system partition.
+        path: &'static str,
+        /// The answer of the guard's keys.
+        error: VerifyError,
     },
     /// The bundle is a delta, and an installation has no base for it.
     #[error("release {version} is a delta to {base}: an installation needs a full bundle")]

@@ -1,5 +1,5 @@
-//! The metadata that a slot stores about its release: the seal, and manifest and index of its
-//! bundle in the free room behind the boot image. With them a slot can be compared, and repaired
+//! The metadata that a slot stores about its release: the seal, and trust links, manifest and index
+//! of its bundle in the free room behind the boot image. With them a slot can be compared, and repaired
 //! chunk by chunk, without the bundle.
 //!
 //! The seal authenticates manifest and index, as in the bundle. They are optional.
@@ -8,7 +8,7 @@ use bootctl::device::BlockDevice;
 use bootctl::disk::{Disk, DiskError, Window};
 use bundle::{HeadParser, Index, ReadError, Release};
 use record::Slot;
-use seal::{Purpose, SEAL_LEN, Seal, Statement, Trust};
+use seal::{Link, Purpose, SEAL_LEN, Seal, Statement, TrustChain};
 use std::io;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct SealedSlot<'a> {
     /// The slot.
     pub slot: Slot,
     /// The trusted keys.
-    pub trust: &'a Trust,
+    pub trust: &'a TrustChain,
 }
 
 /// The metadata of a slot.
@@ -55,7 +55,7 @@ impl SealedSlot<'_> {
     }
 }
 
-/// Returns the offset of the manifest in a boot partition.
+/// Returns the offset of trust links and manifest in a boot partition.
 fn offset(statement: &Statement) -> Option<u64> {
     statement
         .boot
@@ -64,7 +64,7 @@ fn offset(statement: &Statement) -> Option<u64> {
         .checked_add(SEAL_LEN as u64)
 }
 
-/// Writes manifest and index behind the boot image. *Writes*; durable after a flush. Returns false
+/// Writes trust links, manifest and index behind the boot image. *Writes*; durable after a flush. Returns false
 /// if there is not enough room.
 ///
 /// # Errors
@@ -85,23 +85,29 @@ pub(crate) fn write(boot: &Window, release: &Release) -> io::Result<bool> {
         ranges: ranges.copied().collect(),
     }
     .encode();
-    let len = (manifest.len() + index.len()) as u64;
+    let links: Vec<u8> = release
+        .links()
+        .iter()
+        .flat_map(Link::as_bytes)
+        .copied()
+        .collect();
+    let stored = [links, manifest, index].concat();
+    let len = stored.len() as u64;
     let Some(at) = offset(release.statement()) else {
         return Ok(false);
     };
     if at.checked_add(len).is_none_or(|end| end > boot.len()) {
         return Ok(false);
     }
-    boot.write_at(at, &manifest)?;
-    boot.write_at(at + manifest.len() as u64, &index)?;
+    boot.write_at(at, &stored)?;
     Ok(true)
 }
 
-fn read(boot: &Window, trust: &Trust) -> Result<StoredMetadata, ReadError> {
+fn read(boot: &Window, trust: &TrustChain) -> Result<StoredMetadata, ReadError> {
     let mut bytes = [0; SEAL_LEN];
     boot.read_medium_at(0, &mut bytes)?;
-    let statement = Seal::from_bytes(&bytes)?.verify(trust, Purpose::Release)?;
-    let mut parser = HeadParser::new(trust, Purpose::Release);
+    let statement = trust.verify(&Seal::from_bytes(&bytes)?, Purpose::Release)?;
+    let mut parser = HeadParser::following(trust.clone(), Purpose::Release);
     parser.feed(&bytes)?;
     let release = offset(&statement).and_then(|at| read_release(boot, at, parser));
     Ok(StoredMetadata { statement, release })

@@ -7,7 +7,7 @@ use bootctl::store::RecordStore;
 use bootctl::transition;
 use fixtures::partition_table::{Partition, table};
 use record::{Choice, Guid, PartitionName, Record, Slot, Text64};
-use seal::Trust;
+use seal::{Trust, TrustChain};
 use std::sync::Arc;
 use updater::events::Silent;
 use updater::source::{Retries, Source};
@@ -80,8 +80,9 @@ async fn apply(disk: Disk, source: impl Source, trust: &Trust) {
         booted: Choice::Recovery,
         now: 1_700_000_000,
     };
+    let chain = TrustChain::from(trust);
     let options = Options {
-        trust,
+        trust: &chain,
         place_guard: Some(&|_| Ok(())),
         tries: record::TRIAL_TRIES,
         read_back: true,

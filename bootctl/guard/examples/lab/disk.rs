@@ -65,6 +65,7 @@ pub(crate) fn release(
         boot: digest,
         recovery: digest,
         root: None,
+        links: ImageDigest::NONE,
         bundle_len: 0,
     });
     let signature = key.sign(&seal.to_be_signed()).to_bytes();
@@ -222,6 +223,7 @@ impl Disk {
             tries_granted: 3,
             revoke: false,
             release,
+            trust_epoch: 0,
             boot_uuid: self.uuid(BOOT[place]),
             root_uuid: self.uuid(4 + place),
         }
@@ -240,6 +242,8 @@ impl Disk {
             default,
             one_shot: None,
             floor: 1,
+            trust_floor: 0,
+            recovery_epoch: 0,
             recovery_uuid: self.uuid(RECOVERY),
             compatible: Text64::EMPTY,
             slots: [self.slot(Slot::A, a.0, a.1), self.slot(Slot::B, b.0, b.1)],

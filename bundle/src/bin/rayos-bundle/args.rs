@@ -51,6 +51,7 @@ pub(crate) enum Verb {
     Compare(Compare),
     TrustSign(TrustSign),
     TrustUpdate(TrustUpdate),
+    TrustLink(TrustLink),
     TrustBlock(TrustBlock),
     EmbedTrust(EmbedTrust),
     #[command(hide = true)]
@@ -75,6 +76,12 @@ pub(crate) struct Keygen {
     /// Name of the two files, without extension; existing files are not overwritten
     #[arg(short, long, alias = "out", value_name = "NAME")]
     pub(crate) output: PathBuf,
+    /// Encrypt the private key with a passphrase, which is asked for at the terminal
+    #[arg(long)]
+    pub(crate) encrypt: bool,
+    /// Encrypt the private key with the passphrase in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 /// Create a bundle from a recipe, bundle.toml.
@@ -143,7 +150,9 @@ fn level_parser() -> clap::builder::RangedI64ValueParser<i32> {
     clap::value_parser!(i32).range(1..=i64::from(MAX_LEVEL))
 }
 
-/// Add signatures to a finished bundle, in place. The payload is not rewritten.
+/// Inspect a finished bundle, print what it is, and add signatures, in place.
+///
+/// A bundle with a wrong digest is not signed. The payload is read, and not rewritten.
 #[derive(Args, Debug)]
 pub(crate) struct Sign {
     /// The bundle
@@ -151,9 +160,33 @@ pub(crate) struct Sign {
     /// Private key to sign with; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArg,
+    #[command(flatten)]
+    pub(crate) inspection: InspectionArgs,
 }
 
-/// Write the 512 bytes to be signed, for a key that is kept elsewhere.
+/// How a private key is decrypted.
+#[derive(Args, Debug)]
+pub(crate) struct PassphraseArg {
+    /// File whose first line is the passphrase of an encrypted private key; /dev/fd/N for a file
+    /// descriptor [default: ask at the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// How a bundle is inspected before it is signed.
+#[derive(Args, Debug)]
+pub(crate) struct InspectionArgs {
+    /// Do not read the payload. What is signed is then known by its manifest alone
+    #[arg(long)]
+    pub(crate) skip_payload: bool,
+    #[command(flatten)]
+    pub(crate) workers: WorkersArg,
+}
+
+/// Inspect a bundle, print what it is, and write the 512 bytes to be signed, for a key that is kept
+/// elsewhere.
 #[derive(Args, Debug)]
 #[command(after_long_help = EXTERNAL_SIGNATURE)]
 pub(crate) struct DigestArgs {
@@ -162,6 +195,8 @@ pub(crate) struct DigestArgs {
     /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) inspection: InspectionArgs,
 }
 
 /// Add a signature that was made elsewhere: 64 raw bytes, of what `digest` wrote.
@@ -308,6 +343,8 @@ pub(crate) struct TrustSign {
     /// Private key to sign with, one that the older trust file names; may be repeated
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArg,
 }
 
 /// Replace a trust file by a newer one, if enough keys of the current one have signed it.
@@ -319,6 +356,29 @@ pub(crate) struct TrustUpdate {
     /// The newer trust file, signed by `trust-sign`
     #[arg(long, value_name = "FILE")]
     pub(crate) new: PathBuf,
+}
+
+/// Sign a link from one trust file to the next one, so that machines follow to its keys.
+///
+/// A link needs the signatures of as many keys as the thresholds of both trust files demand. Further
+/// signatures can be added by further calls. A bundle carries the links that its recipe names as
+/// trust_links; machines keep them.
+#[derive(Args, Debug)]
+pub(crate) struct TrustLink {
+    /// The trust file that the machines have
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// The next trust file, with a higher key epoch
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: PathBuf,
+    /// Private key to sign with; may be repeated
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) key: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArg,
+    /// File of links; it is created, or the link is added at its end
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 /// Write a trust file in binary form, 2048 bytes, as it is embedded in the guard.
@@ -355,6 +415,8 @@ pub(crate) struct SignatureArgs {
     /// Do not sign; the bundle is refused until `sign` or `attach` adds a signature
     #[arg(long)]
     pub(crate) unsigned: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseArg,
 }
 
 /// Trust, if signatures are to be verified.

@@ -10,6 +10,7 @@ use bundle::trust::pe::EmbedError;
 use bundle::trust::signing::SignError;
 use bundle::trust::update::TrustUpdateError;
 use cli::ExitStatus;
+use seal::LinkError;
 use std::error::Error;
 
 /// Returns [`ExitStatus::Refused`] if a bundle, a signature or a trust file was refused, else
@@ -38,6 +39,6 @@ fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     } else if let Some(error) = error.downcast_ref::<CreateError>() {
         matches!(error, CreateError::Sign(_))
     } else {
-        error.is::<EmbedError>() || error.is::<Differs>()
+        error.is::<EmbedError>() || error.is::<LinkError>() || error.is::<Differs>()
     }
 }

@@ -6,6 +6,7 @@ mod examples;
 mod exit_status;
 mod files;
 mod output;
+mod passphrase;
 
 use clap::Parser as _;
 use cli::ExitStatus;

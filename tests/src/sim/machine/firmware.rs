@@ -236,6 +236,12 @@ impl<'a> Firmware<'a> {
                 release.version, record.floor
             ));
         }
+        if release.epoch < record.trust_floor {
+            self.violate(format!(
+                "{} is started, but its keys are withdrawn: trust floor {}",
+                release.version, record.trust_floor
+            ));
+        }
         let uncounted =
             view.status == 1 && view.left.saturating_add(launches) > record::TRIAL_TRIES;
         if !history.healthy[slot as usize] && (launches > record::TRIAL_TRIES || uncounted) {

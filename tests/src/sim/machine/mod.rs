@@ -30,6 +30,7 @@ use crate::sim::releases::{COMPATIBLE, Releases};
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::evidence;
+use bootctl::links;
 use bootctl::log::EventLog;
 use bootctl::machine::{Machine, MachineError};
 use bootctl::store::RecordStore;
@@ -409,7 +410,10 @@ impl<'a> SimMachine<'a> {
     /// Recovery rebuilds a lost record and applies the wanted release; otherwise it stays.
     fn in_recovery(&mut self, machine: &Machine) -> NextStep {
         if matches!(machine.store.pair(), Pair::Lost(_)) {
-            let (found, _) = evidence::gather(&machine.disk, &self.releases.trust);
+            let (found, _) = evidence::gather(
+                &machine.disk,
+                &links::chain(&machine.disk, self.releases.trust.clone()),
+            );
             if let Some(record) = record::rebuild(machine.disk.partitions(), &found)
                 && let Err(error) = machine.store.initialise(&record)
             {

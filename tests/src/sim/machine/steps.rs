@@ -7,8 +7,10 @@ use crate::sim::hardware::network::SimSource;
 use crate::sim::releases::Release;
 use bootctl::machine::Machine;
 use record::{Choice, Slot, Status};
+use seal::TrustChain;
 use std::time::Duration;
 use updater::events::Silent;
+use updater::guard_keys::machine_chain;
 use updater::source::{self, MemorySource, Retries, Source};
 use updater::verify_slot::{Comparison, verify_slot};
 use updater::{ApplyError, ApplyFailure, Incoming, Options, Outcome};
@@ -105,7 +107,8 @@ impl SimMachine<'_> {
         source: S,
         full_bundle: Option<S>,
     ) -> Result<Outcome, ApplyFailure> {
-        let (target, options) = (self.target(machine), self.options());
+        let chain = self.chain(machine);
+        let (target, options) = (self.target(machine), options(&chain));
         self.runtime.block_on(async {
             let mut incoming =
                 Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
@@ -126,24 +129,17 @@ impl SimMachine<'_> {
         }
     }
 
-    fn options(&self) -> Options<'_> {
-        Options {
-            trust: &self.releases.trust,
-            place_guard: None,
-            tries: record::TRIAL_TRIES,
-            read_back: true,
-            adaptive: true,
-            jobs: 1,
-            retries: RETRIES,
-            if_newer: false,
-            plan_only: false,
-        }
+    /// Returns the trust of the running system.
+    fn chain(&self, machine: &Machine) -> TrustChain {
+        let record = machine.store.read().ok();
+        machine_chain(&machine.disk, record.as_ref(), self.releases.trust.clone())
     }
 
     /// Repairs `slot`, which holds the release `held`.
     pub(super) fn repair_slot(&mut self, machine: &Machine, slot: Slot, held: &str) -> NextStep {
         let source: SimSource = self.network.file(self.releases.get(held).bundle.clone());
-        let (target, options) = (self.target(machine), self.options());
+        let chain = self.chain(machine);
+        let (target, options) = (self.target(machine), options(&chain));
         let repaired = self.runtime.block_on(async {
             let incoming =
                 Incoming::open(source, options.trust, options.retries, &|_, _| {}).await?;
@@ -167,11 +163,12 @@ impl SimMachine<'_> {
         };
         let before = (self.disk.operations(), self.disk.medium());
         for slot in Slot::ALL {
+            let chain = self.chain(machine);
             let comparison = Comparison {
                 sealed: SealedSlot {
                     disk: &machine.disk,
                     slot,
-                    trust: &self.releases.trust,
+                    trust: &chain,
                 },
                 state: record.slot(slot),
                 release: None,
@@ -193,5 +190,19 @@ impl SimMachine<'_> {
             self.violate("verifying a slot changed the disk".to_owned());
         }
         NextStep::Rest
+    }
+}
+
+fn options(chain: &TrustChain) -> Options<'_> {
+    Options {
+        trust: chain,
+        place_guard: None,
+        tries: record::TRIAL_TRIES,
+        read_back: true,
+        adaptive: true,
+        jobs: 1,
+        retries: RETRIES,
+        if_newer: false,
+        plan_only: false,
     }
 }

@@ -46,6 +46,8 @@ pub struct RecordView {
     pub one_shot: u8,
     /// The floor.
     pub floor: u64,
+    /// The trust floor.
+    pub trust_floor: u64,
     /// Both slots.
     pub slots: [SlotView; 2],
 }
@@ -180,6 +182,7 @@ impl DiskReader<'_> {
             default: block[56],
             one_shot: block[57],
             floor: le64(&block, 64),
+            trust_floor: le64(&block, 152),
             slots: [slot(192), slot(384)],
         })
     }

@@ -1,15 +1,17 @@
 //! Activate: seals, boot record and boot entries, in this order.
 
 use super::stages::{Disarmed, Verified, Written};
-use crate::apply::operation::{Intent, Operation};
+use crate::apply::operation::{Context, Intent, Operation};
 use crate::apply::secure_boot;
 use crate::error::ApplyError;
 use crate::events::Event;
+use crate::guard_keys::GuardKeys;
 use crate::options::{PhaseMs, Report};
 use crate::plan::{Plan, Refusal};
 use crate::slot::stored_metadata;
 use bootctl::device::BlockDevice;
-use bootctl::{reconcile, transition};
+use bootctl::transition::{self, Trial, TrustEpochs};
+use bootctl::{links, reconcile};
 use record::Record;
 use record::event::Kind;
 use seal::SEAL_LEN;
@@ -31,6 +33,7 @@ impl Verified<'_> {
         let operation = self.written.disarmed.operation;
         operation.write_seals()?;
         operation.place_guard()?;
+        operation.store_links()?;
         let record = operation.update_record()?;
         let warnings = operation.reconcile_entries(&record);
         let tries = operation.tries();
@@ -106,6 +109,32 @@ impl Operation<'_> {
         })
     }
 
+    /// Adds the trust links of the bundle to those on the disk. *Writes*: durable on return.
+    fn store_links(&self) -> Result<(), ApplyError> {
+        let disk = &self.context.machine.disk;
+        let mut kept = links::read(disk);
+        for link in self.release().links() {
+            if !kept.contains(link) {
+                kept.push(link.clone());
+            }
+        }
+        links::write(disk, &kept).map_err(|error| ApplyError::Write {
+            what: "trust links",
+            error,
+        })
+    }
+
+    /// Returns the key epochs that accept what is on the disk now. *Reads.*
+    fn trust_epochs(&self) -> Result<TrustEpochs, ApplyError> {
+        let Context {
+            machine, options, ..
+        } = self.context;
+        let guards = GuardKeys::read(&machine.disk, &machine.store.read()?);
+        let mut trust = options.trust.clone();
+        let _refused = trust.follow(self.release().links());
+        Ok(guards.epochs(&machine.disk, self.slot(), &trust))
+    }
+
     /// Makes the slot Pending, or Good after a repair. *Writes*: durable on return.
     fn update_record(&self) -> Result<Record, ApplyError> {
         let Plan {
@@ -114,13 +143,20 @@ impl Operation<'_> {
             revoke,
             ..
         } = self.plan;
+        let epochs = self.trust_epochs()?;
         let activated = |record: &Record| {
             if record.slot(self.slot()).reason == record::Reason::MarkedBad {
                 return Err(Refusal::MarkedBad { slot: self.slot() }.into());
             }
             let activated = match self.intent {
                 Intent::Trial(tries) => {
-                    transition::activate(record, target, release, revoke, tries)
+                    let trial = Trial {
+                        release,
+                        revoke,
+                        epochs,
+                        tries,
+                    };
+                    transition::activate(record, target, trial)
                 }
                 Intent::Repair => transition::end_repair(record, target),
             };

@@ -9,6 +9,7 @@ use bootctl::device::Access;
 use bootctl::disk::TableRepair;
 use bootctl::efivars::VarError;
 use bootctl::evidence::{self, EvidenceError};
+use bootctl::links;
 use bootctl::machine::Machine;
 use bootctl::reconcile::{self, BootVars, Report, Warning};
 use cli::ExitStatus;
@@ -197,7 +198,10 @@ fn write(machine: &Machine, record: Record, options: &RepairArgs) -> Result<Reco
 /// Makes a new record from the sealed slots. *Writes* unless only a plan is asked for.
 fn rebuild_record(machine: &Machine, options: &RepairArgs) -> Result<Record, CommandError> {
     let file = options.trust.as_deref().ok_or(CommandError::NeedsTrust)?;
-    let (found, errors) = evidence::gather(&machine.disk, &load_trust(file)?);
+    let (found, errors) = evidence::gather(
+        &machine.disk,
+        &links::chain(&machine.disk, load_trust(file)?),
+    );
     let reasons = reasons(&errors);
     let Some(record) = rebuild(machine.disk.partitions(), &found) else {
         return Err(CommandError::NoEvidence(reasons.join("; ")));

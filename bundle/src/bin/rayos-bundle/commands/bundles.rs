@@ -1,8 +1,8 @@
 //! Keys and bundles, opened and reported alike by several verbs.
 
-use crate::args::{BaseArg, WorkersArg};
+use crate::args::{BaseArg, PassphraseArg, WorkersArg};
 use crate::files::{name_of, open_input, open_rereadable};
-use crate::output;
+use crate::{output, passphrase};
 use anyhow::{Context as _, Result};
 use bundle::Release;
 use bundle::create::Created;
@@ -17,9 +17,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Loads private keys.
-pub(crate) fn load_keys(paths: &[PathBuf]) -> Result<Vec<SecretKey>> {
-    let keys = paths.iter().map(|path| SecretKey::load(path));
+/// Loads private keys. Asks for the passphrase of each that is encrypted.
+pub(crate) fn load_keys(paths: &[PathBuf], passphrase: &PassphraseArg) -> Result<Vec<SecretKey>> {
+    let file = passphrase.passphrase_file.as_deref();
+    let ask = |key: &Path| passphrase::read(file, key);
+    let keys = paths.iter().map(|path| SecretKey::load(path, &ask));
     Ok(keys.collect::<Result<_, _>>()?)
 }
 

@@ -2,13 +2,17 @@
 
 use crate::args::{Create, check_json};
 use crate::commands::bundles::{load_keys, report_created};
-use crate::files::{STANDARD_INPUT, is_dash, with_output};
+use crate::files::{STANDARD_INPUT, is_dash, name_of, with_output};
 use crate::output;
 use anyhow::{Context as _, Result};
-use bundle::create::{BundleOutput, CreateOptions};
+use bundle::ImageRole;
+use bundle::create::{BundleOutput, CreateOptions, Created};
+use bundle::keys::SecretKey;
 use bundle::recipe::Recipe;
+use bundle::trust::pe;
 use cli::input::refuse_input_as_output;
 use cli::new_file::unnamed;
+use seal::{Purpose, Seal};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +27,7 @@ pub(crate) fn create(args: &Create) -> Result<()> {
         .chain(key_files)
         .chain([args.recipe.as_path()]);
     refuse_input_as_output(&args.output, inputs)?;
-    let keys = load_keys(&args.signature.key)?;
+    let keys = load_keys(&args.signature.key, &args.signature.passphrase)?;
     let bar = output::progress_bar(images_len(&recipe), "compress");
     let options = CreateOptions {
         keys: &keys,
@@ -43,7 +47,30 @@ pub(crate) fn create(args: &Create) -> Result<()> {
     } else {
         "signed release"
     };
-    report_created(&args.output, what, &created, args.json)
+    report_created(&args.output, what, &created, args.json)?;
+    if let Err(error) = check_guard(&recipe, &created, &keys) {
+        cli::output::note(&format!("warning: {error:#}"));
+    }
+    Ok(())
+}
+
+/// Checks that the guard of the bundle accepts its signatures, or has keys at all if there are none
+/// yet. *Reads* the guard again.
+fn check_guard(recipe: &Recipe, created: &Created, keys: &[SecretKey]) -> Result<()> {
+    let images = &mut recipe.images.iter();
+    let Some(image) = images.find(|image| image.role == ImageRole::Guard) else {
+        return Ok(());
+    };
+    let guard = fs::read(&image.path).with_context(|| name_of(&image.path))?;
+    if keys.is_empty() {
+        pe::embedded_trust(&guard).with_context(|| name_of(&image.path))?;
+        return Ok(());
+    }
+    let mut seal = Seal::new(&created.statement);
+    keys.iter().try_for_each(|key| key.sign_seal(&mut seal))?;
+    let purposes = [Purpose::Release, Purpose::Recovery];
+    let chain = pe::guard_chain(&guard, &recipe.links)?;
+    Ok(pe::check_guard(&chain, "this bundle", &seal, &purposes)?)
 }
 
 /// Returns the size of the images, for the progress bar. An image that cannot be read counts as 0.

@@ -23,7 +23,7 @@ pub(crate) fn delta(args: &Delta) -> Result<()> {
     let inputs = [&args.old, &args.new].into_iter();
     let inputs = inputs.chain(&args.signature.key).chain(&args.trust);
     refuse_input_as_output(&args.output, inputs.map(PathBuf::as_path))?;
-    let keys = load_keys(&args.signature.key)?;
+    let keys = load_keys(&args.signature.key, &args.signature.passphrase)?;
     let trust = match &args.trust {
         Some(path) => bundle::trust::load(path)?,
         None => trust_any_of(&keys)?,

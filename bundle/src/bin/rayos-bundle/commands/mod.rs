@@ -6,7 +6,7 @@
 //! | [`delta`] | `delta` |
 //! | [`inspect`] | `inspect`, `list`, `diff`, `compare`, `cat-manifest` |
 //! | [`sign`] | `keygen`, `sign`, `digest`, `attach` |
-//! | [`trust`] | `trust-sign`, `trust-update`, `trust-block`, `embed-trust` |
+//! | [`trust`] | `trust-sign`, `trust-update`, `trust-link`, `trust-block`, `embed-trust` |
 //! | [`verify`] | `verify`, `extract` |
 //! | [`bundles`] | bundles as several verbs open and report them |
 
@@ -40,6 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Verb::Compare(args) => inspect::compare(&args),
         Verb::TrustSign(args) => trust::trust_sign(&args),
         Verb::TrustUpdate(args) => trust::trust_update(&args),
+        Verb::TrustLink(args) => trust::trust_link(&args),
         Verb::TrustBlock(args) => trust::trust_block(&args),
         Verb::EmbedTrust(args) => trust::embed_trust(&args),
         Verb::Generate(args) => Ok(args.write(&Cli::command())?),

@@ -9,7 +9,7 @@ use cli::ExitStatus;
 use cli::input::refuse_input_as_output;
 use cli::new_file::NewFile;
 use installer::host::block_on;
-use installer::media::{MediaContent, images, stick_len, write_stick};
+use installer::media::{MediaContent, MediaError, images, stick_len, write_stick};
 use installer::progress_markers::ProgressMarker;
 use std::path::PathBuf;
 
@@ -22,6 +22,7 @@ impl Media {
         let inputs = [&self.bundle, &self.trust].into_iter().chain(&self.answers);
         refuse_input_as_output(&self.output, inputs.map(PathBuf::as_path))?;
         let images = block_on(images(&self.bundle, &trust))??;
+        images.starts.clone().map_err(MediaError::from)?;
         let content = MediaContent {
             guard: &images.guard,
             recovery: &images.recovery,

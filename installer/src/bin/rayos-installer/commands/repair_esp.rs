@@ -49,6 +49,7 @@ impl RepairEsp {
         let guard = Guard {
             program: &images.guard,
             rollback_index: images.rollback_index,
+            compatible: &images.compatible,
         };
         guard
             .repair(disk, self.must_be_signed(), self.overwrite)

@@ -80,6 +80,7 @@ impl Apply {
         let trust = self.bundle.network.trust()?;
         let source = self.bundle.source()?;
         let full = self.full_source()?;
+        let trust = self.target.trust_chain(trust)?;
         let options = Options {
             trust: &trust,
             place_guard: None,

@@ -8,6 +8,7 @@ use bootctl::device::Access;
 use clap::Args;
 use cli::ExitStatus;
 use tokio::runtime::Builder;
+use updater::guard_keys::{GuardKeys, machine_chain};
 use updater::plan::check::{Comparison, Verdict};
 use updater::{ApplyFailure, Incoming, compare};
 
@@ -49,13 +50,20 @@ impl Check {
         let trust = self.bundle.network.trust()?;
         let source = self.bundle.source()?;
         let machine = self.target.open(Access::Read)?;
+        let record = machine.store.read()?;
+        let trust = machine_chain(&machine.disk, Some(&record), trust);
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let retries = self.bundle.network.retries();
         let opened = runtime.block_on(Incoming::open(source, &trust, retries, &|_, _| {}));
         let incoming = opened.map_err(ApplyFailure::from)?;
-        let record = machine.store.read()?;
         let booted = self.target.booted(&machine);
-        let compared = compare(&machine.disk, record, booted, &trust, incoming.release());
-        Ok(runtime.block_on(compared))
+        let release = incoming.release();
+        let compared = compare(&machine.disk, record, booted, &trust, release);
+        let mut compared = runtime.block_on(compared);
+        let guards = GuardKeys::read(&machine.disk, &record);
+        if let (Verdict::Newer, Err(refusal)) = (&compared.verdict, guards.check(release)) {
+            compared.verdict = Verdict::Refused(refusal);
+        }
+        Ok(compared)
     }
 }

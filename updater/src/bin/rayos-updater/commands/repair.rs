@@ -51,6 +51,7 @@ impl Repair {
         signals::stop_on_signal(Arc::clone(&events), self.common.json)?;
         let trust = self.network.trust()?;
         let source = self.network.source(&self.from)?;
+        let trust = self.target.trust_chain(trust)?;
         let options = Options {
             trust: &trust,
             place_guard: None,

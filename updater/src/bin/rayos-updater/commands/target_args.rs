@@ -8,8 +8,10 @@ use bootctl::sysfs::BlockDevices;
 use clap::Args;
 use cli::clock::now;
 use record::Choice;
+use seal::{Trust, TrustChain};
 use std::path::{Path, PathBuf};
 use updater::TargetMachine;
+use updater::guard_keys::machine_chain;
 use updater::lock_owner::{LockOwner, lock_owner};
 
 /// Another program uses the disk.
@@ -54,6 +56,15 @@ impl TargetArgs {
             },
             _ => error.into(),
         })
+    }
+
+    /// Returns the trust of the machine: `trust`, along the trust links on its disk. *Reads*, before
+    /// the disk is locked. A commit in the meantime can only raise the trust floor, which the
+    /// guards' keys are compared with again under the lock.
+    pub(super) fn trust_chain(&self, trust: Trust) -> Result<TrustChain> {
+        let machine = self.open(Access::Read)?;
+        let record = machine.store.read().ok();
+        Ok(machine_chain(&machine.disk, record.as_ref(), trust))
     }
 
     /// Calls `work` with the machine, while the lock of its disk is held.

@@ -10,9 +10,10 @@ use bundle::Release;
 use clap::Args;
 use cli::ExitStatus;
 use record::Slot;
-use seal::Trust;
+use seal::TrustChain;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
+use updater::guard_keys::machine_chain;
 use updater::source::Location;
 use updater::verify_slot::{Comparison, SlotReport, verify_slot};
 use updater::{Incoming, SealedSlot};
@@ -55,6 +56,7 @@ impl VerifySlot {
         let trust = self.network.trust()?;
         let machine = self.target.open(Access::Read)?;
         let record = machine.store.read()?;
+        let trust = machine_chain(&machine.disk, Some(&record), trust);
         let runtime = self.common.runtime()?;
         let comparison = Comparison {
             sealed: SealedSlot {
@@ -72,7 +74,7 @@ impl VerifySlot {
         Ok(report?)
     }
 
-    fn release(&self, trust: &Trust, runtime: &Runtime) -> Result<Option<Arc<Release>>> {
+    fn release(&self, trust: &TrustChain, runtime: &Runtime) -> Result<Option<Arc<Release>>> {
         let Some(location) = &self.bundle else {
             return Ok(None);
         };

@@ -5,7 +5,7 @@
 //! | `block_stream` | a device as a stream of bytes, with one block in memory |
 //! | `dot_entries` | repair of the `.` and `..` entries that `fatfs` writes |
 //! | `format` | an empty file system, and the boot sector that it has |
-//! | `volume` | [`create`], [`read`], [`inspect`] |
+//! | `volume` | [`create`], [`read`], [`read_each`], [`inspect`] |
 //!
 //! `fatfs` 0.3.6 needs two workarounds:
 //!
@@ -21,4 +21,4 @@ mod dot_entries;
 mod format;
 mod volume;
 
-pub use volume::{EspContent, EspFile, MAX_LISTED_FILES, create, inspect, read};
+pub use volume::{EspContent, EspFile, MAX_LISTED_FILES, create, inspect, read, read_each};

@@ -1,6 +1,6 @@
 //! A device as a stream of bytes, with one block in memory.
 
-use bootctl::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// A byte range of a device, and a position in it.

@@ -1,7 +1,7 @@
 //! An empty file system, and the boot sector that it has.
 
 use super::block_stream::{BlockStream, Extent};
-use bootctl::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use std::io;
 

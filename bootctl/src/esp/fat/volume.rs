@@ -3,7 +3,7 @@
 use super::block_stream::{BlockStream, Extent};
 use super::dot_entries::rewrite_dot_entries;
 use super::format::{format, open};
-use bootctl::device::BlockDevice;
+use crate::disk::device::BlockDevice;
 use fatfs::{Date, DateTime, FileSystem, FsOptions, Time, TimeProvider};
 use std::io::{self, Read, Write};
 
@@ -91,6 +91,21 @@ fn create_file(fs: &FileSystem<&mut BlockStream<'_>>, file: &mut EspFile<'_>) ->
 /// # Errors
 /// The error of the device; `NotFound`; `InvalidData` for another file system, or none.
 pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Vec<u8>> {
+    let mut files = read_each(device, &[path], limit)?;
+    files
+        .pop()
+        .unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+}
+
+/// Reads files as [`read`] does, and opens the file system once. *Reads*, bypassing the cache.
+///
+/// # Errors
+/// `InvalidData` for another file system, or none; the error of each file in its place.
+pub fn read_each(
+    device: &dyn BlockDevice,
+    paths: &[&str],
+    limit: usize,
+) -> io::Result<Vec<io::Result<Vec<u8>>>> {
     let mut extent = BlockStream::new(Extent {
         device,
         offset: 0,
@@ -99,12 +114,15 @@ pub fn read(device: &dyn BlockDevice, path: &str, limit: usize) -> io::Result<Ve
     });
     extent.from_medium = true;
     let fs = open(&mut extent)?;
-    let mut content = Vec::new();
-    fs.root_dir()
-        .open_file(path)?
-        .take(limit as u64 + 1)
-        .read_to_end(&mut content)?;
-    Ok(content)
+    let read_one = |path: &&str| {
+        let mut content = Vec::new();
+        fs.root_dir()
+            .open_file(path)?
+            .take(limit as u64 + 1)
+            .read_to_end(&mut content)?;
+        Ok(content)
+    };
+    Ok(paths.iter().map(read_one).collect())
 }
 
 /// Content of an EFI system partition.
