@@ -221,6 +221,7 @@ const ROOMS: &[CrateRooms] = &[
         &[
             ("exit_status", &["esp", "install"]),
             ("host", &[]),
+            ("interactive", &["disk"]),
             ("media", &["disk", "esp"]),
             ("progress_markers", &[]),
             ("install", &["disk", "esp"]),

@@ -40,7 +40,10 @@ pub(crate) enum Verb {
     RepairEsp(RepairEsp),
 }
 
-/// Print as JSON which disk would be chosen and how it would be divided; write nothing
+/// Print which disk would be chosen and how it would be divided; write nothing
+///
+/// On a terminal this is a table and a drawing of the disk as it is and as it would be. Elsewhere it
+/// is JSON. Both contain the hash of the plan, for `apply --plan-hash`.
 #[derive(Args)]
 pub(crate) struct Plan {
     /// Inspect the disks of this machine instead of those of a sample machine
@@ -52,6 +55,18 @@ pub(crate) struct Plan {
     /// Install into free space; partitions of other systems stay unchanged
     #[arg(long)]
     pub(crate) beside: bool,
+    /// Plan to erase this disk, as `apply --erase` does
+    #[arg(long, value_name = "ID")]
+    pub(crate) erase: Option<String>,
+    /// The recovery keys of the BitLocker volumes on the disk are at hand
+    #[arg(long, requires = "beside")]
+    pub(crate) recovery_key_at_hand: bool,
+    /// Print JSON, also on a terminal
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print text, also to a file or pipe
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) text: bool,
 }
 
 /// Install to a disk of this machine, as an answers file describes
@@ -79,6 +94,9 @@ pub(crate) struct Apply {
     /// Install even if the answers file does not contain `unattended = true`
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Install only if the plan still has this hash, which `plan` printed; confirms that plan
+    #[arg(long, value_name = "HASH")]
+    pub(crate) plan_hash: Option<String>,
     /// The recovery keys of the BitLocker volumes on the disk are at hand
     #[arg(long, requires = "beside")]
     pub(crate) recovery_key_at_hand: bool,
