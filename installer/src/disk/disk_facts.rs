@@ -43,12 +43,16 @@ impl DiskFacts {
     fn read(disk: Disk) -> Self {
         let device = FileDevice::open(&disk.path, Access::Read, SectorSize::Detect).ok();
         let device = device.map(|device| Arc::new(device) as Arc<dyn BlockDevice>);
-        let findings = device.as_ref().and_then(|it| safety::inspect(it).ok());
-        let map = device.and_then(|device| DiskMap::read(device.as_ref()).ok());
+        Self::of(disk, device.as_ref())
+    }
+
+    /// Returns a disk with the content of `device`; `None` for one that cannot be opened. *Reads.*
+    #[must_use]
+    pub fn of(disk: Disk, device: Option<&Arc<dyn BlockDevice>>) -> Self {
         Self {
             disk,
-            findings,
-            map,
+            findings: device.and_then(|device| safety::inspect(device).ok()),
+            map: device.and_then(|device| DiskMap::read(device.as_ref()).ok()),
         }
     }
 
