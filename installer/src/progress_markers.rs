@@ -14,6 +14,8 @@ pub enum ProgressMarker<'a> {
     PlanGenerated,
     /// The plan was printed as JSON.
     JsonEmitted,
+    /// The plan was printed for people.
+    TextPrinted,
     /// This disk is about to be written.
     WriteStarted(&'a std::path::Path),
     /// The release was verified on the disk and is armed for the next boot.
@@ -35,6 +37,7 @@ impl std::fmt::Display for ProgressMarker<'_> {
             Self::RealMode => f.write_str("REAL_MODE"),
             Self::PlanGenerated => f.write_str("PLAN_GENERATED"),
             Self::JsonEmitted => f.write_str("JSON_EMITTED"),
+            Self::TextPrinted => f.write_str("TEXT_PRINTED"),
             Self::WriteStarted(disk) => write!(f, "WRITE_STARTED disk={}", disk.display()),
             Self::Activated(version) => write!(f, "ACTIVATED version={version}"),
             Self::AlreadyInstalled(disk) => write!(f, "ALREADY_INSTALLED disk={}", disk.display()),

@@ -128,3 +128,68 @@ fn the_uses_of_a_disk_are_in_the_schema() {
         "{problems}"
     );
 }
+
+/// Returns output and error output of the program, and its exit code.
+fn run(arguments: &[&str]) -> (String, String, Option<i32>) {
+    let output = Command::new(env!("CARGO_BIN_EXE_rayos-installer"))
+        .args(arguments)
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("program");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (
+        text(output.stdout),
+        text(output.stderr),
+        output.status.code(),
+    )
+}
+
+#[test]
+fn the_plan_is_a_table_and_a_drawing_for_people() {
+    let (text, markers, code) = run(&["plan", "--text"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains("After the installation (# RayOS, . free):\n+--+"),
+        "{text}"
+    );
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
+    let markers: Vec<&str> = markers.lines().collect();
+    let expected = [
+        "STARTED",
+        "SAMPLE_MODE",
+        "PLAN_GENERATED",
+        "TEXT_PRINTED",
+        "COMPLETE",
+    ];
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|it| format!("RAYOS_INSTALLER:{it}"))
+        .collect();
+    assert_eq!(markers, expected);
+    let hash = printed(&["plan"])["hash"]
+        .as_str()
+        .expect("hash")
+        .to_owned();
+    assert!(text.contains(&hash));
+}
+
+#[test]
+fn apply_writes_nothing_without_a_confirmation_or_with_another_hash() {
+    let dir = tempfile::tempdir().expect("directory");
+    let answers = dir.path().join("install.toml");
+    std::fs::write(&answers, "version = 1\n[target]\ndisk = \"no-such-disk\"\n").expect("file");
+    let answers = answers.to_str().expect("path");
+    let (_, error, code) = run(&["apply", "--answers", answers]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.contains("not confirmed"), "{error}");
+    let hash = "00".repeat(32);
+    let (_, error, code) = run(&["apply", "--answers", answers, "--yes", "--plan-hash", &hash]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(
+        error.contains(&hash) && !error.contains("WRITE_STARTED"),
+        "{error}"
+    );
+}

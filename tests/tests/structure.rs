@@ -180,6 +180,7 @@ const ROOMS: &[CrateRooms] = &[
         &[
             ("exit_status", &["esp", "install"]),
             ("host", &[]),
+            ("interactive", &["disk", "install"]),
             ("media", &["disk", "esp"]),
             ("progress_markers", &[]),
             ("install", &["disk", "esp"]),

@@ -8,16 +8,26 @@
 //! | `usage` | what a disk is in use for, from procfs |
 //! | [`disks`] | the disks of this machine, from sysfs |
 //! | [`safety`] | every reason against writing a disk |
+//! | [`file_system`] | the file system at the start of a partition |
+//! | [`disk_map`] | every range of a disk, and what is there, for people |
+//! | [`drawing`] | that map as text, to scale |
 //! | [`choose`] | from all disks to the one to install to |
-//! | [`plan_report`] | the result as JSON |
+//! | [`disk_facts`] | all of that, for each disk of the machine |
+//! | [`plan_report`] | the plan as JSON, and its hash |
+//! | [`plan_text`] | the plan for people |
 //!
 //! Each module imports only modules above it in this list.
 
 pub mod choose;
 pub mod coexist;
+pub mod disk_facts;
+pub mod disk_map;
 pub mod disks;
+pub mod drawing;
+pub mod file_system;
 pub mod layout;
 pub mod plan_report;
+pub mod plan_text;
 pub mod safety;
 pub mod table;
 mod usage;

@@ -93,6 +93,13 @@ impl Answers {
         Ok(answers)
     }
 
+    /// Returns the answers file as text, which [`Self::parse`] accepts. *Pure.*
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Every value has a form in TOML, and tables come last.
+        toml::to_string(self).unwrap_or_default()
+    }
+
     /// Returns how a disk is to be used, in a machine with the medium on `media_disks`. *Pure.*
     #[must_use]
     pub fn disk_request<'a>(&'a self, media_disks: &'a [String]) -> DiskRequest<'a> {

@@ -8,7 +8,8 @@ use updater::source::Location;
 
 /// Installs RayOS: creates the slots, then applies the first bundle to one of them.
 ///
-/// Without a verb, prints a plan for a sample machine and touches no disk.
+/// Without a verb, asks what to install on a terminal (see `interactive`). Elsewhere it prints a plan
+/// for a sample machine, and reads and writes no disk.
 #[derive(Parser)]
 #[command(name = "rayos-installer", version, about, max_term_width = 100)]
 #[command(after_help = exit_codes())]
@@ -33,6 +34,7 @@ fn exit_codes() -> String {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
+    Interactive(Interactive),
     Plan(Plan),
     Apply(Apply),
     Image(Image),
@@ -40,8 +42,82 @@ pub(crate) enum Verb {
     RepairEsp(RepairEsp),
 }
 
-/// Print as JSON which disk would be chosen and how it would be divided; write nothing
+/// Install with questions: choose a disk, see it before and after, confirm, watch
+///
+/// Nothing is written before the end of the disk's own name was typed. Without a bundle it plans an
+/// installation, and saves the answers file that does it unattended.
+///
+/// Keys: arrows move, Enter chooses, Escape returns to the screen before, Page Up and Page Down
+/// scroll, Ctrl-C leaves, Ctrl-L draws the screen again. There are no colours.
 #[derive(Args)]
+pub(crate) struct Interactive {
+    /// Bundle to install, a file or a URL
+    #[arg(long)]
+    pub(crate) bundle: Option<Location>,
+    /// Trust file (TOML) or one public key (PEM)
+    #[arg(long, default_value = TRUST, value_name = "FILE")]
+    pub(crate) trust: PathBuf,
+    /// Answers file to begin with; docs/install.example.toml has every key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) answers: Option<PathBuf>,
+    /// Where the answers file of this installation can be saved; an existing file is not replaced
+    #[arg(long, value_name = "FILE", default_value = SAVE)]
+    pub(crate) save: PathBuf,
+    /// Hardware name that releases must be compatible with [default: the one in the answers file,
+    /// else the first one in the bundle]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) compatible: Option<String>,
+    /// Questions and answers as lines, for screen readers and pipes; the default without a terminal
+    /// and with TERM=dumb
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Also use this terminal, full screen; both show the same and take keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) console: Vec<PathBuf>,
+    /// Show the disks of a sample machine; nothing can be installed
+    #[arg(long)]
+    pub(crate) sample: bool,
+    /// Read the machine from this folder, which has `sys`, `proc` and `dev`, and leave the EFI
+    /// variables of this machine unchanged: for disk images, and for trying
+    #[arg(long, value_name = "FOLDER", conflicts_with = "sample")]
+    pub(crate) machine: Option<PathBuf>,
+    /// Kernel name of a disk with the installation medium, which is never written
+    #[arg(long, value_name = "NAME")]
+    pub(crate) medium_disk: Vec<String>,
+    /// On the installation medium: if the operator wants to start an installed system, write the
+    /// path of its disk to this file and end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chosen: Option<PathBuf>,
+}
+
+/// The usual trust file.
+const TRUST: &str = "/etc/rayos/trust.toml";
+/// The usual place for an answers file.
+const SAVE: &str = "install.toml";
+
+impl Default for Interactive {
+    fn default() -> Self {
+        Self {
+            bundle: None,
+            trust: TRUST.into(),
+            answers: None,
+            save: SAVE.into(),
+            compatible: None,
+            plain: false,
+            console: Vec::new(),
+            sample: false,
+            machine: None,
+            medium_disk: Vec::new(),
+            chosen: None,
+        }
+    }
+}
+
+/// Print which disk would be chosen and how it would be divided; write nothing
+///
+/// On a terminal this is a table and a drawing of the disk as it is and as it would be. Elsewhere it
+/// is JSON. Both contain the hash of the plan, for `apply --plan-hash`.
+#[derive(Args, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Inspect the disks of this machine instead of those of a sample machine
     #[arg(long)]
@@ -52,6 +128,18 @@ pub(crate) struct Plan {
     /// Install into free space; partitions of other systems stay unchanged
     #[arg(long)]
     pub(crate) beside: bool,
+    /// Plan to erase this disk, as `apply --erase` does
+    #[arg(long, value_name = "ID")]
+    pub(crate) erase: Option<String>,
+    /// The recovery keys of the BitLocker volumes on the disk are at hand
+    #[arg(long, requires = "beside")]
+    pub(crate) recovery_key_at_hand: bool,
+    /// Print JSON, also on a terminal
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print text, also to a file or pipe
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) text: bool,
 }
 
 /// Install to a disk of this machine, as an answers file describes
@@ -79,6 +167,9 @@ pub(crate) struct Apply {
     /// Install even if the answers file does not contain `unattended = true`
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Install only if the plan still has this hash, which `plan` printed; confirms that plan
+    #[arg(long, value_name = "HASH")]
+    pub(crate) plan_hash: Option<String>,
     /// The recovery keys of the BitLocker volumes on the disk are at hand
     #[arg(long, requires = "beside")]
     pub(crate) recovery_key_at_hand: bool,

@@ -3,13 +3,16 @@
 
 mod args;
 mod commands;
+mod engine;
 mod exit_code;
 mod output;
+mod terminal;
 
-use args::{Cli, Verb};
+use args::{Cli, Interactive, Plan, Verb};
 use clap::Parser as _;
 use cli::ExitStatus;
 use installer::progress_markers::ProgressMarker;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -17,7 +20,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Cli) -> ExitStatus {
-    let done = match arguments.verb.unwrap_or(Verb::Plan(arguments.plan)) {
+    let verb = arguments
+        .verb
+        .unwrap_or_else(|| without_verb(arguments.plan));
+    let done = match verb {
+        Verb::Interactive(interactive) => interactive.run(),
         Verb::Plan(plan) => plan.run(),
         Verb::Apply(apply) => apply.run(),
         Verb::Image(image) => image.run(),
@@ -30,4 +37,14 @@ fn run(arguments: Cli) -> ExitStatus {
         output::emit(&ProgressMarker::Failed(status.code()));
         status
     })
+}
+
+/// Returns what is done without a verb: questions for a person at a terminal, a plan otherwise.
+fn without_verb(plan: Plan) -> Verb {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if is_terminal && plan == Plan::default() {
+        Verb::Interactive(Interactive::default())
+    } else {
+        Verb::Plan(plan)
+    }
 }

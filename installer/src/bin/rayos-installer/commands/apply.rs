@@ -2,19 +2,27 @@
 
 use super::files::{compatible, read_answers};
 use crate::args::Apply;
-use crate::exit_code::Unconfirmed;
+use crate::exit_code::{PlanChanged, Unconfirmed};
 use crate::output::{emit, finish};
 use anyhow::{Context as _, Result, bail};
 use bootctl::efivars::{EFIVARS_DIR, EfiVars, Efivarfs};
 use cli::ExitStatus;
+use installer::disk::disk_facts::DiskFacts;
 use installer::disk::disks::Roots;
+use installer::disk::plan_report::PlanReport;
+use installer::disk::plan_text::plan_text;
 use installer::host::{block_on, jobs, random_guid, restart};
 use installer::install::answers::{Answers, Then};
 use installer::install::unattended::{self, Environment};
+use installer::interactive::confirm::{confirmation, is_confirmed};
 use installer::progress_markers::ProgressMarker;
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::path::Path;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
+
+/// Maximum number of bytes of a typed reply.
+const MAX_REPLY: u64 = 256;
 
 impl Apply {
     /// Installs to a disk of this machine.
@@ -22,9 +30,7 @@ impl Apply {
         emit(&ProgressMarker::Started);
         emit(&ProgressMarker::RealMode);
         let answers = self.answers()?;
-        if !answers.unattended && !self.yes {
-            bail!(Unconfirmed);
-        }
+        self.confirm(&answers)?;
         let trust = bundle::trust::load(&self.trust)?;
         let named = answers
             .compatible
@@ -57,6 +63,30 @@ impl Apply {
         Ok(ExitStatus::Success)
     }
 
+    /// Checks that the operator wants this installation: by the hash of the plan, by the answers, by
+    /// an option, or by typing part of the disk's name.
+    fn confirm(&self, answers: &Answers) -> Result<()> {
+        if self.plan_hash.is_none() && (answers.unattended || self.yes) {
+            return Ok(());
+        }
+        let facts = DiskFacts::read_all(&Roots::default())?;
+        let candidates = DiskFacts::assess(&facts, &answers.disk_request(&[]));
+        let report = PlanReport::new(candidates, &answers.target, false);
+        if let Some(expected) = &self.plan_hash {
+            let found = report.hash.or(report.reason).unwrap_or_default();
+            return if found.eq_ignore_ascii_case(expected) {
+                Ok(())
+            } else {
+                let expected = expected.clone();
+                Err(PlanChanged { found, expected }.into())
+            };
+        }
+        if !std::io::stdin().is_terminal() {
+            bail!(Unconfirmed);
+        }
+        ask(&report, &facts)
+    }
+
     /// Returns the answers file with the options of the command line applied.
     fn answers(&self) -> Result<Answers> {
         let mut answers = read_answers(&self.answers)?;
@@ -77,5 +107,35 @@ impl Apply {
         let name = answers.bundle.as_deref();
         let name = name.context("no bundle: name one with --bundle")?;
         name.parse().map_err(anyhow::Error::msg)
+    }
+}
+
+/// Shows the plan, and asks for part of the name of the disk.
+fn ask(report: &PlanReport, facts: &[DiskFacts]) -> Result<()> {
+    let chosen = facts
+        .iter()
+        .find(|it| Some(&it.disk.path) == report.target.as_ref());
+    let Some(chosen) = chosen else {
+        bail!(
+            "{}",
+            report.reason.as_deref().unwrap_or("no disk is chosen")
+        );
+    };
+    cli::output::print(&plan_text(report, facts))?;
+    let disks: Vec<_> = facts.iter().map(|it| it.disk.clone()).collect();
+    let word = confirmation(&chosen.disk, &disks);
+    cli::output::print(&format!(
+        "To write this plan to {}, type {word}, the end of its id, and press Enter:",
+        chosen.disk.path.display()
+    ))?;
+    let mut typed = String::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_REPLY)
+        .read_line(&mut typed)?;
+    if is_confirmed(&typed, &word) {
+        Ok(())
+    } else {
+        bail!(Unconfirmed);
     }
 }

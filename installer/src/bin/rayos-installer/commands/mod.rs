@@ -3,6 +3,7 @@
 mod apply;
 mod files;
 mod image;
+mod interactive;
 mod media;
 mod plan;
 mod repair_esp;
