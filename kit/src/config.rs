@@ -147,7 +147,7 @@ pub struct Recovery {
 impl Default for Recovery {
     fn default() -> Self {
         Self {
-            base: "/usr/share/rayos/recovery".into(),
+            base: "/usr/lib/rayos/recovery".into(),
             cmdline: "quiet panic=10".to_owned(),
         }
     }
@@ -164,7 +164,7 @@ pub struct Guard {
 impl Default for Guard {
     fn default() -> Self {
         Self {
-            program: "/usr/share/rayos/guard/rayos-guard.efi".into(),
+            program: "/usr/lib/rayos/guard/rayos-guard.efi".into(),
         }
     }
 }

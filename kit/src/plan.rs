@@ -382,7 +382,7 @@ mod tests {
             "unified kernel image o/parts/boot.efi",
             "initramfs o/parts/recovery.initramfs",
             "unified kernel image o/parts/recovery.efi",
-            "rayos-bundle embed-trust /usr/share/rayos/guard/rayos-guard.efi --trust trust.toml -o \
+            "rayos-bundle embed-trust /usr/lib/rayos/guard/rayos-guard.efi --trust trust.toml -o \
              o/parts/guard.efi",
             "write o/parts/bundle.toml",
             "rayos-bundle create o/parts/bundle.toml --key keys/release.key -o o/rayos-1.0.0.bundle",

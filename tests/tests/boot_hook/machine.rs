@@ -65,6 +65,7 @@ impl Machine {
             "root/dev",
             "root/proc",
             "root/sys",
+            "root/tmp",
             "root/var/lib",
             "root/usr/bin",
             "sys/firmware/efi/efivars",

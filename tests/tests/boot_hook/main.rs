@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// Everything that can be written into persist.conf.
 const ALL: &str = "# a comment\n\ndata ext4 /data\nbind /var\noverlay /etc/ssh\nmachine-id\n\
-                   hostname edge\nssh-host-keys\n";
+                   hostname edge\nssh-host-keys\ntmpfs /tmp\n";
 
 #[test]
 fn the_first_boot_formats_a_blank_partition_and_fills_it() -> Result<()> {
@@ -37,7 +37,7 @@ blkid -p -s TYPE -o value /dev/vda8
             "mount -t overlay -o lowerdir=ROOT/etc/ssh,upperdir=ROOT/data/rayos/overlay/etc+ssh/upper,\
              workdir=ROOT/data/rayos/overlay/etc+ssh/work overlay ROOT/etc/ssh\n",
             "mount -o bind ROOT/data/rayos/bind/etc+machine-id ROOT/etc/machine-id\n",
-            "ssh-keygen -A\n",
+            "ssh-keygen -A\nmount -t tmpfs -o mode=1777,nosuid,nodev tmpfs ROOT/tmp\n",
         ] {
             ensure!(run.calls.contains(call), "no {call:?}:\n{}", run.calls);
         }
@@ -208,6 +208,14 @@ fn the_check_of_an_image_names_what_it_lacks() -> Result<()> {
                 "{check:?}"
             );
         }
+        // All machines would have the same keys.
+        let machine = Machine::new(shell, ALL)?;
+        machine.put("root/etc/ssh/ssh_host_ed25519_key", "")?;
+        let check = machine.run("check", 0)?;
+        ensure!(
+            check.code == 1 && check.output.contains("the image has host keys"),
+            "{check:?}"
+        );
         Ok(())
     })
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use cli::ExitStatus;
+use cli::generate::Generate;
 use cli::quantity::Size;
 use std::path::PathBuf;
 use updater::source::Location;
@@ -38,6 +39,9 @@ pub(crate) enum Verb {
     Image(Image),
     Media(Media),
     RepairEsp(RepairEsp),
+    /// Write man pages or shell completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 /// Print as JSON which disk would be chosen and how it would be divided; write nothing
