@@ -35,6 +35,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
             "updater",
         ],
     ),
+    ("kit", &["cli"]),
     ("fixtures", &[]),
     ("qemu", &[]),
     (
@@ -234,6 +235,18 @@ const ROOMS: &[CrateRooms] = &[
             ("boot_installed", &[]),
             ("guard_repair", &[]),
             ("medium", &[]),
+        ],
+    ),
+    (
+        "kit",
+        &[
+            ("init", &[]),
+            ("run", &["archive", "plan", "uki"]),
+            ("plan", &["config", "locate"]),
+            ("locate", &["config"]),
+            ("archive", &[]),
+            ("config", &[]),
+            ("uki", &[]),
         ],
     ),
     (

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Folders of the packages, in the order of docs/architecture.md.
-pub const FOLDERS: [&str; 12] = [
+pub const FOLDERS: [&str; 13] = [
     "cli",
     "bundle/seal",
     "bundle",
@@ -19,6 +19,7 @@ pub const FOLDERS: [&str; 12] = [
     "updater",
     "installer",
     "recovery",
+    "kit",
     "tests",
     "tests/fixtures",
     "tests/qemu",
@@ -122,7 +123,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 /// Names of the packages in manifests.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "cli",
     "seal",
     "bundle",
