@@ -93,6 +93,10 @@ pub fn plan(config: &Config, boot: &BootFiles) -> Vec<Step> {
     steps.extend(recovery_steps(config, &parts));
     steps.extend(guard_steps(config, &parts));
     steps.extend(bundle_steps(config, &parts));
+    if config.trust.keys.is_empty() {
+        // Deltas and media are made of signed bundles.
+        return steps;
+    }
     steps.extend(delta_step(config));
     steps.extend(stick_step(config));
     steps.extend(disk_step(config));
@@ -236,6 +240,9 @@ fn bundle_steps(config: &Config, parts: &Path) -> Vec<Step> {
     let mut create = Words::of("rayos-bundle").word("create").word(&recipe);
     for key in &config.trust.keys {
         create = create.word("--key").word(key);
+    }
+    if config.trust.keys.is_empty() {
+        create = create.word("--unsigned");
     }
     vec![
         Step::Write(recipe, Content::Text(recipe_text(config, parts))),
@@ -415,6 +422,14 @@ mod tests {
             position("rayos-bundle embed") < position("sbsign --key k --cert c --output o/parts/g")
         );
         assert!(position("sbsign") < position("rayos-bundle create"));
+    }
+
+    #[test]
+    fn without_keys_the_build_ends_with_an_unsigned_bundle() {
+        let more = "[trust]\nkeys = []\n[stick]\n[delta]\nfrom = \"old.bundle\"\n";
+        let last = steps(more).pop().unwrap();
+        let wanted = "rayos-bundle create o/parts/bundle.toml --unsigned -o o/rayos-1.0.0.bundle";
+        assert_eq!(last, wanted);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use crate::installed::install;
 use crate::scenario::Steps as _;
 use anyhow::{Context as _, Result, ensure};
-use qemu::{Disk, Machine, Running, Scratch};
-use std::fs::File;
+use qemu::{Disk, Machine, Running, Scratch, project_folder};
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::WebServer;
@@ -76,7 +76,27 @@ fn scenario(scratch: &Scratch, folder: &PathBuf) -> Result<()> {
     machine.check("grep -q of-the-user /var/lib/first /etc/first")?;
     machine.check("test -e /usr/share/second-release")?;
     everything_persists(&mut machine)?;
+    for page in ["operate.md", "troubleshoot.md"] {
+        commands_work(&mut machine, page)?;
+    }
     machine.power_off()?;
+    Ok(())
+}
+
+/// Runs the commands for machines of a page of docs/guide, one by one.
+fn commands_work(machine: &mut Running, page: &str) -> Result<()> {
+    let text = fs::read_to_string(project_folder().join("docs/guide").join(page))?;
+    let blocks = text.split("```sh machine\n").skip(1);
+    let mut commands = blocks
+        .filter_map(|block| block.split("```").next())
+        .flat_map(str::lines)
+        .peekable();
+    ensure!(commands.peek().is_some(), "{page} has no commands");
+    for command in commands {
+        machine.step(format!("{page}: {command}"));
+        let run = machine.run_within(command, BOOT_LIMIT)?;
+        ensure!(run.code == 0, "{page}: {command}: {}", run.output);
+    }
     Ok(())
 }
 
