@@ -198,6 +198,18 @@ const ROOMS: &[CrateRooms] = &[
         ],
     ),
     (
+        "kit",
+        &[
+            ("init", &[]),
+            ("run", &["archive", "plan", "uki"]),
+            ("plan", &["config", "locate"]),
+            ("locate", &["config"]),
+            ("archive", &[]),
+            ("config", &[]),
+            ("uki", &[]),
+        ],
+    ),
+    (
         "tests",
         &[
             ("catalogue", &[]),

@@ -33,6 +33,7 @@ pub const PACKAGES: &[(&str, &[&str])] = &[
             "updater",
         ],
     ),
+    ("kit", &["cli"]),
     ("fixtures", &[]),
     ("qemu", &[]),
     (
@@ -53,7 +54,7 @@ pub const PACKAGES: &[(&str, &[&str])] = &[
 ];
 
 /// Folders of the packages, in the order of docs/architecture.md.
-pub const FOLDERS: [&str; 12] = [
+pub const FOLDERS: [&str; 13] = [
     "cli",
     "bundle/seal",
     "bundle",
@@ -63,6 +64,7 @@ pub const FOLDERS: [&str; 12] = [
     "updater",
     "installer",
     "recovery",
+    "kit",
     "tests",
     "tests/fixtures",
     "tests/qemu",
@@ -166,7 +168,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
 }
 
 /// Names of the packages in manifests.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "cli",
     "seal",
     "bundle",
@@ -176,6 +178,7 @@ const OURS: [&str; 12] = [
     "updater",
     "installer",
     "recovery",
+    "kit",
     "fixtures",
     "qemu",
     "tests",

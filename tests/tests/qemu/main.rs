@@ -7,6 +7,7 @@
 mod beside;
 mod cloned_disk;
 mod damage;
+mod debian;
 mod disk_errors;
 mod disk_oracle;
 mod esp;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use cli::ExitStatus;
+use cli::generate::Generate;
 use cli::quantity::Size;
 use std::path::PathBuf;
 use updater::source::Location;
@@ -40,6 +41,9 @@ pub(crate) enum Verb {
     Image(Image),
     Media(Media),
     RepairEsp(RepairEsp),
+    /// Write man pages or shell completions
+    #[command(hide = true)]
+    Generate(Generate),
 }
 
 /// Install with questions: choose a disk, see it before and after, confirm, watch

@@ -9,7 +9,7 @@ mod output;
 mod terminal;
 
 use args::{Cli, Interactive, Plan, Verb};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use cli::ExitStatus;
 use installer::progress_markers::ProgressMarker;
 use std::io::IsTerminal as _;
@@ -30,6 +30,10 @@ fn run(arguments: Cli) -> ExitStatus {
         Verb::Image(image) => image.run(),
         Verb::Media(media) => media.run(),
         Verb::RepairEsp(repair) => repair.run(),
+        Verb::Generate(generate) => generate
+            .write(&Cli::command())
+            .map(|()| ExitStatus::Success)
+            .map_err(Into::into),
     };
     done.unwrap_or_else(|error| {
         cli::output::error("rayos-installer", &error);
