@@ -13,6 +13,7 @@ use bootctl::failure_report;
 use bootctl::log::EventLog;
 use bootctl::machine::Machine;
 use bootctl::status::MachineStatus;
+use bootctl::transition;
 use bootctl::watch::Watch;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Record, Slot, Status as SlotStatus, Text64, Why};
@@ -107,6 +108,17 @@ fn the_sentence_of_a_trial_says_when_it_commits_and_what_else_happens() {
         (&json["health"]["checks"], &json["health"]["seconds_left"]),
         (&4.into(), &250.into())
     );
+}
+
+#[test]
+fn after_a_rollback_the_sentence_says_what_runs_and_what_is_next() {
+    let mut status = on_trial(0, None);
+    let record: Record = status.record.unwrap();
+    status.record = Some(transition::rollback(&record, B).unwrap());
+    let said = status.sentence();
+    assert!(said.starts_with("running B 1.4.2, "), "{said}");
+    let next = "; the next boot starts slot A 1.4.1, the default";
+    assert!(said.ends_with(next), "{said}");
 }
 
 #[test]
