@@ -157,6 +157,28 @@ fn dump(dir: &Path, time: u64, text: &str) {
         .unwrap();
 }
 
+const CPU_LINE: &str = "[    1.0] CPU: 0 PID: 1 Comm: init Not tainted 6.12.1-ours #1";
+const OUR_PANIC: &str = "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n\
+                         <4>[    1.0] CPU: 0 PID: 1 Comm: init Not tainted 6.12.1-ours #1\n";
+
+/// The versions of our kernels.
+fn ours() -> [String; 2] {
+    ["6.1.0", "6.12.1-ours"].map(str::to_owned)
+}
+
+#[test]
+fn a_panic_of_another_system_stays() {
+    let disk = disk();
+    let log = EventLog::open(&disk).unwrap();
+    let pstore = tempfile::tempdir().unwrap();
+    dump(pstore.path(), 310, &OUR_PANIC.replace("-ours", "-theirs"));
+    dump(pstore.path(), 320, "Panic#1 Part1\nno version\n");
+    dump(pstore.path(), 330, OUR_PANIC);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
+    assert_eq!(fs::read_dir(pstore.path()).unwrap().count(), 2);
+    assert_eq!(log.events().unwrap().len(), 1);
+}
+
 #[test]
 fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     let disk = disk();
@@ -171,18 +193,14 @@ fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     append(&log, Kind::PassedOver, B, "1.4.2", 400);
     append(&log, Kind::Launched, A, "1.4.1", 401);
     let pstore = tempfile::tempdir().unwrap();
-    dump(
-        pstore.path(),
-        310,
-        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
-    );
+    dump(pstore.path(), 310, OUR_PANIC);
     fs::write(
         pstore.path().join("dmesg-efi-1"),
         "Oops#1 Part1\nit continued\n",
     )
     .unwrap();
 
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
     let events = log.events().unwrap();
     let panic = events.last().unwrap();
     assert_eq!(
@@ -211,20 +229,14 @@ fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
         record.slot(Slot::B).unbootable(Reason::TriesExhausted),
     );
     let failure = failure_report::failure(&record, &events, Slot::B).unwrap();
-    assert_eq!(
-        failure.last_output.as_deref(),
-        Some("[    1.0] Kernel panic - not syncing: no root")
-    );
+    let text = format!("[    1.0] Kernel panic - not syncing: no root\n{CPU_LINE}");
+    assert_eq!(failure.last_output.as_deref(), Some(text.as_str()));
 
     // A power cut between ring and pstore: the same panic is not appended twice.
-    dump(
-        pstore.path(),
-        310,
-        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
-    );
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
+    dump(pstore.path(), 310, OUR_PANIC);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
     assert_eq!(log.events().unwrap().len(), events.len());
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 0);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 0);
 }
 
 #[test]
