@@ -11,11 +11,12 @@ use bootctl::evidence::{self, EvidenceError};
 use bootctl::machine::{Machine, MachineError, UNCHECKED};
 use bootctl::store::{RecordStore, StoreError};
 use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::transition::{Refusal, TargetSlot};
 use ed25519_dalek::{Signer as _, SigningKey};
 use record::event::{Event, Kind};
 use record::{
-    COPY_OFFSETS, Choice, Guid, Handoff, REBUILT_TRIES, RECORD_LEN, Reason, Slot, SlotState,
-    Status, VENDOR, Why, rebuild,
+    COPY_OFFSETS, Choice, Guid, Handoff, Pair, REBUILT_TRIES, RECORD_LEN, Reason, Record, Slot,
+    SlotState, Status, VENDOR, Why, rebuild,
 };
 use seal::{
     ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustChain, TrustedKey,
@@ -321,6 +322,33 @@ fn running_b(host: &Host, status: Status) -> Machine {
     let handoff = handoff(&disk);
     drop((store, disk));
     host.machine(&handoff).unwrap()
+}
+
+#[test]
+fn a_start_that_the_guard_could_not_count_is_not_a_commit() {
+    let host = Host::new();
+    drop(running_b(&host, Status::Good { budget_left: 8 }));
+    let seq = RecordStore::open(&host.disk()).unwrap().read().unwrap().seq;
+    let handoff = Handoff {
+        left: 7,
+        seq,
+        why: Why::Default,
+        ..handoff(&host.disk())
+    };
+    let machine = host.machine(&handoff).unwrap();
+    let target = || {
+        let record = machine.store.read().unwrap();
+        let default = Slot::B;
+        let record = Record { default, ..record };
+        TargetSlot::of(&record, Choice::Slot(Slot::B), Slot::A)
+    };
+    assert!(matches!(target(), Err(Refusal::OnlyFallback { .. })));
+    machine.commit(1000).unwrap();
+    assert!(target().is_ok(), "it has committed in this boot");
+    let Pair::Valid { record, .. } = machine.store.pair() else {
+        panic!("expected a record")
+    };
+    assert_eq!(record.slot(Slot::B).status, Status::Good { budget_left: 8 });
 }
 
 #[test]

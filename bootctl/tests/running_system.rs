@@ -13,6 +13,7 @@ use bootctl::failure_report;
 use bootctl::log::EventLog;
 use bootctl::machine::Machine;
 use bootctl::status::MachineStatus;
+use bootctl::transition;
 use bootctl::watch::Watch;
 use record::event::{Event, Kind};
 use record::{Choice, Handoff, Reason, Record, Slot, Status as SlotStatus, Text64, Why};
@@ -110,6 +111,17 @@ fn the_sentence_of_a_trial_says_when_it_commits_and_what_else_happens() {
 }
 
 #[test]
+fn after_a_rollback_the_sentence_says_what_runs_and_what_is_next() {
+    let mut status = on_trial(0, None);
+    let record: Record = status.record.unwrap();
+    status.record = Some(transition::rollback(&record, B).unwrap());
+    let said = status.sentence();
+    assert!(said.starts_with("running B 1.4.2, "), "{said}");
+    let next = "; the next boot starts slot A 1.4.1, the default";
+    assert!(said.ends_with(next), "{said}");
+}
+
+#[test]
 fn without_a_slot_to_return_to_it_is_recovery() {
     let mut status = on_trial(0, None);
     let record: Record = status.record.unwrap();
@@ -145,6 +157,28 @@ fn dump(dir: &Path, time: u64, text: &str) {
         .unwrap();
 }
 
+const CPU_LINE: &str = "[    1.0] CPU: 0 PID: 1 Comm: init Not tainted 6.12.1-ours #1";
+const OUR_PANIC: &str = "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n\
+                         <4>[    1.0] CPU: 0 PID: 1 Comm: init Not tainted 6.12.1-ours #1\n";
+
+/// The versions of our kernels.
+fn ours() -> [String; 2] {
+    ["6.1.0", "6.12.1-ours"].map(str::to_owned)
+}
+
+#[test]
+fn a_panic_of_another_system_stays() {
+    let disk = disk();
+    let log = EventLog::open(&disk).unwrap();
+    let pstore = tempfile::tempdir().unwrap();
+    dump(pstore.path(), 310, &OUR_PANIC.replace("-ours", "-theirs"));
+    dump(pstore.path(), 320, "Panic#1 Part1\nno version\n");
+    dump(pstore.path(), 330, OUR_PANIC);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
+    assert_eq!(fs::read_dir(pstore.path()).unwrap().count(), 2);
+    assert_eq!(log.events().unwrap().len(), 1);
+}
+
 #[test]
 fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     let disk = disk();
@@ -159,18 +193,14 @@ fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
     append(&log, Kind::PassedOver, B, "1.4.2", 400);
     append(&log, Kind::Launched, A, "1.4.1", 401);
     let pstore = tempfile::tempdir().unwrap();
-    dump(
-        pstore.path(),
-        310,
-        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
-    );
+    dump(pstore.path(), 310, OUR_PANIC);
     fs::write(
         pstore.path().join("dmesg-efi-1"),
         "Oops#1 Part1\nit continued\n",
     )
     .unwrap();
 
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
     let events = log.events().unwrap();
     let panic = events.last().unwrap();
     assert_eq!(
@@ -199,20 +229,14 @@ fn a_panic_becomes_the_last_output_of_the_release_that_ran_before() {
         record.slot(Slot::B).unbootable(Reason::TriesExhausted),
     );
     let failure = failure_report::failure(&record, &events, Slot::B).unwrap();
-    assert_eq!(
-        failure.last_output.as_deref(),
-        Some("[    1.0] Kernel panic - not syncing: no root")
-    );
+    let text = format!("[    1.0] Kernel panic - not syncing: no root\n{CPU_LINE}");
+    assert_eq!(failure.last_output.as_deref(), Some(text.as_str()));
 
     // A power cut between ring and pstore: the same panic is not appended twice.
-    dump(
-        pstore.path(),
-        310,
-        "Panic#1 Part1\n<0>[    1.0] Kernel panic - not syncing: no root\n",
-    );
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 1);
+    dump(pstore.path(), 310, OUR_PANIC);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 1);
     assert_eq!(log.events().unwrap().len(), events.len());
-    assert_eq!(collect(&log, pstore.path()).unwrap(), 0);
+    assert_eq!(collect(&log, pstore.path(), &ours()).unwrap(), 0);
 }
 
 #[test]

@@ -118,6 +118,7 @@ impl<M: Machine> Run<'_, M> {
         let mut rebuilt = rebuilt;
         let mut tried = Tried::default();
         loop {
+            let before = record;
             let (choice, why, next) = match decide(&record, request, tried) {
                 Decision::Launch {
                     choice,
@@ -136,7 +137,7 @@ impl<M: Machine> Run<'_, M> {
             }
             match self.launch(choice, why, &record) {
                 Ok(outcome) => return outcome,
-                Err(reason) => record = self.after(choice, reason, &record),
+                Err(reason) => record = self.after(choice, reason, &record, &before),
             }
         }
     }
@@ -175,13 +176,15 @@ impl<M: Machine> Run<'_, M> {
         }
     }
 
-    /// Returns the record after `choice` failed. A signature that a guard from another disk refuses
-    /// does not count against the slot, because that guard may have other keys.
-    fn after(&self, choice: Choice, reason: Reason, record: &Record) -> Record {
+    /// Returns the record after `choice` failed; `before` is the one in which its try was not spent
+    /// yet. A signature that a guard from another disk refuses does not count against the slot,
+    /// because that guard may have other keys: nothing was loaded, so the try is given back.
+    fn after(&self, choice: Choice, reason: Reason, record: &Record, before: &Record) -> Record {
         let is_foreign_guard = reason == Reason::SignatureRefused && !self.system.found.own;
         match choice {
-            Choice::Slot(slot) if !is_foreign_guard => passed_over(record, slot, reason),
-            Choice::Slot(_) | Choice::Recovery => *record,
+            Choice::Slot(slot) if is_foreign_guard => record.with_slot(slot, *before.slot(slot)),
+            Choice::Slot(slot) => passed_over(record, slot, reason),
+            Choice::Recovery => *record,
         }
     }
 

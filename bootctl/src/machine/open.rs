@@ -105,6 +105,7 @@ impl Machine {
         let node = devices.booted(&handoff)?;
         let machine = Self::open(&node.path, vars, access)?;
         Ok(Self {
+            store: machine.store.started_by(&handoff),
             handoff: Some(handoff),
             node: Some(node),
             ..machine

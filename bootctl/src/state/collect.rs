@@ -1,6 +1,7 @@
 //! Moves kernel panics from pstore into the event ring. The firmware's store is small, and `why`
 //! reads the ring.
 
+use crate::state::kernel_version;
 use crate::state::log::EventLog;
 use crate::state::pstore;
 use crate::state::store::StoreError;
@@ -25,21 +26,26 @@ pub enum CollectError {
     },
 }
 
-/// Appends each panic in the folder `pstore` to the event ring, as the last output of the release
+/// Appends each panic of a kernel with one of the versions `ours` in the folder `pstore` to the
+/// event ring, as the last output of the release
 /// that was started before the running one, and removes it from `pstore` when it is durable in the
-/// ring. Returns the number of panics. *Writes*; durable on return.
+/// ring. Those of other systems stay. Returns the number of panics. *Writes*; durable on return.
 ///
 /// # Errors
 /// [`CollectError`].
 ///
 /// # Power loss
 /// Leaves a panic in pstore, in the ring, or in both. The next run does not append it again.
-pub fn collect(log: &EventLog, pstore: &Path) -> Result<usize, CollectError> {
+pub fn collect(log: &EventLog, pstore: &Path, ours: &[String]) -> Result<usize, CollectError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| CollectError::Pstore { path, source }
     };
-    let panics = pstore::panics(pstore).map_err(failed(pstore))?;
+    let mut panics = pstore::panics(pstore).map_err(failed(pstore))?;
+    panics.retain(|panic| {
+        kernel_version::in_panic(&panic.text)
+            .is_some_and(|version| ours.iter().any(|known| known == version))
+    });
     for panic in &panics {
         let events = log.events()?;
         let mut event = Event::new(Kind::Panic, None).with_text(&panic.text);

@@ -45,12 +45,13 @@ pub fn panics(dir: &Path) -> io::Result<Vec<Panic>> {
             .map(|entry| Ok(entry?.file_name()))
             .collect::<io::Result<Vec<_>>>()?,
     };
+    names.retain(|name| name.to_string_lossy().starts_with("dmesg-"));
     names.sort_unstable();
-    let is_log = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("dmesg-");
+    // The latest ones: those of other systems stay there, and must not hide ours.
+    let older = names.len().saturating_sub(PARTS_MAX);
     let parts = names
         .into_iter()
-        .filter(is_log)
-        .take(PARTS_MAX)
+        .skip(older)
         .filter_map(|name| part(dir.join(name)));
     let mut found: Vec<(Panic, Vec<Part>)> = Vec::new();
     // Names begin with the time, so the parts of one panic follow each other, numbered from 1.

@@ -3,8 +3,8 @@
 use crate::disk::device::{BlockDevice, DeviceLock};
 use crate::disk::{Disk, DiskError, Window};
 use record::{
-    COPY_OFFSETS, Copies, Guid, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason, Record, STATE_LEN,
-    Slot, Status,
+    COPY_OFFSETS, Choice, Copies, Guid, Handoff, Pair, RECORD_LEN, RING_LEN, RING_OFFSET, Reason,
+    Record, STATE_LEN, Slot, SlotState, Status,
 };
 use std::io;
 
@@ -69,6 +69,8 @@ struct Current {
 pub struct RecordStore {
     state: Window,
     disk_guid: Guid,
+    /// What the guard reported about the running system.
+    started: Option<Handoff>,
 }
 
 impl RecordStore {
@@ -84,7 +86,18 @@ impl RecordStore {
         Ok(Self {
             state,
             disk_guid: disk.guid(),
+            started: None,
         })
+    }
+
+    /// Returns the store as the system that the guard started with `handoff` reads it: this start
+    /// is counted, also if the guard could not write the record ([`as_started`]). *Pure.*
+    #[must_use]
+    pub fn started_by(self, handoff: &Handoff) -> Self {
+        Self {
+            started: Some(*handoff),
+            ..self
+        }
     }
 
     /// Returns what the two copies hold. *Reads.* A copy that the device cannot read counts as an
@@ -177,7 +190,7 @@ impl RecordStore {
     /// holds the current record, too.
     pub fn settle(&self) -> Result<bool, StoreError> {
         let _lock = DeviceLock::acquire(&self.state)?;
-        let current = self.current()?;
+        let current = self.on_disk()?;
         let other = self.read_copy(current.next_copy);
         if !hangs_on_one_copy(&current.record, other.as_ref()) {
             return Ok(false);
@@ -246,7 +259,17 @@ impl RecordStore {
         Ok(self.state.flush()?)
     }
 
+    /// Returns the current record, in which the running system's start is counted.
     fn current(&self) -> Result<Current, StoreError> {
+        let current = self.on_disk()?;
+        let record = match &self.started {
+            Some(handoff) => as_started(&current.record, handoff),
+            None => current.record,
+        };
+        Ok(Current { record, ..current })
+    }
+
+    fn on_disk(&self) -> Result<Current, StoreError> {
         match self.pair() {
             Pair::Valid {
                 record,
@@ -288,6 +311,28 @@ impl RecordStore {
         } else {
             Err(StoreError::ReadBack(copy))
         }
+    }
+}
+
+/// Returns the record as the guard wanted it on the disk before it started the running system.
+/// *Pure.*
+///
+/// A guard that cannot write starts a Good slot nevertheless, uncounted. The slot's budget is then
+/// full although nothing was committed in this boot, and an update would take its only fallback for
+/// dispensable. A record that was written after the start is returned as it is.
+#[must_use]
+pub fn as_started(record: &Record, handoff: &Handoff) -> Record {
+    let Choice::Slot(slot) = handoff.choice else {
+        return *record;
+    };
+    let state = *record.slot(slot);
+    match state.status {
+        Status::Good { budget_left } if record.seq == handoff.seq => {
+            let budget_left = budget_left.min(handoff.left);
+            let status = Status::Good { budget_left };
+            record.with_slot(slot, SlotState { status, ..state })
+        }
+        _ => *record,
     }
 }
 

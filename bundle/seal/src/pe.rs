@@ -122,17 +122,25 @@ impl<'a> PeHeaders<'a> {
     /// # Errors
     /// [`PeError::Truncated`] if a section header or the section itself ends after the last byte.
     pub fn section(&self, name: &[u8; 8]) -> Result<Option<Range<usize>>, PeError> {
+        match self.section_in_file(name)? {
+            Some(range) if range.end > self.bytes.len() => Err(PeError::Truncated),
+            range => Ok(range),
+        }
+    }
+
+    /// As [`PeHeaders::section`], if only the headers are at hand: the section may end after the
+    /// last byte. *Pure.*
+    ///
+    /// # Errors
+    /// [`PeError::Truncated`] if a section header ends after the last byte.
+    pub fn section_in_file(&self, name: &[u8; 8]) -> Result<Option<Range<usize>>, PeError> {
         let mut header = self.sections;
         for _ in 0..self.section_count {
             if self.field::<8>(header)? == *name {
                 let len = self.u32(header.saturating_add(16))? as usize;
                 let start = self.u32(header.saturating_add(20))? as usize;
                 let end = start.checked_add(len).ok_or(PeError::Truncated)?;
-                return if end <= self.bytes.len() {
-                    Ok(Some(start..end))
-                } else {
-                    Err(PeError::Truncated)
-                };
+                return Ok(Some(start..end));
             }
             header = header.saturating_add(SECTION_LEN);
         }

@@ -48,10 +48,11 @@ fn identify(machine: &Machine, options: &CommitArgs) -> Result<(), CommandError>
     Ok(())
 }
 
-/// Prints the result of a change; exit code 7 if nothing changed.
-pub(super) fn report(change: &Change) -> Result<ExitStatus, CommandError> {
+/// Prints the state of `machine` after a change; exit code 7 if nothing changed.
+pub(super) fn report(machine: &Machine, change: &Change) -> Result<ExitStatus, CommandError> {
     warn_about(change);
     let status = MachineStatus {
+        handoff: machine.handoff,
         record: Some(change.after),
         ..MachineStatus::default()
     };

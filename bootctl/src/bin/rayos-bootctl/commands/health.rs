@@ -13,6 +13,7 @@ use bootctl::health::{
 };
 
 use bootctl::machine::{Machine, UNCHECKED};
+use bootctl::state::kernel_version;
 use bootctl::watch::{self, WATCH_FILE, WatchFile};
 use cli::ExitStatus;
 use cli::clock::now;
@@ -73,7 +74,8 @@ pub(super) fn collect_panics(
 ) -> Result<ExitStatus, CommandError> {
     let machine = open::machine(args, Access::Record)?;
     machine.require_booted()?;
-    let count = collect(&machine.log, pstore)?;
+    let ours = kernel_version::ours(&machine.disk);
+    let count = collect(&machine.log, pstore, &ours)?;
     if count == 0 {
         return Ok(ExitStatus::NothingToDo);
     }

@@ -27,6 +27,7 @@ mod status;
 use crate::args::{Cli, Verb};
 use crate::error::CommandError;
 use bootctl::device::Access;
+use bootctl::machine::{Change, Machine, MachineError};
 use clap::CommandFactory as _;
 use cli::ExitStatus;
 use cli::clock::now;
@@ -36,7 +37,10 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitStatus, CommandError> {
     let args = &cli.machine;
     // These write only the boot record, the ring and the entries, so they need not wait for an
     // update that is running.
-    let writable = || open::machine(args, Access::Record);
+    let change = |change: &dyn Fn(&Machine) -> Result<Change, MachineError>| {
+        let machine = open::machine(args, Access::Record)?;
+        change::report(&machine, &change(&machine)?)
+    };
     match &cli.verb {
         Verb::Status(options) => status::status(args, options),
         Verb::Why(options) => status::why(args, options),
@@ -47,10 +51,10 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitStatus, CommandError> {
         Verb::Health(options) => health::health(args, options),
         Verb::CollectPanics(options) => health::collect_panics(args, &options.pstore),
         Verb::Commit(options) => change::commit(args, options, ""),
-        Verb::Rollback => change::report(&writable()?.rollback(now())?),
-        Verb::BootOnce { choice } => change::report(&writable()?.boot_once(*choice, now())?),
-        Verb::MarkBad { slot } => change::report(&writable()?.mark_bad(*slot, now())?),
-        Verb::Rearm { slot } => change::report(&writable()?.rearm(*slot, now())?),
+        Verb::Rollback => change(&|machine| machine.rollback(now())),
+        Verb::BootOnce { choice } => change(&|machine| machine.boot_once(*choice, now())),
+        Verb::MarkBad { slot } => change(&|machine| machine.mark_bad(*slot, now())),
+        Verb::Rearm { slot } => change(&|machine| machine.rearm(*slot, now())),
         Verb::Entries(options) => entries::entries(args, options),
         Verb::Repair(options) => repair::repair(args, options),
         Verb::Generate(options) => options
