@@ -2,7 +2,7 @@
 //! can change the boot record while a download runs.
 
 use crate::fixture::{Bench, Finished, GIVEN, bundle, server_that};
-use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
+use bootctl::device::{Access, FileDevice, SectorSize};
 use bootctl::disk::Disk;
 use bootctl::store::RecordStore;
 use bootctl::transition;
