@@ -261,7 +261,7 @@ impl Source for Slow {
     async fn piece(&mut self) -> Result<Option<Bytes>, SourceError> {
         tokio::time::sleep(self.per_piece).await;
         match (self.status, self.source.piece().await?) {
-            (Some(retry_after), Some(_)) if self.source.delivered % 32_768 == 0 => {
+            (Some(retry_after), Some(_)) if self.source.delivered.is_multiple_of(32_768) => {
                 Err(SourceError::Status {
                     what: "slow".to_owned(),
                     status: 503,
