@@ -46,6 +46,12 @@ pub struct Amounts {
     /// Total bytes taken from the source: head and block hints, which were fetched before the plan,
     /// the stored bytes of chunks, and the gaps between them that are not worth a request.
     pub fetch_bytes: u64,
+    /// Total requests to a server for them, those for head and hints included; 0 for a local file.
+    pub requests: u64,
+    /// One request for all of the payload, because that is faster on this line than to skip what
+    /// is not needed.
+    #[serde(rename = "whole")]
+    pub is_whole: bool,
 }
 
 /// An event of an apply or repair.

@@ -79,6 +79,8 @@ pub struct Report {
     pub image_bytes: u64,
     /// Bytes taken from the source.
     pub fetched_bytes: u64,
+    /// Requests sent to the server; 0 for a local file.
+    pub requests: u64,
     /// Bytes that the slot held already.
     pub reused_bytes: u64,
     /// Bytes put together from blocks of the other slot.

@@ -4,7 +4,7 @@ use super::incoming::{Incoming, LazyBundle};
 use crate::batch::{original, total_len};
 use crate::error::ApplyError;
 use crate::options::Options;
-use crate::source::{Fetcher, Source};
+use crate::source::{Download, Fetcher, Source};
 use bundle::{ChunkKind, Decoder, ImageRole, Release, StoredChunk};
 use std::io;
 use std::ops::Range;
@@ -87,9 +87,9 @@ impl<'a, S: Source> FullBundle<'a, S> {
         Ok(())
     }
 
-    /// Returns the number of bytes fetched so far, those of the head included.
-    pub(crate) fn fetched(&self) -> u64 {
-        self.fetcher.fetched()
+    /// Returns what was fetched so far, the head included.
+    pub(crate) fn fetched(&self) -> Download {
+        self.fetcher.so_far()
     }
 
     /// Returns the bytes of a chunk that has stored bytes.

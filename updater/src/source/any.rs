@@ -46,6 +46,13 @@ impl Source for AnySource {
         }
     }
 
+    fn fork(&self) -> Option<Self> {
+        match self {
+            Self::File(_) => None,
+            Self::Http(source) => source.fork().map(|fork| Self::Http(Box::new(fork))),
+        }
+    }
+
     fn is_local(&self) -> bool {
         matches!(self, Self::File(source) if source.is_local())
     }

@@ -5,7 +5,7 @@ use super::local_file::LocalFile;
 use bytes::Bytes;
 
 /// A sequence of bytes that holds a bundle.
-pub trait Source: Send {
+pub trait Source: Send + 'static {
     /// Returns whether [`Source::open`] may be called again, at any offset, at the cost of one
     /// request.
     fn can_seek(&self) -> bool;
@@ -14,6 +14,16 @@ pub trait Source: Send {
     /// all bytes before the offset once more.
     fn can_reopen(&self) -> bool {
         self.can_seek()
+    }
+
+    /// Returns another source of the same bytes, for requests in flight beside those of this one;
+    /// `None` if that is not possible. Both find out together that the bytes were replaced, and
+    /// share a limit of the rate.
+    fn fork(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
     }
 
     /// Returns whether it is a file of this machine, which is cheap to read twice.

@@ -32,7 +32,7 @@ mod timeouts;
 pub use any::AnySource;
 pub use byte_source::Source;
 pub use error::SourceError;
-pub use fetch::{FetchError, Fetcher, OnRetry, Position, Retries};
+pub use fetch::{Download, FetchError, Fetcher, OnRetry, Position, Retries};
 pub use file::FileSource;
 pub use http::{HttpOptions, HttpSource};
 pub use local_file::LocalFile;

@@ -2,6 +2,7 @@
 
 use cli::quantity::Size;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,33 +37,40 @@ impl FromStr for Rate {
     }
 }
 
-/// A token bucket that holds the bytes of a quarter of a second.
+/// A token bucket that holds the bytes of a quarter of a second. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenBucket {
     rate: u64,
     /// The time at which the rate allows all bytes taken so far.
-    paid_until: Option<Instant>,
+    paid_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl TokenBucket {
-    pub(crate) const fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         Self {
             rate: rate.0,
-            paid_until: None,
+            paid_until: Arc::default(),
         }
     }
 
     /// Waits until the rate allows `bytes` more.
-    pub(crate) async fn take(&mut self, bytes: usize) {
+    pub(crate) async fn take(&self, bytes: usize) {
+        sleep_until(self.pay(bytes)).await;
+    }
+
+    /// Takes `bytes`, and returns the time at which the rate allows them.
+    fn pay(&self, bytes: usize) -> Instant {
         let now = Instant::now();
         let saved = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
-        let from = self.paid_until.map_or(saved, |paid| paid.max(saved));
         let nanoseconds = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.rate);
+        let mut paid = self
+            .paid_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let from = paid.map_or(saved, |paid| paid.max(saved));
         let until = from + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        self.paid_until = Some(until);
-        if until > now {
-            sleep_until(until).await;
-        }
+        *paid = Some(until);
+        until
     }
 }
 
@@ -90,7 +98,7 @@ mod tests {
             .build();
         runtime.expect("runtime").block_on(async {
             let start = Instant::now();
-            let mut bucket = TokenBucket::new(Rate(rate));
+            let bucket = TokenBucket::new(Rate(rate));
             for piece in pieces {
                 bucket.take(*piece).await;
                 sleep(pause).await;

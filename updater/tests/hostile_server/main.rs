@@ -4,6 +4,7 @@
 mod responses;
 
 use fixtures::hostile::{Asked, HostileServer, Step, cut, honest, honestly};
+use std::sync::Arc;
 use std::time::Duration;
 use updater::source::{Fetcher, HttpOptions, HttpSource, Retries, Timeouts};
 
@@ -262,7 +263,7 @@ fn a_server_without_ranges_gets_one_request() {
 }
 
 #[test]
-fn announced_ranges_are_requested_over_one_connection_and_nothing_else_is_sent() {
+fn announced_ranges_are_requested_over_few_connections_and_nothing_else_is_sent() {
     let server =
         HostileServer::start(|asked| honestly(&vec![7; 9_000_000], asked)).expect("server");
     let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
@@ -282,12 +283,14 @@ fn announced_ranges_are_requested_over_one_connection_and_nothing_else_is_sent()
         }
     });
     let asked = server.asked();
-    assert!(asked.iter().all(|asked| asked.connection == 0), "{asked:?}");
-    let asked: Vec<_> = asked
+    // Requests are in flight beside each other, on a connection each, and connections are reused.
+    assert!(asked.iter().all(|asked| asked.connection < 7), "{asked:?}");
+    let mut asked: Vec<_> = asked
         .iter()
         .skip(1)
         .filter_map(|asked| asked.range)
         .collect();
+    asked.sort_unstable();
     assert_eq!(
         asked,
         ranges
@@ -296,4 +299,54 @@ fn announced_ranges_are_requested_over_one_connection_and_nothing_else_is_sent()
             .collect::<Vec<_>>()
     );
     assert_eq!(fetcher.fetched(), 262_144 + 29 * 1_000);
+}
+
+/// Fetches ranges of 100 KiB that are far apart, several at a time, from a server that follows
+/// `script`. Returns its requests.
+fn fetch_parallel(
+    script: impl Fn(&[u8], &Asked) -> Vec<Step> + Send + Sync + 'static,
+) -> Vec<Asked> {
+    const RANGE: usize = 100 << 10;
+    let file: Arc<Vec<u8>> = Arc::new((0..8_000_000_u32).map(|at| (at % 251) as u8).collect());
+    let served = Arc::clone(&file);
+    let server = HostileServer::start(move |asked| script(&served, asked)).expect("server");
+    let source = HttpSource::new(&server.url("x"), HttpOptions::default()).expect("source");
+    let mut fetcher = Fetcher::new(source, RETRIES, &|_, _| {});
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("runtime");
+    runtime.block_on(async {
+        fetcher.range(0, 262_144).await.expect("head");
+        let ranges = || (2..26).map(|at| at * 300_000..at * 300_000 + RANGE as u64);
+        fetcher.expect(ranges());
+        for range in ranges() {
+            let got = fetcher.range(range.start, RANGE).await.expect("range");
+            let start = range.start as usize;
+            assert!(got == file[start..start + RANGE], "{range:?}");
+        }
+    });
+    server.asked()
+}
+
+#[test]
+fn connections_that_are_lost_in_the_middle_of_parallel_ranges_are_continued() {
+    for end in [Step::Close, Step::Reset] {
+        let asked = fetch_parallel(move |file, asked| match asked.number {
+            5..8 => cut(file, asked, 40_000, end.clone()),
+            _ => honestly(file, asked),
+        });
+        // One failure may end several requests, and cuts at most three more.
+        assert!((25..45).contains(&asked.len()), "{} requests", asked.len());
+    }
+}
+
+#[test]
+fn a_server_without_ranges_after_the_head_is_read_from_the_front() {
+    let asked = fetch_parallel(|file, asked| match asked.number {
+        0 => honestly(file, asked),
+        _ => honestly(file, &without_range(asked)),
+    });
+    assert!(asked.len() < 10, "{} requests", asked.len());
 }

@@ -45,8 +45,11 @@ impl Operation<'_> {
             scan.find_seeds(seeds, &hints, release, &self.pool).await?;
         }
         let bundle_len = release.statement().bundle_len;
+        let download = fetcher.will_fetch(&scan.stored_ranges(release), bundle_len);
         let amounts = Amounts {
-            fetch_bytes: fetcher.will_fetch(scan.stored_ranges(release), bundle_len),
+            fetch_bytes: download.bytes,
+            requests: download.requests,
+            is_whole: download.is_whole,
             ..scan.amounts(release)
         };
         self.report(Event::Planned {

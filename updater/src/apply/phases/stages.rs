@@ -8,7 +8,7 @@ use crate::options::Report;
 use crate::pipeline::chunk_source::FetchedBatch;
 use crate::pipeline::verify_written::ReadBackLedger;
 use crate::scan::Scan;
-use crate::source::{Fetcher, Source};
+use crate::source::{Download, Fetcher, Source};
 use std::time::{Duration, Instant};
 
 /// The origin of every chunk is known.
@@ -35,7 +35,7 @@ pub(crate) struct Written<'o> {
     pub(super) ledger: ReadBackLedger,
     /// The number of the flush that made all chunks durable.
     pub(super) last_flush: u32,
-    pub(super) fetched: u64,
+    pub(super) fetched: Download,
     pub(super) took: Duration,
 }
 

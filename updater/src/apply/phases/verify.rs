@@ -50,7 +50,8 @@ impl Operation<'_> {
     /// batches. *Reads.*
     ///
     /// # Errors
-    /// [`ApplyError::Decode`], [`ApplyError::Fetch`].
+    /// [`ApplyError::Decode`]; [`ApplyError::Fetch`], also if the rest would not arrive before the
+    /// deadline.
     pub(crate) async fn fetch_first<S: Source>(
         &self,
         scanned: &Scanned,
@@ -68,6 +69,9 @@ impl Operation<'_> {
         BatchWorker::new(&self.writer, &scanned.scan.composition, false)
             .verify(fetched.clone())
             .map_err(|error| source.explain(error))?;
+        let amounts = &scanned.amounts;
+        let left = amounts.fetch_bytes.saturating_sub(fetcher.fetched());
+        fetcher.check_time(left)?;
         Ok(Some(fetched))
     }
 }

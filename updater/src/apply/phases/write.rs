@@ -18,7 +18,7 @@ use crate::scan::Scan;
 use crate::slot::delta_base::FailedDelta;
 use crate::slot::hash::{checksum, matches_digest};
 use crate::slot::root_tree::RootTree;
-use crate::source::{Fetcher, Source};
+use crate::source::{Download, Fetcher, Source};
 use crate::worker_pool::{Workers, join};
 use bundle::verity::Hash;
 use std::ops::ControlFlow;
@@ -103,23 +103,27 @@ impl<'s> WritePhase<'s> {
         }
     }
 
-    /// Writes all missing chunks. Returns the number of bytes fetched.
+    /// Writes all missing chunks.
     async fn write_all<S: Source>(
         &mut self,
         mut fetcher: Fetcher<'_, S>,
         mut full: Option<LazyBundle<'_, S>>,
-    ) -> Result<u64, ApplyError> {
+    ) -> Result<Download, ApplyError> {
         let release = self.operation.release();
         let mut source = ChunkSource::new(release, &mut fetcher).await;
-        let mut fetched_from_full = 0;
+        let mut from_full = Download::default();
         loop {
             let unwritten = self
                 .write_missing(&mut source)
                 .await
                 .map_err(|error| source.explain(error))?;
-            fetched_from_full += self
+            let fetched = self
                 .write_from_full(unwritten.failed_deltas, &mut full)
                 .await?;
+            // It is opened at most once.
+            if fetched != Download::default() {
+                from_full = fetched;
+            }
             if !unwritten.must_fetch {
                 break;
             }
@@ -131,7 +135,12 @@ impl<'s> WritePhase<'s> {
             // Reads a pipe to the end of the bundle.
             fetcher.range(bundle_len, 0).await?;
         }
-        Ok(fetcher.finish(bundle_len).await? + read_locally + fetched_from_full)
+        let fetched = fetcher.finish(bundle_len).await?;
+        Ok(Download {
+            bytes: fetched.bytes + read_locally + from_full.bytes,
+            requests: fetched.requests + from_full.requests,
+            ..fetched
+        })
     }
 
     /// Writes the missing chunks in one pass over the source.
@@ -212,19 +221,19 @@ impl<'s> WritePhase<'s> {
         self.scan.origins[chunk] = Origin::InPlace;
     }
 
-    /// Writes the chunks that could not be decoded from the base, from the full bundle. Returns the
-    /// number of bytes fetched from it.
+    /// Writes the chunks that could not be decoded from the base, from the full bundle. Returns
+    /// what was fetched from it.
     async fn write_from_full<S: Source>(
         &mut self,
         mut failed: Vec<FailedDelta>,
         full: &mut Option<LazyBundle<'_, S>>,
-    ) -> Result<u64, ApplyError> {
+    ) -> Result<Download, ApplyError> {
         let release = self.operation.release();
         let writer = &self.operation.writer;
         failed.sort_unstable_by_key(|failed| failed.chunk);
         let numbers: Vec<usize> = failed.iter().map(|failed| failed.chunk).collect();
         let Some(first) = failed.into_iter().next() else {
-            return Ok(0);
+            return Ok(Download::default());
         };
         let damage = match writer.delta_base() {
             Some(base) => base.find_damage(release, first),

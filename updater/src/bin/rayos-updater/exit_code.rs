@@ -154,7 +154,9 @@ const fn of_apply(error: &ApplyError) -> Reason {
         | ApplyError::FullBundleMismatch { .. } => Reason::Bundle,
         ApplyError::DamagedBase(_) => Reason::Damaged,
         ApplyError::Fetch(FetchError::Source(error)) => of_source(error),
-        ApplyError::Fetch(FetchError::Deadline { .. }) => Reason::Network,
+        ApplyError::Fetch(FetchError::Deadline { .. } | FetchError::TooSlow { .. }) => {
+            Reason::Network
+        }
         ApplyError::Fetch(FetchError::Short { .. } | FetchError::Trailing { .. }) => Reason::Length,
         ApplyError::Record(_) => Reason::Record,
         ApplyError::Disk(_) | ApplyError::Write { .. } | ApplyError::ReadBack(_) => Reason::Device,

@@ -1,111 +1,33 @@
 //! Byte ranges of a source in rising order, whatever the source and the network do.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `retries` | the limits of a download |
+//! | `error` | its errors |
+//! | `spans` | ranges, and the small gaps between them that are fetched, too |
+//! | `line` | latency and rate so far, and the requests that are the fastest |
+//! | `lanes` | requests in flight beside each other |
+//! | `transfer` | the next piece, by one request or by several in flight |
 
+mod error;
+mod lanes;
+mod line;
+mod retries;
 mod spans;
+mod transfer;
+
+pub use error::FetchError;
+pub use retries::Retries;
 
 use super::byte_source::Source;
 use super::error::SourceError;
 use super::local_file::LocalFile;
 use bytes::{Bytes, BytesMut};
-use spans::Spans;
+use retries::{MAX_RETRY_AFTER, RETRY_RESET};
 use std::ops::Range;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
-
-/// Maximum gap between two ranges, in bytes, that is fetched and dropped, because a new request
-/// costs more. With 12 KiB an adaptive download of a bundle of 300 MB fetches 69.6 MB in 728
-/// requests; with 16 KiB 70.8 MB in 642; with 8 KiB 1 MB less in about 900
-/// (docs/decisions/0201-apply.md).
-const MAX_GAP: u64 = 12 * 1024;
-/// Bytes after which the retry counter restarts. A smaller value lets a server that returns one
-/// byte per request reset the counter forever.
-const RETRY_RESET: u64 = 16 * 1024;
-/// Minimum length of a request while the needed ranges are not announced. Each further request
-/// doubles what was read, so that no more is requested for nothing than was read.
-const MIN_REQUEST: u64 = 256 * 1024;
-/// Maximum pause that a server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-/// Default pause before the first retry.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Maximum pause before a retry, unless the server asks for more.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-/// Default limit of a whole download. A server that is slow, or that fails again and again after a
-/// little progress, would otherwise keep the target slot empty for weeks.
-const DEADLINE: Duration = Duration::from_secs(24 * 3600);
-
-/// The limits of a download: retries after a transient failure, and the time of all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// Consecutive failures, with less than 16 KiB between them, at which the download fails.
-    pub max_failures: u32,
-    /// Seed of the jitter, so that the machines of a fleet do not retry at the same time.
-    pub seed: u64,
-    /// Pause before the first retry; it doubles with each consecutive failure, up to 30 s.
-    pub first_pause: Duration,
-    /// Maximum time from the first request to the last byte, pauses included.
-    pub deadline: Duration,
-}
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self {
-            max_failures: 8,
-            seed: 0,
-            first_pause: FIRST_PAUSE,
-            deadline: DEADLINE,
-        }
-    }
-}
-
-impl Retries {
-    /// Returns the pause before retry number `failures` (from 1). *Pure.* It is between half and
-    /// the whole of the first pause, then of twice, four times ... the first pause, up to 30 s.
-    #[must_use]
-    pub fn pause(&self, failures: u32) -> Duration {
-        let doubled = self
-            .first_pause
-            .saturating_mul(1 << failures.saturating_sub(1).min(16));
-        let whole = doubled.min(MAX_PAUSE);
-        // SplitMix64's finaliser: spreads neighbouring seeds and counts over the whole range.
-        let mut mixed = self
-            .seed
-            .wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let share = ((mixed >> 32) as u32) % 1000;
-        whole / 2 + whole * share / 2000
-    }
-}
-
-/// A range that could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The source failed, and retries are useless or used up.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The source ended early.
-    #[error("bundle ends after {got} bytes, expected {expected}")]
-    Short {
-        /// Offset of its end.
-        got: u64,
-        /// Expected offset.
-        expected: u64,
-    },
-    /// The download took too long.
-    #[error("download: {fetched} bytes in {} s, and not complete: the deadline", deadline.as_secs())]
-    Deadline {
-        /// Bytes that arrived.
-        fetched: u64,
-        /// Maximum time of the download.
-        deadline: Duration,
-    },
-    /// There are bytes after the end of the bundle.
-    #[error("there is data after the {expected} bytes of the bundle")]
-    Trailing {
-        /// Length of the bundle.
-        expected: u64,
-    },
-}
+use transfer::Transfer;
 
 /// Receives each failure that is retried, and the pause before the retry.
 pub type OnRetry<'a> = &'a (dyn Fn(&SourceError, Duration) + Send + Sync);
@@ -117,18 +39,29 @@ pub struct Position {
     fetched: u64,
 }
 
-/// Fetches ranges of a source in rising order. Memory is bounded by one range and one piece.
+/// What a download takes, or took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Download {
+    /// Bytes taken from the source: of a network all that arrived, dropped gaps included; of a
+    /// local file only the requested bytes.
+    pub bytes: u64,
+    /// Requests to a server; 0 for a local file.
+    pub requests: u64,
+    /// All is fetched by one request, because that is faster than to skip what is not needed.
+    pub is_whole: bool,
+}
+
+/// Fetches ranges of a source in rising order.
+///
+/// Memory is bounded by one range and one piece, and 5 MiB for all of at most 6 requests in flight.
+/// Must be used in a runtime with timers.
 pub struct Fetcher<'a, S> {
-    source: S,
+    transfer: Transfer<S>,
     retries: Retries,
     on_retry: OnRetry<'a>,
     /// Offset in the bundle of the first byte of `buffered`, or of the next piece if that is empty.
     at: u64,
     buffered: Bytes,
-    is_open: bool,
-    spans: Spans,
-    /// End of the current request, if it has one.
-    request_end: Option<u64>,
     fetched: u64,
     failures: u32,
     /// Value of `fetched` at the last failure.
@@ -141,14 +74,11 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// Returns a fetcher at the beginning of `source`.
     pub fn new(source: S, retries: Retries, on_retry: OnRetry<'a>) -> Self {
         Self {
-            source,
+            transfer: Transfer::new(source),
             retries,
             on_retry,
             at: 0,
             buffered: Bytes::new(),
-            is_open: false,
-            spans: Spans::default(),
-            request_end: None,
             fetched: 0,
             failures: 0,
             fetched_at_failure: 0,
@@ -156,20 +86,17 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Announces the ranges that will be fetched, in rising order. Requests then ask for no more
-    /// than these and small gaps between them, which lets connections be reused. Other ranges may
-    /// be fetched, too.
-    pub fn expect(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
-        self.spans = Spans::new(ranges, MAX_GAP);
-        if self.requests_have_ends() {
-            // The open request may ask for more than that.
-            self.is_open = false;
-        }
+    fn source(&self) -> &S {
+        self.transfer.source()
     }
 
-    /// Returns whether the length of a request matters.
-    fn requests_have_ends(&self) -> bool {
-        self.source.can_seek() && !self.source.is_local()
+    /// Announces the ranges that will be fetched, in rising order. Requests then ask for no more
+    /// than these and the gaps between them that are not worth a request, which lets connections be
+    /// reused, and several requests are in flight if the source allows it. Other ranges may be
+    /// fetched, too.
+    pub fn expect(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
+        let ranges: Vec<_> = ranges.into_iter().collect();
+        self.transfer.expect(&ranges);
     }
 
     /// Checks that the source has exactly the `len` bytes of the bundle, if it reports its length.
@@ -177,18 +104,33 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// # Errors
     /// [`FetchError::Short`], [`FetchError::Trailing`].
     pub fn check_total(&self, len: u64) -> Result<(), FetchError> {
-        match self.source.total() {
+        match self.source().total() {
             Some(got) if got < len => Err(FetchError::Short { got, expected: len }),
             Some(got) if got > len => Err(FetchError::Trailing { expected: len }),
             _ => Ok(()),
         }
     }
 
-    /// Returns the number of bytes taken from the source so far: of a network all that arrived,
-    /// dropped gaps included; of a local file only the requested bytes.
+    /// Checks that `bytes` more can be fetched before the deadline, at the highest rate so far.
+    ///
+    /// # Errors
+    /// [`FetchError::TooSlow`].
+    pub fn check_time(&mut self, bytes: u64) -> Result<(), FetchError> {
+        let left = self.ends().saturating_duration_since(Instant::now());
+        match self.transfer.time_of(bytes) {
+            Some(needed) if needed > left => Err(FetchError::TooSlow {
+                bytes,
+                needed,
+                left,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the number of bytes taken from the source so far ([`Download::bytes`]).
     #[must_use]
     pub fn fetched(&self) -> u64 {
-        let ahead = if self.source.is_local() {
+        let ahead = if self.source().is_local() {
             self.buffered.len() as u64
         } else {
             0
@@ -196,19 +138,43 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.fetched - ahead
     }
 
-    /// Returns the value of [`Fetcher::fetched`] after `ranges`, in rising order, of a bundle of
-    /// `len` bytes, if nothing fails. *Pure.*
+    /// Returns the download so far.
     #[must_use]
-    pub fn will_fetch(&self, ranges: Vec<Range<u64>>, len: u64) -> u64 {
-        if !self.can_skip() {
-            return len;
+    pub fn so_far(&self) -> Download {
+        let is_local = self.source().is_local();
+        Download {
+            bytes: self.fetched(),
+            requests: if is_local {
+                0
+            } else {
+                self.transfer.requests()
+            },
+            is_whole: false,
         }
-        let max_gap = if self.requests_have_ends() {
-            MAX_GAP
-        } else {
+    }
+
+    /// Returns the download after `ranges`, in rising order, of a bundle of `len` bytes, if nothing
+    /// fails. *Pure.*
+    #[must_use]
+    pub fn will_fetch(&self, ranges: &[Range<u64>], len: u64) -> Download {
+        let so_far = self.so_far();
+        if !self.can_skip() {
+            return Download {
+                bytes: len,
+                ..so_far
+            };
+        }
+        let planned = self.transfer.plan(ranges);
+        let requests = if self.source().is_local() {
             0
+        } else {
+            planned.spans.len() as u64
         };
-        self.fetched() + Spans::new(ranges, max_gap).total()
+        Download {
+            bytes: so_far.bytes + planned.spans.total(),
+            requests: so_far.requests + requests,
+            is_whole: planned.is_whole,
+        }
     }
 
     fn drop_buffered(&mut self) {
@@ -219,7 +185,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// Returns whether the bytes between ranges can be skipped without fetching them.
     #[must_use]
     pub fn can_skip(&self) -> bool {
-        self.source.can_seek()
+        self.source().can_seek()
     }
 
     /// Returns whether the source can be read again from an earlier offset.
@@ -231,13 +197,13 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// Returns whether the source is a file of this machine, which is cheap to read twice.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        self.source.is_local()
+        self.source().is_local()
     }
 
     /// Returns what may explain wrong bytes ([`Source::doubt`]).
     #[must_use]
     pub fn doubt(&self) -> Option<SourceError> {
-        self.source.doubt()
+        self.source().doubt()
     }
 
     /// Returns the current position.
@@ -254,27 +220,27 @@ impl<'a, S: Source> Fetcher<'a, S> {
         self.at = position.at;
         self.fetched = position.fetched;
         self.buffered = Bytes::new();
-        self.is_open = false;
+        self.transfer.close();
     }
 
     /// Returns to `offset`, in a source that can seek. Bytes fetched so far stay counted.
     pub fn seek_back(&mut self, offset: u64) {
         self.at = offset;
         self.drop_buffered();
-        self.is_open = false;
+        self.transfer.close();
     }
 
     /// Returns the local file that holds the bundle, for threads that read it by themselves; `None`
     /// for any other source.
     pub async fn local_file(&mut self) -> Option<LocalFile> {
-        self.source.local_file().await
+        self.transfer.source_mut().local_file().await
     }
 
     /// Returns the next piece of the bundle, of any length; `None` at the end. For the head, whose
     /// length is unknown until it is read. *Reads.*
     ///
     /// # Errors
-    /// [`FetchError::Source`].
+    /// [`FetchError::Source`], [`FetchError::Deadline`].
     pub async fn piece(&mut self) -> Result<Option<Bytes>, FetchError> {
         if self.buffered.is_empty() {
             match self.next_piece().await? {
@@ -318,34 +284,30 @@ impl<'a, S: Source> Fetcher<'a, S> {
         Ok(range.freeze())
     }
 
-    /// Checks that the source ends at `len`, and returns [`Fetcher::fetched`]. *Reads* only from a
+    /// Checks that the source ends at `len`, and returns the whole download. *Reads* only from a
     /// source that is read front to back and does not report its length: of any other, no byte
     /// beyond the bundle was read.
     ///
     /// # Errors
     /// [`FetchError::Trailing`].
-    pub async fn finish(mut self, len: u64) -> Result<u64, FetchError> {
+    pub async fn finish(mut self, len: u64) -> Result<Download, FetchError> {
         self.check_total(len)?;
-        let is_open_ended = self.source.total().is_none() && self.request_end.is_none();
-        if self.at == len && self.is_open && is_open_ended {
+        if self.at == len && self.source().total().is_none() && self.transfer.is_open_ended() {
             // All bytes are there: a connection that fails now does no harm.
-            if !self.buffered.is_empty() || matches!(self.source.piece().await, Ok(Some(_))) {
+            let next = self.transfer.source_mut().piece().await;
+            if !self.buffered.is_empty() || matches!(next, Ok(Some(_))) {
                 return Err(FetchError::Trailing { expected: len });
             }
         }
-        Ok(self.fetched())
+        Ok(self.so_far())
     }
 
     async fn skip_to(&mut self, offset: u64) -> Result<(), FetchError> {
         let gap = offset.saturating_sub(self.at);
-        let buffered = self.buffered.len() as u64;
-        // A request that is necessary anyway need not begin with the gap.
-        let is_worth_a_request = !self.is_open || gap.saturating_sub(buffered) > MAX_GAP;
-        if gap > buffered && is_worth_a_request && self.source.can_seek() {
+        let missing = gap.saturating_sub(self.buffered.len() as u64);
+        if self.transfer.is_worth_skipping(offset, missing) {
             self.drop_buffered();
-            self.is_open = false;
-            self.at = offset;
-            return Ok(());
+            self.at = self.transfer.skip_to(offset);
         }
         while self.at < offset {
             if self.buffered.is_empty() {
@@ -368,7 +330,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
             }
             let got = self.at;
             let short = FetchError::Short { got, expected };
-            if self.source.total().is_some() || !self.source.can_reopen() {
+            if self.source().total().is_some() || !self.source().can_reopen() {
                 return Err(short);
             }
             let cut = SourceError::Network {
@@ -384,11 +346,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
     async fn next_piece(&mut self) -> Result<Option<Bytes>, FetchError> {
         loop {
             let ends = self.ends();
-            let piece = timeout_at(ends, self.try_piece()).await;
+            let piece = timeout_at(ends, self.transfer.piece(self.at)).await;
             match piece.map_err(|_| self.too_late())? {
-                Ok(None) if self.request_end.is_some_and(|end| self.at >= end) => {
-                    self.is_open = false;
-                }
+                Ok(None) if self.transfer.is_at_end(self.at) => self.transfer.close(),
                 Ok(piece) => {
                     self.fetched += piece.as_ref().map_or(0, |piece| piece.len() as u64);
                     return Ok(piece);
@@ -401,8 +361,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Returns the end of the time for the download. A file of this machine has no limit that
-    /// matters.
+    /// Returns the end of the time for the download.
     fn ends(&mut self) -> Instant {
         let limit = self.retries.deadline;
         *self.ends.get_or_insert_with(|| Instant::now() + limit)
@@ -432,14 +391,14 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// # Errors
     /// `error`, if it is not to be retried.
     fn count_failure(&mut self, error: SourceError) -> Result<Duration, SourceError> {
-        self.is_open = false;
+        self.transfer.fail();
         if self.fetched - self.fetched_at_failure >= RETRY_RESET {
             self.failures = 0;
         }
         self.failures += 1;
         self.fetched_at_failure = self.fetched;
         let is_retried = error.is_transient() && self.failures < self.retries.max_failures;
-        if !is_retried || (self.at > 0 && !self.source.can_reopen()) {
+        if !is_retried || (self.at > 0 && !self.source().can_reopen()) {
             return Err(error);
         }
         let asked = error.retry_after().unwrap_or_default();
@@ -450,25 +409,9 @@ impl<'a, S: Source> Fetcher<'a, S> {
         (self.on_retry)(&error, pause);
         Ok(pause)
     }
-
-    async fn try_piece(&mut self) -> Result<Option<Bytes>, SourceError> {
-        if !self.is_open {
-            let end = self
-                .spans
-                .end_at(self.at)
-                .unwrap_or(self.at.saturating_add(self.at.max(MIN_REQUEST)));
-            self.request_end = self.requests_have_ends().then_some(end);
-            self.source.until(self.request_end);
-            self.source.open(self.at).await?;
-            self.is_open = true;
-            if !self.source.can_seek() {
-                // The server turned out not to support ranges: it sends the whole file.
-                self.request_end = None;
-            }
-        }
-        self.source.piece().await
-    }
 }
 
+#[cfg(test)]
+mod parallel_tests;
 #[cfg(test)]
 mod tests;

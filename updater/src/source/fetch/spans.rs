@@ -31,6 +31,19 @@ impl Spans {
         self.spans.iter().map(|span| span.end - span.start).sum()
     }
 
+    /// Returns the number of spans.
+    pub(super) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Returns the part from `at` on of the first span that ends after it.
+    pub(super) fn next_from(&self, at: u64) -> Option<Range<u64>> {
+        let index = self.spans.partition_point(|span| span.end <= at);
+        self.spans
+            .get(index)
+            .map(|span| span.start.max(at)..span.end)
+    }
+
     /// Returns the end of the span that contains the byte at `at`, or that begins shortly after it;
     /// `None` if there is none. Forgets the spans before it.
     pub(super) fn end_at(&mut self, at: u64) -> Option<u64> {
@@ -55,6 +68,11 @@ mod tests {
         let mut spans = Spans::new([0..10, 15..20, 30..40, 51..60, 60..60, 60..70], 10);
         assert_eq!(spans.spans, [0..40, 51..70]);
         assert_eq!(spans.total(), 59);
+        assert_eq!((spans.len(), spans.next_from(39)), (2, Some(39..40)));
+        assert_eq!(
+            (spans.next_from(40), spans.next_from(70)),
+            (Some(51..70), None)
+        );
         assert_eq!(spans.end_at(0), Some(40));
         assert_eq!(spans.end_at(39), Some(40));
         assert_eq!(spans.end_at(40), None);

@@ -1,5 +1,6 @@
 //! The fetcher over sources in memory, in simulated time.
 
+use super::retries::{FIRST_PAUSE, MAX_PAUSE};
 use super::*;
 use crate::source::{Fault, MemorySource};
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
@@ -26,7 +27,7 @@ fn a_lost_connection_continues_at_the_missing_byte() {
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
     let got = run(fetcher.range(0, 10_000)).expect("range");
     assert_eq!(got, bytes(10_000));
-    assert_eq!(fetcher.source.opened, [0, 1_234, 1_234, 1_234]);
+    assert_eq!(fetcher.source().opened, [0, 1_234, 1_234, 1_234]);
     assert_eq!(fetcher.fetched(), 10_000);
 }
 
@@ -39,7 +40,7 @@ fn a_large_gap_is_not_fetched() {
         let got = fetcher.range(900_000, 100).await.expect("range");
         assert_eq!(got, bytes(1_000_000)[900_000..900_100]);
     });
-    assert_eq!(fetcher.source.opened, [0, 900_000]);
+    assert_eq!(fetcher.source().opened, [0, 900_000]);
     assert_eq!(fetcher.fetched(), 2 * 4096);
 }
 
@@ -74,7 +75,7 @@ fn one_byte_per_request_ends_the_download() {
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
     let error = run(fetcher.range(0, 100_000)).expect_err("gives up");
     assert_eq!(error.to_string(), "memory: connection lost");
-    assert_eq!(fetcher.source.opened.len(), 8);
+    assert_eq!(fetcher.source().opened.len(), 8);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn announced_ranges_are_requested_each_to_its_end() {
             assert_eq!(got, bytes(3_000_000)[start as usize..end as usize]);
         }
     });
-    let asked: Vec<_> = fetcher.source.asked.iter().skip(1).copied().collect();
+    let asked: Vec<_> = fetcher.source().asked.iter().skip(1).copied().collect();
     assert_eq!(
         asked,
         [
@@ -157,7 +158,7 @@ fn a_permanent_failure_is_not_retried() {
     let source = MemorySource::new(bytes(100), 10).with_faults([Fault::Status(404)]);
     let mut fetcher = Fetcher::new(source, Retries::default(), &|_, _| {});
     run(fetcher.range(0, 100)).expect_err("not found");
-    assert_eq!(fetcher.source.opened.len(), 1);
+    assert_eq!(fetcher.source().opened.len(), 1);
 }
 
 #[test]

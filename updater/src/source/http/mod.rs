@@ -14,7 +14,8 @@ use bytes::Bytes;
 use cause::{causes, is_untrusted};
 use reqwest::header::{ACCEPT_ENCODING, RANGE};
 use reqwest::{Client, Response, Url};
-use response::{FileVersion, RangeRequest, ResponseError, check, content_coding};
+use response::{FileVersion, RangeRequest, ResponseError, ResponseHead, check, content_coding};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// Options of HTTP.
@@ -38,15 +39,41 @@ pub struct HttpSource {
     /// sending little in each of them.
     monitor: TransferMonitor,
     limit: Option<TokenBucket>,
+    /// Shared with all forks.
+    file: Arc<Mutex<RemoteFile>>,
+    /// The announced end of the bytes that will be read.
+    until: Option<u64>,
+    body: Option<Body>,
+}
+
+/// What the responses so far say about the file.
+#[derive(Default)]
+struct RemoteFile {
     /// The version of the file that the download began with.
     version: Option<FileVersion>,
     /// Headers of later responses that may explain wrong bytes.
     doubt: Option<Doubt>,
     /// The server supports ranges; `None` before its first response.
     ranges: Option<bool>,
-    /// The announced end of the bytes that will be read.
-    until: Option<u64>,
-    body: Option<Body>,
+}
+
+impl RemoteFile {
+    /// Notes the head of a response. Returns whether it can be of the same file: only another
+    /// length rules that out.
+    fn note(&mut self, version: FileVersion, head: &ResponseHead) -> bool {
+        match &mut self.version {
+            Some(first) if !first.has_same_length(&version) => return false,
+            Some(first) => {
+                if !first.may_be(&version) {
+                    self.doubt = Some(Doubt::Changed);
+                }
+                first.complete_from(version);
+            }
+            None => self.version = Some(version),
+        }
+        self.ranges = Some(head.ranges);
+        true
+    }
 }
 
 /// Headers that may explain wrong bytes.
@@ -101,12 +128,14 @@ impl HttpSource {
             timeouts,
             monitor: TransferMonitor::new(timeouts),
             limit: limit.map(TokenBucket::new),
-            version: None,
-            doubt: None,
-            ranges: None,
+            file: Arc::default(),
             until: None,
             body: None,
         })
+    }
+
+    fn file(&self) -> MutexGuard<'_, RemoteFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the URL for messages.
@@ -213,23 +242,13 @@ impl HttpSource {
             }
             checked => checked.map_err(|error| self.response_error(error))?,
         };
-        if let Some(coding) = content_coding(response.headers()) {
-            self.doubt = Some(Doubt::Coding(coding));
-        }
         let version = FileVersion::new(response.headers(), &head);
-        match &mut self.version {
-            Some(first) if !first.has_same_length(&version) => {
-                return Err(SourceError::Changed { what: self.what() }.into());
-            }
-            Some(first) => {
-                if !first.may_be(&version) {
-                    self.doubt = Some(Doubt::Changed);
-                }
-                first.complete_from(version);
-            }
-            None => self.version = Some(version),
+        if let Some(coding) = content_coding(response.headers()) {
+            self.file().doubt = Some(Doubt::Coding(coding));
         }
-        self.ranges = Some(head.ranges);
+        if !self.file().note(version, &head) {
+            return Err(SourceError::Changed { what: self.what() }.into());
+        }
         self.body = Some(Body {
             response,
             at: head.start,
@@ -251,7 +270,7 @@ impl HttpSource {
             let Some(mut received) = received else {
                 return Ok(None);
             };
-            if let Some(bucket) = &mut self.limit {
+            if let Some(bucket) = &self.limit {
                 bucket.take(received.len()).await;
             }
             let Some(body) = &mut self.body else {
@@ -277,7 +296,10 @@ impl HttpSource {
             return Err(self.network_error(format!("answer ended at byte {at}, expected {end}")));
         }
         let wanted_end = [self.until, self.total()].into_iter().flatten().min();
-        if self.ranges == Some(false) || wanted_end.is_none_or(|end| at >= end) || at < wanted {
+        if self.file().ranges == Some(false)
+            || wanted_end.is_none_or(|end| at >= end)
+            || at < wanted
+        {
             return Ok(false);
         }
         if at == wanted {
@@ -306,16 +328,29 @@ impl Source for HttpSource {
     }
 
     fn can_seek(&self) -> bool {
-        self.ranges != Some(false)
+        self.file().ranges != Some(false)
+    }
+
+    fn fork(&self) -> Option<Self> {
+        Some(Self {
+            client: self.client.clone(),
+            url: self.url.clone(),
+            timeouts: self.timeouts,
+            monitor: TransferMonitor::new(self.timeouts),
+            limit: self.limit.clone(),
+            file: Arc::clone(&self.file),
+            until: None,
+            body: None,
+        })
     }
 
     fn total(&self) -> Option<u64> {
-        self.version.as_ref().and_then(FileVersion::total)
+        self.file().version.as_ref().and_then(FileVersion::total)
     }
 
     fn doubt(&self) -> Option<SourceError> {
         let what = self.what();
-        self.doubt.as_ref().map(|doubt| match doubt {
+        self.file().doubt.as_ref().map(|doubt| match doubt {
             Doubt::Changed => SourceError::Changed { what },
             Doubt::Coding(coding) => SourceError::Answer {
                 what,

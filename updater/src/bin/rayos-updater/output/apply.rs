@@ -79,9 +79,10 @@ fn amounts_text(report: &Report) -> String {
     } = report.phase_ms;
     let seconds = |milliseconds: u64| format!("{:.1} s", milliseconds as f64 / 1000.0);
     format!(
-        "fetched {}, in place {}, from the other slot {}, written {} \
+        "fetched {}{}, in place {}, from the other slot {}, written {} \
          (scan {}, verify {}, write {}, read back {})",
         bytes(report.fetched_bytes),
+        in_requests(report.requests),
         bytes(report.reused_bytes),
         bytes(report.composed_bytes),
         bytes(report.written_bytes),
@@ -103,13 +104,26 @@ fn activated_text(report: &Report) -> String {
     )
 }
 
+fn in_requests(requests: u64) -> String {
+    match requests {
+        0 => String::new(),
+        1 => " in 1 request".to_owned(),
+        requests => format!(" in {requests} requests"),
+    }
+}
+
 fn planned_text(plan: &Plan, amounts: &Amounts) -> String {
     format!(
-        "Slot {} would get release {}: {} to fetch, {} in place, {} from the other slot. Nothing \
+        "Slot {} would get release {}: {} to fetch{}, {} in place, {} from the other slot. Nothing \
          was changed; omit --plan to apply it.",
         plan.target.slot(),
         plan.release.version,
         bytes(amounts.fetch_bytes),
+        if amounts.is_whole {
+            " as a whole, which is faster here than to skip what is not needed".to_owned()
+        } else {
+            in_requests(amounts.requests)
+        },
         bytes(amounts.in_place_bytes),
         bytes(amounts.composed_bytes),
     )
