@@ -134,3 +134,15 @@ async fn answers_alone_do_not_give_up_the_rollback_floor() {
     assert!(matches!(error, UnattendedError::ForgetFloor), "{error}");
     assert!(computer.bytes("sda") == before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_data_on_a_disk_that_is_erased_cannot_be_read() {
+    let computer = Computer::new();
+    computer.disk("sda", "S1");
+    for offset in [5120, DISK_LEN - (8 << 20)] {
+        computer.write("sda", offset, PRECIOUS);
+    }
+    computer.install("erase = \"S1\"").await.expect("installed");
+    let bytes = computer.bytes("sda");
+    assert!(!bytes.windows(PRECIOUS.len()).any(|it| it == PRECIOUS));
+}
