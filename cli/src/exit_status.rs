@@ -21,7 +21,8 @@ pub enum ExitStatus {
     Damaged,
     /// The requested state already holds.
     NothingToDo,
-    /// Failed after the target slot was disarmed: it holds no release now.
+    /// Failed after the target slot was disarmed, or after the writing of a disk had begun: it holds
+    /// no release now.
     SlotEmptied,
     /// The boot guard did not start this system.
     NotGuarded,
@@ -78,7 +79,7 @@ impl ExitStatus {
             Self::Unavailable => "busy or not suitable",
             Self::Damaged => "the slot differs from what was signed, or cannot be read",
             Self::NothingToDo => "nothing to do",
-            Self::SlotEmptied => "failed, and the target slot holds no release now",
+            Self::SlotEmptied => "failed, and the target slot or disk holds no release now",
             Self::NotGuarded => "not started by the boot guard",
             Self::Signal(2) => "interrupted (SIGINT); the same command continues",
             Self::Signal(_) => "terminated (SIGTERM); the same command continues",

@@ -2,11 +2,14 @@
 
 use crate::esp::guards::RepairError;
 use crate::install::InstallError;
+use crate::install::answers::AnswersError;
 use crate::install::unattended::UnattendedError;
 use bootctl::device::OpenError;
 use bundle::trust::pe::GuardError;
 use cli::ExitStatus;
 use std::error::Error;
+use updater::ApplyError;
+use updater::source::FetchError;
 
 /// Returns the exit status for an error, given with its causes: that of the first known one.
 /// *Pure.*
@@ -24,8 +27,12 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
             UnattendedError::Choice(_)
             | UnattendedError::Open(_)
             | UnattendedError::DiskChanged(_) => Some(ExitStatus::Unavailable),
+            UnattendedError::ForgetFloor => Some(ExitStatus::ConfirmationRequired),
             UnattendedError::Disks(_) | UnattendedError::Source(_) => Some(ExitStatus::Failed),
         };
+    }
+    if let Some(AnswersError::Compatible { .. }) = error.downcast_ref() {
+        return Some(ExitStatus::Refused);
     }
     let repair = error.downcast_ref::<RepairError>().map(of_repair);
     if error.is::<GuardError>() {
@@ -39,6 +46,10 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ExitStatus> {
 
 const fn of_installation(error: &InstallError) -> ExitStatus {
     match error {
+        // The network or the medium failed: the same command may succeed later.
+        InstallError::Bundle(ApplyError::Fetch(FetchError::Source(_)) | ApplyError::Stopped) => {
+            ExitStatus::Failed
+        }
         InstallError::Bundle(_)
         | InstallError::Refused(_)
         | InstallError::UnsignedGuard
@@ -46,7 +57,8 @@ const fn of_installation(error: &InstallError) -> ExitStatus {
         InstallError::Layout(_) | InstallError::Coexist(_) | InstallError::ReadOnce => {
             ExitStatus::Unavailable
         }
-        _ => ExitStatus::Failed,
+        error if error.disk_is_unchanged() => ExitStatus::Failed,
+        _ => ExitStatus::SlotEmptied,
     }
 }
 
@@ -66,8 +78,10 @@ const fn of_repair(error: &RepairError) -> ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::table::TableError;
     use std::io;
     use updater::plan::Refusal;
+    use updater::source::SourceError;
 
     /// An error with a cause.
     #[derive(Debug, thiserror::Error)]
@@ -96,7 +110,14 @@ mod tests {
         };
         assert_eq!(code(refused()), ExitStatus::Refused);
         assert_eq!(code(UnattendedError::from(refused())), ExitStatus::Refused);
-        assert_eq!(code(UnattendedError::from(prepare())), ExitStatus::Failed);
+        assert_eq!(
+            code(UnattendedError::ForgetFloor),
+            ExitStatus::ConfirmationRequired
+        );
+        assert_eq!(
+            code(UnattendedError::from(prepare())),
+            ExitStatus::SlotEmptied
+        );
         assert_eq!(
             code(UnattendedError::from(OpenError::Busy("x".into()))),
             ExitStatus::Unavailable
@@ -118,5 +139,27 @@ mod tests {
             ExitStatus::Unavailable
         );
         assert_eq!(code(io::Error::other("x")), ExitStatus::Failed);
+    }
+
+    #[test]
+    fn the_code_says_whether_the_disk_is_unchanged() {
+        let failed = || io::Error::other("x");
+        let unreadable = InstallError::Unreadable(failed());
+        assert!(unreadable.disk_is_unchanged());
+        assert_eq!(code(unreadable), ExitStatus::Failed);
+        let offline = FetchError::Source(SourceError::Network {
+            what: "x".to_owned(),
+            message: "y".to_owned(),
+        });
+        let offline = InstallError::Bundle(offline.into());
+        assert_eq!(code(offline), ExitStatus::Failed);
+        let refused = ApplyError::from(Refusal::PartitionMissing(record::PartitionName::BootB));
+        for error in [
+            InstallError::Table(TableError::Io(failed())),
+            InstallError::Apply(refused.into()),
+        ] {
+            assert!(!error.disk_is_unchanged());
+            assert_eq!(code(error), ExitStatus::SlotEmptied);
+        }
     }
 }

@@ -146,7 +146,12 @@ impl Medium {
         };
         let mut bundles = Vec::new();
         for entry in fs::read_dir(&dir).map_err(error)? {
-            let path = entry.map_err(error)?.path();
+            let entry = entry.map_err(error)?;
+            // A Mac adds a file `._NAME` with attributes beside each file that it copies.
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            let path = entry.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "bundle")
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_only_bundle_needs_no_name() {
-        let (_dir, one) = medium(&["a.bundle", "notes.txt"]);
+        let (_dir, one) = medium(&["a.bundle", "._a.bundle", "notes.txt"]);
         assert!(
             one.bundle(None)
                 .expect("bundle")

@@ -378,6 +378,7 @@ async fn unattended(dir: &tempfile::TempDir, roots: &Roots, answers: &str) -> Re
         now: 0,
         jobs: 2,
         fingerprint: None,
+        may_forget_floor: false,
     };
     let answers = Answers::parse(answers).expect("answers");
     let done = unattended::run(&answers, &environment, &Silent, |_| ()).await;

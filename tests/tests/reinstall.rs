@@ -1,6 +1,7 @@
 //! A second installation: the floor of the first one is kept, and the medium leaves a fingerprint of
 //! what it has installed.
 
+use bootctl::device::BlockDevice as _;
 use bootctl::store::RecordStore;
 use installer::install::media_fingerprint::MediaFingerprint;
 use installer::install::{InstallError, InstallOptions};
@@ -96,6 +97,20 @@ async fn the_floor_is_dropped_on_request_and_for_another_product() {
         0,
         "rollback indices of different products are not comparable"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_the_previous_owner_are_erased() {
+    let machine = installed(512).await;
+    let data = machine.disk();
+    let data = data.partition(record::PartitionName::Data).expect("data");
+    let last = data.len() - 4096;
+    for offset in [0, data.len() / 2, last] {
+        data.write_at(offset, b"a secret").expect("written");
+    }
+    machine.install(SECOND.bundle()).await.expect("installed");
+    let bytes = machine.device.bytes();
+    assert!(!bytes.windows(8).any(|bytes| bytes == b"a secret"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use bundle::recipe::Recipe;
 use fixtures::hostile::{Asked, head};
 use installed::{Sizes, install};
 use record::{Choice, Slot};
-use seal::{Purpose, Role, Trust, TrustedKey};
+use seal::{Purpose, Role, Trust, TrustChain, TrustedKey};
 use std::io::{self, BufRead as _, BufReader, Cursor, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -230,8 +230,9 @@ async fn apply(disk: &[u8], url: &str, trust: &Trust, adaptive: bool) -> Report 
         now: 0,
     };
     let retries = Retries::default();
+    let chain = TrustChain::from(trust);
     let options = Options {
-        trust,
+        trust: &chain,
         place_guard: None,
         tries: 3,
         read_back: true,

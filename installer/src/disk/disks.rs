@@ -156,7 +156,8 @@ impl Disk {
             size: node.size,
             sector_size: node.sector_size,
             model: node.model,
-            rm: node.removable,
+            // The kernel calls the cards of a card slot fixed disks, as it does a soldered eMMC.
+            rm: node.removable || text(folder, "device/type").as_deref() == Some("SD"),
             ro: node.read_only,
         }
     }
@@ -311,6 +312,18 @@ mod tests {
                 "sda2 in use by dm-0"
             ]
         );
+    }
+
+    #[test]
+    fn a_card_is_removable_although_the_kernel_calls_it_fixed() {
+        let (dir, roots) = fixture();
+        let folder = dir.path().join("sys/block/sda");
+        fs::write(folder.join("removable"), "0\n").expect("file");
+        for (kind, removable) in [("SD", true), ("MMC", false)] {
+            fs::write(folder.join("device/type"), kind).expect("file");
+            let disk = &enumerate(&roots).expect("disks")[0];
+            assert_eq!(disk.is_removable(), removable, "{kind}");
+        }
     }
 
     #[test]

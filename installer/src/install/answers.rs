@@ -5,6 +5,7 @@ use crate::disk::choose::Target;
 use crate::disk::layout::Layout;
 use crate::disk::safety::DiskRequest;
 use cli::input::{TextError, decode_text};
+use record::Text64;
 use serde::{Deserialize, Serialize};
 
 /// An answers file, version 1.
@@ -21,7 +22,8 @@ pub struct Answers {
     pub target: Target,
     /// Bundle: a file on the medium, or a URL; `None` takes the only bundle on the medium.
     pub bundle: Option<String>,
-    /// Hardware name of the machine; `None` takes that of the recovery system.
+    /// Hardware name of the machine; `None` takes that of the recovery system, which refuses any
+    /// other name.
     pub compatible: Option<String>,
     /// Id of a disk that may be erased; with `beside`, of a disk on which RayOS may be replaced.
     pub erase: Option<String>,
@@ -32,8 +34,8 @@ pub struct Answers {
     /// Install into free space of the disk: partitions of other systems stay unchanged.
     #[serde(default)]
     pub beside: bool,
-    /// Accept releases below the rollback floor of the previous installation. Otherwise the floor
-    /// in a readable boot record with the same hardware name is kept.
+    /// Accept releases below the rollback floor of the previous installation, if a person confirms
+    /// it. Otherwise the floor in a valid boot record with the same hardware name is kept.
     #[serde(default)]
     pub forget_floor: bool,
     /// Sizes of the partitions.
@@ -66,6 +68,14 @@ pub enum AnswersError {
     /// It is not text.
     #[error("install.toml: {0}")]
     Text(#[from] TextError),
+    /// It names other hardware than this machine.
+    #[error("install.toml: compatible is {found}, this machine is {machine}")]
+    Compatible {
+        /// Name in the file.
+        found: String,
+        /// Name in the recovery system.
+        machine: Text64,
+    },
     /// It has another version of the format.
     #[error("install.toml: version is {0}, expected 1")]
     Version(u32),
@@ -98,6 +108,20 @@ impl Answers {
     pub fn encode(&self) -> String {
         // Every value has a form in TOML, and tables come last.
         toml::to_string(self).unwrap_or_default()
+    }
+
+    /// Checks that the file is for `machine`, the hardware name in the recovery system. *Pure.*
+    ///
+    /// # Errors
+    /// [`AnswersError::Compatible`].
+    pub fn check_machine(&self, machine: Text64) -> Result<(), AnswersError> {
+        match &self.compatible {
+            Some(found) if found != machine.as_str() => Err(AnswersError::Compatible {
+                found: found.clone(),
+                machine,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Returns how a disk is to be used, in a machine with the medium on `media_disks`. *Pure.*
@@ -185,6 +209,22 @@ mod tests {
             .collect();
         let words = Answers::decode(&utf16).expect_err("UTF-16").to_string();
         assert_eq!(words, "install.toml: encoded as UTF-16: save it as UTF-8");
+    }
+
+    #[test]
+    fn a_file_for_other_hardware_is_refused() {
+        let machine = Text64::new("board-1").expect("name");
+        let with = |more: &str| Answers::parse(&format!("version = 1\n{more}")).expect("answers");
+        assert_eq!(with("").check_machine(machine), Ok(()));
+        assert_eq!(
+            with("compatible = \"board-1\"").check_machine(machine),
+            Ok(())
+        );
+        let error = with("compatible = \"board-2\"").check_machine(machine);
+        assert_eq!(
+            error.expect_err("other hardware").to_string(),
+            "install.toml: compatible is board-2, this machine is board-1"
+        );
     }
 
     #[test]

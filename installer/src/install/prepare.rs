@@ -12,6 +12,7 @@ use seal::SEAL_LEN;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use updater::events::{Event, EventSink};
 
 /// Prepares the disk of `destination` and opens it. *Writes*, durable on return.
 ///
@@ -104,6 +105,23 @@ fn erase_partition_signatures(destination: &Destination) -> Result<(), InstallEr
         zero(device, what, start.max(end - ALIGNMENT)..end)?;
     }
     Ok(())
+}
+
+/// Erases the data partition with a command of the device, so that the data of the previous owner
+/// cannot be read. *Writes*; durable after the next flush. A device that has no such command, or
+/// fails, is a warning: writing zeroes to all of it would take hours.
+///
+/// # Power loss
+/// The disk holds an unfinished installation, which the next run replaces, and erases again.
+pub(super) fn erase_data(disk: &Disk, events: &dyn EventSink) {
+    let erased = disk.partition(PartitionName::Data).map(|data| {
+        data.erase_at(0, data.len())?;
+        data.flush()
+    });
+    if let Ok(Err(error)) = erased {
+        let message = format!("rayos-data: not erased, old contents stay readable: {error}");
+        events.event(Event::Warning { message });
+    }
 }
 
 /// Zeroes the ranges between the partition tables and the partitions, where signatures of the whole

@@ -2,10 +2,10 @@
 
 use super::destination::Destination;
 use super::error::InstallError;
-use super::prepare::prepare;
+use super::prepare::{erase_data, prepare};
 use super::request::InstallRequest;
 use super::rollback_floor::{PreviousFloors, previous_floors};
-use super::verify_bundle::verify_bundle;
+use super::verify_bundle::{may_lose, verify_bundle};
 use crate::esp::guards;
 use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
@@ -66,9 +66,13 @@ pub async fn install_announced<S: Source>(
         let release = incoming.release();
         guards::check(&guard, release, release.links())?;
     }
-    verify_bundle(&mut incoming, request, events).await?;
+    let may_lose = may_lose(request);
+    verify_bundle(&mut incoming, request, may_lose, events).await?;
     announce();
     let disk = prepare(&destination, request.options, &record)?;
+    if may_lose {
+        erase_data(&disk, events);
+    }
     apply(incoming, disk, request, events).await
 }
 

@@ -22,6 +22,12 @@ use updater::source::{AnySource, HttpOptions, Location, SourceError};
 /// Why an unattended installation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum UnattendedError {
+    /// The answers give up the rollback floor, and no person confirmed it. No disk was read.
+    #[error(
+        "install.toml: forget_floor is confirmed by a person only: run rayos-installer apply with \
+         --forget-floor"
+    )]
+    ForgetFloor,
     /// The disks cannot be listed.
     #[error("list of disks: {0}")]
     Disks(#[from] FindError),
@@ -64,6 +70,9 @@ pub struct Environment<'a> {
     pub jobs: usize,
     /// Fingerprint of the medium; `None` without a medium.
     pub fingerprint: Option<MediaFingerprint>,
+    /// A person at the console agrees to give up the rollback floor. Answers are not signed: the
+    /// owner of a stick is not the owner of the machine.
+    pub may_forget_floor: bool,
 }
 
 /// Returns every disk, assessed for an installation with `answers`. *Reads.*
@@ -101,6 +110,9 @@ pub async fn run(
     events: &dyn EventSink,
     announce: impl FnOnce(&PathBuf),
 ) -> Result<Report, UnattendedError> {
+    if answers.forget_floor && !environment.may_forget_floor {
+        return Err(UnattendedError::ForgetFloor);
+    }
     let candidates = assess_disks(answers, &environment.roots, &environment.media_disks)?;
     let chosen = choose(&candidates, &answers.target)?;
     let disk = &chosen.disk;

@@ -14,7 +14,7 @@ use updater::source::Source;
 /// signed for it. *Reads* the bundle twice: its bytes are verified again while they are written,
 /// because the file or the server may change in between.
 ///
-/// A bundle from the network is verified first only if the disk holds something that can be lost:
+/// A bundle from the network is verified first only if the disk [holds something](may_lose):
 /// its second download is the price of keeping the old system. A blank disk takes it in one pass.
 ///
 /// # Errors
@@ -23,10 +23,11 @@ use updater::source::Source;
 pub(super) async fn verify_bundle<S: Source>(
     incoming: &mut Incoming<'_, S>,
     request: &InstallRequest<'_>,
+    may_lose: bool,
     events: &dyn EventSink,
 ) -> Result<(), InstallError> {
     if !incoming.is_local() {
-        if !has_something_to_lose(request) {
+        if !may_lose {
             return Ok(());
         }
         if !incoming.can_reread() {
@@ -49,8 +50,8 @@ pub(super) async fn verify_bundle<S: Source>(
 }
 
 /// Returns whether the installation overwrites anything but an installation without a release. A
-/// disk that cannot be read may hold anything.
-fn has_something_to_lose(request: &InstallRequest<'_>) -> bool {
+/// disk that cannot be read may hold anything. *Reads.*
+pub(super) fn may_lose(request: &InstallRequest<'_>) -> bool {
     match inspect(&request.device).map(|found| found.content) {
         Ok(DiskContent::Blank | DiskContent::Unfinished) => false,
         Ok(DiskContent::Other(_) | DiskContent::UnfinishedBeside) => !request.options.beside,

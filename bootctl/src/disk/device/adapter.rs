@@ -67,6 +67,11 @@ impl<T: DeviceAdapter> BlockDevice for T {
         self.inner().write_zeroes_at(offset, count)
     }
 
+    fn erase_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        let offset = self.write_offset(offset, count)?;
+        self.inner().erase_at(offset, count)
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.inner().flush()
     }

@@ -67,6 +67,18 @@ pub trait BlockDevice: Send + Sync {
         write_zeroes(self, offset, count)
     }
 
+    /// Makes `count` bytes read as zeroes by one command that does not transfer them, and lets the
+    /// device release their space. *Writes*; durable only after [`BlockDevice::flush`].
+    ///
+    /// # Errors
+    /// `Unsupported` if the device has no such command; nothing was changed then.
+    ///
+    /// # Power loss
+    /// As [`BlockDevice::write_at`].
+    fn erase_at(&self, _offset: u64, _count: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes everything written so far durable.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use super::block_device::{BlockDevice, is_inside, outside, write_zeroes};
 use super::direct;
 use super::open::{Access, OpenError, SectorSize};
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
+use rustix::io::Errno;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 use std::num::NonZeroU64;
@@ -252,6 +253,16 @@ impl BlockDevice for FileDevice {
         }
     }
 
+    fn erase_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        self.check(offset, count)?;
+        // Of a block device the kernel refuses this if the device does not guarantee zeroes.
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, count) {
+            Err(Errno::OPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
+            done => Ok(done?),
+        }
+    }
+
     fn flush(&self) -> io::Result<()> {
         rustix::fs::fdatasync(&self.file).map_err(|errno| {
             let error = io::Error::from(errno);
@@ -265,7 +276,7 @@ impl BlockDevice for FileDevice {
     fn lock(&self) -> io::Result<()> {
         loop {
             match rustix::fs::fcntl_lock(&self.file, FlockOperation::LockExclusive) {
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 done => return Ok(done?),
             }
         }

@@ -69,6 +69,10 @@ impl BlockDevice for MemDevice {
         Ok(())
     }
 
+    fn erase_at(&self, offset: u64, count: u64) -> io::Result<()> {
+        self.write_zeroes_at(offset, count)
+    }
+
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }

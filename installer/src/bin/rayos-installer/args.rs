@@ -30,6 +30,7 @@ fn exit_codes() -> String {
         ExitStatus::ConfirmationRequired,
         ExitStatus::Unavailable,
         ExitStatus::NothingToDo,
+        ExitStatus::SlotEmptied,
     ])
 }
 
@@ -161,11 +162,12 @@ pub(crate) struct Apply {
     /// Install into free space; partitions of other systems stay unchanged
     #[arg(long)]
     pub(crate) beside: bool,
-    /// Erase this disk, named by serial number, or by device name if it has none; with --beside,
-    /// erase only RayOS on it
+    /// Erase this disk, named by serial number, or by device name if it has none (device names
+    /// change from boot to boot); with --beside, erase only RayOS on it
     #[arg(long, value_name = "ID")]
     pub(crate) erase: Option<String>,
-    /// Accept releases below the rollback floor of the previous installation on this disk
+    /// Accept releases below the rollback floor of the previous installation on this disk; answers
+    /// with `forget_floor` need this option or --yes
     #[arg(long)]
     pub(crate) forget_floor: bool,
     /// Install even if the answers file does not contain `unattended = true`

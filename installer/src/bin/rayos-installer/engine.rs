@@ -123,6 +123,7 @@ impl Engine {
             now: cli::clock::now(),
             jobs: jobs(),
             fingerprint: None,
+            may_forget_floor: false,
         };
         let announce = |disk: &PathBuf| announce(disk);
         let report = block_on(unattended::run(answers, &environment, events, announce))??;

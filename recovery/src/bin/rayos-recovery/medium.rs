@@ -101,6 +101,7 @@ impl Started<'_> {
         emit(&ProgressMarker::RealMode);
         let trust = bundle::trust::load(&self.arguments.trust)?;
         let system = System::load(&self.arguments.system)?;
+        answers.check_machine(system.compatible())?;
         let bundle = self.medium.bundle(answers.bundle.as_deref())?;
         let bundle: Location = bundle.parse().map_err(anyhow::Error::msg)?;
         let candidates = self.assess_disks(answers)?;
@@ -126,6 +127,7 @@ impl Started<'_> {
             now: cli::clock::now(),
             jobs: jobs(),
             fingerprint: Some(fingerprint),
+            may_forget_floor: false,
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(unattended::run(answers, &environment, &terminal, |disk| {

@@ -191,7 +191,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
     /// Returns whether the source can be read again from an earlier offset.
     #[must_use]
     pub fn can_reread(&self) -> bool {
-        self.source.can_reopen()
+        self.source().can_reopen()
     }
 
     /// Returns whether the source is a file of this machine, which is cheap to read twice.

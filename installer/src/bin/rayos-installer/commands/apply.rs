@@ -48,6 +48,7 @@ impl Apply {
             now: cli::clock::now(),
             jobs: jobs(),
             fingerprint: None,
+            may_forget_floor: self.yes || self.forget_floor,
         };
         let terminal = Terminal::new(ProgressStyle::Auto);
         let report = block_on(unattended::run(&answers, &environment, &terminal, |disk| {
