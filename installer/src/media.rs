@@ -123,7 +123,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let mut id = [0; 16];
     id.copy_from_slice(&release.statement().manifest.sha256[..16]);
     let rollback_index = release.manifest().rollback_index;
-    let starts = guards::check(&guard, &release, &[]);
+    let starts = guards::check(&guard, &release, &[], 0);
     Ok(Images {
         starts,
         guard,
