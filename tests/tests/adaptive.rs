@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tests::memory_machine::{
-    FIRST, MemoryMachine, SECOND, chain, guard, image, installed, options, trust,
+    FIRST, MemoryMachine, SECOND, chain, guard, image, installed, options,
 };
 use updater::Amounts;
 use updater::source::MemorySource;
