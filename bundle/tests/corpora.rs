@@ -5,6 +5,8 @@
 mod decode;
 #[path = "../fuzz/checks/index.rs"]
 mod index;
+#[path = "../fuzz/checks/links.rs"]
+mod links;
 #[path = "../fuzz/checks/manifest.rs"]
 mod manifest;
 #[path = "../fuzz/checks/seal.rs"]
@@ -18,9 +20,10 @@ use fixtures::corpus::{Listed, corpus, try_targets};
 use std::path::{Path, PathBuf};
 
 /// Each target, the number of inputs to make for it (some seconds of work), and its check.
-const TARGETS: [Listed<'_>; 6] = [
+const TARGETS: [Listed<'_>; 7] = [
     ("decode", 8_000, decode::check),
     ("index", 300_000, index::check),
+    ("links", 10_000, links::check),
     ("manifest", 400_000, manifest::check),
     ("seal", 15_000, seal::check),
     ("trust", 100_000, trust::check),
@@ -53,4 +56,6 @@ fn the_corpora_contain_accepted_inputs() {
             .is_some_and(|bytes| ::seal::Seal::from_bytes(bytes).is_ok())
     };
     assert!(corpus("seal").iter().any(sealed), "seal");
+    let linked = |data: &Vec<u8>| ::seal::parse_links(data).is_ok_and(|links| links.len() > 1);
+    assert!(corpus("links").iter().any(linked), "links");
 }

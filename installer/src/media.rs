@@ -122,7 +122,7 @@ pub async fn images(path: &Path, trust: &Trust) -> Result<Images, MediaError> {
     let mut recovery = release.seal().as_bytes().to_vec();
     recovery.extend_from_slice(&image);
     let rollback_index = release.manifest().rollback_index;
-    let starts = guards::check(&guard, &release, &[]);
+    let starts = guards::check(&guard, &release, &[], 0);
     Ok(Images {
         starts,
         guard,

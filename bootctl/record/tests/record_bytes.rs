@@ -202,7 +202,7 @@ fn a_copy_in_the_place_of_the_other_is_refused() {
 #[test]
 fn a_later_minor_version_is_read() {
     let mut later = sample().encode(0);
-    (later[10], later[600], later[192 + 150]) = (7, 0xff, 0xff);
+    (later[10], later[600], later[192 + 160]) = (7, 0xff, 0xff);
     let crc = crc32fast::hash(&later[..4092]);
     later[4092..].copy_from_slice(&crc.to_le_bytes());
     assert_eq!(Record::decode(&later, 0), Ok(sample()));

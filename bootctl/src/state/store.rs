@@ -339,7 +339,7 @@ pub fn as_started(record: &Record, handoff: &Handoff) -> Record {
 /// Returns whether the loss of the copy with `newest` would undo a decision, because `older` would
 /// then be the current record. *Pure.*
 ///
-/// A committed release must not be on trial again, the floor must not fall, and a decision of an
+/// A committed release must not be on trial again, no floor must fall, and a decision of an
 /// operator must not be lost. A try that is regained, or an update that must be repeated, does no
 /// harm.
 #[must_use]
@@ -356,5 +356,8 @@ pub fn hangs_on_one_copy(newest: &Record, older: Option<&Record>) -> bool {
             Status::Pending { .. } => false,
         }
     };
-    newest.default != older.default || newest.floor > older.floor || Slot::ALL.iter().any(is_undone)
+    newest.default != older.default
+        || newest.floor > older.floor
+        || newest.trust_floor > older.trust_floor
+        || Slot::ALL.iter().any(is_undone)
 }

@@ -224,6 +224,17 @@ fn the_bytes_of_a_link_are_as_documented() {
     assert_eq!(bytes[4092..], crc32fast::hash(&bytes[..4092]).to_le_bytes());
 }
 
+/// The corpus of the fuzzer has links that another program made, with other libraries.
+#[test]
+fn links_of_another_program_are_followed_and_have_the_same_bytes() {
+    let bytes = include_bytes!("../../fuzz/corpus/links/two");
+    let links = parse_links(bytes).unwrap();
+    let (blocks, ours) = three();
+    assert_eq!(links, ours);
+    let mut chain = TrustChain::new(blocks[0].clone());
+    assert_eq!(chain.follow(&links), Ok(2));
+}
+
 #[test]
 fn what_is_damaged_is_left_out_of_the_stored_links() {
     let (_, [first, second]) = three();

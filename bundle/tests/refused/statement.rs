@@ -66,7 +66,7 @@ fn unknown_flags_and_fields() {
         );
     }
     // Bits 16 to 31, and the bytes after the fields, belong to later minor versions.
-    for (at, byte) in [(38, 1), (39, 0x80), (288, 1), (511, 1)] {
+    for (at, byte) in [(38, 1), (39, 0x80), (328, 1), (511, 1)] {
         let with = |minor: u8| {
             signed(|statement| {
                 statement[34] = minor;

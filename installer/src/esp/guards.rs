@@ -164,14 +164,20 @@ fn read_seal(partition: &Window) -> Option<Seal> {
 }
 
 /// Checks that the guard `program` accepts the seal of `release`, as the boot image of a slot and as
-/// the recovery image, on a disk with these trust links. *Pure.* A medium has none.
+/// the recovery image, on a disk with these trust links and this trust floor. *Pure.* A medium has
+/// neither.
 ///
 /// # Errors
 /// [`GuardError`].
-pub fn check(program: &[u8], release: &Release, links: &[Link]) -> Result<(), GuardError> {
+pub fn check(
+    program: &[u8],
+    release: &Release,
+    links: &[Link],
+    trust_floor: u64,
+) -> Result<(), GuardError> {
     let what = format!("release {}", release.statement().version);
     let purposes = [Purpose::Release, Purpose::Recovery];
-    let chain = guard_chain(program, links)?;
+    let chain = guard_chain(program, links)?.with_floor(trust_floor);
     check_guard(&chain, &what, release.seal(), &purposes)
 }
 

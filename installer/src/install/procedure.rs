@@ -64,7 +64,7 @@ pub async fn install_announced<S: Source>(
     let record = first_record(request, &destination, &incoming)?;
     if let Some(guard) = incoming.guard_image().await.map_err(InstallError::Bundle)? {
         let release = incoming.release();
-        guards::check(&guard, release, release.links())?;
+        guards::check(&guard, release, release.links(), record.trust_floor)?;
     }
     let may_lose = may_lose(request);
     verify_bundle(&mut incoming, request, may_lose, events).await?;
@@ -143,9 +143,10 @@ async fn apply<S: Source>(
     let volume_id = guards::volume_id(disk.guid());
     let must_be_signed = request.vars.is_some_and(SecureBoot::is_on);
     let release = Arc::clone(incoming.release());
+    let trust_floor = RecordStore::open(&disk)?.read()?.trust_floor;
     let place_guard = |guard: &[u8]| {
         // A guard from a pipe is known only now.
-        guards::check(guard, &release, release.links()).map_err(io::Error::other)?;
+        guards::check(guard, &release, release.links(), trust_floor).map_err(io::Error::other)?;
         place_guard(&esp, volume_id, guard, must_be_signed)
     };
     let chain = TrustChain::from(request.trust);

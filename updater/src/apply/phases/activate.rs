@@ -12,8 +12,8 @@ use crate::slot::stored_metadata;
 use bootctl::device::BlockDevice;
 use bootctl::transition::{self, Trial, TrustEpochs};
 use bootctl::{links, reconcile};
-use record::Record;
 use record::event::Kind;
+use record::{Record, SlotState};
 use seal::SEAL_LEN;
 use std::io;
 use std::time::Duration;
@@ -159,7 +159,15 @@ impl Operation<'_> {
                     };
                     transition::activate(record, target, trial)
                 }
-                Intent::Repair => transition::end_repair(record, target),
+                Intent::Repair => {
+                    // The seal is that of the bundle that repairs the slot.
+                    let state = SlotState {
+                        trust_epoch: epochs.target,
+                        ..*record.slot(target.slot())
+                    };
+                    let resealed = record.with_slot(target.slot(), state);
+                    transition::end_repair(&resealed, target)
+                }
             };
             Ok::<_, ApplyError>(activated.map_err(Refusal::from)?)
         };

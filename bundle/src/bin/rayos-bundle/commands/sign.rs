@@ -2,7 +2,9 @@
 
 use crate::args::{Attach, DigestArgs, InspectionArgs, Keygen, Sign};
 use crate::commands::bundles::load_keys;
-use crate::files::{is_dash, name_of, open_input, open_to_sign, write_new, write_output};
+use crate::files::{
+    is_dash, name_of, open_input, open_stdout, open_to_sign, write_new, write_output,
+};
 use crate::{output, passphrase};
 use anyhow::{Context as _, Result};
 use bundle::keys::{self, SecretKey};
@@ -148,6 +150,10 @@ fn warn_about_guard(path: &Path, file: &File, seal: &Seal) -> Result<()> {
 
 pub(crate) fn digest(args: &DigestArgs) -> Result<()> {
     refuse_input_as_output(&args.output, [args.bundle.as_path()])?;
+    if is_dash(&args.output) {
+        // Refuses a terminal before the bundle is read.
+        drop(open_stdout()?);
+    }
     if !is_dash(&args.bundle) {
         let file = File::open(&args.bundle).with_context(|| name_of(&args.bundle))?;
         inspect(&args.bundle, &file, &args.inspection)?;
