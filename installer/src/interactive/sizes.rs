@@ -71,7 +71,7 @@ pub fn set_size(
         return Ok(changed);
     }
     let size: Size = typed.parse()?;
-    if size.0 == 0 || size.0 % ALIGNMENT != 0 {
+    if size.0 == 0 || !size.0.is_multiple_of(ALIGNMENT) {
         return Err(format!("{size} is not a multiple of 1 MiB"));
     }
     let least = field.of(limits).unwrap_or(Size(16 * ALIGNMENT));

@@ -123,7 +123,7 @@ fn two_terminals_show_the_same_and_both_take_keys() {
 fn without_a_verb_a_terminal_gets_questions() {
     let mut pty = Pty::new();
     let child = pty.start(&mut Command::new(env!("CARGO_BIN_EXE_rayos-installer")));
-    pty.expect("start it with --bundle");
+    pty.expect("This program plans an installation of RayOS.");
     pty.send(b"\x03");
     assert!(child.wait_with_output().expect("end").status.success());
 }
