@@ -168,6 +168,10 @@ fn a_blank_disk_is_installed_by_lines_and_its_answers_file_is_saved() {
     );
     assert!(printed.contains("That is not 7788."), "{printed}");
     assert!(again.status.success());
+    let renewed = with_lines(&mut machine.program(), "1\n1\n3\n7788\nq\n");
+    let printed = text(&renewed.stdout);
+    assert!(renewed.status.success(), "{printed}");
+    assert!(printed.contains("RayOS 2.0.1 is in slot B."), "{printed}");
     let repaired = with_lines(&mut machine.program(), "1\n1\n2\n7788\nq\n");
     let printed = text(&repaired.stdout);
     assert!(
