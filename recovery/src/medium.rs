@@ -101,6 +101,12 @@ impl Medium {
         }
     }
 
+    /// Returns the path of its answers file, which need not exist. *Pure.*
+    #[must_use]
+    pub fn answers_path(&self) -> PathBuf {
+        self.root.join(MEDIA_DIR).join(ANSWERS_NAME)
+    }
+
     /// Returns the fingerprint of this medium with `bundle`. *Reads* its answers file and the seal
     /// of the bundle.
     ///

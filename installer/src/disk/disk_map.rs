@@ -300,9 +300,13 @@ fn probe(device: &dyn BlockDevice, start: u64) -> Option<FileSystem> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    reason = "test code may panic"
+)]
 mod tests {
-    #![allow(clippy::indexing_slicing, clippy::expect_used, reason = "tests")]
-
     use super::*;
     use bootctl::device::MemDevice;
     use fixtures::partition_table::{Partition, table};

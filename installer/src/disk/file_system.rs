@@ -122,6 +122,12 @@ pub fn shown(label: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    reason = "test code may panic"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::{any, prop_assert, proptest};

@@ -40,6 +40,7 @@ pub fn plan_text(report: &PlanReport, facts: &[DiskFacts]) -> String {
         }
         _ => line(&mut text, "No disk is chosen; the table has the reasons."),
     }
+    line(&mut text, "");
     if let Some(hash) = &report.hash {
         line(&mut text, &format!("Plan hash: {hash}"));
     }
@@ -83,7 +84,6 @@ fn drawing(text: &mut String, title: &str, map: &DiskMap) {
     for row in bar(map, WIDTH).into_iter().chain(list(map)) {
         line(text, &row);
     }
-    line(text, "");
 }
 
 fn line(text: &mut String, line: &str) {

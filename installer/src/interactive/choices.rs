@@ -203,7 +203,11 @@ const fn confirm(task: Task) -> Screen {
 }
 
 fn no_bundle(state: &State) -> Option<String> {
-    let reason = "there is no bundle: start this program with --bundle";
+    let reason = if state.session.is_sample {
+        "this is a sample machine"
+    } else {
+        "there is no bundle: start this program with --bundle"
+    };
     state.session.release.is_none().then(|| reason.to_owned())
 }
 

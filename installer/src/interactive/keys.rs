@@ -35,7 +35,7 @@ pub struct KeyDecoder {
 impl KeyDecoder {
     /// Returns the keys that `bytes` complete. *Pure.*
     pub fn decode(&mut self, bytes: &[u8]) -> Vec<Key> {
-        bytes.iter().filter_map(|byte| self.byte(*byte)).collect()
+        bytes.iter().flat_map(|byte| self.byte(*byte)).collect()
     }
 
     /// Reports whether a sequence is not complete: the caller waits for a tenth of a second, then
@@ -52,21 +52,31 @@ impl KeyDecoder {
         is_escape.then_some(Key::Escape)
     }
 
-    fn byte(&mut self, byte: u8) -> Option<Key> {
-        if !self.is_pending() {
-            if byte == 0x1b {
-                self.sequence.push(byte);
-                return None;
-            }
-            return plain(byte);
+    fn byte(&mut self, byte: u8) -> Vec<Key> {
+        let is_control = byte < 0x20 || byte == 0x7f;
+        if is_control && self.is_pending() {
+            // No sequence contains a control character: the one before it ends here.
+            let before = self.flush();
+            return before.into_iter().chain(self.byte(byte)).collect();
         }
-        // A second escape character: the first one was the key.
-        if byte == 0x1b && self.sequence.len() == 1 {
-            return Some(Key::Escape);
+        if byte == 0x1b || self.is_pending() {
+            self.sequence.push(byte);
+            return self.sequence_key().into_iter().collect();
         }
-        self.sequence.push(byte);
-        let is_introducer = self.sequence.len() == 2 && matches!(byte, b'[' | b'O');
-        let is_end = !is_introducer && (0x40..=0x7e).contains(&byte);
+        plain(byte).into_iter().collect()
+    }
+
+    /// Returns the key of the sequence if it is complete and known.
+    fn sequence_key(&mut self) -> Option<Key> {
+        let [_, introducer, rest @ ..] = &self.sequence[..] else {
+            return None;
+        };
+        if !matches!(introducer, b'[' | b'O') {
+            self.sequence.clear();
+            return None;
+        }
+        let last = *rest.last()?;
+        let is_end = (0x40..=0x7e).contains(&last);
         if !is_end && self.sequence.len() < MAX_SEQUENCE {
             return None;
         }
@@ -119,6 +129,12 @@ mod tests {
         assert_eq!(decoder.decode(b"B"), [Key::Down]);
         assert_eq!(decoder.decode(b"\x1b"), []);
         assert_eq!(decoder.flush(), Some(Key::Escape));
+        assert_eq!(
+            decoder.decode(b"\x1b\r\x1b\x1b"),
+            [Key::Escape, Key::Enter, Key::Escape]
+        );
+        assert_eq!(decoder.flush(), Some(Key::Escape));
+        assert_eq!(decoder.decode(b"\x1bx\x1b[1\x03"), [Key::Interrupt]);
         assert!(!decoder.is_pending());
     }
 

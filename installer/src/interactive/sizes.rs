@@ -119,7 +119,7 @@ mod tests {
         assert!(
             set(Field::Boot, "much")
                 .expect_err("text")
-                .contains("whole number")
+                .contains("expected K, M, G or T")
         );
         assert_eq!(
             set(Field::Data, "20G").map(|it| it.data),

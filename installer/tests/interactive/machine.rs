@@ -15,7 +15,7 @@ use installer::interactive::session::{Needs, Session};
 use installer::interactive::view::view;
 use record::Guid;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const MIB: u64 = 1 << 20;
 
@@ -91,6 +91,11 @@ fn rayos() -> DiskFacts {
 
 /// Returns the disks of the machine.
 pub(crate) fn disks() -> Vec<DiskFacts> {
+    static DISKS: OnceLock<Vec<DiskFacts>> = OnceLock::new();
+    DISKS.get_or_init(make_disks).clone()
+}
+
+fn make_disks() -> Vec<DiskFacts> {
     let blank = MemDevice::new(1024 * MIB as usize, 512);
     let blank = Arc::new(blank) as Arc<dyn BlockDevice>;
     let fast = disk("nvme0n1", 1024 * MIB, "Sample NVMe", "S5GXNX0T123456");

@@ -123,7 +123,7 @@ fn two_terminals_show_the_same_and_both_take_keys() {
 fn without_a_verb_a_terminal_gets_questions() {
     let mut pty = Pty::new();
     let child = pty.start(&mut Command::new(env!("CARGO_BIN_EXE_rayos-installer")));
-    pty.expect("start it with --bundle");
+    pty.expect("This program plans an installation of RayOS.");
     pty.send(b"\x03");
     assert!(child.wait_with_output().expect("end").status.success());
 }
@@ -168,6 +168,10 @@ fn a_blank_disk_is_installed_by_lines_and_its_answers_file_is_saved() {
     );
     assert!(printed.contains("That is not 7788."), "{printed}");
     assert!(again.status.success());
+    let renewed = with_lines(&mut machine.program(), "1\n1\n3\n7788\nq\n");
+    let printed = text(&renewed.stdout);
+    assert!(renewed.status.success(), "{printed}");
+    assert!(printed.contains("RayOS 2.0.1 is in slot B."), "{printed}");
     let repaired = with_lines(&mut machine.program(), "1\n1\n2\n7788\nq\n");
     let printed = text(&repaired.stdout);
     assert!(

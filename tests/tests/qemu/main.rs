@@ -20,6 +20,7 @@ mod media;
 mod medium;
 mod network;
 mod power_cuts;
+mod questions;
 mod recorded_writes;
 mod recovery;
 mod refuse;

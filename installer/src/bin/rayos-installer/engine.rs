@@ -11,7 +11,6 @@ use cli::ExitStatus;
 use installer::disk::disks::Roots;
 use installer::esp::guards::{Guard, missing_copies};
 use installer::host::{block_on, jobs, random_guid};
-use installer::install::InstallError;
 use installer::install::answers::Answers;
 use installer::install::unattended::{self, Environment, UnattendedError};
 use installer::interactive::model::{Harm, Outcome, WriteOrder};
@@ -24,7 +23,7 @@ use std::sync::Arc;
 use updater::events::EventSink;
 use updater::guard_keys::machine_chain;
 use updater::source::{AnySource, HttpOptions, Location, Retries};
-use updater::{Incoming, Options, Report, TargetMachine};
+use updater::{ApplyFailure, Incoming, Options, Report, TargetMachine};
 
 /// A release that can be installed.
 pub(crate) struct Engine {
@@ -213,22 +212,18 @@ fn activated(report: Report) -> Outcome {
 }
 
 fn harm(order: &WriteOrder, error: &anyhow::Error, status: ExitStatus) -> Harm {
+    let install = || match error.downcast_ref::<UnattendedError>() {
+        Some(UnattendedError::Install(error)) => !error.disk_is_unchanged(),
+        _ => false,
+    };
+    let is_emptied = || {
+        let failure = error.downcast_ref::<ApplyFailure>();
+        failure.is_some_and(|failure| failure.disarmed.is_some())
+    };
     match order {
-        WriteOrder::Install(_) => match error.downcast_ref::<UnattendedError>() {
-            Some(UnattendedError::Install(error)) => install_harm(error),
-            _ => Harm::Unchanged,
-        },
-        WriteOrder::Renew(_) if status == ExitStatus::SlotEmptied => Harm::SlotEmptied,
-        WriteOrder::Renew(_) => Harm::Unchanged,
+        WriteOrder::Install(_) if install() => Harm::Changed,
+        WriteOrder::Renew(_) if is_emptied() => Harm::SlotEmptied,
         WriteOrder::RepairGuard(_) if status == ExitStatus::Failed => Harm::Changed,
-        WriteOrder::RepairGuard(_) => Harm::Unchanged,
-    }
-}
-
-const fn install_harm(error: &InstallError) -> Harm {
-    if error.disk_is_unchanged() {
-        Harm::Unchanged
-    } else {
-        Harm::Changed
+        _ => Harm::Unchanged,
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct Cli {
     /// Mount point for the medium
     #[arg(long, default_value = "/run/media", value_name = "DIR")]
     pub(crate) mount: PathBuf,
+    /// Without unattended answers: also ask on this terminal
+    #[arg(long, value_name = "FILE")]
+    pub(crate) screen: Option<PathBuf>,
     /// Boot the system that is installed on the disk, although the medium is present
     #[arg(long)]
     pub(crate) start_installed: bool,

@@ -1,4 +1,4 @@
-//! Started from a medium: installs, boots what is installed, or lists the disks.
+//! Started from a medium: installs, boots what is installed, or asks the operator.
 
 use crate::args::Cli;
 use crate::installed;
@@ -6,7 +6,6 @@ use crate::output::{emit, say};
 use anyhow::{Context as _, Result, bail};
 use bootctl::efivars::Efivarfs;
 use bootctl::system::System;
-use cli::quantity::bytes;
 use installer::disk::choose::Candidate;
 use installer::disk::disks::{self, Roots};
 use installer::host::{block_on, jobs, random_guid, restart};
@@ -16,10 +15,16 @@ use installer::progress_markers::ProgressMarker;
 use recovery::boot_installed;
 use recovery::medium::Medium;
 use recovery::origin::Origin;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use updater::source::Location;
 use updater::terminal::{ProgressStyle, Terminal};
 
+/// Where the interactive installer leaves the path of the disk to start.
+const CHOSEN: &str = "/run/rayos-chosen";
+/// Where it saves the answers file: in memory, because the medium is read-only.
+const SAVED: &str = "/run/install.toml";
 /// Number of searches for the medium: the kernel may find a stick seconds after the firmware did.
 const SEARCHES: u32 = 100;
 /// Pause between two searches.
@@ -35,7 +40,7 @@ pub(crate) fn run(arguments: &Cli, vars: &Efivarfs) -> Result<()> {
     match started.medium.answers()? {
         answers if arguments.start_installed => started.boot_installed(&or_default(answers)?),
         Some(answers) if answers.unattended => started.install(&answers),
-        answers => started.list_disks(&or_default(answers)?),
+        answers => started.ask(answers),
     }
 }
 
@@ -147,27 +152,58 @@ impl Started<'_> {
         }
     }
 
-    fn list_disks(&self, answers: &Answers) -> Result<()> {
-        say("This is the RayOS installation medium. Nothing was changed. Disks of this machine:");
-        let candidates = self.assess_disks(answers)?;
-        for candidate in &candidates {
-            let disk = &candidate.disk;
-            let model = disk.model.as_deref().unwrap_or("unknown model");
-            say(&format!(
-                "  {} ({}, {model}, {})",
-                disk.path.display(),
-                disk.id(),
-                bytes(disk.size)
-            ));
-            for problem in &candidate.problems {
-                say(&format!("      {problem}"));
-            }
+    /// Lets the operator choose, with the interactive installer; then boots what was chosen.
+    fn ask(&self, answers: Option<Answers>) -> Result<()> {
+        let system = System::load(&self.arguments.system)?;
+        let chosen = Path::new(CHOSEN);
+        remove_if_there(chosen)?;
+        let mut installer = Command::new("rayos-installer");
+        installer
+            .arg("interactive")
+            .arg("--trust")
+            .arg(&self.arguments.trust);
+        installer
+            .arg("--compatible")
+            .arg(system.compatible().to_string());
+        installer.arg("--medium-disk").arg(&self.medium.disk);
+        installer
+            .arg("--chosen")
+            .arg(chosen)
+            .arg("--save")
+            .arg(SAVED);
+        if let Some(screen) = &self.arguments.screen {
+            installer.arg("--console").arg(screen);
         }
-        if boot_installed::only_installation(&candidates).is_some() {
-            say("To boot the installed system: rayos-recovery --start-installed");
+        let named = answers.as_ref().and_then(|it| it.bundle.clone());
+        if answers.is_some() {
+            installer.arg("--answers").arg(self.medium.answers_path());
         }
-        say("To install without questions, add install.toml with `unattended = true` next to the");
-        say("bundle. With `beside = true` in it, a system that is already on the disk is kept.");
-        Ok(())
+        match self.medium.bundle(named.as_deref()) {
+            Ok(bundle) => drop(installer.arg("--bundle").arg(bundle)),
+            Err(error) => say(&format!("{error}: only a plan is possible.")),
+        }
+        let ended = installer.status().context("rayos-installer")?;
+        if !ended.success() {
+            bail!("rayos-installer: {ended}");
+        }
+        let Ok(path) = std::fs::read_to_string(chosen) else {
+            return Ok(());
+        };
+        let answers = or_default(answers)?;
+        let candidates = self.assess_disks(&answers)?;
+        let disk = candidates
+            .iter()
+            .find(|it| it.disk.path == Path::new(&path));
+        let disk = disk.with_context(|| format!("{path}: the disk is gone"))?;
+        self.boot(disk, &answers, Then::Reboot)
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| path.display().to_string())
+        }
+        _ => Ok(()),
     }
 }
