@@ -6,54 +6,10 @@
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use tests::project::{files, has_extension, root};
+use tests::structure::allowed::PACKAGES;
 use tests::structure::code::lines_of_code;
 use tests::structure::drawing::{DOCUMENT, graph, inserted};
 use tests::structure::package::packages;
-
-/// Packages that each package may depend on, except for its tests (docs/architecture.md).
-const PACKAGES: &[(&str, &[&str])] = &[
-    ("cli", &[]),
-    ("seal", &[]),
-    ("bundle", &["cli", "seal"]),
-    ("record", &["seal"]),
-    ("guard", &["record", "seal"]),
-    ("bootctl", &["cli", "record", "seal"]),
-    ("updater", &["bootctl", "bundle", "cli", "record", "seal"]),
-    (
-        "installer",
-        &["bootctl", "bundle", "cli", "record", "seal", "updater"],
-    ),
-    (
-        "recovery",
-        &[
-            "bootctl",
-            "bundle",
-            "cli",
-            "installer",
-            "record",
-            "seal",
-            "updater",
-        ],
-    ),
-    ("kit", &["cli"]),
-    ("fixtures", &[]),
-    ("qemu", &[]),
-    (
-        "tests",
-        &[
-            "bootctl",
-            "bundle",
-            "cli",
-            "fixtures",
-            "guard",
-            "installer",
-            "qemu",
-            "record",
-            "seal",
-            "updater",
-        ],
-    ),
-];
 
 /// A crate, and for each of its folders those that it may import from.
 type CrateRooms = (

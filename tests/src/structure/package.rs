@@ -133,6 +133,7 @@ const OURS: [&str; 13] = [
     "updater",
     "installer",
     "recovery",
+    "kit",
     "fixtures",
     "qemu",
     "tests",
