@@ -78,6 +78,8 @@ pub struct Release {
     /// Time of all files, in seconds since 1970.
     #[serde(default)]
     pub created: u64,
+    /// zstd level, 1 to 19; default: that of the program that makes the bundle.
+    pub level: Option<u8>,
 }
 
 /// The root file system: exactly one of both.

@@ -263,6 +263,9 @@ fn recipe_text(config: &Config, parts: &Path) -> String {
     if let Some(notes) = &release.notes {
         text.push_str(&format!("notes = {}\n", quoted(notes)));
     }
+    if let Some(level) = release.level {
+        text.push_str(&format!("\n[compression]\nlevel = {level}\n"));
+    }
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = match &config.root.image {
         Some(image) => absolute(image),
@@ -434,13 +437,14 @@ mod tests {
 
     #[test]
     fn texts_are_quoted_in_the_recipe() {
-        let text = "[release]\nversion = \"1\"\nrollback_index = 3\ncompatible = \"a\\\"b\"\nnotes = \"n\\nm\"\n\
+        let text = "[release]\nversion = \"1\"\nrollback_index = 3\ncompatible = \"a\\\"b\"\nnotes = \"n\\nm\"\nlevel = 3\n\
                     [root]\nimage = \"/r.img\"\n[boot]\nkernel = \"k\"\ninitramfs = \"i\"\n";
         let config = Config::parse(text, Path::new("rayos.toml")).unwrap();
         let recipe: toml::Table = recipe_text(&config, Path::new("p")).parse().unwrap();
         let release = recipe["release"].as_table().unwrap();
         assert_eq!(release["compatible"][0].as_str(), Some("a\"b"));
         assert_eq!(release["notes"].as_str(), Some("n\nm"));
+        assert_eq!(recipe["compression"]["level"].as_integer(), Some(3));
         assert_eq!(recipe["image"][1]["path"].as_str(), Some("/r.img"));
     }
 }

@@ -6,9 +6,10 @@
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
 use tests::project::{files, has_extension, root};
+use tests::structure::allowed::PACKAGES;
 use tests::structure::code::lines_of_code;
 use tests::structure::drawing::{DOCUMENT, graph, inserted};
-use tests::structure::package::{PACKAGES, packages};
+use tests::structure::package::packages;
 
 /// A crate, and for each of its folders those that it may import from.
 type CrateRooms = (

@@ -6,12 +6,14 @@
 //!
 //! | module | content |
 //! | --- | --- |
+//! | `allowed` | the packages that each package may depend on |
 //! | `code` | a source without comments, texts and test modules; its number of lines of code |
 //! | `drawing` | the module graph as text, in docs/architecture.md |
 //! | `graph` | imports between modules and between rooms, circles |
 //! | `imports` | the paths in a source |
 //! | `package` | the packages, their dependencies, their module trees |
 
+pub mod allowed;
 pub mod code;
 pub mod drawing;
 pub mod graph;

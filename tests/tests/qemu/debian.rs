@@ -16,8 +16,9 @@ const DISK_LEN: u64 = 6 << 30;
 /// Maximum duration of one boot of systemd under translation, on a busy host.
 const BOOT_LIMIT: Duration = Duration::from_secs(420);
 /// Signs on the console that a boot or an installation failed.
-const LOST: [&str; 5] = [
+const LOST: [&str; 6] = [
     "Kernel panic",
+    "RAYOS_BOOTCTL:HEALTH_FAILED",
     "RAYOS_INSTALLER:FAILED",
     "rayos-guard: nothing can be started",
     "rayos-root: restarting",
