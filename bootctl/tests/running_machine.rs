@@ -4,112 +4,27 @@
 #[allow(dead_code, reason = "shared")]
 mod fixture;
 
-use bootctl::device::{Access, BlockDevice as _, FileDevice, SectorSize};
+use bootctl::device::BlockDevice as _;
 use bootctl::disk::Disk;
-use bootctl::efivars::{EfiVars as _, MemVars, VarName, Variable};
+use bootctl::efivars::{VarName, Variable};
 use bootctl::evidence::{self, EvidenceError};
-use bootctl::machine::{Machine, MachineError, UNCHECKED};
+use bootctl::machine::{Machine, UNCHECKED};
 use bootctl::store::{RecordStore, StoreError};
-use bootctl::sysfs::{BlockDevices, FindError};
+use bootctl::sysfs::FindError;
 use bootctl::transition::{Refusal, TargetSlot};
 use ed25519_dalek::{Signer as _, SigningKey};
+use fixture::host::Host;
 use record::event::{Event, Kind};
 use record::{
     COPY_OFFSETS, Choice, Guid, Handoff, Pair, REBUILT_TRIES, RECORD_LEN, Reason, Record, Slot,
-    SlotState, Status, VENDOR, Why, rebuild,
+    SlotState, Status, VENDOR, WATCHDOG_VARIABLE, Why, rebuild,
 };
 use seal::{
     ImageDigest, KeyId, Role, SEAL_LEN, Seal, Statement, Text64, Trust, TrustChain, TrustedKey,
     VerifyError,
 };
 use sha2::{Digest as _, Sha256};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-
-/// Folders that look like `/sys` and `/dev`, with disks `sda` and `loop0` in them.
-struct Host {
-    dir: tempfile::TempDir,
-}
-
-impl Host {
-    fn new() -> Self {
-        let host = Self {
-            dir: tempfile::tempdir().unwrap(),
-        };
-        std::fs::create_dir(host.path("dev")).unwrap();
-        host.add_disk("sda", &fixture::image());
-        std::fs::create_dir_all(host.path("sys/block/sdb")).unwrap();
-        std::fs::write(host.path("sys/block/sdb/size"), "0\n").unwrap();
-        host
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path)
-    }
-
-    fn add_disk(&self, name: &str, image: &[u8]) {
-        std::fs::write(self.path("dev").join(name), image).unwrap();
-        let block = self.path("sys/block").join(name);
-        std::fs::create_dir_all(&block).unwrap();
-        std::fs::write(block.join("size"), format!("{}\n", image.len() / 512)).unwrap();
-        std::fs::write(
-            block.join("uevent"),
-            format!("DEVNAME={name}\nDEVTYPE=disk\n"),
-        )
-        .unwrap();
-    }
-
-    /// Lets the kernel show the partition `number` of `sda`.
-    fn show_partition(&self, number: u32, first_lba: u64, sectors: u64) {
-        let name = format!("sda{number}");
-        let child = self.path("sys/block/sda").join(&name);
-        std::fs::create_dir_all(&child).unwrap();
-        for (file, value) in [
-            ("partition", u64::from(number)),
-            ("start", first_lba),
-            ("size", sectors),
-        ] {
-            std::fs::write(child.join(file), format!("{value}\n")).unwrap();
-        }
-        std::fs::write(
-            child.join("uevent"),
-            format!("DEVNAME={name}\nDEVTYPE=partition\nPARTN={number}\n"),
-        )
-        .unwrap();
-        std::fs::write(self.path("dev").join(name), "").unwrap();
-    }
-
-    fn devices(&self) -> BlockDevices {
-        BlockDevices::new(&self.path("sys"), &self.path("dev"))
-    }
-
-    fn disk(&self) -> Disk {
-        open(&self.path("dev/sda"))
-    }
-
-    fn machine(&self, handoff: &Handoff) -> Result<Machine, MachineError> {
-        let vars = MemVars::new();
-        let name = VarName {
-            name: Handoff::VARIABLE.to_owned(),
-            vendor: VENDOR,
-        };
-        vars.set(
-            &name,
-            &Variable {
-                attributes: 6,
-                data: handoff.encode().to_vec(),
-            },
-        )
-        .unwrap();
-        Machine::running(Box::new(vars), &self.devices(), Access::Write)
-    }
-}
-
-fn open(path: &Path) -> Disk {
-    let device = FileDevice::open(path, Access::Write, SectorSize::Detect).unwrap();
-    Disk::open(Arc::new(device)).unwrap()
-}
 
 /// Returns the handoff after the guard started slot B on trial.
 fn handoff(disk: &Disk) -> Handoff {
@@ -349,6 +264,29 @@ fn a_start_that_the_guard_could_not_count_is_not_a_commit() {
         panic!("expected a record")
     };
     assert_eq!(record.slot(Slot::B).status, Status::Good { budget_left: 8 });
+}
+
+#[test]
+fn a_machine_without_a_watchdog_is_reported() {
+    let host = Host::new();
+    let machine = running_b(&host, Status::Good { budget_left: 8 });
+    let name = VarName {
+        name: WATCHDOG_VARIABLE.to_owned(),
+        vendor: VENDOR,
+    };
+    let hang = |words: &String| words.ends_with("a release that hangs waits for a person");
+    for (attributes, armed, expected) in [(6, 0, 1), (6, 255, 0), (6, 1, 0), (7, 0, 0)] {
+        let data = vec![armed];
+        let value = Variable { attributes, data };
+        machine.vars.set(&name, &value).unwrap();
+        let found = machine
+            .status()
+            .warnings
+            .iter()
+            .filter(|words| hang(words))
+            .count();
+        assert_eq!(found, expected, "{attributes} {armed}");
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ use model::{Machine, does, start_all};
 use proptest::prelude::*;
 use record::event::{Kind, events};
 use record::{
-    COPY_OFFSETS, Choice, Copies, Decision, Pair, REBUILT_TRIES, RECORD_LEN, RING_LEN, RING_OFFSET,
-    Reason, Record, Release, Request, Slot, Status, Tried, decide,
+    COPY_OFFSETS, Choice, Copies, Decision, Pair, PartitionName, REBUILT_TRIES, RECORD_LEN,
+    RING_LEN, RING_OFFSET, Reason, Record, Release, Request, Slot, Status, Tried, decide,
 };
 
 const A: Choice = Choice::Slot(Slot::A);
@@ -313,6 +313,15 @@ fn a_signature_refused_by_a_foreign_guard_does_not_count_against_a_slot() {
         // Slot A commits each time.
         record.slots[0].status = GOOD;
         disk.put_record(&record);
+    }
+}
+
+#[test]
+fn one_more_partition_with_a_type_of_ours_changes_nothing() {
+    for name in PartitionName::ALL {
+        let disk = installed(512, GOOD, TRIAL);
+        let mut machine = Machine::with(model::with_entry(disk, name.type_guid()));
+        assert_eq!(machine.run(Request::Plain), Outcome::TookOver(B), "{name}");
     }
 }
 

@@ -21,7 +21,7 @@
 //! | `seq` | [`MAX_SEQ`] |
 //! | `slot` | [`Slot`] and [`Choice`] |
 //! | `slot_state` | [`SlotState`]: the part of the record about one slot |
-//! | `variables` | GUIDs in EFI variables |
+//! | `variables` | GUIDs in EFI variables, and the variable about watchdogs |
 //!
 //! Layout of the `rayos-state` partition (1 MiB, without a file system):
 //!
@@ -80,4 +80,6 @@ pub use seal::Text64;
 pub use seq::MAX_SEQ;
 pub use slot::{Choice, Slot};
 pub use slot_state::{GOOD_BUDGET, Release, SlotState, Status, TRIAL_TRIES};
-pub use variables::{EFI_GLOBAL, ENTRY_TAG, LOADER_INTERFACE, VENDOR};
+pub use variables::{
+    EFI_GLOBAL, ENTRY_TAG, LOADER_INTERFACE, VENDOR, WATCHDOG_NOT_WANTED, WATCHDOG_VARIABLE,
+};

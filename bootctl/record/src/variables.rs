@@ -4,6 +4,11 @@ use crate::guid::Guid;
 
 /// Vendor GUID of our own EFI variables.
 pub const VENDOR: Guid = Guid::from_fields(0xb269_79f1, 0x9f36, 0x4d93, 0x800d_db99_4868_7231);
+/// Name of the variable by which the guard reports the hardware watchdogs that it armed for a slot:
+/// one byte, their number, or [`WATCHDOG_NOT_WANTED`]. It has the attributes of the handoff.
+pub const WATCHDOG_VARIABLE: &str = "RayosWatchdog";
+/// The release does not declare that it feeds a hardware watchdog, so none was armed.
+pub const WATCHDOG_NOT_WANTED: u8 = 0xff;
 /// Vendor GUID of `BootOrder`, `Boot####` and the other variables of the specification
 /// (`EFI_GLOBAL_VARIABLE`, UEFI 2.10, 3.3).
 pub const EFI_GLOBAL: Guid = Guid::from_fields(0x8be4_df61, 0x93ca, 0x11d2, 0xaa0d_00e0_9803_2b8c);

@@ -1,7 +1,6 @@
-//! The variables of the firmware that decide what it starts.
+//! The variables of the firmware that decide what it starts, and changes of them.
 
-use crate::boot::entry::LoadOption;
-use crate::boot::reconcile::Action;
+use crate::boot::entry::{LoadOption, label_and_file};
 use crate::firmware::efivars::{EFI_GLOBAL, EfiVars, VarError, VarName};
 use record::{Choice, Guid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,6 +137,89 @@ impl BootVars {
         let words = |(name, error): (&String, &VarError)| format!("{name}: {error}");
         let all: Vec<String> = self.unreadable.iter().map(words).collect();
         (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// One change of one variable: atomic in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write `Boot####`.
+    PutEntry {
+        /// Its number.
+        number: u16,
+        /// What it starts.
+        choice: Choice,
+        /// The variable's data.
+        data: Vec<u8>,
+    },
+    /// Remove `Boot####`: a second entry of ours for the same choice, or one of an installation
+    /// that no longer exists.
+    DeleteEntry {
+        /// Its number.
+        number: u16,
+        /// What it started.
+        choice: Choice,
+    },
+    /// Remove an entry of ours whose number is not written in capitals: firmware may not start it.
+    DeleteMisspelled {
+        /// Name of the variable.
+        name: String,
+        /// What it started.
+        choice: Choice,
+    },
+    /// Write `BootOrder`.
+    SetOrder(Vec<u16>),
+    /// Write `BootNext`, for a release on trial.
+    SetNext {
+        /// Number of the entry.
+        number: u16,
+        /// What it starts.
+        choice: Choice,
+    },
+    /// Remove `BootNext`, which names an entry of ours although no trial is pending.
+    DeleteNext,
+}
+
+impl Action {
+    /// Returns the name of the variable that changes. *Pure.*
+    #[must_use]
+    pub fn variable(&self) -> String {
+        match self {
+            Self::PutEntry { number, .. } | Self::DeleteEntry { number, .. } => {
+                format!("Boot{number:04X}")
+            }
+            Self::DeleteMisspelled { name, .. } => name.clone(),
+            Self::SetOrder(_) => "BootOrder".to_owned(),
+            Self::SetNext { .. } | Self::DeleteNext => "BootNext".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PutEntry { number, choice, .. } => {
+                write!(f, "write Boot{number:04X}, {}", label_and_file(*choice).0)
+            }
+            Self::DeleteEntry { choice, .. } | Self::DeleteMisspelled { choice, .. } => {
+                let (name, label) = (self.variable(), label_and_file(*choice).0);
+                write!(f, "remove {name}, a stale entry for {label}")
+            }
+            Self::SetOrder(order) => {
+                f.write_str("write BootOrder:")?;
+                order
+                    .iter()
+                    .try_for_each(|number| write!(f, " {number:04X}"))
+            }
+            Self::SetNext { number, choice } => {
+                write!(
+                    f,
+                    "write BootNext: {number:04X}, {}",
+                    label_and_file(*choice).0
+                )
+            }
+            Self::DeleteNext => f.write_str("remove BootNext"),
+        }
     }
 }
 

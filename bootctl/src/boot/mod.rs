@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | `boot_vars` | [`reconcile::BootVars`]: the variables that decide what the firmware starts |
+//! | `boot_vars` | [`reconcile::BootVars`] and [`reconcile::Action`]: the variables that decide what the firmware starts |
 //! | [`entry`] | `EFI_LOAD_OPTION`: the bytes of a boot entry |
 //! | [`evidence`] | the sealed releases from which a lost boot record is rebuilt |
 //! | [`failure_report`] | why a release failed, from the record and the event ring |

@@ -6,13 +6,13 @@
 //! here can fail an update or a commit: the guard needs no entry, so a problem with the firmware is
 //! a [`Warning`].
 
-use crate::boot::entry::{LoadOption, label_and_file};
+use crate::boot::entry::LoadOption;
 use crate::firmware::efivars::{EfiVars, PERSISTENT, VarError, VarName, Variable};
 use record::gpt::Partition;
 use record::{Choice, Guid, Record, Slot, SlotState, Status};
 use std::collections::BTreeSet;
 
-pub use super::boot_vars::BootVars;
+pub use super::boot_vars::{Action, BootVars};
 
 /// Maximum number of changes in one automatic run, and in a run for a person beyond one for each
 /// entry that there is. More of them mean that the firmware undoes them.
@@ -32,89 +32,6 @@ pub struct Facts {
     /// PARTUUIDs of EFI system partitions that no longer exist, such as that of the previous
     /// installation. Our entries for them are removed.
     pub retired: Vec<Guid>,
-}
-
-/// One change of one variable: atomic in effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write `Boot####`.
-    PutEntry {
-        /// Its number.
-        number: u16,
-        /// What it starts.
-        choice: Choice,
-        /// The variable's data.
-        data: Vec<u8>,
-    },
-    /// Remove `Boot####`: a second entry of ours for the same choice, or one of an installation
-    /// that no longer exists.
-    DeleteEntry {
-        /// Its number.
-        number: u16,
-        /// What it started.
-        choice: Choice,
-    },
-    /// Remove an entry of ours whose number is not written in capitals: firmware may not start it.
-    DeleteMisspelled {
-        /// Name of the variable.
-        name: String,
-        /// What it started.
-        choice: Choice,
-    },
-    /// Write `BootOrder`.
-    SetOrder(Vec<u16>),
-    /// Write `BootNext`, for a release on trial.
-    SetNext {
-        /// Number of the entry.
-        number: u16,
-        /// What it starts.
-        choice: Choice,
-    },
-    /// Remove `BootNext`, which names an entry of ours although no trial is pending.
-    DeleteNext,
-}
-
-impl Action {
-    /// Returns the name of the variable that changes. *Pure.*
-    #[must_use]
-    pub fn variable(&self) -> String {
-        match self {
-            Self::PutEntry { number, .. } | Self::DeleteEntry { number, .. } => {
-                format!("Boot{number:04X}")
-            }
-            Self::DeleteMisspelled { name, .. } => name.clone(),
-            Self::SetOrder(_) => "BootOrder".to_owned(),
-            Self::SetNext { .. } | Self::DeleteNext => "BootNext".to_owned(),
-        }
-    }
-}
-
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::PutEntry { number, choice, .. } => {
-                write!(f, "write Boot{number:04X}, {}", label_and_file(*choice).0)
-            }
-            Self::DeleteEntry { choice, .. } | Self::DeleteMisspelled { choice, .. } => {
-                let (name, label) = (self.variable(), label_and_file(*choice).0);
-                write!(f, "remove {name}, a stale entry for {label}")
-            }
-            Self::SetOrder(order) => {
-                f.write_str("write BootOrder:")?;
-                order
-                    .iter()
-                    .try_for_each(|number| write!(f, " {number:04X}"))
-            }
-            Self::SetNext { number, choice } => {
-                write!(
-                    f,
-                    "write BootNext: {number:04X}, {}",
-                    label_and_file(*choice).0
-                )
-            }
-            Self::DeleteNext => f.write_str("remove BootNext"),
-        }
-    }
 }
 
 /// Returns the next change that is due, or none. *Pure.*

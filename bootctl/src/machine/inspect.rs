@@ -6,9 +6,10 @@ use crate::boot::reconcile::{self, BootVars, MAX_ACTIONS, Warning};
 use crate::boot::status::MachineStatus;
 use crate::boot::watch::{self, WATCH_FILE};
 use crate::disk::TableRepair;
+use crate::firmware::efivars::VarName;
 use crate::firmware::secure_boot::{SecureBoot, partition_is_signed};
 use record::event::{Event, Kind};
-use record::{Choice, Pair, PartitionName, Record, Slot};
+use record::{Choice, Handoff, Pair, PartitionName, Record, Slot, VENDOR, WATCHDOG_VARIABLE};
 use std::path::Path;
 
 impl Machine {
@@ -25,6 +26,7 @@ impl Machine {
         let secure_boot = or_warn.take(secure_boot).flatten();
         warnings.extend(self.damage());
         warnings.extend(self.unverified_root());
+        warnings.extend(self.unwatched());
         if let Some(record) = &record {
             warnings.extend(unchecked(record, events.as_deref().unwrap_or_default()));
             warnings.extend(self.entries_due(record));
@@ -66,6 +68,25 @@ impl Machine {
             matches!(handoff.choice, Choice::Slot(_)) && handoff.verified_root.is_none();
         is_unverified.then(|| {
             "the running release has no root hash: a changed root file system is not noticed"
+                .to_owned()
+        })
+    }
+
+    /// Returns a warning if the running release feeds a hardware watchdog, but the guard found none
+    /// to arm.
+    fn unwatched(&self) -> Option<String> {
+        let Choice::Slot(_) = self.booted()? else {
+            return None;
+        };
+        let name = VarName {
+            name: WATCHDOG_VARIABLE.to_owned(),
+            vendor: VENDOR,
+        };
+        let found = self.vars.get(&name).ok()??;
+        let is_none = found.attributes == Handoff::ATTRIBUTES && found.data == [0];
+        is_none.then(|| {
+            "the guard knows no hardware watchdog of this machine: a release that hangs waits for \
+             a person"
                 .to_owned()
         })
     }

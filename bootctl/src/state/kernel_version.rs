@@ -1,4 +1,4 @@
-//! The versions of our kernels, by which a panic is told from one of another system.
+//! The versions of our kernels, which distinguish our panics from those of another system.
 #![deny(
     clippy::indexing_slicing,
     clippy::unwrap_used,

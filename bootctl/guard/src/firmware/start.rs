@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use guard::{Ended, Launch, Origin, watchdog};
-use record::{Choice, Handoff, LOADER_INTERFACE, VENDOR};
+use record::{Choice, Handoff, LOADER_INTERFACE, VENDOR, WATCHDOG_NOT_WANTED, WATCHDOG_VARIABLE};
 use uefi::boot::{self, LoadImageSource};
 use uefi::proto::device_path::{DevicePath, FfiDevicePath};
 use uefi::runtime::{self, VariableAttributes, VariableVendor};
@@ -50,11 +50,15 @@ pub(super) fn start(launch: &Launch, volume: Option<&Volume>) -> Ended {
     };
     set_watchdog(WATCHDOG_SECONDS);
     // A healthy release that does not feed it would be reset. Recovery waits for the operator.
-    if launch.image.statement.watchdog && launch.handoff.choice != Choice::Recovery {
-        each_bridge(|bridge| {
-            watchdog::arm(bridge);
-        });
-    }
+    let armed = if launch.image.statement.watchdog && launch.handoff.choice != Choice::Recovery {
+        let mut armed: usize = 0;
+        each_bridge(|bridge| armed = armed.saturating_add(watchdog::arm(bridge)));
+        u8::try_from(armed).unwrap_or(WATCHDOG_NOT_WANTED - 1)
+    } else {
+        WATCHDOG_NOT_WANTED
+    };
+    let name = CString16::try_from(WATCHDOG_VARIABLE).unwrap_or_default();
+    set(&name, &VariableVendor(Guid::from_bytes(VENDOR.0)), &[armed]);
     let status = boot::start_image(image).map_or_else(|error| error.status(), |()| Status::SUCCESS);
     each_bridge(|bridge| {
         watchdog::disarm(bridge);

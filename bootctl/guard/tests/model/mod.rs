@@ -151,6 +151,24 @@ pub(crate) mod does {
     }
 }
 
+/// Returns the disk with an entry of this type before all others of the first table.
+#[allow(dead_code, reason = "shared")]
+pub(crate) fn with_entry(mut disk: Disk, kind: record::Guid) -> Disk {
+    let array = &mut disk.bytes[1024..1024 + 128 * 128];
+    array.rotate_right(128);
+    array[..16].copy_from_slice(&kind.0);
+    array[16..32].fill(0x55);
+    array[32..40].copy_from_slice(&40_u64.to_le_bytes());
+    array[40..48].copy_from_slice(&50_u64.to_le_bytes());
+    let array_crc = crc32fast::hash(array);
+    let header = &mut disk.bytes[512..512 + 92];
+    header[88..].copy_from_slice(&array_crc.to_le_bytes());
+    header[16..20].fill(0);
+    let crc = crc32fast::hash(header);
+    header[16..20].copy_from_slice(&crc.to_le_bytes());
+    disk
+}
+
 /// The machine, and what the guard did.
 pub(crate) struct Machine {
     pub(crate) disks: Vec<SimDisk>,

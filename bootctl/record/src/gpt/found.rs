@@ -21,6 +21,20 @@ pub struct Found {
 }
 
 impl Found {
+    /// Returns our partitions in an array of entries. *Pure.* Of several with the same type it is
+    /// the one that is taken without a record.
+    ///
+    /// # Errors
+    /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] if each
+    /// partition with a type of ours is outside the usable range.
+    pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
+        let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
+        if crc32fast::hash(array) != header.array_crc {
+            return Err(GptError::Damaged);
+        }
+        Self::pick(header, array)
+    }
+
     /// Picks our partitions out of an array whose checksum was compared with that in `header`.
     /// Entries outside the usable range are passed over.
     ///
@@ -120,7 +134,6 @@ impl Found {
     reason = "a test fails by panicking"
 )]
 mod tests {
-    use super::super::Partitions;
     use super::*;
     use crate::{BOOT_A_TYPE, DATA_TYPE, ESP_TYPE, STATE_TYPE};
     use std::vec;
@@ -144,7 +157,7 @@ mod tests {
             other_lba: 10_032,
             usable: USABLE,
         };
-        Partitions::find(&header, &array)
+        Ok(Found::find(&header, &array)?.partitions)
     }
 
     fn esp(list: &[(Guid, u64, u64)]) -> Option<u32> {

@@ -1,7 +1,6 @@
 //! Our partitions in the entry array of a GPT (UEFI 2.10, 5.3.3).
 
-use super::found::Found;
-use super::header::{ENTRY_LEN, GptError, Header};
+use super::header::{ENTRY_LEN, GptError};
 use crate::guid::Guid;
 use crate::layout::PartitionName;
 use crate::slot::Slot;
@@ -77,20 +76,6 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Returns our partitions in an array of entries. *Pure.* Of several with the same type it is
-    /// the one that [`Found`] takes without a record.
-    ///
-    /// # Errors
-    /// [`GptError::Damaged`] if the array does not belong to `header`; [`GptError::Field`] if each
-    /// partition with a type of ours is outside the usable range.
-    pub fn find(header: &Header, array: &[u8]) -> Result<Self, GptError> {
-        let array = array.get(..header.array_len).ok_or(GptError::Damaged)?;
-        if crc32fast::hash(array) != header.array_crc {
-            return Err(GptError::Damaged);
-        }
-        Ok(Found::pick(header, array)?.partitions)
-    }
-
     /// Returns the boot partition of `slot`. *Pure.*
     #[must_use]
     pub const fn boot(&self, slot: Slot) -> Option<Partition> {

@@ -97,7 +97,7 @@ impl TableCopy {
     /// Returns our partitions in this copy. *Pure.*
     ///
     /// # Errors
-    /// As [`super::Partitions::find`].
+    /// As [`Found::find`].
     pub fn found(&self) -> Result<Found, GptError> {
         Found::pick(&self.header, &self.array)
     }

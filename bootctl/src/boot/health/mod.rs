@@ -16,5 +16,6 @@ mod restart;
 mod run;
 
 pub use checks::CheckFiles;
+pub use process::{NOT_YET, OUTPUT_MAX};
 pub use restart::{AfterFailure, Gate, after_failure};
-pub use run::{FailedCheck, NOT_YET, OUTPUT_MAX, Outcome, Plan, run};
+pub use run::{FailedCheck, Outcome, Plan, run};

@@ -1,7 +1,6 @@
 //! One run of a check: its process, its output, and its end.
 
 use super::cgroup::Cgroup;
-use super::run::{NOT_YET, OUTPUT_MAX};
 use rustix::process::{Pid, Signal};
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _};
@@ -10,6 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Exit code of a check that is not ready yet.
+pub const NOT_YET: i32 = 75;
+/// Number of bytes of a check's output that are kept: its last ones.
+pub const OUTPUT_MAX: usize = 3000;
 
 const POLL: Duration = Duration::from_millis(20);
 /// How long to wait for the end of a process that was killed.

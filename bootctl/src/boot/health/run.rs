@@ -6,15 +6,10 @@
 //! of a failed check goes into the event ring.
 
 use super::checks::{CheckFiles, file_name};
-use super::process::{Ended, run_once};
+use super::process::{Ended, NOT_YET, run_once};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Exit code of a check that is not ready yet.
-pub const NOT_YET: i32 = 75;
-/// Number of bytes of a check's output that are kept: its last ones.
-pub const OUTPUT_MAX: usize = 3000;
 
 /// How the checks are run.
 #[derive(Clone, Debug)]
@@ -146,6 +141,7 @@ fn run_until_ready(
 
 #[cfg(test)]
 mod tests {
+    use super::super::process::OUTPUT_MAX;
     use super::*;
     use rustix::process::{Pid, Signal};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
