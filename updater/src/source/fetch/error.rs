@@ -30,7 +30,7 @@ pub enum FetchError {
     TooSlow {
         /// Bytes that are still to be fetched.
         bytes: u64,
-        /// The time that they take, by the highest rate so far.
+        /// The time that they take, by the rate so far.
         needed: Duration,
         /// The time until the deadline.
         left: Duration,
