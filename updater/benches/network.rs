@@ -35,7 +35,7 @@ use updater::{Incoming, Options, Outcome, Report, TargetMachine};
 
 const MIB: u64 = 1 << 20;
 const ROOT_LEN: usize = 128 << 20;
-/// One stretch of this many bytes changes in each [`DISTANCE`].
+/// One segment of this many bytes changes in each [`DISTANCE`].
 const CHANGED: usize = 96 << 10;
 const DISTANCE: usize = 512 << 10;
 const JOBS: usize = 2;
@@ -60,7 +60,7 @@ fn noise(seed: u64, len: usize) -> impl Iterator<Item = u8> {
     .take(len)
 }
 
-/// Returns a root image; it differs between seeds in scattered stretches, as after an update of
+/// Returns a root image; it differs between seeds in scattered segments, as after an update of
 /// many packages.
 fn root(seed: u64) -> Vec<u8> {
     let mut root: Vec<u8> = noise(1, ROOT_LEN).collect();

@@ -18,7 +18,10 @@ pub enum FetchError {
         expected: u64,
     },
     /// The download took too long.
-    #[error("download: {fetched} bytes in {} s, and not complete: the deadline", deadline.as_secs())]
+    #[error(
+        "download: {fetched} bytes in {} s, and not complete: the deadline",
+        deadline.as_secs()
+    )]
     Deadline {
         /// Bytes that arrived.
         fetched: u64,
@@ -26,7 +29,11 @@ pub enum FetchError {
         deadline: Duration,
     },
     /// The rest of the download would take too long, so it is not begun.
-    #[error("download: {} bytes would take {} s, the deadline is in {} s", bytes, needed.as_secs(), left.as_secs())]
+    #[error(
+        "download: {bytes} bytes would take {} s, the deadline is in {} s",
+        needed.as_secs(),
+        left.as_secs()
+    )]
     TooSlow {
         /// Bytes that are still to be fetched.
         bytes: u64,
