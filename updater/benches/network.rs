@@ -35,10 +35,12 @@ use updater::{Incoming, Options, Outcome, Report, TargetMachine};
 
 const MIB: u64 = 1 << 20;
 const ROOT_LEN: usize = 128 << 20;
-/// One stretch of this many bytes changes in each [`DISTANCE`].
+/// One segment of this many bytes changes in each [`DISTANCE`].
 const CHANGED: usize = 96 << 10;
 const DISTANCE: usize = 512 << 10;
 const JOBS: usize = 2;
+/// Time that the line can catch up after a thread of the server was late.
+const LATE: Duration = Duration::from_millis(100);
 /// Bytes that the server sends at a time.
 const PIECE: usize = 16 << 10;
 
@@ -58,7 +60,7 @@ fn noise(seed: u64, len: usize) -> impl Iterator<Item = u8> {
     .take(len)
 }
 
-/// Returns a root image; it differs between seeds in scattered stretches, as after an update of
+/// Returns a root image; it differs between seeds in scattered segments, as after an update of
 /// many packages.
 fn root(seed: u64) -> Vec<u8> {
     let mut root: Vec<u8> = noise(1, ROOT_LEN).collect();
@@ -106,7 +108,7 @@ fn delta_of(old: &[u8], new: &[u8], trust: &Trust) -> Vec<u8> {
     let keys = [key()];
     let options = DeltaOptions {
         keys: &keys,
-        level: 1,
+        level: 9,
         workers: JOBS,
     };
     let (mut spool, mut out) = (tempfile::tempfile().unwrap(), Vec::new());
@@ -170,7 +172,9 @@ impl Server {
     fn carry(&self, bytes: usize) {
         let end = {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / self.rate);
+            // A thread that sleeps too long must not cost the line its rate.
+            let earliest = Instant::now().checked_sub(LATE).unwrap_or(*free);
+            *free = (*free).max(earliest) + Duration::from_secs_f64(bytes as f64 / self.rate);
             *free
         };
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
@@ -307,6 +311,10 @@ fn main() {
             report.fetched_bytes,
             report.requests,
             took / (report.fetched_bytes as f64 / rate),
+        );
+        println!(
+            "{:10} scan {} ms, write {} ms, read back {} ms",
+            "", report.phase_ms.scan, report.phase_ms.write, report.phase_ms.read_back,
         );
     }
 }

@@ -17,7 +17,7 @@ pub trait Source: Send + 'static {
     }
 
     /// Returns another source of the same bytes, for requests in flight beside those of this one;
-    /// `None` if that is not possible. Both find out together that the bytes were replaced, and
+    /// `None` if that is not possible. Both detect it when the bytes are replaced, and
     /// share a limit of the rate.
     fn fork(&self) -> Option<Self>
     where

@@ -172,8 +172,8 @@ fn change_in_the_middle(
     change: impl FnOnce(&Record) -> Result<Record, transition::Refusal>,
 ) -> Finished {
     let (reached, is_reached) = channel();
-    let (go_on, goes_on) = channel::<()>();
-    let goes_on = Mutex::new(goes_on);
+    let (release, is_released) = channel::<()>();
+    let is_released = Mutex::new(is_released);
     let file = bundle("1.1.0", 2, 1);
     let server = HostileServer::start(move |asked: &Asked| {
         let (from, to) = asked.range.expect("range");
@@ -183,7 +183,7 @@ fn change_in_the_middle(
             1 if is_payload => cut(&file, asked, GIVEN, Step::Close),
             2 if is_payload => {
                 reached.send(()).ok();
-                goes_on.lock().expect("lock").recv().ok();
+                is_released.lock().expect("lock").recv().ok();
                 honestly(&file, asked)
             }
             _ => honestly(&file, asked),
@@ -205,7 +205,7 @@ fn change_in_the_middle(
     assert_eq!(before.slot(Slot::B).reason, Reason::Updating);
     let changed = change(&before).expect("accepted");
     store.write(&changed).expect("record");
-    go_on.send(()).expect("server");
+    release.send(()).expect("server");
     Finished::new(&child.wait_with_output().expect("end"))
 }
 

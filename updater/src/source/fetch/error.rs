@@ -18,7 +18,10 @@ pub enum FetchError {
         expected: u64,
     },
     /// The download took too long.
-    #[error("download: {fetched} bytes in {} s, and not complete: the deadline", deadline.as_secs())]
+    #[error(
+        "download: {fetched} bytes in {} s, and not complete: the deadline",
+        deadline.as_secs()
+    )]
     Deadline {
         /// Bytes that arrived.
         fetched: u64,
@@ -26,11 +29,15 @@ pub enum FetchError {
         deadline: Duration,
     },
     /// The rest of the download would take too long, so it is not begun.
-    #[error("download: {} bytes would take {} s, the deadline is in {} s", bytes, needed.as_secs(), left.as_secs())]
+    #[error(
+        "download: {bytes} bytes would take {} s, the deadline is in {} s",
+        needed.as_secs(),
+        left.as_secs()
+    )]
     TooSlow {
         /// Bytes that are still to be fetched.
         bytes: u64,
-        /// The time that they take, by the highest rate so far.
+        /// The time that they take, by the rate so far.
         needed: Duration,
         /// The time until the deadline.
         left: Duration,

@@ -23,14 +23,20 @@ pub(super) const MIN_GAP: u64 = 12 * 1024;
 const TOLERANCE: (f64, f64) = (1.1, 0.5);
 /// Bytes of a body that are enough to measure a rate.
 const MEASURED: u64 = 64 * 1024;
+/// Minimum time of a measurement. Many lines let a first burst pass at once; its rate says nothing.
+const MIN_TIME: Duration = Duration::from_millis(200);
+/// Maximum bytes of the requests, as a multiple of those of exact ranges, because latency and rate
+/// are estimates, and bytes may cost money.
+const MAX_GROWTH: f64 = 3.0;
 
 /// Latency and rate of the answers so far. *Pure.*
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Line {
     /// Shortest time from a request to the head of its answer.
     latency: Option<Duration>,
-    /// Highest rate of a body, in bytes per second: a transfer begins slowly.
-    rate: Option<f64>,
+    /// Bytes of the bodies so far, and the time that was spent waiting for them.
+    bytes: u64,
+    time: Duration,
 }
 
 /// The requests for a set of ranges.
@@ -53,21 +59,27 @@ impl Line {
     /// Notes a body of `bytes` that was waited for this long.
     pub(super) fn add_body(&mut self, bytes: u64, took: Duration) {
         if bytes >= MEASURED {
-            let rate = bytes as f64 / took.max(Duration::from_micros(1)).as_secs_f64();
-            self.rate = Some(self.rate.map_or(rate, |highest| highest.max(rate)));
+            self.bytes += bytes;
+            self.time += took;
         }
     }
 
-    /// Returns the time that `bytes` take at the highest rate so far; `None` if it is unknown.
+    /// Returns the rate in bytes per second, at least; `None` if nothing was measured.
+    fn rate(&self) -> Option<f64> {
+        let seconds = self.time.max(MIN_TIME).as_secs_f64();
+        (self.bytes > 0).then(|| self.bytes as f64 / seconds)
+    }
+
+    /// Returns the time that `bytes` take at the rate so far; `None` if it is unknown.
     pub(super) fn time_of(&self, bytes: u64) -> Option<Duration> {
-        let seconds = bytes as f64 / self.rate?;
+        let seconds = bytes as f64 / self.rate()?;
         Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
     }
 
     /// Returns the number of requests in flight that this line is worth.
     fn lanes(&self) -> usize {
         let is_near = self.latency.is_none_or(|latency| latency < NEAR);
-        let is_slow = self.rate.is_some_and(|rate| rate < SLOW as f64);
+        let is_slow = self.rate().is_some_and(|rate| rate < SLOW as f64);
         if is_near || is_slow {
             FEW_LANES
         } else {
@@ -83,7 +95,7 @@ impl Line {
     pub(super) fn requests(&self, ranges: &[Range<u64>]) -> Requests {
         let lanes = self.lanes();
         let smallest = Spans::new(ranges.iter().cloned(), MIN_GAP);
-        let (Some(latency), Some(rate)) = (self.latency, self.rate) else {
+        let (Some(latency), Some(rate)) = (self.latency, self.rate()) else {
             return Requests {
                 spans: smallest,
                 lanes,
@@ -97,6 +109,7 @@ impl Line {
         };
         let choices: Vec<(f64, Spans)> = gaps(ranges)
             .map(|gap| Spans::new(ranges.iter().cloned(), gap))
+            .take_while(|spans| spans.total() as f64 <= smallest.total() as f64 * MAX_GROWTH)
             .map(|spans| (time(&spans), spans))
             .collect();
         let fastest = choices
@@ -183,13 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn the_best_measurement_counts_and_short_bodies_do_not() {
-        let mut line = line(300, 100_000);
+    fn a_burst_and_a_short_body_are_no_measure_of_the_rate() {
+        let mut line = Line::default();
+        line.add_answer(Duration::from_millis(300));
         line.add_answer(Duration::from_millis(100));
         line.add_body(1_000, Duration::ZERO);
-        line.add_body(1_000_000, Duration::from_secs(100));
-        assert_eq!(line.latency, Some(Duration::from_millis(100)));
-        assert_eq!(line.time_of(200_000), Some(Duration::from_secs(2)));
+        assert_eq!(
+            (line.rate(), line.latency),
+            (None, Some(Duration::from_millis(100)))
+        );
+        line.add_body(256 << 10, Duration::ZERO);
+        assert_eq!(line.rate(), Some(5.0 * f64::from(256 << 10)));
+        assert_eq!(line.requests(&ranges()).spans.len(), 400);
     }
 
     proptest! {

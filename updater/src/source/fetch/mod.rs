@@ -111,7 +111,7 @@ impl<'a, S: Source> Fetcher<'a, S> {
         }
     }
 
-    /// Checks that `bytes` more can be fetched before the deadline, at the highest rate so far.
+    /// Checks that `bytes` more can be fetched before the deadline, at the rate so far.
     ///
     /// # Errors
     /// [`FetchError::TooSlow`].

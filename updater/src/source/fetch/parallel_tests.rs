@@ -279,7 +279,7 @@ fn a_far_server_costs_little_more_than_the_bytes() {
     let fetched = fetch(far(100, 6_250_000), &ranges, Duration::ZERO).expect("fetched");
     let own_time = total(&ranges) as f64 / 6_250_000.0;
     let ratio = fetched.took.as_secs_f64() / own_time;
-    assert!(ratio <= 1.3, "{ratio} times the time of the bytes");
+    assert!(ratio <= 1.1, "{ratio} times the time of the bytes");
     assert!(fetched.requests() <= 417, "{} requests", fetched.requests());
     assert_eq!(fetched.max_in_flight(), MAX_LANES);
 }
@@ -296,8 +296,10 @@ fn a_near_server_sees_two_requests_at_a_time_and_is_no_slower() {
 
 #[test]
 fn a_server_that_is_very_far_sends_the_whole_by_one_request() {
-    let ranges = adaptive();
-    let fetched = fetch(far(30_000, 20_000_000), &ranges, Duration::ZERO).expect("fetched");
+    let ranges: Vec<_> = (1..200_u64)
+        .map(|number| number * 400_000..number * 400_000 + 190_000)
+        .collect();
+    let fetched = fetch(far(60_000, 1_000_000), &ranges, Duration::ZERO).expect("fetched");
     assert_eq!(fetched.requests(), 2);
     assert!(fetched.download.bytes > 2 * total(&ranges));
 }
