@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A use of a disk or partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +28,8 @@ impl std::fmt::Display for Use {
 
 /// What is mounted and what is swap space.
 pub(super) struct Usage {
+    /// Where the kernel describes block devices: `/sys/block`.
+    block: PathBuf,
     mounts: Vec<Mount>,
     swaps: Vec<String>,
     /// Devices of mounted btrfs file systems, by kernel name: only one of them is a mount's source.
@@ -74,6 +76,7 @@ impl Usage {
             .skip(1)
             .filter_map(|line| line.split_whitespace().next()?.strip_prefix("/dev/"));
         Self {
+            block: sys.join("block"),
             mounts: mounts.collect(),
             swaps: swaps.map(str::to_owned).collect(),
             btrfs: devices.collect(),
@@ -95,8 +98,36 @@ impl Usage {
         if self.swaps.iter().any(|swap| swap == name) {
             uses.push(Use::Swap);
         }
-        uses.extend(holders.iter().cloned().map(Use::HeldBy));
+        uses.extend(
+            holders
+                .iter()
+                .map(|holder| Use::HeldBy(self.holder(holder))),
+        );
         uses
+    }
+
+    /// Returns the name of a device that is built on another one, with its kind and its own name if
+    /// it is one of the device mapper (`dm-0 (multipath mpatha)`) or of RAID. *Reads.*
+    fn holder(&self, name: &str) -> String {
+        let folder = self.block.join(name);
+        let text = |file: &str| {
+            let text = fs::read_to_string(folder.join(file)).ok()?;
+            Some(text.trim().to_owned())
+        };
+        if let Some(level) = text("md/level") {
+            return format!("{name} ({level})");
+        }
+        let Some(uuid) = text("dm/uuid") else {
+            return name.to_owned();
+        };
+        let kinds = [
+            ("mpath-", "multipath"),
+            ("LVM-", "LVM"),
+            ("CRYPT-", "encryption"),
+        ];
+        let kind = kinds.iter().find(|(prefix, _)| uuid.starts_with(prefix));
+        let kind = kind.map_or("device mapper", |(_, kind)| kind);
+        format!("{name} ({kind} {})", text("dm/name").unwrap_or_default())
     }
 }
 

@@ -67,6 +67,46 @@ fn a_mounted_btrfs_root_keeps_its_disk_busy() {
     assert_eq!(problems, &["sda2 is mounted on /"]);
 }
 
+#[test]
+fn a_path_of_a_multipath_disk_is_refused_by_its_name() {
+    let computer = Computer::new();
+    computer.disk("sda", "S1");
+    computer.show("sda", "holders/dm-0/x", "");
+    computer.put("sys/block/dm-0/dm/uuid", b"mpath-3600a0b80000f\n");
+    computer.put("sys/block/dm-0/dm/name", b"mpatha\n");
+    let candidates = computer.assess("erase = \"S1\"");
+    assert_eq!(
+        candidates[0].problems,
+        ["sda is in use by dm-0 (multipath mpatha)"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_added_to_a_gpt_that_another_table_replaced() {
+    let computer = Computer::new();
+    computer.disk("sda", "S1");
+    for (offset, bytes) in table(DISK_LEN, 512, [2; 16], &[]) {
+        computer.write("sda", offset, &bytes);
+    }
+    // An MBR with one partition of Linux, and no entry that protects the GPT.
+    let mut entry = [0; 16];
+    entry[4] = 0x83;
+    entry[8..12].copy_from_slice(&2048_u32.to_le_bytes());
+    entry[12..].copy_from_slice(&2048_u32.to_le_bytes());
+    computer.write("sda", 446, &entry);
+    computer.write("sda", 510, &[0x55, 0xaa]);
+    let before = computer.bytes("sda");
+    let answers = "beside = true\ntarget = { disk = \"S1\" }";
+    let error = computer.install(answers).await.expect_err("not protected");
+    let words = "its MBR has partitions and does not protect its GPT";
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(computer.bytes("sda") == before);
+    // A protective entry beside it makes a hybrid MBR.
+    entry[4] = 0xee;
+    computer.write("sda", 462, &entry);
+    computer.install(answers).await.expect("protected");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_signature_of_an_old_array_or_pool_is_left() {
     let computer = Computer::new();

@@ -3,3 +3,4 @@
 
 mod computer;
 mod disks;
+mod files;

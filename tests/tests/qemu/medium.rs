@@ -84,8 +84,8 @@ fn the_answers_of_a_stick_that_was_not_started_are_ignored() -> Result<()> {
             .open(scenario.image())?
             .write_all_at(b"another file system", 8192)?;
         let machine = Machine::new(&scenario.scratch)
-            .disk(other)
             .disk(scenario.disk().bootindex(1))
+            .disk(other)
             .disk(started.bootindex(0));
         let mut machine = scenario.start(machine, "other")?;
         machine

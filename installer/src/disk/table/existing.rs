@@ -26,6 +26,10 @@ pub enum UnusableTable {
         /// Why not the backup.
         backup: GptError,
     },
+    /// The MBR has partitions and does not announce the GPT: another program may have replaced the
+    /// GPT by them.
+    #[error("its MBR has partitions and does not protect its GPT: one of the two is outdated")]
+    NotProtected,
     /// A part of it cannot be read.
     #[error("{0}")]
     Unreadable(String),
@@ -103,6 +107,8 @@ pub struct ExistingTable {
     pub(super) copies: [CopyLocation; 2],
     /// First and last sectors of the partitions in a hybrid MBR.
     legacy: Vec<(u64, u64)>,
+    /// Whether the MBR has no partitions, or announces the GPT.
+    is_protected: bool,
 }
 
 impl ExistingTable {
@@ -149,13 +155,15 @@ impl ExistingTable {
             })
         };
         let [primary_lba, backup_lba] = array_lbas;
+        let mbr = mbr_partitions(disk, size)?;
         Ok(Ok(Self {
             sector_size: size,
             sectors,
             copies: [location(1, primary_lba)?, location(last, backup_lba)?],
             source,
             from_backup,
-            legacy: legacy(disk, size)?,
+            is_protected: mbr.is_empty() || mbr.iter().any(|it| it.kind == PROTECTIVE),
+            legacy: legacy(&mbr),
         }))
     }
 
@@ -182,6 +190,9 @@ impl ExistingTable {
     pub fn problems(&self) -> Vec<UnusableTable> {
         let (last, usable) = (self.sectors.saturating_sub(1), self.usable());
         let mut found = Vec::new();
+        if !self.is_protected {
+            found.push(UnusableTable::NotProtected);
+        }
         let expected = if self.from_backup { 1 } else { last };
         let other = self.source.header.other_lba;
         if other != expected {
@@ -302,25 +313,48 @@ fn array_lbas<E>(
     [primary_lba, last.saturating_sub(count)]
 }
 
-/// Returns the first and last sectors of the partitions that the MBR names besides the GPT: a
-/// hybrid MBR has some, for old firmware.
-fn legacy<D: ReadAt<Error = io::Error> + ?Sized>(
+/// A used entry of an MBR.
+struct MbrPartition {
+    kind: u8,
+    first: u64,
+    sectors: u64,
+}
+
+/// Returns the used entries of the MBR, the one that stands for the GPT included.
+fn mbr_partitions<D: ReadAt<Error = io::Error> + ?Sized>(
     disk: &D,
     sector_size: u64,
-) -> io::Result<Vec<(u64, u64)>> {
+) -> io::Result<Vec<MbrPartition>> {
     let mut mbr = vec![0; sector_size as usize];
     disk.read_at(0, &mut mbr)?;
     if get::<2>(&mbr, 510) != [0x55, 0xaa] {
         return Ok(Vec::new());
     }
     let entries = mbr.get(446..510).unwrap_or_default().chunks_exact(16);
-    let spans = entries.filter_map(|entry| {
+    let entries = entries.map(|entry| {
         let [kind] = get::<1>(entry, 4);
-        let [first, count] = [8, 12].map(|at| u64::from(u32::from_le_bytes(get(entry, at))));
-        let named = kind != 0 && kind != PROTECTIVE && count > 0;
-        named.then(|| (first, first.saturating_add(count).saturating_sub(1)))
+        let [first, sectors] = [8, 12].map(|at| u64::from(u32::from_le_bytes(get(entry, at))));
+        MbrPartition {
+            kind,
+            first,
+            sectors,
+        }
     });
-    Ok(spans.collect())
+    Ok(entries
+        .filter(|entry| entry.kind != 0 && entry.sectors > 0)
+        .collect())
+}
+
+/// Returns the first and last sectors of the partitions that the MBR names besides the GPT: a
+/// hybrid MBR has some, for old firmware.
+fn legacy(mbr: &[MbrPartition]) -> Vec<(u64, u64)> {
+    let named = mbr.iter().filter(|entry| entry.kind != PROTECTIVE);
+    named
+        .map(|entry| {
+            let end = entry.first.saturating_add(entry.sectors);
+            (entry.first, end.saturating_sub(1))
+        })
+        .collect()
 }
 
 /// Returns a label: UTF-16LE up to a zero.
