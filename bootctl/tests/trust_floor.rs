@@ -1,4 +1,5 @@
-//! The trust floor: it rises at a commit, never above what the machine needs, save for a revocation.
+//! The trust floor: it rises at a commit, never above what the machine needs, except for
+//! a revocation.
 
 use bootctl::transition::{
     Refusal, TargetSlot, Trial, TrustEpochs, activate, commit, disarm, end_repair,
