@@ -34,12 +34,12 @@ fn an_operator_installs_by_questions_on_the_serial_console() -> Result<()> {
             .step("the stick asks")
             .expect("RAYOS:RECOVERY")?;
         for (question, reply) in [
-            ("Number 1 to 5 (b back, q leave):", "1"),
+            ("5) Leave: nothing is written", "1"),
             ("== Choose a disk ==", "2"),
             ("== How to use the disk ==", "2"),
             ("== Sizes ==", "1"),
             ("== Before and after ==", "3"),
-            ("Type YOS0 to confirm", "erase"),
+            ("To confirm, type YOS0: the last letters", "erase"),
             ("That is not YOS0. Nothing was written.", "YOS0"),
         ] {
             machine.step(question).expect(question)?;
