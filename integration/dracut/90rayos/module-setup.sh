@@ -19,6 +19,10 @@ install() {
     /usr/lib/rayos/rayos-root check "${dracutsysrootdir:-/}" || { derror "rayos: persist.conf"; exit 1; }
     inst_multiple mount umount mkdir sleep sync modprobe chroot reboot
     inst /usr/bin/rayos-bootctl
+    # Without root=, systemd would wait for a root partition that it chooses itself, and end in a shell.
+    # shellcheck disable=SC2154
+    mkdir -p "$initdir/etc/systemd/system-generators"
+    ln -sf /dev/null "$initdir/etc/systemd/system-generators/systemd-gpt-auto-generator"
     inst_script /usr/lib/rayos/rayos-root /usr/lib/rayos/rayos-root
     # shellcheck disable=SC2154
     inst_hook cmdline 90 "$moddir/parse-rayos.sh"

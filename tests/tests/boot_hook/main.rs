@@ -397,6 +397,21 @@ fn the_adapters_call_the_program_where_the_package_installs_it() -> Result<()> {
 }
 
 #[test]
+fn systemd_does_not_wait_for_a_root_partition_of_its_own_choice() -> Result<()> {
+    let mask = "/etc/systemd/system-generators/systemd-gpt-auto-generator\"";
+    for file in [
+        "integration/dracut/90rayos/module-setup.sh",
+        "integration/mkosi-initrd/mkosi.postinst",
+    ] {
+        let masked = text(file)?
+            .lines()
+            .any(|line| line.trim().starts_with("ln -sf /dev/null ") && line.ends_with(mask));
+        ensure!(masked, "{file} does not mask systemd-gpt-auto-generator");
+    }
+    Ok(())
+}
+
+#[test]
 fn the_unit_for_an_initramfs_with_systemd_is_valid() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let unit = folder.path().join("rayos-root.service");
