@@ -63,6 +63,10 @@ struct Layout {
 pub fn assemble(stub: &[u8], sections: &[Section<'_>]) -> Result<Vec<u8>, UkiError> {
     let layout = Layout::of(stub)?;
     let mut image = stub.to_vec();
+    // A symbol table would be a gap between sections, which signing programs and firmware hash in
+    // different ways.
+    image.truncate(layout.end_in_file(stub)?);
+    put(&mut image, layout.coff + 8, &[0; 8])?;
     let headers_end = layout.sections + (layout.count + sections.len()) * SECTION_LEN;
     let shift = make_room(&mut image, &layout, headers_end)?;
     let mut address = layout.end_in_memory(stub)?;
@@ -108,10 +112,6 @@ fn make_room(image: &mut Vec<u8>, layout: &Layout, end: usize) -> Result<usize, 
         if at != 0 {
             put_u32(image, field, at + shift)?;
         }
-    }
-    let symbols = u32_at(image, layout.coff + 8)?;
-    if symbols != 0 {
-        put_u32(image, layout.coff + 8, symbols + shift)?;
     }
     Ok(shift)
 }
@@ -188,6 +188,19 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Returns the position behind the content of all sections of the stub.
+    fn end_in_file(&self, stub: &[u8]) -> Result<usize, UkiError> {
+        let mut end = self.headers_len;
+        for number in 0..self.count {
+            let at = self.sections + number * SECTION_LEN;
+            end = end.max(u32_at(stub, at + 20)? + u32_at(stub, at + 16)?);
+        }
+        if end > stub.len() {
+            return Err(UkiError::Stub("a section ends behind it"));
+        }
+        Ok(end)
     }
 
     /// Returns the first address behind all sections of the stub.
@@ -303,6 +316,17 @@ mod tests {
             assert_eq!(found[2].1, b"kernel of some length");
             assert_eq!(image, assemble(&stub(spare), &PARTS).unwrap());
         }
+    }
+
+    #[test]
+    fn a_symbol_table_behind_the_sections_is_left_out() {
+        let plain = stub(200);
+        let mut with_symbols = plain.clone();
+        let coff = 64 + 4;
+        put_u32(&mut with_symbols, coff + 8, plain.len()).unwrap();
+        put_u32(&mut with_symbols, coff + 12, 1).unwrap();
+        with_symbols.extend_from_slice(&[7; 18]);
+        assert_eq!(assemble(&with_symbols, &PARTS), assemble(&plain, &PARTS));
     }
 
     #[test]
