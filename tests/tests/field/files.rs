@@ -6,7 +6,8 @@ use cli::input::refuse_input_as_output;
 use cli::new_file::NewFile;
 use installer::install::answers::{Answers, AnswersError};
 use installer::media::{MEDIA_DIR, MediaContent, images, stick_len, write_stick};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use tests::memory_machine::{FIRST, key, trust};
 
@@ -81,7 +82,7 @@ fn whitespace_around_a_key_is_nothing() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("key");
     let key = key(1);
-    let secret = key.to_pem().expect("PEM");
+    let secret = key.to_pem(None).expect("PEM");
     let public = key.public_pem().expect("PEM");
     let changes: [fn(&str) -> String; 6] = [
         |pem| format!("{pem}\n"),
@@ -93,7 +94,8 @@ fn whitespace_around_a_key_is_nothing() {
     ];
     for (number, change) in changes.into_iter().enumerate() {
         fs::write(&path, change(&secret)).expect("file");
-        let loaded = SecretKey::load(&path);
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("mode");
+        let loaded = SecretKey::load(&path, &|_| unreachable!("the key is not encrypted"));
         let loaded = loaded.unwrap_or_else(|error| panic!("{number}: {error}"));
         assert_eq!(loaded.public_key(), key.public_key(), "{number}");
         fs::write(&path, change(&public)).expect("file");
