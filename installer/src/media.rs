@@ -92,7 +92,7 @@ pub enum MediaError {
 /// The images of a bundle that a medium needs.
 pub struct Images {
     /// Whether the guard starts recovery on a medium, where there are no trust links.
-    pub starts: Result<(), GuardError>,
+    pub starts: Result<Option<GuardError>, GuardError>,
     /// The boot guard.
     pub guard: Vec<u8>,
     /// Seal and recovery program.

@@ -293,7 +293,6 @@ async fn a_guard_that_starts_nothing_of_its_bundle_is_not_installed() {
             guard_of_key(2),
             "the boot guard does not accept release 1.0.0",
         ),
-        (image(4, 90_000), "not an EFI program"),
     ] {
         let machine = MemoryMachine::new(512);
         let before = machine.device.bytes();

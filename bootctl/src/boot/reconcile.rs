@@ -396,11 +396,10 @@ pub fn perform(vars: &dyn EfiVars, action: &Action) -> Result<(), VarError> {
             },
         )
     };
-    let delete = || vars.delete(&VarName::global(action.variable()));
     match action {
         Action::PutEntry { data, .. } => set(data.clone()),
         Action::DeleteEntry { .. } | Action::DeleteMisspelled { .. } | Action::DeleteNext => {
-            delete()
+            vars.delete(&VarName::global(action.variable()))
         }
         Action::SetOrder(order) => set(order
             .iter()

@@ -41,7 +41,7 @@ pub enum EmbedError {
 pub enum GuardError {
     /// The keys of the program cannot be read.
     #[error("boot guard: {0}")]
-    Program(#[from] EmbedError),
+    Program(EmbedError),
     /// Its keys do not accept the signatures.
     #[error("the boot guard does not accept {what}: {error}")]
     Refuses {
@@ -50,6 +50,21 @@ pub enum GuardError {
         /// The answer of the guard.
         error: VerifyError,
     },
+}
+
+impl From<EmbedError> for GuardError {
+    fn from(error: EmbedError) -> Self {
+        Self::Program(error)
+    }
+}
+
+impl GuardError {
+    /// Returns whether the image is no EFI program at all, such as a placeholder in a trial: there
+    /// are no keys to compare, and a warning is enough. *Pure.*
+    #[must_use]
+    pub const fn is_no_program(&self) -> bool {
+        matches!(self, Self::Program(EmbedError::Pe(PeError::Mz)))
+    }
 }
 
 /// Returns what the guard `program` accepts beside the trust links `links`. *Pure.*
@@ -205,6 +220,14 @@ mod tests {
         let signed = fixtures::guard_program::with_signature(guard);
         assert_eq!(embed_trust(&signed, &trust()), Err(EmbedError::Signed));
         assert_eq!(embedded_trust(&signed).unwrap(), trust());
+    }
+
+    #[test]
+    fn only_an_image_that_is_no_program_has_no_keys_to_compare() {
+        let error = |program: &[u8]| guard_chain(program, &[]).unwrap_err();
+        assert!(error(&[7; 4096]).is_no_program());
+        assert!(!error(b"MZ").is_no_program());
+        assert!(!error(&program(4096)).is_no_program());
     }
 
     #[test]

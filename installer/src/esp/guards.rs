@@ -165,7 +165,7 @@ fn read_seal(partition: &Window) -> Option<Seal> {
 
 /// Checks that the guard `program` accepts the seal of `release`, as the boot image of a slot and as
 /// the recovery image, on a disk with these trust links and this trust floor. *Pure.* A medium has
-/// neither.
+/// neither. Returns a warning if it is no EFI program at all, and so has no keys to compare.
 ///
 /// # Errors
 /// [`GuardError`].
@@ -174,11 +174,18 @@ pub fn check(
     release: &Release,
     links: &[Link],
     trust_floor: u64,
-) -> Result<(), GuardError> {
+) -> Result<Option<GuardError>, GuardError> {
     let what = format!("release {}", release.statement().version);
     let purposes = [Purpose::Release, Purpose::Recovery];
-    let chain = guard_chain(program, links)?.with_floor(trust_floor);
-    check_guard(&chain, &what, release.seal(), &purposes)
+    let checked = guard_chain(program, links).and_then(|chain| {
+        let chain = chain.with_floor(trust_floor);
+        check_guard(&chain, &what, release.seal(), &purposes)
+    });
+    match checked {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_no_program() => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the paths on `esp` where `guard` is missing or differs: all of them if there is no file

@@ -11,6 +11,7 @@ use bootctl::device::BlockDevice;
 use bootctl::disk::Disk;
 use bootctl::secure_boot::{SecureBoot, is_signed};
 use bootctl::store::RecordStore;
+use bundle::trust::pe::GuardError;
 use bundle::{ReadError, Release};
 use record::{Choice, PartitionName, Record, Text64};
 use seal::{Purpose, TrustChain};
@@ -64,7 +65,10 @@ pub async fn install_announced<S: Source>(
     let record = first_record(request, &destination, &incoming)?;
     if let Some(guard) = incoming.guard_image().await.map_err(InstallError::Bundle)? {
         let release = incoming.release();
-        guards::check(&guard, release, release.links(), record.trust_floor)?;
+        warn_of(
+            guards::check(&guard, release, release.links(), record.trust_floor)?.as_ref(),
+            events,
+        );
     }
     let may_lose = may_lose(request);
     verify_bundle(&mut incoming, request, may_lose, events).await?;
@@ -132,6 +136,13 @@ fn check_keys(
     Ok(())
 }
 
+fn warn_of(warning: Option<&GuardError>, events: &dyn EventSink) {
+    if let Some(warning) = warning {
+        let message = format!("{warning}: firmware will not start it");
+        events.event(Event::Warning { message });
+    }
+}
+
 /// Applies the bundle to the prepared disk. *Writes*, durable on return.
 async fn apply<S: Source>(
     incoming: Incoming<'_, S>,
@@ -144,9 +155,14 @@ async fn apply<S: Source>(
     let must_be_signed = request.vars.is_some_and(SecureBoot::is_on);
     let release = Arc::clone(incoming.release());
     let trust_floor = RecordStore::open(&disk)?.read()?.trust_floor;
+    let is_read_once = !incoming.can_reread();
     let place_guard = |guard: &[u8]| {
         // A guard from a pipe is known only now.
-        guards::check(guard, &release, release.links(), trust_floor).map_err(io::Error::other)?;
+        let checked = guards::check(guard, &release, release.links(), trust_floor);
+        let warning = checked.map_err(io::Error::other)?;
+        if is_read_once {
+            warn_of(warning.as_ref(), events);
+        }
         place_guard(&esp, volume_id, guard, must_be_signed)
     };
     let chain = TrustChain::from(request.trust);

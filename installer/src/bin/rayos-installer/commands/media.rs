@@ -22,7 +22,9 @@ impl Media {
         let inputs = [&self.bundle, &self.trust].into_iter().chain(&self.answers);
         refuse_input_as_output(&self.output, inputs.map(PathBuf::as_path))?;
         let images = block_on(images(&self.bundle, &trust))??;
-        images.starts.clone().map_err(MediaError::from)?;
+        if let Some(warning) = images.starts.clone().map_err(MediaError::from)? {
+            cli::output::note(&format!("warning: {warning}: firmware will not start it"));
+        }
         let content = MediaContent {
             guard: &images.guard,
             recovery: &images.recovery,
