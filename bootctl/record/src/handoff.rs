@@ -6,8 +6,10 @@ use crate::slot::Choice;
 use seal::VerifiedRoot;
 use seal::field::{get, put};
 
-/// Length of the variable's data in bytes.
+/// Length of the variable's data in bytes, as the guard writes it.
 pub const HANDOFF_LEN: usize = 120;
+/// Length up to the verified root: without the rest there is none.
+const UNVERIFIED_LEN: usize = 80;
 
 /// The guard's report on what it started. The variable is volatile, so it is always about the
 /// present boot.
@@ -76,10 +78,16 @@ impl Handoff {
         bytes
     }
 
-    /// Decodes the variable's data; `None` for another version or an unknown value. *Pure.*
+    /// Decodes the variable's data; `None` for another version or an unknown value. *Pure.* Data
+    /// that end before the verified root have none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; HANDOFF_LEN] = bytes.try_into().ok()?;
+        if ![UNVERIFIED_LEN, HANDOFF_LEN].contains(&bytes.len()) {
+            return None;
+        }
+        let mut whole = [0; HANDOFF_LEN];
+        put(&mut whole, 0, bytes);
+        let bytes = &whole;
         let [version, choice, why, left] = get(bytes, 0);
         if version != 1 {
             return None;
