@@ -13,5 +13,5 @@ mod table_repair;
 mod window;
 
 pub use gpt_disk::{Disk, DiskError};
-pub use table_repair::{TableRepair, TableRepairError};
+pub use table_repair::{TableRepair, TableRepairError, header_with};
 pub use window::Window;

@@ -141,7 +141,7 @@ impl TableRepair {
         }
         let header = |own: u64, other: u64, array_lba: u64| {
             let fields = [(24, own), (32, other), (48, last_usable), (72, array_lba)];
-            encode(source, fields, crc32fast::hash(&array))
+            header_with(source, &fields, crc32fast::hash(&array))
         };
         let mut sectors = array.clone();
         let len = geometry.array.saturating_mul(geometry.sector_size);
@@ -220,11 +220,13 @@ fn aligned_end(geometry: Geometry, last_usable: u64) -> Option<u64> {
     end.checked_mul(step)?.checked_sub(1)
 }
 
-/// Returns the header of `source` with other fields.
-fn encode(source: &TableCopy, fields: [(usize, u64); 4], array_crc: u32) -> Vec<u8> {
+/// Returns the sector of the header of `source` with other fields, each an offset and a value (UEFI
+/// 2.10, 5.3.2), and valid checksums. *Pure.*
+#[must_use]
+pub fn header_with(source: &TableCopy, fields: &[(usize, u64)], array_crc: u32) -> Vec<u8> {
     let mut header = source.sector.clone();
     for (at, value) in fields {
-        put(&mut header, at, &value.to_le_bytes());
+        put(&mut header, *at, &value.to_le_bytes());
     }
     put(&mut header, 88, &array_crc.to_le_bytes());
     put(&mut header, 16, &[0; 4]);

@@ -330,6 +330,18 @@ fn a_root_that_cannot_be_had_ends_in_a_restart() -> Result<()> {
 }
 
 #[test]
+fn a_copy_of_the_disk_is_waited_for() -> Result<()> {
+    under_each_shell(|shell| {
+        let machine = Machine::new(shell, ALL)?;
+        machine.put("answers/copy", "")?;
+        let run = machine.boot()?;
+        ensure!(run.output.contains("waiting:"), "{run:?}");
+        run.succeeded()?;
+        Ok(())
+    })
+}
+
+#[test]
 fn a_boot_without_the_guard_is_not_restarted() -> Result<()> {
     under_each_shell(|shell| {
         let machine = Machine::new(shell, ALL)?;

@@ -96,7 +96,8 @@ fn a_commit_does_not_wait_for_an_update() -> Result<()> {
             said.contains("RAYOS_BOOTCTL:COMMITTED slot=a version=1.0.0"),
             "{said}"
         );
-        machine.check_fails("rayos-bootctl mark-bad b", BUSY, &["busy"])?;
+        machine.step("a second update does not get the disk");
+        machine.check_fails(&scenario.apply_command("1.1.0"), BUSY, &["busy"])?;
         machine.step("the update completes");
         machine.check(
             "until rayos-bootctl status | grep -q 'Pending, 3 tries left'; do usleep 100000; done",

@@ -80,10 +80,10 @@ impl CommandError {
 fn machine_status(error: &MachineError) -> ExitStatus {
     match error {
         MachineError::NotGuarded => ExitStatus::NotGuarded,
-        MachineError::Refused(Refusal::BelowFloor { .. })
-        | MachineError::Find(FindError::Twice { .. }) => ExitStatus::Refused,
-        MachineError::Refused(_)
-        | MachineError::Find(_)
+        MachineError::Refused(Refusal::BelowFloor { .. }) => ExitStatus::Refused,
+        // An initramfs waits for an operator to remove the copy, and searches on otherwise.
+        MachineError::Find(FindError::Twice { .. })
+        | MachineError::Refused(_)
         | MachineError::Open(OpenError::Busy(_)) => ExitStatus::Unavailable,
         _ => ExitStatus::Failed,
     }

@@ -8,10 +8,10 @@
 )]
 
 use super::commit::Table;
-use super::existing::{CopyLocation, ExistingTable, TableEntry};
+use super::existing::{ExistingTable, TableEntry};
 use crate::disk::layout::PlannedPartition;
+use bootctl::disk::header_with;
 use record::gpt::ENTRY_LEN;
-use seal::field::get;
 
 /// Maximum length of a label in UTF-16 units (UEFI 2.10, 5.3.3).
 const MAX_LABEL_UNITS: usize = 36;
@@ -43,7 +43,8 @@ impl ExistingTable {
             };
             let mut sectors = copy.sectors.clone();
             put(&mut sectors, 0, &array);
-            let header = self.header(copy, other, crc32fast::hash(&array));
+            let fields = [(24, copy.header_lba), (32, other), (72, copy.array_lba)];
+            let header = header_with(&self.source, &fields, crc32fast::hash(&array));
             [
                 vec![(copy.array_lba, sectors)],
                 vec![(copy.header_lba, header)],
@@ -53,20 +54,6 @@ impl ExistingTable {
             sector_size: self.sector_size,
             steps: steps.collect(),
         }
-    }
-
-    /// Returns the header of the valid copy, changed to that of `copy`.
-    fn header(&self, copy: &CopyLocation, other_lba: u64, array_crc: u32) -> Vec<u8> {
-        let mut header = self.source.sector.clone();
-        for (at, value) in [(24, copy.header_lba), (32, other_lba), (72, copy.array_lba)] {
-            put(&mut header, at, &value.to_le_bytes());
-        }
-        put(&mut header, 88, &array_crc.to_le_bytes());
-        put(&mut header, 16, &[0; 4]);
-        let len = u32::from_le_bytes(get(&header, 12)) as usize;
-        let crc = crc32fast::hash(header.get(..len).unwrap_or_default());
-        put(&mut header, 16, &crc.to_le_bytes());
-        header
     }
 
     /// Encodes a partition as an entry (UEFI 2.10, 5.3.3).
