@@ -40,7 +40,7 @@ const RECOVERY_ALONE: FinalState = FinalState {
 };
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 45] = {
+pub const SCENARIOS: [Scenario; 43] = {
     use Damage::{
         BackupTable, BootImage, BothImages, BothRecords, NoVariables, None, OneRecord,
         PrimaryTable, ReleaseFails, RootCorrupt, RootUnreadable, StoreFull,
@@ -187,20 +187,6 @@ pub const SCENARIOS: [Scenario; 45] = {
             None,
             Workload::Update("2.1.0"),
             "2.1.0",
-        ),
-        scenario(
-            "rotate-keys-twice-at-once",
-            ONE,
-            None,
-            Workload::Update("2.1.0"),
-            "2.1.0",
-        ),
-        scenario(
-            "rotate-keys-and-revoke",
-            InitialDisk::Installed(&["1.0.0", "2.0.0"]),
-            None,
-            Workload::Update("2.2.0"),
-            "2.2.0",
         ),
         scenario(
             "update-store-full",
