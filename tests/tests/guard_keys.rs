@@ -361,3 +361,17 @@ async fn no_medium_is_made_with_a_guard_that_does_not_start_it() {
         assert_eq!(images.starts.is_ok(), is_good, "{:?}", images.starts);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_is_no_program_is_a_warning() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("x.bundle");
+    std::fs::write(&path, bundle_with_guard(image(4, 90_000))).expect("file");
+    let images = installer::media::images(&path, &tests::memory_machine::trust()).await;
+    let warning = images.expect("images").starts.expect("not refused");
+    let warning = warning.expect("a warning").to_string();
+    assert_eq!(
+        warning,
+        "boot guard: not an EFI program: MZ header not found"
+    );
+}

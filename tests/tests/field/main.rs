@@ -3,8 +3,8 @@
 //! Others are beside the code that they are about: boot entries that firmware rewrote and copied,
 //! and variables that cannot be read (`bootctl/tests/boot_entries/odd_entries.rs`), tables of larger disks
 //! (`bootctl/tests/table_repair.rs`), health checks that are no programs (`bootctl::boot::health`),
-//! proxies (`updater/tests`). Two need a virtual machine: the answers of a stick that was not
-//! started (`qemu::medium`), and the whole load option as options (`bootctl/guard/tests`).
+//! proxies (`updater/tests`), the whole load option as options (`bootctl/guard/src/request.rs`). The
+//! answers of a stick that was not started need a virtual machine (`qemu/medium.rs`).
 
 mod computer;
 mod disks;
