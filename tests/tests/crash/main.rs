@@ -12,7 +12,7 @@ use tests::sim::explore::minimize::Case;
 use tests::sim::fault::Fault;
 use tests::sim::hardware::network::{RequestFault, RequestFaultKind};
 use tests::sim::power_cut::CutCoverage;
-use tests::sim::scenario::{SCENARIOS, Simulator, find};
+use tests::sim::scenario::{OPEN, SCENARIOS, Simulator, find};
 
 /// A few power cuts of each kind.
 const SOME: CutCoverage = CutCoverage {
@@ -26,7 +26,7 @@ const SOME: CutCoverage = CutCoverage {
 #[test]
 fn every_scenario_ends_as_expected_without_a_power_cut() -> anyhow::Result<()> {
     let simulator = Simulator::new()?;
-    for scenario in &SCENARIOS {
+    for scenario in SCENARIOS.iter().chain(&OPEN) {
         for sector_size in [512, 4096] {
             let explorer = Explorer::new(&simulator, scenario, sector_size)?;
             assert!(

@@ -9,7 +9,7 @@ mod simulator;
 mod table;
 
 pub use simulator::Simulator;
-pub use table::{SCENARIOS, find};
+pub use table::{OPEN, SCENARIOS, find};
 
 use crate::sim::fault::Faults;
 use crate::sim::hardware::disk::BadRange;
